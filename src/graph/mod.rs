@@ -1,0 +1,245 @@
+//! The layer graph: the one form that every search space decodes to.
+//!
+//! A [`LayerGraph`] is a small directed acyclic graph of layers with one input and one output. From it come the shapes,
+//! the [`Cost`], the edge [density](LayerGraph::density) and the [`Fingerprint`] of an architecture, and the trainable
+//! network. A new search space gets all of them by writing [`ToGraph`] alone.
+
+mod cost;
+mod fingerprint;
+mod network_config;
+mod shape;
+
+pub use cost::{Cost, CostError};
+pub use fingerprint::Fingerprint;
+pub use network_config::{NetworkConfig, NetworkConfigError, StemConfig};
+pub use shape::{ImageShape, NodeShape, ShapeError};
+
+use serde::{Deserialize, Serialize};
+
+/// What one node of a [`LayerGraph`] computes.
+///
+/// All operations have stride 1 and keep the spatial size of their input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Operation {
+    /// The input of the block, passed on unchanged. Exactly one, the first node.
+    Input,
+    /// The pre-activation cell of the paper: ReLU, convolution without bias, batch normalisation.
+    PreActivationConvolution {
+        /// Side of the square kernel in pixels, odd.
+        kernel: u8,
+    },
+    /// A convolution without bias, and nothing else (the ablation space of the paper's Figure 3).
+    Convolution {
+        /// Side of the square kernel in pixels, odd.
+        kernel: u8,
+    },
+    /// Maximum over a square window.
+    MaxPool {
+        /// Side of the window in pixels, odd.
+        kernel: u8,
+    },
+    /// Mean over the part of a square window that lies inside the image.
+    AveragePool {
+        /// Side of the window in pixels, odd.
+        kernel: u8,
+    },
+    /// The input, unchanged.
+    Identity,
+    /// The rectifier alone.
+    Relu,
+    /// Batch normalisation alone.
+    BatchNorm,
+    /// Element-wise sum. Inputs with fewer channels than the widest pass a 1x1 convolution first.
+    Add,
+    /// Concatenation along the channels, in the order of the inputs.
+    Concat,
+    /// The output of the block: the concatenation of its inputs. Exactly one, the last node.
+    Output,
+}
+
+/// One node of a [`LayerGraph`]: an operation and the nodes whose outputs it takes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// What the node computes.
+    pub operation: Operation,
+    /// Positions of the nodes it takes its inputs from, each below its own. A position may occur more than once.
+    pub inputs: Vec<usize>,
+}
+
+impl Node {
+    /// A node that computes `operation` on the outputs of `inputs`.
+    #[must_use]
+    pub fn new(operation: Operation, inputs: impl Into<Vec<usize>>) -> Self {
+        Self { operation, inputs: inputs.into() }
+    }
+}
+
+/// Architectures that can be written as a [`LayerGraph`].
+pub trait ToGraph {
+    /// The graph of this architecture.
+    fn to_graph(&self) -> LayerGraph;
+}
+
+impl ToGraph for LayerGraph {
+    fn to_graph(&self) -> LayerGraph {
+        self.clone()
+    }
+}
+
+/// Why a list of nodes is no [`LayerGraph`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GraphError {
+    /// Fewer than two nodes.
+    #[error("a layer graph needs an input and an output node, but has {nodes} nodes")]
+    TooSmall {
+        /// Number of nodes given.
+        nodes: usize,
+    },
+    /// More nodes than [`LayerGraph::MAX_NODES`].
+    #[error("a layer graph has at most {} nodes, but this one has {nodes}", LayerGraph::MAX_NODES)]
+    TooLarge {
+        /// Number of nodes given.
+        nodes: usize,
+    },
+    /// `Input` stands elsewhere than first, or `Output` elsewhere than last.
+    #[error("node {node} is {operation:?}, which does not belong there: the first node alone is Input, the last alone Output")]
+    MisplacedOperation {
+        /// Position of the node.
+        node: usize,
+        /// Its operation.
+        operation: Operation,
+    },
+    /// A node has too many or too few inputs for its operation.
+    #[error("node {node} ({operation:?}) cannot have {inputs} inputs")]
+    WrongInputCount {
+        /// Position of the node.
+        node: usize,
+        /// Its operation.
+        operation: Operation,
+        /// Number of its inputs.
+        inputs: usize,
+    },
+    /// A node takes its input from itself or a later node.
+    #[error("node {node} takes its input from node {input}, which does not come before it")]
+    NotTopological {
+        /// Position of the node.
+        node: usize,
+        /// Position of the offending input.
+        input: usize,
+    },
+    /// A kernel is even or zero.
+    #[error("node {node} has a kernel of {kernel}: kernels are odd, so that the output keeps the size of the input")]
+    EvenKernel {
+        /// Position of the node.
+        node: usize,
+        /// The kernel.
+        kernel: u8,
+    },
+}
+
+/// A directed acyclic graph of layers, in topological order, with one input (the first node) and one output (the last).
+///
+/// Only valid graphs exist: [`LayerGraph::new`] checks, and so does deserialisation.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Node>", into = "Vec<Node>")]
+pub struct LayerGraph {
+    nodes: Vec<Node>,
+}
+
+impl LayerGraph {
+    /// The most nodes a graph may have. A block of the paper has up to 24; the bound keeps the search for a canonical
+    /// labelling and every computation on a graph from untrusted input short.
+    pub const MAX_NODES: usize = 128;
+
+    /// Checks `nodes` and makes a graph of them.
+    ///
+    /// # Errors
+    /// The first rule that a node breaks; see [`GraphError`].
+    pub fn new(nodes: Vec<Node>) -> Result<Self, GraphError> {
+        let count = nodes.len();
+        if count < 2 {
+            return Err(GraphError::TooSmall { nodes: count });
+        }
+        if count > Self::MAX_NODES {
+            return Err(GraphError::TooLarge { nodes: count });
+        }
+        for (position, node) in nodes.iter().enumerate() {
+            check_node(position, count, node)?;
+        }
+        Ok(Self { nodes })
+    }
+
+    /// The nodes in topological order.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// Number of nodes, the input and the output included ("dot" in the paper).
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Number of edges, those into the output included.
+    #[must_use]
+    pub fn edge_count(&self) -> usize {
+        self.nodes.iter().map(|node| node.inputs.len()).sum()
+    }
+
+    /// Edges divided by nodes: the density of formula 1.
+    #[must_use]
+    pub fn density(&self) -> f64 {
+        self.edge_count() as f64 / self.node_count() as f64
+    }
+}
+
+fn check_node(position: usize, count: usize, node: &Node) -> Result<(), GraphError> {
+    let Node { operation, inputs } = node;
+    let operation = *operation;
+    let misplaced = (position == 0) != (operation == Operation::Input)
+        || (position + 1 == count) != (operation == Operation::Output);
+    if misplaced {
+        return Err(GraphError::MisplacedOperation { node: position, operation });
+    }
+    let enough = match operation {
+        Operation::Input => inputs.is_empty(),
+        Operation::Add | Operation::Concat | Operation::Output => !inputs.is_empty(),
+        _ => inputs.len() == 1,
+    };
+    if !enough {
+        return Err(GraphError::WrongInputCount { node: position, operation, inputs: inputs.len() });
+    }
+    if let Some(&input) = inputs.iter().find(|&&input| input >= position) {
+        return Err(GraphError::NotTopological { node: position, input });
+    }
+    match operation {
+        Operation::PreActivationConvolution { kernel }
+        | Operation::Convolution { kernel }
+        | Operation::MaxPool { kernel }
+        | Operation::AveragePool { kernel }
+            if kernel % 2 == 0 =>
+        {
+            Err(GraphError::EvenKernel { node: position, kernel })
+        }
+        _ => Ok(()),
+    }
+}
+
+impl TryFrom<Vec<Node>> for LayerGraph {
+    type Error = GraphError;
+
+    fn try_from(nodes: Vec<Node>) -> Result<Self, GraphError> {
+        Self::new(nodes)
+    }
+}
+
+impl From<LayerGraph> for Vec<Node> {
+    fn from(graph: LayerGraph) -> Self {
+        graph.nodes
+    }
+}
