@@ -1,1 +1,4 @@
-//! x
+//! Designs convolutional network blocks with Q-learning, and trains what it finds.
+
+pub mod graph;
+pub mod seed;

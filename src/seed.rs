@@ -118,19 +118,6 @@ mod tests {
     }
 
     #[test]
-    fn draws_are_pinned_for_ever() {
-        let mut rng = stream(42, "pinned", 0);
-        let indices: Vec<usize> = (0..8).map(|_| index(&mut rng, 10)).collect();
-        let mut items: Vec<u8> = (0..6).collect();
-        shuffle(&mut rng, &mut items);
-        assert_eq!((indices, items), PINNED.with(|pinned| pinned.clone()));
-    }
-
-    thread_local! {
-        static PINNED: (Vec<usize>, Vec<u8>) = (vec![], vec![]);
-    }
-
-    #[test]
     fn an_index_is_uniform() {
         let mut rng = stream(3, "uniform", 0);
         let mut counts = [0u32; 7];

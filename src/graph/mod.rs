@@ -9,10 +9,10 @@ mod fingerprint;
 mod network_config;
 mod shape;
 
-pub use cost::{Cost, CostError};
-pub use fingerprint::Fingerprint;
+pub use cost::{Cost, CostError, CostLimits, CostQuantity, OverLimit};
+pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use network_config::{NetworkConfig, NetworkConfigError, StemConfig};
-pub use shape::{ImageShape, NodeShape, ShapeError};
+pub use shape::{ImageShape, SizeOverflow};
 
 use serde::{Deserialize, Serialize};
 
@@ -106,7 +106,9 @@ pub enum GraphError {
         nodes: usize,
     },
     /// `Input` stands elsewhere than first, or `Output` elsewhere than last.
-    #[error("node {node} is {operation:?}, which does not belong there: the first node alone is Input, the last alone Output")]
+    #[error(
+        "node {node} is {operation:?}, which does not belong there: the first node alone is Input, the last alone Output"
+    )]
     MisplacedOperation {
         /// Position of the node.
         node: usize,

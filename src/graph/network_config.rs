@@ -53,3 +53,144 @@ pub struct NetworkConfig {
     /// Filters of the convolutions in the first stage; each further stage doubles them.
     pub width: usize,
 }
+
+/// Why a [`NetworkConfig`] describes no network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetworkConfigError {
+    /// A field that must be positive is zero.
+    #[error("network.{field} is 0: it must be at least 1")]
+    Zero {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// The kernel of the stem is even.
+    #[error("network.stem.kernel is {kernel}: kernels are odd")]
+    EvenKernel {
+        /// The kernel.
+        kernel: u8,
+    },
+    /// A classifier needs two classes.
+    #[error("network.classes is {classes}: a classifier needs at least 2")]
+    TooFewClasses {
+        /// Number of classes.
+        classes: usize,
+    },
+    /// Pooling leaves nothing of the image.
+    #[error(
+        "a {height}x{width} image is too small for this network: nothing is left of it at {place}; use fewer stages or stem pools"
+    )]
+    ImageTooSmall {
+        /// Height of the input image in pixels.
+        height: usize,
+        /// Width of the input image in pixels.
+        width: usize,
+        /// Where the image vanishes.
+        place: &'static str,
+    },
+}
+
+impl NetworkConfig {
+    /// The paper's network for 32x32 images: three stages at 32, 16 and 8 pixels, N = 4, 100 classes.
+    ///
+    /// The paper does not state the width; 32 filters in the first stage is our reading.
+    #[must_use]
+    pub fn cifar() -> Self {
+        Self {
+            image: ImageShape { channels: 3, height: 32, width: 32 },
+            classes: 100,
+            stem: StemConfig::default(),
+            stages: 3,
+            repeats: 4,
+            width: 32,
+        }
+    }
+
+    /// The paper's network for ImageNet: 224x224 images, four stages at 56 to 7 pixels, N = 3, 1,000 classes.
+    ///
+    /// The paper says "more pooling layers with a stride of two in the bottom layers"; a 7x7 stem of stride 2 and one
+    /// max pool is our reading.
+    #[must_use]
+    pub fn imagenet() -> Self {
+        Self {
+            image: ImageShape { channels: 3, height: 224, width: 224 },
+            classes: 1000,
+            stem: StemConfig { kernel: 7, stride: 2, pools: 1 },
+            stages: 4,
+            repeats: 3,
+            width: 64,
+        }
+    }
+
+    /// The same network for other images and classes.
+    #[must_use]
+    pub fn with_data(mut self, image: ImageShape, classes: usize) -> Self {
+        self.image = image;
+        self.classes = classes;
+        self
+    }
+
+    /// Checks that the configuration describes a network.
+    ///
+    /// # Errors
+    /// The first field that does not; see [`NetworkConfigError`].
+    pub fn validate(&self) -> Result<(), NetworkConfigError> {
+        let positive = [
+            ("image.channels", self.image.channels),
+            ("image.height", self.image.height),
+            ("image.width", self.image.width),
+            ("stem.kernel", self.stem.kernel.into()),
+            ("stem.stride", self.stem.stride.into()),
+            ("stages", self.stages),
+            ("repeats", self.repeats),
+            ("width", self.width),
+        ];
+        if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(NetworkConfigError::Zero { field });
+        }
+        if self.stem.kernel % 2 == 0 {
+            return Err(NetworkConfigError::EvenKernel { kernel: self.stem.kernel });
+        }
+        if self.classes < 2 {
+            return Err(NetworkConfigError::TooFewClasses { classes: self.classes });
+        }
+        self.stage_sizes().map(|_| ())
+    }
+
+    /// Spatial size after the stem convolution: padded by half its kernel.
+    #[must_use]
+    pub fn stem_size(&self) -> (usize, usize) {
+        let stride = usize::from(self.stem.stride.max(1));
+        let out = |side: usize| side.saturating_sub(1) / stride + 1;
+        (out(self.image.height), out(self.image.width))
+    }
+
+    /// Height and width of the feature maps in each stage.
+    ///
+    /// # Errors
+    /// [`NetworkConfigError::ImageTooSmall`] if pooling leaves nothing.
+    pub fn stage_sizes(&self) -> Result<Vec<(usize, usize)>, NetworkConfigError> {
+        let too_small =
+            |place| NetworkConfigError::ImageTooSmall { height: self.image.height, width: self.image.width, place };
+        let halve = |(height, width): (usize, usize)| (height / 2, width / 2);
+        let empty = |(height, width): (usize, usize)| height == 0 || width == 0;
+        let mut size = self.stem_size();
+        for _ in 0..self.stem.pools {
+            size = halve(size);
+            if empty(size) {
+                return Err(too_small("the stem's pools"));
+            }
+        }
+        let mut sizes = Vec::new();
+        for stage in 0..self.stages {
+            if stage > 0 {
+                size = halve(size);
+            }
+            if empty(size) {
+                return Err(too_small("the pool between two stages"));
+            }
+            sizes.push(size);
+        }
+        Ok(sizes)
+    }
+}

@@ -1,0 +1,263 @@
+//! What a network costs, computed from its graph before anything is allocated.
+
+use super::shape::SizeOverflow;
+use super::{LayerGraph, NetworkConfig, NetworkConfigError, Operation};
+use serde::{Deserialize, Serialize};
+
+/// The size of a whole network and the shape of its block.
+///
+/// Sizes are of the network that [`NetworkConfig`] builds around the block; nodes and edges are the block's own
+/// ("dot" and "edge" in Section "Training Speed Up"), as it was proposed.
+///
+/// Counted by the same conventions as the published tables: one multiplication and its addition are one FLOP, and only
+/// convolutions and linear layers count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// Trainable parameters.
+    pub parameters: u64,
+    /// Multiply-adds of convolutions and the linear layer for one image.
+    pub flops: u64,
+    /// Bytes of the f32 outputs of all operations for one image: what training keeps for the backward pass.
+    pub activation_bytes: u64,
+    /// Convolutions and linear layers on the longest path from image to logits, projections left out.
+    pub depth: u64,
+    /// Nodes of the block: start, layers and terminal.
+    pub nodes: u64,
+    /// Edges of the block, those into the terminal included.
+    pub edges: u64,
+}
+
+impl Cost {
+    /// Edges divided by nodes: the density of formula 1.
+    #[must_use]
+    pub fn density(&self) -> f64 {
+        self.edges as f64 / self.nodes as f64
+    }
+}
+
+/// Why a graph has no [`Cost`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CostError {
+    /// The configuration of the network is not valid.
+    #[error(transparent)]
+    Config(#[from] NetworkConfigError),
+    /// A size does not fit into 64 bits.
+    #[error(transparent)]
+    Overflow(#[from] SizeOverflow),
+}
+
+/// Upper limits on what a network may cost; `None` means no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CostLimits {
+    /// Most trainable parameters.
+    pub parameters: Option<u64>,
+    /// Most multiply-adds for one image.
+    pub flops: Option<u64>,
+    /// Most bytes of activations for one image.
+    pub activation_bytes: Option<u64>,
+}
+
+/// A cost lies above its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{quantity:?} of {value} lie over the limit of {limit}")]
+pub struct OverLimit {
+    /// What is over its limit.
+    pub quantity: CostQuantity,
+    /// What the network costs.
+    pub value: u64,
+    /// The limit.
+    pub limit: u64,
+}
+
+/// A part of [`Cost`] that can be limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum CostQuantity {
+    /// Trainable parameters.
+    Parameters,
+    /// Multiply-adds for one image.
+    Flops,
+    /// Bytes of activations for one image.
+    ActivationBytes,
+}
+
+impl CostLimits {
+    /// Checks `cost` against the limits.
+    ///
+    /// # Errors
+    /// The first quantity over its limit.
+    pub fn check(&self, cost: &Cost) -> Result<(), OverLimit> {
+        let checks = [
+            (CostQuantity::Parameters, cost.parameters, self.parameters),
+            (CostQuantity::Flops, cost.flops, self.flops),
+            (CostQuantity::ActivationBytes, cost.activation_bytes, self.activation_bytes),
+        ];
+        for (quantity, value, limit) in checks {
+            if let Some(limit) = limit
+                && value > limit
+            {
+                return Err(OverLimit { quantity, value, limit });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl LayerGraph {
+    /// What the network that `network` builds around this graph costs.
+    ///
+    /// # Errors
+    /// [`CostError::Config`] if `network` is not valid, [`CostError::Overflow`] if a size does not fit into 64 bits.
+    pub fn cost(&self, network: &NetworkConfig) -> Result<Cost, CostError> {
+        network.validate()?;
+        let mut sum = Sum::default();
+        let mut channels = network.width as u64;
+        let stem = network.stem_size();
+        sum.convolution(network.stem.kernel, network.image.channels as u64, channels, pixels(stem)?)?;
+        sum.tensors(1, channels, pixels(stem)?)?;
+
+        let sizes = network.stage_sizes()?;
+        let mut pooled = stem;
+        for _ in 0..network.stem.pools {
+            pooled = (pooled.0 / 2, pooled.1 / 2);
+            sum.tensors(1, channels, pixels(pooled)?)?;
+        }
+        for (stage, &size) in sizes.iter().enumerate() {
+            let pixels = pixels(size)?;
+            if stage > 0 {
+                sum.tensors(1, channels, pixels)?;
+            }
+            let width = num_traits::checked_pow(2u64, stage)
+                .and_then(|factor| factor.checked_mul(network.width as u64))
+                .ok_or(SizeOverflow { quantity: "width" })?;
+            for _ in 0..network.repeats {
+                channels = sum.block(self, channels, width, pixels)?;
+            }
+        }
+        let classes = network.classes as u64;
+        sum.add_parameters(mul(channels, 2, PARAMETERS)?)?;
+        sum.tensors(2, channels, pixels(*sizes.last().unwrap_or(&stem))?)?;
+        sum.tensors(1, channels, 1)?;
+        let weights = mul(channels, classes, PARAMETERS)?;
+        sum.add_parameters(weights)?;
+        sum.add_parameters(classes)?;
+        sum.flops = add(sum.flops, weights, FLOPS)?;
+        sum.tensors(1, classes, 1)?;
+
+        let blocks = mul(network.stages as u64, network.repeats as u64, "depth")?;
+        let depth = add(mul(blocks, self.longest_convolution_path(), "depth")?, 2, "depth")?;
+        Ok(Cost {
+            parameters: sum.parameters,
+            flops: sum.flops,
+            activation_bytes: sum.activation_bytes,
+            depth,
+            nodes: self.node_count() as u64,
+            edges: self.edge_count() as u64,
+        })
+    }
+
+    /// Convolutions on the path from input to output that has most of them; projections of additions left out.
+    #[must_use]
+    pub fn longest_convolution_path(&self) -> u64 {
+        let mut longest: Vec<u64> = Vec::with_capacity(self.node_count());
+        for node in self.nodes() {
+            let before = node.inputs.iter().map(|&from| longest[from]).max().unwrap_or(0);
+            let own =
+                matches!(node.operation, Operation::PreActivationConvolution { .. } | Operation::Convolution { .. });
+            longest.push(before + u64::from(own));
+        }
+        longest.last().copied().unwrap_or(0)
+    }
+}
+
+const PARAMETERS: &str = "number of parameters";
+const FLOPS: &str = "number of multiply-adds";
+const BYTES: &str = "activation memory";
+const F32_BYTES: u64 = 4;
+
+fn add(a: u64, b: u64, quantity: &'static str) -> Result<u64, SizeOverflow> {
+    a.checked_add(b).ok_or(SizeOverflow { quantity })
+}
+
+fn mul(a: u64, b: u64, quantity: &'static str) -> Result<u64, SizeOverflow> {
+    a.checked_mul(b).ok_or(SizeOverflow { quantity })
+}
+
+fn pixels((height, width): (usize, usize)) -> Result<u64, SizeOverflow> {
+    mul(height as u64, width as u64, "number of pixels")
+}
+
+/// The running sums of a network's cost.
+#[derive(Default)]
+struct Sum {
+    parameters: u64,
+    flops: u64,
+    activation_bytes: u64,
+}
+
+impl Sum {
+    fn add_parameters(&mut self, parameters: u64) -> Result<(), SizeOverflow> {
+        self.parameters = add(self.parameters, parameters, PARAMETERS)?;
+        Ok(())
+    }
+
+    /// The weights and multiply-adds of a convolution without bias.
+    fn convolution(&mut self, kernel: u8, from: u64, to: u64, pixels: u64) -> Result<(), SizeOverflow> {
+        let taps = u64::from(kernel) * u64::from(kernel);
+        let weights = mul(mul(from, to, PARAMETERS)?, taps, PARAMETERS)?;
+        self.add_parameters(weights)?;
+        self.flops = add(self.flops, mul(weights, pixels, FLOPS)?, FLOPS)?;
+        Ok(())
+    }
+
+    /// `count` tensors of one image's activations.
+    fn tensors(&mut self, count: u64, channels: u64, pixels: u64) -> Result<(), SizeOverflow> {
+        let bytes = mul(mul(mul(channels, pixels, BYTES)?, F32_BYTES, BYTES)?, count, BYTES)?;
+        self.activation_bytes = add(self.activation_bytes, bytes, BYTES)?;
+        Ok(())
+    }
+
+    /// One block with `input` channels; returns the channels it puts out.
+    fn block(&mut self, graph: &LayerGraph, input: u64, width: u64, pixels: u64) -> Result<u64, SizeOverflow> {
+        let channels = graph.channels(input, width)?;
+        for (node, &out) in graph.nodes().iter().zip(&channels) {
+            let first = node.inputs.first().map_or(0, |&from| channels[from]);
+            match node.operation {
+                Operation::Input | Operation::Identity => {}
+                Operation::PreActivationConvolution { kernel } => {
+                    self.convolution(kernel, first, out, pixels)?;
+                    self.add_parameters(mul(out, 2, PARAMETERS)?)?;
+                    self.tensors(1, first, pixels)?;
+                    self.tensors(2, out, pixels)?;
+                }
+                Operation::Convolution { kernel } => {
+                    self.convolution(kernel, first, out, pixels)?;
+                    self.tensors(1, out, pixels)?;
+                }
+                Operation::BatchNorm => {
+                    self.add_parameters(mul(out, 2, PARAMETERS)?)?;
+                    self.tensors(1, out, pixels)?;
+                }
+                Operation::Add => {
+                    for &from in node.inputs.iter().filter(|&&from| channels[from] < out) {
+                        self.convolution(1, channels[from], out, pixels)?;
+                        self.tensors(1, out, pixels)?;
+                    }
+                    self.tensors(1, out, pixels)?;
+                }
+                // A lone input passes through without a copy.
+                Operation::Concat | Operation::Output if node.inputs.len() == 1 => {}
+                Operation::Concat
+                | Operation::Output
+                | Operation::MaxPool { .. }
+                | Operation::AveragePool { .. }
+                | Operation::Relu => self.tensors(1, out, pixels)?,
+            }
+        }
+        Ok(channels.last().copied().unwrap_or(0))
+    }
+}
