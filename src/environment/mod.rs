@@ -1,0 +1,192 @@
+//! Environments: what tells how good an architecture is.
+
+mod function;
+
+pub use function::{EnvironmentFn, environment_fn};
+
+use crate::evaluation::{Evaluation, Trial};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Progress of one evaluation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Epochs finished in the present attempt.
+    pub epoch: u32,
+    /// Epochs of the whole attempt.
+    pub epochs: u32,
+    /// Restarts before the present attempt.
+    pub restarts: u32,
+    /// Share of the present epoch that is done, 0 to 1.
+    pub fraction: f64,
+}
+
+impl Progress {
+    /// Progress within epoch `epoch + 1` of `epochs`.
+    #[must_use]
+    pub fn new(epoch: u32, epochs: u32, restarts: u32, fraction: f64) -> Self {
+        Self { epoch, epochs, restarts, fraction }
+    }
+}
+
+/// Asks an evaluation to stop early. Clones share one flag.
+#[derive(Debug, Clone, Default)]
+pub struct Cancellation(Arc<AtomicBool>);
+
+impl Cancellation {
+    /// A flag that nobody has raised yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether somebody asked to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// A trial while it runs: what to evaluate it with, whom to tell about progress, and whether to go on.
+pub struct TrialContext<'a> {
+    trial: &'a Trial,
+    cancellation: Cancellation,
+    on_progress: Option<&'a (dyn Fn(Progress) + 'a)>,
+}
+
+impl<'a> TrialContext<'a> {
+    /// A context that nobody watches or cancels.
+    #[must_use]
+    pub fn new(trial: &'a Trial) -> Self {
+        Self { trial, cancellation: Cancellation::new(), on_progress: None }
+    }
+
+    /// The same context, cancelled through `cancellation`.
+    #[must_use]
+    pub fn with_cancellation(mut self, cancellation: Cancellation) -> Self {
+        self.cancellation = cancellation;
+        self
+    }
+
+    /// The same context, reporting progress to `listener`.
+    #[must_use]
+    pub fn with_progress(mut self, listener: &'a (dyn Fn(Progress) + 'a)) -> Self {
+        self.on_progress = Some(listener);
+        self
+    }
+
+    /// The trial.
+    #[must_use]
+    pub fn trial(&self) -> &Trial {
+        self.trial
+    }
+
+    /// Whether the evaluation should return now; what it returns is then thrown away.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.cancellation.is_cancelled()
+    }
+
+    /// Tells how far the evaluation is. Long evaluations should call this at least every few seconds: progress bars and
+    /// heartbeats depend on it.
+    pub fn report(&self, progress: Progress) {
+        if let Some(listener) = self.on_progress {
+            listener(progress);
+        }
+    }
+}
+
+impl fmt::Debug for TrialContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrialContext")
+            .field("trial", &self.trial)
+            .field("cancelled", &self.is_cancelled())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Evaluates architectures: trains them, looks them up, or computes something.
+///
+/// `Err` is a fault of the worker (a lost device, an unreadable file): the controller tries the trial again, a bounded
+/// number of times. A fact about the architecture (too large, diverged) is no error but
+/// [`Evaluation::Infeasible`]: it is recorded and never tried again.
+///
+/// The result may depend on the architecture and [`Trial::seed`] only, never on time, place or earlier trials: that
+/// makes a search repeatable and its cache right. See `examples/custom_environment.rs` for one of your own.
+pub trait Environment<A: ?Sized>: Send {
+    /// Faults of the worker.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Evaluates `architecture`.
+    ///
+    /// # Errors
+    /// If this worker could not evaluate it; another attempt may succeed.
+    fn evaluate(&mut self, architecture: &A, context: &TrialContext<'_>) -> Result<Evaluation, Self::Error>;
+
+    /// What the results depend on besides architecture and seed: data, recipe, versions. Two environments with the same
+    /// identity give the same results; a run is resumed only with the identity it was started with.
+    fn identity(&self) -> String;
+}
+
+/// An error of any environment.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// Error of a [`BoxedEnvironment`]: whatever the environment inside failed with.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct AnyError(#[from] pub BoxError);
+
+/// An environment of any type, behind one pointer; made by [`EnvironmentExt::boxed`].
+pub type BoxedEnvironment<A> = Box<dyn Environment<A, Error = AnyError>>;
+
+struct EraseError<E>(E);
+
+impl<A: ?Sized, E: Environment<A>> Environment<A> for EraseError<E> {
+    type Error = AnyError;
+
+    fn evaluate(&mut self, architecture: &A, context: &TrialContext<'_>) -> Result<Evaluation, AnyError> {
+        self.0.evaluate(architecture, context).map_err(|error| AnyError(Box::new(error)))
+    }
+
+    fn identity(&self) -> String {
+        self.0.identity()
+    }
+}
+
+impl<A: ?Sized, E: Environment<A> + ?Sized> Environment<A> for Box<E> {
+    type Error = E::Error;
+
+    fn evaluate(&mut self, architecture: &A, context: &TrialContext<'_>) -> Result<Evaluation, Self::Error> {
+        (**self).evaluate(architecture, context)
+    }
+
+    fn identity(&self) -> String {
+        (**self).identity()
+    }
+}
+
+/// What every [`Environment`] can do besides.
+pub trait EnvironmentExt<A: ?Sized>: Environment<A> + Sized + 'static {
+    /// The same environment behind one pointer, so that environments of several types fit into one list.
+    ///
+    /// ```
+    /// use blockqnn::environment::{BoxedEnvironment, EnvironmentExt, environment_fn};
+    /// use blockqnn::space::block::BlockCode;
+    ///
+    /// let constant = environment_fn("constant", |_: &BlockCode, _| 50.0);
+    /// let environments: Vec<BoxedEnvironment<BlockCode>> = vec![constant.boxed()];
+    /// assert_eq!(environments.len(), 1);
+    /// ```
+    fn boxed(self) -> BoxedEnvironment<A> {
+        Box::new(EraseError(self))
+    }
+}
+
+impl<A: ?Sized, E: Environment<A> + Sized + 'static> EnvironmentExt<A> for E {}

@@ -1,0 +1,271 @@
+//! What passes between controller, agent and environments: plain data.
+
+use crate::graph::{Cost, Fingerprint, OverLimit, SizeOverflow};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// One architecture to evaluate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// Number of the trial in its run, from 0, in the order of proposal.
+    pub id: u64,
+    /// Seed of everything random in the evaluation: a function of the run's seed and of the fingerprint, so that it
+    /// does not depend on when, where or how often the trial runs.
+    pub seed: u64,
+    /// What is evaluated.
+    pub fingerprint: Fingerprint,
+    /// Size of the network, as the controller computed it.
+    pub cost: Cost,
+}
+
+/// What an environment measured on one architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Accuracy on the validation images, in percent (0 to 100).
+    pub accuracy: f64,
+    /// Mean loss on the training images in the last epoch, if there is one.
+    pub training_loss: Option<f64>,
+    /// Epochs trained in the attempt that counts.
+    pub epochs: u32,
+    /// Restarts with a lower learning rate before that attempt (Section "Experiment Details").
+    pub restarts: u32,
+    /// Wall-clock time in seconds; tells, decides nothing.
+    pub seconds: f64,
+}
+
+impl Metrics {
+    /// Metrics that consist of an accuracy in percent alone.
+    #[must_use]
+    pub fn from_accuracy(accuracy: f64) -> Self {
+        Self { accuracy, training_loss: None, epochs: 0, restarts: 0, seconds: 0.0 }
+    }
+}
+
+/// Outcome of the evaluation of one architecture.
+///
+/// Serialises as `{"measured": {...}}` or `{"infeasible": {...}}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Evaluation {
+    /// The architecture was trained and measured.
+    Measured(Metrics),
+    /// The architecture has no accuracy; it is rewarded as if it guessed.
+    Infeasible(Infeasibility),
+}
+
+impl Evaluation {
+    /// The measured accuracy in percent, if there is one.
+    #[must_use]
+    pub fn accuracy(&self) -> Option<f64> {
+        match self {
+            Self::Measured(metrics) => Some(metrics.accuracy),
+            Self::Infeasible(_) => None,
+        }
+    }
+
+    /// The metrics, if the architecture was measured.
+    #[must_use]
+    pub fn metrics(&self) -> Option<&Metrics> {
+        match self {
+            Self::Measured(metrics) => Some(metrics),
+            Self::Infeasible(_) => None,
+        }
+    }
+}
+
+/// Why an architecture has no accuracy.
+///
+/// The first four are facts about the architecture and hold wherever it is evaluated; the last two depend on the
+/// machine, and a run that meets one says so.
+#[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "reason")]
+#[non_exhaustive]
+pub enum Infeasibility {
+    /// It costs more than the run allows.
+    #[error("{over}")]
+    OverLimit {
+        /// What is over which limit.
+        over: OverLimit,
+    },
+    /// Its size does not fit into 64 bits.
+    #[error("the {quantity} of this architecture does not fit into 64 bits")]
+    Overflow {
+        /// What overflowed.
+        quantity: String,
+    },
+    /// Its training diverged: the loss was no longer a finite number.
+    #[error("training diverged in epoch {epoch} (the loss was not finite), after {restarts} restarts")]
+    Diverged {
+        /// Epoch, from 1.
+        epoch: u32,
+        /// Restarts with a lower learning rate before.
+        restarts: u32,
+    },
+    /// The environment refuses it for a reason of its own.
+    #[error("{message}")]
+    Rejected {
+        /// The environment's reason.
+        message: String,
+    },
+    /// It took longer than the run allows.
+    #[error("evaluation stopped after {limit_seconds} s, the time limit")]
+    TimedOut {
+        /// The limit in seconds.
+        limit_seconds: f64,
+    },
+    /// Every attempt to evaluate it failed.
+    #[error("evaluation failed {attempts} times, last with: {message}")]
+    Failed {
+        /// Number of attempts.
+        attempts: u32,
+        /// The last error.
+        message: String,
+    },
+}
+
+impl From<SizeOverflow> for Infeasibility {
+    fn from(overflow: SizeOverflow) -> Self {
+        Self::Overflow { quantity: overflow.quantity.to_owned() }
+    }
+}
+
+/// A finite reward, in percent points.
+#[derive(Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Reward(f64);
+
+/// A number is not finite and can be no [`Reward`].
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[error("a reward must be finite, but this one is {0}")]
+pub struct NotFinite(pub f64);
+
+impl Reward {
+    /// Makes a reward of a number.
+    ///
+    /// # Errors
+    /// [`NotFinite`] for NaN and the infinities.
+    ///
+    /// ```
+    /// use blockqnn::evaluation::Reward;
+    ///
+    /// assert_eq!(Reward::new(56.0)?.value(), 56.0);
+    /// assert!(Reward::new(f64::NAN).is_err());
+    /// # Ok::<(), blockqnn::evaluation::NotFinite>(())
+    /// ```
+    pub fn new(value: f64) -> Result<Self, NotFinite> {
+        // Adding 0 turns -0 into 0, so that equal rewards have equal bits.
+        if value.is_finite() { Ok(Self(value + 0.0)) } else { Err(NotFinite(value)) }
+    }
+
+    /// The reward as a number.
+    #[must_use]
+    pub fn value(self) -> f64 {
+        self.0
+    }
+}
+
+impl Eq for Reward {}
+
+// A derived `PartialOrd` and this total order agree, for a reward is finite.
+#[expect(clippy::derive_ord_xor_partial_ord, reason = "both are the order of finite numbers")]
+impl Ord for Reward {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl fmt::Debug for Reward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reward({})", self.0)
+    }
+}
+
+impl fmt::Display for Reward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TryFrom<f64> for Reward {
+    type Error = NotFinite;
+
+    fn try_from(value: f64) -> Result<Self, NotFinite> {
+        Self::new(value)
+    }
+}
+
+impl From<Reward> for f64 {
+    fn from(reward: Reward) -> Self {
+        reward.0
+    }
+}
+
+/// A walk through a search space: the actions from the initial state to a terminal one, and the state each was taken in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trajectory<State, Action> {
+    /// The state before each action; as many as actions.
+    pub states: Vec<State>,
+    /// The actions, the last one into a terminal state.
+    pub actions: Vec<Action>,
+}
+
+impl<State, Action> Trajectory<State, Action> {
+    /// Number of actions: the layers of a block, Terminal included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.actions.len()
+    }
+
+    /// Whether nothing was done.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.actions.is_empty()
+    }
+}
+
+/// A finished walk with the reward of each of its actions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Episode<State, Action> {
+    /// The walk.
+    pub trajectory: Trajectory<State, Action>,
+    /// What the update of each action sees; as many as actions.
+    pub rewards: Vec<Reward>,
+    /// The reward of the whole architecture.
+    pub reward: Reward,
+    /// What the walk led to.
+    pub fingerprint: Fingerprint,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_rewards_have_equal_bits() {
+        assert_eq!(Reward::new(-0.0).unwrap().value().to_bits(), 0.0_f64.to_bits());
+    }
+
+    #[test]
+    fn a_reward_that_is_not_finite_is_refused_also_from_a_file() {
+        assert!(Reward::new(f64::INFINITY).is_err());
+        assert!(serde_json::from_str::<Reward>("1e999").is_err());
+        assert_eq!(serde_json::from_str::<Reward>("1.5").unwrap().value(), 1.5);
+    }
+
+    #[test]
+    fn an_evaluation_round_trips_through_json() {
+        for evaluation in [
+            Evaluation::Measured(Metrics::from_accuracy(0.1 + 0.2)),
+            Evaluation::Infeasible(Infeasibility::Diverged { epoch: 2, restarts: 3 }),
+            Evaluation::Infeasible(Infeasibility::Overflow { quantity: "number of channels".to_owned() }),
+        ] {
+            let text = serde_json::to_string(&evaluation).unwrap();
+            assert_eq!(serde_json::from_str::<Evaluation>(&text).unwrap(), evaluation, "{text}");
+        }
+    }
+}

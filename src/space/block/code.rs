@@ -1,0 +1,394 @@
+//! Layer codes: one line of Table 1.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Kind of a layer in a block code (Table 1).
+///
+/// The number of a kind in files and journals is its discriminant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum LayerKind {
+    /// The pre-activation cell: ReLU, convolution, batch normalisation. Kernel 1, 3 or 5.
+    Convolution = 1,
+    /// Max pooling with stride 1. Kernel 1 or 3.
+    MaxPool = 2,
+    /// Average pooling with stride 1. Kernel 1 or 3.
+    AveragePool = 3,
+    /// Passes its input on.
+    Identity = 4,
+    /// Element-wise sum of two layers.
+    Add = 5,
+    /// Concatenation of two layers.
+    Concat = 6,
+    /// Ends the block, and adds one layer to its output.
+    Terminal = 7,
+    /// ReLU alone (ablation space, Figure 3).
+    Relu = 8,
+    /// Batch normalisation alone (ablation space, Figure 3).
+    BatchNorm = 9,
+    /// Convolution alone, as it stands in the ablation space. Kernel 1, 3 or 5. The paper writes it like the cell; its
+    /// own number keeps the two apart in files.
+    PlainConvolution = 10,
+    /// Ends the block without a connection of its own (the form of the later literature).
+    UnconnectedTerminal = 11,
+}
+
+impl LayerKind {
+    const ALL: [Self; 11] = [
+        Self::Convolution,
+        Self::MaxPool,
+        Self::AveragePool,
+        Self::Identity,
+        Self::Add,
+        Self::Concat,
+        Self::Terminal,
+        Self::Relu,
+        Self::BatchNorm,
+        Self::PlainConvolution,
+        Self::UnconnectedTerminal,
+    ];
+
+    /// The kind's number in files and journals.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The kind with this number, if there is one.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.number() == number)
+    }
+
+    /// The kernels that Table 1 allows; `[0]` for kinds without one.
+    #[must_use]
+    pub fn kernels(self) -> &'static [u8] {
+        match self {
+            Self::Convolution | Self::PlainConvolution => &[1, 3, 5],
+            Self::MaxPool | Self::AveragePool => &[1, 3],
+            _ => &[0],
+        }
+    }
+
+    /// Number of connections a layer of this kind has: 0, 1 or 2.
+    #[must_use]
+    pub fn connections(self) -> usize {
+        match self {
+            Self::Add | Self::Concat => 2,
+            Self::UnconnectedTerminal => 0,
+            _ => 1,
+        }
+    }
+
+    /// Whether a layer of this kind ends a block.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Terminal | Self::UnconnectedTerminal)
+    }
+
+    /// The kind's word in the text form of a block.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Convolution => "conv",
+            Self::MaxPool => "max",
+            Self::AveragePool => "avg",
+            Self::Identity => "id",
+            Self::Add => "add",
+            Self::Concat => "concat",
+            Self::Terminal => "terminal",
+            Self::Relu => "relu",
+            Self::BatchNorm => "bn",
+            Self::PlainConvolution => "plainconv",
+            Self::UnconnectedTerminal => "end",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+}
+
+/// A rule of Table 1 that a layer code breaks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodeRule {
+    /// No kind has this number.
+    #[error("{number} is no layer kind: kinds are 1 (conv) to 11 (end)")]
+    UnknownKind {
+        /// The number.
+        number: u8,
+    },
+    /// The kernel is not in the kind's list.
+    #[error("{} cannot have kernel {kernel}: Table 1 allows {:?}", .kind.word(), .kind.kernels())]
+    Kernel {
+        /// Kind of the layer.
+        kind: LayerKind,
+        /// The kernel.
+        kernel: u8,
+    },
+    /// A connection does not lead to an earlier layer.
+    #[error("connection {connection} does not lead to an earlier layer: it must be below {index}")]
+    Connection {
+        /// The connection.
+        connection: u8,
+        /// Index of the layer.
+        index: u8,
+    },
+    /// A connection is given where Table 1 has 0.
+    #[error("{} takes {} connections; the others must be 0, not {connection}", .kind.word(), .kind.connections())]
+    UnusedConnection {
+        /// Kind of the layer.
+        kind: LayerKind,
+        /// What stands in the place of the unused connection.
+        connection: u8,
+    },
+    /// The two connections of an addition or concatenation are equal or out of order.
+    #[error("{} needs two different connections, the smaller first, but has {first} and {second}", .kind.word())]
+    ConnectionOrder {
+        /// Kind of the layer.
+        kind: LayerKind,
+        /// First connection.
+        first: u8,
+        /// Second connection.
+        second: u8,
+    },
+    /// The index is 0, which is the start layer's, or above [`LayerCode::MAX_INDEX`].
+    #[error("index {index} is out of range: layers count from 1 (0 is the start layer) to {}", LayerCode::MAX_INDEX)]
+    Index {
+        /// The index.
+        index: u8,
+    },
+    /// The layers of a block do not count 1, 2, 3, ...
+    #[error("its index is {index}, but it stands at place {expected}: indices count the layers from 1")]
+    IndexGap {
+        /// Index of the layer.
+        index: u8,
+        /// Its place in the block, from 1.
+        expected: usize,
+    },
+    /// A block has no layer between start and terminal.
+    #[error("a block needs at least one layer before its terminal layer")]
+    NoLayer,
+    /// The last layer is no terminal layer.
+    #[error("the last layer must be terminal(K) or end, but is {}", .kind.word())]
+    NotTerminal {
+        /// Kind of the last layer.
+        kind: LayerKind,
+    },
+    /// A terminal layer stands before the last place.
+    #[error("layers follow the terminal layer")]
+    EarlyTerminal,
+    /// The text is not of the form `word kernel (connections)`.
+    #[error("{token:?} is no layer: expected something like conv3(0), max3(1), add(1,2) or terminal(3)")]
+    Syntax {
+        /// The text of the layer.
+        token: String,
+    },
+}
+
+/// Structure code of one layer: index, kind, kernel and connections (Table 1).
+///
+/// Only codes that Table 1 allows can exist. In JSON a code is the paper's tuple
+/// `[index, kind, kernel, connection 1, connection 2]`.
+///
+/// ```
+/// use blockqnn::space::block::{LayerCode, LayerKind};
+///
+/// let code = LayerCode::new(2, LayerKind::Convolution, 3, [1, 0])?;
+/// assert_eq!(code.to_string(), "conv3(1)");
+/// assert_eq!(serde_json::to_string(&code)?, "[2,1,3,1,0]");
+/// assert!(LayerCode::new(2, LayerKind::MaxPool, 5, [1, 0]).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "[u8; 5]", into = "[u8; 5]")]
+pub struct LayerCode {
+    index: u8,
+    kind: LayerKind,
+    kernel: u8,
+    connections: [u8; 2],
+}
+
+impl LayerCode {
+    /// The largest index a layer may have: a bound on input from outside, above the 23 of the paper.
+    pub const MAX_INDEX: u8 = 120;
+
+    /// The start layer of every block: an identity with index 0 (Section "Block Design").
+    pub const START: Self = Self { index: 0, kind: LayerKind::Identity, kernel: 0, connections: [0, 0] };
+
+    /// Checks a code against Table 1. Connections that the kind does not have are 0.
+    ///
+    /// # Errors
+    /// The rule that the code breaks.
+    pub fn new(index: u8, kind: LayerKind, kernel: u8, connections: [u8; 2]) -> Result<Self, CodeRule> {
+        if index == 0 || index > Self::MAX_INDEX {
+            return Err(CodeRule::Index { index });
+        }
+        if !kind.kernels().contains(&kernel) {
+            return Err(CodeRule::Kernel { kind, kernel });
+        }
+        let (used, unused) = connections.split_at(kind.connections());
+        if let Some(&connection) = used.iter().find(|&&connection| connection >= index) {
+            return Err(CodeRule::Connection { connection, index });
+        }
+        if let Some(&connection) = unused.iter().find(|&&connection| connection != 0) {
+            return Err(CodeRule::UnusedConnection { kind, connection });
+        }
+        if let [first, second] = *used
+            && first >= second
+        {
+            return Err(CodeRule::ConnectionOrder { kind, first, second });
+        }
+        Ok(Self { index, kind, kernel, connections })
+    }
+
+    /// Position of the layer in its block, from 1; 0 is the start layer.
+    #[must_use]
+    pub fn index(self) -> u8 {
+        self.index
+    }
+
+    /// Kind of the layer.
+    #[must_use]
+    pub fn kind(self) -> LayerKind {
+        self.kind
+    }
+
+    /// Side of the kernel in pixels; 0 for kinds without one.
+    #[must_use]
+    pub fn kernel(self) -> u8 {
+        self.kernel
+    }
+
+    /// The layers it takes its inputs from, as many as its kind has connections.
+    #[must_use]
+    pub fn connections(&self) -> &[u8] {
+        let count = if self.index == 0 { 0 } else { self.kind.connections() };
+        &self.connections[..count]
+    }
+
+    /// Reads the layer at place `index` from its text form.
+    pub(super) fn parse(token: &str, index: u8) -> Result<Self, CodeRule> {
+        let syntax = || CodeRule::Syntax { token: token.chars().take(40).collect() };
+        let (head, tail) = token.split_once('(').map_or((token, None), |(head, tail)| (head, Some(tail)));
+        let word = head.trim_end_matches(|c: char| c.is_ascii_digit());
+        let kind = LayerKind::from_word(word).ok_or_else(syntax)?;
+        let digits = &head[word.len()..];
+        let kernel = if digits.is_empty() { 0 } else { number(digits).ok_or_else(syntax)? };
+        let mut connections = [0; 2];
+        let given = match tail {
+            None => 0,
+            Some(tail) => {
+                let list = tail.strip_suffix(')').ok_or_else(syntax)?;
+                let mut given = 0;
+                for text in list.split(',') {
+                    *connections.get_mut(given).ok_or_else(syntax)? = number(text.trim()).ok_or_else(syntax)?;
+                    given += 1;
+                }
+                given
+            }
+        };
+        if given != kind.connections() {
+            return Err(syntax());
+        }
+        Self::new(index, kind, kernel, connections)
+    }
+}
+
+/// A decimal number without sign.
+fn number(text: &str) -> Option<u8> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+impl fmt::Display for LayerCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.word())?;
+        if self.kernel != 0 {
+            write!(f, "{}", self.kernel)?;
+        }
+        match self.connections() {
+            [] => Ok(()),
+            [first] => write!(f, "({first})"),
+            [first, rest @ ..] => {
+                write!(f, "({first}")?;
+                rest.iter().try_for_each(|connection| write!(f, ",{connection}"))?;
+                f.write_str(")")
+            }
+        }
+    }
+}
+
+impl fmt::Debug for LayerCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{self}", self.index)
+    }
+}
+
+impl From<LayerCode> for [u8; 5] {
+    fn from(code: LayerCode) -> Self {
+        [code.index, code.kind.number(), code.kernel, code.connections[0], code.connections[1]]
+    }
+}
+
+impl TryFrom<[u8; 5]> for LayerCode {
+    type Error = CodeRule;
+
+    fn try_from(tuple: [u8; 5]) -> Result<Self, CodeRule> {
+        if tuple == <[u8; 5]>::from(Self::START) {
+            return Ok(Self::START);
+        }
+        let [index, number, kernel, first, second] = tuple;
+        let kind = LayerKind::from_number(number).ok_or(CodeRule::UnknownKind { number })?;
+        Self::new(index, kind, kernel, [first, second])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_of_table_1_is_enforced() {
+        use LayerKind::{Add, Convolution, Identity, MaxPool, Terminal, UnconnectedTerminal};
+        let broken = [
+            (LayerCode::new(0, Identity, 0, [0, 0]), "index 0"),
+            (LayerCode::new(200, Identity, 0, [0, 0]), "index 200"),
+            (LayerCode::new(1, Convolution, 0, [0, 0]), "kernel 0"),
+            (LayerCode::new(1, Convolution, 7, [0, 0]), "kernel 7"),
+            (LayerCode::new(1, MaxPool, 5, [0, 0]), "kernel 5"),
+            (LayerCode::new(1, Identity, 3, [0, 0]), "kernel 3"),
+            (LayerCode::new(3, Convolution, 3, [3, 0]), "below 3"),
+            (LayerCode::new(3, Convolution, 3, [2, 1]), "must be 0"),
+            (LayerCode::new(3, Add, 0, [1, 3]), "below 3"),
+            (LayerCode::new(3, Add, 0, [1, 1]), "two different"),
+            (LayerCode::new(3, Add, 0, [2, 1]), "smaller first"),
+            (LayerCode::new(3, Terminal, 0, [1, 2]), "must be 0"),
+            (LayerCode::new(3, UnconnectedTerminal, 0, [1, 0]), "must be 0"),
+        ];
+        for (code, expected) in broken {
+            let message = code.expect_err(expected).to_string();
+            assert!(message.contains(expected), "{message:?} should say {expected:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_kinds_are_stable() {
+        let numbers: Vec<u8> = LayerKind::ALL.iter().map(|kind| kind.number()).collect();
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        assert!(LayerKind::ALL.iter().all(|&kind| LayerKind::from_number(kind.number()) == Some(kind)));
+        assert_eq!(LayerKind::from_number(0), None);
+    }
+
+    #[test]
+    fn the_start_layer_round_trips_and_has_no_connection() {
+        let text = serde_json::to_string(&LayerCode::START).unwrap();
+        assert_eq!(serde_json::from_str::<LayerCode>(&text).unwrap(), LayerCode::START);
+        assert!(LayerCode::START.connections().is_empty());
+    }
+}

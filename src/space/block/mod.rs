@@ -1,0 +1,237 @@
+//! The paper's space: blocks written as layer codes (Section "Block Design", Table 1).
+
+mod block_code;
+mod code;
+
+pub use block_code::{BlockCode, BlockCodeError};
+pub use code::{CodeRule, LayerCode, LayerKind};
+
+use super::{SearchSpace, SpaceError, Step};
+use serde::{Deserialize, Serialize};
+
+/// What the last layer of a block connects to. Table 1 gives Terminal a connection; later work does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum TerminalRule {
+    /// `terminal(K)`: one action for each earlier layer K, which joins the output (Table 1).
+    #[default]
+    Connected,
+    /// `end`: a single action without connection.
+    Unconnected,
+}
+
+/// What a convolution layer consists of (Section "Block Design", Figure 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ConvolutionRule {
+    /// ReLU, convolution and batch normalisation in one layer: the paper's choice.
+    #[default]
+    PreActivation,
+    /// The convolution alone; ReLU and batch normalisation are layers of their own: the ablation of Figure 3.
+    Separate,
+}
+
+/// The space of block codes: all walks of legal layer codes from the start layer to a terminal one.
+///
+/// ```
+/// use blockqnn::space::block::{BlockSpace, LayerCode};
+/// use blockqnn::space::{SearchSpace, Step};
+///
+/// let space = BlockSpace::paper();
+/// let actions = space.actions(&space.initial_state());
+/// // Three convolutions, two max pools, two average pools, one identity: all of the start layer.
+/// assert_eq!(actions.len(), 8);
+/// assert_eq!(space.step(&LayerCode::START, &actions[0])?, Step::Next(actions[0]));
+/// # Ok::<(), blockqnn::space::SpaceError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, try_from = "BlockSpaceFields", into = "BlockSpaceFields")]
+pub struct BlockSpace {
+    max_layers: u8,
+    terminal: TerminalRule,
+    convolution: ConvolutionRule,
+}
+
+/// The fields of a [`BlockSpace`] in a file, not yet checked.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct BlockSpaceFields {
+    max_layers: u8,
+    terminal: TerminalRule,
+    convolution: ConvolutionRule,
+}
+
+impl Default for BlockSpaceFields {
+    fn default() -> Self {
+        BlockSpace::paper().into()
+    }
+}
+
+impl TryFrom<BlockSpaceFields> for BlockSpace {
+    type Error = BlockSpaceError;
+
+    fn try_from(fields: BlockSpaceFields) -> Result<Self, BlockSpaceError> {
+        Self::paper()
+            .with_terminal(fields.terminal)
+            .with_convolution(fields.convolution)
+            .with_max_layers(fields.max_layers)
+    }
+}
+
+impl From<BlockSpace> for BlockSpaceFields {
+    fn from(space: BlockSpace) -> Self {
+        Self { max_layers: space.max_layers, terminal: space.terminal, convolution: space.convolution }
+    }
+}
+
+/// The layer limit leaves no block, or passes what a layer code can count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("space.max_layers is {max_layers}: it must be from 2 (one layer and Terminal) to {}", LayerCode::MAX_INDEX)]
+pub struct BlockSpaceError {
+    /// The limit given.
+    pub max_layers: u8,
+}
+
+impl Default for BlockSpace {
+    fn default() -> Self {
+        Self::paper()
+    }
+}
+
+impl BlockSpace {
+    /// The paper's space: up to 23 layers, Terminal among them; connected terminal; pre-activation cells.
+    #[must_use]
+    pub fn paper() -> Self {
+        Self { max_layers: 23, terminal: TerminalRule::Connected, convolution: ConvolutionRule::PreActivation }
+    }
+
+    /// The same space with blocks of up to `max_layers` layers, Terminal among them.
+    ///
+    /// # Errors
+    /// [`BlockSpaceError`] outside 2 to [`LayerCode::MAX_INDEX`].
+    pub fn with_max_layers(mut self, max_layers: u8) -> Result<Self, BlockSpaceError> {
+        if !(2..=LayerCode::MAX_INDEX).contains(&max_layers) {
+            return Err(BlockSpaceError { max_layers });
+        }
+        self.max_layers = max_layers;
+        Ok(self)
+    }
+
+    /// The same space with another terminal rule.
+    #[must_use]
+    pub fn with_terminal(mut self, terminal: TerminalRule) -> Self {
+        self.terminal = terminal;
+        self
+    }
+
+    /// The same space with another convolution rule.
+    #[must_use]
+    pub fn with_convolution(mut self, convolution: ConvolutionRule) -> Self {
+        self.convolution = convolution;
+        self
+    }
+
+    /// Most layers of a block, Terminal among them.
+    #[must_use]
+    pub fn max_layers(&self) -> u8 {
+        self.max_layers
+    }
+
+    /// What the last layer connects to.
+    #[must_use]
+    pub fn terminal(&self) -> TerminalRule {
+        self.terminal
+    }
+
+    /// What a convolution layer consists of.
+    #[must_use]
+    pub fn convolution(&self) -> ConvolutionRule {
+        self.convolution
+    }
+
+    /// Whether the code may stand in a block of this space, wherever its index allows.
+    fn contains(&self, code: LayerCode) -> bool {
+        let index = code.index();
+        let terminal = match code.kind() {
+            LayerKind::Terminal => self.terminal == TerminalRule::Connected,
+            LayerKind::UnconnectedTerminal => self.terminal == TerminalRule::Unconnected,
+            kind => return index < self.max_layers && self.layer_kinds().contains(&kind),
+        };
+        terminal && (2..=self.max_layers).contains(&index)
+    }
+
+    fn layer_kinds(&self) -> &'static [LayerKind] {
+        use LayerKind::{Add, AveragePool, BatchNorm, Concat, Convolution, Identity, MaxPool, PlainConvolution, Relu};
+        match self.convolution {
+            ConvolutionRule::PreActivation => &[Convolution, MaxPool, AveragePool, Identity, Add, Concat],
+            ConvolutionRule::Separate => {
+                &[PlainConvolution, MaxPool, AveragePool, Identity, Relu, BatchNorm, Add, Concat]
+            }
+        }
+    }
+
+    fn terminal_kind(&self) -> LayerKind {
+        match self.terminal {
+            TerminalRule::Connected => LayerKind::Terminal,
+            TerminalRule::Unconnected => LayerKind::UnconnectedTerminal,
+        }
+    }
+}
+
+/// Appends every code of `kind` at `index` that Table 1 allows.
+fn push_codes(codes: &mut Vec<LayerCode>, kind: LayerKind, index: u8) {
+    for &kernel in kind.kernels() {
+        let mut push = |connections| codes.extend(LayerCode::new(index, kind, kernel, connections).ok());
+        match kind.connections() {
+            0 => push([0, 0]),
+            1 => (0..index).for_each(|from| push([from, 0])),
+            _ => (0..index).for_each(|first| (first + 1..index).for_each(|second| push([first, second]))),
+        }
+    }
+}
+
+impl SearchSpace for BlockSpace {
+    type State = LayerCode;
+    type Action = LayerCode;
+    type Architecture = BlockCode;
+
+    /// The start layer.
+    fn initial_state(&self) -> LayerCode {
+        LayerCode::START
+    }
+
+    /// The codes of the next layer: at the last index only terminal ones; terminal ones not directly after the start.
+    fn actions(&self, state: &LayerCode) -> Vec<LayerCode> {
+        let index = state.index().saturating_add(1).min(self.max_layers);
+        let mut codes = Vec::new();
+        if index < self.max_layers {
+            self.layer_kinds().iter().for_each(|&kind| push_codes(&mut codes, kind, index));
+        }
+        if index > 1 {
+            push_codes(&mut codes, self.terminal_kind(), index);
+        }
+        codes
+    }
+
+    fn step(&self, state: &LayerCode, action: &LayerCode) -> Result<Step<LayerCode>, SpaceError> {
+        let follows = !state.kind().is_terminal() && usize::from(action.index()) == usize::from(state.index()) + 1;
+        if !follows || !self.contains(*action) {
+            return Err(SpaceError::illegal(state, action));
+        }
+        Ok(if action.kind().is_terminal() { Step::Terminal } else { Step::Next(*action) })
+    }
+
+    fn decode(&self, actions: &[LayerCode]) -> Result<BlockCode, SpaceError> {
+        super::walk(self, actions)?;
+        BlockCode::new(actions.to_vec()).map_err(|error| SpaceError::Undecodable { message: error.to_string() })
+    }
+
+    fn describe(&self, block: &BlockCode) -> String {
+        block.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+use super::*;
+use crate::graph::{CostError, NetworkConfig, ToGraph};
+use crate::seed;
+use crate::space::walk;
+
+/// All states by breadth-first search through the trait, as an agent meets them.
+fn states_and_pairs(space: &BlockSpace) -> (usize, usize) {
+    let mut seen = std::collections::BTreeSet::from([space.initial_state()]);
+    let mut queue = vec![space.initial_state()];
+    let mut pairs = 0;
+    while let Some(state) = queue.pop() {
+        for action in space.actions(&state) {
+            pairs += 1;
+            if let Step::Next(next) = space.step(&state, &action).unwrap()
+                && seen.insert(next)
+            {
+                queue.push(next);
+            }
+        }
+    }
+    (seen.len() - 1, pairs)
+}
+
+fn random_walk(space: &BlockSpace, rng: &mut dyn rand::Rng) -> Vec<LayerCode> {
+    let mut state = space.initial_state();
+    let mut actions = Vec::new();
+    loop {
+        let legal = space.actions(&state);
+        let action = *seed::choose(rng, &legal).unwrap();
+        actions.push(action);
+        match space.step(&state, &action).unwrap() {
+            Step::Next(next) => state = next,
+            Step::Terminal => return actions,
+        }
+    }
+}
+
+#[test]
+fn the_papers_space_has_5566_states_and_2115088_pairs() {
+    assert_eq!(states_and_pairs(&BlockSpace::paper()), (5_566, 2_115_088));
+}
+
+#[test]
+fn one_terminal_action_leaves_2024514_pairs() {
+    let space = BlockSpace::paper().with_terminal(TerminalRule::Unconnected);
+    assert_eq!(states_and_pairs(&space), (5_566, 2_024_514));
+}
+
+#[test]
+fn every_action_is_distinct_and_legal_and_leads_on() {
+    for space in [
+        BlockSpace::paper(),
+        BlockSpace::paper().with_convolution(ConvolutionRule::Separate).with_terminal(TerminalRule::Unconnected),
+    ] {
+        let mut state = space.initial_state();
+        loop {
+            let actions = space.actions(&state);
+            let distinct: std::collections::BTreeSet<_> = actions.iter().collect();
+            assert_eq!(distinct.len(), actions.len());
+            let steps: Vec<_> = actions.iter().map(|action| space.step(&state, action).unwrap()).collect();
+            match steps.into_iter().find_map(|step| if let Step::Next(next) = step { Some(next) } else { None }) {
+                Some(next) => state = next,
+                None => break,
+            }
+        }
+        assert_eq!(state.index(), 22);
+        assert!(space.actions(&state).iter().all(|action| action.kind().is_terminal()));
+    }
+}
+
+#[test]
+fn lengths_of_random_blocks_are_as_measured_for_both_terminal_rules() {
+    for (rule, capped_share, mean_length) in
+        [(TerminalRule::Connected, 0.30, 11.5), (TerminalRule::Unconnected, 0.81, 18.8)]
+    {
+        let space = BlockSpace::paper().with_terminal(rule);
+        let mut rng = seed::stream(1, "lengths", 0);
+        let lengths: Vec<usize> = (0..5_000).map(|_| random_walk(&space, &mut rng).len() - 1).collect();
+        let capped = lengths.iter().filter(|&&length| length == 22).count() as f64 / 5_000.0;
+        let mean = lengths.iter().sum::<usize>() as f64 / 5_000.0;
+        assert!((capped - capped_share).abs() < 0.02, "{rule:?}: {capped}");
+        assert!((mean - mean_length).abs() < 0.3, "{rule:?}: {mean}");
+    }
+}
+
+#[test]
+fn ten_thousand_random_episodes_are_valid_blocks_with_a_cost_or_a_typed_overflow() {
+    let network = NetworkConfig::cifar();
+    for convolution in [ConvolutionRule::PreActivation, ConvolutionRule::Separate] {
+        let space = BlockSpace::paper().with_convolution(convolution);
+        let mut rng = seed::stream(2, "episodes", 0);
+        let mut overflows = 0;
+        for _ in 0..5_000 {
+            let actions = random_walk(&space, &mut rng);
+            let block = space.decode(&actions).unwrap();
+            assert_eq!(block.to_string().parse::<BlockCode>().unwrap(), block);
+            let json = serde_json::to_string(&block).unwrap();
+            assert_eq!(serde_json::from_str::<BlockCode>(&json).unwrap(), block);
+            let graph = block.to_graph();
+            assert_eq!(graph.node_count(), block.len() + 1);
+            // All operations keep the spatial size by construction; the stages of the network are the proof of it.
+            match graph.cost(&network) {
+                Ok(cost) => assert!(cost.flops > 0 && cost.parameters > 0),
+                Err(CostError::Overflow(_)) => overflows += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(overflows < 5_000, "not everything may overflow");
+    }
+}
+
+#[test]
+fn walks_that_break_a_rule_of_the_space_are_refused() {
+    let space = BlockSpace::paper();
+    let code = |text: &str| text.parse::<BlockCode>().unwrap().layers().to_vec();
+    assert!(walk(&space, &code("conv3(0) terminal(1)")).is_ok());
+    for text in ["conv3(0) end", "plainconv3(0) terminal(1)", "relu(0) terminal(1)"] {
+        assert!(matches!(space.decode(&code(text)), Err(SpaceError::IllegalAction { .. })), "{text}");
+    }
+    let short = BlockSpace::paper().with_max_layers(3).unwrap();
+    assert!(short.decode(&code("conv3(0) conv3(1) terminal(2)")).is_ok());
+    assert!(short.decode(&code("conv3(0) conv3(1) conv3(2) terminal(3)")).is_err());
+    assert!(matches!(space.decode(&code("conv3(0) end")[..1]), Err(SpaceError::Incomplete { .. })));
+    assert!(matches!(space.decode(&[]), Err(SpaceError::Incomplete { .. })));
+}
+
+#[test]
+fn a_space_from_a_file_is_checked() {
+    let space: BlockSpace = serde_json::from_str(r#"{"max_layers": 8}"#).unwrap();
+    assert_eq!(space, BlockSpace::paper().with_max_layers(8).unwrap());
+    for text in [r#"{"max_layers": 1}"#, r#"{"max_layers": 121}"#, r#"{"layers": 8}"#] {
+        assert!(serde_json::from_str::<BlockSpace>(text).is_err(), "{text}");
+    }
+}

@@ -1,0 +1,118 @@
+//! Search spaces: what can be designed, as a finite deterministic decision process.
+
+pub mod block;
+
+use crate::evaluation::Trajectory;
+use crate::graph::ToGraph;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use std::hash::Hash;
+
+/// What states and actions of a [`SearchSpace`] must be able to do. Implemented for every type that can.
+pub trait Datum: Clone + Eq + Ord + Hash + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl<T> Datum for T where T: Clone + Eq + Ord + Hash + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+/// Where an action leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step<State> {
+    /// To another state; the walk goes on.
+    Next(State),
+    /// To the end: the actions so far decode to an architecture.
+    Terminal,
+}
+
+/// Why a space refuses a walk.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpaceError {
+    /// The action is not legal in this state.
+    #[error("action {action} is not legal in state {state}")]
+    IllegalAction {
+        /// The state, as text.
+        state: String,
+        /// The action, as text.
+        action: String,
+    },
+    /// The actions end before a terminal state, or go on after one.
+    #[error("these {actions} actions are no complete walk: {message}")]
+    Incomplete {
+        /// Number of actions.
+        actions: usize,
+        /// What is wrong with them.
+        message: String,
+    },
+    /// The actions decode to nothing valid, in the space's own words.
+    #[error("{message}")]
+    Undecodable {
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl SpaceError {
+    /// The refusal of `action` in `state`.
+    pub fn illegal(state: &impl Debug, action: &impl Debug) -> Self {
+        Self::IllegalAction { state: format!("{state:?}"), action: format!("{action:?}") }
+    }
+}
+
+/// A finite, deterministic decision process whose complete walks are architectures.
+///
+/// From [`initial_state`](Self::initial_state), each action leads to another state or to the end; the actions of a
+/// complete walk decode to an architecture. Every walk must end. See `examples/custom_space.rs` for one of your own.
+pub trait SearchSpace: Send + Sync {
+    /// Where a walk stands. What an agent learns, it learns per state.
+    type State: Datum;
+    /// One design decision.
+    type Action: Datum;
+    /// What is designed.
+    type Architecture: ToGraph + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
+
+    /// The state that every walk starts in.
+    fn initial_state(&self) -> Self::State;
+
+    /// The legal actions in `state`, distinct, never none, and always in the same order.
+    fn actions(&self, state: &Self::State) -> Vec<Self::Action>;
+
+    /// Where `action` leads from `state`.
+    ///
+    /// # Errors
+    /// [`SpaceError::IllegalAction`] if `action` is not among [`actions`](Self::actions) of `state`.
+    fn step(&self, state: &Self::State, action: &Self::Action) -> Result<Step<Self::State>, SpaceError>;
+
+    /// The architecture that a complete walk leads to.
+    ///
+    /// # Errors
+    /// [`SpaceError`] if the actions are not a complete legal walk.
+    fn decode(&self, actions: &[Self::Action]) -> Result<Self::Architecture, SpaceError>;
+
+    /// Short text for an architecture in tables; its JSON unless a space knows better.
+    fn describe(&self, architecture: &Self::Architecture) -> String {
+        serde_json::to_string(architecture).unwrap_or_else(|error| format!("<{error}>"))
+    }
+}
+
+/// Follows `actions` from the initial state, and returns the whole walk.
+///
+/// # Errors
+/// [`SpaceError`] if an action is not legal or the walk is not complete.
+pub fn walk<S: SearchSpace + ?Sized>(
+    space: &S,
+    actions: &[S::Action],
+) -> Result<Trajectory<S::State, S::Action>, SpaceError> {
+    let incomplete = |message: &str| SpaceError::Incomplete { actions: actions.len(), message: message.to_owned() };
+    let mut states = vec![space.initial_state()];
+    for (position, action) in actions.iter().enumerate() {
+        match space.step(&states[position], action)? {
+            Step::Next(state) if position + 1 < actions.len() => states.push(state),
+            Step::Next(_) => return Err(incomplete("they stop before a terminal state")),
+            Step::Terminal if position + 1 == actions.len() => {
+                return Ok(Trajectory { states, actions: actions.to_vec() });
+            }
+            Step::Terminal => return Err(incomplete("they go on after a terminal state")),
+        }
+    }
+    Err(incomplete("there are none"))
+}
