@@ -1,7 +1,11 @@
 //! Designs convolutional network blocks with Q-learning, and trains what it finds.
 
+pub mod agent;
+#[cfg(feature = "train")]
+pub mod data;
 pub mod environment;
 pub mod evaluation;
 pub mod graph;
+pub mod reward;
 pub mod seed;
 pub mod space;

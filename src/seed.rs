@@ -118,6 +118,18 @@ mod tests {
     }
 
     #[test]
+    fn draws_are_pinned_for_ever() {
+        let mut rng = stream(42, "pinned", 0);
+        let indices: Vec<usize> = (0..8).map(|_| index(&mut rng, 10)).collect();
+        let mut items: Vec<u8> = (0..6).collect();
+        shuffle(&mut rng, &mut items);
+        // Computed also by a second, independent program.
+        assert_eq!(indices, [5, 8, 5, 1, 5, 5, 6, 2]);
+        assert_eq!(items, [3, 4, 2, 0, 5, 1]);
+        assert_eq!(trial_seed(42, b"pinned"), 16_250_886_937_555_017_621);
+    }
+
+    #[test]
     fn an_index_is_uniform() {
         let mut rng = stream(3, "uniform", 0);
         let mut counts = [0u32; 7];

@@ -224,7 +224,7 @@ fn check_node(position: usize, count: usize, node: &Node) -> Result<(), GraphErr
         | Operation::Convolution { kernel }
         | Operation::MaxPool { kernel }
         | Operation::AveragePool { kernel }
-            if kernel % 2 == 0 =>
+            if kernel.is_multiple_of(2) =>
         {
             Err(GraphError::EvenKernel { node: position, kernel })
         }

@@ -148,7 +148,7 @@ impl NetworkConfig {
         if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(NetworkConfigError::Zero { field });
         }
-        if self.stem.kernel % 2 == 0 {
+        if self.stem.kernel.is_multiple_of(2) {
             return Err(NetworkConfigError::EvenKernel { kernel: self.stem.kernel });
         }
         if self.classes < 2 {

@@ -2,8 +2,17 @@
 
 use super::{LayerGraph, Operation};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
-/// Shape of an image or a feature map.
+/// Shape of an image.
+///
+/// ```
+/// use blockqnn::graph::ImageShape;
+///
+/// let shape = ImageShape { channels: 3, height: 32, width: 32 };
+/// assert_eq!(shape.bytes(), Some(3072));
+/// assert_eq!(shape.to_string(), "3x32x32");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageShape {
@@ -13,6 +22,21 @@ pub struct ImageShape {
     pub height: usize,
     /// Width in pixels.
     pub width: usize,
+}
+
+impl ImageShape {
+    /// Bytes of an image of this shape with one byte a value, or `None` if that overflows or a size is 0.
+    #[must_use]
+    pub fn bytes(self) -> Option<usize> {
+        let bytes = self.channels.checked_mul(self.height)?.checked_mul(self.width)?;
+        (bytes > 0).then_some(bytes)
+    }
+}
+
+impl fmt::Display for ImageShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}x{}", self.channels, self.height, self.width)
+    }
 }
 
 /// A size does not fit into 64 bits.

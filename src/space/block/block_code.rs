@@ -86,10 +86,7 @@ impl ToGraph for BlockCode {
     /// Node 0 is the start layer, node i layer i, the last node the terminal layer: it concatenates, in index order, all
     /// layers without out-connection and the one that `terminal(K)` names.
     fn to_graph(&self) -> LayerGraph {
-        let (terminal, inner) = match self.layers.split_last() {
-            Some((terminal, inner)) => (terminal, inner),
-            None => unreachable!("a block has at least two layers"),
-        };
+        let Some((terminal, inner)) = self.layers.split_last() else { unreachable!("a block has at least two layers") };
         let mut in_output = vec![true; inner.len() + 1];
         for code in inner {
             code.connections().iter().for_each(|&from| in_output[usize::from(from)] = false);

@@ -1,0 +1,168 @@
+//! Epsilon schedules (Table 2).
+
+use serde::{Deserialize, Serialize};
+
+/// One step of an [`EpsilonSchedule`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpsilonPhase {
+    /// Probability of a random action, 0 to 1.
+    pub epsilon: f64,
+    /// Minibatches at this epsilon.
+    pub minibatches: u64,
+}
+
+/// The probability of a random action over the course of a search.
+///
+/// A schedule counts trials, not proposals: a proposal that is thrown away because it was made before does not advance
+/// it. After its end the last epsilon stays.
+///
+/// ```
+/// use blockqnn::agent::EpsilonSchedule;
+///
+/// let schedule = EpsilonSchedule::paper();
+/// assert_eq!((schedule.minibatches(), schedule.at(0, 64), schedule.at(95 * 64, 64)), (178, 1.0, 0.9));
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<EpsilonPhase>", into = "Vec<EpsilonPhase>")]
+pub struct EpsilonSchedule {
+    phases: Vec<EpsilonPhase>,
+}
+
+/// A list of phases is no [`EpsilonSchedule`].
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EpsilonScheduleError {
+    /// There is no phase, or none with a minibatch.
+    #[error("the epsilon schedule is empty: give at least one phase with at least one minibatch")]
+    Empty,
+    /// An epsilon is no probability.
+    #[error("phase {phase} of the epsilon schedule has epsilon {epsilon}: it must be from 0 to 1")]
+    NoProbability {
+        /// Number of the phase, from 1.
+        phase: usize,
+        /// Its epsilon.
+        epsilon: f64,
+    },
+    /// The phases have more minibatches than fit into 64 bits.
+    #[error("the epsilon schedule has too many minibatches")]
+    TooLong,
+}
+
+impl EpsilonSchedule {
+    /// Makes a schedule of its phases.
+    ///
+    /// # Errors
+    /// If there is no minibatch, an epsilon is no probability, or the sum of minibatches overflows.
+    pub fn new(phases: Vec<EpsilonPhase>) -> Result<Self, EpsilonScheduleError> {
+        for (position, phase) in phases.iter().enumerate() {
+            if !(0.0..=1.0).contains(&phase.epsilon) {
+                return Err(EpsilonScheduleError::NoProbability { phase: position + 1, epsilon: phase.epsilon });
+            }
+        }
+        let total = phases.iter().try_fold(0u64, |sum, phase| sum.checked_add(phase.minibatches));
+        match total {
+            None => Err(EpsilonScheduleError::TooLong),
+            Some(0) => Err(EpsilonScheduleError::Empty),
+            Some(_) => Ok(Self { phases }),
+        }
+    }
+
+    /// Table 2 of the paper: 178 minibatches, 95 of them at random.
+    #[must_use]
+    pub fn paper() -> Self {
+        Self::from_1_to_01([95, 7, 7, 7, 10, 10, 10, 10, 10, 12])
+    }
+
+    /// The short schedule of Figure 3: 89 minibatches. The paper gives no table for it; this is Table 2 halved.
+    #[must_use]
+    pub fn short() -> Self {
+        Self::from_1_to_01([47, 4, 4, 4, 5, 5, 5, 5, 5, 5])
+    }
+
+    /// The same epsilon for `minibatches` minibatches.
+    ///
+    /// # Errors
+    /// As [`EpsilonSchedule::new`].
+    pub fn constant(epsilon: f64, minibatches: u64) -> Result<Self, EpsilonScheduleError> {
+        Self::new(vec![EpsilonPhase { epsilon, minibatches }])
+    }
+
+    fn from_1_to_01(minibatches: [u64; 10]) -> Self {
+        const EPSILONS: [f64; 10] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1];
+        let phases = EPSILONS.into_iter().zip(minibatches);
+        Self { phases: phases.map(|(epsilon, minibatches)| EpsilonPhase { epsilon, minibatches }).collect() }
+    }
+
+    /// The phases.
+    #[must_use]
+    pub fn phases(&self) -> &[EpsilonPhase] {
+        &self.phases
+    }
+
+    /// Minibatches of all phases together.
+    #[must_use]
+    pub fn minibatches(&self) -> u64 {
+        self.phases.iter().map(|phase| phase.minibatches).sum()
+    }
+
+    /// Epsilon for the trial with this number, from 0, in a search with minibatches of `minibatch_size` trials.
+    #[must_use]
+    pub fn at(&self, trial: u64, minibatch_size: u64) -> f64 {
+        let mut minibatch = trial / minibatch_size.max(1);
+        for phase in &self.phases {
+            if minibatch < phase.minibatches {
+                return phase.epsilon;
+            }
+            minibatch -= phase.minibatches;
+        }
+        self.phases.last().map_or(1.0, |phase| phase.epsilon)
+    }
+}
+
+impl TryFrom<Vec<EpsilonPhase>> for EpsilonSchedule {
+    type Error = EpsilonScheduleError;
+
+    fn try_from(phases: Vec<EpsilonPhase>) -> Result<Self, EpsilonScheduleError> {
+        Self::new(phases)
+    }
+}
+
+impl From<EpsilonSchedule> for Vec<EpsilonPhase> {
+    fn from(schedule: EpsilonSchedule) -> Self {
+        schedule.phases
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_2_is_178_minibatches_and_11392_blocks() {
+        let schedule = EpsilonSchedule::paper();
+        assert_eq!(schedule.minibatches() * 64, 11_392);
+        let starts = [0, 95, 102, 109, 116, 126, 136, 146, 156, 166];
+        let epsilons = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1];
+        for (start, epsilon) in starts.into_iter().zip(epsilons) {
+            assert_eq!(schedule.at(start * 64, 64), epsilon);
+            assert_eq!(schedule.at(start * 64 + 63, 64), epsilon);
+        }
+        assert_eq!(schedule.at(1_000_000, 64), 0.1, "the last epsilon stays");
+    }
+
+    #[test]
+    fn the_short_schedule_has_89_minibatches() {
+        assert_eq!(EpsilonSchedule::short().minibatches(), 89);
+    }
+
+    #[test]
+    fn what_is_no_schedule_is_refused_also_from_a_file() {
+        assert_eq!(EpsilonSchedule::new(vec![]), Err(EpsilonScheduleError::Empty));
+        assert_eq!(EpsilonSchedule::constant(0.5, 0), Err(EpsilonScheduleError::Empty));
+        assert!(EpsilonSchedule::constant(f64::NAN, 1).is_err());
+        let text = r#"[{"epsilon": 1.5, "minibatches": 1}]"#;
+        let message = serde_json::from_str::<EpsilonSchedule>(text).unwrap_err().to_string();
+        assert!(message.contains("phase 1") && message.contains("1.5"), "{message}");
+    }
+}

@@ -1,0 +1,112 @@
+//! Agents: what proposes the next architecture, and learns from the last ones.
+
+mod epsilon;
+mod memory;
+mod q_learning;
+mod q_table;
+mod random;
+
+pub use epsilon::{EpsilonPhase, EpsilonSchedule, EpsilonScheduleError};
+pub use memory::Memory;
+pub use q_learning::{QLearning, QLearningConfig, QLearningConfigError, ReplayConfig};
+pub use q_table::QTable;
+pub use random::RandomAgent;
+
+use crate::evaluation::{Episode, Trajectory};
+use crate::space::{SearchSpace, SpaceError};
+use rand::Rng;
+use std::io::{Read, Write};
+
+/// Why an agent cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// The space contradicts itself.
+    #[error("the search space and the agent disagree: {0}")]
+    Space(#[from] SpaceError),
+    /// A state has no legal action.
+    #[error("state {state} has no legal action; a search space must offer one until the walk ends")]
+    NoAction {
+        /// The state, as text.
+        state: String,
+    },
+    /// The agent's state could not be written or read.
+    #[error("the agent's state could not be transferred: {0}")]
+    Io(#[from] std::io::Error),
+    /// What was read is no state of this agent.
+    #[error("this is no state of this agent: {message}")]
+    Corrupt {
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+/// A trajectory in a space `S`.
+pub type TrajectoryOf<S> = Trajectory<<S as SearchSpace>::State, <S as SearchSpace>::Action>;
+
+/// An episode in a space `S`.
+pub type EpisodeOf<S> = Episode<<S as SearchSpace>::State, <S as SearchSpace>::Action>;
+
+/// Proposes walks through a space and learns from their rewards, a minibatch at a time.
+///
+/// The controller asks for proposals until a minibatch is full, has them evaluated, appends the episodes to the
+/// [`Memory`] and calls [`learn`](Self::learn). A proposal that was made before is thrown away and asked for anew, so
+/// `propose` must not learn from being asked.
+///
+/// All randomness comes from `rng`. Then the same seed gives the same search, and a search that was stopped goes on as
+/// if it had not been.
+pub trait Agent<S: SearchSpace>: Send {
+    /// Proposes a complete walk.
+    ///
+    /// # Errors
+    /// [`AgentError`] if the agent cannot propose anything.
+    fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError>;
+
+    /// Learns from a finished minibatch, in the order of proposal. The same episodes are the last ones of `memory`.
+    ///
+    /// # Errors
+    /// [`AgentError`] if the episodes do not fit the space.
+    fn learn(
+        &mut self,
+        space: &S,
+        minibatch: &[EpisodeOf<S>],
+        memory: &Memory<S>,
+        rng: &mut dyn Rng,
+    ) -> Result<(), AgentError>;
+
+    /// Writes what was learnt, in an order that does not depend on chance: equal agents write equal bytes.
+    ///
+    /// # Errors
+    /// [`AgentError::Io`] if `out` fails.
+    fn save(&self, out: &mut dyn Write) -> Result<(), AgentError>;
+
+    /// Replaces what was learnt by what [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// [`AgentError::Io`] if `from` fails, [`AgentError::Corrupt`] if it holds something else.
+    fn load(&mut self, space: &S, from: &mut dyn Read) -> Result<(), AgentError>;
+}
+
+impl<S: SearchSpace, A: Agent<S> + ?Sized> Agent<S> for Box<A> {
+    fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
+        (**self).propose(space, memory, rng)
+    }
+
+    fn learn(
+        &mut self,
+        space: &S,
+        minibatch: &[EpisodeOf<S>],
+        memory: &Memory<S>,
+        rng: &mut dyn Rng,
+    ) -> Result<(), AgentError> {
+        (**self).learn(space, minibatch, memory, rng)
+    }
+
+    fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {
+        (**self).save(out)
+    }
+
+    fn load(&mut self, space: &S, from: &mut dyn Read) -> Result<(), AgentError> {
+        (**self).load(space, from)
+    }
+}

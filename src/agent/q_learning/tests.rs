@@ -1,0 +1,154 @@
+use super::*;
+use crate::evaluation::{Episode, Reward};
+use crate::graph::ToGraph;
+use crate::reward::Credit;
+use crate::space::block::{BlockCode, BlockSpace, LayerCode};
+use crate::space::walk;
+
+fn episode(space: &BlockSpace, text: &str, reward: f64, credit: Credit) -> EpisodeOf<BlockSpace> {
+    let block: BlockCode = text.parse().unwrap();
+    let trajectory = walk(space, block.layers()).unwrap();
+    let reward = Reward::new(reward).unwrap();
+    let rewards = credit.spread(reward, trajectory.len());
+    Episode { rewards, trajectory, reward, fingerprint: block.to_graph().fingerprint() }
+}
+
+fn learner(learning_rate: f64, rounds: u32) -> QLearning<BlockSpace> {
+    let replay = ReplayConfig { rounds, batch: 4 };
+    QLearning::new(QLearningConfig { learning_rate, replay, ..QLearningConfig::paper() }).unwrap()
+}
+
+fn learn(agent: &mut QLearning<BlockSpace>, memory: &mut Memory<BlockSpace>, episode: EpisodeOf<BlockSpace>) {
+    memory.push(episode.clone());
+    agent.learn(&BlockSpace::paper(), &[episode], memory, &mut seed::stream(1, "learn", 0)).unwrap();
+}
+
+/// Values along the walk that `text` describes.
+fn values(agent: &QLearning<BlockSpace>, text: &str) -> Vec<f64> {
+    let space = BlockSpace::paper();
+    let trajectory = walk(&space, text.parse::<BlockCode>().unwrap().layers()).unwrap();
+    let steps = trajectory.states.iter().zip(&trajectory.actions);
+    steps.map(|(state, action)| agent.table().value(state, action).unwrap()).collect()
+}
+
+#[test]
+fn one_update_of_each_credit_matches_the_equations() {
+    let space = BlockSpace::paper();
+    let text = "conv3(0) conv5(1) terminal(2)";
+    // Equation 2 with alpha 1/2, from the last layer to the first: the reward at every layer plus what follows.
+    let expected = [
+        (Credit::EveryLayer, [0.5 * (8.0 + 0.5 * (8.0 + 4.0)), 0.5 * (8.0 + 4.0), 4.0]),
+        (Credit::Terminal, [0.5 * 0.5 * 4.0, 0.5 * 4.0, 4.0]),
+        (Credit::Shared, [0.5 * (8.0 / 3.0 + 0.5 * (8.0 / 3.0 + 4.0 / 3.0)), 0.5 * (8.0 / 3.0 + 4.0 / 3.0), 4.0 / 3.0]),
+    ];
+    for (credit, expected) in expected {
+        let mut agent = learner(0.5, 0);
+        let mut memory = Memory::new(64);
+        learn(&mut agent, &mut memory, episode(&space, text, 8.0, credit));
+        let found = values(&agent, text);
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-12, "{credit:?}: {found} is not {expected}");
+        }
+    }
+}
+
+#[test]
+fn the_maximum_of_a_row_falls_when_its_best_value_does() {
+    let space = BlockSpace::paper();
+    let mut agent = learner(1.0, 0);
+    let mut memory = Memory::new(64);
+    let good = "conv3(0) terminal(1)";
+    learn(&mut agent, &mut memory, episode(&space, good, 10.0, Credit::Terminal));
+    assert_eq!(values(&agent, good), [10.0, 10.0]);
+    learn(&mut agent, &mut memory, episode(&space, good, -5.0, Credit::Terminal));
+    // Every other action is still at its initial 0, so that is what follows the first layer now.
+    assert_eq!(values(&agent, good), [0.0, -5.0]);
+}
+
+#[test]
+fn replay_draws_the_configured_number_of_episodes() {
+    let space = BlockSpace::paper();
+    let text = "conv3(0) terminal(1)";
+    let mut agent = learner(0.5, 3);
+    let mut memory = Memory::new(64);
+    learn(&mut agent, &mut memory, episode(&space, text, 8.0, Credit::Terminal));
+    // One update and 3 rounds of 4 draws, all of the only episode.
+    assert_eq!(values(&agent, text)[1], 8.0 * (1.0 - 0.5f64.powi(13)));
+}
+
+#[test]
+fn without_exploration_the_learned_block_is_proposed() {
+    let space = BlockSpace::paper();
+    let mut config = QLearningConfig::paper();
+    config.epsilon = EpsilonSchedule::constant(0.0, 1).unwrap();
+    config.learning_rate = 1.0;
+    let mut agent = QLearning::new(config).unwrap();
+    let mut memory = Memory::new(64);
+    let text = "conv3(0) max3(1) add(1,2) terminal(3)";
+    learn(&mut agent, &mut memory, episode(&space, text, 60.0, Credit::EveryLayer));
+    let walk = agent.propose(&space, &memory, &mut seed::stream(1, "propose", 0)).unwrap();
+    assert_eq!(space.decode(&walk.actions).unwrap().to_string(), text);
+}
+
+#[test]
+fn ties_are_broken_at_random() {
+    let space = BlockSpace::paper();
+    let mut table: QTable<BlockSpace> = QTable::new(0.0);
+    let mut rng = seed::stream(1, "ties", 0);
+    let mut counts = std::collections::BTreeMap::new();
+    for _ in 0..8_000 {
+        *counts.entry(table.greedy(&space, &LayerCode::START, &mut rng).unwrap()).or_insert(0) += 1;
+    }
+    assert_eq!(counts.len(), 8);
+    assert!(counts.values().all(|count| (900..1_100).contains(count)), "{counts:?}");
+}
+
+#[test]
+fn a_saved_learner_loads_to_equal_bytes_and_goes_on_the_same() {
+    let space = BlockSpace::paper();
+    let mut agent = learner(0.3, 2);
+    let mut memory = Memory::new(64);
+    for (text, reward) in [("conv3(0) terminal(0)", 0.1), ("max3(0) conv1(1) terminal(1)", -7.3)] {
+        learn(&mut agent, &mut memory, episode(&space, text, reward, Credit::EveryLayer));
+    }
+    let saved = |agent: &QLearning<BlockSpace>| {
+        let mut bytes = Vec::new();
+        agent.save(&mut bytes).unwrap();
+        bytes
+    };
+    let mut loaded = learner(0.3, 2);
+    loaded.load(&space, &mut saved(&agent).as_slice()).unwrap();
+    assert_eq!(saved(&loaded), saved(&agent));
+    let next = episode(&space, "id(0) conv5(0) terminal(2)", 33.0, Credit::Shared);
+    let mut copy = Memory::new(64);
+    memory.episodes().iter().for_each(|episode| copy.push(episode.clone()));
+    learn(&mut agent, &mut memory, next.clone());
+    learn(&mut loaded, &mut copy, next);
+    assert_eq!(saved(&loaded), saved(&agent));
+}
+
+#[test]
+fn what_is_no_saved_learner_is_refused() {
+    let space = BlockSpace::paper();
+    for (text, expected) in [
+        ("", "EOF"),
+        (r#"{"format": 9, "initial": 0.0, "rows": []}"#, "format is 9"),
+        (r#"{"format": 1, "initial": 0.0, "rows": [[[0,4,0,0,0], [[8, 1.0]]]]}"#, "has 8 actions"),
+        (r#"{"format": 1, "initial": 0.0, "rows": [[[1,1,9,0,0], [[0, 1.0]]]]}"#, "kernel 9"),
+    ] {
+        let message = learner(0.1, 0).load(&space, &mut text.as_bytes()).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message:?} should say {expected:?}");
+    }
+}
+
+#[test]
+fn settings_out_of_range_are_named() {
+    for (field, config) in [
+        ("agent.learning_rate", QLearningConfig { learning_rate: 0.0, ..QLearningConfig::paper() }),
+        ("agent.discount", QLearningConfig { discount: 1.5, ..QLearningConfig::paper() }),
+        ("agent.initial_q", QLearningConfig { initial_q: f64::NAN, ..QLearningConfig::paper() }),
+    ] {
+        let message = QLearning::<BlockSpace>::new(config).unwrap_err().to_string();
+        assert!(message.starts_with(field), "{message}");
+    }
+}

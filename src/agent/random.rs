@@ -1,0 +1,52 @@
+//! The random agent: what every learner must beat.
+
+use super::{Agent, AgentError, EpisodeOf, Memory, TrajectoryOf};
+use crate::seed;
+use crate::space::{SearchSpace, Step};
+use rand::Rng;
+use std::io::{Read, Write};
+
+/// Walks at random: each legal action is equally likely. Learns nothing.
+///
+/// Random search without repeats, as the controller refuses what was proposed before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RandomAgent;
+
+impl<S: SearchSpace> Agent<S> for RandomAgent {
+    fn propose(&mut self, space: &S, _memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
+        let mut states = vec![space.initial_state()];
+        let mut actions = Vec::new();
+        loop {
+            let state = &states[states.len() - 1];
+            let mut legal = space.actions(state);
+            if legal.is_empty() {
+                return Err(AgentError::NoAction { state: format!("{state:?}") });
+            }
+            let action = legal.swap_remove(seed::index(rng, legal.len()));
+            let step = space.step(state, &action)?;
+            actions.push(action);
+            match step {
+                Step::Next(next) => states.push(next),
+                Step::Terminal => return Ok(TrajectoryOf::<S> { states, actions }),
+            }
+        }
+    }
+
+    fn learn(
+        &mut self,
+        _space: &S,
+        _minibatch: &[EpisodeOf<S>],
+        _memory: &Memory<S>,
+        _rng: &mut dyn Rng,
+    ) -> Result<(), AgentError> {
+        Ok(())
+    }
+
+    fn save(&self, _out: &mut dyn Write) -> Result<(), AgentError> {
+        Ok(())
+    }
+
+    fn load(&mut self, _space: &S, _from: &mut dyn Read) -> Result<(), AgentError> {
+        Ok(())
+    }
+}

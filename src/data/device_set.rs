@@ -1,0 +1,302 @@
+use burn::tensor::{DType, Device, FloatDType, Int, IntDType, Tensor, TensorData};
+
+use super::{ChannelStatistics, DataError, ImageSet, ImageShape};
+
+/// A whole set on a device, as bytes, from which normalised batches are gathered on the device.
+///
+/// A batch costs the host the transfer of its indices and nothing else: pixels are neither copied from the host nor
+/// waited for.
+///
+/// Pixels take one byte each on every device. Devices that compute with `u8` (`flex`, `ndarray`, CUDA, Vulkan, Metal)
+/// hold them as such; on others (WebGPU) four pixels share a 32-bit integer, and the batch is unpacked there.
+///
+/// ```
+/// use blockqnn::data::{Batches, DeviceSet, embedded};
+/// # use burn::tensor::Device;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let device = Device::default();
+/// let set = embedded::train().limit(100, 7)?;
+/// let resident = DeviceSet::new(&set, &set.channel_statistics(), &device)?;
+/// for indices in &Batches::shuffled(set.len(), 32.try_into()?, 7, 0) {
+///     let (images, labels) = resident.batch(indices);
+///     assert_eq!(images.dims(), [indices.len(), 1, 28, 28]);
+///     assert_eq!(labels.dims(), [indices.len()]);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct DeviceSet {
+    pixels: Pixels,
+    labels: Tensor<1, Int>,
+    /// A pixel `p` becomes `p * scale + offset`; one of each a channel.
+    scale: Tensor<4>,
+    offset: Tensor<4>,
+    shape: ImageShape,
+    len: usize,
+    classes: usize,
+    device: Device,
+}
+
+/// The pixels of all images, one image a row.
+#[derive(Debug, Clone)]
+enum Pixels {
+    /// `u8` tensor of the width of an image.
+    Bytes(Tensor<2, Int>),
+    /// Four bytes in an `i32`, the first in the lowest bits; rows are padded to whole integers.
+    Words(Tensor<2, Int>),
+}
+
+impl DeviceSet {
+    /// Copies a set to a device, to be normalised with the `statistics` of its training part.
+    ///
+    /// # Errors
+    /// If the statistics are for another number of channels.
+    pub fn new(set: &ImageSet, statistics: &ChannelStatistics, device: &Device) -> Result<Self, DataError> {
+        let pixels = if device.supports_dtype(DType::U8) { Pixels::bytes } else { Pixels::words };
+        Self::with_pixels(set, statistics, device, pixels)
+    }
+
+    fn with_pixels(
+        set: &ImageSet,
+        statistics: &ChannelStatistics,
+        device: &Device,
+        pixels: impl FnOnce(&ImageSet, &Device) -> Pixels,
+    ) -> Result<Self, DataError> {
+        let shape = set.shape();
+        let channels = shape.channels;
+        if statistics.mean.len() != channels || statistics.deviation.len() != channels {
+            let statistics = statistics.mean.len().min(statistics.deviation.len());
+            return Err(DataError::ChannelCount { set: set.name().to_owned(), channels, statistics });
+        }
+        let per_channel = |values: Vec<f32>| {
+            Tensor::<4>::from_data(TensorData::new(values, [1, channels, 1, 1]), (device, DType::F32))
+        };
+        let scale: Vec<f32> = statistics.deviation.iter().map(|deviation| 1.0 / (255.0 * deviation)).collect();
+        let offset = statistics.mean.iter().zip(&statistics.deviation).map(|(mean, deviation)| -mean / deviation);
+        let labels: Vec<i32> = set.labels().iter().map(|&label| label.into()).collect();
+        Ok(Self {
+            pixels: pixels(set, device),
+            labels: Tensor::from_data(TensorData::new(labels, [set.len()]), device),
+            offset: per_channel(offset.collect()),
+            scale: per_channel(scale),
+            shape,
+            len: set.len(),
+            classes: set.classes().len(),
+            device: device.clone(),
+        })
+    }
+
+    /// The number of images.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Always `false`: a set has at least one image.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The size of every image.
+    #[must_use]
+    pub fn shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    /// The number of classes.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The device that holds the set.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The images at `indices` in their order, normalised, and their labels.
+    ///
+    /// A pixel `p` becomes `(p / 255 - mean) / deviation` with its channel's figures, in single precision.
+    ///
+    /// # Shapes
+    /// Images `[indices, channels, height, width]` of `f32`, labels `[indices]` of the device's integer type.
+    ///
+    /// # Panics
+    /// If `indices` is empty or holds one that is not below [`len`](Self::len).
+    #[must_use]
+    pub fn batch(&self, indices: &[usize]) -> (Tensor<4>, Tensor<1, Int>) {
+        assert!(!indices.is_empty(), "a batch has at least one image");
+        let size = indices.len();
+        let indices: Vec<i64> = indices
+            .iter()
+            .map(|&index| {
+                assert!(index < self.len, "image {index} of a set of {}", self.len);
+                // An index of an image in memory is far below the largest i64.
+                index.try_into().unwrap_or(i64::MAX)
+            })
+            .collect();
+        let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [size]), &self.device);
+        let labels = self.labels.clone().select(0, indices.clone());
+        let ImageShape { channels, height, width } = self.shape;
+        let images = self.pixels.rows(indices, channels * height * width).reshape([size, channels, height, width]);
+        let images = images.cast(FloatDType::F32) * self.scale.clone() + self.offset.clone();
+        (images, labels)
+    }
+}
+
+impl Pixels {
+    fn bytes(set: &ImageSet, device: &Device) -> Self {
+        let size = [set.len(), set.pixels().len() / set.len()];
+        Self::Bytes(Tensor::from_data(TensorData::new(set.pixels().to_vec(), size), (device, DType::U8)))
+    }
+
+    fn words(set: &ImageSet, device: &Device) -> Self {
+        let row_words = set.image(0).len().div_ceil(4);
+        let mut words = Vec::with_capacity(set.len() * row_words);
+        for image in 0..set.len() {
+            words.extend(set.image(image).chunks(4).map(|bytes| {
+                let mut four = [0; 4];
+                four[..bytes.len()].copy_from_slice(bytes);
+                i32::from_le_bytes(four)
+            }));
+        }
+        Self::Words(Tensor::from_data(TensorData::new(words, [set.len(), row_words]), (device, DType::I32)))
+    }
+
+    /// The rows at `indices`, a pixel an element.
+    fn rows(&self, indices: Tensor<1, Int>, width: usize) -> Tensor<2, Int> {
+        match self {
+            Self::Bytes(pixels) => pixels.clone().select(0, indices),
+            Self::Words(pixels) => {
+                let words = pixels.clone().select(0, indices).cast(IntDType::I32);
+                let [rows, row_words] = words.dims();
+                // The mask also drops the sign bits that a shift of a negative number brings in.
+                let bytes =
+                    [0, 8, 16, 24].map(|bits| words.clone().bitwise_right_shift_scalar(bits).bitwise_and_scalar(0xff));
+                Tensor::stack::<3>(bytes.to_vec(), 2).reshape([rows, row_words * 4]).narrow(1, 0, width)
+            }
+        }
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::data::{Batches, embedded};
+
+    /// A small set of two channels whose images have an odd number of bytes, with every byte value in it.
+    fn small() -> ImageSet {
+        let shape = ImageShape { channels: 2, height: 3, width: 3 };
+        let labels = (0..20).map(|image| image % 3).collect();
+        let pixels = (0..20 * 18u32).map(|value| u8::try_from(value * 7 % 256).unwrap()).collect();
+        ImageSet::new("small", shape, ["a", "b", "c"], labels, pixels).unwrap()
+    }
+
+    /// The batch computed on the host.
+    fn on_host(set: &ImageSet, statistics: &ChannelStatistics, indices: &[usize]) -> Vec<f32> {
+        let plane = set.shape().height * set.shape().width;
+        let images = indices.iter().flat_map(|&index| set.image(index).chunks(plane).enumerate());
+        images
+            .flat_map(|(channel, values)| {
+                let (mean, deviation) = (statistics.mean[channel], statistics.deviation[channel]);
+                values.iter().map(move |&value| (f32::from(value) / 255.0 - mean) / deviation)
+            })
+            .collect()
+    }
+
+    fn assert_batches_match(set: &ImageSet, resident: &DeviceSet, size: usize) {
+        let statistics = set.channel_statistics();
+        let ImageShape { channels, height, width } = set.shape();
+        for indices in &Batches::shuffled(set.len(), NonZeroUsize::new(size).unwrap(), 7, 1) {
+            let (images, labels) = resident.batch(indices);
+            assert_eq!(images.dims(), [indices.len(), channels, height, width]);
+            assert_eq!(images.dtype(), DType::F32);
+            let images = images.into_data().try_into_vec::<f32>().unwrap();
+            for (found, wanted) in images.iter().zip(on_host(set, &statistics, indices)) {
+                assert!((found - wanted).abs() < 2e-6, "{found} {wanted}");
+            }
+            let labels: Vec<i64> = labels.into_data().iter::<i64>().collect();
+            assert!(labels.into_iter().eq(indices.iter().map(|&index| i64::from(set.label(index)))));
+        }
+    }
+
+    #[test]
+    fn a_batch_equals_the_hosts_computation() {
+        for set in [small(), embedded::train().limit(50, 7).unwrap()] {
+            let resident = DeviceSet::new(&set, &set.channel_statistics(), &Device::flex()).unwrap();
+            assert!(matches!(resident.pixels, Pixels::Bytes(_)));
+            // 20 and 50 images: the last batch is short, and for 7 and 50 it is of one image.
+            assert_batches_match(&set, &resident, 7);
+        }
+    }
+
+    #[test]
+    fn packed_words_give_the_same_batches_as_bytes() {
+        for set in [small(), embedded::train().limit(50, 7).unwrap()] {
+            let statistics = set.channel_statistics();
+            let device = Device::flex();
+            let words = DeviceSet::with_pixels(&set, &statistics, &device, Pixels::words).unwrap();
+            assert!(matches!(words.pixels, Pixels::Words(_)));
+            assert_batches_match(&set, &words, 7);
+            let bytes = DeviceSet::new(&set, &statistics, &device).unwrap();
+            let all: Vec<usize> = (0..set.len()).collect();
+            assert_eq!(words.batch(&all).0.into_data(), bytes.batch(&all).0.into_data());
+        }
+    }
+
+    #[test]
+    fn pixels_take_one_byte_each_on_the_device() {
+        let resident = DeviceSet::new(&small(), &small().channel_statistics(), &Device::flex()).unwrap();
+        let Pixels::Bytes(pixels) = resident.pixels else { panic!("bytes") };
+        assert_eq!((pixels.dtype(), pixels.dims()), (DType::U8, [20, 18]));
+    }
+
+    #[test]
+    fn an_image_may_be_gathered_twice() {
+        let set = small();
+        let resident = DeviceSet::new(&set, &set.channel_statistics(), &Device::flex()).unwrap();
+        let (images, labels) = resident.batch(&[4, 4]);
+        let images = images.into_data().try_into_vec::<f32>().unwrap();
+        assert_eq!(images[..18], images[18..]);
+        assert_eq!(labels.dims(), [2]);
+    }
+
+    #[test]
+    fn an_autodiff_device_works_too() {
+        let set = small();
+        let device = Device::flex().autodiff();
+        let resident = DeviceSet::new(&set, &set.channel_statistics(), &device).unwrap();
+        assert_batches_match(&set, &resident, 8);
+    }
+
+    #[test]
+    fn the_normalised_training_set_has_mean_zero_and_deviation_one() {
+        let set = embedded::train().limit(500, 7).unwrap();
+        let resident = DeviceSet::new(&set, &set.channel_statistics(), &Device::flex()).unwrap();
+        let all: Vec<usize> = (0..set.len()).collect();
+        let values = resident.batch(&all).0.into_data().try_into_vec::<f32>().unwrap();
+        let count = values.len() as f64;
+        let mean = values.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
+        let variance = values.iter().map(|&value| (f64::from(value) - mean).powi(2)).sum::<f64>() / count;
+        assert!(mean.abs() < 1e-4 && (variance - 1.0).abs() < 1e-4, "{mean} {variance}");
+    }
+
+    #[test]
+    fn statistics_of_other_channels_are_refused() {
+        let gray = embedded::train().channel_statistics();
+        let error = DeviceSet::new(&small(), &gray, &Device::flex()).unwrap_err();
+        assert!(matches!(error, DataError::ChannelCount { channels: 2, statistics: 1, .. }), "{error}");
+    }
+
+    #[test]
+    #[should_panic(expected = "image 20 of a set of 20")]
+    fn an_index_beyond_the_set_is_a_mistake_of_the_caller() {
+        let _ = DeviceSet::new(&small(), &small().channel_statistics(), &Device::flex()).unwrap().batch(&[20]);
+    }
+}

@@ -1,0 +1,282 @@
+use std::io;
+use std::path::PathBuf;
+
+use super::ImageShape;
+
+/// Why images could not be read or used.
+///
+/// Each message is one line that names the file or the set, and says what to do.
+///
+/// ```
+/// use blockqnn::data::{DataError, cifar};
+///
+/// let error = cifar::cifar10_test("no/such/folder").unwrap_err();
+/// assert!(matches!(error, DataError::MissingFolder { .. }));
+/// assert!(error.to_string().starts_with("there is no folder no/such/folder"));
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The data folder does not exist.
+    #[error("there is no folder {}: it should hold {expected}; {source_hint}", path.display())]
+    MissingFolder {
+        /// The folder that was asked for.
+        path: PathBuf,
+        /// The names of the files that it should hold.
+        expected: String,
+        /// Where to get the set.
+        source_hint: &'static str,
+    },
+    /// The data folder is something else than a folder.
+    #[error("{} is not a folder: give the folder that holds {expected}", path.display())]
+    NotAFolder {
+        /// The path that was asked for.
+        path: PathBuf,
+        /// The names of the files that the folder should hold.
+        expected: String,
+    },
+    /// Files of the set are missing from the folder.
+    #[error("the folder {} lacks {missing}: {hint}", path.display(), missing = missing.join(", "))]
+    MissingFiles {
+        /// The folder that was searched.
+        path: PathBuf,
+        /// The names of the missing files.
+        missing: Vec<String>,
+        /// What to do about it.
+        hint: String,
+    },
+    /// A path that should be a file is a folder or a device.
+    #[error("{} is not a regular file: put the official data file there", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A file has no bytes.
+    #[error("the file {} is empty: copy or download it again", path.display())]
+    EmptyFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file ends within a record.
+    #[error(
+        "the file {} is truncated: after {records} records of {record_bytes} bytes there are {remainder} bytes \
+         left over; copy or download it again", path.display()
+    )]
+    TruncatedFile {
+        /// The file.
+        path: PathBuf,
+        /// The number of whole records.
+        records: u64,
+        /// The size of a record in bytes.
+        record_bytes: u64,
+        /// The number of bytes after the last whole record.
+        remainder: u64,
+    },
+    /// A file is larger than the official file of its name.
+    #[error(
+        "the file {} is too large: {bytes} bytes, but the official file has at most {limit}; check that it is the \
+         right file", path.display()
+    )]
+    OversizedFile {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        bytes: u64,
+        /// The largest size that is accepted.
+        limit: u64,
+    },
+    /// A file seems to belong to another data set.
+    #[error(
+        "the file {} is not a {expected} file: its size fits {found}; load it as {found}, or put the {expected} file \
+         there", path.display()
+    )]
+    MislabelledFile {
+        /// The file.
+        path: PathBuf,
+        /// What was asked for.
+        expected: &'static str,
+        /// What the file looks like.
+        found: &'static str,
+    },
+    /// A record of a file has a label that its set does not have.
+    #[error(
+        "the file {} has the {kind} {label} in record {record} (counted from 0), but its labels are below {limit}; \
+         the file is damaged or of another set, so copy or download it again", path.display()
+    )]
+    FileLabel {
+        /// The file.
+        path: PathBuf,
+        /// The record, counted from 0.
+        record: usize,
+        /// Which of the record's labels.
+        kind: &'static str,
+        /// The label that was found.
+        label: u16,
+        /// The number of labels of this kind.
+        limit: usize,
+    },
+    /// A file that should be an IDX file of one kind does not begin like one.
+    #[error(
+        "the file {} is not an IDX file of {kind}: it begins with {found:#010x} instead of {expected:#010x}; check \
+         that images and labels are not swapped", path.display()
+    )]
+    NotIdx {
+        /// The file.
+        path: PathBuf,
+        /// What the file should hold.
+        kind: &'static str,
+        /// The file's first four bytes.
+        found: u32,
+        /// The four bytes that an IDX file of this kind begins with.
+        expected: u32,
+    },
+    /// The header of an IDX file promises another number of bytes than follow.
+    #[error(
+        "the file {} is truncated or damaged: its header promises {declared} bytes of data, and {found} follow; copy \
+         or download it again", path.display(), found = if *more { "more".to_owned() } else { found.to_string() }
+    )]
+    IdxLength {
+        /// The file.
+        path: PathBuf,
+        /// The number of bytes that the header promises.
+        declared: u64,
+        /// The number of bytes that were found, at most the promised number.
+        found: u64,
+        /// Whether more bytes follow than the header promises.
+        more: bool,
+    },
+    /// The header of an IDX file promises more than this crate reads.
+    #[error(
+        "the header of {} promises {declared} bytes of data, more than the {limit} that are accepted; the file is \
+         damaged, so copy or download it again", path.display()
+    )]
+    IdxTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The number of bytes that the header promises, or `u64::MAX` if it is not a 64-bit number.
+        declared: u64,
+        /// The largest number of bytes accepted.
+        limit: u64,
+    },
+    /// An image file and its label file hold different numbers of records.
+    #[error(
+        "{} holds {image_count} images, but {} holds {label_count} labels; take both files from the same set",
+        images.display(), labels.display()
+    )]
+    CountMismatch {
+        /// The image file.
+        images: PathBuf,
+        /// The label file.
+        labels: PathBuf,
+        /// The number of images.
+        image_count: u64,
+        /// The number of labels.
+        label_count: u64,
+    },
+    /// A gzipped file cannot be unpacked.
+    #[error("the file {} is a damaged gzip file ({source}); copy or download it again", path.display())]
+    Gzip {
+        /// The file.
+        path: PathBuf,
+        /// What the decompressor says.
+        source: io::Error,
+    },
+    /// The operating system refused an operation on a file.
+    #[error("cannot read {} ({source}); check the path and its permissions", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A set would have no images.
+    #[error("the set {set} has no images: give at least one")]
+    NoImages {
+        /// The name of the set.
+        set: String,
+    },
+    /// The number of class names is zero or too large.
+    #[error("the set {set} has {classes} classes: give 1 to 65536 class names")]
+    ClassCount {
+        /// The name of the set.
+        set: String,
+        /// The number of class names.
+        classes: usize,
+    },
+    /// A size of the images is zero or their size overflows.
+    #[error(
+        "the images of the set {set} have the size {shape}: channels, height and width must be 1 or more, and their \
+         product must fit in memory"
+    )]
+    Shape {
+        /// The name of the set.
+        set: String,
+        /// The images' size.
+        shape: ImageShape,
+    },
+    /// The number of pixels is not what the number of labels and the image size ask for.
+    #[error(
+        "the set {set} has {found} pixel bytes, but {labels} labels and images of {shape} make {expected}; give one \
+         label and one image for each"
+    )]
+    PixelCount {
+        /// The name of the set.
+        set: String,
+        /// The number of labels.
+        labels: usize,
+        /// The images' size.
+        shape: ImageShape,
+        /// The number of bytes wanted.
+        expected: usize,
+        /// The number of bytes given.
+        found: usize,
+    },
+    /// A label is not below the number of classes.
+    #[error(
+        "the set {set} has the label {label} at image {image} (counted from 0), but only {classes} classes; correct \
+         the label or add the class name"
+    )]
+    Label {
+        /// The name of the set.
+        set: String,
+        /// The image, counted from 0.
+        image: usize,
+        /// Its label.
+        label: u16,
+        /// The number of classes.
+        classes: usize,
+    },
+    /// A subset of no images was asked for.
+    #[error("the set {set} cannot be limited to 0 images: ask for at least 1")]
+    ZeroLimit {
+        /// The name of the set.
+        set: String,
+    },
+    /// The validation part would be empty or leave nothing to train on.
+    #[error(
+        "cannot hold out {validation} of the {images} images of {set} for validation: hold out 1 to {} of \
+         them",
+        images.saturating_sub(1)
+    )]
+    ValidationCount {
+        /// The name of the set.
+        set: String,
+        /// The number of validation images asked for.
+        validation: usize,
+        /// The number of images to split.
+        images: usize,
+    },
+    /// Channel statistics are for another number of channels than the images have.
+    #[error(
+        "the set {set} has {channels} channels, but the statistics are for {statistics}; take the statistics of its \
+         training part"
+    )]
+    ChannelCount {
+        /// The name of the set.
+        set: String,
+        /// The number of channels of the images.
+        channels: usize,
+        /// The number of channels of the statistics.
+        statistics: usize,
+    },
+}

@@ -1,0 +1,159 @@
+use std::fs;
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tempfile::TempDir;
+
+use super::*;
+
+const CLASSES: [&str; 3] = ["a", "b", "c"];
+
+fn idx(magic: u32, sizes: &[u32], data: &[u8]) -> Vec<u8> {
+    let numbers = std::iter::once(&magic).chain(sizes);
+    numbers.flat_map(|number| number.to_be_bytes()).chain(data.iter().copied()).collect()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn images() -> Vec<u8> {
+    idx(0x803, &[2, 1, 3], &[1, 2, 3, 4, 5, 6])
+}
+
+fn labels() -> Vec<u8> {
+    idx(0x801, &[2], &[2, 0])
+}
+
+fn load_bytes(images: &[u8], labels: &[u8]) -> Result<ImageSet, DataError> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("images"), images).unwrap();
+    fs::write(folder.path().join("labels"), labels).unwrap();
+    let result = load("set", folder.path().join("images"), folder.path().join("labels"), CLASSES);
+    if let Err(error) = &result {
+        assert!(!error.to_string().contains('\n'), "{error}");
+    }
+    result
+}
+
+#[test]
+fn plain_and_gzipped_files_give_the_same_set() {
+    let set = load_bytes(&images(), &labels()).unwrap();
+    assert_eq!(set, load_bytes(&gzip(&images()), &gzip(&labels())).unwrap());
+    assert_eq!(set.shape(), ImageShape { channels: 1, height: 1, width: 3 });
+    assert_eq!((set.image(1), set.labels()), (&[4, 5, 6][..], &[2, 0][..]));
+}
+
+#[test]
+fn swapped_files_are_refused() {
+    let error = load_bytes(&labels(), &images()).unwrap_err();
+    assert!(matches!(error, DataError::NotIdx { kind: "labels", found: 0x803, expected: 0x801, .. }), "{error}");
+}
+
+#[test]
+fn another_format_is_refused() {
+    let error = load_bytes(b"not an idx file", &labels()).unwrap_err();
+    assert!(matches!(error, DataError::NotIdx { kind: "images", .. }), "{error}");
+    let error = load_bytes(&images(), &[8]).unwrap_err();
+    assert!(matches!(error, DataError::NotIdx { kind: "labels", found: 0, .. }), "{error}");
+}
+
+#[test]
+fn an_empty_file_is_refused() {
+    assert!(matches!(load_bytes(b"", &labels()), Err(DataError::EmptyFile { .. })));
+}
+
+#[test]
+fn a_truncated_header_is_refused() {
+    let error = load_bytes(&images()[..9], &labels()).unwrap_err();
+    assert!(matches!(error, DataError::TruncatedFile { remainder: 9, .. }), "{error}");
+}
+
+#[test]
+fn truncated_data_are_refused() {
+    for zipped in [false, true] {
+        let bytes = &images()[..18];
+        let bytes = if zipped { gzip(bytes) } else { bytes.to_vec() };
+        let error = load_bytes(&bytes, &labels()).unwrap_err();
+        assert!(matches!(error, DataError::IdxLength { declared: 6, found: 2, more: false, .. }), "{error}");
+    }
+}
+
+#[test]
+fn data_after_the_end_are_refused() {
+    for zipped in [false, true] {
+        let mut bytes = images();
+        bytes.push(7);
+        let bytes = if zipped { gzip(&bytes) } else { bytes };
+        let error = load_bytes(&bytes, &labels()).unwrap_err();
+        assert!(matches!(error, DataError::IdxLength { more: true, .. }), "{error}");
+        assert!(error.to_string().contains("and more follow"), "{error}");
+    }
+}
+
+#[test]
+fn a_header_that_promises_the_world_allocates_nothing() {
+    let error = load_bytes(&idx(0x803, &[u32::MAX, u32::MAX, u32::MAX], &[1]), &labels()).unwrap_err();
+    assert!(matches!(error, DataError::IdxTooLarge { declared: u64::MAX, .. }), "{error}");
+    let error = load_bytes(&images(), &idx(0x801, &[1 << 30], &[1])).unwrap_err();
+    assert!(matches!(error, DataError::IdxLength { found: 1, .. }), "{error}");
+}
+
+#[test]
+fn images_and_labels_must_be_equally_many() {
+    let error = load_bytes(&images(), &idx(0x801, &[3], &[0, 1, 2])).unwrap_err();
+    assert!(matches!(error, DataError::CountMismatch { image_count: 2, label_count: 3, .. }), "{error}");
+}
+
+#[test]
+fn a_label_out_of_range_is_refused() {
+    let error = load_bytes(&images(), &idx(0x801, &[2], &[0, 3])).unwrap_err();
+    assert!(matches!(error, DataError::FileLabel { record: 1, label: 3, limit: 3, .. }), "{error}");
+}
+
+#[test]
+fn files_without_images_are_refused() {
+    let error = load_bytes(&idx(0x803, &[0, 1, 3], &[]), &idx(0x801, &[0], &[])).unwrap_err();
+    assert!(matches!(error, DataError::NoImages { .. }), "{error}");
+    let error = load_bytes(&idx(0x803, &[2, 0, 3], &[]), &labels()).unwrap_err();
+    assert!(matches!(error, DataError::Shape { .. }), "{error}");
+}
+
+#[test]
+fn a_damaged_gzip_file_is_refused() {
+    let mut wrong = gzip(&images());
+    let sum = wrong.len() - 8;
+    wrong[sum] ^= 1;
+    assert!(matches!(load_bytes(&wrong, &labels()), Err(DataError::Gzip { .. })));
+    let whole = gzip(&images());
+    assert!(matches!(load_bytes(&whole[..whole.len() - 12], &labels()), Err(DataError::Gzip { .. })));
+}
+
+fn fashion_folder(files: &[(&str, Vec<u8>)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn fashion_mnist_is_found_by_its_file_names() {
+    let folder = fashion_folder(&[
+        ("train-images-idx3-ubyte.gz", gzip(&images())),
+        ("train-labels-idx1-ubyte", labels()),
+        ("t10k-images-idx3-ubyte", images()),
+    ]);
+    let train = fashion_mnist_train(folder.path()).unwrap();
+    assert_eq!((train.len(), train.classes()[2].as_str()), (2, "Pullover"));
+    let error = fashion_mnist_test(folder.path()).unwrap_err();
+    assert!(
+        matches!(&error, DataError::MissingFiles { missing, .. } if missing == &["t10k-labels-idx1-ubyte.gz"]),
+        "{error}"
+    );
+    let error = fashion_mnist_test(folder.path().join("nothing")).unwrap_err();
+    assert!(matches!(error, DataError::MissingFolder { .. }), "{error}");
+}

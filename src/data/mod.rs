@@ -1,0 +1,47 @@
+//! Images to search and train on: real sets from files, a real set inside the crate, and batches on a device.
+//!
+//! - [`ImageSet`]: labelled images of one size as bytes on the host. Only valid ones exist.
+//! - [`embedded`]: 3,000 training and 1,000 test images of Fashion-MNIST that come with the crate.
+//! - [`cifar`]: the official binary files of CIFAR-10 and CIFAR-100.
+//! - [`idx`]: the IDX files of MNIST and Fashion-MNIST, plain or gzipped.
+//! - [`Split`]: the training and validation parts of a *training* set, which is all that a search sees.
+//! - [`DeviceSet`]: a set on a device as bytes, from which batches are gathered and normalised there.
+//! - [`Batches`]: the order in which an epoch visits the images.
+//!
+//! # A search never touches the test set
+//!
+//! The functions that read test images return a [`TestSet`], which [`Split::new`] does not take. A search is given a
+//! [`Split`], so that it cannot be scored on test images by mistake:
+//!
+//! ```compile_fail,E0308
+//! use blockqnn::data::{Split, embedded};
+//!
+//! let split = Split::new(embedded::test(), 500, 0); // a `TestSet` is no `ImageSet`
+//! ```
+//!
+//! # Examples
+//!
+//! ```
+//! use blockqnn::data::{Split, embedded};
+//!
+//! let split = Split::new(embedded::train(), 500, 7)?;
+//! assert_eq!((split.training().len(), split.validation().len()), (2_500, 500));
+//! # Ok::<(), blockqnn::data::DataError>(())
+//! ```
+
+mod batches;
+pub mod cifar;
+mod device_set;
+pub mod embedded;
+mod error;
+pub mod idx;
+mod image_set;
+mod read;
+mod split;
+
+pub use crate::graph::ImageShape;
+pub use batches::Batches;
+pub use device_set::DeviceSet;
+pub use error::DataError;
+pub use image_set::{ChannelStatistics, ImageSet};
+pub use split::{Split, TestSet};

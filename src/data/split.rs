@@ -1,0 +1,198 @@
+use sha2::{Digest, Sha256};
+
+use super::image_set::hex;
+use super::{DataError, ImageSet, ImageShape};
+use crate::seed;
+
+/// The training and the validation part of a training set: all the images that a search sees.
+///
+/// The paper rewards a block by its accuracy on 5,000 images held out of the training set (section 4); the test set
+/// stays unseen until the best blocks are verified. So a split is made of the training records alone, and a
+/// [`TestSet`] cannot become one.
+///
+/// ```
+/// use blockqnn::data::{Split, embedded};
+///
+/// let split = Split::new(embedded::train(), 500, 7)?;
+/// assert!(split.validation().class_counts().iter().all(|&count| count == 50));
+/// # Ok::<(), blockqnn::data::DataError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    training: ImageSet,
+    validation: ImageSet,
+}
+
+impl Split {
+    /// Holds `validation` images out of a training set: of each class in proportion, chosen by `seed` alone.
+    ///
+    /// Both parts keep the order of the set. A class's share is rounded down or up, so that the sum is right.
+    ///
+    /// # Errors
+    /// If `validation` is 0 or leaves nothing to train on.
+    #[expect(clippy::needless_pass_by_value, reason = "the set is used up, so that nobody trains on all of it")]
+    pub fn new(set: ImageSet, validation: usize, seed: u64) -> Result<Self, DataError> {
+        if validation == 0 || validation >= set.len() {
+            return Err(DataError::ValidationCount { set: set.name().to_owned(), validation, images: set.len() });
+        }
+        let members = set.shuffled_members("validation", seed);
+        let mut held_out = vec![false; set.len()];
+        for (images, share) in members.iter().zip(shares(&set.class_counts(), validation, seed)) {
+            for &image in &images[..share] {
+                held_out[image] = true;
+            }
+        }
+        let part = |wanted: bool, what: &str| {
+            let indices: Vec<usize> = (0..set.len()).filter(|&image| held_out[image] == wanted).collect();
+            set.select(format!("{} ({what} part)", set.name()), &indices)
+        };
+        Ok(Self { training: part(false, "training"), validation: part(true, "validation") })
+    }
+
+    /// The images to train on.
+    #[must_use]
+    pub fn training(&self) -> &ImageSet {
+        &self.training
+    }
+
+    /// The images that the reward is measured on.
+    #[must_use]
+    pub fn validation(&self) -> &ImageSet {
+        &self.validation
+    }
+
+    /// The size of every image.
+    #[must_use]
+    pub fn shape(&self) -> ImageShape {
+        self.training.shape()
+    }
+
+    /// The class names, in the order of the labels.
+    #[must_use]
+    pub fn classes(&self) -> &[String] {
+        self.training.classes()
+    }
+
+    /// A name for the content of both parts; see [`ImageSet::identity`].
+    #[must_use]
+    pub fn identity(&self) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(b"blockqnn split 1");
+        hasher.update(self.training.identity());
+        hasher.update(self.validation.identity());
+        hex(&hasher.finalize())
+    }
+
+    /// The training and the validation part.
+    #[must_use]
+    pub fn into_parts(self) -> (ImageSet, ImageSet) {
+        (self.training, self.validation)
+    }
+}
+
+/// How many of `total` each class holds out: its proportion by the method of largest remainders, ties by lot.
+fn shares(counts: &[usize], total: usize, seed: u64) -> Vec<usize> {
+    let images: usize = counts.iter().sum();
+    let exact = |class: usize| counts[class] as u128 * total as u128;
+    // A share is at most its class's count, since `total` is below the number of images.
+    let mut shares: Vec<usize> = (0..counts.len()).map(|class| (exact(class) / images as u128) as usize).collect();
+    let mut order: Vec<usize> = (0..counts.len()).collect();
+    seed::shuffle(&mut seed::stream(seed, "validation classes", 0), &mut order);
+    order.sort_by_key(|&class| std::cmp::Reverse(exact(class) % images as u128));
+    let missing = total - shares.iter().sum::<usize>();
+    for &class in &order[..missing] {
+        shares[class] += 1;
+    }
+    shares
+}
+
+/// Images that are for verifying what a search found, and for nothing else.
+///
+/// It is a type of its own so that no search is scored on test images by mistake: whoever wants them as an
+/// [`ImageSet`] has to write [`images`](Self::images).
+///
+/// ```
+/// let test = blockqnn::data::embedded::test();
+/// assert_eq!(test.images().len(), 1_000);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestSet(ImageSet);
+
+impl TestSet {
+    /// Declares a set to be a test set.
+    #[must_use]
+    pub fn new(set: ImageSet) -> Self {
+        Self(set)
+    }
+
+    /// The test images, for the verification of blocks that were chosen without them.
+    #[must_use]
+    pub fn images(&self) -> &ImageSet {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Distinct images of `counts` images a class.
+    fn set(counts: &[usize]) -> ImageSet {
+        let labels: Vec<u16> =
+            counts.iter().zip(0..).flat_map(|(&count, label)| std::iter::repeat_n(label, count)).collect();
+        let pixels = (0..labels.len()).flat_map(|image| u16::try_from(image).unwrap().to_le_bytes()).collect();
+        let shape = ImageShape { channels: 1, height: 1, width: 2 };
+        ImageSet::new("set", shape, (0..counts.len()).map(|class| class.to_string()), labels, pixels).unwrap()
+    }
+
+    fn images(set: &ImageSet) -> Vec<(u16, &[u8])> {
+        (0..set.len()).map(|image| (set.label(image), set.image(image))).collect()
+    }
+
+    #[test]
+    fn every_image_is_in_exactly_one_part() {
+        let whole = set(&[300, 200, 100]);
+        let split = Split::new(whole.clone(), 120, 7).unwrap();
+        assert_eq!((split.training().len(), split.validation().len()), (480, 120));
+        let mut both = [images(split.training()), images(split.validation())].concat();
+        both.sort_unstable();
+        let mut all = images(&whole);
+        all.sort_unstable();
+        assert_eq!(both, all);
+    }
+
+    #[test]
+    fn the_parts_have_the_classes_in_proportion() {
+        let split = Split::new(set(&[300, 200, 100]), 120, 7).unwrap();
+        assert_eq!(split.validation().class_counts(), [60, 40, 20]);
+        let split = Split::new(set(&[100; 10]), 125, 7).unwrap();
+        let counts = split.validation().class_counts();
+        assert!(counts.iter().all(|&count| count == 12 || count == 13), "{counts:?}");
+    }
+
+    #[test]
+    fn the_split_is_a_function_of_the_seed() {
+        let make = |seed| Split::new(set(&[50; 4]), 20, seed).unwrap();
+        assert_eq!(make(1), make(1));
+        assert_eq!(make(1).identity(), make(1).identity());
+        assert_ne!(make(1).validation(), make(2).validation());
+        assert_ne!(make(1).identity(), make(2).identity());
+    }
+
+    #[test]
+    fn a_split_is_pinned_for_ever() {
+        // Computed also by a second, independent program.
+        let split = Split::new(crate::data::embedded::train(), 500, 7).unwrap();
+        assert_eq!(split.identity(), "sha256:ca3d1b44d2fc3b90ee7e015e9bbd0871de406306152e8c901e5b7eb3ea8ddad8");
+    }
+
+    #[test]
+    fn a_split_may_leave_one_image_to_train_on_but_not_none() {
+        assert_eq!(Split::new(set(&[2, 1]), 2, 0).unwrap().training().len(), 1);
+        for validation in [0, 3, 4, usize::MAX] {
+            let error = Split::new(set(&[2, 1]), validation, 0).unwrap_err();
+            assert!(matches!(error, DataError::ValidationCount { images: 3, .. }));
+            assert!(error.to_string().ends_with("hold out 1 to 2 of them"), "{error}");
+        }
+    }
+}

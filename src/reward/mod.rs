@@ -1,0 +1,175 @@
+//! Rewards: from what was measured to what an agent learns from.
+
+use crate::evaluation::{Evaluation, NotFinite, Reward};
+use crate::graph::Cost;
+use serde::{Deserialize, Serialize};
+
+/// Turns an evaluation into the reward of an architecture, and spreads it over the layers.
+///
+/// It alone decides both: an agent's update takes the rewards of an episode as they come.
+pub trait RewardShaper: Send + Sync {
+    /// The reward of an architecture.
+    ///
+    /// `accuracy` is in percent: the measured one, or that of guessing (100 / classes) if the architecture turned out
+    /// infeasible. `evaluation` holds everything that was measured, `cost` the size of the network; sizes that do not
+    /// fit into 64 bits are `u64::MAX`.
+    ///
+    /// # Errors
+    /// [`NotFinite`] if the formula gives no finite number; the search stops then.
+    fn reward(&self, accuracy: f64, evaluation: &Evaluation, cost: &Cost) -> Result<Reward, NotFinite>;
+
+    /// What the update of each of the `layers` actions sees, first layer first; Terminal is one of them.
+    fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward>;
+}
+
+/// How the reward of a block is spread over the updates of its layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Credit {
+    /// The whole reward at every layer (Equation 2). A block's return is then T times its reward, which favours long
+    /// blocks: see `docs/reproduction.md`.
+    EveryLayer,
+    /// The whole reward at Terminal and 0 before, as MetaQNN has it.
+    #[default]
+    Terminal,
+    /// The T-th part of the reward at each of the T layers.
+    Shared,
+}
+
+impl Credit {
+    /// Spreads `reward` over `layers` updates, first layer first.
+    ///
+    /// ```
+    /// use blockqnn::evaluation::Reward;
+    /// use blockqnn::reward::Credit;
+    ///
+    /// let spread = |credit: Credit| credit.spread(Reward::new(60.0).unwrap(), 3).into_iter().map(f64::from).collect();
+    /// let every: Vec<f64> = spread(Credit::EveryLayer);
+    /// let terminal: Vec<f64> = spread(Credit::Terminal);
+    /// let shared: Vec<f64> = spread(Credit::Shared);
+    /// assert_eq!((every, terminal, shared), (vec![60.0; 3], vec![0.0, 0.0, 60.0], vec![20.0; 3]));
+    /// ```
+    #[must_use]
+    pub fn spread(self, reward: Reward, layers: usize) -> Vec<Reward> {
+        match self {
+            Self::EveryLayer => vec![reward; layers],
+            Self::Terminal => {
+                let mut rewards = vec![Reward::default(); layers];
+                if let Some(last) = rewards.last_mut() {
+                    *last = reward;
+                }
+                rewards
+            }
+            Self::Shared => {
+                // A finite number divided by at least 1 is finite.
+                let part = Reward::new(reward.value() / layers.max(1) as f64).unwrap_or_default();
+                vec![part; layers]
+            }
+        }
+    }
+}
+
+/// The redefined reward of the paper (formula 1), with its two coefficients free.
+///
+/// `reward = accuracy - mu * ln(FLOPs) - rho * ln(density)`: accuracy in percent, FLOPs as multiply-adds of the whole
+/// network for one image, density as edges divided by nodes of the block. The paper has mu = rho = 1/2; with 0 the
+/// reward is the accuracy alone. Either may be negative.
+///
+/// ```
+/// use blockqnn::evaluation::{Evaluation, Metrics};
+/// use blockqnn::graph::{NetworkConfig, ToGraph};
+/// use blockqnn::reward::{RedefinedReward, RewardShaper};
+/// use blockqnn::space::block::BlockCode;
+///
+/// let cost = "conv3(0) terminal(1)".parse::<BlockCode>()?.to_graph().cost(&NetworkConfig::cifar())?;
+/// let evaluation = Evaluation::Measured(Metrics::from_accuracy(56.0));
+/// let reward = RedefinedReward::paper().reward(56.0, &evaluation, &cost)?;
+/// let expected = 56.0 - 0.5 * (cost.flops as f64).ln() - 0.5 * (2.0f64 / 3.0).ln();
+/// assert!((reward.value() - expected).abs() < 1e-12);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RedefinedReward {
+    /// Coefficient of ln(FLOPs), in percent points.
+    pub mu: f64,
+    /// Coefficient of ln(density), in percent points.
+    pub rho: f64,
+    /// How the reward is spread over the layers.
+    pub credit: Credit,
+}
+
+impl RedefinedReward {
+    /// The paper's: mu = rho = 1/2 (formula 1), at every layer (Equation 2).
+    #[must_use]
+    pub fn paper() -> Self {
+        Self { mu: 0.5, rho: 0.5, credit: Credit::EveryLayer }
+    }
+
+    /// The accuracy alone, spread as `credit` says.
+    #[must_use]
+    pub fn accuracy(credit: Credit) -> Self {
+        Self { mu: 0.0, rho: 0.0, credit }
+    }
+
+    /// Checks that the coefficients are finite.
+    ///
+    /// # Errors
+    /// [`RewardConfigError`] names the one that is not.
+    pub fn validate(&self) -> Result<(), RewardConfigError> {
+        for (field, value) in [("mu", self.mu), ("rho", self.rho)] {
+            if !value.is_finite() {
+                return Err(RewardConfigError { field, value });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A coefficient of a reward is not finite.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("reward.{field} is {value}: it must be a finite number")]
+pub struct RewardConfigError {
+    /// Name of the field.
+    pub field: &'static str,
+    /// Its value.
+    pub value: f64,
+}
+
+impl RewardShaper for RedefinedReward {
+    fn reward(&self, accuracy: f64, _evaluation: &Evaluation, cost: &Cost) -> Result<Reward, NotFinite> {
+        // A coefficient of 0 must not turn the logarithm of 0 into NaN.
+        let term = |coefficient: f64, value: f64| if coefficient == 0.0 { 0.0 } else { coefficient * value.ln() };
+        Reward::new(accuracy - term(self.mu, cost.flops as f64) - term(self.rho, cost.density()))
+    }
+
+    fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
+        self.credit.spread(reward, layers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluation::Metrics;
+
+    #[test]
+    fn either_sign_of_the_coefficients_works_and_zero_is_plain_accuracy() {
+        let cost = Cost { parameters: 1, flops: 1_000, activation_bytes: 1, depth: 1, nodes: 4, edges: 8 };
+        let evaluation = Evaluation::Measured(Metrics::from_accuracy(50.0));
+        let reward = |mu, rho| {
+            let shaper = RedefinedReward { mu, rho, credit: Credit::Terminal };
+            shaper.reward(50.0, &evaluation, &cost).unwrap().value()
+        };
+        assert_eq!(reward(0.0, 0.0), 50.0);
+        assert!((reward(0.5, 0.5) - (50.0 - 0.5 * 1_000f64.ln() - 0.5 * 2f64.ln())).abs() < 1e-12);
+        assert!((reward(-0.5, -0.5) - (50.0 + 0.5 * 1_000f64.ln() + 0.5 * 2f64.ln())).abs() < 1e-12);
+    }
+
+    #[test]
+    fn coefficients_that_are_not_finite_are_named() {
+        let shaper = RedefinedReward { rho: f64::NAN, ..RedefinedReward::paper() };
+        assert!(shaper.validate().unwrap_err().to_string().starts_with("reward.rho is NaN"));
+    }
+}
