@@ -1,13 +1,37 @@
 //! A name for what a graph computes, the same for every way to write it down.
 
-use super::LayerGraph;
+use super::canonical::{Multigraph, canonical_form};
+use super::{LayerGraph, Operation};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::fmt;
+use std::str::FromStr;
 
 /// 128 bits that two graphs share exactly if they are the same multigraph of layers, up to hash collisions.
 ///
-/// Identities and 1x1 pools are left out (they compute nothing), and so is the order of the inputs of additions and
-/// concatenations (it only permutes channels). Stable across platforms and releases: journals and caches keep it.
+/// Left out is what does not change the function a network can learn: identities, 1x1 pools, additions and concatenations
+/// of one input; layers from which no path leads to the output; the order of the inputs of additions, concatenations and
+/// the output (it only permutes channels). How often an input is taken counts: `add(c, c)` is `2c`, and differs from the
+/// sum of two equal convolutions, whose weights differ.
+///
+/// Written as 32 hexadecimal digits. Stable across platforms and releases: journals and caches keep it.
+///
+/// ```
+/// use blockqnn::graph::{Fingerprint, LayerGraph, Node, Operation};
+///
+/// let convolution = Node::new(Operation::PreActivationConvolution { kernel: 3 }, [0]);
+/// let plain = vec![Node::new(Operation::Input, []), convolution.clone(), Node::new(Operation::Output, [1])];
+/// let wordy = vec![
+///     Node::new(Operation::Input, []),
+///     convolution,
+///     Node::new(Operation::Identity, [1]),
+///     Node::new(Operation::Output, [2]),
+/// ];
+/// let fingerprint = LayerGraph::new(plain)?.fingerprint();
+/// assert_eq!(fingerprint, LayerGraph::new(wordy)?.fingerprint());
+/// assert_eq!(fingerprint.to_string().parse::<Fingerprint>()?, fingerprint);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Fingerprint([u8; 16]);
@@ -66,15 +90,88 @@ impl TryFrom<String> for Fingerprint {
     }
 }
 
+impl FromStr for Fingerprint {
+    type Err = ParseFingerprintError;
+
+    fn from_str(text: &str) -> Result<Self, ParseFingerprintError> {
+        text.to_owned().try_into()
+    }
+}
+
 impl LayerGraph {
     /// The canonical fingerprint of this graph; see [`Fingerprint`].
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        // Placeholder until the canonical labelling lands.
-        use sha2::{Digest, Sha256};
-        let digest = Sha256::digest(format!("{:?}", self.nodes()).as_bytes());
+        let (certificate, _) = canonical_form(&self.contracted());
+        let mut hasher = Sha256::new();
+        hasher.update(b"blockqnn fingerprint 1");
+        hasher.update(&certificate);
+        let digest = hasher.finalize();
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest[..16]);
         Fingerprint(bytes)
     }
+
+    /// The multigraph of the layers that compute something that reaches the output.
+    fn contracted(&self) -> Multigraph {
+        let nodes = self.nodes();
+        let mut live = vec![false; nodes.len()];
+        live[nodes.len() - 1] = true;
+        for (position, node) in nodes.iter().enumerate().rev() {
+            if live[position] {
+                for &input in &node.inputs {
+                    live[input] = true;
+                }
+            }
+        }
+        // The vertex whose output each live node puts out.
+        let mut vertex_of = vec![0; nodes.len()];
+        let mut vertices = 0;
+        for (position, node) in nodes.iter().enumerate().filter(|(position, _)| live[*position]) {
+            vertex_of[position] = match node.inputs[..] {
+                [input] if passes_through(node.operation) => vertex_of[input],
+                _ => {
+                    vertices += 1;
+                    vertices - 1
+                }
+            };
+        }
+        Multigraph::new(nodes.iter().zip(live).filter_map(|(node, live)| {
+            let contracted = node.inputs.len() == 1 && passes_through(node.operation);
+            (live && !contracted).then(|| (colour(node.operation), node.inputs.iter().map(|&input| vertex_of[input])))
+        }))
+    }
 }
+
+/// Whether `operation`, given one input, puts that input out unchanged.
+fn passes_through(operation: Operation) -> bool {
+    matches!(
+        operation,
+        Operation::Identity
+            | Operation::MaxPool { kernel: 1 }
+            | Operation::AveragePool { kernel: 1 }
+            | Operation::Add
+            | Operation::Concat
+    )
+}
+
+/// The code of an operation and its kernel. Fingerprints depend on these numbers: none may ever change.
+fn colour(operation: Operation) -> [u8; 2] {
+    match operation {
+        Operation::Input => [0, 0],
+        Operation::PreActivationConvolution { kernel } => [1, kernel],
+        Operation::MaxPool { kernel } => [2, kernel],
+        Operation::AveragePool { kernel } => [3, kernel],
+        // Always contracted; the number stays taken.
+        Operation::Identity => [4, 0],
+        Operation::Add => [5, 0],
+        Operation::Concat => [6, 0],
+        Operation::Output => [7, 0],
+        Operation::Relu => [8, 0],
+        Operation::BatchNorm => [9, 0],
+        Operation::Convolution { kernel } => [10, kernel],
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! the [`Cost`], the edge [density](LayerGraph::density) and the [`Fingerprint`] of an architecture, and the trainable
 //! network. A new search space gets all of them by writing [`ToGraph`] alone.
 
+mod canonical;
 mod cost;
 mod fingerprint;
 mod network_config;
