@@ -6,6 +6,9 @@ pub mod data;
 pub mod environment;
 pub mod evaluation;
 pub mod graph;
+#[cfg(feature = "train")]
+pub mod network;
 pub mod reward;
+pub mod search;
 pub mod seed;
 pub mod space;

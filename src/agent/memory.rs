@@ -23,7 +23,7 @@ impl<S: SearchSpace> fmt::Debug for Memory<S> {
             .field("episodes", &self.episodes.len())
             .field("seen", &self.seen.len())
             .field("proposed", &self.proposed)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

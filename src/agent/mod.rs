@@ -87,7 +87,7 @@ pub trait Agent<S: SearchSpace>: Send {
     fn load(&mut self, space: &S, from: &mut dyn Read) -> Result<(), AgentError>;
 }
 
-impl<S: SearchSpace, A: Agent<S> + ?Sized> Agent<S> for Box<A> {
+impl<S: SearchSpace, T: Agent<S> + ?Sized> Agent<S> for Box<T> {
     fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
         (**self).propose(space, memory, rng)
     }

@@ -1,6 +1,7 @@
 //! Environments: what tells how good an architecture is.
 
 mod function;
+pub mod synthetic;
 
 pub use function::{EnvironmentFn, environment_fn};
 

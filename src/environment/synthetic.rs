@@ -1,0 +1,143 @@
+//! A synthetic environment whose best block is known: for tests, demonstrations and comparisons of agents.
+
+use super::{Environment, TrialContext};
+use crate::evaluation::{Evaluation, Metrics};
+use crate::seed;
+use crate::space::block::{BlockCode, LayerCode, LayerKind};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::convert::Infallible;
+
+/// Rates block codes by a formula in microseconds, in place of a training of minutes.
+///
+/// With n layers between start and Terminal, the quality in percent is
+/// `20 + 40 * exp(-((n - 7) / 4)^2) + 40 * m`: the first term wants seven layers, so that the best block is neither the
+/// shortest nor the longest, and m, from 0 to 1, is the mean over the layers of how well each fits its place. A layer
+/// gets 0.6 for what it computes (3x3 and 5x5 convolutions on odd places, additions on even ones, less for the others)
+/// and 0.4 for where its input comes from (the layer before is best).
+///
+/// A learner that prefers long blocks whatever they are worth falls into the length term: it is the trap that Equation 2
+/// sets (`docs/reproduction.md`).
+///
+/// ```
+/// use blockqnn::environment::synthetic::Synthetic;
+///
+/// let best = Synthetic::best();
+/// assert_eq!(best.len(), 8);
+/// assert!((Synthetic::quality(&best) - 100.0).abs() < 1e-9);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Synthetic {
+    noise: f64,
+}
+
+impl Synthetic {
+    /// Layers of the best block between start and Terminal.
+    const BEST_LAYERS: f64 = 7.0;
+
+    /// The environment without noise.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The environment with normal noise of `deviation` percent points on each accuracy, drawn from the trial's seed.
+    #[must_use]
+    pub fn with_noise(mut self, deviation: f64) -> Self {
+        self.noise = deviation;
+        self
+    }
+
+    /// The true quality of a block, 20 to 100 percent, without noise.
+    #[must_use]
+    pub fn quality(block: &BlockCode) -> f64 {
+        let inner = &block.layers()[..block.len() - 1];
+        let layers = inner.len() as f64;
+        let distance = (layers - Self::BEST_LAYERS) / 4.0;
+        let fit: f64 = inner.iter().map(|&code| Self::fit(code)).sum();
+        20.0 + 40.0 * (-distance * distance).exp() + 40.0 * fit / layers
+    }
+
+    /// How well a layer fits its place, 0 to 1.
+    fn fit(code: LayerCode) -> f64 {
+        let odd = code.index() % 2 == 1;
+        let computes = match (code.kind(), code.kernel()) {
+            (LayerKind::Convolution | LayerKind::PlainConvolution, 3) if odd => 1.0,
+            (LayerKind::Convolution | LayerKind::PlainConvolution, 5) if odd => 0.8,
+            (LayerKind::Convolution | LayerKind::PlainConvolution, _) => 0.4,
+            (LayerKind::Add, _) if !odd => 1.0,
+            (LayerKind::Concat, _) if !odd => 0.7,
+            (LayerKind::MaxPool, 3) => 0.3,
+            _ => 0.0,
+        };
+        let nearest = code.connections().iter().max().map_or(u8::MAX, |&from| code.index() - from);
+        let wiring = match nearest {
+            1 => 1.0,
+            2 => 0.5,
+            _ => 0.0,
+        };
+        0.6 * computes + 0.4 * wiring
+    }
+
+    /// A block of the highest quality, 100.
+    #[must_use]
+    pub fn best() -> BlockCode {
+        let text = "conv3(0) add(0,1) conv3(2) add(2,3) conv3(4) add(4,5) conv3(6) terminal(7)";
+        match text.parse() {
+            Ok(block) => block,
+            Err(error) => unreachable!("the block is valid: {error}"),
+        }
+    }
+}
+
+impl Environment<BlockCode> for Synthetic {
+    type Error = Infallible;
+
+    fn evaluate(&mut self, block: &BlockCode, context: &TrialContext<'_>) -> Result<Evaluation, Infallible> {
+        let mut rng = ChaCha8Rng::seed_from_u64(context.trial().seed);
+        let accuracy = Self::quality(block) + self.noise * seed::normal(&mut rng);
+        Ok(Evaluation::Measured(Metrics::from_accuracy(accuracy.clamp(0.0, 100.0))))
+    }
+
+    fn identity(&self) -> String {
+        format!("synthetic 1, noise {}", self.noise)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::block::BlockSpace;
+    use crate::space::{SearchSpace, Step};
+
+    /// The highest quality for each number of layers, by dynamic programming over places: the fit of a layer depends on
+    /// nothing but its own code.
+    #[test]
+    fn the_best_block_is_the_best_of_the_whole_space() {
+        let space = BlockSpace::paper();
+        let mut state = space.initial_state();
+        let mut fit = 0.0;
+        let mut best: f64 = 0.0;
+        for layers in 1..=22 {
+            let codes = space.actions(&state);
+            let inner = codes.iter().filter(|code| !code.kind().is_terminal());
+            let (code, value) =
+                inner.map(|&code| (code, Synthetic::fit(code))).max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+            fit += value;
+            let distance: f64 = (f64::from(layers) - 7.0) / 4.0;
+            best = best.max(20.0 + 40.0 * (-distance * distance).exp() + 40.0 * fit / f64::from(layers));
+            let Step::Next(next) = space.step(&state, &code).unwrap() else { unreachable!() };
+            state = next;
+        }
+        assert!((best - Synthetic::quality(&Synthetic::best())).abs() < 1e-9, "{best}");
+    }
+
+    #[test]
+    fn shortest_and_longest_blocks_are_far_from_the_best() {
+        let shortest: BlockCode = "conv3(0) terminal(1)".parse().unwrap();
+        assert!(Synthetic::quality(&shortest) < 70.0);
+        let longest: Vec<String> = (0..22).map(|from| format!("conv3({from})")).collect();
+        let longest: BlockCode = format!("{} terminal(22)", longest.join(" ")).parse().unwrap();
+        assert!(Synthetic::quality(&longest) < 70.0);
+    }
+}

@@ -1,0 +1,229 @@
+//! Devices by name.
+//!
+//! Which devices exist is decided when the crate is built, by its features: `flex`, `ndarray`, `cuda` and `wgpu`. Which
+//! one is used is decided at run time, by name, and never implicitly: burn's own default depends on the features that
+//! other crates of the same build ask for.
+
+use burn::tensor::Device;
+use std::fmt::Write;
+
+/// The kinds of device, in the order of preference, and whether each is built in.
+const KINDS: [(&str, bool); 4] = [
+    ("flex", cfg!(feature = "flex")),
+    ("ndarray", cfg!(feature = "ndarray")),
+    ("cuda", cfg!(feature = "cuda")),
+    ("wgpu", cfg!(feature = "wgpu")),
+];
+
+/// Why there is no device of a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// No kind of device has this name.
+    #[error("unknown device {name:?}: {}", choices(built_in, present))]
+    Unknown {
+        /// The name that was given.
+        name: String,
+        /// The kinds of device that are built in.
+        built_in: Vec<&'static str>,
+        /// The devices that this computer has.
+        present: Vec<String>,
+    },
+    /// The crate was built without this kind of device.
+    #[error("device {name:?} is not built in: build with --features {feature}")]
+    NotBuiltIn {
+        /// The name that was given.
+        name: String,
+        /// The feature that builds it in.
+        feature: &'static str,
+    },
+    /// What stands after the colon is no index, or this kind of device has none.
+    #[error("device {name:?} has a bad index: only cuda takes one, a number from 0, as in cuda:0")]
+    BadIndex {
+        /// The name that was given.
+        name: String,
+    },
+    /// This computer has fewer devices of the kind.
+    #[error("device {name:?} does not exist: this computer has {count} of its kind")]
+    Missing {
+        /// The name that was given.
+        name: String,
+        /// How many devices of the kind there are.
+        count: usize,
+    },
+    /// The crate was built without any device.
+    #[error("no device is built in: build with --features flex (CPU), cuda or wgpu")]
+    NoneBuiltIn,
+}
+
+fn choices(built_in: &[&str], present: &[String]) -> String {
+    let absent: Vec<&str> = KINDS.iter().map(|&(kind, _)| kind).filter(|kind| !built_in.contains(kind)).collect();
+    let mut text = format!("built in: {}; present: {}", list(built_in), list(present));
+    if !absent.is_empty() {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "; further ones with --features {}", absent.join(","));
+    }
+    text
+}
+
+fn list<T: AsRef<str>>(names: &[T]) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// The device of this name: `flex`, `ndarray`, `cuda` (the first), `cuda:1` (the second) or `wgpu`.
+///
+/// The device does not record gradients: training asks for that with `device.autodiff()`.
+///
+/// # Errors
+/// [`DeviceError`] if the name is unknown, its kind not built in, or this computer has no such device.
+///
+/// ```
+/// use blockqnn::network::device::parse_device;
+///
+/// # #[cfg(feature = "flex")]
+/// assert!(parse_device("flex").is_ok());
+/// let error = parse_device("abacus").unwrap_err();
+/// assert!(error.to_string().starts_with("unknown device \"abacus\": built in: "));
+/// ```
+pub fn parse_device(name: &str) -> Result<Device, DeviceError> {
+    let (kind, index) = match name.split_once(':') {
+        Some((kind, index)) => (kind, Some(index)),
+        None => (name, None),
+    };
+    let Some(&(kind, built_in)) = KINDS.iter().find(|(known, _)| *known == kind) else {
+        return Err(DeviceError::Unknown {
+            name: name.to_owned(),
+            built_in: built_in_devices(),
+            present: present_devices(),
+        });
+    };
+    let bad_index = || DeviceError::BadIndex { name: name.to_owned() };
+    let index = match index {
+        None => 0,
+        Some(_) if kind != "cuda" => return Err(bad_index()),
+        // A sign or a space is no part of an index.
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().map_err(|_| bad_index())?,
+        Some(_) => return Err(bad_index()),
+    };
+    if !built_in {
+        return Err(DeviceError::NotBuiltIn { name: name.to_owned(), feature: kind });
+    }
+    let devices = devices(kind);
+    let count = devices.len();
+    devices.into_iter().nth(index).ok_or(DeviceError::Missing { name: name.to_owned(), count })
+}
+
+/// The device that is used when none is named: the first that is built in of `flex`, `ndarray`, `cuda`, `wgpu`.
+///
+/// # Errors
+/// [`DeviceError::NoneBuiltIn`] if the crate was built without a device, [`DeviceError::Missing`] if this computer has
+/// no device of the kind.
+pub fn default_device() -> Result<Device, DeviceError> {
+    parse_device(built_in_devices().first().ok_or(DeviceError::NoneBuiltIn)?)
+}
+
+/// The kinds of device that are built in, in the order of preference.
+#[must_use]
+pub fn built_in_devices() -> Vec<&'static str> {
+    KINDS.iter().filter(|(_, built_in)| *built_in).map(|&(kind, _)| kind).collect()
+}
+
+/// The devices that are built in and that this computer has, by the names that [`parse_device`] takes.
+#[must_use]
+pub fn present_devices() -> Vec<String> {
+    let mut names = Vec::new();
+    for kind in built_in_devices() {
+        let count = devices(kind).len();
+        if kind == "cuda" {
+            names.extend((0..count).map(|index| format!("cuda:{index}")));
+        } else if count > 0 {
+            names.push(kind.to_owned());
+        }
+    }
+    names
+}
+
+/// The devices of a kind that this computer has.
+fn devices(kind: &str) -> Vec<Device> {
+    match kind {
+        #[cfg(feature = "flex")]
+        "flex" => vec![Device::flex()],
+        #[cfg(feature = "ndarray")]
+        #[expect(deprecated, reason = "kept for parity tests as long as burn has it")]
+        "ndarray" => vec![Device::ndarray()],
+        #[cfg(feature = "cuda")]
+        "cuda" => Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec(),
+        #[cfg(feature = "wgpu")]
+        "wgpu" if !Device::enumerate(burn::tensor::DeviceType::Wgpu).is_empty() => {
+            vec![Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_present_device_has_a_name_that_finds_it() {
+        for name in present_devices() {
+            let device = parse_device(&name).unwrap();
+            assert!(!device.is_autodiff());
+        }
+    }
+
+    #[test]
+    fn an_unknown_device_is_refused_with_the_choices() {
+        for name in ["gpu", "", "Flex", " flex", "cuda1", "cuda 1"] {
+            let error = parse_device(name).unwrap_err();
+            let text = error.to_string();
+            assert!(matches!(error, DeviceError::Unknown { .. }), "{text}");
+            assert!(!text.contains('\n'), "{text}");
+            assert!(built_in_devices().iter().all(|kind| text.contains(kind)), "{text}");
+        }
+        let built_in = vec!["flex", "cuda"];
+        let present = vec!["flex".to_owned(), "cuda:0".to_owned()];
+        assert_eq!(
+            DeviceError::Unknown { name: "gpu".to_owned(), built_in, present }.to_string(),
+            "unknown device \"gpu\": built in: flex, cuda; present: flex, cuda:0; \
+             further ones with --features ndarray,wgpu"
+        );
+    }
+
+    #[test]
+    fn a_device_that_is_not_built_in_names_its_feature() {
+        for (kind, _) in KINDS.iter().filter(|(_, built_in)| !built_in) {
+            let text = parse_device(kind).unwrap_err().to_string();
+            assert_eq!(text, format!("device {kind:?} is not built in: build with --features {kind}"));
+        }
+    }
+
+    #[test]
+    fn a_bad_index_is_refused() {
+        for name in
+            ["cuda:", "cuda:x", "cuda:-1", "cuda:+1", "cuda: 1", "cuda:99999999999999999999", "flex:0", "wgpu:1"]
+        {
+            assert!(matches!(parse_device(name), Err(DeviceError::BadIndex { .. })), "{name}");
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn an_index_beyond_the_last_device_is_refused() {
+        assert!(matches!(parse_device("cuda:4096"), Err(DeviceError::Missing { .. })));
+    }
+
+    #[cfg(feature = "flex")]
+    #[test]
+    fn the_default_device_is_flex() {
+        assert_eq!(default_device().unwrap(), Device::flex());
+    }
+
+    #[cfg(not(any(feature = "flex", feature = "ndarray", feature = "cuda", feature = "wgpu")))]
+    #[test]
+    fn without_a_device_there_is_no_default() {
+        assert_eq!(default_device().unwrap_err(), DeviceError::NoneBuiltIn);
+    }
+}

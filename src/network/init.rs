@@ -1,0 +1,86 @@
+//! Weights of new layers, drawn on the host.
+
+use super::NetworkError;
+use crate::seed;
+use burn::module::Param;
+use burn::nn::conv::Conv2d;
+use burn::nn::{BatchNorm, BatchNormConfig, Linear, PaddingConfig2d};
+use burn::tensor::{Device, TensorData};
+use rand::Rng;
+
+/// How far one batch moves the running statistics.
+const MOMENTUM: f64 = 0.1;
+/// What is added to a variance before its root is taken.
+const EPSILON: f64 = 1e-5;
+
+/// Makes layers, in the order in which it is asked.
+///
+/// Weights are normal with mean 0 and variance 2 / fan-in (He et al. 2015, "Delving Deep into Rectifiers", Equation 10),
+/// drawn one by one in the order in which they lie in memory. They come from the given generator alone: burn's own
+/// generator is one for the whole process, so a training beside this one would change them.
+pub(super) struct Initializer<'a> {
+    rng: &'a mut dyn Rng,
+    device: &'a Device,
+}
+
+impl<'a> Initializer<'a> {
+    pub(super) fn new(rng: &'a mut dyn Rng, device: &'a Device) -> Self {
+        Self { rng, device }
+    }
+
+    /// A convolution without bias, padded by half its kernel; its weights lie as output, input, row, column.
+    pub(super) fn convolution(&mut self, kernel: u8, stride: u8, from: u64, to: u64) -> Result<Conv2d, NetworkError> {
+        let side = usize::from(kernel);
+        let stride = usize::from(stride);
+        let [from, to] = [size(from)?, size(to)?];
+        let weights = self.he([to, from, side, side], &[from, side, side])?;
+        let padding = side / 2;
+        Ok(Conv2d {
+            weight: Param::from_data(weights, self.device),
+            bias: None,
+            stride: [stride; 2],
+            kernel_size: [side; 2],
+            dilation: [1; 2],
+            groups: 1,
+            padding: PaddingConfig2d::Explicit(padding, padding, padding, padding),
+        })
+    }
+
+    /// Batch normalisation with scale 1 and shift 0.
+    pub(super) fn normalisation(&self, channels: u64) -> Result<BatchNorm, NetworkError> {
+        let config = BatchNormConfig::new(size(channels)?).with_momentum(MOMENTUM).with_epsilon(EPSILON);
+        Ok(config.init(self.device))
+    }
+
+    /// A linear layer whose bias is 0; its weights lie as input, output.
+    pub(super) fn linear(&mut self, from: u64, to: usize) -> Result<Linear, NetworkError> {
+        let from = size(from)?;
+        let weights = self.he([from, to], &[from])?;
+        let bias = TensorData::new(vec![0f32; to], [to]);
+        Ok(Linear { weight: Param::from_data(weights, self.device), bias: Some(Param::from_data(bias, self.device)) })
+    }
+
+    fn he<const D: usize>(&mut self, shape: [usize; D], fan_in: &[usize]) -> Result<TensorData, NetworkError> {
+        let count = product(&shape)?;
+        let deviation = (2.0 / product(fan_in)? as f64).sqrt();
+        let mut values = Vec::new();
+        values.try_reserve_exact(count).map_err(|_| NetworkError::OutOfMemory { elements: count })?;
+        #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
+        values.extend((0..count).map(|_| (deviation * seed::normal(self.rng)) as f32));
+        Ok(TensorData::new(values, shape))
+    }
+}
+
+/// `value` as a size in memory.
+pub(super) fn size(value: u64) -> Result<usize, NetworkError> {
+    usize::try_from(value).map_err(|_| NetworkError::TooLarge {
+        quantity: "number of channels",
+        value,
+        limit: usize::MAX as u64,
+    })
+}
+
+fn product(sizes: &[usize]) -> Result<usize, NetworkError> {
+    let overflow = crate::graph::SizeOverflow { quantity: "number of weights" };
+    Ok(sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size)).ok_or(overflow)?)
+}

@@ -1,0 +1,339 @@
+//! One layer of a block.
+
+use super::NetworkError;
+use super::init::Initializer;
+use crate::graph::{Node, Operation};
+use burn::module::Module;
+use burn::nn::BatchNorm;
+use burn::nn::conv::Conv2d;
+use burn::tensor::Tensor;
+use burn::tensor::activation::relu;
+use burn::tensor::module::{avg_pool2d, max_pool2d};
+use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
+
+/// What one node of a [`LayerGraph`](crate::graph::LayerGraph) computes, with its weights.
+///
+/// Tensors are `[batch, channels, height, width]`; every layer keeps batch, height and width.
+#[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a block has few layers, and most of them are cells")]
+pub(super) enum Layer {
+    PreActivation(PreActivation),
+    Convolution(Conv2d),
+    Normalisation(BatchNorm),
+    Add(Add),
+    Fixed(Fixed),
+}
+
+/// Rectifier, convolution, batch normalisation: the cell of the paper.
+#[derive(Module, Debug)]
+pub(super) struct PreActivation {
+    convolution: Conv2d,
+    normalisation: BatchNorm,
+}
+
+/// The sum of its inputs, each through its projection if it has one.
+#[derive(Module, Debug)]
+pub(super) struct Add {
+    projections: Vec<Option<Conv2d>>,
+}
+
+/// A layer without weights.
+#[derive(Module, Debug)]
+pub(super) struct Fixed {
+    #[module(skip)]
+    function: Function,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Function {
+    Identity,
+    Relu,
+    MaxPool { kernel: usize },
+    AveragePool { kernel: usize },
+    Concat,
+}
+
+impl Layer {
+    /// The layer of `node`, whose inputs have `inputs` channels and whose output has `output`.
+    pub(super) fn new(
+        node: &Node,
+        inputs: &[u64],
+        output: u64,
+        initializer: &mut Initializer<'_>,
+    ) -> Result<Self, NetworkError> {
+        let first = inputs.first().copied().unwrap_or(0);
+        Ok(match node.operation {
+            Operation::PreActivationConvolution { kernel } => Self::PreActivation(PreActivation {
+                convolution: initializer.convolution(kernel, 1, first, output)?,
+                normalisation: initializer.normalisation(output)?,
+            }),
+            Operation::Convolution { kernel } => Self::Convolution(initializer.convolution(kernel, 1, first, output)?),
+            Operation::BatchNorm => Self::Normalisation(initializer.normalisation(output)?),
+            Operation::Add => {
+                let projection = |&from: &u64| {
+                    if from < output { initializer.convolution(1, 1, from, output).map(Some) } else { Ok(None) }
+                };
+                Self::Add(Add { projections: inputs.iter().map(projection).collect::<Result<_, _>>()? })
+            }
+            // Pools over one pixel compute nothing.
+            Operation::Input
+            | Operation::Identity
+            | Operation::MaxPool { kernel: 1 }
+            | Operation::AveragePool { kernel: 1 } => Self::fixed(Function::Identity),
+            Operation::Relu => Self::fixed(Function::Relu),
+            Operation::MaxPool { kernel } => Self::fixed(Function::MaxPool { kernel: kernel.into() }),
+            Operation::AveragePool { kernel } => Self::fixed(Function::AveragePool { kernel: kernel.into() }),
+            Operation::Concat | Operation::Output => Self::fixed(Function::Concat),
+        })
+    }
+
+    fn fixed(function: Function) -> Self {
+        Self::Fixed(Fixed { function })
+    }
+
+    /// The output for `inputs`, which are asked for one after the other, so that a sum holds one at a time.
+    pub(super) fn forward(&self, inputs: impl Iterator<Item = Tensor<4>>) -> Tensor<4> {
+        match self {
+            Self::PreActivation(cell) => cell.normalisation.forward(cell.convolution.forward(relu(only(inputs)))),
+            Self::Convolution(convolution) => convolution.forward(only(inputs)),
+            Self::Normalisation(normalisation) => normalisation.forward(only(inputs)),
+            Self::Add(add) => add.forward(inputs),
+            Self::Fixed(fixed) => fixed.function.apply(inputs),
+        }
+    }
+
+    /// Weights, scales and shifts; the running statistics do not train.
+    pub(super) fn num_trainable_parameters(&self) -> u64 {
+        match self {
+            Self::PreActivation(cell) => {
+                convolution_parameters(&cell.convolution) + normalisation_parameters(&cell.normalisation)
+            }
+            Self::Convolution(convolution) => convolution_parameters(convolution),
+            Self::Normalisation(normalisation) => normalisation_parameters(normalisation),
+            Self::Add(add) => add.projections.iter().flatten().map(convolution_parameters).sum(),
+            Self::Fixed(_) => 0,
+        }
+    }
+}
+
+impl Add {
+    fn forward(&self, inputs: impl Iterator<Item = Tensor<4>>) -> Tensor<4> {
+        only(
+            inputs
+                .zip(&self.projections)
+                .map(|(input, projection)| match projection {
+                    Some(projection) => projection.forward(input),
+                    None => input,
+                })
+                .reduce(|sum, input| sum + input)
+                .into_iter(),
+        )
+    }
+}
+
+impl Function {
+    fn apply(self, inputs: impl Iterator<Item = Tensor<4>>) -> Tensor<4> {
+        match self {
+            Self::Identity => only(inputs),
+            Self::Relu => relu(only(inputs)),
+            Self::MaxPool { kernel } => {
+                // burn takes the maximum over the pixels inside the image, as if the padding were minus infinity.
+                let options = MaxPoolOptions::new([kernel; 2]).with_stride([1; 2]).with_padding([kernel / 2; 2]);
+                max_pool2d(only(inputs), options)
+            }
+            Self::AveragePool { kernel } => {
+                let options = AvgPoolOptions::new([kernel; 2])
+                    .with_stride([1; 2])
+                    .with_padding([kernel / 2; 2])
+                    .with_count_include_pad(false);
+                avg_pool2d(only(inputs), options)
+            }
+            Self::Concat => {
+                let mut inputs: Vec<_> = inputs.collect();
+                if inputs.len() == 1 { inputs.remove(0) } else { Tensor::cat(inputs, 1) }
+            }
+        }
+    }
+}
+
+/// The first input of a layer.
+fn only(mut inputs: impl Iterator<Item = Tensor<4>>) -> Tensor<4> {
+    inputs.next().expect("a layer of a valid graph has an input")
+}
+
+/// A max pool over 2x2 pixels that halves height and width, rounding down.
+pub(super) fn halve(input: Tensor<4>) -> Tensor<4> {
+    max_pool2d(input, MaxPoolOptions::new([2; 2]).with_stride([2; 2]))
+}
+
+pub(super) fn convolution_parameters(convolution: &Conv2d) -> u64 {
+    convolution.weight.lazy_shape().num_elements() as u64
+}
+
+pub(super) fn normalisation_parameters(normalisation: &BatchNorm) -> u64 {
+    [&normalisation.gamma, &normalisation.beta].iter().map(|scale| scale.lazy_shape().num_elements() as u64).sum()
+}
+
+#[cfg(all(test, any(feature = "flex", feature = "ndarray")))]
+mod tests {
+    use super::*;
+    use crate::network::device::default_device;
+    use crate::seed;
+    use burn::module::Param;
+    use burn::tensor::{Device, TensorData};
+
+    fn device() -> Device {
+        default_device().unwrap()
+    }
+
+    fn layer(operation: Operation, inputs: &[u64], output: u64, device: &Device) -> Layer {
+        let node = Node::new(operation, (0..inputs.len()).collect::<Vec<_>>());
+        let mut rng = seed::stream(1, "layer", 0);
+        Layer::new(&node, inputs, output, &mut Initializer::new(&mut rng, device)).unwrap()
+    }
+
+    fn tensor<const N: usize>(values: [f32; N], shape: [usize; 4], device: &Device) -> Tensor<4> {
+        Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+    }
+
+    fn values(tensor: Tensor<4>) -> Vec<f32> {
+        tensor.into_data().try_to_vec().unwrap()
+    }
+
+    #[track_caller]
+    fn assert_close(actual: &[f32], expected: &[f32]) {
+        assert_eq!(actual.len(), expected.len());
+        let close = actual.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5);
+        assert!(close, "{actual:?} is not {expected:?}");
+    }
+
+    /// The output of a layer, and the gradient of its sum for the input.
+    fn differentiate<const N: usize>(operation: Operation, input: [f32; N], shape: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
+        let device = device().autodiff();
+        let input = tensor(input, shape, &device).require_grad();
+        let output = layer(operation, &[1], 1, &device).forward([input.clone()].into_iter());
+        assert_eq!(output.dims(), shape);
+        let gradients = output.clone().sum().backward();
+        (values(output), values(input.grad(&gradients).unwrap()))
+    }
+
+    const NINE: [f32; 9] = [-9., -2., -3., -4., -5., -6., -7., -8., -1.];
+
+    #[test]
+    fn a_max_pool_takes_the_greatest_of_the_pixels_inside_the_image() {
+        let (output, gradient) = differentiate(Operation::MaxPool { kernel: 3 }, NINE, [1, 1, 3, 3]);
+        assert_close(&output, &[-2., -2., -2., -2., -1., -1., -4., -1., -1.]);
+        assert_close(&gradient, &[0., 4., 0., 1., 0., 0., 0., 0., 4.]);
+    }
+
+    #[test]
+    fn an_average_pool_does_not_count_its_padding() {
+        let (output, gradient) = differentiate(Operation::AveragePool { kernel: 3 }, NINE, [1, 1, 3, 3]);
+        assert_close(&output, &[-5., -29. / 6., -4., -35. / 6., -5., -25. / 6., -6., -31. / 6., -5.]);
+        // A window in the corner has 4 pixels, one at an edge 6, the middle one 9.
+        let corner = 1. / 4. + 2. / 6. + 1. / 9.;
+        let edge = 2. / 4. + 3. / 6. + 1. / 9.;
+        let centre = 4. / 4. + 4. / 6. + 1. / 9.;
+        assert_close(&gradient, &[corner, edge, corner, edge, centre, edge, corner, edge, corner]);
+    }
+
+    #[test]
+    fn a_pool_wider_than_the_image_reads_all_of_it() {
+        let (output, _) = differentiate(Operation::MaxPool { kernel: 5 }, [-1., -2., -3., -4.], [1, 1, 2, 2]);
+        assert_close(&output, &[-1.; 4]);
+        let (output, gradient) =
+            differentiate(Operation::AveragePool { kernel: 5 }, [-1., -2., -3., -4.], [1, 1, 2, 2]);
+        assert_close(&output, &[-2.5; 4]);
+        assert_close(&gradient, &[1.; 4]);
+    }
+
+    #[test]
+    fn pools_of_one_pixel_and_identities_change_nothing() {
+        for operation in [Operation::MaxPool { kernel: 1 }, Operation::AveragePool { kernel: 1 }, Operation::Identity] {
+            assert_eq!(differentiate(operation, NINE, [1, 1, 3, 3]), (NINE.to_vec(), vec![1.; 9]));
+        }
+    }
+
+    #[test]
+    fn a_rectifier_cuts_off_negative_numbers() {
+        let (output, gradient) = differentiate(Operation::Relu, [-1., 0.5, 2., -3.], [1, 1, 2, 2]);
+        assert_close(&output, &[0., 0.5, 2., 0.]);
+        assert_close(&gradient, &[0., 1., 1., 0.]);
+    }
+
+    #[test]
+    fn a_sum_projects_the_narrower_input_whichever_side_it_is_on() {
+        let device = device();
+        let narrow = tensor([1., 2., 3., 4.], [1, 1, 2, 2], &device);
+        let wide = tensor([10., 20., 30., 40., 50., 60., 70., 80.], [1, 2, 2, 2], &device);
+        for narrow_first in [true, false] {
+            let channels = if narrow_first { [1, 2] } else { [2, 1] };
+            let Layer::Add(mut add) = layer(Operation::Add, &channels, 2, &device) else { panic!("not a sum") };
+            let has_projection: Vec<bool> = add.projections.iter().map(Option::is_some).collect();
+            assert_eq!(has_projection, [narrow_first, !narrow_first]);
+            let projection = add.projections.iter_mut().flatten().next().unwrap();
+            assert!(projection.bias.is_none());
+            projection.weight = Param::from_data(TensorData::new(vec![2f32, -1.], [2, 1, 1, 1]), &device);
+            let inputs = if narrow_first { [narrow.clone(), wide.clone()] } else { [wide.clone(), narrow.clone()] };
+            let output = Layer::Add(add).forward(inputs.into_iter());
+            assert_close(&values(output), &[12., 24., 36., 48., 49., 58., 67., 76.]);
+        }
+    }
+
+    #[test]
+    fn a_sum_of_equally_wide_inputs_has_no_weights() {
+        let device = device();
+        let sum = layer(Operation::Add, &[1, 1, 1], 1, &device);
+        assert_eq!(sum.num_trainable_parameters(), 0);
+        let inputs = [1., 20., 300.].map(|value| tensor([value], [1, 1, 1, 1], &device));
+        assert_close(&values(sum.forward(inputs.into_iter())), &[321.]);
+    }
+
+    #[test]
+    fn a_concatenation_keeps_the_order_of_its_inputs() {
+        let device = device();
+        let concat = layer(Operation::Concat, &[2, 1, 1], 4, &device);
+        let [a, b] = [tensor([1., 2., 3., 4.], [2, 2, 1, 1], &device), tensor([5., 6.], [2, 1, 1, 1], &device)];
+        let output = concat.forward([a, b.clone(), b].into_iter());
+        assert_eq!(output.dims(), [2, 4, 1, 1]);
+        assert_close(&values(output), &[1., 2., 5., 5., 3., 4., 6., 6.]);
+    }
+
+    #[test]
+    fn a_convolution_pads_with_zeros_and_keeps_the_size() {
+        let device = device();
+        let Layer::Convolution(mut convolution) = layer(Operation::Convolution { kernel: 3 }, &[1], 1, &device) else {
+            panic!("not a convolution")
+        };
+        // The sum of the pixel above and twice the pixel to the left.
+        let weights = TensorData::new(vec![0f32, 1., 0., 2., 0., 0., 0., 0., 0.], [1, 1, 3, 3]);
+        convolution.weight = Param::from_data(weights, &device);
+        let input = tensor([1., 2., 3., 4., 5., 6.], [1, 1, 2, 3], &device);
+        let output = Layer::Convolution(convolution).forward([input].into_iter());
+        assert_eq!(output.dims(), [1, 1, 2, 3]);
+        assert_close(&values(output), &[0., 2., 4., 1., 10., 13.]);
+    }
+
+    #[test]
+    fn a_cell_rectifies_then_convolves_then_normalises() {
+        let device = device().autodiff();
+        let cell = layer(Operation::PreActivationConvolution { kernel: 1 }, &[1], 1, &device);
+        let Layer::PreActivation(mut cell) = cell else { panic!("not a cell") };
+        cell.convolution.weight = Param::from_data(TensorData::new(vec![-3f32], [1, 1, 1, 1]), &device);
+        let running_mean = cell.normalisation.running_mean.clone();
+        let input = tensor([-5., 1., 2., 1.], [2, 1, 1, 2], &device);
+        let output = Layer::PreActivation(cell).forward([input].into_iter());
+        // Rectified 0, 1, 2, 1; convolved 0, -3, -6, -3; of mean -3 and variance 4.5.
+        let one = 3. / 4.500_01_f32.sqrt();
+        assert_close(&values(output), &[one, 0., -one, 0.]);
+        let mean: Vec<f32> = running_mean.value_sync().into_data().try_to_vec().unwrap();
+        assert_close(&mean, &[-0.3]);
+    }
+
+    #[test]
+    fn halving_rounds_down() {
+        let output = halve(tensor(NINE, [1, 1, 3, 3], &device()));
+        assert_eq!(output.dims(), [1, 1, 1, 1]);
+        assert_close(&values(output), &[-2.]);
+    }
+}

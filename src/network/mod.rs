@@ -1,0 +1,205 @@
+//! Trainable networks: a [`LayerGraph`] becomes burn modules.
+//!
+//! [`Network::new`] repeats a block as a [`NetworkConfig`] says and draws its weights from a generator that is passed in;
+//! [`device`] finds the device to build it on. Everything here takes the device as a value, and no function names a
+//! backend.
+
+mod block;
+pub mod device;
+mod init;
+mod layer;
+
+pub use burn::tensor::{Device, Tensor};
+
+use crate::graph::{CostError, LayerGraph, NetworkConfig, NetworkConfigError, SizeOverflow};
+use block::{Block, Wiring};
+use burn::module::Module;
+use burn::nn::conv::Conv2d;
+use burn::nn::{BatchNorm, Linear};
+use burn::tensor::activation::relu;
+use init::Initializer;
+use layer::{convolution_parameters, halve, normalisation_parameters};
+use rand::Rng;
+use std::sync::Arc;
+
+/// Why no network can be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// The configuration of the network is not valid.
+    #[error(transparent)]
+    Config(#[from] NetworkConfigError),
+    /// A size does not fit into 64 bits.
+    #[error(transparent)]
+    Overflow(#[from] SizeOverflow),
+    /// A size is beyond what a network can have.
+    #[error("a {quantity} of {value} lies over the limit of {limit}")]
+    TooLarge {
+        /// What is too large.
+        quantity: &'static str,
+        /// How large it is.
+        value: u64,
+        /// How large it may be.
+        limit: u64,
+    },
+    /// The weights of one layer do not fit into the memory of the host.
+    #[error("no memory for the {elements} weights of a layer")]
+    OutOfMemory {
+        /// Number of weights.
+        elements: usize,
+    },
+}
+
+impl From<CostError> for NetworkError {
+    fn from(error: CostError) -> Self {
+        match error {
+            CostError::Config(error) => Self::Config(error),
+            CostError::Overflow(error) => Self::Overflow(error),
+        }
+    }
+}
+
+/// A convolutional network made of one block, repeated: an image classifier.
+///
+/// Its structure is that of [`NetworkConfig`]; it has exactly the parameters that
+/// [`LayerGraph::cost`] counts. Layers that do not reach the output of the block have weights, but are not computed and
+/// get no gradient.
+///
+/// It trains if it stands on a device with gradients (`device.autodiff()`): batch normalisation then uses the
+/// statistics of the batch and updates its running ones (momentum 0.1). For inference take burn's `network.valid()` and
+/// tensors on the plain device.
+///
+/// A clone has its own weights but shares the running statistics of batch normalisation with the original.
+///
+/// ```
+/// use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Node, Operation};
+/// use blockqnn::network::{Network, Tensor, device::default_device};
+/// use blockqnn::seed;
+///
+/// let block = LayerGraph::new(vec![
+///     Node::new(Operation::Input, []),
+///     Node::new(Operation::PreActivationConvolution { kernel: 3 }, [0]),
+///     Node::new(Operation::Add, [0, 1]),
+///     Node::new(Operation::Output, [2]),
+/// ])?;
+/// let mut config = NetworkConfig::cifar().with_data(ImageShape { channels: 3, height: 8, width: 8 }, 10);
+/// (config.width, config.repeats) = (4, 1);
+/// # #[cfg(not(feature = "flex"))]
+/// # return Ok(());
+/// let device = default_device()?;
+/// let network = Network::new(&block, &config, &mut seed::stream(1, "weights", 0), &device)?;
+/// let logits = network.forward(Tensor::zeros([2, 3, 8, 8], &device));
+/// assert_eq!(logits.dims(), [2, 10]);
+/// assert_eq!(network.num_trainable_parameters(), block.cost(&config)?.parameters);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Module, Debug)]
+pub struct Network {
+    stem: Conv2d,
+    blocks: Vec<Block>,
+    normalisation: BatchNorm,
+    classifier: Linear,
+    #[module(skip)]
+    plan: Plan,
+}
+
+/// Where the pools stand.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    stem_pools: u8,
+    repeats: usize,
+}
+
+impl Network {
+    /// The most parameters a network may have: kernels on GPUs count the elements of a tensor in 32 bits.
+    pub const MAX_PARAMETERS: u64 = i32::MAX as u64;
+
+    /// Builds the network that `config` puts around `graph`, on `device`.
+    ///
+    /// Weights of convolutions and of the classifier are normal with variance 2 / fan-in (He et al. 2015), the
+    /// classifier's bias is 0, batch normalisation starts with scale 1 and shift 0. They are drawn on the host, from
+    /// `rng` alone: stem, blocks from first to last, within a block its nodes in order (of an addition the projections in
+    /// the order of its inputs), classifier. So the same generator gives the same bits on every device, whatever else
+    /// runs in the process.
+    ///
+    /// # Errors
+    /// [`NetworkError`] if `config` is not valid, a size overflows, or there are more than
+    /// [`MAX_PARAMETERS`](Self::MAX_PARAMETERS) parameters. Nothing is allocated before sizes are checked.
+    pub fn new(
+        graph: &LayerGraph,
+        config: &NetworkConfig,
+        rng: &mut dyn Rng,
+        device: &Device,
+    ) -> Result<Self, NetworkError> {
+        let parameters = graph.cost(config)?.parameters;
+        if parameters > Self::MAX_PARAMETERS {
+            return Err(NetworkError::TooLarge {
+                quantity: "number of parameters",
+                value: parameters,
+                limit: Self::MAX_PARAMETERS,
+            });
+        }
+        let mut initializer = Initializer::new(rng, device);
+        let mut channels = config.width as u64;
+        let stem =
+            initializer.convolution(config.stem.kernel, config.stem.stride, config.image.channels as u64, channels)?;
+        let wiring = Arc::new(Wiring::new(graph));
+        let mut blocks = Vec::new();
+        for stage in 0..config.stages {
+            let width = num_traits::checked_pow(2u64, stage)
+                .and_then(|factor| factor.checked_mul(config.width as u64))
+                .ok_or(SizeOverflow { quantity: "width" })?;
+            for _ in 0..config.repeats {
+                let (block, output) = Block::new(graph, Arc::clone(&wiring), channels, width, &mut initializer)?;
+                blocks.push(block);
+                channels = output;
+            }
+        }
+        let normalisation = initializer.normalisation(channels)?;
+        let classifier = initializer.linear(channels, config.classes)?;
+        let plan = Plan { stem_pools: config.stem.pools, repeats: config.repeats };
+        Ok(Self { stem, blocks, normalisation, classifier, plan })
+    }
+
+    /// The logits of a batch of images.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, channels, height, width]`
+    /// - output: `[batch, classes]`
+    ///
+    /// # Panics
+    /// If the images have other channels than the network, are so small that pooling leaves nothing of them, or lie on
+    /// another device.
+    #[must_use]
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let mut features = self.stem.forward(images);
+        for _ in 0..self.plan.stem_pools {
+            features = halve(features);
+        }
+        for (position, block) in self.blocks.iter().enumerate() {
+            if position > 0 && position.is_multiple_of(self.plan.repeats) {
+                features = halve(features);
+            }
+            features = block.forward(features);
+        }
+        let features = relu(self.normalisation.forward(features));
+        let pooled = features.flatten::<3>(2, 3).mean_dim(2).squeeze_dim::<2>(2);
+        self.classifier.forward(pooled)
+    }
+
+    /// Number of weights, scales, shifts and biases: equal to [`Cost::parameters`](crate::graph::Cost::parameters).
+    ///
+    /// burn's `num_params` counts the running statistics of batch normalisation as well, which do not train.
+    #[must_use]
+    pub fn num_trainable_parameters(&self) -> u64 {
+        let elements = |shape: burn::tensor::Shape| shape.num_elements() as u64;
+        convolution_parameters(&self.stem)
+            + self.blocks.iter().map(Block::num_trainable_parameters).sum::<u64>()
+            + normalisation_parameters(&self.normalisation)
+            + elements(self.classifier.weight.lazy_shape())
+            + self.classifier.bias.as_ref().map_or(0, |bias| elements(bias.lazy_shape()))
+    }
+}
+
+#[cfg(all(test, any(feature = "flex", feature = "ndarray")))]
+mod tests;

@@ -1,0 +1,104 @@
+//! Settings of the list controller.
+
+use crate::graph::{CostLimits, NetworkConfig, NetworkConfigError};
+use serde::{Deserialize, Serialize};
+
+/// What to do with a proposal whose architecture was evaluated before, perhaps in other words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Repeats {
+    /// Throw it away and ask for another: every trial of the run is a different architecture ("unique minibatch",
+    /// Table 2).
+    #[default]
+    Resample,
+    /// Take it as a trial with the metrics measured then, without training. Within a minibatch all are different still.
+    Reuse,
+}
+
+/// Settings of the list controller.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchConfig {
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Trials in a minibatch; the paper has 64.
+    pub minibatch: u64,
+    /// Trials of the whole run. The last minibatch is shorter if it is no multiple.
+    pub trials: u64,
+    /// What to do with what was evaluated before.
+    pub repeats: Repeats,
+    /// Proposals thrown away in a row before the space counts as exhausted.
+    pub max_resamples: u32,
+    /// Attempts to evaluate a trial whose environment fails or panics.
+    pub attempts: u32,
+    /// The network that is built around each architecture: sizes and FLOPs are counted for it.
+    pub network: NetworkConfig,
+    /// Architectures above these are recorded as infeasible and never trained.
+    pub limits: CostLimits,
+}
+
+impl SearchConfig {
+    /// The paper's settings: 178 minibatches of 64 around the CIFAR network, seed 0.
+    #[must_use]
+    pub fn paper() -> Self {
+        Self {
+            seed: 0,
+            minibatch: 64,
+            trials: 178 * 64,
+            repeats: Repeats::Resample,
+            max_resamples: 10_000,
+            attempts: 3,
+            network: NetworkConfig::cifar(),
+            limits: CostLimits::default(),
+        }
+    }
+
+    /// The same settings with another seed.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The same settings with `trials` trials in minibatches of `minibatch`.
+    #[must_use]
+    pub fn with_trials(mut self, trials: u64, minibatch: u64) -> Self {
+        self.trials = trials;
+        self.minibatch = minibatch;
+        self
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`SearchConfigError`] names the first field that cannot be.
+    pub fn validate(&self) -> Result<(), SearchConfigError> {
+        let positive = [
+            ("minibatch", self.minibatch),
+            ("trials", self.trials),
+            ("max_resamples", self.max_resamples.into()),
+            ("attempts", self.attempts.into()),
+        ];
+        if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(SearchConfigError::Zero { field });
+        }
+        self.network.validate()?;
+        Ok(())
+    }
+}
+
+/// A setting of the controller cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SearchConfigError {
+    /// A field that must be positive is 0.
+    #[error("search.{field} is 0: it must be at least 1")]
+    Zero {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// The network is none.
+    #[error(transparent)]
+    Network(#[from] NetworkConfigError),
+}

@@ -1,0 +1,432 @@
+//! The loop of the list controller.
+
+use super::{
+    Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, MinibatchSummary, Observer, Record, RecordOf,
+    Repeats, SearchConfig, SearchConfigError, SearchReport, Start, StopReason, Verdict,
+};
+use crate::agent::{Agent, AgentError, Memory, TrajectoryOf};
+use crate::environment::{BoxError, Cancellation, Environment};
+use crate::evaluation::{Episode, Evaluation, Infeasibility, Metrics, NotFinite, Trial};
+use crate::graph::{Cost, CostError, Fingerprint, LayerGraph, ToGraph};
+use crate::reward::{RedefinedReward, RewardShaper};
+use crate::seed;
+use crate::space::{SearchSpace, SpaceError};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+/// Why a search failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SearchError {
+    /// A setting cannot be.
+    #[error(transparent)]
+    Config(#[from] SearchConfigError),
+    /// The agent cannot go on.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The agent proposed what the space refuses.
+    #[error("the agent proposed a walk that the search space refuses: {0}")]
+    Space(#[from] SpaceError),
+    /// The evaluator broke down.
+    #[error(transparent)]
+    Evaluator(#[from] EvaluatorError),
+    /// The reward of a trial is not finite.
+    #[error("trial {trial} has no reward: {source}")]
+    Reward {
+        /// Number of the trial.
+        trial: u64,
+        /// What the formula gave.
+        #[source]
+        source: NotFinite,
+    },
+    /// A credit did not give one reward a layer.
+    #[error("the reward shaper spread the reward of trial {trial} over {found} layers instead of {layers}")]
+    Credit {
+        /// Number of the trial.
+        trial: u64,
+        /// Layers of the trial.
+        layers: usize,
+        /// Rewards given.
+        found: usize,
+    },
+    /// An observer stopped the search.
+    #[error("an observer stopped the search: {0}")]
+    Observer(#[source] BoxError),
+}
+
+/// A search: space, agent, evaluator, reward and observers, put together and run.
+///
+/// ```
+/// use blockqnn::agent::{QLearning, QLearningConfig};
+/// use blockqnn::environment::environment_fn;
+/// use blockqnn::search::{Search, SearchConfig};
+/// use blockqnn::space::block::{BlockCode, BlockSpace};
+///
+/// let environment = environment_fn("prefers six layers", |block: &BlockCode, _seed| {
+///     90.0 - (block.len() as f64 - 6.0).abs()
+/// });
+/// let agent = QLearning::new(QLearningConfig::paper())?;
+/// let config = SearchConfig::paper().with_seed(1).with_trials(32, 8);
+/// let report = Search::new(BlockSpace::paper(), agent, environment, config).run()?;
+/// assert_eq!(report.records.len(), 32);
+/// println!("{}", report.best()[0].architecture);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Search<'o, S: SearchSpace, G, V> {
+    space: S,
+    agent: G,
+    evaluator: V,
+    config: SearchConfig,
+    shaper: Box<dyn RewardShaper + 'o>,
+    observers: Vec<Box<dyn Observer<S> + 'o>>,
+    cancellation: Cancellation,
+}
+
+impl<S: SearchSpace, G: fmt::Debug, V> fmt::Debug for Search<'_, S, G, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Search").field("agent", &self.agent).field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl<S, G, E> Search<'_, S, G, InlineEvaluator<S::Architecture, E>>
+where
+    S: SearchSpace,
+    G: Agent<S>,
+    E: Environment<S::Architecture>,
+{
+    /// A search that evaluates one trial after another in the caller's thread, rewarded by accuracy at Terminal.
+    pub fn new(space: S, agent: G, environment: E, config: SearchConfig) -> Self {
+        Self::with_evaluator(space, agent, InlineEvaluator::new(environment), config)
+    }
+}
+
+impl<'o, S, G, V> Search<'o, S, G, V>
+where
+    S: SearchSpace,
+    G: Agent<S>,
+    V: Evaluator<S::Architecture>,
+{
+    /// A search with an evaluator of its own.
+    pub fn with_evaluator(space: S, agent: G, evaluator: V, config: SearchConfig) -> Self {
+        Self {
+            space,
+            agent,
+            evaluator,
+            config,
+            shaper: Box::new(RedefinedReward::default()),
+            observers: Vec::new(),
+            cancellation: Cancellation::new(),
+        }
+    }
+
+    /// The same search with another reward.
+    #[must_use]
+    pub fn with_reward(mut self, shaper: impl RewardShaper + 'o) -> Self {
+        self.shaper = Box::new(shaper);
+        self
+    }
+
+    /// The same search, watched by one observer more.
+    #[must_use]
+    pub fn with_observer(mut self, observer: impl Observer<S> + 'o) -> Self {
+        self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// The same search, stopped through `cancellation`.
+    #[must_use]
+    pub fn with_cancellation(mut self, cancellation: Cancellation) -> Self {
+        self.cancellation = cancellation;
+        self
+    }
+
+    /// Runs the search to its end, and returns all records.
+    ///
+    /// # Errors
+    /// [`SearchError`]; what an evaluation fails with is no error but part of its record.
+    pub fn run(self) -> Result<SearchReport<S>, SearchError> {
+        self.run_with_agent().map(|(report, _)| report)
+    }
+
+    /// Runs the search to its end, and returns the agent as well, with what it learnt.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_with_agent(self) -> Result<(SearchReport<S>, G), SearchError> {
+        self.config.validate()?;
+        let memory = Memory::new(self.config.minibatch);
+        let report = SearchReport { records: Vec::new(), stop: StopReason::Completed, resampled: 0 };
+        let mut run = Run { search: self, memory, report, cache: HashMap::new() };
+        run.run()?;
+        Ok((run.report, run.search.agent))
+    }
+}
+
+/// A search on its way.
+struct Run<'o, S: SearchSpace, G, V> {
+    search: Search<'o, S, G, V>,
+    memory: Memory<S>,
+    report: SearchReport<S>,
+    /// Metrics by fingerprint: rewards are computed anew, for the same network may be written as another block.
+    cache: HashMap<Fingerprint, Evaluation>,
+}
+
+/// A trial of the present minibatch.
+struct Pending<S: SearchSpace> {
+    trial: Trial,
+    trajectory: TrajectoryOf<S>,
+    architecture: Arc<S::Architecture>,
+    attempts: u32,
+    cached: bool,
+    evaluation: Option<Evaluation>,
+}
+
+impl<S, G, V> Run<'_, S, G, V>
+where
+    S: SearchSpace,
+    G: Agent<S>,
+    V: Evaluator<S::Architecture>,
+{
+    fn run(&mut self) -> Result<(), SearchError> {
+        let identity = self.search.evaluator.identity();
+        let start = Start { config: &self.search.config, environment: &identity };
+        for observer in &mut self.search.observers {
+            observer.on_start(&start).map_err(SearchError::Observer)?;
+        }
+        let SearchConfig { trials, minibatch, .. } = self.search.config;
+        while self.memory.proposed() < trials && self.report.stop == StopReason::Completed {
+            let size = minibatch.min(trials - self.memory.proposed());
+            let mut batch = self.propose(size)?;
+            self.evaluate(&mut batch)?;
+            self.learn(batch)?;
+        }
+        for observer in &mut self.search.observers {
+            observer.on_end(&self.report).map_err(SearchError::Observer)?;
+        }
+        Ok(())
+    }
+
+    /// Proposes up to `size` trials, all different. Fewer mean that the space is exhausted.
+    fn propose(&mut self, size: u64) -> Result<Vec<Pending<S>>, SearchError> {
+        let mut batch = Vec::new();
+        let first = self.memory.proposed();
+        for id in first..first + size {
+            let Some(pending) = self.propose_one(id, &batch)? else {
+                self.report.stop = StopReason::SpaceExhausted;
+                break;
+            };
+            self.memory.note_proposed(pending.trial.fingerprint);
+            for observer in &mut self.search.observers {
+                observer.on_proposed(&pending.trial, &pending.architecture).map_err(SearchError::Observer)?;
+            }
+            batch.push(pending);
+        }
+        Ok(batch)
+    }
+
+    fn propose_one(&mut self, id: u64, batch: &[Pending<S>]) -> Result<Option<Pending<S>>, SearchError> {
+        let Search { space, agent, config, .. } = &mut self.search;
+        let mut rng = seed::stream(config.seed, "propose", id);
+        for _ in 0..config.max_resamples {
+            let trajectory = agent.propose(space, &self.memory, &mut rng)?;
+            let architecture = space.decode(&trajectory.actions)?;
+            let graph = architecture.to_graph();
+            let fingerprint = graph.fingerprint();
+            let repeated = match config.repeats {
+                Repeats::Resample => self.memory.contains(&fingerprint),
+                Repeats::Reuse => batch.iter().any(|pending| pending.trial.fingerprint == fingerprint),
+            };
+            if repeated {
+                self.report.resampled += 1;
+                continue;
+            }
+            let (cost, refusal) = appraise(&graph, config);
+            let known = self.cache.get(&fingerprint).cloned();
+            return Ok(Some(Pending {
+                trial: Trial { id, seed: seed::trial_seed(config.seed, fingerprint.as_bytes()), fingerprint, cost },
+                trajectory,
+                architecture: Arc::new(architecture),
+                attempts: 0,
+                cached: known.is_some() && refusal.is_none(),
+                evaluation: refusal.map(Evaluation::Infeasible).or(known),
+            }));
+        }
+        Ok(None)
+    }
+
+    /// Has every trial of the minibatch evaluated.
+    fn evaluate(&mut self, batch: &mut [Pending<S>]) -> Result<(), SearchError> {
+        let mut waiting = BTreeMap::new();
+        for (position, pending) in batch.iter_mut().enumerate() {
+            if pending.evaluation.is_some() {
+                self.finish(pending)?;
+            } else {
+                waiting.insert(pending.trial.id, position);
+                self.submit(pending)?;
+            }
+        }
+        while !waiting.is_empty() {
+            let Some((trial, verdict)) = self.wait()? else { continue };
+            let Some(&position) = waiting.get(&trial) else { continue };
+            let pending = &mut batch[position];
+            match verdict {
+                Verdict::Evaluated(evaluation) => pending.evaluation = Some(checked(evaluation)),
+                Verdict::Fault { message } => {
+                    for observer in &mut self.search.observers {
+                        observer.on_fault(trial, pending.attempts, &message);
+                    }
+                    tracing::warn!(trial, attempt = pending.attempts, %message, "an evaluation failed");
+                    if pending.attempts < self.search.config.attempts {
+                        self.submit(pending)?;
+                        continue;
+                    }
+                    let attempts = pending.attempts;
+                    let failed = Infeasibility::Failed { attempts, message };
+                    pending.evaluation = Some(Evaluation::Infeasible(failed));
+                }
+                Verdict::Cancelled => self.report.stop = StopReason::Cancelled,
+            }
+            waiting.remove(&trial);
+            if pending.evaluation.is_some() {
+                self.finish(pending)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, pending: &mut Pending<S>) -> Result<(), SearchError> {
+        pending.attempts += 1;
+        let architecture = Arc::clone(&pending.architecture);
+        let assignment = Assignment::new(pending.trial.clone(), pending.attempts, architecture);
+        Ok(self.search.evaluator.submit(assignment)?)
+    }
+
+    /// Waits for the next trial to end, and passes progress on meanwhile.
+    fn wait(&mut self) -> Result<Option<(u64, Verdict)>, SearchError> {
+        let Search { evaluator, observers, cancellation, .. } = &mut self.search;
+        let mut ended = None;
+        evaluator.wait(cancellation, &mut |event| match event {
+            Event::Progress { trial, progress } => {
+                for observer in &mut *observers {
+                    observer.on_progress(trial, &progress);
+                }
+            }
+            Event::Ended { trial, verdict } => ended = Some((trial, verdict)),
+        })?;
+        Ok(ended)
+    }
+
+    /// Rewards a trial, keeps its evaluation, and tells the observers.
+    fn finish(&mut self, pending: &Pending<S>) -> Result<(), SearchError> {
+        let record = self.record(pending)?;
+        if !pending.cached {
+            self.cache.insert(pending.trial.fingerprint, record.evaluation.clone());
+        }
+        for observer in &mut self.search.observers {
+            observer.on_finished(&record).map_err(SearchError::Observer)?;
+        }
+        Ok(())
+    }
+
+    fn record(&self, pending: &Pending<S>) -> Result<RecordOf<S>, SearchError> {
+        let Search { config, shaper, .. } = &self.search;
+        let trial = &pending.trial;
+        let Some(evaluation) = pending.evaluation.clone() else {
+            unreachable!("only evaluated trials are recorded");
+        };
+        // An infeasible block counts as one that guesses.
+        let accuracy = evaluation.accuracy().unwrap_or(100.0 / config.network.classes as f64);
+        let reward = shaper.reward(accuracy, &evaluation, &trial.cost);
+        Ok(Record {
+            id: trial.id,
+            minibatch: trial.id / config.minibatch,
+            seed: trial.seed,
+            actions: pending.trajectory.actions.clone(),
+            architecture: (*pending.architecture).clone(),
+            fingerprint: trial.fingerprint,
+            cost: trial.cost,
+            evaluation,
+            reward: reward.map_err(|source| SearchError::Reward { trial: trial.id, source })?,
+            cached: pending.cached,
+        })
+    }
+
+    /// Has the agent learn a minibatch in the order of proposal. A minibatch that was cut short is recorded as far as it
+    /// came, but not learnt.
+    fn learn(&mut self, batch: Vec<Pending<S>>) -> Result<(), SearchError> {
+        let complete = batch.iter().all(|pending| pending.evaluation.is_some());
+        let start = self.report.records.len();
+        let mut episodes = Vec::new();
+        for pending in batch {
+            if pending.evaluation.is_none() {
+                continue;
+            }
+            let record = self.record(&pending)?;
+            let layers = pending.trajectory.len();
+            let rewards = self.search.shaper.credit(record.reward, layers);
+            if rewards.len() != layers {
+                return Err(SearchError::Credit { trial: record.id, layers, found: rewards.len() });
+            }
+            let Record { reward, fingerprint, .. } = record;
+            episodes.push(Episode { trajectory: pending.trajectory, rewards, reward, fingerprint });
+            self.report.records.push(record);
+        }
+        if !complete || episodes.is_empty() {
+            return Ok(());
+        }
+        for episode in &episodes {
+            self.memory.push(episode.clone());
+        }
+        let minibatch = self.report.records[start].minibatch;
+        let mut rng = seed::stream(self.search.config.seed, "learn", minibatch);
+        self.search.agent.learn(&self.search.space, &episodes, &self.memory, &mut rng)?;
+
+        let records = &self.report.records;
+        let measured = |record: &RecordOf<S>| record.evaluation.accuracy();
+        let summary = MinibatchSummary {
+            minibatch,
+            trials: episodes.len() as u64,
+            mean_accuracy: SearchReport::<S>::mean_accuracy(&records[start..]),
+            infeasible: records[start..].iter().filter(|record| measured(record).is_none()).count() as u64,
+            best_accuracy: records.iter().filter_map(measured).max_by(f64::total_cmp),
+        };
+        for observer in &mut self.search.observers {
+            observer.on_learnt(&summary).map_err(SearchError::Observer)?;
+        }
+        Ok(())
+    }
+}
+
+/// The cost of a graph, and why it is not to be trained if it is not.
+fn appraise(graph: &LayerGraph, config: &SearchConfig) -> (Cost, Option<Infeasibility>) {
+    match graph.cost(&config.network) {
+        Ok(cost) => (cost, config.limits.check(&cost).err().map(|over| Infeasibility::OverLimit { over })),
+        Err(error) => {
+            let huge = Cost {
+                parameters: u64::MAX,
+                flops: u64::MAX,
+                activation_bytes: u64::MAX,
+                depth: graph.longest_convolution_path(),
+                nodes: graph.node_count() as u64,
+                edges: graph.edge_count() as u64,
+            };
+            let reason = match error {
+                CostError::Overflow(overflow) => overflow.into(),
+                CostError::Config(error) => Infeasibility::Rejected { message: error.to_string() },
+            };
+            (huge, Some(reason))
+        }
+    }
+}
+
+/// An accuracy that is no number is a fact about the evaluation, not a reward.
+fn checked(evaluation: Evaluation) -> Evaluation {
+    match evaluation {
+        Evaluation::Measured(Metrics { accuracy, .. }) if !accuracy.is_finite() => {
+            let message = format!("the environment reported an accuracy of {accuracy}");
+            Evaluation::Infeasible(Infeasibility::Rejected { message })
+        }
+        evaluation => evaluation,
+    }
+}

@@ -1,0 +1,20 @@
+//! The block list controller: asks an agent for blocks, has them evaluated, and hands the rewards back (Figure 1).
+//!
+//! [`Search`] runs the paper's loop. A minibatch of distinct blocks is proposed from a frozen agent; an [`Evaluator`] has
+//! each trained by an [`Environment`](crate::environment::Environment); when the minibatch is complete, the agent learns
+//! its episodes in the order of proposal, whatever order they finished in. [`Observer`]s watch.
+
+mod config;
+mod controller;
+mod evaluator;
+mod observer;
+mod record;
+
+pub use config::{Repeats, SearchConfig, SearchConfigError};
+pub use controller::{Search, SearchError};
+pub use evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};
+pub use observer::{MinibatchSummary, Observer, Start};
+pub use record::{Record, RecordOf, SearchReport, StopReason};
+
+#[cfg(test)]
+mod tests;

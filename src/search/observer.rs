@@ -1,0 +1,84 @@
+//! Watching a search.
+
+use super::{RecordOf, SearchConfig, SearchReport};
+use crate::environment::{BoxError, Progress};
+use crate::evaluation::Trial;
+use crate::space::SearchSpace;
+
+/// A search is about to begin.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Start<'a> {
+    /// Settings of the controller.
+    pub config: &'a SearchConfig,
+    /// What the results depend on; see [`Environment::identity`](crate::environment::Environment::identity).
+    pub environment: &'a str,
+}
+
+/// A minibatch was learnt.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct MinibatchSummary {
+    /// Number of the minibatch, from 0.
+    pub minibatch: u64,
+    /// Trials in it.
+    pub trials: u64,
+    /// Mean accuracy in percent of those that were measured, if any was.
+    pub mean_accuracy: Option<f64>,
+    /// Trials of it that turned out infeasible.
+    pub infeasible: u64,
+    /// Highest accuracy in percent of the run so far, if any was measured.
+    pub best_accuracy: Option<f64>,
+}
+
+/// Watches a search: progress bars, logs and journals are observers.
+///
+/// Every method does nothing unless written. An error stops the search before anything later happens.
+#[expect(unused_variables, reason = "the default methods name what they are given")]
+pub trait Observer<S: SearchSpace> {
+    /// The search begins.
+    ///
+    /// # Errors
+    /// Whatever should stop the search.
+    fn on_start(&mut self, start: &Start<'_>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// An architecture was proposed as a trial.
+    ///
+    /// # Errors
+    /// Whatever should stop the search.
+    fn on_proposed(&mut self, trial: &Trial, architecture: &S::Architecture) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// The evaluation of a trial goes on. Called often.
+    fn on_progress(&mut self, trial: u64, progress: &Progress) {}
+
+    /// The attempt to evaluate a trial failed; there may be another.
+    fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {}
+
+    /// A trial is finished, in the order of completion.
+    ///
+    /// # Errors
+    /// Whatever should stop the search.
+    fn on_finished(&mut self, record: &RecordOf<S>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// The agent learnt a minibatch.
+    ///
+    /// # Errors
+    /// Whatever should stop the search.
+    fn on_learnt(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// The search is over.
+    ///
+    /// # Errors
+    /// Whatever the caller of the search should hear of.
+    fn on_end(&mut self, report: &SearchReport<S>) -> Result<(), BoxError> {
+        Ok(())
+    }
+}

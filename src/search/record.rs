@@ -1,0 +1,89 @@
+//! What a search leaves behind.
+
+use crate::evaluation::{Evaluation, Reward};
+use crate::graph::{Cost, Fingerprint};
+use crate::space::SearchSpace;
+use serde::{Deserialize, Serialize};
+
+/// Everything about one finished trial: enough to build its network again, and to see why it was rewarded as it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record<Action, Architecture> {
+    /// Number of the trial, from 0, in the order of proposal.
+    pub id: u64,
+    /// Number of its minibatch, from 0.
+    pub minibatch: u64,
+    /// Seed that it was evaluated with.
+    pub seed: u64,
+    /// The walk that led to it.
+    pub actions: Vec<Action>,
+    /// What was evaluated.
+    pub architecture: Architecture,
+    /// Its name for caches.
+    pub fingerprint: Fingerprint,
+    /// Size of its network; sizes that do not fit into 64 bits are `u64::MAX`.
+    pub cost: Cost,
+    /// What came of it.
+    pub evaluation: Evaluation,
+    /// The reward that the agent learnt from.
+    pub reward: Reward,
+    /// Whether the evaluation is that of an earlier trial with the same fingerprint.
+    pub cached: bool,
+}
+
+/// The [`Record`] of a space `S`.
+pub type RecordOf<S> = Record<<S as SearchSpace>::Action, <S as SearchSpace>::Architecture>;
+
+/// Why a search ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum StopReason {
+    /// All trials were evaluated.
+    Completed,
+    /// The agent found nothing new within the bound of resamples: the space, or what the agent reaches of it, is used up.
+    SpaceExhausted,
+    /// Somebody asked to stop.
+    Cancelled,
+}
+
+/// Result of a search.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SearchReport<S: SearchSpace> {
+    /// All finished trials, in the order of proposal.
+    pub records: Vec<RecordOf<S>>,
+    /// Why the search ended.
+    pub stop: StopReason,
+    /// Proposals that were thrown away because they were made before.
+    pub resampled: u64,
+}
+
+impl<S: SearchSpace> SearchReport<S> {
+    /// The finished trials by reward, best first; among equals the earlier first. Infeasible ones come last.
+    #[must_use]
+    pub fn best(&self) -> Vec<&RecordOf<S>> {
+        let mut records: Vec<_> = self.records.iter().collect();
+        records.sort_by(|a, b| {
+            let feasible = |record: &RecordOf<S>| record.evaluation.accuracy().is_some();
+            feasible(b).cmp(&feasible(a)).then(b.reward.cmp(&a.reward)).then(a.id.cmp(&b.id))
+        });
+        records
+    }
+
+    /// Number of trials whose evaluation was taken from an earlier one.
+    #[must_use]
+    pub fn cache_hits(&self) -> usize {
+        self.records.iter().filter(|record| record.cached).count()
+    }
+
+    /// Mean accuracy in percent of the measured trials among `records`, or `None` if there is none.
+    #[must_use]
+    pub fn mean_accuracy<'a>(records: impl IntoIterator<Item = &'a RecordOf<S>>) -> Option<f64>
+    where
+        S: 'a,
+    {
+        let accuracies: Vec<f64> = records.into_iter().filter_map(|record| record.evaluation.accuracy()).collect();
+        if accuracies.is_empty() { None } else { Some(accuracies.iter().sum::<f64>() / accuracies.len() as f64) }
+    }
+}

@@ -1,0 +1,233 @@
+use super::*;
+use crate::agent::{QLearning, QLearningConfig, RandomAgent};
+use crate::environment::synthetic::Synthetic;
+use crate::environment::{BoxError, Cancellation, Environment, TrialContext, environment_fn};
+use crate::evaluation::{Evaluation, Infeasibility, Metrics};
+use crate::graph::{CostLimits, ToGraph};
+use crate::reward::{Credit, RedefinedReward};
+use crate::space::block::{BlockCode, BlockSpace};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn config() -> SearchConfig {
+    SearchConfig::paper().with_seed(3).with_trials(40, 16)
+}
+
+fn learner() -> QLearning<BlockSpace> {
+    QLearning::new(QLearningConfig::paper()).unwrap()
+}
+
+fn trace(report: &SearchReport<BlockSpace>) -> Vec<(String, u64)> {
+    report.records.iter().map(|r| (r.architecture.to_string(), r.reward.value().to_bits())).collect()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_blocks_and_rewards_and_another_seed_does_not() {
+    let run = |seed| {
+        let environment = Synthetic::new().with_noise(2.0);
+        let search = Search::new(BlockSpace::paper(), learner(), environment, config().with_seed(seed));
+        trace(&search.with_reward(RedefinedReward::paper()).run().unwrap())
+    };
+    assert_eq!(run(3), run(3));
+    assert_ne!(run(3), run(4));
+}
+
+#[test]
+fn all_trials_of_a_run_are_different_architectures() {
+    let space = BlockSpace::paper().with_max_layers(3).unwrap();
+    let report = Search::new(space, learner(), Synthetic::new(), config()).run().unwrap();
+    let distinct: HashSet<_> = report.records.iter().map(|record| record.fingerprint).collect();
+    assert_eq!(distinct.len(), 40);
+    assert_eq!(report.stop, StopReason::Completed);
+    assert!(report.resampled > 0, "a small space repeats itself");
+}
+
+#[test]
+fn a_small_space_is_exhausted_rather_than_searched_for_ever() {
+    let space = BlockSpace::paper().with_max_layers(2).unwrap();
+    let config = SearchConfig { max_resamples: 500, ..config() };
+    let report = Search::new(space, RandomAgent, Synthetic::new(), config).run().unwrap();
+    // 3 convolutions, 3x3 max and average pool, and the identity (which 1x1 pools equal), each with or without the
+    // start layer beside it in the output; the identity with itself is one block, the identity beside the start another.
+    assert_eq!((report.stop, report.records.len()), (StopReason::SpaceExhausted, 12));
+}
+
+/// Counts evaluations, and returns, fails or panics by their number.
+struct Faulty {
+    calls: Arc<AtomicUsize>,
+    fault: fn(usize) -> Result<Evaluation, BoxError>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Fault(BoxError);
+
+impl Environment<BlockCode> for Faulty {
+    type Error = Fault;
+    fn evaluate(&mut self, _: &BlockCode, _: &TrialContext<'_>) -> Result<Evaluation, Fault> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        (self.fault)(call).map_err(Fault)
+    }
+    fn identity(&self) -> String {
+        "faulty".to_owned()
+    }
+}
+
+fn faulty(fault: fn(usize) -> Result<Evaluation, BoxError>) -> (Faulty, Arc<AtomicUsize>) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    (Faulty { calls: Arc::clone(&calls), fault }, calls)
+}
+
+fn measured(accuracy: f64) -> Evaluation {
+    Evaluation::Measured(Metrics::from_accuracy(accuracy))
+}
+
+#[test]
+fn a_repeat_is_served_from_the_cache_with_structure_terms_of_its_own() {
+    let space = BlockSpace::paper().with_max_layers(3).unwrap();
+    let config = SearchConfig { repeats: Repeats::Reuse, ..config().with_trials(200, 8) };
+    let (environment, calls) = faulty(|call| Ok(measured(call as f64 / 10.0)));
+    let search = Search::new(space, RandomAgent, environment, config).with_reward(RedefinedReward::paper());
+    let report = search.run().unwrap();
+    assert!(report.cache_hits() > 20, "a small space repeats itself: {}", report.cache_hits());
+    assert_eq!(calls.load(Ordering::SeqCst), 200 - report.cache_hits());
+    let mut first = HashMap::new();
+    for record in &report.records {
+        let accuracy = first.entry(record.fingerprint).or_insert(record.evaluation.accuracy());
+        assert_eq!(record.evaluation.accuracy(), *accuracy);
+        let cost = record.architecture.to_graph().cost(&SearchConfig::paper().network).unwrap();
+        assert_eq!(
+            record.reward.value(),
+            accuracy.unwrap() - 0.5 * (cost.flops as f64).ln() - 0.5 * cost.density().ln()
+        );
+    }
+}
+
+#[test]
+fn errors_and_panics_are_tried_again_a_bounded_number_of_times() {
+    let (environment, calls) = faulty(|call| match call % 3 {
+        0 => Err("the device is gone".into()),
+        1 => panic!("shape mismatch"),
+        _ => Ok(measured(50.0)),
+    });
+    let config = SearchConfig { attempts: 3, ..config().with_trials(4, 1) };
+    let report = Search::new(BlockSpace::paper(), RandomAgent, environment, config).run().unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 12);
+    assert!(report.records.iter().all(|record| record.evaluation == measured(50.0)));
+
+    let (environment, calls) = faulty(|_| panic!("shape mismatch"));
+    let config = SearchConfig { attempts: 2, ..crate::search::tests::config().with_trials(1, 1) };
+    let report = Search::new(BlockSpace::paper(), RandomAgent, environment, config).run().unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+    let failed = Infeasibility::Failed { attempts: 2, message: "panic: shape mismatch".to_owned() };
+    assert_eq!(report.records[0].evaluation, Evaluation::Infeasible(failed));
+    assert_eq!(report.records[0].reward.value(), 1.0, "100 classes: guessing gives 1 percent");
+}
+
+#[test]
+fn an_accuracy_that_is_no_number_is_recorded_as_infeasible() {
+    let (environment, _) = faulty(|_| Ok(measured(f64::NAN)));
+    let report = Search::new(BlockSpace::paper(), RandomAgent, environment, config().with_trials(2, 2)).run().unwrap();
+    assert!(report.records.iter().all(|record| record.evaluation.accuracy().is_none()));
+}
+
+#[test]
+fn blocks_over_the_limit_are_never_evaluated() {
+    let limits = CostLimits { parameters: Some(300_000), ..CostLimits::default() };
+    let (environment, calls) = faulty(|_| Ok(measured(50.0)));
+    let config = SearchConfig { limits, ..config() };
+    let report = Search::new(BlockSpace::paper(), RandomAgent, environment, config).run().unwrap();
+    let over = |record: &RecordOf<BlockSpace>| {
+        matches!(
+            record.evaluation,
+            Evaluation::Infeasible(Infeasibility::OverLimit { .. } | Infeasibility::Overflow { .. })
+        )
+    };
+    let refused = report.records.iter().filter(|record| over(record)).count();
+    assert!(refused > 0 && refused < 40, "{refused}");
+    assert_eq!(calls.load(Ordering::SeqCst), 40 - refused);
+    for record in &report.records {
+        assert_eq!(over(record), record.cost.parameters > 300_000);
+    }
+    let best = report.best();
+    assert!(!over(best[0]) && over(best[39]), "infeasible blocks come last");
+}
+
+#[test]
+fn a_cancelled_search_keeps_what_is_finished() {
+    struct StopAfter(Cancellation, u32);
+    impl Observer<BlockSpace> for StopAfter {
+        fn on_finished(&mut self, _: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
+            self.1 = self.1.saturating_sub(1);
+            if self.1 == 0 {
+                self.0.cancel();
+            }
+            Ok(())
+        }
+    }
+    let cancellation = Cancellation::new();
+    let report = Search::new(BlockSpace::paper(), learner(), Synthetic::new(), config())
+        .with_cancellation(cancellation.clone())
+        .with_observer(StopAfter(cancellation, 21))
+        .run()
+        .unwrap();
+    assert_eq!(report.stop, StopReason::Cancelled);
+    // Blocks that overflow need no evaluation, so that a few more may be finished.
+    assert!((21..32).contains(&report.records.len()), "{}", report.records.len());
+}
+
+#[test]
+fn an_observer_sees_everything_in_order_and_can_stop_the_search() {
+    #[derive(Default)]
+    struct Log(Arc<std::sync::Mutex<Vec<String>>>);
+    impl Observer<BlockSpace> for Log {
+        fn on_start(&mut self, start: &Start<'_>) -> Result<(), BoxError> {
+            self.0.lock().unwrap().push(format!("start {}", start.environment));
+            Ok(())
+        }
+        fn on_proposed(&mut self, trial: &crate::evaluation::Trial, _: &BlockCode) -> Result<(), BoxError> {
+            self.0.lock().unwrap().push(format!("proposed {}", trial.id));
+            Ok(())
+        }
+        fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
+            self.0.lock().unwrap().push(format!("finished {}", record.id));
+            Ok(())
+        }
+        fn on_learnt(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
+            self.0.lock().unwrap().push(format!("learnt {}", summary.minibatch));
+            if summary.minibatch == 1 { Err("the disk is full".into()) } else { Ok(()) }
+        }
+    }
+    let log = Log::default();
+    let lines = Arc::clone(&log.0);
+    let config = config().with_trials(6, 2);
+    let search = Search::new(BlockSpace::paper(), learner(), Synthetic::new(), config).with_observer(log);
+    let error = search.run().unwrap_err().to_string();
+    assert_eq!(error, "an observer stopped the search: the disk is full");
+    let expected = "start synthetic 1, noise 0|proposed 0|proposed 1|finished 0|finished 1|learnt 0|\
+        proposed 2|proposed 3|finished 2|finished 3|learnt 1";
+    assert_eq!(lines.lock().unwrap().join("|"), expected);
+}
+
+#[test]
+fn a_zero_in_the_settings_is_named() {
+    for (field, config) in [
+        ("search.minibatch", config().with_trials(1, 0)),
+        ("search.trials", config().with_trials(0, 1)),
+        ("search.attempts", SearchConfig { attempts: 0, ..config() }),
+        ("search.max_resamples", SearchConfig { max_resamples: 0, ..config() }),
+    ] {
+        let error = Search::new(BlockSpace::paper(), RandomAgent, Synthetic::new(), config).run().unwrap_err();
+        assert!(error.to_string().starts_with(field), "{error}");
+    }
+}
+
+#[test]
+fn every_credit_gives_each_layer_its_reward() {
+    for credit in [Credit::EveryLayer, Credit::Terminal, Credit::Shared] {
+        let shaper = RedefinedReward::accuracy(credit);
+        let search = Search::new(BlockSpace::paper(), learner(), Synthetic::new(), config().with_trials(8, 4));
+        assert_eq!(search.with_reward(shaper).run().unwrap().records.len(), 8);
+    }
+}
