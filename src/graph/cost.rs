@@ -261,3 +261,6 @@ impl Sum {
         Ok(channels.last().copied().unwrap_or(0))
     }
 }
+
+#[cfg(test)]
+mod tests;

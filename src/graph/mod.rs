@@ -246,3 +246,76 @@ impl From<LayerGraph> for Vec<Node> {
         graph.nodes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONVOLUTION: Operation = Operation::PreActivationConvolution { kernel: 3 };
+
+    fn error(inner: &[(Operation, &[usize])], leaves: &[usize]) -> GraphError {
+        let mut nodes = vec![Node::new(Operation::Input, [])];
+        nodes.extend(inner.iter().map(|&(operation, inputs)| Node::new(operation, inputs)));
+        nodes.push(Node::new(Operation::Output, leaves));
+        LayerGraph::new(nodes).expect_err("invalid")
+    }
+
+    #[test]
+    fn a_graph_has_from_two_to_the_most_nodes() {
+        assert_eq!(LayerGraph::new(vec![]), Err(GraphError::TooSmall { nodes: 0 }));
+        assert_eq!(LayerGraph::new(vec![Node::new(Operation::Input, [])]), Err(GraphError::TooSmall { nodes: 1 }));
+        let most = LayerGraph::MAX_NODES;
+        let inner = vec![(CONVOLUTION, &[0][..]); most - 1];
+        assert_eq!(error(&inner, &[1]), GraphError::TooLarge { nodes: most + 1 });
+    }
+
+    #[test]
+    fn input_and_output_stand_at_the_ends_alone() {
+        for operation in [Operation::Input, Operation::Output] {
+            let misplaced = GraphError::MisplacedOperation { node: 1, operation };
+            assert_eq!(error(&[(operation, &[0])], &[1]), misplaced);
+        }
+        let headless = LayerGraph::new(vec![Node::new(CONVOLUTION, [0]), Node::new(Operation::Output, [0])]);
+        assert_eq!(headless, Err(GraphError::MisplacedOperation { node: 0, operation: CONVOLUTION }));
+    }
+
+    #[test]
+    fn every_operation_has_its_number_of_inputs() {
+        let wrong = |node, operation, inputs| GraphError::WrongInputCount { node, operation, inputs };
+        assert_eq!(error(&[(CONVOLUTION, &[0, 0])], &[1]), wrong(1, CONVOLUTION, 2));
+        assert_eq!(error(&[(Operation::Relu, &[])], &[1]), wrong(1, Operation::Relu, 0));
+        assert_eq!(error(&[(Operation::Add, &[])], &[1]), wrong(1, Operation::Add, 0));
+        assert_eq!(error(&[], &[]), wrong(1, Operation::Output, 0));
+    }
+
+    #[test]
+    fn an_edge_leads_forward() {
+        assert_eq!(error(&[(CONVOLUTION, &[1])], &[1]), GraphError::NotTopological { node: 1, input: 1 });
+        assert_eq!(error(&[(CONVOLUTION, &[7])], &[1]), GraphError::NotTopological { node: 1, input: 7 });
+    }
+
+    #[test]
+    fn a_kernel_is_odd() {
+        for kernel in [0, 2, 254] {
+            let operation = Operation::MaxPool { kernel };
+            assert_eq!(error(&[(operation, &[0])], &[1]), GraphError::EvenKernel { node: 1, kernel });
+        }
+    }
+
+    #[test]
+    fn json_with_an_edge_that_leads_nowhere_is_refused() {
+        let json = |input: usize| {
+            format!(
+                r#"[{{"operation":"input","inputs":[]}},
+                    {{"operation":{{"pre-activation-convolution":{{"kernel":3}}}},"inputs":[{input}]}},
+                    {{"operation":"output","inputs":[1]}}]"#
+            )
+        };
+        let graph: LayerGraph = serde_json::from_str(&json(0)).expect("valid");
+        assert_eq!(graph.nodes()[1], Node::new(CONVOLUTION, [0]));
+        let again = serde_json::to_string(&graph).expect("plain data");
+        assert_eq!(serde_json::from_str::<LayerGraph>(&again).expect("own output"), graph);
+        let error = serde_json::from_str::<LayerGraph>(&json(5)).expect_err("no such node").to_string();
+        assert!(error.contains("node 1 takes its input from node 5"), "{error}");
+    }
+}

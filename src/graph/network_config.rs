@@ -194,3 +194,84 @@ impl NetworkConfig {
         Ok(sizes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(change: impl FnOnce(&mut NetworkConfig)) -> String {
+        let mut config = NetworkConfig::cifar();
+        change(&mut config);
+        config.validate().expect_err("invalid").to_string()
+    }
+
+    #[test]
+    fn presets_are_valid_and_have_the_sizes_of_the_paper() {
+        NetworkConfig::cifar().validate().expect("valid");
+        NetworkConfig::imagenet().validate().expect("valid");
+        assert_eq!(NetworkConfig::cifar().stage_sizes(), Ok(vec![(32, 32), (16, 16), (8, 8)]));
+        assert_eq!(NetworkConfig::imagenet().stage_sizes(), Ok(vec![(56, 56), (28, 28), (14, 14), (7, 7)]));
+    }
+
+    #[test]
+    fn a_stride_rounds_up_and_a_pool_rounds_down() {
+        let mut config = NetworkConfig::imagenet();
+        config.image = ImageShape { channels: 1, height: 27, width: 33 };
+        config.stages = 2;
+        assert_eq!(config.stem_size(), (14, 17));
+        assert_eq!(config.stage_sizes(), Ok(vec![(7, 8), (3, 4)]));
+    }
+
+    #[test]
+    fn a_zero_is_named() {
+        let zeroed = |field: &str, change: fn(&mut NetworkConfig)| {
+            assert_eq!(error(change), format!("network.{field} is 0: it must be at least 1"));
+        };
+        zeroed("image.channels", |config| config.image.channels = 0);
+        zeroed("image.height", |config| config.image.height = 0);
+        zeroed("image.width", |config| config.image.width = 0);
+        zeroed("stem.kernel", |config| config.stem.kernel = 0);
+        zeroed("stem.stride", |config| config.stem.stride = 0);
+        zeroed("stages", |config| config.stages = 0);
+        zeroed("repeats", |config| config.repeats = 0);
+        zeroed("width", |config| config.width = 0);
+    }
+
+    #[test]
+    fn an_even_stem_kernel_is_refused() {
+        assert_eq!(error(|config| config.stem.kernel = 4), "network.stem.kernel is 4: kernels are odd");
+    }
+
+    #[test]
+    fn one_class_is_refused() {
+        let message = "network.classes is 1: a classifier needs at least 2";
+        assert_eq!(error(|config| config.classes = 1), message);
+        assert!(error(|config| config.classes = 0).starts_with("network.classes is 0"));
+    }
+
+    #[test]
+    fn an_image_too_small_is_refused_with_the_place_where_it_vanishes() {
+        let between = error(|config| config.stages = 7);
+        assert!(between.contains("32x32") && between.contains("the pool between two stages"), "{between}");
+        let stem = error(|config| config.stem.pools = 6);
+        assert!(stem.contains("the stem's pools"), "{stem}");
+        let flat = error(|config| config.image.height = 3);
+        assert!(flat.contains("3x32"), "{flat}");
+        // The number of stages may be absurd: the image vanishes first.
+        assert_eq!(error(|config| config.stages = usize::MAX), between);
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_and_a_known_one_survives_json() {
+        let config = NetworkConfig::imagenet();
+        let mut json = serde_json::to_value(&config).expect("plain data");
+        assert_eq!(serde_json::from_value::<NetworkConfig>(json.clone()).expect("own output"), config);
+        json["widht"] = 4.into();
+        let error = serde_json::from_value::<NetworkConfig>(json.clone()).expect_err("misspelt").to_string();
+        assert!(error.contains("widht"), "{error}");
+        json.as_object_mut().expect("a map").remove("widht");
+        json["stem"]["pool"] = 1.into();
+        let error = serde_json::from_value::<NetworkConfig>(json).expect_err("misspelt").to_string();
+        assert!(error.contains("`pool`"), "{error}");
+    }
+}

@@ -173,3 +173,46 @@ fn many_copies_of_a_part_without_symmetry_take_few_refinements() {
         fingerprint_within(3_000, &incidence(12 * copies, &lines));
     }
 }
+
+/// The cells of a Latin square, with its rows, columns and symbols as lines.
+fn latin_square(order: usize, symbol: impl Fn(usize, usize) -> usize) -> LayerGraph {
+    let mut lines = vec![Vec::new(); 3 * order];
+    for cell in 0..order * order {
+        let (row, column) = (cell / order, cell % order);
+        for line in [row, order + column, 2 * order + symbol(row, column)] {
+            lines[line].push(cell);
+        }
+    }
+    incidence(order * order, &lines)
+}
+
+/// The graph of a matrix of signs: two points a column and two lines a row, joined where the entry has their sign.
+fn sign_matrix(size: usize, positive: impl Fn(usize, usize) -> bool) -> LayerGraph {
+    let line = |index: usize| {
+        (0..size)
+            .map(|column| 2 * column + usize::from(positive(index / 2, column) == index.is_multiple_of(2)))
+            .collect()
+    };
+    incidence(2 * size, &(0..2 * size).map(line).collect::<Vec<_>>())
+}
+
+#[test]
+fn designs_take_few_refinements() {
+    let cyclic = latin_square(9, |row, column| (row + column) % 9);
+    let by_three = latin_square(9, |row, column| (row / 3 + column / 3) % 3 * 3 + (row + column) % 3);
+    assert_ne!(fingerprint_within(100, &cyclic), fingerprint_within(100, &by_three));
+    fingerprint_within(100, &latin_square(8, |row, column| row ^ column));
+
+    // Hadamard matrices: Sylvester's of order 16, and Paley's over the integers modulo a prime.
+    let sylvester = sign_matrix(16, |row, column| (row & column).count_ones() % 2 == 0);
+    fingerprint_within(100, &sylvester);
+    for (prime, most) in [(11, 50), (19, 500)] {
+        let is_square = |number: usize| (1..prime).any(|root| root * root % prime == number % prime);
+        let paley = sign_matrix(prime + 1, |row, column| match (row, column) {
+            (0, _) => true,
+            (_, 0) => false,
+            (row, column) => row == column || is_square(prime + column - row),
+        });
+        fingerprint_within(most, &paley);
+    }
+}
