@@ -12,3 +12,5 @@ pub mod reward;
 pub mod search;
 pub mod seed;
 pub mod space;
+#[cfg(feature = "train")]
+pub mod train;

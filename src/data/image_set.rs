@@ -268,7 +268,7 @@ impl ImageSet {
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
+    use std::fmt::Write;
 
     bytes.iter().fold(String::from("sha256:"), |mut text, byte| {
         // Writing to a string cannot fail.

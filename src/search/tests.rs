@@ -1,7 +1,7 @@
 use super::*;
 use crate::agent::{QLearning, QLearningConfig, RandomAgent};
 use crate::environment::synthetic::Synthetic;
-use crate::environment::{BoxError, Cancellation, Environment, TrialContext, environment_fn};
+use crate::environment::{BoxError, Cancellation, Environment, TrialContext};
 use crate::evaluation::{Evaluation, Infeasibility, Metrics};
 use crate::graph::{CostLimits, ToGraph};
 use crate::reward::{Credit, RedefinedReward};

@@ -1,0 +1,81 @@
+//! Why a training could not be done.
+
+use super::RecipeError;
+use crate::data::DataError;
+use crate::graph::{ImageShape, NetworkConfigError};
+use crate::network::NetworkError;
+
+/// Why a training could not be done: a mistake in what it was given, or a fault of the machine.
+///
+/// That a network is too large or diverges is no error, but an
+/// [`Infeasibility`](crate::evaluation::Infeasibility).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The recipe describes no training.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The configuration describes no network.
+    #[error(transparent)]
+    Config(#[from] NetworkConfigError),
+    /// The network could not be built.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The images could not be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The network is configured for images of another shape.
+    #[error(
+        "network.image is {}, but the images of {set:?} are {}: set network.image to theirs",
+        shape(network),
+        shape(images)
+    )]
+    ImageMismatch {
+        /// Shape that the network takes.
+        network: ImageShape,
+        /// Shape of the images.
+        images: ImageShape,
+        /// Name of the set.
+        set: String,
+    },
+    /// The network is configured for another number of classes.
+    #[error("network.classes is {network}, but {set:?} has {classes} classes: set network.classes to {classes}")]
+    ClassMismatch {
+        /// Classes of the network.
+        network: usize,
+        /// Classes of the set.
+        classes: usize,
+        /// Name of the set.
+        set: String,
+    },
+    /// The validation images do not look like the training images.
+    #[error(
+        "the training images are {} in {training_classes} classes, but the validation images are {} in \
+         {validation_classes}: both must be parts of one set",
+        shape(training),
+        shape(validation)
+    )]
+    PartMismatch {
+        /// Shape of the training images.
+        training: ImageShape,
+        /// Classes of the training images.
+        training_classes: usize,
+        /// Shape of the validation images.
+        validation: ImageShape,
+        /// Classes of the validation images.
+        validation_classes: usize,
+    },
+    /// The training was stopped from outside.
+    #[error("the training was cancelled")]
+    Cancelled,
+    /// The device failed.
+    #[error("the device failed during training: {message}")]
+    Device {
+        /// What it said.
+        message: String,
+    },
+}
+
+fn shape(shape: &ImageShape) -> String {
+    format!("{}x{}x{}", shape.channels, shape.height, shape.width)
+}

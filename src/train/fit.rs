@@ -1,0 +1,368 @@
+//! The training loop.
+
+use super::optimizer::new_optimizer;
+use super::{Classifier, Recipe, TrainError};
+use crate::data::{Batches, DeviceSet};
+use crate::environment::{Progress, TrialContext};
+use crate::evaluation::{Infeasibility, Metrics};
+use crate::seed;
+use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Int, Tensor};
+use rand::Rng;
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+/// Whoever watches a training: hears of its progress and may stop it.
+///
+/// `()` does neither; a [`TrialContext`] does both. See [`fit`].
+pub trait Watch {
+    /// Whether the training should stop now. Asked before every batch.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    /// Hears how far the training is, after every batch of training and of validation.
+    ///
+    /// The share of the epoch times the number of training images is the number of images done in it. On a GPU they may
+    /// still be queued.
+    fn report(&self, _progress: Progress) {}
+}
+
+impl Watch for () {}
+
+impl Watch for TrialContext<'_> {
+    fn is_cancelled(&self) -> bool {
+        self.is_cancelled()
+    }
+
+    fn report(&self, progress: Progress) {
+        self.report(progress);
+    }
+}
+
+/// What a training ended with.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Outcome<M> {
+    /// The network was trained and measured.
+    Trained(Trained<M>),
+    /// It could not be: [`Infeasibility::Diverged`] or [`Infeasibility::TimedOut`].
+    Infeasible(Infeasibility),
+    /// Its [`Watch`] stopped it.
+    Cancelled,
+}
+
+impl<M> Outcome<M> {
+    /// The trained network with its figures, if there is one.
+    #[must_use]
+    pub fn trained(self) -> Option<Trained<M>> {
+        match self {
+            Self::Trained(trained) => Some(trained),
+            _ => None,
+        }
+    }
+}
+
+/// A trained network and how it got there.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Trained<M> {
+    /// The network after the last epoch, on the plain device and in inference mode.
+    pub network: M,
+    /// Its accuracy on the validation images after the last epoch, and what it took.
+    pub metrics: Metrics,
+    /// Every epoch of the attempt that counts.
+    pub epochs: Vec<Epoch>,
+}
+
+/// The figures of one epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Epoch {
+    /// Learning rate of its steps.
+    pub learning_rate: f64,
+    /// Mean cross-entropy of the training images, in nats, each measured before the step that it took part in.
+    pub training_loss: f64,
+    /// Accuracy on the validation images after the epoch, in percent, if it was measured.
+    pub accuracy: Option<f64>,
+}
+
+/// Trains the networks that `build` makes until one attempt counts, and measures it on the validation images.
+///
+/// An attempt is a network with new weights, a new optimizer and all epochs of the recipe. It is given up, and the next
+/// one begins with a lower learning rate ([`Recipe::learning_rate_at`]), when
+/// - its validation accuracy after the first epoch is not above that of a random predictor, 1 / classes; or
+/// - the loss of the training images, or of the validation images where they are evaluated, is not a finite number
+///   after any epoch.
+///
+/// When no restart is left, the first of these no longer ends the attempt: what it reaches counts. The second ends with
+/// [`Infeasibility::Diverged`]. (The paper restarts for the first reason only, and is silent on both ends.)
+///
+/// # Randomness
+/// `build` gets the stream `(seed, "weights", restart)`, and the images of epoch `e` come in the order of the stream
+/// `(seed, "epoch", restart * 2^32 + e)`; both count from 0. Nothing else is random: on the CPU devices the same
+/// arguments give the same bits, whatever else the process does.
+///
+/// # Cost
+/// The validation images are evaluated after the last epoch, and after the first one of an attempt that may still be
+/// given up. The host waits for the device once an epoch, to read its loss and, where they were evaluated, the figures
+/// of the validation images.
+///
+/// # Errors
+/// [`TrainError`] if the recipe is not valid, the two sets do not fit each other, `build` fails, or the device does.
+///
+/// # Panics
+/// If a network's logits are not `[images, classes]`.
+///
+/// # Examples
+/// ```
+/// use blockqnn::data::{DeviceSet, Split, embedded};
+/// use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Node, Operation};
+/// use blockqnn::network::{Network, device::default_device};
+/// use blockqnn::train::{Recipe, fit};
+///
+/// # #[cfg(not(feature = "flex"))]
+/// # return Ok(());
+/// let split = Split::new(embedded::train().limit(60, 7)?, 20, 7)?;
+/// let device = default_device()?;
+/// let statistics = split.training().channel_statistics();
+/// let training = DeviceSet::new(split.training(), &statistics, &device)?;
+/// let validation = DeviceSet::new(split.validation(), &statistics, &device)?;
+///
+/// let block = LayerGraph::new(vec![Node::new(Operation::Input, []), Node::new(Operation::Output, [0])])?;
+/// let config = NetworkConfig::cifar().with_data(ImageShape { channels: 1, height: 28, width: 28 }, 10);
+/// let config = NetworkConfig { width: 2, repeats: 1, ..config };
+/// let recipe = Recipe { epochs: 2, batch_size: 8, ..Recipe::early_stop() };
+/// let outcome = fit(&recipe, &training, &validation, 7, &(), |rng, device| {
+///     Ok(Network::new(&block, &config, rng, device)?)
+/// })?;
+/// let trained = outcome.trained().ok_or("no result")?;
+/// println!("{} % after {} epochs", trained.metrics.accuracy, trained.epochs.len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn fit<M: Classifier>(
+    recipe: &Recipe,
+    training: &DeviceSet,
+    validation: &DeviceSet,
+    seed: u64,
+    watch: &dyn Watch,
+    mut build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
+) -> Result<Outcome<M>, TrainError> {
+    recipe.validate()?;
+    super::check_parts(training, validation)?;
+    let device = training.device().clone().autodiff();
+    let session = Session {
+        recipe,
+        // `validate` has seen that there is a batch.
+        batch_size: NonZeroUsize::new(recipe.batch_size).unwrap_or(NonZeroUsize::MIN),
+        training,
+        validation,
+        seed,
+        watch,
+        started: Instant::now(),
+        loss: CrossEntropyLossConfig::new().init(&device),
+    };
+    let mut restarts = 0;
+    loop {
+        let network = build(&mut seed::stream(seed, "weights", restarts.into()), &device)?;
+        let stop = match session.attempt(network, restarts) {
+            Ok(trained) => return Ok(Outcome::Trained(trained)),
+            Err(stop) => stop,
+        };
+        let may_restart = session.may_restart(restarts);
+        match stop {
+            Stop::NoBetterThanChance => {}
+            Stop::Diverged { .. } if may_restart => {}
+            Stop::Diverged { epoch } => return Ok(Outcome::Infeasible(Infeasibility::Diverged { epoch, restarts })),
+            Stop::TimedOut { limit_seconds } => {
+                return Ok(Outcome::Infeasible(Infeasibility::TimedOut { limit_seconds }));
+            }
+            Stop::Cancelled => return Ok(Outcome::Cancelled),
+            Stop::Failed(error) => return Err(error),
+        }
+        tracing::debug!(restarts, ?stop, "training starts again with a lower learning rate");
+        restarts += 1;
+    }
+}
+
+/// Why an attempt ended early.
+#[derive(Debug)]
+enum Stop {
+    NoBetterThanChance,
+    Diverged {
+        /// From 1.
+        epoch: u32,
+    },
+    TimedOut {
+        limit_seconds: f64,
+    },
+    Cancelled,
+    Failed(TrainError),
+}
+
+/// Position within a training; all from 0.
+#[derive(Clone, Copy)]
+struct Position {
+    restarts: u32,
+    epoch: u32,
+}
+
+/// What stays the same over all attempts.
+struct Session<'a> {
+    recipe: &'a Recipe,
+    batch_size: NonZeroUsize,
+    training: &'a DeviceSet,
+    validation: &'a DeviceSet,
+    seed: u64,
+    watch: &'a dyn Watch,
+    started: Instant,
+    loss: CrossEntropyLoss,
+}
+
+/// What an epoch read from the device.
+struct Reading {
+    training_loss: f64,
+    validation: Option<Score>,
+}
+
+struct Score {
+    loss: f64,
+    correct: usize,
+}
+
+impl Session<'_> {
+    fn may_restart(&self, restarts: u32) -> bool {
+        restarts < self.recipe.restarts.max
+    }
+
+    fn attempt<M: Classifier>(&self, mut network: M, restarts: u32) -> Result<Trained<M>, Stop> {
+        let mut optimizer = new_optimizer(self.recipe.optimizer);
+        let mut epochs = Vec::new();
+        let mut epoch = 0;
+        loop {
+            let position = Position { restarts, epoch };
+            let learning_rate = self.recipe.learning_rate_at(epoch, restarts);
+            let loss;
+            (network, loss) = self.train(network, &mut optimizer, learning_rate, position)?;
+            epoch += 1;
+
+            let last = epoch == self.recipe.epochs;
+            let probation = epoch == 1 && self.may_restart(restarts);
+            let mut figures = vec![loss];
+            let mut evaluated = None;
+            if last || probation {
+                let network = network.valid();
+                figures.extend(self.evaluate(&network, position)?);
+                evaluated = Some(network);
+            }
+            let Reading { training_loss, validation } = read(figures)?;
+            if !training_loss.is_finite() || validation.as_ref().is_some_and(|score| !score.loss.is_finite()) {
+                return Err(Stop::Diverged { epoch });
+            }
+            let accuracy = validation.as_ref().map(|score| self.accuracy(score.correct));
+            epochs.push(Epoch { learning_rate, training_loss, accuracy });
+            if let Some((score, network)) = validation.zip(evaluated) {
+                if probation && !self.beats_chance(score.correct) {
+                    return Err(Stop::NoBetterThanChance);
+                }
+                if last {
+                    let metrics = Metrics {
+                        accuracy: self.accuracy(score.correct),
+                        training_loss: Some(training_loss),
+                        epochs: epoch,
+                        restarts,
+                        seconds: self.started.elapsed().as_secs_f64(),
+                    };
+                    return Ok(Trained { network, metrics, epochs });
+                }
+            }
+        }
+    }
+
+    /// One epoch of steps: the network after it, and the mean loss as a tensor that nobody waited for.
+    fn train<M: Classifier>(
+        &self,
+        mut network: M,
+        optimizer: &mut ModuleOptimizer,
+        learning_rate: f64,
+        position: Position,
+    ) -> Result<(M, Tensor<1>), Stop> {
+        let Position { restarts, epoch } = position;
+        let stream = u64::from(restarts) << 32 | u64::from(epoch);
+        let batches = Batches::shuffled(self.training.len(), self.batch_size, self.seed, stream);
+        let mut mean = Tensor::<1>::zeros([1], self.training.device());
+        let mut done = 0;
+        for indices in &batches {
+            self.check()?;
+            let (images, labels) = self.training.batch(indices);
+            let loss = self.loss.forward(network.classify(images.autodiff()), labels.autodiff());
+            let gradients = GradientsParams::from_grads(loss.backward(), &network);
+            network = optimizer.step(learning_rate, network, gradients);
+            mean = mean + loss.inner().mul_scalar(share(indices.len(), self.training));
+            done += indices.len();
+            self.report(position, share(done, self.training));
+        }
+        Ok((network, mean))
+    }
+
+    /// The mean loss and the number of correct predictions on the validation images, as tensors that nobody waited for.
+    fn evaluate<M: Classifier>(&self, network: &M, position: Position) -> Result<[Tensor<1>; 2], Stop> {
+        let device = self.validation.device();
+        let mut mean = Tensor::<1>::zeros([1], device);
+        let mut correct = Tensor::<1, Int>::zeros([1], device);
+        for indices in &Batches::in_order(self.validation.len(), self.batch_size) {
+            self.check()?;
+            let (images, labels) = self.validation.batch(indices);
+            let logits = network.classify(images);
+            correct = correct + logits.clone().argmax(1).squeeze_dim::<1>(1).equal(labels.clone()).int().sum();
+            mean = mean + self.loss.forward(logits, labels).mul_scalar(share(indices.len(), self.validation));
+            self.report(position, 1.0);
+        }
+        // Single precision counts to 2^24 without loss.
+        Ok([mean, correct.float()])
+    }
+
+    fn accuracy(&self, correct: usize) -> f64 {
+        100.0 * correct as f64 / self.validation.len() as f64
+    }
+
+    /// Whether more validation images are classified correctly than guessing would.
+    fn beats_chance(&self, correct: usize) -> bool {
+        correct as u128 * self.validation.classes() as u128 > self.validation.len() as u128
+    }
+
+    fn report(&self, position: Position, fraction: f64) {
+        self.watch.report(Progress::new(position.epoch, self.recipe.epochs, position.restarts, fraction));
+    }
+
+    fn check(&self) -> Result<(), Stop> {
+        if self.watch.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        match self.recipe.time_limit_seconds {
+            Some(limit_seconds) if self.started.elapsed().as_secs_f64() >= limit_seconds => {
+                Err(Stop::TimedOut { limit_seconds })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Waits for the device: the training loss and, if they are there, the loss and the correct predictions of validation.
+fn read(figures: Vec<Tensor<1>>) -> Result<Reading, Stop> {
+    let figures = Tensor::cat(figures, 0)
+        .try_into_vec_as::<f32>()
+        .map_err(|error| Stop::Failed(TrainError::Device { message: error.to_string() }))?;
+    let validation = match figures[1..] {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a count")]
+        [loss, correct] => Some(Score { loss: loss.into(), correct: correct as usize }),
+        _ => None,
+    };
+    Ok(Reading { training_loss: figures[0].into(), validation })
+}
+
+/// The part of `set` that so many images are.
+fn share(images: usize, set: &DeviceSet) -> f64 {
+    images as f64 / set.len() as f64
+}

@@ -1,0 +1,67 @@
+//! Training: from a network and images to an accuracy.
+//!
+//! - [`Recipe`]: epochs, batches, optimizer, learning rate, restarts and time limit, as data.
+//! - [`fit`]: trains what its caller builds, by a recipe, with restarts.
+//! - [`TrainingEnvironment`]: trains every architecture of a search by one recipe on one data set.
+//!
+//! Images, labels and the state of the training stay on the device; the host waits for it once an epoch.
+
+mod environment;
+mod error;
+mod fit;
+mod optimizer;
+mod recipe;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
+
+pub use environment::TrainingEnvironment;
+pub use error::TrainError;
+pub use fit::{Epoch, Outcome, Trained, Watch, fit};
+pub use recipe::{OptimizerConfig, Recipe, RecipeError, Restarts, Schedule};
+
+use crate::data::DeviceSet;
+use crate::graph::ImageShape;
+use crate::network::Network;
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+/// A burn module that classifies images: what [`fit`] trains.
+pub trait Classifier: Module {
+    /// The logits `[batch, classes]` of images `[batch, channels, height, width]`.
+    ///
+    /// Images with gradients (on a device with `autodiff`) are for training, others for inference.
+    fn classify(&self, images: Tensor<4>) -> Tensor<2>;
+}
+
+impl Classifier for Network {
+    fn classify(&self, images: Tensor<4>) -> Tensor<2> {
+        self.forward(images)
+    }
+}
+
+/// Accuracy of a random predictor over so many classes, in percent.
+///
+/// ```
+/// assert_eq!(blockqnn::train::chance_accuracy(100), 1.0);
+/// ```
+#[must_use]
+pub fn chance_accuracy(classes: usize) -> f64 {
+    100.0 / classes as f64
+}
+
+/// Checks that both sets have images of one shape and the same number of classes.
+fn check_parts(training: &DeviceSet, validation: &DeviceSet) -> Result<(), TrainError> {
+    if training.shape() == validation.shape() && training.classes() == validation.classes() {
+        return Ok(());
+    }
+    let shape = |set: &DeviceSet| {
+        let shape = set.shape();
+        ImageShape { channels: shape.channels, height: shape.height, width: shape.width }
+    };
+    Err(TrainError::PartMismatch {
+        training: shape(training),
+        training_classes: training.classes(),
+        validation: shape(validation),
+        validation_classes: validation.classes(),
+    })
+}
