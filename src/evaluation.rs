@@ -242,6 +242,7 @@ pub struct Episode<State, Action> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests {
     use super::*;
 

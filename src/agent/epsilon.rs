@@ -135,6 +135,7 @@ impl From<EpsilonSchedule> for Vec<EpsilonPhase> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests {
     use super::*;
 

@@ -234,4 +234,5 @@ impl<S: SearchSpace> Agent<S> for QLearning<S> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests;

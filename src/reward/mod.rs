@@ -150,6 +150,7 @@ impl RewardShaper for RedefinedReward {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests {
     use super::*;
     use crate::evaluation::Metrics;
