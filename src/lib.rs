@@ -5,6 +5,8 @@ pub mod agent;
 pub mod data;
 pub mod environment;
 pub mod evaluation;
+#[cfg(feature = "train")]
+pub mod experiment;
 pub mod graph;
 #[cfg(feature = "train")]
 pub mod network;

@@ -9,6 +9,7 @@ mod controller;
 mod evaluator;
 mod observer;
 mod record;
+mod results;
 
 pub use config::{Repeats, SearchConfig, SearchConfigError};
 pub use controller::{Search, SearchError};
@@ -17,4 +18,5 @@ pub use observer::{MinibatchSummary, Observer, Start};
 pub use record::{Record, RecordOf, SearchReport, StopReason};
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests;

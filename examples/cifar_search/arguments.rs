@@ -1,0 +1,136 @@
+//! The command line.
+
+use blockqnn::experiment::{Experiment, Overrides, OverridesError, Preset};
+use clap::{Parser, ValueEnum};
+use std::path::PathBuf;
+
+/// Search convolutional blocks with Q-learning (BlockQNN) on real images.
+///
+/// Blocks are sampled layer by layer, each is trained for a few epochs in a small network, and its validation accuracy
+/// is what the agent learns from. The best blocks are printed at the end, one a line.
+#[derive(Debug, Parser)]
+#[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
+#[command(version, max_term_width = 110)]
+pub(crate) struct Arguments {
+    /// Settings to start from: quick (minutes on two CPU cores), paper, short (the 89 minibatches of Figure 3), metaqnn
+    #[arg(long, default_value = "quick", value_name = "NAME")]
+    pub(crate) preset: Preset,
+
+    /// Images to train on [default: the preset's: embedded for quick, else cifar100]
+    #[arg(long, value_enum)]
+    dataset: Option<DatasetName>,
+
+    /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (cifar-100-binary or what holds it)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Most training images, a balanced part; validation images come on top [default: the preset's]
+    #[arg(long, value_name = "N")]
+    train_limit: Option<usize>,
+
+    /// Images held out of the training set to measure accuracy on [default: 500 for quick, else 5000]
+    #[arg(long, value_name = "N")]
+    validation: Option<usize>,
+
+    /// Device to train on: flex (CPU), ndarray (CPU, slow), cuda or cuda:N, wgpu; the last three need their feature
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: Option<String>,
+
+    /// Seed of the search [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Blocks to evaluate [default: as long as the epsilon schedule lasts]
+    #[arg(long, value_name = "N")]
+    trials: Option<u64>,
+
+    /// Blocks in a minibatch [default: 16 for quick, else 64]
+    #[arg(long, value_name = "N")]
+    minibatch: Option<u64>,
+
+    /// Most layers of a block, Terminal included [default: 6 for quick, else 23]
+    #[arg(long, value_name = "N")]
+    max_layers: Option<u8>,
+
+    /// Epochs of each training [default: 3 for quick, else 12]
+    #[arg(long, value_name = "N")]
+    epochs: Option<u32>,
+
+    /// Images in a training step [default: 64 for quick, else 256]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+
+    /// Filters of the convolutions in the first stage [default: 8 for quick, else 32]
+    #[arg(long, value_name = "N")]
+    width: Option<usize>,
+
+    /// Blocks in a stage, N of the paper [default: 1 for quick, else 4]
+    #[arg(long, value_name = "N")]
+    repeats: Option<usize>,
+
+    /// JSON file with settings that replace the preset's, in the form that --dry-run prints
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Replace any setting: --set agent.learning_rate=0.1 --set reward.mu=0 (repeatable; --dry-run prints all)
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    settings: Vec<String>,
+
+    /// Print the whole resolved configuration and what it costs, and train nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    /// New folder for the results [default: blockqnn-runs/DATASET-PRESET-seedN, numbered if taken]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Blocks in the table at the end
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) top: usize,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum DatasetName {
+    Embedded,
+    Cifar10,
+    Cifar100,
+}
+
+impl Arguments {
+    /// The preset with the file's settings, then the flags, then each --set on top.
+    pub(crate) fn experiment(&self) -> Result<Experiment, OverridesError> {
+        let mut overrides = Overrides::new();
+        if let Some(path) = &self.config {
+            overrides.set_file(path)?;
+        }
+        let dataset = self.dataset.map(|dataset| match dataset {
+            DatasetName::Embedded => "embedded",
+            DatasetName::Cifar10 => "cifar10",
+            DatasetName::Cifar100 => "cifar100",
+        });
+        if let Some(dataset) = dataset {
+            overrides.set("data.dataset", dataset);
+        }
+        let numbers = [
+            ("data.train_limit", self.train_limit.map(|number| number as u64)),
+            ("data.validation", self.validation.map(|number| number as u64)),
+            ("search.seed", self.seed),
+            ("search.trials", self.trials),
+            ("search.minibatch", self.minibatch),
+            ("space.max_layers", self.max_layers.map(u64::from)),
+            ("recipe.epochs", self.epochs.map(u64::from)),
+            ("recipe.batch_size", self.batch_size.map(|number| number as u64)),
+            ("search.network.width", self.width.map(|number| number as u64)),
+            ("search.network.repeats", self.repeats.map(|number| number as u64)),
+        ];
+        for (path, number) in numbers {
+            if let Some(number) = number {
+                overrides.set(path, number);
+            }
+        }
+        for setting in &self.settings {
+            overrides.set_text(setting)?;
+        }
+        overrides.apply(self.preset)
+    }
+}

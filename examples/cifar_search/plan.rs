@@ -1,0 +1,173 @@
+//! What `--dry-run` prints.
+
+use blockqnn::experiment::{Experiment, Preset};
+use blockqnn::graph::ToGraph;
+use blockqnn::reward::Credit;
+use blockqnn::search::Repeats;
+use blockqnn::space::SearchSpace;
+use blockqnn::space::block::{BlockCode, ConvolutionRule, TerminalRule};
+use std::error::Error;
+
+/// Prints the resolved configuration, what it costs, and every reading that the paper leaves open.
+pub(crate) fn print(experiment: &Experiment, preset: Preset) -> Result<(), Box<dyn Error>> {
+    let Experiment { agent, search, recipe, data, .. } = experiment;
+    let images = data.training_images() as u64;
+    println!("Preset {preset}, resolved. Nothing is trained.\n");
+
+    println!("Search");
+    println!(
+        "  {} minibatches of {} = {} blocks, {} epochs each on {images} training images of {}",
+        search.trials.div_ceil(search.minibatch.max(1)),
+        search.minibatch,
+        search.trials,
+        recipe.epochs,
+        data.dataset.name(),
+    );
+    println!("  {} image passes in all (forward and backward), restarts not counted", experiment.image_passes(images));
+    println!(
+        "  accuracy measured on {} images held out of the training set; the test set is not read",
+        data.validation
+    );
+    println!("\nEpsilon (Table 2)");
+    print!("  epsilon    ");
+    agent.epsilon.phases().iter().for_each(|phase| print!("{:>6}", phase.epsilon));
+    print!("\n  minibatches");
+    agent.epsilon.phases().iter().for_each(|phase| print!("{:>6}", phase.minibatches));
+    println!("\n\nTraining of a block");
+    println!("  optimizer {}", serde_json::to_string(&recipe.optimizer)?);
+    println!(
+        "  batch {}, learning rate {}, schedule {}",
+        recipe.batch_size,
+        recipe.learning_rate,
+        serde_json::to_string(&recipe.schedule)?
+    );
+    let rates: Vec<String> =
+        (0..recipe.epochs.min(24)).map(|epoch| format!("{:.2e}", recipe.learning_rate_at(epoch, 0))).collect();
+    println!("  learning rate by epoch: {}", rates.join(" "));
+    println!(
+        "  no better than guessing after epoch 1: learning rate x{}, again from the start, at most {} times",
+        recipe.restarts.factor, recipe.restarts.max
+    );
+
+    print_sizes(experiment)?;
+    print_readings(experiment);
+    println!("\nEvery setting (for --config FILE, or one by one with --set PATH=VALUE)");
+    println!("{}", serde_json::to_string_pretty(experiment)?);
+    Ok(())
+}
+
+fn print_sizes(experiment: &Experiment) -> Result<(), Box<dyn Error>> {
+    println!("\nSize of a network, for three blocks");
+    for text in [
+        "conv1(0) terminal(1)",
+        "conv3(0) conv3(1) add(0,2) terminal(3)",
+        "conv5(0) conv3(0) max3(0) concat(1,2) terminal(3)",
+    ] {
+        let block: BlockCode = text.parse()?;
+        let cost = block.to_graph().cost(&experiment.search.network)?;
+        println!("  {:<52} {:>12} parameters {:>14} FLOPs", block, cost.parameters, cost.flops);
+    }
+
+    Ok(())
+}
+
+fn print_readings(experiment: &Experiment) {
+    println!("\nReadings that the paper leaves open");
+    let readings = [learning_readings(experiment), block_readings(experiment), network_readings(experiment)];
+    for (name, reading) in readings.concat() {
+        println!("  {name:<14} {reading}");
+    }
+}
+
+type Readings = Vec<(&'static str, String)>;
+
+fn learning_readings(Experiment { agent, reward, search, .. }: &Experiment) -> Readings {
+    let replay = agent.replay;
+    let credit = match reward.credit {
+        Credit::EveryLayer => "the reward at every layer's update, Equation 2 (reward.credit)",
+        Credit::Terminal => "the reward at Terminal alone, as MetaQNN (reward.credit)",
+        _ => "the T-th part of the reward at each layer (reward.credit)",
+    };
+    let repeats = match search.repeats {
+        Repeats::Resample => "a block that was evaluated before is proposed anew (search.repeats)",
+        _ => "a block that was evaluated before is rewarded from the cache (search.repeats)",
+    };
+    let guess = 100.0 / search.network.classes as f64;
+    vec![
+        ("learning rate", format!("{} (the paper's 0.01; agent.learning_rate)", agent.learning_rate)),
+        ("initial Q", format!("{} percent points (agent.initial_q)", agent.initial_q)),
+        ("discount", format!("{}, as Equation 2 is printed (agent.discount)", agent.discount)),
+        ("ties", "a greedy choice among equal values is random".to_owned()),
+        (
+            "replay",
+            format!(
+                "{} rounds of {} fresh draws with replacement after each minibatch (agent.replay)",
+                replay.rounds, replay.batch
+            ),
+        ),
+        ("credit", credit.to_owned()),
+        (
+            "reward",
+            format!(
+                "accuracy in percent - {} ln(FLOPs) - {} ln(density), natural logarithms (reward.mu, reward.rho)",
+                reward.mu, reward.rho
+            ),
+        ),
+        ("FLOPs", "multiply-adds of convolutions and the linear layer, whole network, one image".to_owned()),
+        ("density", "edges / nodes of the block as proposed; start and terminal count as nodes".to_owned()),
+        ("repeats", repeats.to_owned()),
+        ("infeasible", format!("rewarded as guessing: {guess:.2} % (search.limits sets bounds)")),
+    ]
+}
+
+fn block_readings(Experiment { space, .. }: &Experiment) -> Readings {
+    let terminal = match space.terminal() {
+        TerminalRule::Connected => "Terminal(K) adds layer K to the output (space.terminal)",
+        _ => "one action without connection (space.terminal)",
+    };
+    let convolution = match space.convolution() {
+        ConvolutionRule::PreActivation => "ReLU, convolution without bias, batch norm in one layer (space.convolution)",
+        _ => "convolution alone; ReLU and batch norm are layers (space.convolution)",
+    };
+    let first = space.actions(&space.initial_state()).len();
+    let layers = format!(
+        "up to {}, Terminal among them; {first} first actions; Terminal never directly after the start",
+        space.max_layers()
+    );
+    vec![
+        ("layers", layers),
+        ("Terminal", terminal.to_owned()),
+        ("convolution", convolution.to_owned()),
+        (
+            "additions",
+            "unequal channels: 1x1 convolutions without bias or norm take the narrower to the wider".to_owned(),
+        ),
+        ("average pools", "the mean over the part of the window inside the image".to_owned()),
+        ("output", "layers without out-connection are concatenated in the order of their index".to_owned()),
+    ]
+}
+
+fn network_readings(Experiment { search, recipe, data, .. }: &Experiment) -> Readings {
+    let network = &search.network;
+    let stem = &network.stem;
+    vec![
+        (
+            "network",
+            format!(
+                "{} stages of N = {} blocks, width {} doubled a stage; stem {}x{} stride {}, {} pools (search.network)",
+                network.stages, network.repeats, network.width, stem.kernel, stem.kernel, stem.stride, stem.pools
+            ),
+        ),
+        ("head", "batch norm, ReLU, global average pool, linear layer with bias".to_owned()),
+        ("batch norm", "momentum 0.1, epsilon 1e-5".to_owned()),
+        ("weights", "He initialisation, normal with deviation sqrt(2 / fan-in), also the linear layer's".to_owned()),
+        ("validation", format!("{} images of the training set (data.validation)", data.validation)),
+        (
+            "restarts",
+            format!(
+                "also after a loss that is not finite; after the last of {} a network that guesses is trained on",
+                recipe.restarts.max
+            ),
+        ),
+    ]
+}

@@ -1,0 +1,140 @@
+//! Progress on the terminal: bars where there is one, else a line a minibatch.
+
+use blockqnn::agent::EpsilonSchedule;
+use blockqnn::environment::{BoxError, Progress};
+use blockqnn::evaluation::Trial;
+use blockqnn::experiment::Experiment;
+use blockqnn::search::{MinibatchSummary, Observer, RecordOf, SearchReport};
+use blockqnn::space::block::{BlockCode, BlockSpace};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::Instant;
+
+/// Steps of the bar of one training.
+const FINE: u64 = 1_000;
+
+/// Shows how far a search is, its best block so far, and the time left.
+pub(crate) struct Display {
+    schedule: EpsilonSchedule,
+    minibatch: u64,
+    trials: u64,
+    started: Instant,
+    bars: Option<Bars>,
+    best: Option<(f64, String)>,
+}
+
+struct Bars {
+    blocks: ProgressBar,
+    training: ProgressBar,
+    best: ProgressBar,
+    /// Keeps the three bars on lines of their own.
+    _lines: MultiProgress,
+}
+
+impl Bars {
+    fn new(trials: u64) -> Result<Self, indicatif::style::TemplateError> {
+        let lines = MultiProgress::new();
+        let blocks = lines.add(ProgressBar::new(trials));
+        blocks.set_style(ProgressStyle::with_template(
+            "blocks   {bar:30} {pos}/{len}, {elapsed} gone, {eta} left, {msg}",
+        )?);
+        let training = lines.add(ProgressBar::new(FINE));
+        training.set_style(ProgressStyle::with_template("training {bar:30} {msg}")?);
+        let best = lines.add(ProgressBar::new_spinner());
+        best.set_style(ProgressStyle::with_template("best     {msg}")?);
+        best.set_message("none yet");
+        blocks.tick();
+        Ok(Self { blocks, training, best, _lines: lines })
+    }
+}
+
+impl Display {
+    pub(crate) fn new(experiment: &Experiment) -> Self {
+        let trials = experiment.search.trials;
+        let bars = if std::io::stderr().is_terminal() { Bars::new(trials).ok() } else { None };
+        Self {
+            schedule: experiment.agent.epsilon.clone(),
+            minibatch: experiment.search.minibatch,
+            trials,
+            started: Instant::now(),
+            bars,
+            best: None,
+        }
+    }
+}
+
+impl Observer<BlockSpace> for Display {
+    fn on_proposed(&mut self, trial: &Trial, _block: &BlockCode) -> Result<(), BoxError> {
+        if let Some(bars) = &self.bars {
+            bars.blocks.set_message(format!("epsilon {}", self.schedule.at(trial.id, self.minibatch)));
+        }
+        Ok(())
+    }
+
+    fn on_progress(&mut self, trial: u64, progress: &Progress) {
+        if let Some(bars) = &self.bars {
+            let done = (f64::from(progress.epoch) + progress.fraction) / f64::from(progress.epochs.max(1));
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the bar")]
+            bars.training.set_position((done * FINE as f64) as u64);
+            let restarts = match progress.restarts {
+                0 => String::new(),
+                restarts => format!(", restart {restarts}"),
+            };
+            let epoch = (progress.epoch + 1).min(progress.epochs);
+            bars.training.set_message(format!("block {trial}, epoch {epoch}/{}{restarts}", progress.epochs));
+        }
+    }
+
+    fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {
+        let line = format!("block {trial}, attempt {attempt} failed: {message}");
+        match &self.bars {
+            Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
+        if let Some(accuracy) = record.evaluation.accuracy()
+            && self.best.as_ref().is_none_or(|(best, _)| accuracy > *best)
+        {
+            self.best = Some((accuracy, record.architecture.to_string()));
+        }
+        if let Some(bars) = &self.bars {
+            bars.blocks.inc(1);
+            if let Some((accuracy, block)) = &self.best {
+                bars.best.set_message(format!("{accuracy:.2} % {block}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn on_learnt(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
+        let done = ((summary.minibatch + 1) * self.minibatch).min(self.trials);
+        let gone = self.started.elapsed().as_secs_f64();
+        let left = gone / done as f64 * (self.trials - done) as f64;
+        let percent = |accuracy: Option<f64>| accuracy.map_or("-".to_owned(), |accuracy| format!("{accuracy:.2} %"));
+        let line = format!(
+            "minibatch {:>3}/{}  epsilon {:<4} mean {}  best {}  infeasible {}  {gone:.0} s gone, {left:.0} s left",
+            summary.minibatch + 1,
+            self.trials.div_ceil(self.minibatch),
+            self.schedule.at(summary.minibatch * self.minibatch, self.minibatch),
+            percent(summary.mean_accuracy),
+            percent(summary.best_accuracy),
+            summary.infeasible,
+        );
+        match &self.bars {
+            Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+        Ok(())
+    }
+
+    fn on_end(&mut self, _report: &SearchReport<BlockSpace>) -> Result<(), BoxError> {
+        if let Some(bars) = &self.bars {
+            bars.training.finish_and_clear();
+            bars.best.finish_and_clear();
+            bars.blocks.finish_and_clear();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,268 @@
+//! A whole block search as plain data: what a configuration file holds and a preset names.
+//!
+//! [`Experiment`] gathers the settings of every room: space, agent, reward, controller, recipe and data. It comes from a
+//! [`Preset`], with [`Overrides`] on top, and is checked as a whole before anything runs.
+
+mod data;
+mod overrides;
+
+pub use data::{DataConfig, Dataset};
+pub use overrides::{Overrides, OverridesError};
+
+use crate::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig, QLearningConfigError, ReplayConfig};
+use crate::data::DataError;
+use crate::graph::{CostLimits, ImageShape, NetworkConfig};
+use crate::reward::{Credit, RedefinedReward, RewardConfigError};
+use crate::search::{SearchConfig, SearchConfigError};
+use crate::space::block::BlockSpace;
+use crate::train::{Recipe, RecipeError, Restarts, Schedule};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Names of ready-made experiments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Preset {
+    /// Minutes on two CPU cores: short blocks, small networks, few images, a quicker learner. Ours.
+    Quick,
+    /// The paper's search: 178 minibatches of 64 blocks on CIFAR-100, 12 epochs each.
+    Paper,
+    /// The paper's search on the short schedule of Figure 3: 89 minibatches.
+    Short,
+    /// The paper's search with MetaQNN's update: the reward at Terminal alone, initial Q 0.5, one round of replay.
+    Metaqnn,
+}
+
+impl Preset {
+    /// All presets.
+    pub const ALL: [Self; 4] = [Self::Quick, Self::Paper, Self::Short, Self::Metaqnn];
+
+    /// The name of the preset.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Paper => "paper",
+            Self::Short => "short",
+            Self::Metaqnn => "metaqnn",
+        }
+    }
+
+    /// The experiment that the preset names.
+    #[must_use]
+    pub fn experiment(self) -> Experiment {
+        match self {
+            Self::Quick => Experiment::quick(),
+            Self::Paper => Experiment::paper(),
+            Self::Short => Experiment::short(),
+            Self::Metaqnn => Experiment::metaqnn(),
+        }
+    }
+}
+
+impl fmt::Display for Preset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// No preset has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no preset {name:?}: choose quick, paper, short or metaqnn")]
+pub struct UnknownPreset {
+    name: String,
+}
+
+impl FromStr for Preset {
+    type Err = UnknownPreset;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPreset> {
+        Self::ALL
+            .into_iter()
+            .find(|preset| preset.name() == name)
+            .ok_or_else(|| UnknownPreset { name: name.to_owned() })
+    }
+}
+
+/// Everything that decides a block search, as plain data.
+///
+/// ```
+/// use blockqnn::experiment::Experiment;
+///
+/// let paper = Experiment::paper();
+/// assert_eq!((paper.search.trials, paper.recipe.epochs), (11_392, 12));
+/// let text = serde_json::to_string(&paper)?;
+/// assert_eq!(serde_json::from_str::<Experiment>(&text)?, paper);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// Where blocks come from.
+    pub space: BlockSpace,
+    /// Who chooses them.
+    pub agent: QLearningConfig,
+    /// What the agent learns from.
+    pub reward: RedefinedReward,
+    /// How many trials, in what minibatches, around which network, under which limits.
+    pub search: SearchConfig,
+    /// How each network is trained.
+    pub recipe: Recipe,
+    /// On which images.
+    pub data: DataConfig,
+}
+
+/// Why an experiment cannot run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExperimentError {
+    /// A setting of the agent.
+    #[error(transparent)]
+    Agent(#[from] QLearningConfigError),
+    /// A setting of the reward.
+    #[error(transparent)]
+    Reward(#[from] RewardConfigError),
+    /// A setting of the controller or the network.
+    #[error(transparent)]
+    Search(#[from] SearchConfigError),
+    /// A setting of the recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A setting of the data.
+    #[error("data.{field} is 0: it must be at least 1")]
+    ZeroImages {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The data set is read from a folder, and none was given.
+    #[error("the data set {dataset} is read from files: say where with --data DIR")]
+    NoFolder {
+        /// Name of the data set.
+        dataset: &'static str,
+    },
+}
+
+impl Experiment {
+    /// The paper's search on CIFAR-100 (Section "Experiment Details"), with our reading where the paper is silent.
+    #[must_use]
+    pub fn paper() -> Self {
+        Self {
+            space: BlockSpace::paper(),
+            agent: QLearningConfig::paper(),
+            reward: RedefinedReward::paper(),
+            search: SearchConfig::paper(),
+            recipe: Recipe::early_stop(),
+            data: DataConfig { dataset: Dataset::Cifar100, train_limit: None, validation: 5_000, seed: 0 },
+        }
+    }
+
+    /// The paper's search on the short schedule of Figure 3: 89 minibatches.
+    #[must_use]
+    pub fn short() -> Self {
+        let mut experiment = Self::paper();
+        experiment.agent.epsilon = EpsilonSchedule::short();
+        experiment.search.trials = experiment.scheduled_trials();
+        experiment
+    }
+
+    /// The paper's search with MetaQNN's update rule (the red line of Figure 6).
+    #[must_use]
+    pub fn metaqnn() -> Self {
+        let reward = RedefinedReward::accuracy(Credit::Terminal);
+        Self { agent: QLearningConfig::metaqnn(), reward, ..Self::paper() }
+    }
+
+    /// A search of minutes on two CPU cores, on the embedded images.
+    ///
+    /// What differs from the paper, and why: blocks of up to 6 layers in networks of 3 stages, N = 1 and 8 filters, so
+    /// that a training takes about a second; 96 blocks in minibatches of 16; a learning rate of 0.1 and a schedule that
+    /// explores for the first third, for 0.01 learns nothing from 96 blocks; plain accuracy as the reward.
+    #[must_use]
+    pub fn quick() -> Self {
+        let phases = [(1.0, 2), (0.5, 1), (0.3, 1), (0.1, 2)];
+        let phases: Vec<_> =
+            phases.into_iter().map(|(epsilon, minibatches)| EpsilonPhase { epsilon, minibatches }).collect();
+        // The phases are a valid schedule, and 6 a valid number of layers; the tests hold both to that.
+        let epsilon = EpsilonSchedule::new(phases).unwrap_or_else(|_| EpsilonSchedule::short());
+        let space = BlockSpace::paper().with_max_layers(6).unwrap_or_default();
+        let image = ImageShape { channels: 1, height: 28, width: 28 };
+        let network = NetworkConfig { repeats: 1, width: 8, ..NetworkConfig::cifar() }.with_data(image, 10);
+        let mut experiment = Self {
+            space,
+            agent: QLearningConfig {
+                learning_rate: 0.1,
+                discount: 1.0,
+                initial_q: 0.0,
+                epsilon,
+                replay: ReplayConfig { rounds: 64, batch: 128 },
+            },
+            reward: RedefinedReward::accuracy(Credit::Terminal),
+            search: SearchConfig {
+                minibatch: 16,
+                network,
+                limits: CostLimits { parameters: Some(1_000_000), flops: Some(20_000_000), activation_bytes: None },
+                ..SearchConfig::paper()
+            },
+            recipe: Recipe {
+                epochs: 3,
+                batch_size: 64,
+                learning_rate: 0.003,
+                schedule: Schedule::Step { every: 2, factor: 0.2 },
+                restarts: Restarts { max: 1, factor: 0.4 },
+                ..Recipe::early_stop()
+            },
+            data: DataConfig { dataset: Dataset::Embedded, train_limit: Some(1_500), validation: 500, seed: 0 },
+        };
+        experiment.search.trials = experiment.scheduled_trials();
+        experiment
+    }
+
+    /// Trials that the epsilon schedule lasts for.
+    #[must_use]
+    pub fn scheduled_trials(&self) -> u64 {
+        self.agent.epsilon.minibatches().saturating_mul(self.search.minibatch)
+    }
+
+    /// Images that pass through networks in training when no training is restarted: trials x epochs x images.
+    ///
+    /// `images` is the number of training images.
+    #[must_use]
+    pub fn image_passes(&self, images: u64) -> u64 {
+        self.search.trials.saturating_mul(self.recipe.epochs.into()).saturating_mul(images)
+    }
+
+    /// The same experiment with the network's input and classes as the data has them.
+    #[must_use]
+    pub fn for_data(mut self, image: ImageShape, classes: usize) -> Self {
+        self.search.network = self.search.network.with_data(image, classes);
+        self
+    }
+
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// The first setting that cannot be, by name.
+    pub fn validate(&self) -> Result<(), ExperimentError> {
+        self.agent.validate()?;
+        self.reward.validate()?;
+        self.search.validate()?;
+        self.recipe.validate()?;
+        self.data.validate()
+    }
+
+    /// The paper's agent with these settings.
+    ///
+    /// # Errors
+    /// [`ExperimentError::Agent`] if a setting is out of its range.
+    pub fn agent(&self) -> Result<QLearning<BlockSpace>, ExperimentError> {
+        Ok(QLearning::new(self.agent.clone())?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Changes to a preset: from a file, from `path=value` words, from code.
+
+use super::{Experiment, Preset};
+use serde_json::{Map, Value};
+use std::path::{Path, PathBuf};
+
+/// Changes to the settings of a preset, field by field.
+///
+/// A change is a JSON value at a dotted path, such as `agent.learning_rate=0.1`; what it does not name stays as it was.
+/// Where a choice between forms is written as an object with one key, such as `recipe.optimizer`, another key replaces
+/// the whole choice.
+///
+/// ```
+/// use blockqnn::experiment::{Overrides, Preset};
+///
+/// let mut overrides = Overrides::new();
+/// overrides.set_text("recipe.epochs=2")?;
+/// overrides.set_text("search.minibatch=32")?;
+/// let experiment = overrides.apply(Preset::Paper)?;
+/// assert_eq!((experiment.recipe.epochs, experiment.search.minibatch), (2, 32));
+/// // Unless set, the number of trials follows the epsilon schedule.
+/// assert_eq!(experiment.search.trials, 178 * 32);
+///
+/// overrides.set_text("recipe.epoch=2")?;
+/// assert!(overrides.apply(Preset::Paper).unwrap_err().to_string().contains("unknown field `epoch`"));
+/// # Ok::<(), blockqnn::experiment::OverridesError>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Overrides {
+    changes: Map<String, Value>,
+}
+
+/// Why changes cannot be applied.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OverridesError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no JSON object.
+    #[error("the configuration {} is no JSON object: {message}", path.display())]
+    NoObject {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A word is not of the form `path=value`.
+    #[error("{text:?} is no setting: write it as path=value, for example agent.learning_rate=0.1")]
+    Syntax {
+        /// The word.
+        text: String,
+    },
+    /// The changed settings are no experiment.
+    #[error("{message}; --dry-run prints all settings there are")]
+    Invalid {
+        /// What is wrong, with the path of the field.
+        message: String,
+    },
+}
+
+impl Overrides {
+    /// No change.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the changes of a JSON file. Later changes win.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is no JSON object.
+    pub fn set_file(&mut self, path: &Path) -> Result<(), OverridesError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| OverridesError::Unreadable { path: path.to_owned(), source })?;
+        let object: Map<String, Value> = serde_json::from_str(&text)
+            .map_err(|error| OverridesError::NoObject { path: path.to_owned(), message: error.to_string() })?;
+        merge(&mut self.changes, object);
+        Ok(())
+    }
+
+    /// Takes one change written as `path=value`. The value is JSON; what is no JSON is a string.
+    ///
+    /// # Errors
+    /// [`OverridesError::Syntax`] if there is no path or no `=`.
+    pub fn set_text(&mut self, text: &str) -> Result<(), OverridesError> {
+        let syntax = || OverridesError::Syntax { text: text.to_owned() };
+        let (path, value) = text.split_once('=').ok_or_else(syntax)?;
+        if path.split('.').any(str::is_empty) {
+            return Err(syntax());
+        }
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        self.set(path, value);
+        Ok(())
+    }
+
+    /// Changes the field at a dotted path.
+    pub fn set(&mut self, path: &str, value: impl Into<Value>) {
+        let nested = path
+            .rsplit('.')
+            .fold(value.into(), |value, name| Value::Object(Map::from_iter([(name.to_owned(), value)])));
+        if let Value::Object(nested) = nested {
+            merge(&mut self.changes, nested);
+        }
+    }
+
+    /// Whether the field at a dotted path is changed.
+    #[must_use]
+    pub fn contains(&self, path: &str) -> bool {
+        let mut names = path.split('.');
+        let first = names.next().and_then(|name| self.changes.get(name));
+        names.try_fold(first, |value, name| value.map(|value| value.get(name))).flatten().is_some()
+    }
+
+    /// The preset's experiment with the changes applied.
+    ///
+    /// Unless `search.trials` is changed, the search lasts as long as the epsilon schedule. Unless `search.network.image`
+    /// or `search.network.classes` is changed, they are the data set's.
+    ///
+    /// # Errors
+    /// [`OverridesError::Invalid`] with the path of the field if one is unknown or has a value that it cannot have.
+    pub fn apply(&self, preset: Preset) -> Result<Experiment, OverridesError> {
+        let invalid = |message: String| OverridesError::Invalid { message };
+        let mut settings = match serde_json::to_value(preset.experiment()) {
+            Ok(Value::Object(settings)) => settings,
+            Ok(_) => return Err(invalid("an experiment is not an object".to_owned())),
+            Err(error) => return Err(invalid(error.to_string())),
+        };
+        merge(&mut settings, self.changes.clone());
+        let mut experiment = Experiment {
+            space: section(&mut settings, "space")?,
+            agent: section(&mut settings, "agent")?,
+            reward: section(&mut settings, "reward")?,
+            search: section(&mut settings, "search")?,
+            recipe: section(&mut settings, "recipe")?,
+            data: section(&mut settings, "data")?,
+        };
+        if let Some(name) = settings.keys().next() {
+            return Err(invalid(format!(
+                "unknown section `{name}`: settings begin with space, agent, reward, search, recipe or data"
+            )));
+        }
+        if !self.contains("search.trials") {
+            experiment.search.trials = experiment.scheduled_trials();
+        }
+        let (image, classes) = experiment.data.dataset.shape();
+        if !self.contains("search.network.image") {
+            experiment.search.network.image = image;
+        }
+        if !self.contains("search.network.classes") {
+            experiment.search.network.classes = classes;
+        }
+        Ok(experiment)
+    }
+}
+
+/// Reads one section, so that an error names it.
+fn section<T: serde::de::DeserializeOwned>(
+    settings: &mut Map<String, Value>,
+    name: &'static str,
+) -> Result<T, OverridesError> {
+    let value = settings.remove(name).unwrap_or(Value::Null);
+    serde_json::from_value(value).map_err(|error| OverridesError::Invalid { message: format!("in {name}: {error}") })
+}
+
+/// Puts `changes` into `settings`, field by field.
+fn merge(settings: &mut Map<String, Value>, changes: Map<String, Value>) {
+    for (name, change) in changes {
+        match (settings.get_mut(&name), change) {
+            (Some(Value::Object(old)), Value::Object(new)) if !is_other_choice(old, &new) => merge(old, new),
+            (_, change) => {
+                settings.insert(name, change);
+            }
+        }
+    }
+}
+
+/// Whether both are choices between forms, written as an object with one key, and the keys differ.
+fn is_other_choice(old: &Map<String, Value>, new: &Map<String, Value>) -> bool {
+    old.len() == 1 && new.len() == 1 && old.keys().next() != new.keys().next()
+}

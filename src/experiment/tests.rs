@@ -1,0 +1,133 @@
+use super::*;
+use serde_json::json;
+
+#[test]
+fn every_preset_is_valid_and_has_a_name() {
+    for preset in Preset::ALL {
+        preset.experiment().validate().unwrap();
+        assert_eq!(preset.name().parse::<Preset>().unwrap(), preset);
+    }
+    assert!("papers".parse::<Preset>().unwrap_err().to_string().contains("quick, paper, short or metaqnn"));
+}
+
+#[test]
+fn the_paper_preset_has_the_papers_figures() {
+    let paper = Experiment::paper();
+    assert_eq!((paper.search.trials, paper.search.minibatch, paper.scheduled_trials()), (11_392, 64, 11_392));
+    assert_eq!((paper.data.dataset, paper.data.validation), (Dataset::Cifar100, 5_000));
+    assert_eq!(paper.reward, RedefinedReward { mu: 0.5, rho: 0.5, credit: Credit::EveryLayer });
+    assert_eq!(paper.image_passes(45_000), 11_392 * 12 * 45_000);
+    assert_eq!(Experiment::short().search.trials, 89 * 64);
+    assert_eq!(Experiment::metaqnn().reward.credit, Credit::Terminal);
+}
+
+#[test]
+fn the_quick_preset_keeps_its_own_schedule_and_space() {
+    let quick = Experiment::quick();
+    assert_eq!((quick.space.max_layers(), quick.agent.epsilon.minibatches()), (6, 6));
+    assert_eq!(quick.search.trials, 96);
+}
+
+#[test]
+fn the_network_follows_the_data_set_unless_it_is_set() {
+    let mut overrides = Overrides::new();
+    overrides.set("data.dataset", "cifar10");
+    let experiment = overrides.apply(Preset::Paper).unwrap();
+    assert_eq!(experiment.search.network.classes, 10);
+    overrides.set("search.network.classes", 7);
+    assert_eq!(overrides.apply(Preset::Paper).unwrap().search.network.classes, 7);
+}
+
+#[test]
+fn a_choice_is_replaced_and_everything_else_merged() {
+    let mut overrides = Overrides::new();
+    overrides.set("recipe.optimizer", json!({"sgd": {"momentum": 0.9, "weight_decay": 0.0}}));
+    overrides.set("recipe.schedule", json!("constant"));
+    overrides.set("agent.replay.rounds", 1);
+    let experiment = overrides.apply(Preset::Paper).unwrap();
+    assert_eq!(experiment.agent.replay, ReplayConfig { rounds: 1, batch: 128 });
+    assert_eq!(experiment.recipe.schedule, Schedule::Constant);
+    overrides.set("recipe.optimizer.sgd.momentum", 0.5);
+    let expected = crate::train::OptimizerConfig::Sgd { momentum: 0.5, weight_decay: 0.0 };
+    assert_eq!(overrides.apply(Preset::Paper).unwrap().recipe.optimizer, expected);
+}
+
+#[test]
+fn every_field_of_a_preset_can_be_overridden() {
+    fn leaves(prefix: &str, value: &serde_json::Value, out: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Object(fields) => {
+                for (name, value) in fields {
+                    let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                    leaves(&path, value, out);
+                }
+            }
+            _ => out.push(prefix.to_owned()),
+        }
+    }
+    let base = serde_json::to_value(Experiment::paper()).unwrap();
+    let mut paths = Vec::new();
+    leaves("", &base, &mut paths);
+    assert!(paths.len() > 30, "{paths:?}");
+    for path in paths {
+        let pointer = format!("/{}", path.replace('.', "/"));
+        let mut overrides = Overrides::new();
+        let value = base.pointer(&pointer).unwrap().clone();
+        overrides.set_text(&format!("{path}={value}")).unwrap();
+        assert!(overrides.contains(&path));
+        overrides.apply(Preset::Quick).unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+}
+
+#[test]
+fn wrong_settings_are_refused_by_name() {
+    for (text, expected) in [
+        ("agent.learning=1", "in agent: unknown field `learning`"),
+        ("agents.learning_rate=1", "unknown section `agents`"),
+        ("recipe.epochs=many", "in recipe: invalid type: string \"many\""),
+        ("data.dataset=mnist", "in data: unknown variant `mnist`"),
+        ("space.max_layers=1", "in space: space.max_layers is 1"),
+    ] {
+        let mut overrides = Overrides::new();
+        overrides.set_text(text).unwrap();
+        let message = overrides.apply(Preset::Quick).unwrap_err().to_string();
+        assert!(message.starts_with(expected), "{text}: {message}");
+    }
+    for text in ["epochs", "=3", "a..b=3"] {
+        assert!(Overrides::new().set_text(text).unwrap_err().to_string().contains("path=value"), "{text}");
+    }
+    for (text, field) in [
+        ("recipe.batch_size=0", "recipe.batch_size is 0"),
+        ("search.minibatch=0", "search.minibatch is 0"),
+        ("data.validation=0", "data.validation is 0"),
+        ("data.train_limit=0", "data.train_limit is 0"),
+        ("search.network.width=0", "network.width is 0"),
+    ] {
+        let mut overrides = Overrides::new();
+        overrides.set_text(text).unwrap();
+        let message = overrides.apply(Preset::Quick).unwrap().validate().unwrap_err().to_string();
+        assert!(message.starts_with(field), "{text}: {message}");
+    }
+}
+
+#[test]
+fn a_configuration_file_is_read_or_named_in_the_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("settings.json");
+    let mut overrides = Overrides::new();
+    let missing = overrides.set_file(&path).unwrap_err().to_string();
+    assert!(missing.contains("settings.json"), "{missing}");
+    std::fs::write(&path, "[1]").unwrap();
+    assert!(overrides.set_file(&path).unwrap_err().to_string().contains("is no JSON object"));
+    std::fs::write(&path, r#"{"recipe": {"epochs": 5}}"#).unwrap();
+    overrides.set_file(&path).unwrap();
+    assert_eq!(overrides.apply(Preset::Quick).unwrap().recipe.epochs, 5);
+}
+
+#[test]
+fn the_embedded_images_load_without_a_folder_and_others_ask_for_one() {
+    let (training, validation) = Experiment::quick().data.load(None).unwrap();
+    assert_eq!((training.len(), validation.len()), (1_500, 500));
+    let message = Experiment::paper().data.load(None).unwrap_err().to_string();
+    assert_eq!(message, "the data set cifar100 is read from files: say where with --data DIR");
+}

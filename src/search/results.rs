@@ -1,0 +1,97 @@
+//! The records of a search in forms that others read.
+
+use super::SearchReport;
+use crate::space::SearchSpace;
+use std::io::{self, Write};
+
+impl<S: SearchSpace> SearchReport<S> {
+    /// Writes all trials as CSV, best first, under a line of column names.
+    ///
+    /// Columns: `rank`, `trial`, `minibatch`, `accuracy` (percent; empty if infeasible), `reward`, `parameters`, `flops`
+    /// (multiply-adds for one image), `activation_bytes` (for one image), `depth`, `nodes`, `edges`, `epochs`,
+    /// `restarts`, `seconds`, `cached`, `seed`, `fingerprint`, `architecture` (the space's text) and `infeasible` (the
+    /// reason).
+    ///
+    /// # Errors
+    /// If `out` cannot be written.
+    pub fn write_csv(&self, space: &S, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "rank,trial,minibatch,accuracy,reward,parameters,flops,activation_bytes,depth,nodes,edges,epochs,restarts,\
+             seconds,cached,seed,fingerprint,architecture,infeasible"
+        )?;
+        for (position, record) in self.best().into_iter().enumerate() {
+            let metrics = record.evaluation.metrics();
+            let reason = match &record.evaluation {
+                crate::evaluation::Evaluation::Infeasible(reason) => reason.to_string(),
+                crate::evaluation::Evaluation::Measured(_) => String::new(),
+            };
+            let cost = &record.cost;
+            let fields = [
+                (position + 1).to_string(),
+                record.id.to_string(),
+                record.minibatch.to_string(),
+                metrics.map(|metrics| metrics.accuracy.to_string()).unwrap_or_default(),
+                record.reward.to_string(),
+                cost.parameters.to_string(),
+                cost.flops.to_string(),
+                cost.activation_bytes.to_string(),
+                cost.depth.to_string(),
+                cost.nodes.to_string(),
+                cost.edges.to_string(),
+                metrics.map(|metrics| metrics.epochs.to_string()).unwrap_or_default(),
+                metrics.map(|metrics| metrics.restarts.to_string()).unwrap_or_default(),
+                metrics.map(|metrics| format!("{:.3}", metrics.seconds)).unwrap_or_default(),
+                record.cached.to_string(),
+                record.seed.to_string(),
+                record.fingerprint.to_string(),
+                quote(&space.describe(&record.architecture)),
+                quote(&reason),
+            ];
+            writeln!(out, "{}", fields.join(","))?;
+        }
+        Ok(())
+    }
+}
+
+/// A CSV field: in quotes if it has to be (RFC 4180).
+fn quote(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::agent::RandomAgent;
+    use crate::environment::synthetic::Synthetic;
+    use crate::search::{Search, SearchConfig};
+    use crate::space::block::BlockSpace;
+
+    #[test]
+    fn the_csv_has_a_line_a_trial_with_as_many_fields_as_columns() {
+        let space = BlockSpace::paper();
+        let config = SearchConfig::paper().with_trials(20, 10);
+        let report = Search::new(space.clone(), RandomAgent, Synthetic::new(), config).run().unwrap();
+        let mut bytes = Vec::new();
+        report.write_csv(&space, &mut bytes).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 21);
+        let fields = |line: &str| {
+            let mut quoted = false;
+            let commas = line.chars().filter(|&c| {
+                quoted ^= c == '"';
+                c == ',' && !quoted
+            });
+            commas.count() + 1
+        };
+        assert!(lines.iter().all(|line| fields(line) == 19), "{text}");
+        assert!(lines[1].starts_with("1,"));
+    }
+
+    #[test]
+    fn quotes_and_commas_stay_inside_a_field() {
+        assert_eq!(super::quote("plain"), "plain");
+        assert_eq!(super::quote("add(1,2)"), "\"add(1,2)\"");
+        assert_eq!(super::quote("say \"no\""), "\"say \"\"no\"\"\"");
+    }
+}
