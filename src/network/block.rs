@@ -87,3 +87,24 @@ impl Block {
         self.layers.iter().map(Layer::num_trainable_parameters).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Node, Operation};
+
+    #[test]
+    fn only_nodes_that_reach_the_output_take_inputs_and_each_take_is_counted() {
+        let graph = LayerGraph::new(vec![
+            Node::new(Operation::Input, []),
+            Node::new(Operation::Relu, [0]),
+            Node::new(Operation::Identity, [0]),
+            Node::new(Operation::Add, [2, 1]),
+            Node::new(Operation::Concat, [1, 0, 1]),
+            Node::new(Operation::Output, [4]),
+        ]);
+        let wiring = Wiring::new(&graph.unwrap());
+        assert_eq!(wiring.inputs, [vec![], vec![0], vec![], vec![], vec![1, 0, 1], vec![4]]);
+        assert_eq!(wiring.uses, [2, 2, 0, 0, 1, 0]);
+    }
+}
