@@ -1,0 +1,75 @@
+//! Your own environment: how to let a search rate blocks by anything that you can compute.
+//!
+//! An environment needs two functions: [`Environment::evaluate`], from a block to what was measured on it, and
+//! [`Environment::identity`], a text that names everything that the results depend on. The one below rates a block in
+//! microseconds, by what one pixel of its output sees of its input, and shows the three things that an environment has
+//! to say: a measurement, a fact about the block (`Infeasible`: recorded, never tried again), and, for yours, an error
+//! of the machine (`Err`: tried again). In its place could stand a table of known accuracies, a latency on your
+//! hardware, or a training in another framework.
+//!
+//! Needs no burn; ends within seconds:
+//!
+//! ```text
+//! cargo run --release --no-default-features --example custom_environment
+//! ```
+
+use blockqnn::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig};
+use blockqnn::environment::{Environment, TrialContext};
+use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics};
+use blockqnn::search::{Search, SearchConfig, SearchReport};
+use blockqnn::space::block::{BlockCode, BlockSpace};
+use std::convert::Infallible;
+
+/// Wants a block whose output sees `wanted` pixels of its input, in as few multiply-adds as possible.
+struct ReceptiveField {
+    wanted: u8,
+}
+
+impl Environment<BlockCode> for ReceptiveField {
+    // Nothing can fail here. Where a file can be missing or a device lost, this is your own error type.
+    type Error = Infallible;
+
+    fn evaluate(&mut self, block: &BlockCode, context: &TrialContext<'_>) -> Result<Evaluation, Infallible> {
+        // Pixels along one side that each layer sees, the start layer first.
+        let mut seen = vec![1u8];
+        for layer in block.layers() {
+            let widest = layer.connections().iter().map(|&from| seen[usize::from(from)]).max().unwrap_or(1);
+            seen.push(widest.saturating_add(layer.kernel().saturating_sub(1)));
+        }
+        let side = seen.into_iter().max().unwrap_or(1);
+        if side == 1 {
+            let message = "no layer looks beyond its own pixel".to_owned();
+            return Ok(Evaluation::Infeasible(Infeasibility::Rejected { message }));
+        }
+        // The controller has computed the size of the network already.
+        let billions = context.trial().cost.flops as f64 / 1e9;
+        let accuracy = 90.0 - 4.0 * f64::from(side.abs_diff(self.wanted)) - 10.0 * billions;
+        Ok(Evaluation::Measured(Metrics::from_accuracy(accuracy.clamp(1.0, 100.0))))
+    }
+
+    fn identity(&self) -> String {
+        format!("receptive field 1, {} pixels wanted", self.wanted)
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // At random for 20 minibatches, then ever greedier; the paper's Table 2 is EpsilonSchedule::paper().
+    let phases = [(1.0, 20), (0.7, 5), (0.4, 5), (0.1, 10)];
+    let phases = phases.map(|(epsilon, minibatches)| EpsilonPhase { epsilon, minibatches });
+    let epsilon = EpsilonSchedule::new(phases.to_vec())?;
+    let config = SearchConfig::paper().with_seed(1).with_trials(epsilon.minibatches() * 32, 32);
+    let agent = QLearning::new(QLearningConfig { epsilon, ..QLearningConfig::paper() })?;
+    let search = Search::new(BlockSpace::paper(), agent, ReceptiveField { wanted: 9 }, config);
+    let report = search.run()?;
+
+    let mean = |records| SearchReport::<BlockSpace>::mean_accuracy(records).unwrap_or_default();
+    let (random, learnt) = (&report.records[..20 * 32], &report.records[30 * 32..]);
+    println!("mean accuracy of the random blocks {:.2}, of the last ten minibatches {:.2}", mean(random), mean(learnt));
+    println!("rank  accuracy  parameters         FLOPs  block");
+    for (rank, record) in report.best().into_iter().take(10).enumerate() {
+        let accuracy = record.evaluation.accuracy().unwrap_or_default();
+        let (parameters, flops) = (record.cost.parameters, record.cost.flops);
+        println!("{:4}  {accuracy:8.2}  {parameters:10}  {flops:12}  {}", rank + 1, record.architecture);
+    }
+    Ok(())
+}

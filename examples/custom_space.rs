@@ -1,0 +1,121 @@
+//! Your own search space: how to let the agents, rewards and trainings of this crate work on other architectures.
+//!
+//! A space is a walk of decisions. It says where a walk starts, what can be decided next, where a decision leads, and
+//! which architecture a complete walk stands for; [`ToGraph`] writes that architecture as a graph of layers. From the
+//! graph come its cost, density and fingerprint, so that nothing is evaluated twice, and the network to be trained.
+//!
+//! The space below has chains of three to five convolutions, with or without their input beside their output: 702
+//! architectures. A closure over their cost rates them here, so that this needs no burn and ends at once:
+//!
+//! ```text
+//! cargo run --release --no-default-features --example custom_space
+//! ```
+//!
+//! With burn (the default features) the very same space trains on images: [`TrainingEnvironment`] takes whatever has a
+//! graph, so that only the environment below is exchanged:
+//!
+//! ```text
+//! let split = Split::new(embedded::train(), 1_000, 1)?;
+//! let image = ImageShape { channels: 1, height: 28, width: 28 };
+//! let network = NetworkConfig { width: 8, repeats: 1, ..NetworkConfig::cifar().with_data(image, 10) };
+//! let config = SearchConfig { network: network.clone(), ..config };
+//! let environment = TrainingEnvironment::new(&split, network, Recipe::early_stop(), &default_device()?)?;
+//! ```
+//!
+//! [`TrainingEnvironment`]: https://docs.rs/blockqnn/latest/blockqnn/train/struct.TrainingEnvironment.html
+
+use blockqnn::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig};
+use blockqnn::environment::environment_fn;
+use blockqnn::graph::{LayerGraph, NetworkConfig, Node, Operation, ToGraph};
+use blockqnn::search::{Search, SearchConfig};
+use blockqnn::space::{SearchSpace, SpaceError, Step, walk};
+use serde::{Deserialize, Serialize};
+
+/// One decision: a further convolution, or the end of the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+enum Choice {
+    Convolution(u8),
+    End { skip: bool },
+}
+
+const CONVOLUTIONS: [Choice; 3] = [Choice::Convolution(1), Choice::Convolution(3), Choice::Convolution(5)];
+const ENDS: [Choice; 2] = [Choice::End { skip: false }, Choice::End { skip: true }];
+
+/// What is designed: the choices of a complete walk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Chain(Vec<Choice>);
+
+impl ToGraph for Chain {
+    fn to_graph(&self) -> LayerGraph {
+        // Node 0 is the input, so that each choice makes the node after `last`.
+        let nodes = self.0.iter().enumerate().map(|(last, choice)| match *choice {
+            Choice::Convolution(kernel) => Node::new(Operation::PreActivationConvolution { kernel }, [last]),
+            Choice::End { skip: false } => Node::new(Operation::Output, [last]),
+            Choice::End { skip: true } => Node::new(Operation::Output, [0, last]),
+        });
+        let input = Node::new(Operation::Input, []);
+        LayerGraph::new(std::iter::once(input).chain(nodes).collect()).expect("every complete walk is a valid graph")
+    }
+}
+
+/// Chains of three to five convolutions.
+struct Chains;
+
+impl SearchSpace for Chains {
+    type State = u8; // The convolutions so far: an agent keeps a value for each action in each state.
+    type Action = Choice;
+    type Architecture = Chain;
+
+    fn initial_state(&self) -> u8 {
+        0
+    }
+
+    fn actions(&self, length: &u8) -> Vec<Choice> {
+        match length {
+            0..3 => CONVOLUTIONS.to_vec(),
+            3..5 => [&CONVOLUTIONS[..], &ENDS].concat(),
+            _ => ENDS.to_vec(),
+        }
+    }
+
+    fn step(&self, length: &u8, choice: &Choice) -> Result<Step<u8>, SpaceError> {
+        match choice {
+            _ if !self.actions(length).contains(choice) => Err(SpaceError::illegal(length, choice)),
+            Choice::Convolution(_) => Ok(Step::Next(length + 1)),
+            Choice::End { .. } => Ok(Step::Terminal),
+        }
+    }
+
+    fn decode(&self, choices: &[Choice]) -> Result<Chain, SpaceError> {
+        walk(self, choices).map(|walk| Chain(walk.actions))
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let phases = [(1.0, 10), (0.5, 5), (0.1, 5)];
+    let phases = phases.map(|(epsilon, minibatches)| EpsilonPhase { epsilon, minibatches });
+    let epsilon = EpsilonSchedule::new(phases.to_vec())?;
+    let config = SearchConfig::paper().with_seed(1).with_trials(epsilon.minibatches() * 8, 8);
+
+    // Deep networks near half a billion multiply-adds: each doubling or halving of them costs ten points.
+    let network = NetworkConfig::cifar();
+    let environment = environment_fn("deep, near half a billion multiply-adds 1", move |chain: &Chain, _seed| {
+        // An accuracy that is no number is recorded as infeasible.
+        chain
+            .to_graph()
+            .cost(&network)
+            .map_or(f64::NAN, |cost| 30.0 + cost.depth as f64 - 10.0 * (cost.flops as f64 / 5e8).log2().abs())
+    });
+
+    let agent = QLearning::new(QLearningConfig { epsilon, ..QLearningConfig::paper() })?;
+    let report = Search::new(Chains, agent, environment, config).run()?;
+    println!("{} of 702 architectures evaluated, {} proposed again", report.records.len(), report.resampled);
+    println!("rank  accuracy  parameters         FLOPs  architecture");
+    for (rank, record) in report.best().into_iter().take(10).enumerate() {
+        let accuracy = record.evaluation.accuracy().unwrap_or_default();
+        let (parameters, flops) = (record.cost.parameters, record.cost.flops);
+        let text = Chains.describe(&record.architecture);
+        println!("{:4}  {accuracy:8.2}  {parameters:10}  {flops:12}  {text}", rank + 1);
+    }
+    Ok(())
+}
