@@ -1,0 +1,50 @@
+# Recipes for https://just.systems; `.ci/run` runs the whole list of checks without it.
+
+# Lists the recipes.
+default:
+    @just --list
+
+# What to run before a commit.
+check:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+    cargo test
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+# All tests of the default features.
+test *ARGS:
+    cargo test {{ ARGS }}
+
+# The documentation, as readers get it.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --open
+
+# Every combination of features that must compile. The CUDA ones are checked, not linked.
+features:
+    cargo check --no-default-features
+    cargo check --no-default-features --features train
+    cargo check
+    cargo check --features ndarray
+    DOCS_RS=1 CUDARC_CUDA_VERSION=13000 cargo check --features cuda
+    DOCS_RS=1 CUDARC_CUDA_VERSION=13000 cargo check --features cuda-nvrtc
+
+# Both CPU devices against each other.
+parity:
+    cargo test --features ndarray --lib -- network:: train:: data::
+
+# The paper's whole schedule on the synthetic environment, 20 seeds, all three credits.
+credits:
+    BLOCKQNN_ALL_CREDITS=1 cargo test --release --no-default-features --test agent_learns -- --nocapture
+
+# A search on the embedded images: `just run --seed 1`.
+run *ARGS:
+    cargo run --release --example cifar_search -- {{ ARGS }}
+
+# Licences, advisories, duplicates (needs cargo-deny).
+deny:
+    cargo deny check
+
+# Frees what this crate built and keeps what its dependencies built.
+clean-free:
+    cargo clean -p blockqnn
+    cargo clean --release -p blockqnn
