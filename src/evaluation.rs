@@ -66,6 +66,12 @@ impl Evaluation {
         }
     }
 
+    /// Whether another machine, or the same at another time, might come to another evaluation.
+    #[must_use]
+    pub fn depends_on_machine(&self) -> bool {
+        matches!(self, Self::Infeasible(Infeasibility::TimedOut { .. } | Infeasibility::Failed { .. }))
+    }
+
     /// The metrics, if the architecture was measured.
     #[must_use]
     pub fn metrics(&self) -> Option<&Metrics> {

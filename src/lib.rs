@@ -150,3 +150,8 @@ pub mod seed;
 pub mod space;
 #[cfg(feature = "train")]
 pub mod train;
+
+/// Compiles and runs the snippets of the README with the other doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -76,6 +76,17 @@ pub enum NetworkConfigError {
         /// Number of classes.
         classes: usize,
     },
+    /// More blocks than [`NetworkConfig::MAX_BLOCKS`].
+    #[error(
+        "network.stages of {stages} times network.repeats of {repeats} are more than {} blocks",
+        NetworkConfig::MAX_BLOCKS
+    )]
+    TooDeep {
+        /// Number of stages.
+        stages: usize,
+        /// Blocks per stage.
+        repeats: usize,
+    },
     /// Pooling leaves nothing of the image.
     #[error(
         "a {height}x{width} image is too small for this network: nothing is left of it at {place}; use fewer stages or stem pools"
@@ -91,6 +102,9 @@ pub enum NetworkConfigError {
 }
 
 impl NetworkConfig {
+    /// The most blocks of a network: a bound on what a configuration file can ask for, far above any network in use.
+    pub const MAX_BLOCKS: usize = 10_000;
+
     /// The paper's network for 32x32 images: three stages at 32, 16 and 8 pixels, N = 4, 100 classes.
     ///
     /// The paper does not state the width; 32 filters in the first stage is our reading.
@@ -154,7 +168,11 @@ impl NetworkConfig {
         if self.classes < 2 {
             return Err(NetworkConfigError::TooFewClasses { classes: self.classes });
         }
-        self.stage_sizes().map(|_| ())
+        self.stage_sizes()?;
+        if self.stages.checked_mul(self.repeats).is_none_or(|blocks| blocks > Self::MAX_BLOCKS) {
+            return Err(NetworkConfigError::TooDeep { stages: self.stages, repeats: self.repeats });
+        }
+        Ok(())
     }
 
     /// Spatial size after the stem convolution: padded by half its kernel.
@@ -247,6 +265,14 @@ mod tests {
         let message = "network.classes is 1: a classifier needs at least 2";
         assert_eq!(error(|config| config.classes = 1), message);
         assert!(error(|config| config.classes = 0).starts_with("network.classes is 0"));
+    }
+
+    #[test]
+    fn absurdly_many_blocks_are_refused() {
+        for repeats in [5_000, usize::MAX] {
+            let message = error(|config| config.repeats = repeats);
+            assert!(message.starts_with("network.stages of 3 times network.repeats of "), "{message}");
+        }
     }
 
     #[test]

@@ -320,7 +320,8 @@ where
     /// Rewards a trial, keeps its evaluation, and tells the observers.
     fn finish(&mut self, pending: &Pending<S>) -> Result<(), SearchError> {
         let record = self.record(pending)?;
-        if !pending.cached {
+        // What depends on the machine is not a fact about the architecture, and not kept for another trial.
+        if !pending.cached && !record.evaluation.depends_on_machine() {
             self.cache.insert(pending.trial.fingerprint, record.evaluation.clone());
         }
         for observer in &mut self.search.observers {
