@@ -12,7 +12,7 @@ use std::path::Path;
 pub enum Dataset {
     /// 3,000 training images of Fashion-MNIST inside the crate: 1x28x28, 10 classes.
     Embedded,
-    /// CIFAR-10, official binary files: 3x32x32, 10 classes. Batches that are missing are an error.
+    /// CIFAR-10, official binary files: 3x32x32, 10 classes.
     Cifar10,
     /// CIFAR-100 with fine labels, official binary files: 3x32x32, 100 classes.
     Cifar100,
@@ -61,6 +61,8 @@ pub struct DataConfig {
     /// Images held out of the training set to measure accuracy on. The paper does not say how many; 5,000 is our
     /// reading. The test set is never touched.
     pub validation: usize,
+    /// What to do when some of the five training files of CIFAR-10 are not there.
+    pub missing_files: cifar::Missing,
     /// Seed of the choice of images, apart from the search's own: runs of many seeds share one split.
     pub seed: u64,
 }
@@ -93,7 +95,7 @@ impl DataConfig {
         let folder = || folder.ok_or(ExperimentError::NoFolder { dataset: self.dataset.name() });
         let images = match self.dataset {
             Dataset::Embedded => embedded::train(),
-            Dataset::Cifar10 => cifar::cifar10_train(folder()?, cifar::Missing::Refuse)?,
+            Dataset::Cifar10 => cifar::cifar10_train(folder()?, self.missing_files)?,
             Dataset::Cifar100 => cifar::cifar100_train(folder()?, cifar::CifarLabels::Fine)?,
         };
         let (training, validation) = Split::new(images, self.validation, self.seed)?.into_parts();

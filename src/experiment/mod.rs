@@ -11,6 +11,7 @@ pub use overrides::{Overrides, OverridesError};
 
 use crate::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig, QLearningConfigError, ReplayConfig};
 use crate::data::DataError;
+use crate::data::cifar::Missing;
 use crate::graph::{CostLimits, ImageShape, NetworkConfig};
 use crate::reward::{Credit, RedefinedReward, RewardConfigError};
 use crate::search::{SearchConfig, SearchConfigError};
@@ -157,7 +158,13 @@ impl Experiment {
             reward: RedefinedReward::paper(),
             search: SearchConfig::paper(),
             recipe: Recipe::early_stop(),
-            data: DataConfig { dataset: Dataset::Cifar100, train_limit: None, validation: 5_000, seed: 0 },
+            data: DataConfig {
+                dataset: Dataset::Cifar100,
+                train_limit: None,
+                validation: 5_000,
+                missing_files: Missing::Refuse,
+                seed: 0,
+            },
         }
     }
 
@@ -216,7 +223,13 @@ impl Experiment {
                 restarts: Restarts { max: 1, factor: 0.4 },
                 ..Recipe::early_stop()
             },
-            data: DataConfig { dataset: Dataset::Embedded, train_limit: Some(1_500), validation: 500, seed: 0 },
+            data: DataConfig {
+                dataset: Dataset::Embedded,
+                train_limit: Some(1_500),
+                validation: 500,
+                missing_files: Missing::Refuse,
+                seed: 0,
+            },
         };
         experiment.search.trials = experiment.scheduled_trials();
         experiment
