@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     train_limit: Option<usize>,
 
-    /// Images held out of the training set to measure accuracy on [default: 500 for quick, else 5000]
+    /// Images held out of the training set to measure accuracy on [default: 400 for quick, else 5000]
     #[arg(long, value_name = "N")]
     validation: Option<usize>,
 
@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     trials: Option<u64>,
 
-    /// Blocks in a minibatch [default: 16 for quick, else 64]
+    /// Blocks in a minibatch [default: 8 for quick, else 64]
     #[arg(long, value_name = "N")]
     minibatch: Option<u64>,
 
@@ -52,11 +52,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     max_layers: Option<u8>,
 
-    /// Epochs of each training [default: 3 for quick, else 12]
+    /// Epochs of each training [default: 2 for quick, else 12]
     #[arg(long, value_name = "N")]
     epochs: Option<u32>,
 
-    /// Images in a training step [default: 64 for quick, else 256]
+    /// Images in a training step [default: 32 for quick, else 256]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
 

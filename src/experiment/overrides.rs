@@ -27,7 +27,8 @@ use std::path::{Path, PathBuf};
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Overrides {
-    changes: Map<String, Value>,
+    /// In the order they were made: what a change replaces can only be told from the settings it falls on.
+    changes: Vec<Map<String, Value>>,
 }
 
 /// Why changes cannot be applied.
@@ -81,7 +82,7 @@ impl Overrides {
             .map_err(|source| OverridesError::Unreadable { path: path.to_owned(), source })?;
         let object: Map<String, Value> = serde_json::from_str(&text)
             .map_err(|error| OverridesError::NoObject { path: path.to_owned(), message: error.to_string() })?;
-        merge(&mut self.changes, object);
+        self.changes.push(object);
         Ok(())
     }
 
@@ -106,16 +107,16 @@ impl Overrides {
             .rsplit('.')
             .fold(value.into(), |value, name| Value::Object(Map::from_iter([(name.to_owned(), value)])));
         if let Value::Object(nested) = nested {
-            merge(&mut self.changes, nested);
+            self.changes.push(nested);
         }
     }
 
     /// Whether the field at a dotted path is changed.
     #[must_use]
     pub fn contains(&self, path: &str) -> bool {
-        let mut names = path.split('.');
-        let first = names.next().and_then(|name| self.changes.get(name));
-        names.try_fold(first, |value, name| value.map(|value| value.get(name))).flatten().is_some()
+        let pointer = format!("/{}", path.replace('.', "/"));
+        let names = |change: &Map<String, Value>| Value::Object(change.clone()).pointer(&pointer).is_some();
+        self.changes.iter().any(names)
     }
 
     /// The preset's experiment with the changes applied.
@@ -132,7 +133,9 @@ impl Overrides {
             Ok(_) => return Err(invalid("an experiment is not an object".to_owned())),
             Err(error) => return Err(invalid(error.to_string())),
         };
-        merge(&mut settings, self.changes.clone());
+        for change in &self.changes {
+            merge(&mut settings, change.clone());
+        }
         let mut experiment = Experiment {
             space: section(&mut settings, "space")?,
             agent: section(&mut settings, "agent")?,
@@ -181,7 +184,8 @@ fn merge(settings: &mut Map<String, Value>, changes: Map<String, Value>) {
     }
 }
 
-/// Whether both are choices between forms, written as an object with one key, and the keys differ.
+/// Whether both are choices between forms, written as an object with one key, and the keys differ. `old` comes from whole
+/// settings, where nothing but a choice has one key.
 fn is_other_choice(old: &Map<String, Value>, new: &Map<String, Value>) -> bool {
     old.len() == 1 && new.len() == 1 && old.keys().next() != new.keys().next()
 }

@@ -24,8 +24,8 @@ fn the_paper_preset_has_the_papers_figures() {
 #[test]
 fn the_quick_preset_keeps_its_own_schedule_and_space() {
     let quick = Experiment::quick();
-    assert_eq!((quick.space.max_layers(), quick.agent.epsilon.minibatches()), (6, 6));
-    assert_eq!(quick.search.trials, 96);
+    assert_eq!((quick.space.max_layers(), quick.agent.epsilon.minibatches()), (6, 8));
+    assert_eq!(quick.search.trials, 64);
 }
 
 #[test]
@@ -50,6 +50,15 @@ fn a_choice_is_replaced_and_everything_else_merged() {
     overrides.set("recipe.optimizer.sgd.momentum", 0.5);
     let expected = crate::train::OptimizerConfig::Sgd { momentum: 0.5, weight_decay: 0.0 };
     assert_eq!(overrides.apply(Preset::Paper).unwrap().recipe.optimizer, expected);
+}
+
+#[test]
+fn several_changes_of_one_section_all_count() {
+    let mut overrides = Overrides::new();
+    overrides.set("search.trials", 4);
+    overrides.set("search.minibatch", 2);
+    let experiment = overrides.apply(Preset::Quick).unwrap();
+    assert_eq!((experiment.search.trials, experiment.search.minibatch), (4, 2));
 }
 
 #[test]
@@ -127,7 +136,7 @@ fn a_configuration_file_is_read_or_named_in_the_error() {
 #[test]
 fn the_embedded_images_load_without_a_folder_and_others_ask_for_one() {
     let (training, validation) = Experiment::quick().data.load(None).unwrap();
-    assert_eq!((training.len(), validation.len()), (1_500, 500));
+    assert_eq!((training.len(), validation.len()), (1_000, 400));
     let message = Experiment::paper().data.load(None).unwrap_err().to_string();
     assert_eq!(message, "the data set cifar100 is read from files: say where with --data DIR");
 }
