@@ -65,7 +65,7 @@ fn print_sizes(experiment: &Experiment) -> Result<(), Box<dyn Error>> {
     ] {
         let block: BlockCode = text.parse()?;
         let cost = block.to_graph().cost(&experiment.search.network)?;
-        println!("  {:<52} {:>12} parameters {:>14} FLOPs", block, cost.parameters, cost.flops);
+        println!("  {:<52} {:>12} parameters {:>14} FLOPs", text, cost.parameters, cost.flops);
     }
 
     Ok(())
@@ -94,7 +94,7 @@ fn learning_readings(Experiment { agent, reward, search, .. }: &Experiment) -> R
     };
     let guess = 100.0 / search.network.classes as f64;
     vec![
-        ("learning rate", format!("{} (the paper's 0.01; agent.learning_rate)", agent.learning_rate)),
+        ("learning rate", format!("{} of the Q-table; the paper has 0.01 (agent.learning_rate)", agent.learning_rate)),
         ("initial Q", format!("{} percent points (agent.initial_q)", agent.initial_q)),
         ("discount", format!("{}, as Equation 2 is printed (agent.discount)", agent.discount)),
         ("ties", "a greedy choice among equal values is random".to_owned()),

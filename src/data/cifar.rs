@@ -170,7 +170,7 @@ fn load(
             format!("give the folder with the {} files, or {}", format.name, format.source.hint)
         } else {
             let present = present.join(", ");
-            format!("{}, or allow missing files to load only {present}", format.source.hint)
+            format!("{}, or allow missing files (data.missing_files=allow) to load only {present}", format.source.hint)
         };
         return Err(DataError::MissingFiles {
             path: folder,
