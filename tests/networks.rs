@@ -5,8 +5,8 @@ use blockqnn::graph::{CostLimits, ImageShape, LayerGraph, NetworkConfig, Node, O
 use blockqnn::network::device::parse_device;
 use blockqnn::network::{Device, Network, Tensor};
 use blockqnn::seed;
-use blockqnn::space::block::{BlockCode, BlockSpace, ConvolutionRule};
-use blockqnn::space::{SearchSpace, Step};
+use blockqnn::space::block::{BlockCode, BlockSpace, ConvolutionRule, LayerCode};
+use blockqnn::space::{SearchSpace, SpaceError, walk_by};
 use burn::tensor::TensorData;
 use rand::Rng;
 
@@ -37,16 +37,8 @@ fn spaces() -> [(&'static str, BlockSpace); 2] {
 }
 
 fn random_block(space: &BlockSpace, rng: &mut dyn Rng) -> BlockCode {
-    let mut state = space.initial_state();
-    let mut actions = Vec::new();
-    loop {
-        let action = *seed::choose(rng, &space.actions(&state)).unwrap();
-        actions.push(action);
-        match space.step(&state, &action).unwrap() {
-            Step::Next(next) => state = next,
-            Step::Terminal => return space.decode(&actions).unwrap(),
-        }
-    }
+    let choose = |state: &LayerCode| Ok::<_, SpaceError>(*seed::choose(rng, &space.actions(state)).unwrap());
+    space.decode(&walk_by(space, choose).unwrap().actions).unwrap()
 }
 
 /// Whether the network around a graph is small enough to be built here.

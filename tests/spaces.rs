@@ -3,7 +3,7 @@
 use blockqnn::graph::{CostError, LayerGraph, NetworkConfig, Operation, ToGraph};
 use blockqnn::seed;
 use blockqnn::space::block::{BlockCode, BlockSpace, ConvolutionRule, LayerCode, LayerKind, TerminalRule};
-use blockqnn::space::{SearchSpace, Step, walk};
+use blockqnn::space::{SearchSpace, SpaceError, Step, walk, walk_by};
 use rand::Rng;
 use std::collections::HashMap;
 
@@ -17,16 +17,8 @@ fn spaces() -> [BlockSpace; 4] {
 
 /// A walk that takes any legal action with equal probability.
 fn random_actions(space: &BlockSpace, rng: &mut dyn Rng) -> Vec<LayerCode> {
-    let mut state = space.initial_state();
-    let mut actions = Vec::new();
-    loop {
-        let action = *seed::choose(rng, &space.actions(&state)).unwrap();
-        actions.push(action);
-        match space.step(&state, &action).unwrap() {
-            Step::Next(next) => state = next,
-            Step::Terminal => return actions,
-        }
-    }
+    let choose = |state: &LayerCode| Ok::<_, SpaceError>(*seed::choose(rng, &space.actions(state)).unwrap());
+    walk_by(space, choose).unwrap().actions
 }
 
 /// The same block with its layers in another order, drawn from those in which every layer follows its inputs.

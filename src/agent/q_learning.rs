@@ -3,7 +3,7 @@
 use super::q_table::Place;
 use super::{Agent, AgentError, EpisodeOf, EpsilonSchedule, Memory, QTable, TrajectoryOf};
 use crate::seed;
-use crate::space::{SearchSpace, Step};
+use crate::space::{SearchSpace, walk_by};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -180,22 +180,13 @@ impl<S: SearchSpace> QLearning<S> {
 impl<S: SearchSpace> Agent<S> for QLearning<S> {
     fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
         let epsilon = self.config.epsilon.at(memory.proposed(), memory.minibatch_size());
-        let mut states = vec![space.initial_state()];
-        let mut actions = Vec::new();
-        loop {
-            let state = &states[states.len() - 1];
-            let action = if seed::unit(rng) < epsilon {
-                self.table.random(space, state, rng)?
+        walk_by(space, |state| {
+            if seed::unit(rng) < epsilon {
+                self.table.random(space, state, rng)
             } else {
-                self.table.greedy(space, state, rng)?
-            };
-            let step = space.step(state, &action)?;
-            actions.push(action);
-            match step {
-                Step::Next(next) => states.push(next),
-                Step::Terminal => return Ok(TrajectoryOf::<S> { states, actions }),
+                self.table.greedy(space, state, rng)
             }
-        }
+        })
     }
 
     fn learn(

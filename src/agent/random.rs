@@ -2,7 +2,7 @@
 
 use super::{Agent, AgentError, EpisodeOf, Memory, TrajectoryOf};
 use crate::seed;
-use crate::space::{SearchSpace, Step};
+use crate::space::{SearchSpace, walk_by};
 use rand::Rng;
 use std::io::{Read, Write};
 
@@ -14,22 +14,13 @@ pub struct RandomAgent;
 
 impl<S: SearchSpace> Agent<S> for RandomAgent {
     fn propose(&mut self, space: &S, _memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
-        let mut states = vec![space.initial_state()];
-        let mut actions = Vec::new();
-        loop {
-            let state = &states[states.len() - 1];
+        walk_by(space, |state| {
             let mut legal = space.actions(state);
             if legal.is_empty() {
                 return Err(AgentError::NoAction { state: format!("{state:?}") });
             }
-            let action = legal.swap_remove(seed::index(rng, legal.len()));
-            let step = space.step(state, &action)?;
-            actions.push(action);
-            match step {
-                Step::Next(next) => states.push(next),
-                Step::Terminal => return Ok(TrajectoryOf::<S> { states, actions }),
-            }
-        }
+            Ok(legal.swap_remove(seed::index(rng, legal.len())))
+        })
     }
 
     fn learn(

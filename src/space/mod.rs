@@ -116,3 +116,30 @@ pub fn walk<S: SearchSpace + ?Sized>(
     }
     Err(incomplete("there are none"))
 }
+
+/// Walks from the initial state to a terminal one, with `choose` deciding what to do in each state.
+///
+/// # Errors
+/// What `choose` fails with, and [`SpaceError`] if it takes an action that is not legal.
+pub fn walk_by<S, E>(
+    space: &S,
+    mut choose: impl FnMut(&S::State) -> Result<S::Action, E>,
+) -> Result<Trajectory<S::State, S::Action>, E>
+where
+    S: SearchSpace + ?Sized,
+    E: From<SpaceError>,
+{
+    let mut states = Vec::new();
+    let mut actions = Vec::new();
+    let mut state = space.initial_state();
+    loop {
+        let action = choose(&state)?;
+        let step = space.step(&state, &action)?;
+        states.push(state);
+        actions.push(action);
+        match step {
+            Step::Next(next) => state = next,
+            Step::Terminal => return Ok(Trajectory { states, actions }),
+        }
+    }
+}

@@ -1,7 +1,7 @@
 use super::*;
 use crate::graph::{CostError, NetworkConfig, ToGraph};
 use crate::seed;
-use crate::space::walk;
+use crate::space::{walk, walk_by};
 
 /// All states by breadth-first search through the trait, as an agent meets them.
 fn states_and_pairs(space: &BlockSpace) -> (usize, usize) {
@@ -22,17 +22,8 @@ fn states_and_pairs(space: &BlockSpace) -> (usize, usize) {
 }
 
 fn random_walk(space: &BlockSpace, rng: &mut dyn rand::Rng) -> Vec<LayerCode> {
-    let mut state = space.initial_state();
-    let mut actions = Vec::new();
-    loop {
-        let legal = space.actions(&state);
-        let action = *seed::choose(rng, &legal).unwrap();
-        actions.push(action);
-        match space.step(&state, &action).unwrap() {
-            Step::Next(next) => state = next,
-            Step::Terminal => return actions,
-        }
-    }
+    let choose = |state: &LayerCode| Ok::<_, SpaceError>(*seed::choose(rng, &space.actions(state)).unwrap());
+    walk_by(space, choose).unwrap().actions
 }
 
 #[test]
