@@ -35,6 +35,10 @@ use output::RunFolder;
 use std::error::Error;
 use std::process::ExitCode;
 
+/// Training frees and asks for large buffers all the time; the system's allocator hands each back to the kernel.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match search(&Arguments::parse()) {
         Ok(code) => code,
