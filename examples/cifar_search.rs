@@ -13,6 +13,12 @@
 //! cargo run --release --features cuda --example cifar_search -- --preset paper --data DIR --device cuda
 //! ```
 //!
+//! A search that was stopped or killed goes on where it was:
+//!
+//! ```sh
+//! cargo run --release --example cifar_search -- --out DIR --resume
+//! ```
+//!
 //! `--dry-run` shows what a search would do and cost, `--help` every flag.
 
 #[path = "cifar_search/arguments.rs"]
@@ -25,13 +31,12 @@ mod plan;
 mod progress;
 
 use arguments::Arguments;
-use blockqnn::environment::{Cancellation, Environment};
+use blockqnn::environment::Cancellation;
 use blockqnn::network::device::{default_device, parse_device};
 use blockqnn::search::{Search, StopReason};
-use blockqnn::space::block::BlockCode;
 use blockqnn::train::TrainingEnvironment;
 use clap::Parser;
-use output::RunFolder;
+use output::Results;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -61,8 +66,8 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let experiment = experiment.for_data(training.shape(), training.classes().len());
     let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
     let environment = TrainingEnvironment::with_parts(&training, &validation, network, recipe, &device)?;
-    let identity = Environment::<BlockCode>::identity(&environment);
-    let folder = RunFolder::create(arguments, &experiment, &identity)?;
+    let folder = output::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
+    let results = Results::new(&folder);
     eprintln!(
         "{} trials in minibatches of {}, {} epochs each on {} images of {}; validation on {}; results in {}",
         experiment.search.trials,
@@ -71,32 +76,35 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         training.len(),
         experiment.data.dataset.name(),
         validation.len(),
-        folder.path().display(),
+        results.path().display(),
     );
 
+    let trials = experiment.search.trials;
     let report = Search::new(experiment.space.clone(), experiment.agent()?, environment, experiment.search.clone())
         .with_reward(experiment.reward)
-        .with_observer(folder.records()?)
+        .with_run_folder(folder)
         .with_observer(progress::Display::new(&experiment))
         .with_cancellation(stop_on_ctrl_c()?)
         .run()?;
 
-    folder.write_results(&experiment.space, &report)?;
+    results.write(&experiment.space, &report)?;
     output::print_table(&report, arguments.top);
+    let (done, path) = (report.records.len(), results.path().display());
     match report.stop {
         StopReason::Cancelled => {
-            eprintln!("stopped: the {} finished trials are in {}", report.records.len(), folder.path().display());
+            eprintln!("stopped: {done} of {trials} trials are in {path}; go on with --out {path} --resume");
             return Ok(ExitCode::from(130));
         }
         StopReason::SpaceExhausted => {
-            eprintln!("the space is used up: the agent found nothing new after {} trials", report.records.len());
+            eprintln!("the space is used up: the agent found nothing new after {done} trials");
         }
-        _ => eprintln!("all {} trials are in {}", report.records.len(), folder.path().display()),
+        _ => eprintln!("all {done} trials are in {path}"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first Ctrl-C stops the search and keeps what is finished, the second ends the program at once.
+/// The first Ctrl-C or SIGTERM stops the search and keeps what is finished, the second ends the program at once: what is
+/// finished is in the journal by then.
 fn stop_on_ctrl_c() -> Result<Cancellation, ctrlc::Error> {
     let cancellation = Cancellation::new();
     let raised = cancellation.clone();
@@ -104,7 +112,7 @@ fn stop_on_ctrl_c() -> Result<Cancellation, ctrlc::Error> {
         if raised.is_cancelled() {
             std::process::exit(130);
         }
-        eprintln!("\nstopping; Ctrl-C again ends at once (finished trials are on disk)");
+        eprintln!("\nstopping; Ctrl-C again ends at once (finished trials are on disk, --resume goes on)");
         raised.cancel();
     })?;
     Ok(cancellation)

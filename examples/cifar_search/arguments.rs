@@ -1,7 +1,9 @@
 //! The command line.
 
-use blockqnn::experiment::{Experiment, Overrides, OverridesError, Preset};
+use blockqnn::experiment::{Experiment, Overrides, Preset};
+use blockqnn::search::RunFolder;
 use clap::{Parser, ValueEnum};
+use std::error::Error;
 use std::path::PathBuf;
 
 /// Search convolutional blocks with Q-learning (BlockQNN) on real images.
@@ -80,9 +82,14 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// New folder for the results [default: blockqnn-runs/DATASET-PRESET-seedN, numbered if taken]
+    /// New folder for the run, or with --resume that of the run to go on with [default: blockqnn-runs/DATASET-PRESET-seedN, numbered if taken]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+
+    /// Go on with the run in --out DIR, stopped, killed or finished, with the settings it was started with (a finished
+    /// one with more --trials); only --data, --device and --top are to be given again
+    #[arg(long, requires = "out")]
+    pub(crate) resume: bool,
 
     /// Blocks in the table at the end
     #[arg(long, value_name = "N", default_value_t = 10)]
@@ -97,9 +104,12 @@ enum DatasetName {
 }
 
 impl Arguments {
-    /// The preset with the file's settings, then the flags, then each --set on top.
-    pub(crate) fn experiment(&self) -> Result<Experiment, OverridesError> {
+    /// The preset, or the run to resume, with the file's settings, then the flags, then each --set on top.
+    pub(crate) fn experiment(&self) -> Result<Experiment, Box<dyn Error>> {
         let mut overrides = Overrides::new();
+        if let (true, Some(path)) = (self.resume, &self.out) {
+            overrides.set_run(&RunFolder::resume(path)?.settings()?)?;
+        }
         if let Some(path) = &self.config {
             overrides.set_file(path)?;
         }
@@ -131,6 +141,6 @@ impl Arguments {
         for setting in &self.settings {
             overrides.set_text(setting)?;
         }
-        overrides.apply(self.preset)
+        Ok(overrides.apply(self.preset)?)
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Display {
     minibatch: u64,
     trials: u64,
     started: Instant,
+    /// Trials finished before the search was resumed: they took no time now.
+    restored: u64,
     bars: Option<Bars>,
     best: Option<(f64, String)>,
 }
@@ -57,13 +59,41 @@ impl Display {
             minibatch: experiment.search.minibatch,
             trials,
             started: Instant::now(),
+            restored: 0,
             bars,
             best: None,
         }
     }
 }
 
+impl Display {
+    /// Counts a finished trial, and keeps the best.
+    fn show(&mut self, record: &RecordOf<BlockSpace>) {
+        if let Some(accuracy) = record.evaluation.accuracy()
+            && self.best.as_ref().is_none_or(|(best, _)| accuracy > *best)
+        {
+            self.best = Some((accuracy, record.architecture.to_string()));
+        }
+        if let Some(bars) = &self.bars {
+            bars.blocks.inc(1);
+            if let Some((accuracy, block)) = &self.best {
+                bars.best.set_message(format!("{accuracy:.2} % {block}"));
+            }
+        }
+    }
+}
+
 impl Observer<BlockSpace> for Display {
+    fn on_restored(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
+        self.restored += 1;
+        self.show(record);
+        if let Some(bars) = &self.bars {
+            // Without this the time left would be reckoned from trials that took no time.
+            bars.blocks.reset_eta();
+        }
+        Ok(())
+    }
+
     fn on_proposed(&mut self, trial: &Trial, _block: &BlockCode) -> Result<(), BoxError> {
         if let Some(bars) = &self.bars {
             bars.blocks.set_message(format!("epsilon {}", self.schedule.at(trial.id, self.minibatch)));
@@ -94,24 +124,15 @@ impl Observer<BlockSpace> for Display {
     }
 
     fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
-        if let Some(accuracy) = record.evaluation.accuracy()
-            && self.best.as_ref().is_none_or(|(best, _)| accuracy > *best)
-        {
-            self.best = Some((accuracy, record.architecture.to_string()));
-        }
-        if let Some(bars) = &self.bars {
-            bars.blocks.inc(1);
-            if let Some((accuracy, block)) = &self.best {
-                bars.best.set_message(format!("{accuracy:.2} % {block}"));
-            }
-        }
+        self.show(record);
         Ok(())
     }
 
     fn on_learnt(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
         let done = ((summary.minibatch + 1) * self.minibatch).min(self.trials);
         let gone = self.started.elapsed().as_secs_f64();
-        let left = gone / done as f64 * (self.trials - done) as f64;
+        let now = done.saturating_sub(self.restored).max(1);
+        let left = gone / now as f64 * (self.trials - done) as f64;
         let percent = |accuracy: Option<f64>| accuracy.map_or("-".to_owned(), |accuracy| format!("{accuracy:.2} %"));
         let line = format!(
             "minibatch {:>3}/{}  epsilon {:<4} mean {}  best {}  infeasible {}  {gone:.0} s gone, {left:.0} s left",

@@ -271,6 +271,14 @@ impl Experiment {
         self.data.validate()
     }
 
+    /// Every section but `search`, as JSON: what a [`RunFolder`](crate::search::RunFolder) is to compare besides the
+    /// controller's own settings.
+    #[must_use]
+    pub fn details(&self) -> serde_json::Value {
+        let Self { space, agent, reward, search: _, recipe, data } = self;
+        serde_json::json!({ "space": space, "agent": agent, "reward": reward, "recipe": recipe, "data": data })
+    }
+
     /// The paper's agent with these settings.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Changes to a preset: from a file, from `path=value` words, from code.
 
 use super::{Experiment, Preset};
+use crate::search::RunSettings;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -83,6 +84,22 @@ impl Overrides {
         let object: Map<String, Value> = serde_json::from_str(&text)
             .map_err(|error| OverridesError::NoObject { path: path.to_owned(), message: error.to_string() })?;
         self.changes.push(object);
+        Ok(())
+    }
+
+    /// Takes all settings of the run in a folder, to go on with it. Later changes win.
+    ///
+    /// # Errors
+    /// [`OverridesError::Invalid`] if the run was not started with an experiment's
+    /// [`details`](Experiment::details).
+    pub fn set_run(&mut self, settings: &RunSettings) -> Result<(), OverridesError> {
+        let invalid = |message: String| OverridesError::Invalid { message };
+        let Value::Object(mut sections) = settings.details.clone() else {
+            return Err(invalid("the run in this folder was not started from an experiment".to_owned()));
+        };
+        let search = serde_json::to_value(&settings.search).map_err(|error| invalid(error.to_string()))?;
+        sections.insert("search".to_owned(), search);
+        self.changes.push(sections);
         Ok(())
     }
 

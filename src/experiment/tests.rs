@@ -1,4 +1,5 @@
 use super::*;
+use crate::search::{RunFolder, Search};
 use serde_json::json;
 
 #[test]
@@ -139,4 +140,25 @@ fn the_embedded_images_load_without_a_folder_and_others_ask_for_one() {
     assert_eq!((training.len(), validation.len()), (1_000, 400));
     let message = Experiment::paper().data.load(None).unwrap_err().to_string();
     assert_eq!(message, "the data set cifar100 is read from files: say where with --data DIR");
+}
+
+#[test]
+fn a_run_gives_back_the_experiment_it_was_started_with() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("run");
+    let mut overrides = Overrides::new();
+    overrides.set_text("reward.mu=0.1").unwrap();
+    overrides.set_text("search.trials=4").unwrap();
+    let experiment = overrides.apply(Preset::Short).unwrap();
+    let folder = RunFolder::create(&path).unwrap().with_details(&experiment.details()).unwrap();
+    let environment = crate::environment::synthetic::Synthetic::new();
+    let search =
+        Search::new(experiment.space.clone(), experiment.agent().unwrap(), environment, experiment.search.clone());
+    search.with_reward(experiment.reward).with_run_folder(folder).run().unwrap();
+
+    let mut overrides = Overrides::new();
+    overrides.set_run(&RunFolder::resume(&path).unwrap().settings().unwrap()).unwrap();
+    assert_eq!(overrides.apply(Preset::Quick).unwrap(), experiment);
+    overrides.set_text("search.trials=8").unwrap();
+    assert_eq!(overrides.apply(Preset::Quick).unwrap().search.trials, 8);
 }

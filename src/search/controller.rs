@@ -1,16 +1,17 @@
 //! The loop of the list controller.
 
+use super::run_folder::{OpenRun, Past};
 use super::{
     Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, MinibatchSummary, Observer, Record, RecordOf,
-    Repeats, SearchConfig, SearchConfigError, SearchReport, Start, StopReason, Verdict,
+    Repeats, RunFolder, RunFolderError, SearchConfig, SearchConfigError, SearchReport, Start, StopReason, Verdict,
 };
-use crate::agent::{Agent, AgentError, Memory, TrajectoryOf};
+use crate::agent::{Agent, AgentError, EpisodeOf, Memory, TrajectoryOf};
 use crate::environment::{BoxError, Cancellation, Environment};
-use crate::evaluation::{Episode, Evaluation, Infeasibility, Metrics, NotFinite, Trial};
+use crate::evaluation::{Episode, Evaluation, Infeasibility, Metrics, NotFinite, Trajectory, Trial};
 use crate::graph::{Cost, CostError, Fingerprint, LayerGraph, ToGraph};
 use crate::reward::{RedefinedReward, RewardShaper};
 use crate::seed;
-use crate::space::{SearchSpace, SpaceError};
+use crate::space::{SearchSpace, SpaceError, Step};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -50,6 +51,20 @@ pub enum SearchError {
         /// Rewards given.
         found: usize,
     },
+    /// The run folder cannot be used any more.
+    #[error(transparent)]
+    RunFolder(#[from] RunFolderError),
+    /// What was proposed or rewarded now is not what the journal has.
+    #[error(
+        "trial {trial} differs from the journal: {message}. The agent, the space or the reward changed since the run \
+         began; resume it with those it was started with, or start a new run"
+    )]
+    Diverged {
+        /// Number of the trial.
+        trial: u64,
+        /// What differs.
+        message: String,
+    },
     /// An observer stopped the search.
     #[error("an observer stopped the search: {0}")]
     Observer(#[source] BoxError),
@@ -81,6 +96,7 @@ pub struct Search<'o, S: SearchSpace, G, V> {
     shaper: Box<dyn RewardShaper + 'o>,
     observers: Vec<Box<dyn Observer<S> + 'o>>,
     cancellation: Cancellation,
+    folder: Option<RunFolder>,
 }
 
 impl<S: SearchSpace, G: fmt::Debug, V> fmt::Debug for Search<'_, S, G, V> {
@@ -117,6 +133,7 @@ where
             shaper: Box::new(RedefinedReward::default()),
             observers: Vec::new(),
             cancellation: Cancellation::new(),
+            folder: None,
         }
     }
 
@@ -141,6 +158,13 @@ where
         self
     }
 
+    /// The same search, journalled in `folder`: resumed from it if there is something to resume.
+    #[must_use]
+    pub fn with_run_folder(mut self, folder: RunFolder) -> Self {
+        self.folder = Some(folder);
+        self
+    }
+
     /// Runs the search to its end, and returns all records.
     ///
     /// # Errors
@@ -157,7 +181,7 @@ where
         self.config.validate()?;
         let memory = Memory::new(self.config.minibatch);
         let report = SearchReport { records: Vec::new(), stop: StopReason::Completed, resampled: 0 };
-        let mut run = Run { search: self, memory, report, cache: HashMap::new() };
+        let mut run = Run { search: self, memory, report, cache: HashMap::new(), log: None, past: Past::default() };
         run.run()?;
         Ok((run.report, run.search.agent))
     }
@@ -170,6 +194,8 @@ struct Run<'o, S: SearchSpace, G, V> {
     report: SearchReport<S>,
     /// Metrics by fingerprint: rewards are computed anew, for the same network may be written as another block.
     cache: HashMap<Fingerprint, Evaluation>,
+    log: Option<OpenRun>,
+    past: Past<S>,
 }
 
 /// A trial of the present minibatch.
@@ -179,6 +205,8 @@ struct Pending<S: SearchSpace> {
     architecture: Arc<S::Architecture>,
     attempts: u32,
     cached: bool,
+    /// Finished before the search was resumed.
+    restored: bool,
     evaluation: Option<Evaluation>,
 }
 
@@ -190,19 +218,58 @@ where
 {
     fn run(&mut self) -> Result<(), SearchError> {
         let identity = self.search.evaluator.identity();
+        if let Some(folder) = self.search.folder.take() {
+            let (log, past) = folder.open(&self.search.config, &identity)?;
+            self.past = past;
+            self.restore_checkpoint(&log)?;
+            self.log = Some(log);
+        }
         let start = Start { config: &self.search.config, environment: &identity };
         for observer in &mut self.search.observers {
             observer.on_start(&start).map_err(SearchError::Observer)?;
+            for record in self.past.finished.values() {
+                observer.on_restored(record).map_err(SearchError::Observer)?;
+            }
         }
-        let SearchConfig { trials, minibatch, .. } = self.search.config;
-        while self.memory.proposed() < trials && self.report.stop == StopReason::Completed {
-            let size = minibatch.min(trials - self.memory.proposed());
-            let mut batch = self.propose(size)?;
+        while self.memory.proposed() < self.search.config.trials && self.report.stop == StopReason::Completed {
+            let mut batch = self.propose(self.next_minibatch())?;
             self.evaluate(&mut batch)?;
             self.learn(batch)?;
         }
+        if let Some(log) = self.log.take() {
+            log.close()?;
+        }
         for observer in &mut self.search.observers {
             observer.on_end(&self.report).map_err(SearchError::Observer)?;
+        }
+        Ok(())
+    }
+
+    /// Trials of the next minibatch. What the journal has is repeated as it was; a run that ended within a minibatch and
+    /// is extended completes that first.
+    fn next_minibatch(&self) -> u64 {
+        let SearchConfig { trials, minibatch, .. } = self.search.config;
+        let first = self.memory.proposed();
+        match self.past.learnt_after(first) {
+            Some(learnt) => learnt - first,
+            None => (minibatch - first % minibatch).min(trials - first),
+        }
+    }
+
+    /// Takes over what the agent had learnt by the last checkpoint, so that it need not learn it again.
+    fn restore_checkpoint(&mut self, log: &OpenRun) -> Result<(), SearchError> {
+        let Some(checkpoint) = log.checkpoint(&self.past) else { return Ok(()) };
+        self.search.agent.load(&self.search.space, &mut checkpoint.agent.as_slice())?;
+        self.report.resampled = checkpoint.resampled;
+        for record in self.past.finished.range(..checkpoint.trials).map(|(_, record)| record.clone()) {
+            let trajectory = walk_again(&self.search.space, &record.actions)?;
+            let episode = episode::<S>(&*self.search.shaper, trajectory, &record)?;
+            self.memory.note_proposed(record.fingerprint);
+            self.memory.push(episode);
+            if !record.cached && !record.evaluation.depends_on_machine() {
+                self.cache.insert(record.fingerprint, record.evaluation.clone());
+            }
+            self.report.records.push(record);
         }
         Ok(())
     }
@@ -217,12 +284,33 @@ where
                 break;
             };
             self.memory.note_proposed(pending.trial.fingerprint);
+            self.note_proposed(&pending)?;
+            if pending.restored {
+                batch.push(pending);
+                continue;
+            }
             for observer in &mut self.search.observers {
                 observer.on_proposed(&pending.trial, &pending.architecture).map_err(SearchError::Observer)?;
             }
             batch.push(pending);
         }
         Ok(batch)
+    }
+
+    /// Journals a proposal, or holds it against the journal.
+    fn note_proposed(&mut self, pending: &Pending<S>) -> Result<(), SearchError> {
+        let Trial { id, fingerprint, .. } = pending.trial;
+        match self.past.proposed.get(&id) {
+            Some(known) if *known != fingerprint => {
+                let message = format!("the agent proposes {fingerprint}, where it proposed {known}");
+                Err(SearchError::Diverged { trial: id, message })
+            }
+            Some(_) => Ok(()),
+            None => match &mut self.log {
+                Some(log) => Ok(log.proposed(id, fingerprint)?),
+                None => Ok(()),
+            },
+        }
     }
 
     fn propose_one(&mut self, id: u64, batch: &[Pending<S>]) -> Result<Option<Pending<S>>, SearchError> {
@@ -243,13 +331,16 @@ where
             }
             let (cost, refusal) = appraise(&graph, config);
             let known = self.cache.get(&fingerprint).cloned();
+            let past = self.past.finished.get(&id);
+            let evaluated = past.map(|record| record.evaluation.clone());
             return Ok(Some(Pending {
                 trial: Trial { id, seed: seed::trial_seed(config.seed, fingerprint.as_bytes()), fingerprint, cost },
                 trajectory,
                 architecture: Arc::new(architecture),
-                attempts: 0,
-                cached: known.is_some() && refusal.is_none(),
-                evaluation: refusal.map(Evaluation::Infeasible).or(known),
+                attempts: self.past.faults.get(&id).copied().unwrap_or(0),
+                cached: past.map_or(known.is_some() && refusal.is_none(), |record| record.cached),
+                restored: evaluated.is_some(),
+                evaluation: evaluated.or(refusal.map(Evaluation::Infeasible)).or(known),
             }));
         }
         Ok(None)
@@ -273,6 +364,9 @@ where
             match verdict {
                 Verdict::Evaluated(evaluation) => pending.evaluation = Some(checked(evaluation)),
                 Verdict::Fault { message } => {
+                    if let Some(log) = &mut self.log {
+                        log.fault(trial, pending.attempts, &message)?;
+                    }
                     for observer in &mut self.search.observers {
                         observer.on_fault(trial, pending.attempts, &message);
                     }
@@ -324,6 +418,17 @@ where
         if !pending.cached && !record.evaluation.depends_on_machine() {
             self.cache.insert(pending.trial.fingerprint, record.evaluation.clone());
         }
+        if let Some(known) = self.past.finished.get(&record.id) {
+            return if known.reward == record.reward {
+                Ok(())
+            } else {
+                let message = format!("its reward is {} now and was {}", record.reward, known.reward);
+                Err(SearchError::Diverged { trial: record.id, message })
+            };
+        }
+        if let Some(log) = &mut self.log {
+            log.finished::<S>(&record)?;
+        }
         for observer in &mut self.search.observers {
             observer.on_finished(&record).map_err(SearchError::Observer)?;
         }
@@ -364,13 +469,7 @@ where
                 continue;
             }
             let record = self.record(&pending)?;
-            let layers = pending.trajectory.len();
-            let rewards = self.search.shaper.credit(record.reward, layers);
-            if rewards.len() != layers {
-                return Err(SearchError::Credit { trial: record.id, layers, found: rewards.len() });
-            }
-            let Record { reward, fingerprint, .. } = record;
-            episodes.push(Episode { trajectory: pending.trajectory, rewards, reward, fingerprint });
+            episodes.push(episode::<S>(&*self.search.shaper, pending.trajectory, &record)?);
             self.report.records.push(record);
         }
         if !complete || episodes.is_empty() {
@@ -382,6 +481,18 @@ where
         let minibatch = self.report.records[start].minibatch;
         let mut rng = seed::stream(self.search.config.seed, "learn", minibatch);
         self.search.agent.learn(&self.search.space, &episodes, &self.memory, &mut rng)?;
+        let learnt = self.report.records.len() as u64;
+        if self.past.learnt.last().is_some_and(|(trials, _)| learnt <= *trials) {
+            return Ok(());
+        }
+        if let Some(log) = &mut self.log {
+            let agent = &self.search.agent;
+            log.learnt(minibatch, learnt, self.report.resampled, || {
+                let mut bytes = Vec::new();
+                agent.save(&mut bytes)?;
+                Ok(bytes)
+            })?;
+        }
 
         let records = &self.report.records;
         let measured = |record: &RecordOf<S>| record.evaluation.accuracy();
@@ -397,6 +508,34 @@ where
         }
         Ok(())
     }
+}
+
+/// The walk of `actions`, with the states between.
+fn walk_again<S: SearchSpace>(space: &S, actions: &[S::Action]) -> Result<TrajectoryOf<S>, SpaceError> {
+    let mut state = space.initial_state();
+    let mut states = Vec::with_capacity(actions.len());
+    for action in actions {
+        let next = space.step(&state, action)?;
+        states.push(state.clone());
+        if let Step::Next(next) = next {
+            state = next;
+        }
+    }
+    Ok(Trajectory { states, actions: actions.to_vec() })
+}
+
+/// What the agent learns from a finished trial.
+fn episode<S: SearchSpace>(
+    shaper: &dyn RewardShaper,
+    trajectory: TrajectoryOf<S>,
+    record: &RecordOf<S>,
+) -> Result<EpisodeOf<S>, SearchError> {
+    let layers = trajectory.len();
+    let rewards = shaper.credit(record.reward, layers);
+    if rewards.len() != layers {
+        return Err(SearchError::Credit { trial: record.id, layers, found: rewards.len() });
+    }
+    Ok(Episode { trajectory, rewards, reward: record.reward, fingerprint: record.fingerprint })
 }
 
 /// The cost of a graph, and why it is not to be trained if it is not.

@@ -44,6 +44,15 @@ pub trait Observer<S: SearchSpace> {
         Ok(())
     }
 
+    /// A trial was finished before the search was resumed. Called after [`on_start`](Self::on_start), in the order of
+    /// proposal; nothing else is told of such a trial.
+    ///
+    /// # Errors
+    /// Whatever should stop the search.
+    fn on_restored(&mut self, record: &RecordOf<S>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
     /// An architecture was proposed as a trial.
     ///
     /// # Errors

@@ -1,0 +1,329 @@
+//! The journal: what happened in a run, a checksummed line an event, appended and never rewritten.
+//!
+//! A line is `{"sum":"<16 hex digits>","event":<event>}`. The sum is the first 8 bytes of the SHA-256 of the sum before
+//! and the event's text, so that a line that was edited, removed or moved is found out wherever it stands.
+
+use crate::graph::Fingerprint;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// Version of the journal's form.
+pub(super) const FORMAT: u32 = 1;
+
+/// No event is longer: 23 layers take a few kilobytes. A bound keeps a damaged file from filling the memory.
+const MAX_LINE: u64 = 16 << 20;
+
+const HEAD: &str = "{\"sum\":\"";
+const MIDDLE: &str = "\",\"event\":";
+const SUM_DIGITS: usize = 16;
+
+/// When what is written to the journal is forced to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Durability {
+    /// After each finished trial: a power cut loses no finished evaluation. Right where an evaluation takes longer
+    /// than the few milliseconds of an fsync.
+    #[default]
+    EveryResult,
+    /// After each minibatch: a power cut loses at most one, a killed process nothing. For environments of microseconds.
+    EveryMinibatch,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Entry<R> {
+    /// First line of a journal.
+    Journal { format: u32, durability: Durability },
+    /// A trial was proposed.
+    Proposed { trial: u64, fingerprint: Fingerprint },
+    /// An attempt at a trial failed.
+    Fault { trial: u64, attempt: u32, message: String },
+    /// A trial is finished.
+    Finished(R),
+    /// The agent learnt a minibatch; so far it has learnt `trials`.
+    Learnt { minibatch: u64, trials: u64 },
+}
+
+/// Why a journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// The file could not be read or written.
+    #[error("cannot use the journal {}: {source}{}", path.display(), hint(source))]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// A line that was safely on disk is no longer what was written.
+    #[error(
+        "{} is damaged in line {line}: {cause}. Restore the file from a copy, or delete this line and all after it to go \
+         on from there",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Number of the line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The journal was written by a later version of this crate.
+    #[error(
+        "{} has format {found}, and this version of blockqnn reads up to {FORMAT}: use the version that wrote it",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ". Nothing finished is lost: make room, and resume the run"
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            ". Nothing finished is lost: make it writable, and resume the run"
+        }
+        _ => "",
+    }
+}
+
+/// Checksum of a line and of all before it.
+type Sum = [u8; 8];
+
+fn chain(previous: Sum, event: &[u8]) -> Sum {
+    let digest = Sha256::new().chain_update(previous).chain_update(event).finalize();
+    let mut sum = Sum::default();
+    sum.copy_from_slice(&digest[..8]);
+    sum
+}
+
+fn hex(sum: Sum) -> String {
+    format!("{:016x}", u64::from_be_bytes(sum))
+}
+
+/// A journal that was read to its end.
+#[derive(Debug)]
+pub(super) struct Contents<R> {
+    /// The events, oldest first, without the first line.
+    pub(super) entries: Vec<Entry<R>>,
+    /// The sum after each of the entries, as text.
+    pub(super) sums: Vec<String>,
+    /// Bytes cut off the end because they were never written whole.
+    pub(super) torn: u64,
+    durability: Option<Durability>,
+    valid: u64,
+    last: Sum,
+    /// The last line is whole but for its line break.
+    unterminated: bool,
+}
+
+/// Reads a journal. A torn tail is left out; damage before it is an error.
+pub(super) fn read<R: DeserializeOwned>(path: &Path) -> Result<Contents<R>, JournalError> {
+    let io = |source| JournalError::Io { path: path.to_owned(), source };
+    let damaged = |line, cause: String| JournalError::Damaged { path: path.to_owned(), line, cause };
+    let mut contents = Contents {
+        entries: Vec::new(),
+        sums: Vec::new(),
+        torn: 0,
+        durability: None,
+        valid: 0,
+        last: Sum::default(),
+        unterminated: false,
+    };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(contents),
+        Err(error) => return Err(io(error)),
+    };
+    let length = file.metadata().map_err(io)?.len();
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        if (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line).map_err(io)? == 0 {
+            break;
+        }
+        match parse(&line, contents.last) {
+            Ok((sum, entry)) => {
+                let first = contents.durability.is_none();
+                match entry {
+                    Entry::Journal { format, .. } if first && format > FORMAT => {
+                        return Err(JournalError::Newer { path: path.to_owned(), found: format });
+                    }
+                    Entry::Journal { durability, .. } if first => contents.durability = Some(durability),
+                    Entry::Journal { .. } => return Err(damaged(number, "a second beginning".to_owned())),
+                    _ if first => return Err(damaged(number, "it is no first line of a journal".to_owned())),
+                    entry => {
+                        contents.entries.push(entry);
+                        contents.sums.push(hex(sum));
+                    }
+                }
+                contents.last = sum;
+                contents.valid += line.len() as u64;
+                contents.unterminated = !line.ends_with(b"\n");
+            }
+            Err(cause) => {
+                // A write that was cut short leaves a line without end, or zeros where the disk was not reached. Either
+                // can only follow the last commit; anything else was whole once.
+                let cut_short = !line.ends_with(b"\n") || line.contains(&0);
+                let durability = contents.durability.unwrap_or_default();
+                if !cut_short || commit_follows(&mut reader, durability).map_err(io)? {
+                    return Err(damaged(number, cause));
+                }
+                contents.torn = length.saturating_sub(contents.valid);
+                break;
+            }
+        }
+    }
+    Ok(contents)
+}
+
+/// Checks a line against the sum of the line before it.
+fn parse<R: DeserializeOwned>(line: &[u8], previous: Sum) -> Result<(Sum, Entry<R>), String> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let no_line = || "it is no journal line".to_owned();
+    let rest = line.strip_prefix(HEAD.as_bytes()).ok_or_else(no_line)?;
+    let (sum, rest) = rest.split_at_checked(SUM_DIGITS).ok_or_else(no_line)?;
+    let event = rest.strip_prefix(MIDDLE.as_bytes()).and_then(|rest| rest.strip_suffix(b"}")).ok_or_else(no_line)?;
+    let expected = chain(previous, event);
+    if sum != hex(expected).as_bytes() {
+        let found = String::from_utf8_lossy(sum);
+        return Err(format!(
+            "its checksum is {found} and should be {}, so it or a line before it changed",
+            hex(expected)
+        ));
+    }
+    let entry = serde_json::from_slice(event).map_err(|error| format!("it holds no known event: {error}"))?;
+    Ok((expected, entry))
+}
+
+/// Whether the rest of the journal holds an event that was forced to the disk together with all before it.
+fn commit_follows(reader: &mut impl BufRead, durability: Durability) -> io::Result<bool> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader.take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+            return Ok(false);
+        }
+        let event = line.get(HEAD.len() + SUM_DIGITS..).unwrap_or_default();
+        let is = |name: &str| event.starts_with(format!("{MIDDLE}{{\"{name}\":").as_bytes());
+        if line.starts_with(HEAD.as_bytes())
+            && (is("learnt") || (durability == Durability::EveryResult && is("finished")))
+        {
+            return Ok(true);
+        }
+    }
+}
+
+/// The end of a journal, where events are appended.
+#[derive(Debug)]
+pub(super) struct Journal {
+    path: PathBuf,
+    file: File,
+    last: Sum,
+    durability: Durability,
+    /// Room kept for the result that a full disk would otherwise lose.
+    reserve: Option<PathBuf>,
+}
+
+/// Bytes of that room: any single event, and the blocks that the file system needs to append it.
+const RESERVE: usize = 256 << 10;
+
+impl Journal {
+    /// Opens the journal for appending: cuts off a torn tail, and writes the first line of a new one. A journal keeps the
+    /// durability that its first line tells, for how a torn tail is told from damage depends on it.
+    pub(super) fn open<R>(path: &Path, contents: &Contents<R>, durability: Durability) -> Result<Self, JournalError> {
+        let io = |source| JournalError::Io { path: path.to_owned(), source };
+        let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
+        if contents.torn > 0 {
+            tracing::warn!(path = %path.display(), bytes = contents.torn, "cut off what was not written whole");
+            file.set_len(contents.valid).map_err(io)?;
+        }
+        file.seek(SeekFrom::End(0)).map_err(io)?;
+        if contents.unterminated {
+            file.write_all(b"\n").map_err(io)?;
+        }
+        let reserve = path.with_extension("reserve");
+        File::create(&reserve).and_then(|mut file| file.write_all(&vec![0; RESERVE])).map_err(io)?;
+        let mut journal = Self {
+            path: path.to_owned(),
+            file,
+            last: contents.last,
+            durability: contents.durability.unwrap_or(durability),
+            reserve: Some(reserve),
+        };
+        if contents.durability.is_none() {
+            journal.append::<()>(&Entry::Journal { format: FORMAT, durability })?;
+        }
+        journal.sync()?;
+        Ok(journal)
+    }
+
+    /// Appends an event, and returns the sum after it. Events that others depend on are on the disk then.
+    pub(super) fn append<R: Serialize>(&mut self, entry: &Entry<R>) -> Result<String, JournalError> {
+        let io = |source| JournalError::Io { path: self.path.clone(), source };
+        let event = serde_json::to_string(entry).map_err(|error| io(error.into()))?;
+        let sum = chain(self.last, event.as_bytes());
+        let line = format!("{HEAD}{}{MIDDLE}{event}}}\n", hex(sum));
+        let commit = match self.durability {
+            Durability::EveryResult => matches!(entry, Entry::Finished(_) | Entry::Learnt { .. }),
+            Durability::EveryMinibatch => matches!(entry, Entry::Learnt { .. }),
+        };
+        self.write(line.as_bytes(), commit)?;
+        self.last = sum;
+        Ok(hex(sum))
+    }
+
+    /// Writes a line. On a full disk the reserve is given up for it, so that what was paid for is kept; the search then
+    /// stops all the same.
+    fn write(&mut self, line: &[u8], commit: bool) -> Result<(), JournalError> {
+        let Self { path, file, reserve, .. } = self;
+        let io = |source| JournalError::Io { path: path.clone(), source };
+        let start = file.stream_position().map_err(io)?;
+        let write = |file: &mut File| {
+            file.write_all(line)?;
+            if commit { file.sync_data() } else { Ok(()) }
+        };
+        let Err(error) = write(file) else { return Ok(()) };
+        // Without this, a line after a half-written one would make the journal a damaged one.
+        let restart = |file: &mut File| file.set_len(start).and_then(|()| file.seek(SeekFrom::Start(start)));
+        if restart(file).is_ok()
+            && let Some(reserve) = reserve.take()
+            && std::fs::remove_file(reserve).is_ok()
+            && write(file).is_err()
+        {
+            // What is left of the second attempt is a torn tail, which the next opening cuts off.
+            let _ = restart(file);
+        }
+        Err(io(error))
+    }
+
+    /// Forces everything to the disk.
+    pub(super) fn sync(&mut self) -> Result<(), JournalError> {
+        self.file.sync_all().map_err(|source| JournalError::Io { path: self.path.clone(), source })
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if let Some(reserve) = &self.reserve {
+            // A reserve that stays behind costs its room until the run is opened again, and nothing else.
+            let _ = std::fs::remove_file(reserve);
+        }
+    }
+}
