@@ -89,6 +89,12 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 
     results.write(&experiment.space, &report)?;
     output::print_table(&report, arguments.top);
+    if report.machine_dependent() > 0 {
+        eprintln!(
+            "{} trials failed for reasons of this machine (time, memory, faults): the same seed need not repeat this run",
+            report.machine_dependent()
+        );
+    }
     let (done, path) = (report.records.len(), results.path().display());
     match report.stop {
         StopReason::Cancelled => {

@@ -69,7 +69,11 @@ impl Evaluation {
     /// Whether another machine, or the same at another time, might come to another evaluation.
     #[must_use]
     pub fn depends_on_machine(&self) -> bool {
-        matches!(self, Self::Infeasible(Infeasibility::TimedOut { .. } | Infeasibility::Failed { .. }))
+        let Self::Infeasible(reason) = self else { return false };
+        matches!(
+            reason,
+            Infeasibility::TimedOut { .. } | Infeasibility::OutOfMemory { .. } | Infeasibility::Failed { .. }
+        )
     }
 
     /// The metrics, if the architecture was measured.
@@ -84,8 +88,9 @@ impl Evaluation {
 
 /// Why an architecture has no accuracy.
 ///
-/// The first four are facts about the architecture and hold wherever it is evaluated; the last two depend on the
-/// machine, and a run that meets one says so.
+/// The first four are facts about the architecture and hold wherever it is evaluated; the last three depend on the
+/// machine, and a run that meets one says so. The controller gives a trial that timed out or ran out of memory a second
+/// attempt with nothing beside it, before it takes the outcome.
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 #[non_exhaustive]
@@ -121,6 +126,12 @@ pub enum Infeasibility {
     TimedOut {
         /// The limit in seconds.
         limit_seconds: f64,
+    },
+    /// It needed more memory than the device or the machine had.
+    #[error("evaluation ran out of memory: {message}")]
+    OutOfMemory {
+        /// What the device or the system said.
+        message: String,
     },
     /// Every attempt to evaluate it failed.
     #[error("evaluation failed {attempts} times, last with: {message}")]

@@ -12,7 +12,7 @@ use crate::graph::{Cost, CostError, Fingerprint, LayerGraph, ToGraph};
 use crate::reward::{RedefinedReward, RewardShaper};
 use crate::seed;
 use crate::space::{SearchSpace, SpaceError, Step};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -357,20 +357,41 @@ where
                 self.submit(pending)?;
             }
         }
+        let crowded = self.collect(batch, waiting, true)?;
+        for position in crowded {
+            self.submit(&mut batch[position])?;
+            let waiting = BTreeMap::from([(batch[position].trial.id, position)]);
+            self.collect(batch, waiting, false)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all of `waiting` (positions in `batch` by trial) ended. With `postpone`, returns the positions of those
+    /// that had too little time or memory beside the others, to be tried again alone.
+    fn collect(
+        &mut self,
+        batch: &mut [Pending<S>],
+        mut waiting: BTreeMap<u64, usize>,
+        postpone: bool,
+    ) -> Result<BTreeSet<usize>, SearchError> {
+        let mut crowded = BTreeSet::new();
         while !waiting.is_empty() {
             let Some((trial, verdict)) = self.wait()? else { continue };
             let Some(&position) = waiting.get(&trial) else { continue };
             let pending = &mut batch[position];
             match verdict {
-                Verdict::Evaluated(evaluation) => pending.evaluation = Some(checked(evaluation)),
+                Verdict::Evaluated(evaluation) => {
+                    let evaluation = checked(evaluation);
+                    if postpone && let Some(reason) = lacked_room(&evaluation) {
+                        self.fault(trial, pending.attempts, &reason.to_string())?;
+                        waiting.remove(&trial);
+                        crowded.insert(position);
+                        continue;
+                    }
+                    pending.evaluation = Some(evaluation);
+                }
                 Verdict::Fault { message } => {
-                    if let Some(log) = &mut self.log {
-                        log.fault(trial, pending.attempts, &message)?;
-                    }
-                    for observer in &mut self.search.observers {
-                        observer.on_fault(trial, pending.attempts, &message);
-                    }
-                    tracing::warn!(trial, attempt = pending.attempts, %message, "an evaluation failed");
+                    self.fault(trial, pending.attempts, &message)?;
                     if pending.attempts < self.search.config.attempts {
                         self.submit(pending)?;
                         continue;
@@ -386,6 +407,18 @@ where
                 self.finish(pending)?;
             }
         }
+        Ok(crowded)
+    }
+
+    /// Notes that an attempt failed.
+    fn fault(&mut self, trial: u64, attempt: u32, message: &str) -> Result<(), SearchError> {
+        if let Some(log) = &mut self.log {
+            log.fault(trial, attempt, message)?;
+        }
+        for observer in &mut self.search.observers {
+            observer.on_fault(trial, attempt, message);
+        }
+        tracing::warn!(trial, attempt, %message, "an evaluation failed");
         Ok(())
     }
 
@@ -557,6 +590,16 @@ fn appraise(graph: &LayerGraph, config: &SearchConfig) -> (Cost, Option<Infeasib
             };
             (huge, Some(reason))
         }
+    }
+}
+
+/// Why an evaluation might come to something else with the machine to itself.
+fn lacked_room(evaluation: &Evaluation) -> Option<&Infeasibility> {
+    match evaluation {
+        Evaluation::Infeasible(reason @ (Infeasibility::TimedOut { .. } | Infeasibility::OutOfMemory { .. })) => {
+            Some(reason)
+        }
+        _ => None,
     }
 }
 

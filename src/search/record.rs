@@ -77,6 +77,13 @@ impl<S: SearchSpace> SearchReport<S> {
         self.records.iter().filter(|record| record.cached).count()
     }
 
+    /// Number of trials whose outcome another machine, or the same at another time, might not repeat: a run that has one
+    /// need not repeat to the bit.
+    #[must_use]
+    pub fn machine_dependent(&self) -> usize {
+        self.records.iter().filter(|record| record.evaluation.depends_on_machine()).count()
+    }
+
     /// Mean accuracy in percent of the measured trials among `records`, or `None` if there is none.
     #[must_use]
     pub fn mean_accuracy<'a>(records: impl IntoIterator<Item = &'a RecordOf<S>>) -> Option<f64>

@@ -126,6 +126,29 @@ fn errors_and_panics_are_tried_again_a_bounded_number_of_times() {
 }
 
 #[test]
+fn what_ran_out_of_time_or_memory_is_tried_once_more_alone() {
+    fn timed_out() -> Evaluation {
+        Evaluation::Infeasible(Infeasibility::TimedOut { limit_seconds: 60.0 })
+    }
+    fn out_of_memory() -> Evaluation {
+        Evaluation::Infeasible(Infeasibility::OutOfMemory { message: "device full".to_owned() })
+    }
+    // Trials 0 to 3 first, then 1 and 3 again after the others.
+    let (environment, calls) = faulty(|call| match call {
+        1 => Ok(timed_out()),
+        3 | 5 => Ok(out_of_memory()),
+        _ => Ok(measured(50.0)),
+    });
+    let config = SearchConfig { limits: CostLimits::default(), ..config().with_trials(4, 4) };
+    let space = BlockSpace::paper().with_max_layers(4).unwrap();
+    let report = Search::new(space, RandomAgent, environment, config).run().unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 6);
+    let evaluations: Vec<_> = report.records.iter().map(|record| record.evaluation.clone()).collect();
+    assert_eq!(evaluations, [measured(50.0), measured(50.0), measured(50.0), out_of_memory()]);
+    assert_eq!(report.machine_dependent(), 1);
+}
+
+#[test]
 fn an_accuracy_that_is_no_number_is_recorded_as_infeasible() {
     let (environment, _) = faulty(|_| Ok(measured(f64::NAN)));
     let report = Search::new(BlockSpace::paper(), RandomAgent, environment, config().with_trials(2, 2)).run().unwrap();
