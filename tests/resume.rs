@@ -76,6 +76,10 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+fn line_breaks(bytes: &[u8]) -> usize {
+    bytes.split(|byte| *byte == b'\n').count() - 1
+}
+
 const CHILD: &str = "BLOCKQNN_TEST_RUN";
 const CHILD_TRIALS: u64 = 640;
 
@@ -117,7 +121,7 @@ fn a_search_killed_at_60_moments_ends_as_if_it_had_not_been() {
                 child.kill().unwrap();
                 kills += 1;
                 let bytes = fs::read(journal(&path)).unwrap_or_default();
-                lines_at_kill.insert(bytes.iter().filter(|byte| **byte == b'\n').count());
+                lines_at_kill.insert(line_breaks(&bytes));
             }
             child.wait().unwrap();
         }
@@ -197,8 +201,8 @@ fn a_flipped_bit_in_a_journal_is_refused_with_the_number_of_its_line() {
         let mut bytes = whole.clone();
         bytes[byte] ^= 1 << blockqnn::seed::index(&mut rng, 7);
         // A line break that is none any more joins two lines; the first of them is named.
-        let line = whole[..byte].iter().filter(|byte| **byte == b'\n').count() + 1;
-        let is_last_line = whole[byte..].iter().filter(|byte| **byte == b'\n').count() == 1;
+        let line = line_breaks(&whole[..byte]) + 1;
+        let is_last_line = line_breaks(&whole[byte..]) == 1;
         if bytes[byte] == b'\n' || bytes[byte] == 0 || (is_last_line && whole[byte] == b'\n') {
             continue;
         }
@@ -495,4 +499,25 @@ fn resuming_a_finished_run_writes_nothing() {
     let before = fs::read(journal(&path)).unwrap();
     resume(&path, 16).unwrap();
     assert_eq!(fs::read(journal(&path)).unwrap(), before);
+}
+
+/// A run folder that version 0.1.0 wrote: every later version must go on with it. `BLOCKQNN_WRITE_GOLDEN=1` writes it anew,
+/// which is right only before a release with a new format.
+#[test]
+fn a_run_of_format_1_is_resumed_to_the_same_end() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/run-format-1");
+    let parent = tempfile::tempdir().unwrap();
+    if std::env::var_os("BLOCKQNN_WRITE_GOLDEN").is_some() {
+        let path = finished(parent.path(), 32, Durability::EveryResult);
+        fs::create_dir_all(&golden).unwrap();
+        for name in ["search.json", "journal.jsonl", "checkpoint"] {
+            fs::copy(path.join(name), golden.join(name)).unwrap();
+        }
+        return;
+    }
+    let path = parent.path().join("run");
+    copy(&golden, &path);
+    assert_eq!(resume(&path, 32).unwrap(), finish(None, 32).unwrap());
+    assert_eq!(fs::read(journal(&path)).unwrap(), fs::read(journal(&golden)).unwrap());
+    assert_eq!(resume(&path, 64).unwrap(), finish(None, 64).unwrap());
 }

@@ -327,3 +327,69 @@ impl Drop for Journal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    fn written(entries: &[Entry<f64>]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let contents = read::<f64>(&path).unwrap();
+        let mut journal = Journal::open(&path, &contents, Durability::EveryMinibatch).unwrap();
+        for entry in entries {
+            journal.append(entry).unwrap();
+        }
+        (folder, path)
+    }
+
+    proptest! {
+        #[test]
+        fn every_finite_number_survives_bit_for_bit(
+            bits in proptest::collection::vec(any::<u64>().prop_filter("finite", |bits| f64::from_bits(*bits).is_finite()), 64)
+        ) {
+            let numbers: Vec<f64> = bits.iter().copied().map(f64::from_bits).collect();
+            let entries: Vec<_> = numbers.iter().copied().map(Entry::Finished).collect();
+            let (_folder, path) = written(&entries);
+            let contents = read::<f64>(&path).unwrap();
+            let back: Vec<u64> = contents
+                .entries
+                .iter()
+                .map(|entry| match entry {
+                    Entry::Finished(number) => number.to_bits(),
+                    other => unreachable!("{other:?}"),
+                })
+                .collect();
+            prop_assert_eq!(back, bits);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_no_reason_to_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("journal.jsonl");
+            std::fs::write(&path, &bytes).unwrap();
+            let _ = read::<Value>(&path);
+        }
+
+        #[test]
+        fn text_of_any_kind_survives(message in any::<String>()) {
+            let (_folder, path) = written(&[Entry::Fault { trial: 1, attempt: 2, message: message.clone() }]);
+            let contents = read::<f64>(&path).unwrap();
+            prop_assert_eq!(&contents.entries, &[Entry::Fault { trial: 1, attempt: 2, message }]);
+        }
+    }
+
+    #[test]
+    fn the_reserve_is_there_while_the_journal_is_open_and_gone_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let contents = read::<f64>(&path).unwrap();
+        let journal = Journal::open(&path, &contents, Durability::EveryResult).unwrap();
+        let reserve = folder.path().join("journal.reserve");
+        assert_eq!(std::fs::metadata(&reserve).unwrap().len(), RESERVE as u64);
+        drop(journal);
+        assert!(!reserve.exists());
+    }
+}
