@@ -259,7 +259,8 @@ where
     /// Takes over what the agent had learnt by the last checkpoint, so that it need not learn it again.
     fn restore_checkpoint(&mut self, log: &OpenRun) -> Result<(), SearchError> {
         let Some(checkpoint) = log.checkpoint(&self.past) else { return Ok(()) };
-        self.search.agent.load(&self.search.space, &mut checkpoint.agent.as_slice())?;
+        let loaded = self.search.agent.load(&self.search.space, &mut checkpoint.agent.as_slice());
+        loaded.map_err(|error| log.unusable_checkpoint(error))?;
         self.report.resampled = checkpoint.resampled;
         for record in self.past.finished.range(..checkpoint.trials).map(|(_, record)| record.clone()) {
             let trajectory = walk_again(&self.search.space, &record.actions)?;

@@ -108,6 +108,15 @@ pub enum RunFolderError {
         #[source]
         source: io::Error,
     },
+    /// The agent cannot use the checkpoint, though it is whole.
+    #[error("cannot use the checkpoint {}: {source}. Delete it: what it holds is learnt again from the journal", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What the agent says.
+        #[source]
+        source: crate::agent::AgentError,
+    },
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -391,6 +400,9 @@ impl<S: SearchSpace> Past<S> {
     fn new(path: &Path, contents: &journal::Contents<RecordOf<S>>) -> Result<Self, JournalError> {
         let mut past = Self::default();
         for (position, (entry, sum)) in contents.entries.iter().zip(&contents.sums).enumerate() {
+            // The first line is no entry, and lines count from 1.
+            let damaged =
+                |cause: String| JournalError::Damaged { path: path.to_owned(), line: position as u64 + 2, cause };
             match entry {
                 Entry::Journal { .. } => {}
                 Entry::Proposed { trial, fingerprint } => {
@@ -401,13 +413,19 @@ impl<S: SearchSpace> Past<S> {
                 }
                 Entry::Finished(record) => {
                     if past.finished.insert(record.id, record.clone()).is_some() {
-                        // The first line is no entry, and lines count from 1.
-                        let line = position as u64 + 2;
-                        let cause = format!("trial {} finishes a second time", record.id);
-                        return Err(JournalError::Damaged { path: path.to_owned(), line, cause });
+                        return Err(damaged(format!("trial {} finishes a second time", record.id)));
                     }
                 }
-                Entry::Learnt { trials, .. } => past.learnt.push((*trials, sum.clone())),
+                Entry::Learnt { trials, .. } => {
+                    let before = past.learnt.last().map_or(0, |(trials, _)| *trials);
+                    let finished = past.finished.len() as u64;
+                    if *trials != finished || finished <= before {
+                        return Err(damaged(format!(
+                            "it says that {trials} trials are learnt, where {finished} are finished and {before} were learnt"
+                        )));
+                    }
+                    past.learnt.push((*trials, sum.clone()));
+                }
             }
         }
         Ok(past)
@@ -478,6 +496,11 @@ impl OpenRun {
             tracing::warn!("passing over a checkpoint that is not of this journal");
         }
         fits.then_some(Checkpoint { trials: header.trials, resampled: header.resampled, agent })
+    }
+
+    /// The refusal of a checkpoint by the agent.
+    pub(super) fn unusable_checkpoint(&self, source: crate::agent::AgentError) -> RunFolderError {
+        RunFolderError::Checkpoint { path: self.folder.path.join(CHECKPOINT), source }
     }
 
     /// Forces what was not yet forced to the disk.

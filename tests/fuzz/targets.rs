@@ -1,0 +1,130 @@
+//! What the fuzz targets do with a file of arbitrary bytes: shared by `fuzz/` and by the tests that run seeds and finds.
+
+use blockqnn::agent::{QLearning, QLearningConfig};
+use blockqnn::environment::synthetic::Synthetic;
+use blockqnn::graph::{NetworkConfig, ToGraph};
+use blockqnn::reward::RedefinedReward;
+use blockqnn::search::{RunFolder, Search, SearchConfig};
+use blockqnn::space::block::{BlockCode, BlockSpace};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::path::Path;
+
+/// Every target by name.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("block_text", block_text),
+    ("block_json", block_json),
+    ("journal", journal),
+    ("checkpoint", checkpoint),
+    #[cfg(feature = "train")]
+    ("cifar", cifar),
+    #[cfg(feature = "train")]
+    ("idx", idx),
+];
+
+/// A block code that reads is valid: it has a cost or a typed overflow, and both its forms read back.
+fn is_whole(block: &BlockCode) {
+    assert_eq!(&block.to_string().parse::<BlockCode>().unwrap(), block);
+    let json = serde_json::to_string(block).unwrap();
+    assert_eq!(&serde_json::from_str::<BlockCode>(&json).unwrap(), block);
+    let _ = block.to_graph().cost(&NetworkConfig::cifar());
+}
+
+pub fn block_text(bytes: &[u8]) {
+    if let Ok(block) = String::from_utf8_lossy(bytes).parse::<BlockCode>() {
+        is_whole(&block);
+    }
+}
+
+pub fn block_json(bytes: &[u8]) {
+    if let Ok(block) = serde_json::from_slice::<BlockCode>(bytes) {
+        is_whole(&block);
+    }
+}
+
+/// Begins or resumes a run of four trials in `path`.
+fn run(path: &Path) {
+    let agent = QLearning::new(QLearningConfig::paper()).unwrap();
+    let config = SearchConfig { max_resamples: 50, ..SearchConfig::paper().with_seed(5).with_trials(4, 2) };
+    let space = BlockSpace::paper().with_max_layers(4).unwrap();
+    let search = Search::new(space, agent, Synthetic::new(), config).with_reward(RedefinedReward::paper());
+    let folder = if path.join("search.json").exists() { RunFolder::resume(path) } else { RunFolder::create(path) };
+    let _ = search.with_run_folder(folder.unwrap()).run();
+}
+
+/// A fresh folder, in memory where there is such a place: a fuzzer opens thousands a second.
+fn folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+}
+
+/// The bytes as a journal; after a first byte of `+`, each line as an event under the right checksum, so that what lies
+/// behind the checksums is reached too.
+pub fn journal(bytes: &[u8]) {
+    let folder = folder();
+    run(folder.path());
+    let content = match bytes.strip_prefix(b"+") {
+        None => bytes.to_vec(),
+        Some(events) => {
+            let mut sum = [0u8; 8];
+            let mut text = Vec::new();
+            for event in events.split(|byte| *byte == b'\n') {
+                let digest = Sha256::new().chain_update(sum).chain_update(event).finalize();
+                sum.copy_from_slice(&digest[..8]);
+                text.extend(format!("{{\"sum\":\"{:016x}\",\"event\":", u64::from_be_bytes(sum)).bytes());
+                text.extend(event);
+                text.extend(b"}\n");
+            }
+            text
+        }
+    };
+    std::fs::write(folder.path().join("journal.jsonl"), content).unwrap();
+    run(folder.path());
+}
+
+/// The bytes as a checkpoint; after a first byte of `+`, as an agent's state under the right header.
+pub fn checkpoint(bytes: &[u8]) {
+    let folder = folder();
+    run(folder.path());
+    let path = folder.path().join("checkpoint");
+    let content = match bytes.strip_prefix(b"+") {
+        None => bytes.to_vec(),
+        Some(agent) => {
+            let good = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+            let header = good.lines().next().unwrap();
+            let (start, _) = header.split_once("\"sha256\":\"").unwrap();
+            let mut header = format!("{start}\"sha256\":\"");
+            for byte in Sha256::digest(agent) {
+                write!(header, "{byte:02x}").unwrap();
+            }
+            [header.as_bytes(), b"\"}\n", agent].concat()
+        }
+    };
+    std::fs::write(path, content).unwrap();
+    run(folder.path());
+}
+
+/// The bytes as every file of a CIFAR-100 and a CIFAR-10 folder.
+#[cfg(feature = "train")]
+pub fn cifar(bytes: &[u8]) {
+    use blockqnn::data::cifar::{self, CifarLabels, Missing};
+    let folder = folder();
+    for name in ["train.bin", "test.bin", "data_batch_1.bin", "test_batch.bin"] {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    let _ = cifar::cifar100_train(folder.path(), CifarLabels::Fine);
+    let _ = cifar::cifar100_test(folder.path(), CifarLabels::Coarse);
+    let _ = cifar::cifar10_train(folder.path(), Missing::Allow);
+    let _ = cifar::cifar10_test(folder.path());
+}
+
+/// The bytes, cut in two at the place that the first one tells, as an IDX file of images and one of labels.
+#[cfg(feature = "train")]
+pub fn idx(bytes: &[u8]) {
+    let Some((first, rest)) = bytes.split_first() else { return };
+    let (images, labels) = rest.split_at(usize::from(*first).min(rest.len()));
+    let folder = folder();
+    std::fs::write(folder.path().join("train-images-idx3-ubyte"), images).unwrap();
+    std::fs::write(folder.path().join("train-labels-idx1-ubyte"), labels).unwrap();
+    let _ = blockqnn::data::idx::fashion_mnist_train(folder.path());
+}
