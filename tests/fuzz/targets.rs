@@ -10,8 +10,11 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::path::Path;
 
+/// What is done with a file.
+pub(crate) type Target = fn(&[u8]);
+
 /// Every target by name.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("block_text", block_text),
     ("block_json", block_json),
     ("journal", journal),
@@ -30,13 +33,13 @@ fn is_whole(block: &BlockCode) {
     let _ = block.to_graph().cost(&NetworkConfig::cifar());
 }
 
-pub fn block_text(bytes: &[u8]) {
+pub(crate) fn block_text(bytes: &[u8]) {
     if let Ok(block) = String::from_utf8_lossy(bytes).parse::<BlockCode>() {
         is_whole(&block);
     }
 }
 
-pub fn block_json(bytes: &[u8]) {
+pub(crate) fn block_json(bytes: &[u8]) {
     if let Ok(block) = serde_json::from_slice::<BlockCode>(bytes) {
         is_whole(&block);
     }
@@ -60,7 +63,7 @@ fn folder() -> tempfile::TempDir {
 
 /// The bytes as a journal; after a first byte of `+`, each line as an event under the right checksum, so that what lies
 /// behind the checksums is reached too.
-pub fn journal(bytes: &[u8]) {
+pub(crate) fn journal(bytes: &[u8]) {
     let folder = folder();
     run(folder.path());
     let content = match bytes.strip_prefix(b"+") {
@@ -83,7 +86,7 @@ pub fn journal(bytes: &[u8]) {
 }
 
 /// The bytes as a checkpoint; after a first byte of `+`, as an agent's state under the right header.
-pub fn checkpoint(bytes: &[u8]) {
+pub(crate) fn checkpoint(bytes: &[u8]) {
     let folder = folder();
     run(folder.path());
     let path = folder.path().join("checkpoint");
@@ -106,7 +109,7 @@ pub fn checkpoint(bytes: &[u8]) {
 
 /// The bytes as every file of a CIFAR-100 and a CIFAR-10 folder.
 #[cfg(feature = "train")]
-pub fn cifar(bytes: &[u8]) {
+pub(crate) fn cifar(bytes: &[u8]) {
     use blockqnn::data::cifar::{self, CifarLabels, Missing};
     let folder = folder();
     for name in ["train.bin", "test.bin", "data_batch_1.bin", "test_batch.bin"] {
@@ -120,7 +123,7 @@ pub fn cifar(bytes: &[u8]) {
 
 /// The bytes, cut in two at the place that the first one tells, as an IDX file of images and one of labels.
 #[cfg(feature = "train")]
-pub fn idx(bytes: &[u8]) {
+pub(crate) fn idx(bytes: &[u8]) {
     let Some((first, rest)) = bytes.split_first() else { return };
     let (images, labels) = rest.split_at(usize::from(*first).min(rest.len()));
     let folder = folder();

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Version of the run folder's form.
 const FORMAT: u32 = 1;
@@ -274,7 +275,7 @@ impl RunFolder {
         let file = path.join(LOCK);
         let io = |source| RunFolderError::Io { path: file.clone(), source };
         let mut lock = File::options().create(true).truncate(false).read(true).write(true).open(&file).map_err(io)?;
-        match lock.try_lock() {
+        match try_lock_patiently(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -364,6 +365,20 @@ impl RunFolder {
         let journal = Journal::open(&path, &contents, self.durability)?;
         Ok((OpenRun { folder: self, journal, learnt: 0 }, past))
     }
+}
+
+/// Locks a file, waiting a moment for whoever is about to let go. A lock that was just released may be held on for
+/// milliseconds by a child process that is being started: it has the open file until it runs its own program.
+fn try_lock_patiently(lock: &File) -> Result<(), TryLockError> {
+    let mut result = lock.try_lock();
+    for _ in 0..50 {
+        if !matches!(result, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        result = lock.try_lock();
+    }
+    result
 }
 
 impl Description {
