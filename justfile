@@ -40,6 +40,16 @@ credits:
 run *ARGS:
     cargo run --release --example cifar_search -- {{ ARGS }}
 
+# Appending to and loading a journal.
+bench:
+    cargo bench --no-default-features --bench journal
+
+# Fuzzes a reader for some seconds: block_text, block_json, journal, checkpoint, cifar or idx (needs nightly and cargo-fuzz).
+fuzz TARGET SECONDS="600":
+    mkdir -p fuzz/corpus/{{ TARGET }}
+    cargo +nightly fuzz run --features train {{ TARGET }} fuzz/corpus/{{ TARGET }} tests/fuzz/seeds/{{ TARGET }} -- \
+        -max_total_time={{ SECONDS }} -rss_limit_mb=2048 -timeout=20
+
 # Licences, advisories, duplicates (needs cargo-deny).
 deny:
     cargo deny check

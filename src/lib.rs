@@ -83,7 +83,8 @@
 //! | [`Evaluator`](search::Evaluator) | where trials are evaluated | [`InlineEvaluator`](search::InlineEvaluator): one after another |
 //! | [`Observer`](search::Observer) | nothing: it watches, and may stop the search | yours |
 //!
-//! [`Search`](search::Search) puts them together and runs them. [`evaluation`] holds the plain data that passes between
+//! [`Search`](search::Search) puts them together and runs them; with a [`RunFolder`](search::RunFolder) it survives whatever
+//! stops it. [`evaluation`] holds the plain data that passes between
 //! them, and [`seed`] all randomness.
 //!
 //! # Features

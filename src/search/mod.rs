@@ -12,6 +12,7 @@ mod observer;
 mod record;
 mod results;
 mod run_folder;
+mod threads;
 
 pub use config::{Repeats, SearchConfig, SearchConfigError};
 pub use controller::{Search, SearchError};
@@ -19,6 +20,7 @@ pub use evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluato
 pub use observer::{MinibatchSummary, Observer, Start};
 pub use record::{Record, RecordOf, SearchReport, StopReason};
 pub use run_folder::{Durability, JournalError, RunFolder, RunFolderError, RunSettings};
+pub use threads::{ThreadEvaluator, ThreadEvaluatorError};
 
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "exact values are meant")]
