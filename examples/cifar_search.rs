@@ -33,7 +33,7 @@ mod progress;
 use arguments::Arguments;
 use blockqnn::environment::Cancellation;
 use blockqnn::network::device::{default_device, parse_device};
-use blockqnn::search::{Search, StopReason};
+use blockqnn::search::{Search, StopReason, ThreadEvaluator};
 use blockqnn::train::TrainingEnvironment;
 use clap::Parser;
 use output::Results;
@@ -80,7 +80,9 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     );
 
     let trials = experiment.search.trials;
-    let report = Search::new(experiment.space.clone(), experiment.agent()?, environment, experiment.search.clone())
+    let workers = ThreadEvaluator::new(vec![environment; arguments.workers.get()])?;
+    let (space, settings) = (experiment.space.clone(), experiment.search.clone());
+    let report = Search::with_evaluator(space, experiment.agent()?, workers, settings)
         .with_reward(experiment.reward)
         .with_run_folder(folder)
         .with_observer(progress::Display::new(&experiment))

@@ -80,7 +80,7 @@
 //! | [`Agent`](agent::Agent) | what is proposed next | [`QLearning`](agent::QLearning), [`RandomAgent`](agent::RandomAgent) |
 //! | [`Environment`](environment::Environment) | how good an architecture is | [`environment_fn`](environment::environment_fn), [`Synthetic`](environment::synthetic::Synthetic), `train::TrainingEnvironment` |
 //! | [`RewardShaper`](reward::RewardShaper) | the reward, and what each layer's update sees of it | [`RedefinedReward`](reward::RedefinedReward): formula 1 with either credit |
-//! | [`Evaluator`](search::Evaluator) | where trials are evaluated | [`InlineEvaluator`](search::InlineEvaluator): one after another |
+//! | [`Evaluator`](search::Evaluator) | where trials are evaluated | [`InlineEvaluator`](search::InlineEvaluator): one after another; [`ThreadEvaluator`](search::ThreadEvaluator): several at a time |
 //! | [`Observer`](search::Observer) | nothing: it watches, and may stop the search | yours |
 //!
 //! [`Search`](search::Search) puts them together and runs them; with a [`RunFolder`](search::RunFolder) it survives whatever

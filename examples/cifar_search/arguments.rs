@@ -4,6 +4,7 @@ use blockqnn::experiment::{Experiment, Overrides, Preset};
 use blockqnn::search::RunFolder;
 use clap::{Parser, ValueEnum};
 use std::error::Error;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 /// Search convolutional blocks with Q-learning (BlockQNN) on real images.
@@ -37,6 +38,10 @@ pub(crate) struct Arguments {
     /// Device to train on: flex (CPU), ndarray (CPU, slow), cuda or cuda:N, wgpu; the last three need their feature
     #[arg(long, value_name = "NAME")]
     pub(crate) device: Option<String>,
+
+    /// Trainings at a time, each in a thread of its own on the one device; the result is the same for any number
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
+    pub(crate) workers: NonZeroUsize,
 
     /// Seed of the search [default: 0]
     #[arg(long, value_name = "N")]
