@@ -11,6 +11,7 @@ mod evaluator;
 mod observer;
 mod record;
 mod results;
+mod run;
 mod run_folder;
 mod threads;
 
