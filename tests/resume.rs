@@ -108,6 +108,7 @@ fn a_search_killed_at_60_moments_ends_as_if_it_had_not_been() {
     while kills < 60 {
         let path = parent.path().join(format!("run{runs}"));
         runs += 1;
+        let mut lives = 0;
         while !path.with_extension("done").exists() {
             let mut child = Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "child_process", "--test-threads", "1"])
@@ -116,7 +117,10 @@ fn a_search_killed_at_60_moments_ends_as_if_it_had_not_been() {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            std::thread::sleep(Duration::from_micros(5_000 + blockqnn::seed::index(&mut rng, 120_000) as u64));
+            // On a machine too busy to start a process in this time, no run would ever end: the later lives are longer.
+            lives += 1;
+            let longest = 120_000 * (1 + lives / 20);
+            std::thread::sleep(Duration::from_micros(5_000 + blockqnn::seed::index(&mut rng, longest) as u64));
             if child.try_wait().unwrap().is_none() {
                 child.kill().unwrap();
                 kills += 1;
