@@ -34,7 +34,7 @@ parity:
 
 # The paper's whole schedule on the synthetic environment, 20 seeds, all three credits.
 credits:
-    BLOCKQNN_ALL_CREDITS=1 cargo test --release --no-default-features --test agent_learns -- --nocapture
+    BLOCKQNN_ALL_CREDITS=1 cargo test --release --no-default-features --test agent_learns -- --nocapture --test-threads 1
 
 # A search on the embedded images: `just run --seed 1`.
 run *ARGS:

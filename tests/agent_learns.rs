@@ -1,24 +1,39 @@
-//! The agent learns: the paper's whole schedule on the synthetic environment, against the random agent.
+//! The agent learns: the paper's whole schedule on the synthetic environments, against the random agent.
 //!
 //! Prints the figures that docs/reproduction.md tells; with `BLOCKQNN_ALL_CREDITS=1` those of all three credits.
 
 use blockqnn::agent::{Agent, QLearning, QLearningConfig, RandomAgent};
-use blockqnn::environment::synthetic::Synthetic;
+use blockqnn::environment::Environment;
+use blockqnn::environment::synthetic::{FirstLayers, Synthetic};
 use blockqnn::reward::{Credit, RedefinedReward};
 use blockqnn::search::{Search, SearchConfig};
-use blockqnn::space::block::BlockSpace;
+use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const SEEDS: u64 = 20;
 
+/// A synthetic environment and the true quality of its blocks.
+type Rated<E> = (E, fn(&BlockCode) -> f64);
+
+const LENGTH_AND_MEAN: fn() -> Rated<Synthetic> = || (Synthetic::new().with_noise(2.0), Synthetic::quality);
+const FIRST_LAYERS: fn() -> Rated<FirstLayers> = || (FirstLayers::new().with_noise(2.0), FirstLayers::quality);
+
 /// True qualities of the blocks of a whole run, in the order of proposal.
-fn qualities(agent: impl Agent<BlockSpace>, credit: Credit, seed: u64) -> Vec<f64> {
-    let config = SearchConfig::paper().with_seed(seed);
-    let search = Search::new(BlockSpace::paper(), agent, Synthetic::new().with_noise(2.0), config);
+fn qualities<E: Environment<BlockCode>>(
+    agent: impl Agent<BlockSpace>,
+    (environment, quality): Rated<E>,
+    credit: Credit,
+    seed: u64,
+) -> Vec<f64> {
+    let search = Search::new(BlockSpace::paper(), agent, environment, SearchConfig::paper().with_seed(seed));
     let report = search.with_reward(RedefinedReward::accuracy(credit)).run().unwrap();
-    report.records.iter().map(|record| Synthetic::quality(&record.architecture)).collect()
+    report.records.iter().map(|record| quality(&record.architecture)).collect()
+}
+
+fn learner() -> QLearning<BlockSpace> {
+    QLearning::new(QLearningConfig::paper()).unwrap()
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -64,23 +79,55 @@ fn run(name: &str, qualities: &(dyn Fn(u64) -> Vec<f64> + Sync)) -> Vec<[f64; 3]
     rows
 }
 
-#[test]
-fn q_learning_beats_its_own_beginning_and_random_search() {
-    let learner = || QLearning::new(QLearningConfig::paper()).unwrap();
-    println!("| agent | mean of the first 95 minibatches | mean of the last 12 | best |");
+fn all_credits() -> bool {
+    std::env::var_os("BLOCKQNN_ALL_CREDITS").is_some()
+}
+
+fn print_head(environment: &str) {
+    println!("\n| {environment} | mean of the first 95 minibatches | mean of the last 12 | best |");
     println!("| --- | --- | --- | --- |");
-    let random = run("random", &|seed| qualities(RandomAgent, Credit::Terminal, seed));
-    let terminal = run("Q-learning, terminal", &|seed| qualities(learner(), Credit::Terminal, seed));
-    if std::env::var_os("BLOCKQNN_ALL_CREDITS").is_some() {
-        run("Q-learning, every layer", &|seed| qualities(learner(), Credit::EveryLayer, seed));
-        run("Q-learning, shared", &|seed| qualities(learner(), Credit::Shared, seed));
+}
+
+/// Mean and standard error over seeds of a difference between two figures.
+fn lead(differences: impl Iterator<Item = f64>) -> (f64, f64) {
+    estimate(&differences.collect::<Vec<_>>())
+}
+
+#[test]
+fn with_a_reward_at_every_layer_the_mean_of_the_last_minibatches_beats_the_best_of_random_search() {
+    print_head("the first layers decide");
+    let random = run("random", &|seed| qualities(RandomAgent, FIRST_LAYERS(), Credit::EveryLayer, seed));
+    let learnt = run("Q-learning, every layer", &|seed| qualities(learner(), FIRST_LAYERS(), Credit::EveryLayer, seed));
+    let shared = run("Q-learning, shared", &|seed| qualities(learner(), FIRST_LAYERS(), Credit::Shared, seed));
+    if all_credits() {
+        run("Q-learning, terminal", &|seed| qualities(learner(), FIRST_LAYERS(), Credit::Terminal, seed));
     }
 
-    let gains: Vec<f64> = terminal.iter().map(|row| row[1] - row[0]).collect();
-    let (gain, error) = estimate(&gains);
+    for (credit, learnt) in [("every layer", &learnt), ("shared", &shared)] {
+        let (gain, error) = lead(learnt.iter().map(|row| row[1] - row[0]));
+        assert!(gain > 3.0 * error, "{credit}: {gain} is not three standard errors ({error})");
+        let (lead, error) = lead(learnt.iter().zip(&random).map(|(learnt, random)| learnt[1] - random[2]));
+        println!("{credit}: mean of the last 12 over the best of random search, seed by seed: {lead:.2} ± {error:.2}");
+        assert!(
+            lead > 0.0,
+            "{credit}: the best of random search is better than the last minibatches: {lead} ± {error}"
+        );
+    }
+}
+
+#[test]
+fn with_the_reward_at_terminal_the_learner_beats_its_own_beginning_and_finds_better_blocks_than_random_search() {
+    print_head("length and mean decide");
+    let random = run("random", &|seed| qualities(RandomAgent, LENGTH_AND_MEAN(), Credit::Terminal, seed));
+    let terminal = run("Q-learning, terminal", &|seed| qualities(learner(), LENGTH_AND_MEAN(), Credit::Terminal, seed));
+    if all_credits() {
+        run("Q-learning, every layer", &|seed| qualities(learner(), LENGTH_AND_MEAN(), Credit::EveryLayer, seed));
+        run("Q-learning, shared", &|seed| qualities(learner(), LENGTH_AND_MEAN(), Credit::Shared, seed));
+    }
+
+    let (gain, error) = lead(terminal.iter().map(|row| row[1] - row[0]));
     assert!(gain > 3.0 * error, "{gain} is not three standard errors ({error})");
-    let leads: Vec<f64> = terminal.iter().zip(&random).map(|(learnt, random)| learnt[2] - random[2]).collect();
-    let (lead, error) = estimate(&leads);
+    let (lead, error) = lead(terminal.iter().zip(&random).map(|(learnt, random)| learnt[2] - random[2]));
     println!("best of the learner over best of random search, seed by seed: {lead:.2} ± {error:.2}");
     assert!(lead > 0.0, "the learner finds nothing better than random search: {lead} ± {error}");
 }

@@ -1,4 +1,11 @@
-//! A synthetic environment whose best block is known: for tests, demonstrations and comparisons of agents.
+//! Synthetic environments whose best block is known: for tests, demonstrations and comparisons of agents.
+//!
+//! [`Synthetic`] rates a block by its length and the mean of its layers, [`FirstLayers`] by its first five layers. The
+//! two tell apart what the credits of a reward can and cannot learn (`docs/reproduction.md`).
+
+mod first_layers;
+
+pub use first_layers::FirstLayers;
 
 use super::{Environment, TrialContext};
 use crate::evaluation::{Evaluation, Metrics};
@@ -82,11 +89,7 @@ impl Synthetic {
     /// A block of the highest quality, 100.
     #[must_use]
     pub fn best() -> BlockCode {
-        let text = "conv3(0) add(0,1) conv3(2) add(2,3) conv3(4) add(4,5) conv3(6) terminal(7)";
-        match text.parse() {
-            Ok(block) => block,
-            Err(error) => unreachable!("the block is valid: {error}"),
-        }
+        parsed("conv3(0) add(0,1) conv3(2) add(2,3) conv3(4) add(4,5) conv3(6) terminal(7)")
     }
 }
 
@@ -94,13 +97,26 @@ impl Environment<BlockCode> for Synthetic {
     type Error = Infallible;
 
     fn evaluate(&mut self, block: &BlockCode, context: &TrialContext<'_>) -> Result<Evaluation, Infallible> {
-        let mut rng = ChaCha8Rng::seed_from_u64(context.trial().seed);
-        let accuracy = Self::quality(block) + self.noise * seed::normal(&mut rng);
-        Ok(Evaluation::Measured(Metrics::from_accuracy(accuracy.clamp(0.0, 100.0))))
+        Ok(measured(Self::quality(block), self.noise, context.trial().seed))
     }
 
     fn identity(&self) -> String {
         format!("synthetic 1, noise {}", self.noise)
+    }
+}
+
+/// What a training with this quality would measure: normal noise, drawn from the trial's seed.
+fn measured(quality: f64, noise: f64, seed: u64) -> Evaluation {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let accuracy = quality + noise * seed::normal(&mut rng);
+    Evaluation::Measured(Metrics::from_accuracy(accuracy.clamp(0.0, 100.0)))
+}
+
+/// A block of this module's own.
+fn parsed(text: &str) -> BlockCode {
+    match text.parse() {
+        Ok(block) => block,
+        Err(error) => unreachable!("the block is valid: {error}"),
     }
 }
 
