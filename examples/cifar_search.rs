@@ -32,9 +32,10 @@ mod progress;
 
 use arguments::Arguments;
 use blockqnn::environment::Cancellation;
-use blockqnn::network::device::{default_device, parse_device};
+use blockqnn::network::Device;
+use blockqnn::network::device::{DeviceError, built_in_devices, default_device, parse_device};
 use blockqnn::search::{Search, StopReason, ThreadEvaluator};
-use blockqnn::train::TrainingEnvironment;
+use blockqnn::train::{TrainError, TrainingEnvironment};
 use clap::Parser;
 use output::Results;
 use std::error::Error;
@@ -61,11 +62,19 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         plan::print(&experiment, arguments.preset)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let device = arguments.device.as_deref().map_or_else(default_device, parse_device)?;
+    let devices = devices(&arguments.device)?;
     let (training, validation) = experiment.data.load(arguments.data.as_deref())?;
     let experiment = experiment.for_data(training.shape(), training.classes().len());
     let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
-    let environment = TrainingEnvironment::with_parts(&training, &validation, network, recipe, &device)?;
+    let environments = devices.iter().map(|(name, device)| {
+        let environment =
+            TrainingEnvironment::with_parts(&training, &validation, network.clone(), recipe.clone(), device)?;
+        Ok::<_, TrainError>((name, environment))
+    });
+    let environments = environments.collect::<Result<Vec<_>, _>>()?;
+    // Each device gets its share of the workers, and at least one.
+    let workers = (0..arguments.workers.get().max(devices.len())).zip(environments.iter().cycle());
+    let workers = workers.map(|(number, (device, environment))| (format!("{number} on {device}"), environment.clone()));
     let folder = output::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
     let results = Results::new(&folder);
     eprintln!(
@@ -80,7 +89,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     );
 
     let trials = experiment.search.trials;
-    let workers = ThreadEvaluator::new(vec![environment; arguments.workers.get()])?;
+    let workers = ThreadEvaluator::with_names(workers.collect())?;
     let (space, settings) = (experiment.space.clone(), experiment.search.clone());
     let report = Search::with_evaluator(space, experiment.agent()?, workers, settings)
         .with_reward(experiment.reward)
@@ -97,6 +106,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
             report.machine_dependent()
         );
     }
+    eprintln!("{}", report.utilisation);
     let (done, path) = (report.records.len(), results.path().display());
     match report.stop {
         StopReason::Cancelled => {
@@ -109,6 +119,15 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         _ => eprintln!("all {done} trials are in {path}"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The devices of these names, or the default one.
+fn devices(names: &[String]) -> Result<Vec<(String, Device)>, DeviceError> {
+    if names.is_empty() {
+        let name = built_in_devices().first().copied().unwrap_or_default();
+        return Ok(vec![(name.to_owned(), default_device()?)]);
+    }
+    names.iter().map(|name| Ok((name.clone(), parse_device(name)?))).collect()
 }
 
 /// The first Ctrl-C or SIGTERM stops the search and keeps what is finished, the second ends the program at once: what is

@@ -35,11 +35,17 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     validation: Option<usize>,
 
-    /// Device to train on: flex (CPU), ndarray (CPU, slow), cuda or cuda:N, wgpu; the last three need their feature
-    #[arg(long, value_name = "NAME")]
-    pub(crate) device: Option<String>,
+    /// Device to train on: flex (CPU), ndarray (CPU, slow), cuda or cuda:N, wgpu; the last three need their feature.
+    /// Several, as in cuda:0,cuda:1, share the workers out among them
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) device: Vec<String>,
 
-    /// Trainings at a time, each in a thread of its own on the one device; the result is the same for any number
+    /// Propose a block as soon as a worker is free and learn each as it ends, in place of whole minibatches: keeps
+    /// workers busy, but no two runs with several workers are equal
+    #[arg(long)]
+    rolling: bool,
+
+    /// Trainings at a time, each in a thread of its own; without --rolling the result is the same for any number
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
     pub(crate) workers: NonZeroUsize,
 
@@ -142,6 +148,9 @@ impl Arguments {
             if let Some(number) = number {
                 overrides.set(path, number);
             }
+        }
+        if self.rolling {
+            overrides.set("search.scheduling", "rolling");
         }
         for setting in &self.settings {
             overrides.set_text(setting)?;

@@ -14,7 +14,8 @@ use std::io::{Read, Write};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayConfig {
-    /// Rounds after each minibatch; the paper's "for 64 times". 0 turns replay off.
+    /// Rounds after each minibatch; the paper's "for 64 times". 0 turns replay off. Where a minibatch is learnt in parts,
+    /// as with rolling scheduling, each part is followed by its share of the rounds.
     pub rounds: u32,
     /// Episodes drawn in each round.
     pub batch: u32,
@@ -206,7 +207,10 @@ impl<S: SearchSpace> Agent<S> for QLearning<S> {
             return Ok(());
         }
         let ReplayConfig { rounds, batch } = self.config.replay;
-        for _ in 0..u64::from(rounds) * u64::from(batch) {
+        // A minibatch that comes in parts gets its rounds in parts.
+        let rounds_by = |learnt: usize| learnt as u64 * u64::from(rounds) / memory.minibatch_size().max(1);
+        let due = rounds_by(episodes.len()) - rounds_by(first);
+        for _ in 0..due * u64::from(batch) {
             let number = seed::index(rng, episodes.len());
             self.update(number, &episodes[number]);
         }

@@ -16,6 +16,29 @@ pub enum Repeats {
     Reuse,
 }
 
+/// When the next architecture is proposed, and when one is learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Scheduling {
+    /// The paper's barrier: a whole minibatch is proposed from a frozen agent, evaluated, and learnt in the order of
+    /// proposal. The result is the same with any number of workers. Workers wait for the slowest of the minibatch.
+    #[default]
+    Minibatch,
+    /// No barrier: a trial is learnt as soon as it ends, and the next is proposed as soon as a worker is free. The order
+    /// is that of arrival, so that with several workers no two runs are equal; the journal holds it, and a resumed run
+    /// repeats it exactly. The trials that run when one is proposed are not known to the agent yet.
+    Rolling,
+}
+
+impl Scheduling {
+    /// Whether it is the default, which files leave out.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_minibatch(&self) -> bool {
+        *self == Self::Minibatch
+    }
+}
+
 /// Settings of the list controller.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +49,9 @@ pub struct SearchConfig {
     pub minibatch: u64,
     /// Trials of the whole run. The last minibatch is shorter if it is no multiple.
     pub trials: u64,
+    /// When trials are proposed and learnt.
+    #[serde(default, skip_serializing_if = "Scheduling::is_minibatch")]
+    pub scheduling: Scheduling,
     /// What to do with what was evaluated before.
     pub repeats: Repeats,
     /// Proposals thrown away in a row before the space counts as exhausted.
@@ -46,6 +72,7 @@ impl SearchConfig {
             seed: 0,
             minibatch: 64,
             trials: 178 * 64,
+            scheduling: Scheduling::Minibatch,
             repeats: Repeats::Resample,
             max_resamples: 10_000,
             attempts: 3,
@@ -66,6 +93,13 @@ impl SearchConfig {
     pub fn with_trials(mut self, trials: u64, minibatch: u64) -> Self {
         self.trials = trials;
         self.minibatch = minibatch;
+        self
+    }
+
+    /// The same settings with another scheduling.
+    #[must_use]
+    pub fn with_scheduling(mut self, scheduling: Scheduling) -> Self {
+        self.scheduling = scheduling;
         self
     }
 

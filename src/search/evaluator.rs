@@ -48,6 +48,13 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
+    /// A worker began an attempt.
+    Started {
+        /// Number of the trial.
+        trial: u64,
+        /// Name of the worker; see [`Evaluator::workers`].
+        worker: String,
+    },
     /// An evaluation goes on.
     Progress {
         /// Number of the trial.
@@ -61,6 +68,13 @@ pub enum Event {
         trial: u64,
         /// How it ended.
         verdict: Verdict,
+    },
+    /// A worker is gone. What it had in hand is tried again elsewhere, or ends as a fault of its own.
+    WorkerLost {
+        /// Name of the worker.
+        worker: String,
+        /// How that was found out.
+        message: String,
     },
 }
 
@@ -87,6 +101,21 @@ pub trait Evaluator<A> {
 
     /// Identity of the environments; see [`Environment::identity`].
     fn identity(&self) -> String;
+
+    /// How many trials can be evaluated at a time now, at least 1. With rolling scheduling that many are under way.
+    fn workers(&self) -> usize {
+        1
+    }
+
+    /// Hears that the verdict on a trial is safe: in the journal and on the disk, if the run has one. An evaluator that
+    /// keeps verdicts until somebody has them may forget this one.
+    ///
+    /// # Errors
+    /// [`EvaluatorError`] if no trial can be evaluated any more.
+    fn acknowledge(&mut self, trial: u64) -> Result<(), EvaluatorError> {
+        let _ = trial;
+        Ok(())
+    }
 }
 
 /// Evaluates one trial after another in the controller's own thread.
@@ -117,6 +146,7 @@ impl<A, E: Environment<A>> Evaluator<A> for InlineEvaluator<A, E> {
 
     fn wait(&mut self, cancellation: &Cancellation, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
         let assignment = self.queue.pop_front().ok_or_else(|| EvaluatorError("nothing was submitted".into()))?;
+        listener(Event::Started { trial: assignment.trial.id, worker: "controller".to_owned() });
         let verdict = evaluate_once(&mut self.environment, &assignment, cancellation, listener);
         listener(Event::Ended { trial: assignment.trial.id, verdict });
         Ok(())

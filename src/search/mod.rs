@@ -2,7 +2,8 @@
 //!
 //! [`Search`] runs the paper's loop. A minibatch of distinct blocks is proposed from a frozen agent; an [`Evaluator`] has
 //! each trained by an [`Environment`](crate::environment::Environment); when the minibatch is complete, the agent learns
-//! its episodes in the order of proposal, whatever order they finished in. [`Observer`]s watch. With a [`RunFolder`]
+//! its episodes in the order of proposal, whatever order they finished in. [`Scheduling::Rolling`] does without the
+//! barrier. [`Observer`]s watch. With a [`RunFolder`]
 //! nothing finished is lost, and a search that was stopped or killed goes on where it was.
 
 mod config;
@@ -11,17 +12,20 @@ mod evaluator;
 mod observer;
 mod record;
 mod results;
+mod rolling;
 mod run;
 mod run_folder;
 mod threads;
+mod utilisation;
 
-pub use config::{Repeats, SearchConfig, SearchConfigError};
+pub use config::{Repeats, Scheduling, SearchConfig, SearchConfigError};
 pub use controller::{Search, SearchError};
 pub use evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};
 pub use observer::{MinibatchSummary, Observer, Start};
 pub use record::{Record, RecordOf, SearchReport, StopReason};
 pub use run_folder::{Durability, JournalError, RunFolder, RunFolderError, RunSettings};
 pub use threads::{ThreadEvaluator, ThreadEvaluatorError};
+pub use utilisation::Utilisation;
 
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "exact values are meant")]

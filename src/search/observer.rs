@@ -61,6 +61,12 @@ pub trait Observer<S: SearchSpace> {
         Ok(())
     }
 
+    /// A worker began to evaluate a trial.
+    fn on_started(&mut self, trial: u64, worker: &str) {}
+
+    /// A worker is gone; what it had in hand is tried again elsewhere.
+    fn on_worker_lost(&mut self, worker: &str, message: &str) {}
+
     /// The evaluation of a trial goes on. Called often.
     fn on_progress(&mut self, trial: u64, progress: &Progress) {}
 

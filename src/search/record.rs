@@ -1,5 +1,6 @@
 //! What a search leaves behind.
 
+use super::Utilisation;
 use crate::evaluation::{Evaluation, Reward};
 use crate::graph::{Cost, Fingerprint};
 use crate::space::SearchSpace;
@@ -57,6 +58,8 @@ pub struct SearchReport<S: SearchSpace> {
     pub stop: StopReason,
     /// Proposals that were thrown away because they were made before.
     pub resampled: u64,
+    /// How busy the workers were, since the search was started or resumed.
+    pub utilisation: Utilisation,
 }
 
 impl<S: SearchSpace> SearchReport<S> {

@@ -1,10 +1,11 @@
 //! The loop of the list controller.
 
 use super::controller::{Search, SearchError};
-use super::run_folder::{OpenRun, Past};
+use super::run_folder::{Checkpoint, OpenRun, Past};
+use super::utilisation::Tally;
 use super::{
-    Assignment, Evaluator, Event, MinibatchSummary, Record, RecordOf, Repeats, SearchConfig, SearchReport, Start,
-    StopReason, Verdict,
+    Assignment, Evaluator, Event, MinibatchSummary, Record, RecordOf, Repeats, Scheduling, SearchConfig, SearchReport,
+    Start, StopReason, Utilisation, Verdict,
 };
 use crate::agent::{Agent, EpisodeOf, Memory, TrajectoryOf};
 use crate::evaluation::{Episode, Evaluation, Infeasibility, Metrics, Trajectory, Trial};
@@ -14,28 +15,49 @@ use crate::seed;
 use crate::space::{SearchSpace, SpaceError, Step};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A search on its way.
 pub(super) struct Run<'o, S: SearchSpace, G, V> {
-    search: Search<'o, S, G, V>,
-    memory: Memory<S>,
-    report: SearchReport<S>,
+    pub(super) search: Search<'o, S, G, V>,
+    pub(super) memory: Memory<S>,
+    pub(super) report: SearchReport<S>,
     /// Metrics by fingerprint: rewards are computed anew, for the same network may be written as another block.
     cache: HashMap<Fingerprint, Evaluation>,
     log: Option<OpenRun>,
-    past: Past<S>,
+    pub(super) past: Past<S>,
+    /// Finished trials that are not safely on disk yet, so that the evaluator must keep them.
+    unsafe_yet: Vec<u64>,
+    /// Trials learnt when the journal and the observers last heard of it.
+    pub(super) told_learnt: Option<u64>,
+    tally: Tally,
 }
 
-/// A trial of the present minibatch.
-struct Pending<S: SearchSpace> {
-    trial: Trial,
-    trajectory: TrajectoryOf<S>,
-    architecture: Arc<S::Architecture>,
-    attempts: u32,
+/// A trial that is proposed and not finished.
+pub(super) struct Pending<S: SearchSpace> {
+    pub(super) trial: Trial,
+    pub(super) trajectory: TrajectoryOf<S>,
+    pub(super) architecture: Arc<S::Architecture>,
+    pub(super) attempts: u32,
     cached: bool,
     /// Finished before the search was resumed.
-    restored: bool,
-    evaluation: Option<Evaluation>,
+    pub(super) restored: bool,
+    /// It has the machine to itself: what it lacks now it lacks for good.
+    pub(super) postponed: bool,
+    pub(super) evaluation: Option<Evaluation>,
+}
+
+/// What follows from a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// The trial is finished and recorded.
+    Finished,
+    /// It is to be tried again.
+    Again,
+    /// It had too little time or memory beside the others, and is to be tried again alone.
+    Crowded,
+    /// It was cancelled.
+    Cancelled,
 }
 
 impl<'o, S, G, V> Run<'o, S, G, V>
@@ -46,17 +68,29 @@ where
 {
     pub(super) fn new(search: Search<'o, S, G, V>) -> Self {
         let memory = Memory::new(search.config.minibatch);
-        let report = SearchReport { records: Vec::new(), stop: StopReason::Completed, resampled: 0 };
-        Self { search, memory, report, cache: HashMap::new(), log: None, past: Past::default() }
+        let utilisation = Utilisation::default();
+        let report = SearchReport { records: Vec::new(), stop: StopReason::Completed, resampled: 0, utilisation };
+        Self {
+            search,
+            memory,
+            report,
+            cache: HashMap::new(),
+            log: None,
+            past: Past::default(),
+            unsafe_yet: Vec::new(),
+            told_learnt: None,
+            tally: Tally::default(),
+        }
     }
 
     /// Runs the search to its end.
     pub(super) fn run(mut self) -> Result<(SearchReport<S>, G), SearchError> {
         let identity = self.search.evaluator.identity();
+        let mut checkpoint = None;
         if let Some(folder) = self.search.folder.take() {
             let (log, past) = folder.open(&self.search.config, &identity)?;
             self.past = past;
-            self.restore_checkpoint(&log)?;
+            checkpoint = self.restore_agent(&log)?;
             self.log = Some(log);
         }
         let start = Start { config: &self.search.config, environment: &identity };
@@ -66,11 +100,11 @@ where
                 observer.on_restored(record).map_err(SearchError::Observer)?;
             }
         }
-        while self.memory.proposed() < self.search.config.trials && self.report.stop == StopReason::Completed {
-            let mut batch = self.propose(self.next_minibatch())?;
-            self.evaluate(&mut batch)?;
-            self.learn(batch)?;
+        match self.search.config.scheduling {
+            Scheduling::Minibatch => self.run_minibatches(checkpoint.as_ref())?,
+            Scheduling::Rolling => self.roll(checkpoint.as_ref())?,
         }
+        self.report.utilisation = self.tally.sum();
         if let Some(log) = self.log.take() {
             log.close()?;
         }
@@ -78,6 +112,19 @@ where
             observer.on_end(&self.report).map_err(SearchError::Observer)?;
         }
         Ok((self.report, self.search.agent))
+    }
+
+    /// Runs the whole search, from `checkpoint` if there is one.
+    fn run_minibatches(&mut self, checkpoint: Option<&Checkpoint>) -> Result<(), SearchError> {
+        if let Some(checkpoint) = checkpoint {
+            self.remember(checkpoint.trials)?;
+        }
+        while self.memory.proposed() < self.search.config.trials && self.report.stop == StopReason::Completed {
+            let mut batch = self.propose(self.next_minibatch())?;
+            self.evaluate(&mut batch)?;
+            self.learn(batch)?;
+        }
+        Ok(())
     }
 
     /// Trials of the next minibatch. What the journal has is repeated as it was; a run that ended within a minibatch and
@@ -92,12 +139,17 @@ where
     }
 
     /// Takes over what the agent had learnt by the last checkpoint, so that it need not learn it again.
-    fn restore_checkpoint(&mut self, log: &OpenRun) -> Result<(), SearchError> {
-        let Some(checkpoint) = log.checkpoint(&self.past) else { return Ok(()) };
+    fn restore_agent(&mut self, log: &OpenRun) -> Result<Option<Checkpoint>, SearchError> {
+        let Some(checkpoint) = log.checkpoint(&self.past) else { return Ok(None) };
         let loaded = self.search.agent.load(&self.search.space, &mut checkpoint.agent.as_slice());
         loaded.map_err(|error| log.unusable_checkpoint(error))?;
         self.report.resampled = checkpoint.resampled;
-        for record in self.past.finished.range(..checkpoint.trials).map(|(_, record)| record.clone()) {
+        Ok(Some(checkpoint))
+    }
+
+    /// Puts the first `trials` of the journal into the memory, without learning them.
+    fn remember(&mut self, trials: u64) -> Result<(), SearchError> {
+        for record in self.past.finished.range(..trials).map(|(_, record)| record.clone()) {
             let trajectory = walk_again(&self.search.space, &record.actions)?;
             let episode = episode::<S>(&*self.search.shaper, trajectory, &record)?;
             self.memory.note_proposed(record.fingerprint);
@@ -115,7 +167,9 @@ where
         let mut batch = Vec::new();
         let first = self.memory.proposed();
         for id in first..first + size {
-            let Some(pending) = self.propose_one(id, &batch)? else {
+            let is_in_batch =
+                |fingerprint| batch.iter().any(|other: &Pending<S>| other.trial.fingerprint == fingerprint);
+            let Some(pending) = self.propose_one(id, is_in_batch)? else {
                 self.report.stop = StopReason::SpaceExhausted;
                 break;
             };
@@ -134,7 +188,7 @@ where
     }
 
     /// Journals a proposal, or holds it against the journal.
-    fn note_proposed(&mut self, pending: &Pending<S>) -> Result<(), SearchError> {
+    pub(super) fn note_proposed(&mut self, pending: &Pending<S>) -> Result<(), SearchError> {
         let Trial { id, fingerprint, .. } = pending.trial;
         match self.past.proposed.get(&id) {
             Some(known) if *known != fingerprint => {
@@ -143,43 +197,62 @@ where
             }
             Some(_) => Ok(()),
             None => match &mut self.log {
-                Some(log) => Ok(log.proposed(id, fingerprint)?),
+                Some(log) => {
+                    // A minibatch is proposed again from the agent as it was; without one, that agent is gone.
+                    let rolling = self.search.config.scheduling == Scheduling::Rolling;
+                    let actions = || serde_json::to_value(&pending.trajectory.actions);
+                    let actions =
+                        rolling.then(actions).transpose().map_err(|error| SearchError::Observer(error.into()))?;
+                    Ok(log.proposed(id, fingerprint, actions)?)
+                }
                 None => Ok(()),
             },
         }
     }
 
-    fn propose_one(&mut self, id: u64, batch: &[Pending<S>]) -> Result<Option<Pending<S>>, SearchError> {
-        let Search { space, agent, config, .. } = &mut self.search;
-        let mut rng = seed::stream(config.seed, "propose", id);
-        for _ in 0..config.max_resamples {
+    /// Proposes a trial that was not proposed before and is not `under_way`. `None` means that the space is exhausted.
+    pub(super) fn propose_one(
+        &mut self,
+        id: u64,
+        under_way: impl Fn(Fingerprint) -> bool,
+    ) -> Result<Option<Pending<S>>, SearchError> {
+        let mut rng = seed::stream(self.search.config.seed, "propose", id);
+        for _ in 0..self.search.config.max_resamples {
+            let Search { space, agent, config, .. } = &mut self.search;
             let trajectory = agent.propose(space, &self.memory, &mut rng)?;
-            let architecture = space.decode(&trajectory.actions)?;
-            let graph = architecture.to_graph();
-            let fingerprint = graph.fingerprint();
+            let fingerprint = space.decode(&trajectory.actions)?.to_graph().fingerprint();
             let repeated = match config.repeats {
                 Repeats::Resample => self.memory.contains(&fingerprint),
-                Repeats::Reuse => batch.iter().any(|pending| pending.trial.fingerprint == fingerprint),
+                Repeats::Reuse => under_way(fingerprint),
             };
-            if repeated {
-                self.report.resampled += 1;
-                continue;
+            if !repeated {
+                return self.pending(id, trajectory).map(Some);
             }
-            let (cost, refusal) = appraise(&graph, config);
-            let known = self.cache.get(&fingerprint).cloned();
-            let past = self.past.finished.get(&id);
-            let evaluated = past.map(|record| record.evaluation.clone());
-            return Ok(Some(Pending {
-                trial: Trial { id, seed: seed::trial_seed(config.seed, fingerprint.as_bytes()), fingerprint, cost },
-                trajectory,
-                architecture: Arc::new(architecture),
-                attempts: self.past.faults.get(&id).copied().unwrap_or(0),
-                cached: past.map_or(known.is_some() && refusal.is_none(), |record| record.cached),
-                restored: evaluated.is_some(),
-                evaluation: evaluated.or(refusal.map(Evaluation::Infeasible)).or(known),
-            }));
+            self.report.resampled += 1;
         }
         Ok(None)
+    }
+
+    /// The trial of a walk, with its outcome if that is known.
+    pub(super) fn pending(&self, id: u64, trajectory: TrajectoryOf<S>) -> Result<Pending<S>, SearchError> {
+        let Search { space, config, .. } = &self.search;
+        let architecture = space.decode(&trajectory.actions)?;
+        let graph = architecture.to_graph();
+        let fingerprint = graph.fingerprint();
+        let (cost, refusal) = appraise(&graph, config);
+        let known = self.cache.get(&fingerprint).cloned();
+        let past = self.past.finished.get(&id);
+        let evaluated = past.map(|record| record.evaluation.clone());
+        Ok(Pending {
+            trial: Trial { id, seed: seed::trial_seed(config.seed, fingerprint.as_bytes()), fingerprint, cost },
+            trajectory,
+            architecture: Arc::new(architecture),
+            attempts: self.past.faults.get(&id).copied().unwrap_or(0),
+            cached: past.map_or(known.is_some() && refusal.is_none(), |record| record.cached),
+            restored: evaluated.is_some(),
+            postponed: false,
+            evaluation: evaluated.or(refusal.map(Evaluation::Infeasible)).or(known),
+        })
     }
 
     /// Has every trial of the minibatch evaluated.
@@ -193,57 +266,71 @@ where
                 self.submit(pending)?;
             }
         }
-        let crowded = self.collect(batch, waiting, true)?;
+        let crowded = self.collect(batch, waiting)?;
         for position in crowded {
+            batch[position].postponed = true;
             self.submit(&mut batch[position])?;
             let waiting = BTreeMap::from([(batch[position].trial.id, position)]);
-            self.collect(batch, waiting, false)?;
+            self.collect(batch, waiting)?;
         }
         Ok(())
     }
 
-    /// Waits until all of `waiting` (positions in `batch` by trial) ended. With `postpone`, returns the positions of those
-    /// that had too little time or memory beside the others, to be tried again alone.
+    /// Waits until all of `waiting` (positions in `batch` by trial) ended. Returns the positions of those that had too
+    /// little time or memory beside the others, to be tried again alone.
     fn collect(
         &mut self,
         batch: &mut [Pending<S>],
         mut waiting: BTreeMap<u64, usize>,
-        postpone: bool,
     ) -> Result<BTreeSet<usize>, SearchError> {
         let mut crowded = BTreeSet::new();
         while !waiting.is_empty() {
-            let Some((trial, verdict)) = self.wait()? else { continue };
+            let Some((trial, verdict)) = self.wait(true)? else { continue };
             let Some(&position) = waiting.get(&trial) else { continue };
-            let pending = &mut batch[position];
-            match verdict {
-                Verdict::Evaluated(evaluation) => {
-                    let evaluation = checked(evaluation);
-                    if postpone && let Some(reason) = lacked_room(&evaluation) {
-                        self.fault(trial, pending.attempts, &reason.to_string())?;
-                        waiting.remove(&trial);
-                        crowded.insert(position);
-                        continue;
-                    }
-                    pending.evaluation = Some(evaluation);
+            match self.judge(&mut batch[position], verdict)? {
+                Judged::Again => {
+                    self.submit(&mut batch[position])?;
+                    continue;
                 }
-                Verdict::Fault { message } => {
-                    self.fault(trial, pending.attempts, &message)?;
-                    if pending.attempts < self.search.config.attempts {
-                        self.submit(pending)?;
-                        continue;
-                    }
-                    let attempts = pending.attempts;
-                    let failed = Infeasibility::Failed { attempts, message };
-                    pending.evaluation = Some(Evaluation::Infeasible(failed));
+                Judged::Crowded => {
+                    crowded.insert(position);
                 }
-                Verdict::Cancelled => self.report.stop = StopReason::Cancelled,
+                Judged::Finished | Judged::Cancelled => {}
             }
             waiting.remove(&trial);
-            if pending.evaluation.is_some() {
-                self.finish(pending)?;
-            }
         }
         Ok(crowded)
+    }
+
+    /// Decides what follows from a verdict, and records the trial if it is finished.
+    pub(super) fn judge(&mut self, pending: &mut Pending<S>, verdict: Verdict) -> Result<Judged, SearchError> {
+        let trial = pending.trial.id;
+        let evaluation = match verdict {
+            Verdict::Evaluated(evaluation) => {
+                let evaluation = checked(evaluation);
+                if !pending.postponed
+                    && let Some(reason) = lacked_room(&evaluation)
+                {
+                    self.fault(trial, pending.attempts, &reason.to_string())?;
+                    return Ok(Judged::Crowded);
+                }
+                evaluation
+            }
+            Verdict::Fault { message } => {
+                self.fault(trial, pending.attempts, &message)?;
+                if pending.attempts < self.search.config.attempts {
+                    return Ok(Judged::Again);
+                }
+                Evaluation::Infeasible(Infeasibility::Failed { attempts: pending.attempts, message })
+            }
+            Verdict::Cancelled => {
+                self.report.stop = StopReason::Cancelled;
+                return Ok(Judged::Cancelled);
+            }
+        };
+        pending.evaluation = Some(evaluation);
+        self.finish(pending)?;
+        Ok(Judged::Finished)
     }
 
     /// Notes that an attempt failed.
@@ -258,30 +345,49 @@ where
         Ok(())
     }
 
-    fn submit(&mut self, pending: &mut Pending<S>) -> Result<(), SearchError> {
+    pub(super) fn submit(&mut self, pending: &mut Pending<S>) -> Result<(), SearchError> {
         pending.attempts += 1;
         let architecture = Arc::clone(&pending.architecture);
         let assignment = Assignment::new(pending.trial.clone(), pending.attempts, architecture);
-        Ok(self.search.evaluator.submit(assignment)?)
+        self.search.evaluator.submit(assignment)?;
+        self.tally.submitted(Instant::now(), self.search.evaluator.workers());
+        Ok(())
     }
 
-    /// Waits for the next trial to end, and passes progress on meanwhile.
-    fn wait(&mut self) -> Result<Option<(u64, Verdict)>, SearchError> {
+    /// Waits for the next trial to end, and passes on what happens meanwhile. `barrier`: nothing more is handed out until
+    /// all that are under way end.
+    pub(super) fn wait(&mut self, barrier: bool) -> Result<Option<(u64, Verdict)>, SearchError> {
         let Search { evaluator, observers, cancellation, .. } = &mut self.search;
+        let tally = &mut self.tally;
         let mut ended = None;
         evaluator.wait(cancellation, &mut |event| match event {
+            Event::Started { trial, worker } => {
+                tally.started(Instant::now(), trial);
+                for observer in &mut *observers {
+                    observer.on_started(trial, &worker);
+                }
+            }
             Event::Progress { trial, progress } => {
                 for observer in &mut *observers {
                     observer.on_progress(trial, &progress);
                 }
             }
             Event::Ended { trial, verdict } => ended = Some((trial, verdict)),
+            Event::WorkerLost { worker, message } => {
+                tracing::warn!(%worker, %message, "a worker is gone");
+                for observer in &mut *observers {
+                    observer.on_worker_lost(&worker, &message);
+                }
+            }
         })?;
+        if let Some((trial, _)) = &ended {
+            tally.ended(Instant::now(), *trial, evaluator.workers(), barrier);
+        }
         Ok(ended)
     }
 
     /// Rewards a trial, keeps its evaluation, and tells the observers.
-    fn finish(&mut self, pending: &Pending<S>) -> Result<(), SearchError> {
+    pub(super) fn finish(&mut self, pending: &Pending<S>) -> Result<(), SearchError> {
         let record = self.record(pending)?;
         // What depends on the machine is not a fact about the architecture, and not kept for another trial.
         if !pending.cached && !record.evaluation.depends_on_machine() {
@@ -293,13 +399,27 @@ where
         if let Some(log) = &mut self.log {
             log.finished::<S>(&record)?;
         }
+        if pending.attempts > 0 {
+            self.unsafe_yet.push(record.id);
+        }
+        if self.log.as_ref().is_none_or(OpenRun::commits_every_result) {
+            self.acknowledge()?;
+        }
         for observer in &mut self.search.observers {
             observer.on_finished(&record).map_err(SearchError::Observer)?;
         }
         Ok(())
     }
 
-    fn record(&self, pending: &Pending<S>) -> Result<RecordOf<S>, SearchError> {
+    /// Tells the evaluator what is safe: everything journalled so far.
+    fn acknowledge(&mut self) -> Result<(), SearchError> {
+        for trial in self.unsafe_yet.drain(..) {
+            self.search.evaluator.acknowledge(trial)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn record(&self, pending: &Pending<S>) -> Result<RecordOf<S>, SearchError> {
         let Search { config, shaper, .. } = &self.search;
         let trial = &pending.trial;
         let Some(evaluation) = pending.evaluation.clone() else {
@@ -362,20 +482,25 @@ where
         if self.past.learnt.last().is_some_and(|(trials, _)| learnt <= *trials) {
             return Ok(());
         }
+        self.tell_learnt(minibatch, start)
+    }
+
+    /// Journals that a minibatch was learnt, whose records begin at `start`, and tells the observers.
+    pub(super) fn tell_learnt(&mut self, minibatch: u64, start: usize) -> Result<(), SearchError> {
         if let Some(log) = &mut self.log {
             let agent = &self.search.agent;
-            log.learnt(minibatch, learnt, self.report.resampled, || {
+            log.learnt(minibatch, self.report.records.len() as u64, self.report.resampled, || {
                 let mut bytes = Vec::new();
                 agent.save(&mut bytes)?;
                 Ok(bytes)
             })?;
         }
-
+        self.acknowledge()?;
         let records = &self.report.records;
         let measured = |record: &RecordOf<S>| record.evaluation.accuracy();
         let summary = MinibatchSummary {
             minibatch,
-            trials: episodes.len() as u64,
+            trials: (records.len() - start) as u64,
             mean_accuracy: SearchReport::<S>::mean_accuracy(&records[start..]),
             infeasible: records[start..].iter().filter(|record| measured(record).is_none()).count() as u64,
             best_accuracy: records.iter().filter_map(measured).max_by(f64::total_cmp),
@@ -388,7 +513,7 @@ where
 }
 
 /// The walk of `actions`, with the states between.
-fn walk_again<S: SearchSpace>(space: &S, actions: &[S::Action]) -> Result<TrajectoryOf<S>, SpaceError> {
+pub(super) fn walk_again<S: SearchSpace>(space: &S, actions: &[S::Action]) -> Result<TrajectoryOf<S>, SpaceError> {
     let mut state = space.initial_state();
     let mut states = Vec::with_capacity(actions.len());
     for action in actions {
@@ -402,7 +527,7 @@ fn walk_again<S: SearchSpace>(space: &S, actions: &[S::Action]) -> Result<Trajec
 }
 
 /// What the agent learns from a finished trial.
-fn episode<S: SearchSpace>(
+pub(super) fn episode<S: SearchSpace>(
     shaper: &dyn RewardShaper,
     trajectory: TrajectoryOf<S>,
     record: &RecordOf<S>,

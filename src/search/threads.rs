@@ -71,14 +71,27 @@ pub struct ThreadEvaluator<A> {
     identity: String,
 }
 
+/// An environment and what its worker is called.
+type Named<E> = (String, E);
+
 impl<A: Send + Sync + 'static> ThreadEvaluator<A> {
-    /// Starts a worker thread for each environment.
+    /// Starts a worker thread for each environment. Their names are `worker 0`, `worker 1` and so on.
     ///
     /// # Errors
     /// [`ThreadEvaluatorError`] if there is no environment, two have different identities, or a thread cannot be started.
     pub fn new<E: Environment<A> + 'static>(environments: Vec<E>) -> Result<Self, ThreadEvaluatorError> {
-        let expected = environments.first().ok_or(ThreadEvaluatorError::NoEnvironment)?.identity();
-        for (number, environment) in environments.iter().enumerate() {
+        let named = environments.into_iter().enumerate();
+        Self::with_names(named.map(|(number, environment)| (format!("worker {number}"), environment)).collect())
+    }
+
+    /// Starts a worker thread for each environment, with a name for those who watch: of its device, say.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_names<E: Environment<A> + 'static>(environments: Vec<Named<E>>) -> Result<Self, ThreadEvaluatorError> {
+        let (_, first) = environments.first().ok_or(ThreadEvaluatorError::NoEnvironment)?;
+        let expected = first.identity();
+        for (number, (_, environment)) in environments.iter().enumerate() {
             let found = environment.identity();
             if found != expected {
                 return Err(ThreadEvaluatorError::Different { number, found, expected });
@@ -91,11 +104,11 @@ impl<A: Send + Sync + 'static> ThreadEvaluator<A> {
         let stop = Cancellation::new();
         let mut evaluator =
             Self { queue: Some(queue), events, workers: Vec::new(), stop, submitted: 0, identity: expected };
-        for (number, environment) in environments.into_iter().enumerate() {
+        for (number, (name, environment)) in environments.into_iter().enumerate() {
             let (assignments, sender, stop) = (Arc::clone(&assignments), sender.clone(), evaluator.stop.clone());
             let worker = std::thread::Builder::new()
                 .name(format!("blockqnn worker {number}"))
-                .spawn(move || work(environment, &assignments, &sender, &stop))
+                .spawn(move || work(&name, environment, &assignments, &sender, &stop))
                 .map_err(|source| ThreadEvaluatorError::Thread { number, source })?;
             evaluator.workers.push(worker);
         }
@@ -105,6 +118,7 @@ impl<A: Send + Sync + 'static> ThreadEvaluator<A> {
 
 /// Evaluates what comes until nothing can come any more.
 fn work<A, E: Environment<A>>(
+    name: &str,
     mut environment: E,
     assignments: &Mutex<Receiver<Assignment<A>>>,
     events: &Sender<Event>,
@@ -116,6 +130,7 @@ fn work<A, E: Environment<A>>(
         let Ok(assignment) = next else { return };
         let trial = assignment.trial.id;
         // A controller that is gone needs no events.
+        let _ = events.send(Event::Started { trial, worker: name.to_owned() });
         let verdict = evaluate_once(&mut environment, &assignment, stop, &mut |event| {
             let _ = events.send(event);
         });
@@ -160,6 +175,10 @@ impl<A> Evaluator<A> for ThreadEvaluator<A> {
 
     fn identity(&self) -> String {
         self.identity.clone()
+    }
+
+    fn workers(&self) -> usize {
+        self.workers.len()
     }
 }
 

@@ -70,10 +70,25 @@ fn replay_draws_the_configured_number_of_episodes() {
     let space = BlockSpace::paper();
     let text = "conv3(0) terminal(1)";
     let mut agent = learner(0.5, 3);
-    let mut memory = Memory::new(64);
+    let mut memory = Memory::new(1);
     learn(&mut agent, &mut memory, episode(&space, text, 8.0, Credit::Terminal));
     // One update and 3 rounds of 4 draws, all of the only episode.
     assert_eq!(values(&agent, text)[1], 8.0 * (1.0 - 0.5f64.powi(13)));
+}
+
+#[test]
+fn a_minibatch_that_is_learnt_in_parts_gets_its_rounds_in_parts() {
+    let space = BlockSpace::paper();
+    let text = "conv3(0) terminal(1)";
+    let mut agent = learner(0.5, 3);
+    let mut memory = Memory::new(4);
+    let mut updates = 0;
+    // 3 rounds of 4 draws for a minibatch of 4: none, one, one and one after its parts.
+    for drawn in [0, 4, 4, 4] {
+        learn(&mut agent, &mut memory, episode(&space, text, 8.0, Credit::Terminal));
+        updates += 1 + drawn;
+        assert_eq!(values(&agent, text)[1], 8.0 * (1.0 - 0.5f64.powi(updates)));
+    }
 }
 
 #[test]

@@ -41,7 +41,13 @@ pub(super) enum Entry<R> {
     /// First line of a journal.
     Journal { format: u32, durability: Durability },
     /// A trial was proposed.
-    Proposed { trial: u64, fingerprint: Fingerprint },
+    Proposed {
+        trial: u64,
+        fingerprint: Fingerprint,
+        /// The walk, with rolling scheduling: an agent that has learnt more since would not repeat it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        actions: Option<serde_json::Value>,
+    },
     /// An attempt at a trial failed.
     Fault { trial: u64, attempt: u32, message: String },
     /// A trial is finished.
@@ -272,6 +278,11 @@ impl Journal {
         }
         journal.sync()?;
         Ok(journal)
+    }
+
+    /// When events are forced to the disk: as the journal was begun with.
+    pub(super) fn durability(&self) -> Durability {
+        self.durability
     }
 
     /// Appends an event, and returns the sum after it. Events that others depend on are on the disk then.

@@ -403,11 +403,33 @@ pub(super) struct Past<S: SearchSpace> {
     pub(super) faults: HashMap<u64, u32>,
     /// Trials learnt after each minibatch, and the journal's checksum then.
     pub(super) learnt: Vec<(u64, String)>,
+    /// What happened, in order.
+    pub(super) steps: Vec<PastStep>,
+    /// The walks of proposals that are journalled with theirs.
+    pub(super) walks: HashMap<u64, Value>,
+}
+
+/// An event that the order of events hangs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PastStep {
+    /// This trial was proposed.
+    Proposed(u64),
+    /// This trial was finished.
+    Finished(u64),
+    /// So many trials were learnt.
+    Learnt(u64),
 }
 
 impl<S: SearchSpace> Default for Past<S> {
     fn default() -> Self {
-        Self { finished: BTreeMap::new(), proposed: HashMap::new(), faults: HashMap::new(), learnt: Vec::new() }
+        Self {
+            finished: BTreeMap::new(),
+            proposed: HashMap::new(),
+            faults: HashMap::new(),
+            learnt: Vec::new(),
+            steps: Vec::new(),
+            walks: HashMap::new(),
+        }
     }
 }
 
@@ -420,8 +442,12 @@ impl<S: SearchSpace> Past<S> {
                 |cause: String| JournalError::Damaged { path: path.to_owned(), line: position as u64 + 2, cause };
             match entry {
                 Entry::Journal { .. } => {}
-                Entry::Proposed { trial, fingerprint } => {
+                Entry::Proposed { trial, fingerprint, actions } => {
                     past.proposed.insert(*trial, *fingerprint);
+                    past.steps.push(PastStep::Proposed(*trial));
+                    if let Some(actions) = actions {
+                        past.walks.insert(*trial, actions.clone());
+                    }
                 }
                 Entry::Fault { trial, attempt, .. } => {
                     past.faults.insert(*trial, *attempt);
@@ -430,6 +456,7 @@ impl<S: SearchSpace> Past<S> {
                     if past.finished.insert(record.id, record.clone()).is_some() {
                         return Err(damaged(format!("trial {} finishes a second time", record.id)));
                     }
+                    past.steps.push(PastStep::Finished(record.id));
                 }
                 Entry::Learnt { trials, .. } => {
                     let before = past.learnt.last().map_or(0, |(trials, _)| *trials);
@@ -440,6 +467,7 @@ impl<S: SearchSpace> Past<S> {
                         )));
                     }
                     past.learnt.push((*trials, sum.clone()));
+                    past.steps.push(PastStep::Learnt(*trials));
                 }
             }
         }
@@ -469,8 +497,13 @@ pub(super) struct Checkpoint {
 }
 
 impl OpenRun {
-    pub(super) fn proposed(&mut self, trial: u64, fingerprint: Fingerprint) -> Result<(), RunFolderError> {
-        self.journal.append::<()>(&Entry::Proposed { trial, fingerprint })?;
+    pub(super) fn proposed(
+        &mut self,
+        trial: u64,
+        fingerprint: Fingerprint,
+        actions: Option<Value>,
+    ) -> Result<(), RunFolderError> {
+        self.journal.append::<()>(&Entry::Proposed { trial, fingerprint, actions })?;
         Ok(())
     }
 
@@ -482,6 +515,11 @@ impl OpenRun {
     pub(super) fn finished<S: SearchSpace>(&mut self, record: &RecordOf<S>) -> Result<(), RunFolderError> {
         self.journal.append(&Entry::Finished(record))?;
         Ok(())
+    }
+
+    /// Whether a finished trial is on the disk as soon as it is journalled.
+    pub(super) fn commits_every_result(&self) -> bool {
+        self.journal.durability() == Durability::EveryResult
     }
 
     /// Notes that a minibatch was learnt, and writes a checkpoint if it is time for one.
