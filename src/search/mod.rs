@@ -23,7 +23,7 @@ pub use controller::{Search, SearchError};
 pub use evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};
 pub use observer::{MinibatchSummary, Observer, Start};
 pub use record::{Record, RecordOf, SearchReport, StopReason};
-pub use run_folder::{Durability, JournalError, RunFolder, RunFolderError, RunSettings};
+pub use run_folder::{Durability, Fault, JournalError, RunFolder, RunFolderError, RunHistory, RunSettings};
 pub use threads::{ThreadEvaluator, ThreadEvaluatorError};
 pub use utilisation::Utilisation;
 

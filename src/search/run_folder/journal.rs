@@ -140,8 +140,12 @@ pub(super) struct Contents<R> {
 
 /// Reads a journal. A torn tail is left out; damage before it is an error.
 pub(super) fn read<R: DeserializeOwned>(path: &Path) -> Result<Contents<R>, JournalError> {
-    let io = |source| JournalError::Io { path: path.to_owned(), source };
-    let damaged = |line, cause: String| JournalError::Damaged { path: path.to_owned(), line, cause };
+    let (contents, outcome) = read_up_to_damage(path);
+    outcome.map(|()| contents)
+}
+
+/// Reads a journal as far as it is whole, and tells what is wrong after that, if anything but a torn tail is.
+pub(super) fn read_up_to_damage<R: DeserializeOwned>(path: &Path) -> (Contents<R>, Result<(), JournalError>) {
     let mut contents = Contents {
         entries: Vec::new(),
         sums: Vec::new(),
@@ -151,13 +155,21 @@ pub(super) fn read<R: DeserializeOwned>(path: &Path) -> Result<Contents<R>, Jour
         last: Sum::default(),
         unterminated: false,
     };
+    let outcome = fill(&mut contents, path);
+    (contents, outcome)
+}
+
+fn fill<R: DeserializeOwned>(contents: &mut Contents<R>, path: &Path) -> Result<(), JournalError> {
+    let io = |source| JournalError::Io { path: path.to_owned(), source };
+    let damaged = |line, cause: String| JournalError::Damaged { path: path.to_owned(), line, cause };
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(contents),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(io(error)),
     };
     let length = file.metadata().map_err(io)?.len();
-    let mut reader = BufReader::with_capacity(1 << 16, file);
+    // A search that is on may append meanwhile: what comes after this length would make a half-written line look damaged.
+    let mut reader = BufReader::with_capacity(1 << 16, file.take(length));
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -196,7 +208,7 @@ pub(super) fn read<R: DeserializeOwned>(path: &Path) -> Result<Contents<R>, Jour
             }
         }
     }
-    Ok(contents)
+    Ok(())
 }
 
 /// Checks a line against the sum of the line before it.

@@ -6,8 +6,10 @@
 mod atomic;
 mod checkpoint;
 mod difference;
+mod history;
 mod journal;
 
+pub use history::{Fault, RunHistory};
 pub use journal::{Durability, JournalError};
 
 use super::{RecordOf, SearchConfig};
@@ -246,12 +248,7 @@ impl RunFolder {
     /// # Errors
     /// [`RunFolderError`] if the folder is new or its description cannot be read.
     pub fn settings(&self) -> Result<RunSettings, RunFolderError> {
-        let Description { search, details, environment, .. } = self.description()?;
-        let search = serde_json::from_value(search).map_err(|error| RunFolderError::Description {
-            path: self.path.join(DESCRIPTION),
-            message: error.to_string(),
-        })?;
-        Ok(RunSettings { search, details, environment })
+        self.description()?.settings(&self.path.join(DESCRIPTION))
     }
 
     /// Where it is.
@@ -308,17 +305,7 @@ impl RunFolder {
     }
 
     fn description(&self) -> Result<Description, RunFolderError> {
-        let path = self.path.join(DESCRIPTION);
-        let text = fs::read_to_string(&path).map_err(|source| RunFolderError::Io { path: path.clone(), source })?;
-        let corrupt =
-            |error: serde_json::Error| RunFolderError::Description { path: path.clone(), message: error.to_string() };
-        let value: Value = serde_json::from_str(&text).map_err(corrupt)?;
-        if let Some(found) = value["format"].as_u64()
-            && found > u64::from(FORMAT)
-        {
-            return Err(RunFolderError::Newer { path, found });
-        }
-        serde_json::from_value(value).map_err(corrupt)
+        Description::read(&self.path.join(DESCRIPTION))
     }
 
     /// Begins or resumes the run: compares or writes its description, and reads what happened so far.
@@ -382,6 +369,26 @@ fn try_lock_patiently(lock: &File) -> Result<(), TryLockError> {
 }
 
 impl Description {
+    fn read(path: &Path) -> Result<Self, RunFolderError> {
+        let path = path.to_owned();
+        let text = fs::read_to_string(&path).map_err(|source| RunFolderError::Io { path: path.clone(), source })?;
+        let corrupt =
+            |error: serde_json::Error| RunFolderError::Description { path: path.clone(), message: error.to_string() };
+        let value: Value = serde_json::from_str(&text).map_err(corrupt)?;
+        if let Some(found) = value["format"].as_u64()
+            && found > u64::from(FORMAT)
+        {
+            return Err(RunFolderError::Newer { path, found });
+        }
+        serde_json::from_value(value).map_err(corrupt)
+    }
+
+    fn settings(self, path: &Path) -> Result<RunSettings, RunFolderError> {
+        let search = serde_json::from_value(self.search)
+            .map_err(|error| RunFolderError::Description { path: path.to_owned(), message: error.to_string() })?;
+        Ok(RunSettings { search, details: self.details, environment: self.environment })
+    }
+
     /// What must be equal for a run to be resumed: all but the number of trials, which may grow.
     fn comparable(&self) -> Value {
         let mut search = self.search.clone();
