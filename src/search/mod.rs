@@ -15,6 +15,7 @@ mod results;
 mod rolling;
 mod run;
 mod run_folder;
+mod simulation;
 mod threads;
 mod utilisation;
 
@@ -24,6 +25,7 @@ pub use evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluato
 pub use observer::{MinibatchSummary, Observer, Start};
 pub use record::{Record, RecordOf, SearchReport, StopReason};
 pub use run_folder::{Durability, Fault, JournalError, RunFolder, RunFolderError, RunHistory, RunSettings};
+pub use simulation::{Simulated, SimulationConfig, SimulationError, simulate};
 pub use threads::{ThreadEvaluator, ThreadEvaluatorError};
 pub use utilisation::Utilisation;
 

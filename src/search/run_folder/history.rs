@@ -218,7 +218,7 @@ mod tests {
         let middle = journal.len() / 2;
         journal[middle] ^= 1;
         fs::write(path.join(JOURNAL), &journal).unwrap();
-        let line = journal[..middle].iter().filter(|&&byte| byte == b'\n').count() as u64 + 1;
+        let line = journal[..middle].split(|byte| *byte == b'\n').count() as u64;
         let history = read(&path);
         assert!(!history.records.is_empty() && history.records.len() < 24);
         let message = history.damage.unwrap().to_string();

@@ -1,0 +1,155 @@
+//! Plans a cluster: how long a search would take on how many workers, with and without the barrier of the minibatch.
+//!
+//! ```sh
+//! cargo run --release --no-default-features --example plan_workers -- RUN --workers 32,1000,10000
+//! ```
+//!
+//! RUN is the folder of a run (`cifar_search --out RUN`), whose trials tell how training times spread. The controller's own
+//! time for a trial is measured here, by a search in which a formula stands in for the training.
+
+use blockqnn::agent::{QLearning, QLearningConfig};
+use blockqnn::environment::synthetic::Synthetic;
+use blockqnn::search::{RunFolder, Scheduling, Search, SearchConfig, SimulationConfig, simulate};
+use blockqnn::space::block::BlockSpace;
+use clap::Parser;
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Plan how long a search takes on how many workers, on a virtual clock.
+///
+/// Training times are drawn from those of a run; the rest is what the controller does. One line for each number of
+/// workers and each scheduling.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110)]
+struct Arguments {
+    /// Folder of a run whose trainings tell how times spread
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+
+    /// Numbers of workers
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [32, 1_000, 10_000])]
+    workers: Vec<usize>,
+
+    /// Blocks of the search; the paper's whole schedule unless given
+    #[arg(long, value_name = "N", default_value_t = 11_392)]
+    trials: u64,
+
+    /// Blocks in a minibatch
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    minibatch: u64,
+
+    /// Scale the run's training times to this mean, in seconds; the paper's are 726 [default: as they are]
+    #[arg(long, value_name = "SECONDS")]
+    mean: Option<f64>,
+
+    /// Failures of a worker in an hour of training
+    #[arg(long, value_name = "RATE", default_value_t = 0.01)]
+    failures: f64,
+
+    /// Seconds until a failure is noticed
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    lease: f64,
+
+    /// Seconds until a failed worker is replaced
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
+    replacement: f64,
+
+    /// Seed of times and failures
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+fn main() -> ExitCode {
+    match plan(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let times = training_times(arguments)?;
+    let (propose, learn) = controller_time()?;
+    let mean = times.iter().sum::<f64>() / times.len() as f64;
+    println!(
+        "{} trials; {} training times with a mean of {mean:.1} s; the controller takes {:.3} ms to propose a trial and \
+         {:.3} ms to learn it",
+        arguments.trials,
+        times.len(),
+        1_000.0 * propose,
+        1_000.0 * learn
+    );
+    println!();
+    println!(
+        "| workers | scheduling | hours | blocks an hour | busy | waiting at the barrier | controller busy | failures |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    for &workers in &arguments.workers {
+        for (name, scheduling) in [("minibatch", Scheduling::Minibatch), ("rolling", Scheduling::Rolling)] {
+            let config = SimulationConfig {
+                seed: arguments.seed,
+                trials: arguments.trials,
+                minibatch: arguments.minibatch,
+                propose,
+                learn,
+                failures_per_hour: arguments.failures,
+                lease: arguments.lease,
+                replacement: arguments.replacement,
+                ..SimulationConfig::paper(workers, scheduling)
+            };
+            let end = simulate(&config, &times)?;
+            let hours = end.utilisation.wall / 3_600.0;
+            println!(
+                "| {workers} | {name} | {hours:.2} | {:.0} | {:.1} % | {:.1} % | {:.2} % | {} |",
+                end.trials as f64 / hours,
+                100.0 * end.utilisation.share(),
+                100.0 * end.utilisation.barrier_share(),
+                100.0 * end.controller / end.utilisation.wall,
+                end.failures,
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Training times of the run, in seconds, scaled to the mean that was asked for.
+fn training_times(arguments: &Arguments) -> Result<Vec<f64>, Box<dyn Error>> {
+    let history = RunFolder::read::<BlockSpace>(&arguments.run)?;
+    let trained = history.records.iter().filter(|record| !record.cached);
+    let times: Vec<f64> = trained
+        .filter_map(|record| record.evaluation.metrics())
+        .map(|metrics| metrics.seconds)
+        .filter(|seconds| *seconds > 0.0)
+        .collect();
+    if times.is_empty() {
+        return Err(format!("{} has no trial that was trained: take another run", arguments.run.display()).into());
+    }
+    let mean = times.iter().sum::<f64>() / times.len() as f64;
+    let scale = arguments.mean.map_or(1.0, |wanted| wanted / mean);
+    Ok(times.into_iter().map(|time| time * scale).collect())
+}
+
+/// Seconds that the controller takes to propose a trial, and to journal and learn it with its share of the paper's replay,
+/// measured by short searches with and without learning.
+fn controller_time() -> Result<(f64, f64), Box<dyn Error>> {
+    let seconds = |replay_rounds| -> Result<f64, Box<dyn Error>> {
+        let mut config = QLearningConfig::paper();
+        config.replay.rounds = replay_rounds;
+        let folder = tempfile::tempdir()?;
+        let settings = SearchConfig::paper().with_trials(1_024, 64);
+        let agent = QLearning::new(config)?;
+        let start = Instant::now();
+        Search::new(BlockSpace::paper(), agent, Synthetic::new(), settings)
+            .with_run_folder(RunFolder::create(folder.path().join("run"))?)
+            .run()?;
+        Ok(start.elapsed().as_secs_f64() / 1_024.0)
+    };
+    let with_replay = seconds(QLearningConfig::paper().replay.rounds)?;
+    let without = seconds(0)?;
+    // Without replay a trial costs its proposal and its journal line; which of the two hardly matters to a plan.
+    Ok((without / 2.0, without / 2.0 + (with_replay - without).max(0.0)))
+}
