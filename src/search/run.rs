@@ -156,7 +156,7 @@ where
             let trajectory = agent.propose(space, &self.memory, &mut rng)?;
             let architecture = space.decode(&trajectory.actions)?;
             let graph = architecture.to_graph();
-            let fingerprint = graph.fingerprint();
+            let fingerprint = space.fingerprint(&architecture, &graph);
             let repeated = match config.repeats {
                 Repeats::Resample => self.memory.contains(&fingerprint),
                 Repeats::Reuse => batch.iter().any(|pending| pending.trial.fingerprint == fingerprint),
