@@ -5,6 +5,7 @@
 //! its episodes in the order of proposal, whatever order they finished in. [`Observer`]s watch. With a [`RunFolder`]
 //! nothing finished is lost, and a search that was stopped or killed goes on where it was.
 
+mod budget;
 mod config;
 mod controller;
 mod evaluator;
@@ -15,6 +16,7 @@ mod run;
 mod run_folder;
 mod threads;
 
+pub use budget::{SecondsBudget, SecondsObserver};
 pub use config::{Repeats, SearchConfig, SearchConfigError};
 pub use controller::{Search, SearchError};
 pub use evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};
