@@ -14,8 +14,8 @@ pub use epsilon::{EpsilonPhase, EpsilonSchedule, EpsilonScheduleError};
 pub use evolution::{EvolutionConfig, EvolutionConfigError, RegularizedEvolution};
 pub use local_search::LocalSearch;
 pub use memory::Memory;
-pub use q_learning::{QLearning, QLearningConfig, QLearningConfigError, ReplayConfig};
-pub use q_table::QTable;
+pub use q_learning::{Policy, QLearning, QLearningConfig, QLearningConfigError, ReplayConfig, UpdateRule};
+pub use q_table::{QTable, StateView};
 pub use random::RandomAgent;
 
 use crate::evaluation::{Episode, Trajectory};
