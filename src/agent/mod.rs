@@ -3,6 +3,7 @@
 mod edit;
 mod epsilon;
 mod evolution;
+mod least_squares;
 mod local_search;
 mod memory;
 mod q_learning;
@@ -12,6 +13,7 @@ mod random;
 pub use edit::Edit;
 pub use epsilon::{EpsilonPhase, EpsilonSchedule, EpsilonScheduleError};
 pub use evolution::{EvolutionConfig, EvolutionConfigError, RegularizedEvolution};
+pub use least_squares::{LeastSquares, LeastSquaresConfig, LeastSquaresConfigError};
 pub use local_search::LocalSearch;
 pub use memory::Memory;
 pub use q_learning::{Policy, QLearning, QLearningConfig, QLearningConfigError, ReplayConfig, UpdateRule};
