@@ -136,6 +136,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod agent;
+pub mod comparison;
 #[cfg(feature = "train")]
 pub mod data;
 pub mod environment;

@@ -88,6 +88,38 @@ impl EpsilonSchedule {
         Self::new(vec![EpsilonPhase { epsilon, minibatches }])
     }
 
+    /// The same phases, shortened or stretched to `minibatches` in all. Each boundary is rounded to a whole minibatch, so
+    /// that phases of a short schedule may vanish.
+    ///
+    /// ```
+    /// use blockqnn::agent::EpsilonSchedule;
+    ///
+    /// let short = EpsilonSchedule::paper().scaled_to(50);
+    /// assert_eq!((short.minibatches(), short.at(26, 1), short.at(49, 1)), (50, 1.0, 0.1));
+    /// ```
+    #[must_use]
+    pub fn scaled_to(&self, minibatches: u64) -> Self {
+        let total = u128::from(self.minibatches());
+        let wanted = u128::from(minibatches.max(1));
+        let mut before = 0;
+        let mut end = 0;
+        let phases = self.phases.iter().map(|phase| {
+            end += u128::from(phase.minibatches);
+            // At most `minibatches`, which is 64 bits wide.
+            let boundary = u64::try_from((2 * end * wanted + total) / (2 * total)).unwrap_or(u64::MAX);
+            let length = boundary - before;
+            before = boundary;
+            (phase.epsilon, length)
+        });
+        Self::steps(phases.collect::<Vec<_>>())
+    }
+
+    /// A schedule of pairs of epsilon and minibatches that are known to be valid.
+    pub(super) fn steps(phases: impl IntoIterator<Item = (f64, u64)>) -> Self {
+        let phases = phases.into_iter().map(|(epsilon, minibatches)| EpsilonPhase { epsilon, minibatches });
+        Self { phases: phases.collect() }
+    }
+
     fn from_1_to_01(minibatches: [u64; 10]) -> Self {
         const EPSILONS: [f64; 10] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1];
         let phases = EPSILONS.into_iter().zip(minibatches);

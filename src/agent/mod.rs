@@ -1,15 +1,23 @@
 //! Agents: what proposes the next architecture, and learns from the last ones.
 
+mod edit;
 mod epsilon;
+mod evolution;
+mod least_squares;
+mod local_search;
 mod memory;
 mod q_learning;
 mod q_table;
 mod random;
 
+pub use edit::Edit;
 pub use epsilon::{EpsilonPhase, EpsilonSchedule, EpsilonScheduleError};
+pub use evolution::{EvolutionConfig, EvolutionConfigError, RegularizedEvolution};
+pub use least_squares::{LeastSquares, LeastSquaresConfig, LeastSquaresConfigError};
+pub use local_search::LocalSearch;
 pub use memory::Memory;
-pub use q_learning::{QLearning, QLearningConfig, QLearningConfigError, ReplayConfig};
-pub use q_table::QTable;
+pub use q_learning::{Policy, QLearning, QLearningConfig, QLearningConfigError, ReplayConfig, UpdateRule};
+pub use q_table::{QTable, StateView};
 pub use random::RandomAgent;
 
 use crate::evaluation::{Episode, Trajectory};

@@ -12,25 +12,54 @@ use std::io::{Read, Write};
 /// Version of the form that [`QTable::save`] writes.
 const FORMAT: u32 = 1;
 
+/// What a Q-table tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum StateView {
+    /// The states of the space: in the paper's, the last layer code.
+    #[default]
+    State,
+    /// The position in the walk alone: what was decided before does not count. Actions of one position share their values
+    /// whatever state they are taken in.
+    Position,
+}
+
 /// The value of every action in every state met so far, as dense rows.
 ///
 /// A row is made when its state is first met, with every value at the initial one. Each row keeps its maximum, so that
 /// an update costs the same for 8 actions as for 700. In the paper's space the whole table has 2,115,088 values.
+///
+/// With [`StateView::Position`] a row holds every action met at its position, and its maximum is over those.
 pub struct QTable<S: SearchSpace> {
     initial: f64,
+    view: StateView,
     rows: Vec<Row<S>>,
-    positions: HashMap<S::State, u32>,
+    positions: HashMap<Key<S::State>, u32>,
+}
+
+/// What a row is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Key<State> {
+    State(State),
+    Position(u32),
 }
 
 struct Row<S: SearchSpace> {
-    state: S::State,
+    key: Key<S::State>,
     actions: Vec<S::Action>,
     values: Vec<f64>,
     maximum: f64,
 }
 
+/// The legal actions in a state, and where their values are: in the columns given, or in the row's own order.
+struct Legal<A> {
+    row: u32,
+    actions: Option<(Vec<A>, Vec<u32>)>,
+}
+
 /// A step of a walk as places in the table: no hashing and no allocation in the update loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     row: u32,
     column: u32,
@@ -46,10 +75,16 @@ impl<S: SearchSpace> QTable<S> {
     /// A table in which every value is `initial`, in percent points.
     #[must_use]
     pub fn new(initial: f64) -> Self {
-        Self { initial, rows: Vec::new(), positions: HashMap::new() }
+        Self { initial, view: StateView::State, rows: Vec::new(), positions: HashMap::new() }
     }
 
-    /// Number of states met so far.
+    /// An empty table of another view.
+    #[must_use]
+    pub fn with_view(self, view: StateView) -> Self {
+        Self { view, ..Self::new(self.initial) }
+    }
+
+    /// Number of states met so far; of positions, with [`StateView::Position`].
     #[must_use]
     pub fn states(&self) -> usize {
         self.rows.len()
@@ -58,49 +93,133 @@ impl<S: SearchSpace> QTable<S> {
     /// The value of an action, or `None` if its state was not met or has no such action.
     #[must_use]
     pub fn value(&self, state: &S::State, action: &S::Action) -> Option<f64> {
-        let row = &self.rows[*self.positions.get(state)? as usize];
+        self.value_in(&Key::State(state.clone()), action)
+    }
+
+    /// The value of an action at a position, from 0, with [`StateView::Position`].
+    #[must_use]
+    pub fn value_at(&self, position: u32, action: &S::Action) -> Option<f64> {
+        self.value_in(&Key::Position(position), action)
+    }
+
+    fn value_in(&self, key: &Key<S::State>, action: &S::Action) -> Option<f64> {
+        let row = &self.rows[*self.positions.get(key)? as usize];
         let column = row.actions.iter().position(|other| other == action)?;
         Some(row.values[column])
     }
 
-    /// The row of `state`, made if need be.
-    fn row(&mut self, space: &S, state: &S::State) -> Result<u32, AgentError> {
-        if let Some(&row) = self.positions.get(state) {
-            return Ok(row);
+    /// The row of `key`, made without actions if need be.
+    fn row_of(&mut self, key: Key<S::State>) -> u32 {
+        if let Some(&row) = self.positions.get(&key) {
+            return row;
         }
-        let actions = space.actions(state);
-        let no_action = || AgentError::NoAction { state: format!("{state:?}") };
-        if actions.is_empty() {
-            return Err(no_action());
+        // A table of 2^32 rows would have no room in memory.
+        let row = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
+        self.positions.insert(key.clone(), row);
+        self.rows.push(Row { key, actions: Vec::new(), values: Vec::new(), maximum: self.initial });
+        row
+    }
+
+    /// The legal actions in `state`, the `position`-th of a walk, as places in the table.
+    fn legal(&mut self, space: &S, state: &S::State, position: usize) -> Result<Legal<S::Action>, AgentError> {
+        let key = match self.view {
+            StateView::State => Key::State(state.clone()),
+            StateView::Position => Key::Position(u32::try_from(position).unwrap_or(u32::MAX)),
+        };
+        let initial = self.initial;
+        let known = self.positions.get(&key).copied();
+        if let (StateView::State, Some(row)) = (self.view, known) {
+            return Ok(Legal { row, actions: None });
         }
-        let row = u32::try_from(self.rows.len()).map_err(|_| no_action())?;
-        let values = vec![self.initial; actions.len()];
-        self.rows.push(Row { state: state.clone(), actions, values, maximum: self.initial });
-        self.positions.insert(state.clone(), row);
-        Ok(row)
+        let actions = super::edit::legal(space, state)?;
+        let number = self.row_of(key);
+        let row = &mut self.rows[number as usize];
+        if row.actions.is_empty() {
+            row.values = vec![initial; actions.len()];
+            row.actions = actions;
+        } else if row.actions != actions {
+            let columns: HashMap<S::Action, usize> = row.actions.iter().cloned().zip(0..).collect();
+            let mut places = Vec::with_capacity(actions.len());
+            for action in &actions {
+                let column = columns.get(action).copied().unwrap_or_else(|| {
+                    row.actions.push(action.clone());
+                    row.values.push(initial);
+                    row.actions.len() - 1
+                });
+                places.push(u32::try_from(column).unwrap_or(u32::MAX));
+            }
+            row.maximum = row.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            return Ok(Legal { row: number, actions: Some((actions, places)) });
+        }
+        Ok(Legal { row: number, actions: None })
+    }
+
+    /// Values of the legal actions, in the order of the space.
+    fn values<'t>(&'t self, legal: &'t Legal<S::Action>) -> impl Iterator<Item = (&'t S::Action, f64)> {
+        let row = &self.rows[legal.row as usize];
+        let count = legal.actions.as_ref().map_or(row.actions.len(), |(actions, _)| actions.len());
+        (0..count).map(move |number| match &legal.actions {
+            Some((actions, columns)) => (&actions[number], row.values[columns[number] as usize]),
+            None => (&row.actions[number], row.values[number]),
+        })
     }
 
     /// A uniformly random action in `state`.
-    pub(super) fn random(&mut self, space: &S, state: &S::State, rng: &mut dyn Rng) -> Result<S::Action, AgentError> {
-        let row = self.row(space, state)?;
-        let actions = &self.rows[row as usize].actions;
+    pub(super) fn random(
+        &mut self,
+        space: &S,
+        state: &S::State,
+        position: usize,
+        rng: &mut dyn Rng,
+    ) -> Result<S::Action, AgentError> {
+        let legal = self.legal(space, state, position)?;
+        let actions = match &legal.actions {
+            Some((actions, _)) => actions,
+            None => &self.rows[legal.row as usize].actions,
+        };
         Ok(actions[seed::index(rng, actions.len())].clone())
     }
 
     /// An action with the highest value in `state`; among equals a random one.
-    pub(super) fn greedy(&mut self, space: &S, state: &S::State, rng: &mut dyn Rng) -> Result<S::Action, AgentError> {
-        let row = self.row(space, state)?;
-        let row = &self.rows[row as usize];
-        // Both comparisons are exact: the maximum is one of the values.
+    pub(super) fn greedy(
+        &mut self,
+        space: &S,
+        state: &S::State,
+        position: usize,
+        rng: &mut dyn Rng,
+    ) -> Result<S::Action, AgentError> {
+        let legal = self.legal(space, state, position)?;
+        let maximum = match &legal.actions {
+            None => self.rows[legal.row as usize].maximum,
+            Some(_) => self.values(&legal).map(|(_, value)| value).fold(f64::NEG_INFINITY, f64::max),
+        };
+        // The comparison is exact: the maximum is one of the values.
         #[expect(clippy::float_cmp, reason = "the maximum is one of the values")]
-        let is_best = |value: &&f64| **value == row.maximum;
-        let ties = row.values.iter().filter(is_best).count();
+        let is_best = |value: f64| value == maximum;
+        let ties = self.values(&legal).filter(|(_, value)| is_best(*value)).count();
         let chosen = seed::index(rng, ties);
-        #[expect(clippy::float_cmp, reason = "the maximum is one of the values")]
-        let mut best = row.actions.iter().zip(&row.values).filter(|(_, value)| **value == row.maximum);
-        match best.nth(chosen) {
+        match self.values(&legal).filter(|(_, value)| is_best(*value)).nth(chosen) {
             Some((action, _)) => Ok(action.clone()),
             None => unreachable!("the maximum is one of the values"),
+        }
+    }
+
+    /// An action in `state`, drawn with probabilities that grow with the exponent of its value. The `temperature` is in
+    /// standard deviations of the values in `state`: at 0 the best is taken, at infinity any.
+    pub(super) fn softmax(
+        &mut self,
+        space: &S,
+        state: &S::State,
+        position: usize,
+        temperature: f64,
+        rng: &mut dyn Rng,
+    ) -> Result<S::Action, AgentError> {
+        let legal = self.legal(space, state, position)?;
+        let values: Vec<f64> = self.values(&legal).map(|(_, value)| value).collect();
+        let chosen = softmax(&values, temperature, rng);
+        match self.values(&legal).nth(chosen) {
+            Some((action, _)) => Ok(action.clone()),
+            None => unreachable!("one of the values was chosen"),
         }
     }
 
@@ -111,16 +230,33 @@ impl<S: SearchSpace> QTable<S> {
         trajectory: &TrajectoryOf<S>,
         places: &mut Vec<Place>,
     ) -> Result<(), AgentError> {
-        for (state, action) in trajectory.states.iter().zip(&trajectory.actions) {
-            let row = self.row(space, state)?;
-            let actions = &self.rows[row as usize].actions;
-            let column = actions.iter().position(|other| other == action);
-            let column = column
-                .and_then(|column| u32::try_from(column).ok())
-                .ok_or_else(|| crate::space::SpaceError::illegal(state, action))?;
-            places.push(Place { row, column });
+        for (position, (state, action)) in trajectory.states.iter().zip(&trajectory.actions).enumerate() {
+            let legal = self.legal(space, state, position)?;
+            let known = match &legal.actions {
+                Some((actions, columns)) => actions.iter().position(|other| other == action).map(|at| columns[at]),
+                None => {
+                    let actions = &self.rows[legal.row as usize].actions;
+                    let column = actions.iter().position(|other| other == action);
+                    column.and_then(|column| u32::try_from(column).ok())
+                }
+            };
+            let column = known.ok_or_else(|| crate::space::SpaceError::illegal(state, action))?;
+            places.push(Place { row: legal.row, column });
         }
         Ok(())
+    }
+
+    /// Sets every value to that in `values`, or to the initial one if it is not there.
+    pub(super) fn assign(&mut self, values: &HashMap<Place, f64>) {
+        for row in &mut self.rows {
+            row.values.fill(self.initial);
+        }
+        for (place, value) in values {
+            self.rows[place.row as usize].values[place.column as usize] = *value;
+        }
+        for row in &mut self.rows {
+            row.maximum = row.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        }
     }
 
     /// Updates the values along a walk, from the last step to the first (Equation 2):
@@ -151,27 +287,63 @@ impl<S: SearchSpace> QTable<S> {
     /// Writes the values that were ever changed as JSON, states in order.
     pub(super) fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {
         let mut rows: Vec<&Row<S>> = self.rows.iter().collect();
-        rows.sort_by(|a, b| a.state.cmp(&b.state));
+        rows.sort_by(|a, b| a.key.cmp(&b.key));
         let changed = |row: &Row<S>| -> Vec<(usize, f64)> {
             let values = row.values.iter().copied().enumerate();
             values.filter(|(_, value)| value.to_bits() != self.initial.to_bits()).collect()
         };
-        let rows = rows.into_iter().map(|row| (&row.state, changed(row))).filter(|(_, values)| !values.is_empty());
-        let saved = SavedTable { format: FORMAT, initial: self.initial, rows: rows.collect() };
-        serde_json::to_writer(out, &saved).map_err(std::io::Error::from)?;
+        let written = match self.view {
+            StateView::State => {
+                let rows = rows.into_iter().filter_map(|row| match &row.key {
+                    Key::State(state) => Some((state, changed(row))),
+                    Key::Position(_) => None,
+                });
+                let rows = rows.filter(|(_, values)| !values.is_empty()).collect();
+                serde_json::to_writer(out, &SavedTable { format: FORMAT, initial: self.initial, rows })
+            }
+            StateView::Position => {
+                let rows = rows.into_iter().filter_map(|row| match row.key {
+                    Key::Position(position) => {
+                        let values = changed(row).into_iter();
+                        let mut values: Vec<_> = values.map(|(column, value)| (&row.actions[column], value)).collect();
+                        values.sort_by(|a, b| a.0.cmp(b.0));
+                        Some((position, values))
+                    }
+                    Key::State(_) => None,
+                });
+                let positions = rows.filter(|(_, values)| !values.is_empty()).collect();
+                serde_json::to_writer(out, &SavedPositions { format: FORMAT, initial: self.initial, positions })
+            }
+        };
+        written.map_err(std::io::Error::from)?;
         Ok(())
     }
 
-    /// Reads what [`save`](Self::save) wrote.
-    pub(super) fn load(space: &S, from: &mut dyn Read) -> Result<Self, AgentError> {
+    /// Reads what [`save`](Self::save) wrote from a table of this `view`.
+    pub(super) fn load(space: &S, view: StateView, from: &mut dyn Read) -> Result<Self, AgentError> {
         let corrupt = |message: String| AgentError::Corrupt { message };
-        let saved: SavedTable<S::State> = serde_json::from_reader(from).map_err(|error| corrupt(error.to_string()))?;
-        if saved.format != FORMAT {
-            return Err(corrupt(format!("its format is {}, but this version reads {FORMAT}", saved.format)));
+        let of_format = |format: u32| match format {
+            FORMAT => Ok(()),
+            _ => Err(corrupt(format!("its format is {format}, but this version reads {FORMAT}"))),
+        };
+        if view == StateView::Position {
+            let saved: SavedPositions<S::Action> =
+                serde_json::from_reader(from).map_err(|error| corrupt(error.to_string()))?;
+            of_format(saved.format)?;
+            let mut table = Self::new(saved.initial).with_view(view);
+            for (position, values) in saved.positions {
+                let number = table.row_of(Key::Position(position));
+                let row = &mut table.rows[number as usize];
+                (row.actions, row.values) = values.into_iter().unzip();
+                row.maximum = row.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            }
+            return Ok(table);
         }
+        let saved: SavedTable<S::State> = serde_json::from_reader(from).map_err(|error| corrupt(error.to_string()))?;
+        of_format(saved.format)?;
         let mut table = Self::new(saved.initial);
         for (state, values) in saved.rows {
-            let position = table.row(space, &state)?;
+            let position = table.legal(space, &state, 0)?.row;
             let row = &mut table.rows[position as usize];
             for (column, value) in values {
                 let known = row.values.len();
@@ -186,10 +358,39 @@ impl<S: SearchSpace> QTable<S> {
     }
 }
 
+/// A place in `values`, drawn with probabilities proportional to `exp(value / t)`, where `t` is `temperature` standard
+/// deviations of the values; uniform if all are equal.
+pub(super) fn softmax(values: &[f64], temperature: f64, rng: &mut dyn Rng) -> usize {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let deviation = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt();
+    if deviation <= 0.0 {
+        return seed::index(rng, values.len());
+    }
+    let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = values.iter().map(|value| ((value - highest) / (temperature * deviation)).exp()).collect();
+    let mut rest = seed::unit(rng) * weights.iter().sum::<f64>();
+    for (place, weight) in weights.iter().enumerate() {
+        rest -= weight;
+        if rest < 0.0 {
+            return place;
+        }
+    }
+    values.len() - 1
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SavedTable<State> {
     format: u32,
     initial: f64,
     rows: Vec<(State, Vec<(usize, f64)>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedPositions<Action> {
+    format: u32,
+    initial: f64,
+    positions: Vec<(u32, Vec<(Action, f64)>)>,
 }

@@ -1,8 +1,8 @@
 //! The random agent: what every learner must beat.
 
+use super::evolution::random_walk;
 use super::{Agent, AgentError, EpisodeOf, Memory, TrajectoryOf};
-use crate::seed;
-use crate::space::{SearchSpace, walk_by};
+use crate::space::SearchSpace;
 use rand::Rng;
 use std::io::{Read, Write};
 
@@ -14,13 +14,7 @@ pub struct RandomAgent;
 
 impl<S: SearchSpace> Agent<S> for RandomAgent {
     fn propose(&mut self, space: &S, _memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
-        walk_by(space, |state| {
-            let mut legal = space.actions(state);
-            if legal.is_empty() {
-                return Err(AgentError::NoAction { state: format!("{state:?}") });
-            }
-            Ok(legal.swap_remove(seed::index(rng, legal.len())))
-        })
+        random_walk(space, rng)
     }
 
     fn learn(

@@ -2,6 +2,7 @@
 
 mod function;
 pub mod synthetic;
+pub mod tabular;
 
 pub use function::{EnvironmentFn, environment_fn};
 

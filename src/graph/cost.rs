@@ -255,7 +255,8 @@ impl Sum {
                 | Operation::Output
                 | Operation::MaxPool { .. }
                 | Operation::AveragePool { .. }
-                | Operation::Relu => self.tensors(1, out, pixels)?,
+                | Operation::Relu
+                | Operation::Zero => self.tensors(1, out, pixels)?,
             }
         }
         Ok(channels.last().copied().unwrap_or(0))

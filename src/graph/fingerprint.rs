@@ -47,6 +47,29 @@ pub struct ParseFingerprintError {
 }
 
 impl Fingerprint {
+    /// The fingerprint of something that is told apart by its name, and not by its graph; see
+    /// [`SearchSpace::fingerprint`](crate::space::SearchSpace::fingerprint).
+    ///
+    /// ```
+    /// use blockqnn::graph::Fingerprint;
+    ///
+    /// assert_ne!(Fingerprint::of_name(b"one"), Fingerprint::of_name(b"other"));
+    /// ```
+    #[must_use]
+    pub fn of_name(name: &[u8]) -> Self {
+        Self::digest(b"blockqnn name 1", name)
+    }
+
+    fn digest(purpose: &[u8], data: &[u8]) -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(purpose);
+        hasher.update(data);
+        let digest = hasher.finalize();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        Self(bytes)
+    }
+
     /// The bytes of the fingerprint.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
@@ -110,13 +133,7 @@ impl LayerGraph {
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         let (certificate, _) = canonical_form(&self.contracted());
-        let mut hasher = Sha256::new();
-        hasher.update(b"blockqnn fingerprint 1");
-        hasher.update(&certificate);
-        let digest = hasher.finalize();
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest[..16]);
-        Fingerprint(bytes)
+        Fingerprint::digest(b"blockqnn fingerprint 1", &certificate)
     }
 
     /// The multigraph of the layers that compute something that reaches the output.
@@ -177,6 +194,7 @@ fn colour(operation: Operation) -> [u8; 2] {
         Operation::Relu => [8, 0],
         Operation::BatchNorm => [9, 0],
         Operation::Convolution { kernel } => [10, kernel],
+        Operation::Zero => [11, 0],
     }
 }
 

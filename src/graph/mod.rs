@@ -52,6 +52,8 @@ pub enum Operation {
     Relu,
     /// Batch normalisation alone.
     BatchNorm,
+    /// Zeros of its input's shape: what an element-wise sum of nothing is (the cell space).
+    Zero,
     /// Element-wise sum. Inputs with fewer channels than the widest pass a 1x1 convolution first.
     Add,
     /// Concatenation along the channels, in the order of the inputs.

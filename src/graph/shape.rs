@@ -84,7 +84,8 @@ impl LayerGraph {
                 | Operation::AveragePool { .. }
                 | Operation::Identity
                 | Operation::Relu
-                | Operation::BatchNorm => inputs.next().unwrap_or(0),
+                | Operation::BatchNorm
+                | Operation::Zero => inputs.next().unwrap_or(0),
             };
             channels.push(out);
         }

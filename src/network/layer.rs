@@ -51,6 +51,7 @@ enum Function {
     MaxPool { kernel: usize },
     AveragePool { kernel: usize },
     Concat,
+    Zero,
 }
 
 impl Layer {
@@ -81,6 +82,7 @@ impl Layer {
             | Operation::MaxPool { kernel: 1 }
             | Operation::AveragePool { kernel: 1 } => Self::fixed(Function::Identity),
             Operation::Relu => Self::fixed(Function::Relu),
+            Operation::Zero => Self::fixed(Function::Zero),
             Operation::MaxPool { kernel } => Self::fixed(Function::MaxPool { kernel: kernel.into() }),
             Operation::AveragePool { kernel } => Self::fixed(Function::AveragePool { kernel: kernel.into() }),
             Operation::Concat | Operation::Output => Self::fixed(Function::Concat),
@@ -136,6 +138,7 @@ impl Function {
         match self {
             Self::Identity => only(inputs),
             Self::Relu => relu(only(inputs)),
+            Self::Zero => only(inputs).zeros_like(),
             Self::MaxPool { kernel } => {
                 // burn takes the maximum over the pixels inside the image, as if the padding were minus infinity.
                 let options = MaxPoolOptions::new([kernel; 2]).with_stride([1; 2]).with_padding([kernel / 2; 2]);
@@ -259,6 +262,15 @@ mod tests {
         let (output, gradient) = differentiate(Operation::Relu, [-1., 0.5, 2., -3.], [1, 1, 2, 2]);
         assert_close(&output, &[0., 0.5, 2., 0.]);
         assert_close(&gradient, &[0., 1., 1., 0.]);
+    }
+
+    #[test]
+    fn nothing_is_zeros_of_the_shape_of_its_input() {
+        let device = device();
+        let output =
+            layer(Operation::Zero, &[1], 1, &device).forward([tensor(NINE, [1, 1, 3, 3], &device)].into_iter());
+        assert_eq!(output.dims(), [1, 1, 3, 3]);
+        assert_eq!(values(output), [0.; 9]);
     }
 
     #[test]

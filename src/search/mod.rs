@@ -6,6 +6,7 @@
 //! barrier. [`Observer`]s watch. With a [`RunFolder`]
 //! nothing finished is lost, and a search that was stopped or killed goes on where it was.
 
+mod budget;
 mod config;
 mod controller;
 mod evaluator;
@@ -19,6 +20,7 @@ mod simulation;
 mod threads;
 mod utilisation;
 
+pub use budget::{SecondsBudget, SecondsObserver};
 pub use config::{Repeats, Scheduling, SearchConfig, SearchConfigError};
 pub use controller::{Search, SearchError};
 pub use evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};

@@ -220,13 +220,15 @@ where
         for _ in 0..self.search.config.max_resamples {
             let Search { space, agent, config, .. } = &mut self.search;
             let trajectory = agent.propose(space, &self.memory, &mut rng)?;
-            let fingerprint = space.decode(&trajectory.actions)?.to_graph().fingerprint();
+            let architecture = space.decode(&trajectory.actions)?;
+            let graph = architecture.to_graph();
+            let fingerprint = space.fingerprint(&architecture, &graph);
             let repeated = match config.repeats {
                 Repeats::Resample => self.memory.contains(&fingerprint),
                 Repeats::Reuse => under_way(fingerprint),
             };
             if !repeated {
-                return self.pending(id, trajectory).map(Some);
+                return Ok(Some(self.pending_of(id, trajectory, architecture, &graph, fingerprint)));
             }
             self.report.resampled += 1;
         }
@@ -235,15 +237,27 @@ where
 
     /// The trial of a walk, with its outcome if that is known.
     pub(super) fn pending(&self, id: u64, trajectory: TrajectoryOf<S>) -> Result<Pending<S>, SearchError> {
-        let Search { space, config, .. } = &self.search;
+        let space = &self.search.space;
         let architecture = space.decode(&trajectory.actions)?;
         let graph = architecture.to_graph();
-        let fingerprint = graph.fingerprint();
-        let (cost, refusal) = appraise(&graph, config);
+        let fingerprint = space.fingerprint(&architecture, &graph);
+        Ok(self.pending_of(id, trajectory, architecture, &graph, fingerprint))
+    }
+
+    fn pending_of(
+        &self,
+        id: u64,
+        trajectory: TrajectoryOf<S>,
+        architecture: S::Architecture,
+        graph: &LayerGraph,
+        fingerprint: Fingerprint,
+    ) -> Pending<S> {
+        let config = &self.search.config;
+        let (cost, refusal) = appraise(graph, config);
         let known = self.cache.get(&fingerprint).cloned();
         let past = self.past.finished.get(&id);
         let evaluated = past.map(|record| record.evaluation.clone());
-        Ok(Pending {
+        Pending {
             trial: Trial { id, seed: seed::trial_seed(config.seed, fingerprint.as_bytes()), fingerprint, cost },
             trajectory,
             architecture: Arc::new(architecture),
@@ -252,7 +266,7 @@ where
             restored: evaluated.is_some(),
             postponed: false,
             evaluation: evaluated.or(refusal.map(Evaluation::Infeasible)).or(known),
-        })
+        }
     }
 
     /// Has every trial of the minibatch evaluated.

@@ -1,13 +1,14 @@
 //! Search spaces: what can be designed, as a finite deterministic decision process.
 
 pub mod block;
+pub mod cell;
 
 use crate::evaluation::Trajectory;
-use crate::graph::ToGraph;
+use crate::graph::{Fingerprint, LayerGraph, ToGraph};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 
 /// What states and actions of a [`SearchSpace`] must be able to do. Implemented for every type that can.
 pub trait Datum: Clone + Eq + Ord + Hash + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {}
@@ -91,6 +92,51 @@ pub trait SearchSpace: Send + Sync {
     /// Short text for an architecture in tables; its JSON unless a space knows better.
     fn describe(&self, architecture: &Self::Architecture) -> String {
         serde_json::to_string(architecture).unwrap_or_else(|error| format!("<{error}>"))
+    }
+
+    /// What counts as the same architecture: a search evaluates each fingerprint once. The fingerprint of the graph
+    /// unless a space knows better.
+    ///
+    /// `graph` is that of `architecture`.
+    fn fingerprint(&self, architecture: &Self::Architecture, graph: &LayerGraph) -> Fingerprint {
+        let _ = architecture;
+        graph.fingerprint()
+    }
+
+    /// The action in state `to` that means there what `action` means in state `from`, if there is one: edits of a walk
+    /// keep the rest of it by this. The same action, if it is legal, unless a space knows better.
+    fn transfer(&self, action: &Self::Action, from: &Self::State, to: &Self::State) -> Option<Self::Action> {
+        let _ = from;
+        self.actions(to).into_iter().find(|legal| legal == action)
+    }
+
+    /// The parts of `action` that a learner may generalise over, as numbers of the space's choice; actions that share a
+    /// number share what is learnt of it. One number a distinct action unless a space knows better.
+    fn aspects(&self, action: &Self::Action) -> Vec<u64> {
+        let mut hasher = StableHasher::default();
+        action.hash(&mut hasher);
+        vec![hasher.finish()]
+    }
+}
+
+/// FNV-1a with 64 bits: unlike the standard library's hasher, the same in every release and on every machine.
+struct StableHasher(u64);
+
+impl Default for StableHasher {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for StableHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
     }
 }
 

@@ -112,7 +112,7 @@ fn ties_are_broken_at_random() {
     let mut rng = seed::stream(1, "ties", 0);
     let mut counts = std::collections::BTreeMap::new();
     for _ in 0..8_000 {
-        *counts.entry(table.greedy(&space, &LayerCode::START, &mut rng).unwrap()).or_insert(0) += 1;
+        *counts.entry(table.greedy(&space, &LayerCode::START, 0, &mut rng).unwrap()).or_insert(0) += 1;
     }
     assert_eq!(counts.len(), 8);
     assert!(counts.values().all(|count| (900..1_100).contains(count)), "{counts:?}");
@@ -165,5 +165,91 @@ fn settings_out_of_range_are_named() {
     ] {
         let message = QLearning::<BlockSpace>::new(config).unwrap_err().to_string();
         assert!(message.starts_with(field), "{message}");
+    }
+}
+
+#[test]
+fn a_reward_below_the_median_counts_as_the_median_in_every_credit() {
+    let space = BlockSpace::paper();
+    for credit in [Credit::EveryLayer, Credit::Terminal, Credit::Shared] {
+        let learnt = |clip_at_median: bool, low: f64| {
+            let replay = ReplayConfig { rounds: 0, batch: 0 };
+            let config = QLearningConfig { learning_rate: 0.5, replay, clip_at_median, ..QLearningConfig::paper() };
+            let mut agent = QLearning::new(config).unwrap();
+            let mut memory = Memory::new(64);
+            for (text, reward) in [("id(0) terminal(0)", 50.0), ("max3(0) terminal(0)", 30.0)] {
+                learn(&mut agent, &mut memory, episode(&space, text, reward, credit));
+            }
+            learn(&mut agent, &mut memory, episode(&space, "conv3(0) conv5(1) terminal(2)", low, credit));
+            values(&agent, "conv3(0) conv5(1) terminal(2)")
+        };
+        // The median of 50, 30 and 10 is 30.
+        assert_eq!(learnt(true, 10.0), learnt(false, 30.0), "{credit:?}");
+        assert_ne!(learnt(false, 10.0), learnt(false, 30.0), "{credit:?}");
+    }
+}
+
+#[test]
+fn ranks_become_values_by_position() {
+    let space = BlockSpace::paper();
+    let mut agent = QLearning::new(QLearningConfig::rank()).unwrap();
+    let mut memory = Memory::new(1);
+    let low = "conv3(0) max3(1) terminal(2)";
+    for (text, reward) in [(low, 1.0), ("conv3(0) conv5(1) terminal(2)", 9.0)] {
+        learn(&mut agent, &mut memory, episode(&space, text, reward, Credit::Terminal));
+    }
+    let good: BlockCode = "conv3(0) conv5(1) terminal(2)".parse().unwrap();
+    let bad: BlockCode = low.parse().unwrap();
+    let value = |place: u32, block: &BlockCode| agent.table().value_at(place, &block.layers()[place as usize]).unwrap();
+    // z is ln 2 for the better and 0 for the worse.
+    let z = 2f64.ln();
+    assert!((value(0, &good) - (0.5 * z + 0.5 * z / 3.0)).abs() < 1e-12);
+    assert!((value(1, &good) - (0.5 * z + 0.5 * z / 2.0)).abs() < 1e-12);
+    assert_eq!(value(1, &bad), 0.0);
+    assert_eq!(log_ranks([5.0, 5.0, 1.0].into_iter()), [2f64.ln(), 2f64.ln(), 0.0]);
+}
+
+#[test]
+fn a_softmax_prefers_high_values_and_is_uniform_among_equals() {
+    let mut rng = seed::stream(1, "softmax", 0);
+    let mut counts = [0u32; 3];
+    for _ in 0..9_000 {
+        counts[super::super::q_table::softmax(&[0.0, 0.0, 1.0], 1.0, &mut rng)] += 1;
+    }
+    // exp(1 / 0.4714) is 8.34: of 10.34 parts the best has 8.34.
+    assert!((7_150..7_370).contains(&counts[2]) && counts[0].abs_diff(counts[1]) < 150, "{counts:?}");
+    let equal: std::collections::BTreeSet<_> =
+        (0..100).map(|_| super::super::q_table::softmax(&[2.0; 5], 0.5, &mut rng)).collect();
+    assert_eq!(equal.len(), 5);
+}
+
+#[test]
+fn a_saved_learner_by_position_loads_to_equal_bytes_and_goes_on_the_same() {
+    let space = BlockSpace::paper();
+    for config in [QLearningConfig::tuned(10), QLearningConfig::rank()] {
+        let mut agent = QLearning::new(config.clone()).unwrap();
+        let mut memory = Memory::new(1);
+        for (text, reward) in [("conv3(0) terminal(0)", 1.0), ("max3(0) conv1(1) terminal(1)", 7.0)] {
+            learn(&mut agent, &mut memory, episode(&space, text, reward, Credit::EveryLayer));
+        }
+        let saved = |agent: &QLearning<BlockSpace>| {
+            let mut bytes = Vec::new();
+            agent.save(&mut bytes).unwrap();
+            bytes
+        };
+        let mut loaded = QLearning::new(config).unwrap();
+        loaded.load(&space, &mut saved(&agent).as_slice()).unwrap();
+        assert_eq!(saved(&loaded), saved(&agent));
+        for number in 0..60 {
+            memory.note_proposed(crate::graph::Fingerprint::of_name(&[number]));
+        }
+        let walk = |agent: &mut QLearning<BlockSpace>| {
+            agent.propose(&space, &memory, &mut seed::stream(1, "propose", 0)).unwrap()
+        };
+        for _ in 0..20 {
+            assert_eq!(walk(&mut agent), walk(&mut loaded));
+        }
+        let error = loaded.load(&space, &mut br#"{"format": 1, "initial": 0.0, "rows": []}"#.as_slice()).unwrap_err();
+        assert!(error.to_string().contains("positions"), "{error}");
     }
 }

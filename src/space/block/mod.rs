@@ -231,6 +231,29 @@ impl SearchSpace for BlockSpace {
     fn describe(&self, block: &BlockCode) -> String {
         block.to_string()
     }
+
+    /// The same kind and kernel, connected as far back as before; what would reach behind the start layer is connected
+    /// to the start layer.
+    fn transfer(&self, code: &LayerCode, from: &LayerCode, to: &LayerCode) -> Option<LayerCode> {
+        let (old, new) = (from.index().checked_add(1)?, to.index().checked_add(1)?);
+        let mut connections = [0; 2];
+        for (moved, &connection) in connections.iter_mut().zip(code.connections()) {
+            *moved = new.saturating_sub(old.checked_sub(connection)?);
+        }
+        let moved = LayerCode::new(new, code.kind(), code.kernel(), connections).ok()?;
+        self.contains(moved).then_some(moved)
+    }
+
+    /// Kind with kernel; for each connection, the layer it comes from and how far back that is.
+    fn aspects(&self, code: &LayerCode) -> Vec<u64> {
+        let aspect = |number: u64, value: u8| (number << 16) | u64::from(value);
+        let mut aspects = vec![aspect(0, code.kind().number()) | (u64::from(code.kernel()) << 8)];
+        for &connection in code.connections() {
+            aspects.push(aspect(1, connection));
+            aspects.push(aspect(2, code.index() - connection));
+        }
+        aspects
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,171 @@
+//! Regularized evolution: the baseline that learners are measured against.
+
+use super::edit::random_action;
+use super::{Agent, AgentError, Edit, EpisodeOf, Memory, TrajectoryOf};
+use crate::graph::ToGraph;
+use crate::seed;
+use crate::space::{SearchSpace, walk_by};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use std::io::{Read, Write};
+
+/// Settings of [`RegularizedEvolution`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvolutionConfig {
+    /// Architectures that can be parents: the youngest so many.
+    pub population: usize,
+    /// Architectures drawn from the population for each child; the best of them is its parent.
+    pub sample: usize,
+}
+
+impl EvolutionConfig {
+    /// A population of 10, of which 3 compete: quick, for hundreds of evaluations.
+    #[must_use]
+    pub fn small() -> Self {
+        Self { population: 10, sample: 3 }
+    }
+
+    /// A population of 50, of which 25 compete.
+    #[must_use]
+    pub fn large() -> Self {
+        Self { population: 50, sample: 25 }
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`EvolutionConfigError`] if a number is 0, or the sample is larger than the population.
+    pub fn validate(&self) -> Result<(), EvolutionConfigError> {
+        let Self { population, sample } = *self;
+        if sample == 0 || sample > population {
+            return Err(EvolutionConfigError { population, sample });
+        }
+        Ok(())
+    }
+}
+
+/// The settings of an evolution cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("agent.sample is {sample} of a population of {population}: it must be at least 1 and at most the population")]
+pub struct EvolutionConfigError {
+    /// Size of the population.
+    pub population: usize,
+    /// Size of the sample.
+    pub sample: usize,
+}
+
+/// Regularized evolution: the best of a random sample of the population is mutated, and the oldest dies.
+///
+/// The first members are random. A mutation is a random [`Edit`] that leads to something new. The population is the end
+/// of the [`Memory`], so that there is nothing to save.
+///
+/// ```
+/// use blockqnn::agent::{EvolutionConfig, RegularizedEvolution};
+/// use blockqnn::environment::synthetic::Synthetic;
+/// use blockqnn::search::{Search, SearchConfig};
+/// use blockqnn::space::block::BlockSpace;
+///
+/// let agent = RegularizedEvolution::new(EvolutionConfig::small())?;
+/// let config = SearchConfig::paper().with_trials(100, 1);
+/// let report = Search::new(BlockSpace::paper(), agent, Synthetic::new(), config).run()?;
+/// assert!(report.best()[0].reward.value() > 60.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # References
+/// E. Real, A. Aggarwal, Y. Huang, Q. V. Le, "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegularizedEvolution {
+    config: EvolutionConfig,
+}
+
+impl RegularizedEvolution {
+    /// An evolution that begins at random.
+    ///
+    /// # Errors
+    /// [`EvolutionConfigError`] if the settings cannot be.
+    pub fn new(config: EvolutionConfig) -> Result<Self, EvolutionConfigError> {
+        config.validate()?;
+        Ok(Self { config })
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> EvolutionConfig {
+        self.config
+    }
+}
+
+/// Edits tried for one child before a random walk takes its place: parents may have no new neighbour left.
+const ATTEMPTS: usize = 100;
+
+/// A walk that takes every legal action with equal probability.
+pub(super) fn random_walk<S: SearchSpace>(space: &S, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
+    walk_by(space, |state| random_action(space, state, rng))
+}
+
+/// Whether the architecture of `walk` was never proposed.
+pub(super) fn is_new<S: SearchSpace>(
+    space: &S,
+    memory: &Memory<S>,
+    walk: &TrajectoryOf<S>,
+) -> Result<bool, AgentError> {
+    let architecture = space.decode(&walk.actions)?;
+    Ok(!memory.contains(&space.fingerprint(&architecture, &architecture.to_graph())))
+}
+
+impl<S: SearchSpace> Agent<S> for RegularizedEvolution {
+    fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
+        let EvolutionConfig { population, sample } = self.config;
+        let episodes = memory.episodes();
+        if memory.proposed() < population as u64 || episodes.is_empty() {
+            return random_walk(space, rng);
+        }
+        let living = &episodes[episodes.len().saturating_sub(population)..];
+        for _ in 0..ATTEMPTS {
+            let mut places: Vec<usize> = (0..living.len()).collect();
+            seed::shuffle(rng, &mut places);
+            let drawn = places.iter().take(sample).map(|&place| &living[place]);
+            let Some(parent) = drawn.max_by_key(|episode| episode.reward) else { break };
+            let child = Edit::random(space, &parent.trajectory, rng)?;
+            if is_new(space, memory, &child)? {
+                return Ok(child);
+            }
+        }
+        random_walk(space, rng)
+    }
+
+    fn learn(
+        &mut self,
+        _space: &S,
+        _minibatch: &[EpisodeOf<S>],
+        _memory: &Memory<S>,
+        _rng: &mut dyn Rng,
+    ) -> Result<(), AgentError> {
+        Ok(())
+    }
+
+    fn save(&self, _out: &mut dyn Write) -> Result<(), AgentError> {
+        Ok(())
+    }
+
+    fn load(&mut self, _space: &S, _from: &mut dyn Read) -> Result<(), AgentError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_cannot_be_are_refused() {
+        for (population, sample) in [(10, 0), (0, 0), (10, 11)] {
+            let error = RegularizedEvolution::new(EvolutionConfig { population, sample }).unwrap_err();
+            assert!(
+                error.to_string().starts_with(&format!("agent.sample is {sample} of a population of {population}"))
+            );
+        }
+    }
+}

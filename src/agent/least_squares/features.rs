@@ -1,0 +1,296 @@
+//! What the least-squares learner sees of an architecture: binary features of its walk and its graph.
+//!
+//! Features come in groups. A feature that is on has the value `sqrt(weight / number of features of its group that are
+//! on)`, so that a group contributes its weight to the similarity of an architecture with itself, however large that is.
+//! Each is put in one of [`BUCKETS`] places by a hash; that two share a place is rare and does little harm.
+
+use crate::graph::{LayerGraph, Operation};
+use crate::space::SearchSpace;
+
+/// Places that features are hashed to.
+pub(super) const BUCKETS: usize = 1 << 14;
+
+/// More paths from input to output than these are not told apart: their number grows exponentially with the layers.
+const MOST_PATHS: u64 = 32;
+
+/// The features of an architecture that are on: places and values.
+pub(super) type Features = Vec<(u16, f32)>;
+
+/// Groups of features, with their weights.
+#[derive(Debug, Clone, Copy)]
+enum Group {
+    /// What was decided at which position of the walk.
+    Position,
+    /// How often an operation occurs.
+    Operations,
+    /// How often one operation follows another.
+    Edges,
+    /// How often three operations follow each other.
+    Triples,
+    /// Sequences of operations from input to output.
+    Paths,
+    /// Numbers of nodes and edges, lengths of the longest and the shortest path.
+    Statistics,
+}
+
+impl Group {
+    fn weight(self) -> f32 {
+        match self {
+            Self::Position => 1.0,
+            Self::Operations | Self::Edges | Self::Paths => 0.5,
+            Self::Triples | Self::Statistics => 0.3,
+        }
+    }
+}
+
+/// A hash of numbers (the finaliser of SplitMix64, chained).
+pub(super) fn mix(numbers: impl IntoIterator<Item = u64>) -> u64 {
+    numbers.into_iter().fold(0x9e37_79b9_7f4a_7c15, |hash, number| {
+        let mut z = (hash ^ number).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    })
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "there are less places than 16 bits can count")]
+fn bucket(group: Group, hash: u64) -> u16 {
+    (mix([group as u64, hash]) % BUCKETS as u64) as u16
+}
+
+/// The places of the features of one decision.
+pub(super) fn decision<S: SearchSpace>(
+    space: &S,
+    position: usize,
+    action: &S::Action,
+) -> impl Iterator<Item = u16> + use<S> {
+    let aspects = space.aspects(action).into_iter().enumerate();
+    aspects.map(move |(_, aspect)| bucket(Group::Position, mix([position as u64, aspect])))
+}
+
+/// The features of an architecture, of which `actions` is the walk and `graph` the graph.
+pub(super) fn features<S: SearchSpace>(space: &S, actions: &[S::Action], graph: &LayerGraph) -> Features {
+    let mut features = Features::new();
+    let mut add = |group: Group, places: &mut Vec<u16>| {
+        let value = (group.weight() / places.len().max(1) as f32).sqrt();
+        features.extend(places.drain(..).map(|place| (place, value)));
+    };
+    let mut places = Vec::new();
+    for (position, action) in actions.iter().enumerate() {
+        places.extend(decision(space, position, action));
+    }
+    add(Group::Position, &mut places);
+
+    let outline = Outline::new(graph);
+    let mut counted = Vec::new();
+    counted.extend(outline.operations().map(|label| mix([label])));
+    thermometers(Group::Operations, &mut counted, &mut places);
+    add(Group::Operations, &mut places);
+    counted.extend(outline.edges().map(|(from, to)| mix([outline.label(from), outline.label(to)])));
+    thermometers(Group::Edges, &mut counted, &mut places);
+    add(Group::Edges, &mut places);
+    for (middle, to) in outline.edges() {
+        let label = |node| outline.label(node);
+        counted.extend(bits(outline.inputs[middle]).map(|from| mix([label(from), label(middle), label(to)])));
+    }
+    thermometers(Group::Triples, &mut counted, &mut places);
+    add(Group::Triples, &mut places);
+    outline.paths(&mut counted);
+    counted.sort_unstable();
+    counted.dedup();
+    places.extend(counted.drain(..).map(|path| bucket(Group::Paths, path)));
+    add(Group::Paths, &mut places);
+    for (number, statistic) in (0..).zip(outline.statistics()) {
+        places.extend((1..=statistic).map(|level| bucket(Group::Statistics, mix([number, level]))));
+    }
+    add(Group::Statistics, &mut places);
+    features
+}
+
+/// For each value that occurs `n` times, the features "at least once" to "at least n times".
+fn thermometers(group: Group, counted: &mut Vec<u64>, places: &mut Vec<u16>) {
+    counted.sort_unstable();
+    for equal in counted.chunk_by(|a, b| a == b) {
+        places.extend((1..=equal.len() as u64).map(|level| bucket(group, mix([equal[0], level]))));
+    }
+    counted.clear();
+}
+
+/// A graph without what lies on no path from input to output, and with its sums passed through: a sum is where paths
+/// meet, and what it sums is what follows each other.
+struct Outline<'g> {
+    graph: &'g LayerGraph,
+    /// Nodes that lie on a path.
+    live: u128,
+    /// For each node, the nodes that it follows.
+    inputs: Vec<u128>,
+}
+
+/// Positions of the bits that are set.
+fn bits(mut set: u128) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        if set == 0 {
+            return None;
+        }
+        let lowest = set.trailing_zeros() as usize;
+        set &= set - 1;
+        Some(lowest)
+    })
+}
+
+impl<'g> Outline<'g> {
+    fn new(graph: &'g LayerGraph) -> Self {
+        let nodes = graph.nodes();
+        let mut reached: u128 = 1;
+        for (position, node) in nodes.iter().enumerate().skip(1) {
+            if node.operation != Operation::Zero && node.inputs.iter().any(|&input| reached >> input & 1 == 1) {
+                reached |= 1 << position;
+            }
+        }
+        let mut live: u128 = 1 << (nodes.len() - 1);
+        let mut inputs = vec![0u128; nodes.len()];
+        for (position, node) in nodes.iter().enumerate().rev() {
+            if live >> position & 1 == 1 {
+                let own: u128 = node.inputs.iter().map(|&input| 1 << input).fold(0, |set, input| set | input) & reached;
+                inputs[position] = own;
+                live |= own;
+            }
+        }
+        live &= reached;
+        // A sum of one input is that input.
+        for position in bits(live) {
+            if nodes[position].operation == Operation::Add && inputs[position].count_ones() == 1 {
+                live &= !(1 << position);
+            }
+        }
+        // In topological order, the inputs of a sum are final when they are passed on.
+        for position in 0..nodes.len() {
+            for input in bits(inputs[position]) {
+                if nodes[input].operation == Operation::Add {
+                    inputs[position] = (inputs[position] & !(1 << input)) | inputs[input];
+                }
+            }
+        }
+        Self { graph, live, inputs }
+    }
+
+    fn label(&self, node: usize) -> u64 {
+        let (kind, kernel) = match self.graph.nodes()[node].operation {
+            Operation::Input => (0, 0),
+            Operation::PreActivationConvolution { kernel } => (1, kernel),
+            Operation::MaxPool { kernel } => (2, kernel),
+            Operation::AveragePool { kernel } => (3, kernel),
+            Operation::Identity => (4, 0),
+            Operation::Add => (5, 0),
+            Operation::Concat => (6, 0),
+            Operation::Output => (7, 0),
+            Operation::Relu => (8, 0),
+            Operation::BatchNorm => (9, 0),
+            Operation::Convolution { kernel } => (10, kernel),
+            Operation::Zero => (11, 0),
+        };
+        (kind << 8) | u64::from(kernel)
+    }
+
+    /// Labels of all live nodes.
+    fn operations(&self) -> impl Iterator<Item = u64> {
+        bits(self.live).map(|node| self.label(node))
+    }
+
+    /// Live nodes that are no sum.
+    fn layers(&self) -> impl Iterator<Item = usize> {
+        bits(self.live).filter(|&node| self.graph.nodes()[node].operation != Operation::Add)
+    }
+
+    /// Pairs of nodes that follow each other.
+    fn edges(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.layers().flat_map(|to| bits(self.inputs[to]).map(move |from| (from, to)))
+    }
+
+    /// Appends a hash of each sequence of labels from input to output, if there are not too many.
+    fn paths(&self, found: &mut Vec<u64>) {
+        let mut count = vec![0u64; self.inputs.len()];
+        count[0] = 1;
+        for node in self.layers().skip_while(|&node| node == 0) {
+            count[node] = bits(self.inputs[node]).map(|input| count[input]).fold(0, u64::saturating_add);
+        }
+        let output = self.inputs.len() - 1;
+        if count[output] > MOST_PATHS || self.live >> output & 1 == 0 {
+            return;
+        }
+        let mut open = vec![(output, 0)];
+        while let Some((node, hash)) = open.pop() {
+            let hash = mix([hash, self.label(node)]);
+            if node == 0 {
+                found.push(hash);
+            }
+            open.extend(bits(self.inputs[node]).map(|input| (input, hash)));
+        }
+    }
+
+    /// Numbers of live nodes and edges, and the lengths of the longest and the shortest path.
+    fn statistics(&self) -> [u64; 4] {
+        let mut longest = vec![0u64; self.inputs.len()];
+        let mut shortest = vec![0u64; self.inputs.len()];
+        for node in self.layers().filter(|&node| node > 0) {
+            let before = |lengths: &[u64]| bits(self.inputs[node]).map(|input| lengths[input]).collect::<Vec<_>>();
+            longest[node] = before(&longest).into_iter().max().map_or(0, |length| length + 1);
+            shortest[node] = before(&shortest).into_iter().min().map_or(0, |length| length + 1);
+        }
+        let output = self.inputs.len() - 1;
+        [u64::from(self.live.count_ones()), self.edges().count() as u64, longest[output], shortest[output]]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::ToGraph;
+    use crate::space::block::{BlockCode, BlockSpace};
+    use crate::space::cell::{CellCode, CellSpace};
+
+    fn of_block(text: &str) -> Features {
+        let block: BlockCode = text.parse().unwrap();
+        features(&BlockSpace::paper(), block.layers(), &block.to_graph())
+    }
+
+    fn product(a: &Features, b: &Features) -> f32 {
+        let mut dense = vec![0.0; BUCKETS];
+        a.iter().for_each(|&(place, value)| dense[usize::from(place)] += value);
+        b.iter().map(|&(place, value)| dense[usize::from(place)] * value).sum()
+    }
+
+    #[test]
+    fn an_architecture_is_most_like_itself_and_more_like_its_neighbours_than_like_others() {
+        let center = of_block("conv3(0) conv3(1) add(0,2) terminal(3)");
+        let near = of_block("conv3(0) conv5(1) add(0,2) terminal(3)");
+        let far = of_block("max3(0) avg3(0) avg3(1) id(3) concat(2,4) terminal(2)");
+        let [own, near, far] = [&center, &near, &far].map(|other| product(&center, other));
+        assert!((3.0..3.3).contains(&own), "the weights of the groups: {own}");
+        assert!(own > near && near > far, "{own} {near} {far}");
+    }
+
+    #[test]
+    fn dead_operations_of_a_cell_change_its_positions_only() {
+        let space = CellSpace::new();
+        let graph_features = |text: &str| {
+            let cell: CellCode = text.parse().unwrap();
+            let mut all = features(&space, cell.edges(), &cell.to_graph());
+            all.drain(..6);
+            all.sort_by(|a, b| a.partial_cmp(b).unwrap());
+            all
+        };
+        let plain = graph_features("|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|");
+        assert_eq!(plain, graph_features("|avg_pool_3x3~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"));
+        assert_eq!(plain, graph_features("|none~0|+|none~0|skip_connect~1|+|nor_conv_3x3~0|none~1|nor_conv_1x1~2|"));
+        assert_ne!(plain, graph_features("|nor_conv_3x3~0|+|none~0|none~1|+|nor_conv_3x3~0|skip_connect~1|none~2|"));
+    }
+
+    #[test]
+    fn a_graph_with_very_many_paths_has_features_without_them() {
+        let mut text = "conv3(0) ".to_owned();
+        (2..=22).for_each(|index| text += &format!("concat({},{}) ", index - 2, index - 1));
+        let features = of_block(&(text + "terminal(22)"));
+        assert!((150..400).contains(&features.len()), "{}", features.len());
+    }
+}

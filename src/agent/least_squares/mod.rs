@@ -1,0 +1,425 @@
+//! The least-squares learner: the agent to take when evaluations are few.
+
+mod features;
+mod kernel;
+
+use super::edit::{Edit, legal};
+use super::evolution::{is_new, random_walk};
+use super::q_learning::log_ranks;
+use super::q_table::softmax;
+use super::{Agent, AgentError, EpisodeOf, Memory, TrajectoryOf};
+use crate::graph::ToGraph;
+use crate::seed;
+use crate::space::{SearchSpace, walk_by};
+use features::{BUCKETS, Features, features, mix};
+use kernel::Cholesky;
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+/// Settings of [`LeastSquares`]. The default is the one fixed setting that its comparisons were made with.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LeastSquaresConfig {
+    /// Trials at the beginning that walk at random.
+    pub uniform: u64,
+    /// Best architectures so far whose neighbours are candidates.
+    pub parents: usize,
+    /// Random edits of each of them.
+    pub edits: usize,
+    /// Candidates that walk by the values of their decisions alone.
+    pub walks: usize,
+    /// Candidates that walk at random.
+    pub draws: usize,
+    /// Variance of the noise that a standardised reward is taken to have, above 0.
+    pub noise: f64,
+    /// Temperature of walks, in standard deviations of the values in a state.
+    pub temperature: f64,
+    /// Most evaluations that are fitted: beyond, the best and the latest of them. Time for a proposal grows with its
+    /// square.
+    pub window: usize,
+}
+
+impl Default for LeastSquaresConfig {
+    fn default() -> Self {
+        Self { uniform: 20, parents: 5, edits: 20, walks: 20, draws: 0, noise: 0.3, temperature: 0.5, window: 2_000 }
+    }
+}
+
+/// A setting of the least-squares learner is out of its range.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("agent.{field} is {value}: it must be {expected}")]
+pub struct LeastSquaresConfigError {
+    /// Name of the field.
+    pub field: &'static str,
+    /// Its value.
+    pub value: f64,
+    /// What it must be.
+    pub expected: &'static str,
+}
+
+impl LeastSquaresConfig {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`LeastSquaresConfigError`] names the first field that cannot be.
+    pub fn validate(&self) -> Result<(), LeastSquaresConfigError> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        let candidates = self.parents.saturating_mul(self.edits).saturating_add(self.walks).saturating_add(self.draws);
+        let checks = [
+            ("uniform", self.uniform as f64, self.uniform >= 1, "at least 1"),
+            ("walks", candidates as f64, candidates >= 1, "with edits and draws, at least 1"),
+            ("noise", self.noise, positive(self.noise), "above 0 and finite"),
+            ("temperature", self.temperature, positive(self.temperature), "above 0 and finite"),
+            ("window", self.window as f64, self.window >= 8, "at least 8"),
+        ];
+        match checks.into_iter().find(|(_, _, valid, _)| !valid) {
+            Some((field, value, _, expected)) => Err(LeastSquaresConfigError { field, value, expected }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Values architectures by least squares over features of walk and graph, and proposes by Thompson's sampling.
+///
+/// After a random beginning, each proposal draws one linear value function from the posterior of a ridge regression on
+/// the logarithmic ranks of all rewards. Candidates are random [`Edit`]s of the best architectures and walks that follow
+/// the values of single decisions; the candidate of highest value is proposed. It learns from finished architectures and
+/// ranks the next decision; it is no temporal-difference learner.
+///
+/// Everything it knows is a function of the [`Memory`]: it saves nothing but the form of its state.
+///
+/// ```
+/// use blockqnn::agent::{LeastSquares, LeastSquaresConfig};
+/// use blockqnn::environment::synthetic::Synthetic;
+/// use blockqnn::search::{Search, SearchConfig};
+/// use blockqnn::space::block::BlockSpace;
+///
+/// let agent = LeastSquares::new(LeastSquaresConfig::default())?;
+/// let config = SearchConfig::paper().with_trials(100, 1);
+/// let report = Search::new(BlockSpace::paper(), agent, Synthetic::new(), config).run()?;
+/// assert!(report.best()[0].reward.value() > 70.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct LeastSquares<S: SearchSpace> {
+    config: LeastSquaresConfig,
+    /// Features of all episodes of the memory.
+    known: Vec<Arc<Features>>,
+    /// Episodes that are fitted, by number.
+    window: Vec<usize>,
+    factor: Cholesky,
+    /// Features of architectures met lately: candidates come again.
+    cache: HashMap<Vec<S::Action>, Arc<Features>>,
+    /// A dense vector of zeros, used while a row of the kernel is computed.
+    dense: Vec<f32>,
+}
+
+impl<S: SearchSpace> fmt::Debug for LeastSquares<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = self.known.len();
+        f.debug_struct("LeastSquares").field("config", &self.config).field("known", &known).finish_non_exhaustive()
+    }
+}
+
+/// Candidates whose features are kept.
+const CACHE: usize = 8_192;
+
+/// Random walks tried when no candidate is new.
+const ATTEMPTS: usize = 100;
+
+/// The saved form: all that is learnt follows from the memory.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    format: u32,
+    agent: String,
+}
+
+impl<S: SearchSpace> LeastSquares<S> {
+    /// A learner that knows nothing yet.
+    ///
+    /// # Errors
+    /// [`LeastSquaresConfigError`] if a setting is out of its range.
+    pub fn new(config: LeastSquaresConfig) -> Result<Self, LeastSquaresConfigError> {
+        config.validate()?;
+        Ok(Self {
+            config,
+            known: Vec::new(),
+            window: Vec::new(),
+            factor: Cholesky::default(),
+            cache: HashMap::new(),
+            dense: vec![0.0; BUCKETS],
+        })
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> LeastSquaresConfig {
+        self.config
+    }
+
+    fn features_of(&mut self, space: &S, actions: &[S::Action]) -> Result<Arc<Features>, AgentError> {
+        if let Some(known) = self.cache.get(actions) {
+            return Ok(Arc::clone(known));
+        }
+        let architecture = space.decode(actions)?;
+        let found = Arc::new(features(space, actions, &architecture.to_graph()));
+        if self.cache.len() >= CACHE {
+            self.cache.clear();
+        }
+        self.cache.insert(actions.to_vec(), Arc::clone(&found));
+        Ok(found)
+    }
+
+    /// Takes in the episodes that were not known before.
+    fn catch_up(&mut self, space: &S, memory: &Memory<S>) -> Result<(), AgentError> {
+        let episodes = memory.episodes();
+        for episode in &episodes[self.known.len()..] {
+            let own = self.features_of(space, &episode.trajectory.actions)?;
+            self.known.push(own);
+        }
+        let wanted = window(episodes, self.config.window);
+        let kept = self.window.len();
+        if wanted.get(..kept) != Some(&self.window[..]) {
+            self.window.clear();
+            self.factor = Cholesky::default();
+        }
+        for &number in &wanted[self.window.len()..] {
+            self.fit(number);
+        }
+        Ok(())
+    }
+
+    /// Takes an episode into the regression.
+    fn fit(&mut self, number: usize) {
+        let own = &self.known[number];
+        for &(place, value) in own.iter() {
+            self.dense[usize::from(place)] += value;
+        }
+        let product = |other: &Features| -> f64 {
+            other.iter().map(|&(place, value)| f64::from(self.dense[usize::from(place)] * value)).sum()
+        };
+        let row = self.window.iter().map(|&other| product(&self.known[other])).collect();
+        let diagonal = product(own) + self.config.noise;
+        for &(place, _) in own.iter() {
+            self.dense[usize::from(place)] = 0.0;
+        }
+        self.factor.push(row, diagonal);
+        self.window.push(number);
+    }
+
+    /// Draws a value function from the posterior.
+    fn draw(&self, episodes: &[EpisodeOf<S>], rng: &mut dyn Rng) -> Weights {
+        let mut weights = Weights::new(rng.next_u64());
+        let mut residuals = standardised(log_ranks(self.window.iter().map(|&n| episodes[n].reward.value())));
+        let deviation = self.config.noise.sqrt();
+        for (residual, &number) in residuals.iter_mut().zip(&self.window) {
+            *residual -= weights.value(&self.known[number]) + deviation * seed::normal(rng);
+        }
+        self.factor.solve(&mut residuals);
+        for (residual, &number) in residuals.iter().zip(&self.window) {
+            for &(place, value) in self.known[number].iter() {
+                weights.add(place, residual * f64::from(value));
+            }
+        }
+        weights
+    }
+
+    /// Candidates, most of them neighbours of the best.
+    fn candidates(
+        &self,
+        space: &S,
+        episodes: &[EpisodeOf<S>],
+        weights: &mut Weights,
+        rng: &mut dyn Rng,
+    ) -> Result<Vec<TrajectoryOf<S>>, AgentError> {
+        let LeastSquaresConfig { parents, edits, walks, draws, temperature, .. } = self.config;
+        let mut order: Vec<usize> = (0..episodes.len()).collect();
+        let better = |a: &usize, b: &usize| episodes[*b].reward.cmp(&episodes[*a].reward).then(a.cmp(b));
+        if order.len() > parents && parents > 0 {
+            order.select_nth_unstable_by(parents - 1, better);
+        }
+        order.truncate(parents);
+        order.sort_by(better);
+        let mut candidates = Vec::new();
+        for parent in order {
+            for _ in 0..edits {
+                candidates.push(Edit::random(space, &episodes[parent].trajectory, rng)?);
+            }
+        }
+        let mut guide = Guide { choices: Vec::new(), temperature };
+        for _ in 0..walks {
+            candidates.push(guide.walk(space, weights, rng)?);
+        }
+        for _ in 0..draws {
+            candidates.push(random_walk(space, rng)?);
+        }
+        Ok(candidates)
+    }
+}
+
+/// Numbers of the episodes to fit: all up to `most`; of more, the best third of `most` among the older ones, and the
+/// latest. It changes in steps of a third, so that the factor need not be made anew for each episode.
+fn window<State, Action>(episodes: &[crate::evaluation::Episode<State, Action>], most: usize) -> Vec<usize> {
+    let count = episodes.len();
+    if count <= most {
+        return (0..count).collect();
+    }
+    let step = (most / 3).max(1);
+    // The latest: from one to two steps of them.
+    let latest = (count / step - 1) * step;
+    let mut best: Vec<usize> = (0..latest).collect();
+    best.sort_by(|&a, &b| episodes[b].reward.cmp(&episodes[a].reward).then(a.cmp(&b)));
+    best.truncate(step);
+    best.sort_unstable();
+    best.extend(latest..count);
+    best
+}
+
+/// The same values with mean 0 and deviation 1; all 0 if they are all equal.
+fn standardised(mut values: Vec<f64>) -> Vec<f64> {
+    let count = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let deviation = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt();
+    for value in &mut values {
+        *value = if deviation > 0.0 { (*value - mean) / deviation } else { 0.0 };
+    }
+    values
+}
+
+/// A weight for each place of a feature. Its prior is a function of the place and of one number drawn for the proposal, and
+/// is computed when first asked for: a draw does not depend on which features were met before.
+struct Weights {
+    nonce: u64,
+    values: Vec<f64>,
+}
+
+impl Weights {
+    fn new(nonce: u64) -> Self {
+        Self { nonce, values: vec![f64::NAN; BUCKETS] }
+    }
+
+    fn weight(&mut self, place: u16) -> &mut f64 {
+        let value = &mut self.values[usize::from(place)];
+        if value.is_nan() {
+            // The number of ones among 128 random bits: normal but for its steps, and quick.
+            let first = mix([self.nonce, u64::from(place)]);
+            let ones = first.count_ones() + mix([first]).count_ones();
+            *value = (f64::from(ones) - 64.0) / 32f64.sqrt();
+        }
+        value
+    }
+
+    fn add(&mut self, place: u16, amount: f64) {
+        *self.weight(place) += amount;
+    }
+
+    fn value(&mut self, features: &Features) -> f64 {
+        features.iter().map(|&(place, value)| *self.weight(place) * f64::from(value)).sum()
+    }
+}
+
+/// Walks by the values of single decisions.
+struct Guide<A> {
+    /// For each position, the lists of legal actions met there with their values.
+    choices: Vec<Vec<(Vec<A>, Vec<f64>)>>,
+    temperature: f64,
+}
+
+impl<A: Clone + PartialEq> Guide<A> {
+    fn walk<S: SearchSpace<Action = A>>(
+        &mut self,
+        space: &S,
+        weights: &mut Weights,
+        rng: &mut dyn Rng,
+    ) -> Result<TrajectoryOf<S>, AgentError> {
+        let mut position = 0;
+        walk_by(space, |state| {
+            if position == self.choices.len() {
+                self.choices.push(Vec::new());
+            }
+            let actions = legal(space, state)?;
+            let known = &mut self.choices[position];
+            let place = known.iter().position(|(met, _)| *met == actions).unwrap_or_else(|| {
+                let mut value = |action: &A| {
+                    let (mut sum, mut count) = (0.0, 0.0f64);
+                    for place in features::decision(space, position, action) {
+                        sum += *weights.weight(place);
+                        count += 1.0;
+                    }
+                    // An action with more aspects shall not vary more for that.
+                    sum / count.max(1.0).sqrt()
+                };
+                let values = actions.iter().map(&mut value).collect();
+                known.push((actions, values));
+                known.len() - 1
+            });
+            let (actions, values) = &known[place];
+            position += 1;
+            Ok(actions[softmax(values, self.temperature, rng)].clone())
+        })
+    }
+}
+
+impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
+    fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
+        let episodes = memory.episodes();
+        if memory.proposed() < self.config.uniform || episodes.is_empty() {
+            return random_walk(space, rng);
+        }
+        self.catch_up(space, memory)?;
+        let mut weights = self.draw(episodes, rng);
+        let mut valued = Vec::new();
+        for candidate in self.candidates(space, episodes, &mut weights, rng)? {
+            let features = self.features_of(space, &candidate.actions)?;
+            valued.push((weights.value(&features), candidate));
+        }
+        valued.sort_by(|a, b| b.0.total_cmp(&a.0));
+        for (_, candidate) in valued {
+            if is_new(space, memory, &candidate)? {
+                return Ok(candidate);
+            }
+        }
+        let mut walk = random_walk(space, rng)?;
+        for _ in 1..ATTEMPTS {
+            if is_new(space, memory, &walk)? {
+                break;
+            }
+            walk = random_walk(space, rng)?;
+        }
+        Ok(walk)
+    }
+
+    fn learn(
+        &mut self,
+        space: &S,
+        _minibatch: &[EpisodeOf<S>],
+        memory: &Memory<S>,
+        _rng: &mut dyn Rng,
+    ) -> Result<(), AgentError> {
+        self.catch_up(space, memory)
+    }
+
+    fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {
+        let saved = Saved { format: 1, agent: "least-squares".to_owned() };
+        serde_json::to_writer(out, &saved).map_err(std::io::Error::from)?;
+        Ok(())
+    }
+
+    fn load(&mut self, _space: &S, from: &mut dyn Read) -> Result<(), AgentError> {
+        let corrupt = |message: String| AgentError::Corrupt { message };
+        let saved: Saved = serde_json::from_reader(from).map_err(|error| corrupt(error.to_string()))?;
+        if saved.format != 1 || saved.agent != "least-squares" {
+            let Saved { format, agent } = saved;
+            return Err(corrupt(format!("it is of agent {agent:?} in format {format}, not of \"least-squares\" in 1")));
+        }
+        *self = Self::new(self.config).map_err(|error| corrupt(error.to_string()))?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! What agents are compared on.
+
+use crate::environment::synthetic::Synthetic;
+use crate::environment::tabular::{Table, TableEnvironment};
+use crate::environment::{BoxedEnvironment, EnvironmentExt};
+use crate::space::SearchSpace;
+use crate::space::block::{BlockCode, BlockSpace};
+use crate::space::cell::{CellIdentity, CellSpace};
+use std::fmt;
+use std::sync::Arc;
+
+/// A space, an environment that answers at once, and the worth of each architecture.
+pub struct Benchmark<S: SearchSpace> {
+    name: String,
+    space: S,
+    environment: Environments<S>,
+    worth: Worth<S>,
+    optimum: f64,
+    mean_seconds: Option<f64>,
+}
+
+type Environments<S> = Box<dyn Fn() -> BoxedEnvironment<<S as SearchSpace>::Architecture> + Send + Sync>;
+type Worth<S> = Box<dyn Fn(&<S as SearchSpace>::Architecture) -> f64 + Send + Sync>;
+
+impl<S: SearchSpace> fmt::Debug for Benchmark<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Benchmark").field("name", &self.name).field("optimum", &self.optimum).finish_non_exhaustive()
+    }
+}
+
+impl<S: SearchSpace> Benchmark<S> {
+    /// A benchmark of `space`, whose environments `environment` makes. `worth` is what an architecture is judged by, in
+    /// percent, and `optimum` the highest worth there is.
+    ///
+    /// ```
+    /// use blockqnn::comparison::Benchmark;
+    /// use blockqnn::environment::{EnvironmentExt, environment_fn};
+    /// use blockqnn::space::block::{BlockCode, BlockSpace};
+    ///
+    /// let quality = |block: &BlockCode| 100.0 - (block.len() as f64 - 6.0).abs();
+    /// let environment = move || environment_fn("six layers", move |block: &BlockCode, _| quality(block)).boxed();
+    /// let benchmark = Benchmark::new("six layers", BlockSpace::paper(), environment, quality, 100.0);
+    /// assert_eq!(benchmark.optimum(), 100.0);
+    /// ```
+    pub fn new(
+        name: impl Into<String>,
+        space: S,
+        environment: impl Fn() -> BoxedEnvironment<S::Architecture> + Send + Sync + 'static,
+        worth: impl Fn(&S::Architecture) -> f64 + Send + Sync + 'static,
+        optimum: f64,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            space,
+            environment: Box::new(environment),
+            worth: Box::new(worth),
+            optimum,
+            mean_seconds: None,
+        }
+    }
+
+    /// The same benchmark, whose evaluations take `seconds` on average: budgets in seconds need it.
+    #[must_use]
+    pub fn with_mean_seconds(mut self, seconds: f64) -> Self {
+        self.mean_seconds = Some(seconds);
+        self
+    }
+
+    /// A benchmark of `space` on a table that has all its architectures. Final accuracies are the worth; accuracies, if
+    /// the table has none.
+    pub fn of_table(space: S, table: impl Into<Arc<Table>>) -> Self
+    where
+        S::Architecture: fmt::Display,
+    {
+        let table = table.into();
+        let worth = |entry: &crate::environment::tabular::TableEntry| entry.final_accuracy.or(entry.accuracy);
+        let optimum = table.entries().iter().filter_map(worth).fold(f64::NEG_INFINITY, f64::max);
+        let seconds: Vec<f64> = table.entries().iter().filter_map(|entry| entry.seconds).collect();
+        let mean_seconds = seconds.iter().sum::<f64>() / seconds.len() as f64;
+        let environment = TableEnvironment::new(Arc::clone(&table));
+        let name = table.name().to_owned();
+        let worth = move |architecture: &S::Architecture| {
+            table.entry(&architecture.to_string()).ok().and_then(worth).unwrap_or(f64::NAN)
+        };
+        let benchmark = Self::new(name, space, move || environment.clone().boxed(), worth, optimum);
+        if mean_seconds > 0.0 { benchmark.with_mean_seconds(mean_seconds) } else { benchmark }
+    }
+
+    /// Name of the benchmark.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The space.
+    #[must_use]
+    pub fn space(&self) -> &S {
+        &self.space
+    }
+
+    /// A new environment.
+    #[must_use]
+    pub fn environment(&self) -> BoxedEnvironment<S::Architecture> {
+        (self.environment)()
+    }
+
+    /// What an architecture is judged by, in percent.
+    #[must_use]
+    pub fn worth(&self, architecture: &S::Architecture) -> f64 {
+        (self.worth)(architecture)
+    }
+
+    /// The highest worth there is, in percent.
+    #[must_use]
+    pub fn optimum(&self) -> f64 {
+        self.optimum
+    }
+
+    /// Seconds that an evaluation takes on average, if the benchmark tells.
+    #[must_use]
+    pub fn mean_seconds(&self) -> Option<f64> {
+        self.mean_seconds
+    }
+}
+
+impl Benchmark<CellSpace> {
+    /// The cells of a table: NAS-Bench-201, or another table of the same cells. Each code counts as an architecture of
+    /// its own, as the benchmark trained them all.
+    pub fn cells(table: impl Into<Arc<Table>>) -> Self {
+        Self::of_table(CellSpace::new().with_identity(CellIdentity::Code), table)
+    }
+}
+
+impl Benchmark<BlockSpace> {
+    /// The paper's block space with the [`Synthetic`] environment, whose accuracies have normal noise of `deviation`
+    /// percent points; the worth is the quality without noise.
+    #[must_use]
+    pub fn synthetic(deviation: f64) -> Self {
+        let environment = Synthetic::new().with_noise(deviation);
+        let name = format!("synthetic, noise {deviation}");
+        Self::new(
+            name,
+            BlockSpace::paper(),
+            move || environment.boxed(),
+            |block: &BlockCode| Synthetic::quality(block),
+            100.0,
+        )
+    }
+}

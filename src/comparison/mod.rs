@@ -1,0 +1,463 @@
+//! Comparisons of agents on equal budgets: many searches of each agent, with one seed each, on a benchmark that answers at
+//! once.
+//!
+//! Each [`Contender`] searches a [`Benchmark`] through the same controller as a search of days. At every budget, the
+//! architecture with the highest reward so far is the result, and it is judged by its *worth*: on a table the final
+//! accuracy, which no agent sees.
+//!
+//! An agent of your own takes part like any other:
+//!
+//! ```
+//! use blockqnn::agent::{Agent, AgentError, Edit, EpisodeOf, Memory, RandomAgent, TrajectoryOf};
+//! use blockqnn::comparison::{Benchmark, Budget, Comparison, ComparisonConfig, Contender};
+//! use blockqnn::space::SearchSpace;
+//! use rand::Rng;
+//! use std::io::{Read, Write};
+//!
+//! /// Edits the best architecture so far.
+//! struct Greedy;
+//!
+//! impl<S: SearchSpace> Agent<S> for Greedy {
+//!     fn propose(&mut self, s: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
+//!         match memory.episodes().iter().max_by_key(|episode| episode.reward) {
+//!             Some(best) => Edit::random(s, &best.trajectory, rng),
+//!             None => RandomAgent.propose(s, memory, rng),
+//!         }
+//!     }
+//!     fn learn(&mut self, _: &S, _: &[EpisodeOf<S>], _: &Memory<S>, _: &mut dyn Rng) -> Result<(), AgentError> {
+//!         Ok(())
+//!     }
+//!     fn save(&self, _: &mut dyn Write) -> Result<(), AgentError> {
+//!         Ok(())
+//!     }
+//!     fn load(&mut self, _: &S, _: &mut dyn Read) -> Result<(), AgentError> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let contenders = [Contender::anytime("greedy", || Greedy), Contender::anytime("random", || RandomAgent)];
+//! let config = ComparisonConfig::new([Budget::Evaluations(100)]).with_seeds(5);
+//! let comparison = Comparison::run(&Benchmark::synthetic(0.0), &contenders, &config, &|_| {})?;
+//! print!("{comparison}");
+//! # assert!(comparison.standings()[0].estimates[0].mean > comparison.standings()[1].estimates[0].mean);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod benchmark;
+mod contender;
+mod table;
+
+pub use benchmark::Benchmark;
+pub use contender::{Contender, UnknownAgent};
+pub use table::Estimate;
+
+use crate::environment::Cancellation;
+use crate::search::{RecordOf, Search, SearchConfig, SearchError, SecondsBudget, StopReason};
+use crate::space::SearchSpace;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What each search may use.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Budget {
+    /// A number of distinct architectures.
+    Evaluations(u64),
+    /// Seconds of evaluation, simulated by the benchmark.
+    Seconds(f64),
+}
+
+/// A text is no [`Budget`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no budget: expected a number of evaluations such as 500, or of seconds such as 20000s")]
+pub struct ParseBudgetError {
+    text: String,
+}
+
+impl FromStr for Budget {
+    type Err = ParseBudgetError;
+
+    fn from_str(text: &str) -> Result<Self, ParseBudgetError> {
+        let error = || ParseBudgetError { text: text.to_owned() };
+        match text.strip_suffix('s') {
+            Some(seconds) => match seconds.parse() {
+                Ok(seconds) if f64::is_finite(seconds) && seconds > 0.0 => Ok(Self::Seconds(seconds)),
+                _ => Err(error()),
+            },
+            None => match text.parse() {
+                Ok(evaluations) if evaluations > 0 => Ok(Self::Evaluations(evaluations)),
+                _ => Err(error()),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Evaluations(evaluations) => write!(f, "{evaluations}"),
+            Self::Seconds(seconds) => write!(f, "{seconds}s"),
+        }
+    }
+}
+
+/// Settings of a comparison.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ComparisonConfig {
+    /// The budgets to compare at.
+    pub budgets: Vec<Budget>,
+    /// Searches of each agent.
+    pub seeds: u64,
+    /// Seed of the first; the others count on from it.
+    pub first_seed: u64,
+    /// Searches that run at a time. It changes nothing but the time.
+    pub threads: usize,
+}
+
+impl ComparisonConfig {
+    /// 20 searches of each agent, as many at a time as the machine has cores.
+    #[must_use]
+    pub fn new(budgets: impl Into<Vec<Budget>>) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { budgets: budgets.into(), seeds: 20, first_seed: 0, threads }
+    }
+
+    /// The same comparison with another number of searches.
+    #[must_use]
+    pub fn with_seeds(mut self, seeds: u64) -> Self {
+        self.seeds = seeds;
+        self
+    }
+}
+
+/// Why a comparison failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ComparisonError {
+    /// There is nothing to compare.
+    #[error("a comparison needs at least one {missing}")]
+    Empty {
+        /// What there is none of.
+        missing: &'static str,
+    },
+    /// A budget in seconds, and evaluations without time.
+    #[error("benchmark {benchmark} does not tell how long an evaluation takes: give budgets in evaluations")]
+    NoSeconds {
+        /// Name of the benchmark.
+        benchmark: String,
+    },
+    /// A search failed.
+    #[error("the search of {agent} with seed {seed} failed: {source}")]
+    Search {
+        /// Name of the agent.
+        agent: String,
+        /// The seed.
+        seed: u64,
+        /// Why.
+        #[source]
+        source: Box<SearchError>,
+    },
+    /// A search ended without an architecture that can be evaluated.
+    #[error("the search of {agent} with seed {seed} found nothing within the budget of {budget}")]
+    NoResult {
+        /// Name of the agent.
+        agent: String,
+        /// The seed.
+        seed: u64,
+        /// The budget.
+        budget: Budget,
+    },
+}
+
+/// What one search had come to at one budget.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// Seed of the search.
+    pub seed: u64,
+    /// Worth of the architecture with the highest reward, in percent.
+    pub worth: f64,
+    /// Evaluations within the budget.
+    pub evaluations: u64,
+    /// Seconds of those evaluations; 0 if the benchmark tells none.
+    pub seconds: f64,
+}
+
+/// What one agent came to.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Standing {
+    /// Name of the agent.
+    pub agent: String,
+    /// Outcomes by budget, then by seed.
+    pub outcomes: Vec<Vec<Outcome>>,
+    /// Mean worth and its standard error by budget.
+    pub estimates: Vec<Estimate>,
+    /// Mean regret after 1, 2, 3, ... evaluations, in the searches with the largest budget.
+    pub regret: Vec<f64>,
+}
+
+/// A finished comparison. Its text form is a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Comparison {
+    benchmark: String,
+    optimum: f64,
+    budgets: Vec<Budget>,
+    standings: Vec<Standing>,
+}
+
+/// How far a comparison is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ComparisonProgress<'a> {
+    /// Searches that ended.
+    pub done: usize,
+    /// Searches altogether.
+    pub total: usize,
+    /// Agent of the search that ended last.
+    pub agent: &'a str,
+}
+
+/// One search to be done: its agent, its seed, and the budgets that it serves.
+#[derive(Debug, Clone, Copy)]
+struct Job {
+    contender: usize,
+    seed: u64,
+    /// The budget that the agent knows.
+    budget: usize,
+}
+
+/// What a search came to: the outcome of each budget that it serves, and the worth after each evaluation.
+struct Finished {
+    job: Job,
+    outcomes: Vec<(usize, Outcome)>,
+    curve: Vec<f64>,
+}
+
+impl Comparison {
+    /// Runs all searches.
+    ///
+    /// # Errors
+    /// [`ComparisonError`] of the first search that failed.
+    pub fn run<S: SearchSpace + Clone>(
+        benchmark: &Benchmark<S>,
+        contenders: &[Contender<S>],
+        config: &ComparisonConfig,
+        on_progress: &(dyn Fn(ComparisonProgress<'_>) + Sync),
+    ) -> Result<Self, ComparisonError> {
+        let missing =
+            [("agent", contenders.is_empty()), ("budget", config.budgets.is_empty()), ("seed", config.seeds == 0)];
+        if let Some((missing, _)) = missing.into_iter().find(|(_, missing)| *missing) {
+            return Err(ComparisonError::Empty { missing });
+        }
+        if benchmark.mean_seconds().is_none() && config.budgets.iter().any(|b| matches!(b, Budget::Seconds(_))) {
+            return Err(ComparisonError::NoSeconds { benchmark: benchmark.name().to_owned() });
+        }
+        let plan = Plan { benchmark, contenders, config };
+        let jobs = plan.jobs();
+        let finished = plan.work(&jobs, on_progress)?;
+        let standings = (0..contenders.len()).map(|contender| plan.standing(contender, &finished)).collect();
+        Ok(Self {
+            benchmark: benchmark.name().to_owned(),
+            optimum: benchmark.optimum(),
+            budgets: config.budgets.clone(),
+            standings,
+        })
+    }
+
+    /// Name of the benchmark.
+    #[must_use]
+    pub fn benchmark(&self) -> &str {
+        &self.benchmark
+    }
+
+    /// Highest worth that there is, in percent.
+    #[must_use]
+    pub fn optimum(&self) -> f64 {
+        self.optimum
+    }
+
+    /// The budgets compared at.
+    #[must_use]
+    pub fn budgets(&self) -> &[Budget] {
+        &self.budgets
+    }
+
+    /// What each agent came to, in the order given.
+    #[must_use]
+    pub fn standings(&self) -> &[Standing] {
+        &self.standings
+    }
+}
+
+struct Plan<'a, S: SearchSpace> {
+    benchmark: &'a Benchmark<S>,
+    contenders: &'a [Contender<S>],
+    config: &'a ComparisonConfig,
+}
+
+impl<S: SearchSpace + Clone> Plan<'_, S> {
+    /// Evaluations that a budget is worth, for schedules.
+    fn evaluations(&self, budget: Budget) -> u64 {
+        match budget {
+            Budget::Evaluations(evaluations) => evaluations,
+            Budget::Seconds(seconds) => {
+                let mean = self.benchmark.mean_seconds().unwrap_or(1.0);
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded, from 1")]
+                let evaluations = (seconds / mean).round().clamp(1.0, 1e15) as u64;
+                evaluations
+            }
+        }
+    }
+
+    /// The budget that needs most evaluations.
+    fn largest(&self) -> usize {
+        let budgets = self.config.budgets.iter().enumerate();
+        budgets.max_by_key(|(_, budget)| self.evaluations(**budget)).map_or(0, |(place, _)| place)
+    }
+
+    /// All searches, the longest first: then no thread has a long one left at the end.
+    fn jobs(&self) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for (contender, agent) in self.contenders.iter().enumerate() {
+            let all: Vec<usize> = (0..self.config.budgets.len()).collect();
+            let budgets = if agent.is_scheduled() { all } else { vec![self.largest()] };
+            for budget in budgets {
+                let seeds = (0..self.config.seeds).map(|seed| self.config.first_seed.wrapping_add(seed));
+                jobs.extend(seeds.map(|seed| Job { contender, seed, budget }));
+            }
+        }
+        jobs
+    }
+
+    fn work(
+        &self,
+        jobs: &[Job],
+        on_progress: &(dyn Fn(ComparisonProgress<'_>) + Sync),
+    ) -> Result<Vec<Finished>, ComparisonError> {
+        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let results = Mutex::new(Vec::with_capacity(jobs.len()));
+        let work = || {
+            while let Some(&job) = jobs.get(next.fetch_add(1, Ordering::SeqCst)) {
+                let result = self.search(job);
+                let failed = result.is_err();
+                results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(result);
+                let done = done.fetch_add(1, Ordering::SeqCst) + 1;
+                let agent = self.contenders[job.contender].name();
+                on_progress(ComparisonProgress { done, total: jobs.len(), agent });
+                if failed {
+                    next.store(jobs.len(), Ordering::SeqCst);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.config.threads.clamp(1, jobs.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let results = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut finished = results.into_iter().collect::<Result<Vec<_>, _>>()?;
+        finished.sort_by_key(|finished| (finished.job.contender, finished.job.seed, finished.job.budget));
+        Ok(finished)
+    }
+
+    fn search(&self, job: Job) -> Result<Finished, ComparisonError> {
+        let contender = &self.contenders[job.contender];
+        let budget = self.config.budgets[job.budget];
+        let evaluations = self.evaluations(budget);
+        let (agent, minibatch) = contender.agent(evaluations);
+        let anytime_seconds = self.config.budgets.iter().filter_map(|budget| match budget {
+            Budget::Seconds(seconds) => Some(*seconds),
+            Budget::Evaluations(_) => None,
+        });
+        let most_seconds = if contender.is_scheduled() {
+            match budget {
+                Budget::Seconds(seconds) => Some(seconds),
+                Budget::Evaluations(_) => None,
+            }
+        } else {
+            anytime_seconds.reduce(f64::max)
+        };
+        let by_count = !matches!(budget, Budget::Seconds(_)) && (contender.is_scheduled() || most_seconds.is_none());
+        // A budget in seconds ends the search itself; the number of trials only bounds it.
+        let trials = if by_count { evaluations } else { evaluations.saturating_mul(20).saturating_add(1_000) };
+        let settings = SearchConfig { attempts: 1, ..SearchConfig::paper() }.with_seed(job.seed);
+        let settings = settings.with_trials(trials, minibatch);
+        let cancellation = Cancellation::new();
+        let mut search = Search::new(self.benchmark.space().clone(), agent, self.benchmark.environment(), settings)
+            .with_reward(contender.reward())
+            .with_cancellation(cancellation.clone());
+        if let (Some(seconds), false) = (most_seconds, by_count) {
+            search = search.with_observer(SecondsBudget::new(seconds).observer(cancellation));
+        }
+        let fail = |source| ComparisonError::Search {
+            agent: contender.name().to_owned(),
+            seed: job.seed,
+            source: Box::new(source),
+        };
+        let report = search.run().map_err(fail)?;
+        debug_assert!(report.stop != StopReason::Cancelled || !by_count);
+        let served: Vec<usize> =
+            if contender.is_scheduled() { vec![job.budget] } else { (0..self.config.budgets.len()).collect() };
+        let curve = self.curve(&report.records);
+        let mut outcomes = Vec::new();
+        for place in served {
+            let budget = self.config.budgets[place];
+            let within = match budget {
+                Budget::Evaluations(count) => {
+                    &report.records[..report.records.len().min(usize::try_from(count).unwrap_or(usize::MAX))]
+                }
+                Budget::Seconds(seconds) => SecondsBudget::new(seconds).within(&report.records),
+            };
+            let worth = within.len().checked_sub(1).map_or(f64::NAN, |last| curve[last]);
+            if worth.is_nan() {
+                return Err(ComparisonError::NoResult { agent: contender.name().to_owned(), seed: job.seed, budget });
+            }
+            let seconds = within.iter().filter_map(|record| record.evaluation.metrics()).map(|m| m.seconds).sum();
+            outcomes.push((place, Outcome { seed: job.seed, worth, evaluations: within.len() as u64, seconds }));
+        }
+        Ok(Finished { job, outcomes, curve })
+    }
+
+    /// Worth of the best so far after each trial; NaN before there is any.
+    fn curve(&self, records: &[RecordOf<S>]) -> Vec<f64> {
+        let mut best = None;
+        let mut worth = f64::NAN;
+        let after = |record: &RecordOf<S>| {
+            if record.evaluation.accuracy().is_some() && best.is_none_or(|best| record.reward > best) {
+                best = Some(record.reward);
+                worth = self.benchmark.worth(&record.architecture);
+            }
+            worth
+        };
+        records.iter().map(after).collect()
+    }
+
+    fn standing(&self, contender: usize, finished: &[Finished]) -> Standing {
+        let own: Vec<&Finished> = finished.iter().filter(|finished| finished.job.contender == contender).collect();
+        let outcomes: Vec<Vec<Outcome>> = (0..self.config.budgets.len())
+            .map(|budget| {
+                let served = own.iter().flat_map(|finished| &finished.outcomes);
+                served.filter(|(place, _)| *place == budget).map(|(_, outcome)| *outcome).collect()
+            })
+            .collect();
+        let estimates = outcomes.iter().map(|outcomes| Estimate::of(outcomes.iter().map(|o| o.worth))).collect();
+        let largest = self.largest();
+        let curves: Vec<&Vec<f64>> =
+            own.iter().filter(|finished| finished.job.budget == largest).map(|finished| &finished.curve).collect();
+        let longest = curves.iter().map(|curve| curve.len()).max().unwrap_or(0);
+        // A search that ended early keeps what it had.
+        let regret = (0..longest).map(|trial| {
+            let at = |curve: &&Vec<f64>| curve.get(trial).or(curve.last()).copied();
+            let worths: Vec<f64> = curves.iter().filter_map(at).filter(|worth| !worth.is_nan()).collect();
+            self.benchmark.optimum() - worths.iter().sum::<f64>() / worths.len().max(1) as f64
+        });
+        Standing { agent: self.contenders[contender].name().to_owned(), estimates, regret: regret.collect(), outcomes }
+    }
+}
+
+#[cfg(test)]
+mod tests;

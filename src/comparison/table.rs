@@ -1,0 +1,96 @@
+//! The results of a comparison as a table for people, and as CSV.
+
+use super::Comparison;
+use std::fmt;
+use std::io::{self, Write};
+
+/// A mean and how far it may be off.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Estimate {
+    /// The mean.
+    pub mean: f64,
+    /// Standard error of the mean; NaN for a single value.
+    pub standard_error: f64,
+}
+
+impl Estimate {
+    /// Mean and standard error of `values`.
+    ///
+    /// ```
+    /// use blockqnn::comparison::Estimate;
+    ///
+    /// let estimate = Estimate::of([1.0, 3.0]);
+    /// assert_eq!((estimate.mean, estimate.standard_error), (2.0, 1.0));
+    /// ```
+    #[must_use]
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let values: Vec<f64> = values.into_iter().collect();
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        Self { mean, standard_error: (squares / (count - 1.0) / count).sqrt() }
+    }
+}
+
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.standard_error.is_nan() {
+            write!(f, "{:.2}", self.mean)
+        } else {
+            write!(f, "{:.2} ± {:.3}", self.mean, self.standard_error)
+        }
+    }
+}
+
+impl fmt::Display for Comparison {
+    /// A table in Markdown: a row an agent, a column a budget.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rows = vec![vec!["agent".to_owned()]];
+        rows[0].extend(self.budgets.iter().map(ToString::to_string));
+        for standing in &self.standings {
+            let mut row = vec![standing.agent.clone()];
+            row.extend(standing.estimates.iter().map(ToString::to_string));
+            rows.push(row);
+        }
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+        for (number, row) in rows.iter().enumerate() {
+            for (cell, &width) in row.iter().zip(&widths) {
+                write!(f, "| {cell:width$} ")?;
+            }
+            writeln!(f, "|")?;
+            if number == 0 {
+                widths.iter().try_for_each(|&width| write!(f, "| {} ", "-".repeat(width.max(3))))?;
+                writeln!(f, "|")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Comparison {
+    /// Writes the outcome of every search as CSV. Columns: `benchmark`, `agent`, `budget`, `seed`, `evaluations`,
+    /// `seconds`, `worth`, `regret` (percent points below the optimum).
+    ///
+    /// # Errors
+    /// If `out` cannot be written.
+    pub fn write_csv(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "benchmark,agent,budget,seed,evaluations,seconds,worth,regret")?;
+        let quote = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+        for standing in &self.standings {
+            for (budget, outcomes) in self.budgets.iter().zip(&standing.outcomes) {
+                for outcome in outcomes {
+                    let (benchmark, agent) = (quote(&self.benchmark), quote(&standing.agent));
+                    let super::Outcome { seed, worth, evaluations, seconds } = *outcome;
+                    let regret = self.optimum - worth;
+                    writeln!(
+                        out,
+                        "{benchmark},{agent},{budget},{seed},{evaluations},{seconds:.3},{worth},{regret:.6}"
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+use super::*;
+use crate::environment::tabular::Table;
+use crate::space::cell::{CellCode, CellOperation, CellSpace};
+
+/// A table of all cells whose quality is the number of their 3x3 convolutions; each takes 10 s and 1 s a convolution.
+fn table() -> Table {
+    let rows = CellCode::all().map(|cell| {
+        let good = cell.edges().iter().filter(|operation| **operation == CellOperation::Convolution3x3).count();
+        format!("{cell},{},{},{}\n", 50 + good, 60 + good, 10 + good)
+    });
+    let csv = format!("architecture,accuracy,final_accuracy,seconds\n{}", rows.collect::<String>());
+    Table::parse("made up", &csv, None).unwrap()
+}
+
+fn contenders() -> Vec<Contender<CellSpace>> {
+    Contender::<CellSpace>::NAMES.iter().map(|name| Contender::named(name).unwrap()).collect()
+}
+
+#[test]
+fn one_seed_gives_one_curve_for_every_agent_with_any_number_of_threads() {
+    let benchmark = Benchmark::cells(table());
+    let config = ComparisonConfig::new([Budget::Evaluations(20), Budget::Evaluations(45)]).with_seeds(3);
+    let run = |threads| {
+        let config = ComparisonConfig { threads, ..config.clone() };
+        Comparison::run(&benchmark, &contenders(), &config, &|_| {}).unwrap()
+    };
+    let one = run(1);
+    assert_eq!(one, run(3));
+    for standing in one.standings() {
+        assert_eq!(standing.regret.len(), 45, "{}", standing.agent);
+        assert!(standing.regret.is_sorted_by(|a, b| a >= b), "the worth follows the reward on this table");
+        assert!(standing.outcomes.iter().all(|outcomes| outcomes.len() == 3));
+    }
+    let mut csv = Vec::new();
+    one.write_csv(&mut csv).unwrap();
+    assert_eq!(String::from_utf8(csv).unwrap().lines().count(), 1 + 9 * 2 * 3);
+    assert_eq!(one.to_string().lines().count(), 2 + 9);
+}
+
+#[test]
+fn a_budget_of_seconds_counts_what_ended_in_time() {
+    let benchmark = Benchmark::cells(table());
+    let budgets = [Budget::Seconds(300.0), Budget::Seconds(1_000.0), Budget::Evaluations(10)];
+    let config = ComparisonConfig::new(budgets).with_seeds(4);
+    let comparison = Comparison::run(&benchmark, &contenders(), &config, &|_| {}).unwrap();
+    for standing in comparison.standings() {
+        for (outcomes, seconds) in standing.outcomes.iter().zip([300.0, 1_000.0]) {
+            for outcome in outcomes {
+                // One evaluation more takes at most 16 s.
+                assert!(
+                    outcome.seconds <= seconds && outcome.seconds > seconds - 16.0,
+                    "{} {outcome:?}",
+                    standing.agent
+                );
+            }
+        }
+        assert!(standing.outcomes[2].iter().all(|outcome| outcome.evaluations == 10));
+    }
+    let timeless =
+        Comparison::run(&Benchmark::synthetic(0.0), &[Contender::named("random").unwrap()], &config, &|_| {});
+    assert!(timeless.unwrap_err().to_string().contains("give budgets in evaluations"));
+}
+
+#[test]
+fn texts_are_budgets_or_refused() {
+    assert_eq!("500".parse(), Ok(Budget::Evaluations(500)));
+    assert_eq!("2.5s".parse(), Ok(Budget::Seconds(2.5)));
+    for text in ["", "0", "-1", "s", "0s", "infs", "5 h"] {
+        assert!(text.parse::<Budget>().is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn a_comparison_of_nothing_and_an_unknown_agent_are_refused() {
+    let config = ComparisonConfig::new([Budget::Evaluations(5)]);
+    let error = Comparison::run(&Benchmark::synthetic(0.0), &[], &config, &|_| {}).unwrap_err();
+    assert_eq!(error.to_string(), "a comparison needs at least one agent");
+    let error = Contender::<CellSpace>::named("genius").unwrap_err().to_string();
+    assert!(error.contains("paper, metaqnn, tuned, rank, best, random, evolution, evolution50, local"), "{error}");
+}

@@ -1,0 +1,431 @@
+//! Tables of evaluated architectures: a search on them costs no training.
+//!
+//! # The form of a table
+//!
+//! A CSV file under a line of column names, in any order; columns that are not named here are ignored.
+//!
+//! | column | what it holds |
+//! | --- | --- |
+//! | `architecture` | the architecture's text, as its space writes it; in quotes if it has commas |
+//! | `accuracy` | percent: what the search sees. Empty: the architecture is infeasible |
+//! | `final_accuracy` | percent, may be missing: what the architecture is worth in the end, which no agent sees |
+//! | `seconds` | may be missing: how long the evaluation took |
+//! | `flops`, `parameters` | may be missing: size of the network |
+//! | `dataset` | may be missing: the rows of one data set are taken |
+//!
+//! The file that [`SearchReport::write_csv`](crate::search::SearchReport::write_csv) writes is such a table. So is the
+//! form with the columns `arch`, `dataset`, `val_acc_12ep`, `test_acc_200ep`, `train_time_200ep_s`, `flops_m`, `params`
+//! in which NAS-Bench-201 is handed around: it is known by its column `val_acc_12ep`, the 12-epoch validation accuracy
+//! is what the search sees, the 200-epoch test accuracy the final one, and 12 of 200 epochs the time.
+
+mod csv;
+
+use super::{Environment, TrialContext};
+use crate::evaluation::{Evaluation, Infeasibility, Metrics};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Why a table cannot be read, or has no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// The file cannot be read.
+    #[error("the table {} cannot be read: {source}; check its path", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A column is missing.
+    #[error("table {name}: its first line has no column {column:?}; it has {found:?}")]
+    MissingColumn {
+        /// Name of the table.
+        name: String,
+        /// The column.
+        column: &'static str,
+        /// The columns there are.
+        found: Vec<String>,
+    },
+    /// A row is malformed.
+    #[error("table {name}, line {line}: {message}")]
+    Row {
+        /// Name of the table.
+        name: String,
+        /// Line of the row, from 1.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// No row is of the data set asked for.
+    #[error("table {name} has no row of data set {dataset:?}; it has {found:?}")]
+    UnknownDataset {
+        /// Name of the table.
+        name: String,
+        /// The data set.
+        dataset: String,
+        /// The data sets there are.
+        found: Vec<String>,
+    },
+    /// The table has rows of several data sets, and none was named.
+    #[error("table {name} has rows of {found:?}: name the data set to take")]
+    AmbiguousDataset {
+        /// Name of the table.
+        name: String,
+        /// The data sets there are.
+        found: Vec<String>,
+    },
+    /// The table has no such architecture.
+    #[error("table {name} has no architecture {architecture:?}")]
+    UnknownArchitecture {
+        /// Name of the table.
+        name: String,
+        /// The architecture's text.
+        architecture: String,
+    },
+}
+
+/// One row of a [`Table`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct TableEntry {
+    /// The architecture's text.
+    pub architecture: String,
+    /// Accuracy in percent that a search sees; none if the architecture is infeasible.
+    pub accuracy: Option<f64>,
+    /// What the architecture is worth in the end, in percent.
+    pub final_accuracy: Option<f64>,
+    /// Seconds that the evaluation took.
+    pub seconds: Option<f64>,
+    /// Multiply-adds of the network for one image.
+    pub flops: Option<f64>,
+    /// Trainable parameters of the network.
+    pub parameters: Option<f64>,
+    /// Whether the table itself doubts its figures of cost (column `odd_cost`).
+    pub doubtful: bool,
+}
+
+/// A table of evaluated architectures; its form is described [above](self).
+///
+/// ```
+/// use blockqnn::environment::tabular::Table;
+///
+/// let csv = "architecture,accuracy,seconds\nconv3(0) terminal(1),61.5,40\n\"conv3(0) add(0,1) terminal(2)\",64.0,44\n";
+/// let table = Table::parse("small", csv, None)?;
+/// assert_eq!(table.entry("conv3(0) add(0,1) terminal(2)")?.accuracy, Some(64.0));
+/// assert!(table.entry("max3(0) terminal(1)").unwrap_err().to_string().contains("no architecture"));
+/// # Ok::<(), blockqnn::environment::tabular::TableError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Table {
+    name: String,
+    digest: String,
+    entries: Vec<TableEntry>,
+    index: HashMap<String, usize>,
+}
+
+/// Positions of a table's columns, and what its figures are counted in.
+struct Columns {
+    architecture: usize,
+    accuracy: usize,
+    final_accuracy: Option<usize>,
+    seconds: Option<(usize, f64)>,
+    flops: Option<(usize, f64)>,
+    parameters: Option<usize>,
+    dataset: Option<usize>,
+    doubtful: Option<usize>,
+}
+
+impl Columns {
+    fn find(name: &str, header: &[String]) -> Result<Self, TableError> {
+        let place = |column: &str| header.iter().position(|found| found.trim() == column);
+        let needed = |column: &'static str| {
+            let missing = || TableError::MissingColumn { name: name.to_owned(), column, found: header.to_vec() };
+            place(column).ok_or_else(missing)
+        };
+        let dataset = place("dataset");
+        let doubtful = place("odd_cost");
+        if let Some(accuracy) = place("val_acc_12ep") {
+            return Ok(Self {
+                architecture: needed("arch")?,
+                accuracy,
+                final_accuracy: place("test_acc_200ep"),
+                seconds: place("train_time_200ep_s").map(|column| (column, 12.0 / 200.0)),
+                flops: place("flops_m").map(|column| (column, 1e6)),
+                parameters: place("params"),
+                dataset,
+                doubtful,
+            });
+        }
+        Ok(Self {
+            architecture: needed("architecture")?,
+            accuracy: needed("accuracy")?,
+            final_accuracy: place("final_accuracy"),
+            seconds: place("seconds").map(|column| (column, 1.0)),
+            flops: place("flops").map(|column| (column, 1.0)),
+            parameters: place("parameters"),
+            dataset,
+            doubtful,
+        })
+    }
+
+    /// Reads one row.
+    fn entry(&self, fields: &[String]) -> Result<TableEntry, String> {
+        let number = |column: usize| -> Result<Option<f64>, String> {
+            let text = fields[column].trim();
+            if text.is_empty() {
+                return Ok(None);
+            }
+            match text.parse::<f64>() {
+                Ok(value) if value.is_finite() => Ok(Some(value)),
+                _ => Err(format!("{text:?} is no number (field {})", column + 1)),
+            }
+        };
+        let scaled = |column: Option<(usize, f64)>| -> Result<Option<f64>, String> {
+            let Some((column, unit)) = column else { return Ok(None) };
+            Ok(number(column)?.map(|value| value * unit))
+        };
+        let optional = |column: Option<usize>| scaled(column.map(|column| (column, 1.0)));
+        Ok(TableEntry {
+            architecture: fields[self.architecture].trim().to_owned(),
+            accuracy: number(self.accuracy)?,
+            final_accuracy: optional(self.final_accuracy)?,
+            seconds: scaled(self.seconds)?,
+            flops: scaled(self.flops)?,
+            parameters: optional(self.parameters)?,
+            doubtful: optional(self.doubtful)?.is_some_and(|value| value != 0.0),
+        })
+    }
+}
+
+impl Table {
+    /// Reads the rows of `dataset` from a CSV file; all rows if the table has no data sets or only one.
+    ///
+    /// # Errors
+    /// [`TableError`] names the file, and the line or column that is wrong.
+    pub fn read(path: &Path, dataset: Option<&str>) -> Result<Self, TableError> {
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|source| TableError::Read { path: path.to_owned(), source })?;
+        Self::parse(&path.display().to_string(), &text, dataset)
+    }
+
+    /// Reads the rows of `dataset` from CSV text; `name` is what errors call the table.
+    ///
+    /// # Errors
+    /// [`TableError`] names the line or column that is wrong.
+    pub fn parse(name: &str, text: &str, dataset: Option<&str>) -> Result<Self, TableError> {
+        let row_error = |line, message| TableError::Row { name: name.to_owned(), line, message };
+        let mut lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+        let (header, line) = lines.next().ok_or_else(|| row_error(1, "the file is empty".to_owned()))?;
+        let header = csv::fields(header).map_err(|message| row_error(line, message))?;
+        let columns = Columns::find(name, &header)?;
+        let mut table = Self { name: name.to_owned(), digest: String::new(), entries: vec![], index: HashMap::new() };
+        let mut datasets: Vec<String> = Vec::new();
+        for (text, line) in lines {
+            let fields = csv::fields(text).map_err(|message| row_error(line, message))?;
+            if fields.len() != header.len() {
+                let message = format!("it has {} fields, but the first line has {}", fields.len(), header.len());
+                return Err(row_error(line, message));
+            }
+            if let Some(column) = columns.dataset {
+                let own = fields[column].trim();
+                if !datasets.iter().any(|known| known == own) {
+                    datasets.push(own.to_owned());
+                }
+                if dataset.is_some_and(|wanted| wanted != own) {
+                    continue;
+                }
+                if dataset.is_none() && datasets.len() > 1 {
+                    return Err(TableError::AmbiguousDataset { name: name.to_owned(), found: datasets });
+                }
+            }
+            let entry = columns.entry(&fields).map_err(|message| row_error(line, message))?;
+            if table.index.insert(entry.architecture.clone(), table.entries.len()).is_some() {
+                return Err(row_error(line, format!("{:?} has a row already", entry.architecture)));
+            }
+            table.entries.push(entry);
+        }
+        match dataset {
+            Some(dataset) if table.entries.is_empty() || columns.dataset.is_none() => {
+                Err(TableError::UnknownDataset { name: name.to_owned(), dataset: dataset.to_owned(), found: datasets })
+            }
+            _ if table.entries.is_empty() => Err(row_error(2, "the table has no row".to_owned())),
+            _ => {
+                table.digest = digest(&table.entries);
+                Ok(table)
+            }
+        }
+    }
+
+    /// What errors call the table.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The rows, in the order of the file.
+    #[must_use]
+    pub fn entries(&self) -> &[TableEntry] {
+        &self.entries
+    }
+
+    /// The row of an architecture.
+    ///
+    /// # Errors
+    /// [`TableError::UnknownArchitecture`] if there is none.
+    pub fn entry(&self, architecture: &str) -> Result<&TableEntry, TableError> {
+        let unknown =
+            || TableError::UnknownArchitecture { name: self.name.clone(), architecture: architecture.to_owned() };
+        self.index.get(architecture).map(|&row| &self.entries[row]).ok_or_else(unknown)
+    }
+}
+
+/// A hash of all that a search on the table sees or is judged by.
+fn digest(entries: &[TableEntry]) -> String {
+    let mut hasher = Sha256::new();
+    for entry in entries {
+        hasher.update(format!("{entry:?}\n"));
+    }
+    hasher.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Looks architectures up in a [`Table`] by the text they write themselves as.
+///
+/// [`Metrics::seconds`] is the table's time, so that a
+/// [`SecondsBudget`](crate::search::SecondsBudget) counts simulated seconds. An architecture that the table does not have
+/// is an error that names it.
+///
+/// ```
+/// use blockqnn::agent::RandomAgent;
+/// use blockqnn::environment::tabular::{Table, TableEnvironment};
+/// use blockqnn::search::{Search, SearchConfig};
+/// use blockqnn::space::cell::{CellCode, CellIdentity, CellSpace};
+///
+/// let rows = CellCode::all().map(|cell| format!("{cell},{}\n", cell.index() % 100));
+/// let csv = format!("architecture,accuracy\n{}", rows.collect::<String>());
+/// let environment = TableEnvironment::new(Table::parse("made up", &csv, None)?);
+/// let space = CellSpace::new().with_identity(CellIdentity::Code);
+/// let report = Search::new(space, RandomAgent, environment, SearchConfig::paper().with_trials(200, 1)).run()?;
+/// assert!(report.best()[0].evaluation.accuracy() > Some(90.0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct TableEnvironment {
+    table: Arc<Table>,
+}
+
+impl TableEnvironment {
+    /// An environment that answers from `table`.
+    #[must_use]
+    pub fn new(table: impl Into<Arc<Table>>) -> Self {
+        Self { table: table.into() }
+    }
+
+    /// The table.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+}
+
+impl<A: fmt::Display> Environment<A> for TableEnvironment {
+    type Error = TableError;
+
+    fn evaluate(&mut self, architecture: &A, _context: &TrialContext<'_>) -> Result<Evaluation, TableError> {
+        let entry = self.table.entry(&architecture.to_string())?;
+        Ok(match entry.accuracy {
+            Some(accuracy) => {
+                let seconds = entry.seconds.unwrap_or(0.0);
+                Evaluation::Measured(Metrics { seconds, ..Metrics::from_accuracy(accuracy) })
+            }
+            None => {
+                let message = format!("table {} has no accuracy for it", self.table.name);
+                Evaluation::Infeasible(Infeasibility::Rejected { message })
+            }
+        })
+    }
+
+    fn identity(&self) -> String {
+        format!("table {} of {} rows", self.table.digest, self.table.entries.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(csv: &str, dataset: Option<&str>) -> String {
+        Table::parse("t.csv", csv, dataset).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_table_is_told_with_its_line() {
+        for (csv, expected) in [
+            ("", "t.csv, line 1: the file is empty"),
+            ("architecture,accuracy\n", "the table has no row"),
+            ("architecture,seconds\na,1\n", "no column \"accuracy\"; it has [\"architecture\", \"seconds\"]"),
+            ("architecture,accuracy\na,1\nb\n", "line 3: it has 1 fields, but the first line has 2"),
+            ("architecture,accuracy\na,high\n", "line 2: \"high\" is no number (field 2)"),
+            ("architecture,accuracy\na,inf\n", "line 2: \"inf\" is no number"),
+            ("architecture,accuracy\na,1\na,2\n", "line 3: \"a\" has a row already"),
+            ("architecture,accuracy\n\"a,1\n", "line 2: a quote is not closed"),
+            ("architecture,accuracy,dataset\na,1,x\na,1,y\n", "has rows of [\"x\", \"y\"]"),
+            ("val_acc_12ep\n1\n", "no column \"arch\""),
+        ] {
+            let message = error(csv, None);
+            assert!(message.contains(expected), "{message:?} should say {expected:?}");
+        }
+        let message = error("architecture,accuracy,dataset\na,1,x\n", Some("z"));
+        assert!(message.contains("no row of data set \"z\"; it has [\"x\"]"), "{message}");
+        assert!(error("architecture,accuracy\na,1\n", Some("z")).contains("no row of data set \"z\""));
+        let missing = Table::read(Path::new("no/such.csv"), None).unwrap_err().to_string();
+        assert!(missing.contains("no/such.csv") && missing.contains("check its path"), "{missing}");
+    }
+
+    #[test]
+    fn the_benchmarks_columns_are_known() {
+        let csv = "arch,dataset,val_acc_12ep,test_acc_200ep,flops_m,params,train_time_200ep_s,odd_cost\n\
+                   a,cifar10,63.5,85.75,15.5,129306,2000,0\na,cifar100,31.5,52.5,15.5,135156,3000,1\n";
+        let table = Table::parse("t.csv", csv, Some("cifar100")).unwrap();
+        let expected = TableEntry {
+            architecture: "a".to_owned(),
+            accuracy: Some(31.5),
+            final_accuracy: Some(52.5),
+            seconds: Some(180.0),
+            flops: Some(15.5e6),
+            parameters: Some(135_156.0),
+            doubtful: true,
+        };
+        assert_eq!(table.entries(), [expected]);
+    }
+
+    #[test]
+    fn an_empty_accuracy_is_infeasible_and_an_unknown_architecture_an_error() {
+        let table = Table::parse("t.csv", "seconds,architecture,accuracy\n,a,\n7,b,50\n", None).unwrap();
+        let mut environment = TableEnvironment::new(table);
+        let graph = crate::space::cell::CellCode::all().next().map(|cell| crate::graph::ToGraph::to_graph(&cell));
+        let graph = graph.unwrap();
+        let cost = graph.cost(&crate::space::cell::CellSpace::network()).unwrap();
+        let trial = crate::evaluation::Trial { id: 0, seed: 0, fingerprint: graph.fingerprint(), cost };
+        let mut evaluate = |text: &str| environment.evaluate(&text, &TrialContext::new(&trial));
+        assert!(matches!(evaluate("a").unwrap(), Evaluation::Infeasible(Infeasibility::Rejected { .. })));
+        let metrics = *evaluate("b").unwrap().metrics().unwrap();
+        assert_eq!((metrics.accuracy, metrics.seconds), (50.0, 7.0));
+        assert!(evaluate("c").unwrap_err().to_string().contains("t.csv has no architecture \"c\""));
+    }
+
+    #[test]
+    fn equal_figures_have_equal_identities_and_others_others() {
+        let identity = |csv: &str| {
+            let environment = TableEnvironment::new(Table::parse("t", csv, None).unwrap());
+            Environment::<String>::identity(&environment)
+        };
+        let one = "architecture,accuracy\na,1\n";
+        assert_eq!(identity(one), identity("accuracy,architecture\n1.0,a\n"));
+        assert_ne!(identity(one), identity("architecture,accuracy\na,2\n"));
+    }
+}

@@ -1,0 +1,130 @@
+//! The space of NAS-Bench-201: cells of four nodes, whose six edges carry one of five operations each.
+//!
+//! # References
+//! X. Dong and Y. Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", ICLR 2020.
+
+mod cell_code;
+
+pub use cell_code::{CellCode, CellCodeError, CellOperation};
+
+use super::{SearchSpace, SpaceError, Step};
+use crate::graph::{Fingerprint, LayerGraph, NetworkConfig};
+use serde::{Deserialize, Serialize};
+
+/// Which cells of a [`CellSpace`] are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum CellIdentity {
+    /// Cells with the same graph: nothing is trained twice.
+    #[default]
+    Graph,
+    /// Cells with the same code: all 15,625 are different. The benchmark trained each of them, so that comparisons on its
+    /// table count them so.
+    Code,
+}
+
+/// Where the design of a cell stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CellState {
+    /// Edges decided so far, 0 to 5.
+    pub edges: u8,
+    /// What the last of them carries.
+    pub last: Option<CellOperation>,
+}
+
+/// The space of NAS-Bench-201: 15,625 cells, decided edge by edge in the order of the architecture string.
+///
+/// The state is the last decision and its place, as in the block space.
+///
+/// ```
+/// use blockqnn::space::SearchSpace;
+/// use blockqnn::space::cell::{CellCode, CellSpace};
+///
+/// let space = CellSpace::new();
+/// assert_eq!(space.actions(&space.initial_state()).len(), 5);
+/// assert_eq!(CellCode::all().count(), 15_625);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CellSpace {
+    identity: CellIdentity,
+}
+
+impl CellSpace {
+    /// The space, in which cells with one graph are one cell.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same space with another rule for which cells are the same.
+    #[must_use]
+    pub fn with_identity(mut self, identity: CellIdentity) -> Self {
+        self.identity = identity;
+        self
+    }
+
+    /// Which cells are the same.
+    #[must_use]
+    pub fn identity(&self) -> CellIdentity {
+        self.identity
+    }
+
+    /// The nearest to the benchmark's network that [`NetworkConfig`] can say: 3x3 stem, three stages of five cells at
+    /// 16, 32 and 64 filters, batch normalisation, ReLU, average pool, linear layer.
+    ///
+    /// The benchmark puts a residual block of stride 2 between two stages and batch normalisation behind the stem; here
+    /// a max pool stands between stages, and sums widen what is too narrow.
+    #[must_use]
+    pub fn network() -> NetworkConfig {
+        NetworkConfig { stages: 3, repeats: 5, width: 16, ..NetworkConfig::cifar() }
+    }
+}
+
+impl SearchSpace for CellSpace {
+    type State = CellState;
+    type Action = CellOperation;
+    type Architecture = CellCode;
+
+    fn initial_state(&self) -> CellState {
+        CellState { edges: 0, last: None }
+    }
+
+    fn actions(&self, _state: &CellState) -> Vec<CellOperation> {
+        CellOperation::ALL.to_vec()
+    }
+
+    fn step(&self, state: &CellState, action: &CellOperation) -> Result<Step<CellState>, SpaceError> {
+        match usize::from(state.edges) + 1 {
+            edges if edges < CellCode::EDGES => {
+                Ok(Step::Next(CellState { edges: state.edges + 1, last: Some(*action) }))
+            }
+            CellCode::EDGES => Ok(Step::Terminal),
+            _ => Err(SpaceError::illegal(state, action)),
+        }
+    }
+
+    fn decode(&self, actions: &[CellOperation]) -> Result<CellCode, SpaceError> {
+        let edges = actions.try_into().map_err(|_| SpaceError::Incomplete {
+            actions: actions.len(),
+            message: format!("a cell has {} edges", CellCode::EDGES),
+        })?;
+        Ok(CellCode::new(edges))
+    }
+
+    fn describe(&self, cell: &CellCode) -> String {
+        cell.to_string()
+    }
+
+    fn fingerprint(&self, cell: &CellCode, graph: &LayerGraph) -> Fingerprint {
+        match self.identity {
+            CellIdentity::Graph => graph.fingerprint(),
+            CellIdentity::Code => Fingerprint::of_name(&cell.index().to_le_bytes()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
