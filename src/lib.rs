@@ -139,6 +139,8 @@ pub mod agent;
 pub mod comparison;
 #[cfg(feature = "train")]
 pub mod data;
+#[cfg(feature = "nats")]
+pub mod distributed;
 pub mod environment;
 pub mod evaluation;
 #[cfg(feature = "train")]

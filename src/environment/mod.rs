@@ -7,12 +7,13 @@ pub mod tabular;
 pub use function::{EnvironmentFn, environment_fn};
 
 use crate::evaluation::{Evaluation, Trial};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Progress of one evaluation.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Progress {
     /// Epochs finished in the present attempt.

@@ -159,7 +159,7 @@ impl<A, E: Environment<A>> Evaluator<A> for InlineEvaluator<A, E> {
 
 /// Makes one attempt at a trial. A panic of the environment is a fault like an error: training code of others may panic
 /// on a shape, and a search of days must not end by it.
-pub(super) fn evaluate_once<A, E: Environment<A>>(
+pub(crate) fn evaluate_once<A, E: Environment<A>>(
     environment: &mut E,
     assignment: &Assignment<A>,
     cancellation: &Cancellation,

@@ -23,6 +23,8 @@ mod utilisation;
 pub use budget::{SecondsBudget, SecondsObserver};
 pub use config::{Repeats, Scheduling, SearchConfig, SearchConfigError};
 pub use controller::{Search, SearchError};
+#[cfg(feature = "nats")]
+pub(crate) use evaluator::evaluate_once;
 pub use evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};
 pub use observer::{MinibatchSummary, Observer, Start};
 pub use record::{Record, RecordOf, SearchReport, StopReason};

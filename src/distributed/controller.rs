@@ -1,0 +1,498 @@
+//! The controller's end of the connection: puts tasks, takes results, and mends the broker.
+
+use super::connection::causes;
+use super::evaluator::NatsConfig;
+use super::protocol::{
+    AGAIN, Claimed, Doing, Hello, Names, Outcome, Reply, Status, Verdict, Welcome, refusal, result_consumer,
+    task_consumer,
+};
+use super::{Broker, DistributedError};
+use crate::search::{Event, Verdict as SearchVerdict};
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::{Acker, PublishMessage};
+use async_nats::jetstream::{self, Context};
+use async_nats::{Client, Message, Subscriber};
+use futures_util::{StreamExt, TryStreamExt};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, SystemTime};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// Silence after which the broker is looked after for the first time; then twice as long each time, up to [`LONGEST`].
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Longest silence between two looks.
+const LONGEST: Duration = Duration::from_secs(15);
+
+/// Longest wait for an answer of the broker.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A result that is not in the journal after this long is delivered again; that is harmless.
+const RESULT_WAIT: Duration = Duration::from_mins(10);
+
+/// After a start that found the queues gone, workers may be at trials that the broker knows nothing of.
+const UNSURE: Duration = Duration::from_secs(10);
+
+const RESULT_CONSUMER: &str = "controller";
+
+/// What the evaluator asks of its connection.
+pub(super) enum Command {
+    Submit { trial: u64, key: String, payload: Vec<u8> },
+    Acknowledge { trial: u64 },
+    Close { done: oneshot::Sender<()> },
+}
+
+/// A task that has no result yet.
+struct Flight {
+    trial: u64,
+    payload: Vec<u8>,
+    told_started: bool,
+}
+
+/// A worker that was heard of.
+struct Seen {
+    at: Instant,
+    every: Duration,
+}
+
+pub(super) struct Controller {
+    client: Client,
+    context: Context,
+    names: Names,
+    welcome: Welcome,
+    flights: HashMap<String, Flight>,
+    /// Results that are applied and not yet safe in the journal: what to acknowledge then.
+    held: HashMap<u64, Vec<Acker>>,
+    /// Attempts whose result was there before this controller was.
+    known: HashSet<String>,
+    /// Until when a task that is put may be one that a worker is at.
+    unsure: Option<Instant>,
+    events: Sender<Event>,
+    workers: HashMap<String, Seen>,
+    count: Arc<AtomicUsize>,
+    results: Option<pull::Stream>,
+    quiet: Quiet,
+    /// Whether the task consumer looked stalled at the last look too.
+    stalled: bool,
+}
+
+/// When to look after the broker next.
+struct Quiet {
+    since: Instant,
+    pause: Duration,
+    connects: u64,
+}
+
+type Broken = Box<dyn std::error::Error + Send + Sync>;
+
+impl Controller {
+    pub(super) async fn connect(
+        broker: &Broker,
+        names: Names,
+        config: NatsConfig,
+        events: Sender<Event>,
+        count: Arc<AtomicUsize>,
+    ) -> Result<Self, DistributedError> {
+        let client = broker.connect("blockqnn controller", "_CONTROLLER").await?;
+        let context =
+            jetstream::context::ContextBuilder::new().timeout(PATIENCE).ack_timeout(PATIENCE).build(client.clone());
+        let NatsConfig { identity, briefing, ack_wait, attempts, .. } = config;
+        let welcome = Welcome { briefing, identity, consumer: String::new(), ack_wait, attempts };
+        let quiet = Quiet { since: Instant::now(), pause: QUIET, connects: 0 };
+        let mut controller = Self {
+            client,
+            context,
+            names,
+            welcome,
+            flights: HashMap::new(),
+            held: HashMap::new(),
+            known: HashSet::new(),
+            unsure: None,
+            events,
+            workers: HashMap::new(),
+            count,
+            results: None,
+            quiet,
+            stalled: false,
+        };
+        let broken = |error: Broken| DistributedError::JetStream { message: causes(&*error) };
+        if controller.mend().await.map_err(broken)? {
+            controller.unsure = Some(Instant::now() + UNSURE);
+        }
+        controller.known = controller.subjects(&controller.names.results(), "result").await.map_err(broken)?;
+        Ok(controller)
+    }
+
+    /// Works until it is closed or the evaluator is gone.
+    pub(super) async fn run(mut self, mut commands: UnboundedReceiver<Command>) {
+        let (mut hello, mut status, mut claims) = match self.subscribe().await {
+            Ok(subscriptions) => subscriptions,
+            Err(error) => return tracing::error!(%error, "cannot listen to workers"),
+        };
+        let mut tick = interval(Duration::from_millis(250));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Submit { trial, key, payload }) => self.submit(trial, key, payload).await,
+                    Some(Command::Acknowledge { trial }) => self.acknowledge(trial).await,
+                    Some(Command::Close { done }) => {
+                        // Fails only without a connection; see the evaluator's drop.
+                        let _ = self.client.flush().await;
+                        let _ = done.send(());
+                        return;
+                    }
+                    None => return,
+                },
+                message = next_result(&mut self.results) => match message {
+                    Some(message) => self.take(message).await,
+                    None => self.results = None,
+                },
+                Some(message) = hello.next() => self.greet(&message).await,
+                Some(message) = status.next() => self.hear(&message),
+                Some(message) = claims.next() => self.answer(&message).await,
+                _ = tick.tick() => self.look().await,
+            }
+        }
+    }
+
+    async fn subscribe(&self) -> Result<(Subscriber, Subscriber, Subscriber), async_nats::SubscribeError> {
+        let hello = self.client.subscribe(self.names.hello()).await?;
+        let status = self.client.subscribe(self.names.status()).await?;
+        let claims = self.client.subscribe(self.names.subject("claim", "*")).await?;
+        Ok((hello, status, claims))
+    }
+
+    /// Takes a trial: looks for a result that is there already, and else puts the task.
+    async fn submit(&mut self, trial: u64, key: String, payload: Vec<u8>) {
+        self.flights.insert(key.clone(), Flight { trial, payload, told_started: false });
+        if self.known.remove(&key) {
+            match self.fetch(&key, true).await {
+                Ok(true) => return,
+                Ok(false) => {}
+                // It is looked for again when it stays quiet.
+                Err(error) => return tracing::debug!(%error, key, "cannot read a result that is there"),
+            }
+        }
+        // A search that begins with its first trial cannot have been interrupted within a later one.
+        let again = trial > 0 && self.unsure.is_some_and(|until| Instant::now() < until);
+        self.put(&key, again).await;
+    }
+
+    /// Puts a task, unless it is there. What goes wrong is mended when it stays quiet.
+    async fn put(&self, key: &str, again: bool) {
+        let Some(flight) = self.flights.get(key) else { return };
+        let mut message =
+            PublishMessage::build().payload(flight.payload.clone().into()).expected_last_subject_sequence(0);
+        if again {
+            message = message.header(AGAIN, "1");
+        }
+        match self.context.send_publish(self.names.subject("task", key), message).await {
+            Ok(stored) => {
+                let key = key.to_owned();
+                tokio::spawn(async move {
+                    match stored.await {
+                        Err(error) if error.kind() != PublishErrorKind::WrongLastSequence => {
+                            tracing::debug!(%error, key, "a task is not stored yet");
+                        }
+                        _ => {}
+                    }
+                });
+            }
+            Err(error) => tracing::debug!(%error, key, "a task cannot be put now"),
+        }
+    }
+
+    /// Takes the result of an attempt from the stream itself. A fault from before this controller's time is thrown away:
+    /// what was wrong then may be mended. Returns whether there was a result.
+    async fn fetch(&mut self, key: &str, old: bool) -> Result<bool, Broken> {
+        let stream = self.context.get_stream_no_info(self.names.results()).await?;
+        let message = stream.get_last_raw_message_by_subject(&self.names.subject("result", key)).await?;
+        let verdict: Verdict = serde_json::from_slice(&message.payload)?;
+        if old && matches!(verdict.outcome, Outcome::Fault { .. }) {
+            stream.delete_message(message.sequence).await?;
+            return Ok(false);
+        }
+        self.apply(verdict, None).await;
+        Ok(true)
+    }
+
+    /// Takes a result that was delivered.
+    async fn take(&mut self, message: jetstream::Message) {
+        let (message, acker) = message.split();
+        match serde_json::from_slice::<Verdict>(&message.payload) {
+            Ok(verdict) => self.apply(verdict, Some(acker)).await,
+            Err(error) => {
+                tracing::warn!(%error, subject = %message.subject, "a result cannot be read");
+                let _ = acker.ack().await;
+            }
+        }
+    }
+
+    /// Tells the search of a result, once; acknowledges it when the search has it in its journal.
+    async fn apply(&mut self, verdict: Verdict, acker: Option<Acker>) {
+        let Verdict { key, worker, outcome } = verdict;
+        let Some(flight) = self.flights.remove(&key) else {
+            // Applied before, or of an earlier search. If it is not in the journal yet, it waits for that.
+            let trial = key.split('-').next().and_then(|trial| trial.parse().ok());
+            match (trial.and_then(|trial: u64| self.held.get_mut(&trial)), acker) {
+                (Some(held), Some(acker)) => held.push(acker),
+                (None, Some(acker)) => {
+                    let _ = acker.ack().await;
+                }
+                _ => {}
+            }
+            return;
+        };
+        self.held.entry(flight.trial).or_default().extend(acker);
+        self.quiet.reset();
+        let trial = flight.trial;
+        if !flight.told_started {
+            self.tell(Event::Started { trial, worker: worker.clone() });
+        }
+        let verdict = match outcome {
+            Outcome::Evaluated(evaluation) => SearchVerdict::Evaluated(evaluation),
+            Outcome::Fault { message } => SearchVerdict::Fault { message: format!("{worker}: {message}") },
+        };
+        self.tell(Event::Ended { trial, verdict });
+    }
+
+    /// The one place where the search is told anything. An evaluator that is gone needs nothing.
+    fn tell(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    async fn acknowledge(&mut self, trial: u64) {
+        for acker in self.held.remove(&trial).unwrap_or_default() {
+            // Lost acknowledgements cost a redelivery.
+            let _ = acker.ack().await;
+        }
+    }
+
+    async fn respond(&self, message: &Message, reply: &impl serde::Serialize) {
+        if let (Some(to), Ok(payload)) = (&message.reply, serde_json::to_vec(reply)) {
+            // A worker that hears nothing asks again.
+            let _ = self.client.publish(to.clone(), payload.into()).await;
+        }
+    }
+
+    /// Lets a worker in, or says why not.
+    async fn greet(&mut self, message: &Message) {
+        let reply = match serde_json::from_slice::<Hello>(&message.payload) {
+            Err(error) => Reply::Refused { reason: format!("its greeting cannot be read: {error}") },
+            Ok(hello) => match refusal(&hello, &self.welcome.identity, env!("CARGO_PKG_VERSION")) {
+                Some(reason) => {
+                    tracing::warn!(worker = hello.worker, reason, "a worker is refused");
+                    Reply::Refused { reason }
+                }
+                None => {
+                    if hello.identity.is_some() {
+                        self.see(&hello.worker, Duration::from_secs(5));
+                    }
+                    Reply::Welcome(self.welcome.clone())
+                }
+            },
+        };
+        self.respond(message, &reply).await;
+    }
+
+    /// Tells a worker that was handed an old task whether the result is there, or nobody wants it any more.
+    async fn answer(&self, message: &Message) {
+        let key = message.subject.rsplit('.').next().unwrap_or_default();
+        if !self.flights.contains_key(key) {
+            self.respond(message, &Claimed::Done).await;
+        }
+    }
+
+    fn see(&mut self, worker: &str, every: Duration) {
+        self.workers.insert(worker.to_owned(), Seen { at: Instant::now(), every });
+        self.count.store(self.workers.len(), Ordering::Relaxed);
+    }
+
+    /// Hears what a worker is at.
+    fn hear(&mut self, message: &Message) {
+        let Ok(Status { worker, every, doing }) = serde_json::from_slice(&message.payload) else { return };
+        self.see(&worker, every);
+        match doing {
+            Doing::Waiting => {}
+            Doing::Evaluating { key, progress } => {
+                let Some(flight) = self.flights.get_mut(&key) else { return };
+                let trial = flight.trial;
+                if !flight.told_started {
+                    flight.told_started = true;
+                    self.tell(Event::Started { trial, worker });
+                }
+                if let Some(progress) = progress {
+                    self.tell(Event::Progress { trial, progress });
+                }
+            }
+            Doing::GaveUp { key, message } => {
+                tracing::warn!(worker, key, message, "a worker gave a trial up");
+                if let Some(flight) = self.flights.get_mut(&key) {
+                    flight.told_started = false;
+                }
+            }
+            Doing::Leaving { reason } => {
+                tracing::info!(worker, reason, "a worker leaves");
+                self.workers.remove(&worker);
+                self.count.store(self.workers.len(), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Looks for workers that are silent, and after the broker when no result comes.
+    async fn look(&mut self) {
+        let connects = self.client.statistics().connects.load(Ordering::Relaxed);
+        if connects != self.quiet.connects {
+            // Nobody could be heard while the broker was away.
+            self.quiet.connects = connects;
+            self.quiet.reset();
+            self.workers.values_mut().for_each(|seen| seen.at = Instant::now());
+        }
+        let lost = self.workers.iter().filter(|(_, seen)| seen.at.elapsed() > seen.every * 3 + QUIET);
+        for worker in lost.map(|(worker, _)| worker.clone()).collect::<Vec<_>>() {
+            if let Some(seen) = self.workers.remove(&worker) {
+                let message = format!("not heard of for {:.0} s", seen.at.elapsed().as_secs_f64());
+                self.tell(Event::WorkerLost { worker, message });
+            }
+        }
+        self.count.store(self.workers.len(), Ordering::Relaxed);
+        if self.results.is_none() {
+            self.results = self.open_results().await.inspect_err(|error| tracing::debug!(%error, "no results")).ok();
+        }
+        if self.flights.is_empty() || self.quiet.since.elapsed() < self.quiet.pause {
+            return;
+        }
+        self.quiet.since = Instant::now();
+        self.quiet.pause = (self.quiet.pause * 2).min(LONGEST);
+        if let Err(error) = self.reconcile().await {
+            tracing::warn!(error = causes(&*error), "the broker cannot be looked after now");
+            self.quiet.pause = QUIET;
+        }
+    }
+
+    async fn open_results(&self) -> Result<pull::Stream, Broken> {
+        let consumer: jetstream::consumer::Consumer<pull::Config> =
+            self.context.get_consumer_from_stream(RESULT_CONSUMER, self.names.results()).await?;
+        Ok(consumer.stream().max_messages_per_batch(1_000).heartbeat(QUIET).expires(LONGEST).messages().await?)
+    }
+
+    /// Makes what is missing of streams and consumers. Returns whether the tasks are gone.
+    async fn mend(&mut self) -> Result<bool, Broken> {
+        let [tasks, results, notes] = self.names.streams();
+        let lost = match self.context.get_stream(&tasks.name).await {
+            Ok(_) => false,
+            Err(error) => {
+                tracing::info!(%error, "making the queue of tasks");
+                true
+            }
+        };
+        let tasks = self.context.get_or_create_stream(tasks).await?;
+        let results = self.context.get_or_create_stream(results).await?;
+        self.context.get_or_create_stream(notes).await?;
+        let names: Vec<String> = tasks.consumer_names().try_collect().await?;
+        match names.first() {
+            Some(name) => self.welcome.consumer.clone_from(name),
+            None => self.replace_consumer().await?,
+        }
+        if results.consumer_info(RESULT_CONSUMER).await.is_err() {
+            let consumer = result_consumer(RESULT_CONSUMER.to_owned(), RESULT_WAIT);
+            results.create_consumer(consumer).await?;
+            self.results = None;
+        }
+        Ok(lost)
+    }
+
+    /// Hands all tasks out anew, through a consumer with a new name: leases of the old one are void, so that a worker
+    /// cannot acknowledge a task of the same number in place of its own.
+    async fn replace_consumer(&mut self) -> Result<(), Broken> {
+        let stream = self.context.get_stream_no_info(self.names.tasks()).await?;
+        let names: Vec<String> = stream.consumer_names().try_collect().await?;
+        for name in names {
+            stream.delete_consumer(&name).await?;
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let name = format!("workers-{:x}", now.as_nanos());
+        stream.create_consumer(task_consumer(name.clone(), self.welcome.ack_wait)).await?;
+        self.welcome.consumer = name;
+        Ok(())
+    }
+
+    /// Compares what the broker has with what the search waits for.
+    async fn reconcile(&mut self) -> Result<(), Broken> {
+        self.mend().await?;
+        let queued = self.subjects(&self.names.tasks(), "task").await?;
+        let results = self.subjects(&self.names.results(), "result").await?;
+        let keys: Vec<String> = self.flights.keys().cloned().collect();
+        let (mut put, mut fetched) = (0, 0);
+        for key in keys {
+            if results.contains(&key) {
+                fetched += u32::from(self.fetch(&key, false).await?);
+            } else if !queued.contains(&key) {
+                put += 1;
+                self.put(&key, true).await;
+            }
+        }
+        if put + fetched > 0 {
+            tracing::warn!(put, fetched, "the broker had lost tasks, or results were not delivered");
+        }
+        let stream = self.context.get_stream(self.names.tasks()).await?;
+        for key in queued.iter().filter(|key| !self.flights.contains_key(*key)) {
+            // Nobody waits for it: left over from another search, or its result came by another way.
+            stream.purge().filter(self.names.subject("task", key)).await?;
+        }
+        self.unstall(&stream).await
+    }
+
+    /// After a power cut of the broker a consumer can stand behind tasks that it never hands out.
+    async fn unstall(&mut self, stream: &jetstream::stream::Stream) -> Result<(), Broken> {
+        let messages = stream.get_info().await?.state.messages;
+        let consumer = stream.consumer_info(&self.welcome.consumer).await?;
+        let stalled = messages > 0 && consumer.num_pending == 0 && consumer.num_ack_pending == 0;
+        if stalled && self.stalled {
+            tracing::warn!(messages, "the broker does not hand out its tasks; making its consumer anew");
+            self.replace_consumer().await?;
+        }
+        // The two numbers are not of one moment: once may be chance.
+        self.stalled = stalled && !self.stalled;
+        if self.stalled {
+            self.quiet.pause = QUIET;
+        }
+        Ok(())
+    }
+
+    /// The last parts of the subjects that a stream has messages on.
+    async fn subjects(&self, stream: &str, kind: &str) -> Result<HashSet<String>, Broken> {
+        let stream = self.context.get_stream(stream).await?;
+        let mut subjects = stream.info_with_subjects(self.names.subject(kind, "*")).await?;
+        let mut found = HashSet::new();
+        while let Some((subject, _)) = subjects.try_next().await? {
+            found.extend(subject.rsplit('.').next().map(str::to_owned));
+        }
+        Ok(found)
+    }
+}
+
+impl Quiet {
+    fn reset(&mut self) {
+        (self.since, self.pause) = (Instant::now(), QUIET);
+    }
+}
+
+/// The next result; nothing if the delivery broke off. Without a delivery it waits for ever.
+async fn next_result(results: &mut Option<pull::Stream>) -> Option<jetstream::Message> {
+    let Some(stream) = results else { return std::future::pending().await };
+    match stream.next().await {
+        Some(Ok(message)) => Some(message),
+        Some(Err(error)) => {
+            tracing::debug!(%error, "the delivery of results broke off");
+            None
+        }
+        None => None,
+    }
+}

@@ -1,0 +1,210 @@
+//! The controller's side: an evaluator whose environments are elsewhere.
+
+use super::controller::{Command, Controller};
+use super::protocol::{Names, Task, key, short_identity};
+use super::{Broker, DistributedError};
+use crate::environment::Cancellation;
+use crate::search::{Assignment, Evaluator, EvaluatorError, Event, Verdict};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+
+/// How often a waiting controller looks whether it is to stop.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Longest wait for the last acknowledgements.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What a controller tells the broker and its workers.
+///
+/// ```
+/// use blockqnn::distributed::NatsConfig;
+/// use std::time::Duration;
+///
+/// let config = NatsConfig::new("synthetic 1, noise 0").with_name("first-try").with_ack_wait(Duration::from_secs(30));
+/// assert_eq!(config.name(), "first-try");
+/// ```
+#[derive(Debug, Clone)]
+pub struct NatsConfig {
+    pub(super) name: String,
+    pub(super) identity: String,
+    pub(super) briefing: serde_json::Value,
+    pub(super) ack_wait: Duration,
+    pub(super) attempts: u32,
+}
+
+impl NatsConfig {
+    /// Settings of a search whose environments have this
+    /// [identity](crate::environment::Environment::identity): a worker with another is refused.
+    pub fn new(identity: impl Into<String>) -> Self {
+        let briefing = serde_json::Value::Null;
+        let (name, ack_wait) = ("search".to_owned(), Duration::from_mins(1));
+        Self { name, identity: identity.into(), briefing, ack_wait, attempts: 3 }
+    }
+
+    /// The same settings under another name: 1 to 64 letters, digits, `-` and `_`. Searches with different names share a
+    /// broker without meeting; at any time a name belongs to one controller. The default is `search`.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The same settings, and what a worker's environment is to be made of, in whatever form that likes. `null` by
+    /// default.
+    #[must_use]
+    pub fn with_briefing(mut self, briefing: serde_json::Value) -> Self {
+        self.briefing = briefing;
+        self
+    }
+
+    /// The same settings with another lease: a worker that shows no sign of life for so long loses its trial. One minute
+    /// by default.
+    #[must_use]
+    pub fn with_ack_wait(mut self, ack_wait: Duration) -> Self {
+        self.ack_wait = ack_wait;
+        self
+    }
+
+    /// The same settings with another number of workers that may be lost over a trial (or hang in it) before it is given
+    /// up as [`Infeasibility::Failed`](crate::evaluation::Infeasibility::Failed). 3 by default. An environment that says
+    /// itself that it failed counts by
+    /// [`SearchConfig::attempts`](crate::search::SearchConfig::attempts) instead.
+    #[must_use]
+    pub fn with_attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// Name of the search on the broker.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Has trials evaluated by [`NatsWorker`](super::NatsWorker)s on any number of machines.
+///
+/// Workers may come and go at any time; with none a search waits. A result is kept by the broker until the search has it
+/// in its journal, and taken once. A search that is stopped leaves its queue behind: workers go on with it, and the
+/// results are there when the search is resumed.
+///
+/// The broker is given tasks again that it lost, its queues are made again if they are gone, and a consumer that stands
+/// still is replaced; all that needs is that it comes back at its address.
+pub struct NatsEvaluator<A> {
+    commands: UnboundedSender<Command>,
+    events: Receiver<Event>,
+    submitted: BTreeSet<u64>,
+    identity: String,
+    environment: String,
+    workers: Arc<AtomicUsize>,
+    /// Present until the evaluator is dropped.
+    runtime: Option<Runtime>,
+    architecture: PhantomData<fn(A)>,
+}
+
+impl<A> std::fmt::Debug for NatsEvaluator<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NatsEvaluator")
+            .field("submitted", &self.submitted.len())
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A: Serialize> NatsEvaluator<A> {
+    /// Connects to a broker, and makes the queues of the search if they are not there.
+    ///
+    /// # Errors
+    /// [`DistributedError`] if the broker cannot be reached, lets us not in, or has no JetStream.
+    pub fn new(broker: &Broker, config: NatsConfig) -> Result<Self, DistributedError> {
+        let names = Names::new(&config.name).ok_or_else(|| DistributedError::Name { name: config.name.clone() })?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("blockqnn broker")
+            .enable_all()
+            .build()
+            .map_err(|source| DistributedError::Runtime { source })?;
+        let (commands, queue) = unbounded_channel();
+        let (sender, events) = channel();
+        let workers = Arc::new(AtomicUsize::new(0));
+        let (identity, environment) = (config.identity.clone(), short_identity(&config.identity));
+        let controller = runtime.block_on(Controller::connect(broker, names, config, sender, Arc::clone(&workers)))?;
+        runtime.spawn(controller.run(queue));
+        let (submitted, runtime, architecture) = (BTreeSet::new(), Some(runtime), PhantomData);
+        Ok(Self { commands, events, submitted, identity, environment, workers, runtime, architecture })
+    }
+}
+
+fn gone() -> EvaluatorError {
+    EvaluatorError("the connection to the broker was given up".into())
+}
+
+impl<A: Serialize> Evaluator<A> for NatsEvaluator<A> {
+    fn submit(&mut self, assignment: Assignment<A>) -> Result<(), EvaluatorError> {
+        let Assignment { trial, attempt, architecture } = assignment;
+        let (id, key) = (trial.id, key(&trial, attempt, &self.environment));
+        let task = Task { trial, attempt, environment: self.environment.clone(), architecture: &*architecture };
+        let payload = serde_json::to_vec(&task).map_err(|error| EvaluatorError(Box::new(error)))?;
+        self.commands.send(Command::Submit { trial: id, key, payload }).map_err(|_| gone())?;
+        self.submitted.insert(id);
+        Ok(())
+    }
+
+    fn wait(&mut self, cancellation: &Cancellation, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
+        if self.submitted.is_empty() {
+            return Err(EvaluatorError("nothing was submitted".into()));
+        }
+        loop {
+            // What is queued or under way elsewhere goes on, for whoever resumes this search.
+            if cancellation.is_cancelled()
+                && let Some(trial) = self.submitted.pop_first()
+            {
+                listener(Event::Ended { trial, verdict: Verdict::Cancelled });
+                return Ok(());
+            }
+            match self.events.recv_timeout(LOOK) {
+                Ok(Event::Ended { trial, verdict }) => {
+                    if self.submitted.remove(&trial) {
+                        listener(Event::Ended { trial, verdict });
+                        return Ok(());
+                    }
+                }
+                Ok(event) => listener(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+            }
+        }
+    }
+
+    fn identity(&self) -> String {
+        self.identity.clone()
+    }
+
+    fn workers(&self) -> usize {
+        self.workers.load(Ordering::Relaxed).max(1)
+    }
+
+    fn acknowledge(&mut self, trial: u64) -> Result<(), EvaluatorError> {
+        self.commands.send(Command::Acknowledge { trial }).map_err(|_| gone())
+    }
+}
+
+impl<A> Drop for NatsEvaluator<A> {
+    fn drop(&mut self) {
+        let Some(runtime) = self.runtime.take() else { return };
+        let (done, finished) = oneshot::channel();
+        if self.commands.send(Command::Close { done }).is_ok() {
+            // Unsent acknowledgements cost a redelivery, which is harmless: a broker that is away is not waited for.
+            let _ = runtime.block_on(async { tokio::time::timeout(FAREWELL, finished).await });
+        }
+        runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+}

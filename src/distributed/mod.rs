@@ -1,0 +1,129 @@
+//! Evaluating on other machines, through the broker NATS JetStream.
+//!
+//! [`NatsEvaluator`] is the controller's side: an [`Evaluator`](crate::search::Evaluator) that puts trials on a broker
+//! and takes results from it. [`NatsWorker`] is the other side: a process for each device, started by whatever starts
+//! processes on a cluster, that takes a trial, has a child process train it, and stores the result. Workers come and go
+//! as they like; `docs/distributed.md` in the repository tells how to run them under Slurm and Kubernetes.
+//!
+//! The broker only passes work. The truth is the journal of the search: a broker whose disk was wiped is filled again, a
+//! controller that was killed goes on from its [`RunFolder`](crate::search::RunFolder), and a worker that is killed
+//! costs what it had in hand. Each result is applied exactly once, and a search in minibatches ends with the same table
+//! as on one machine.
+//!
+//! A worker's whole program:
+//!
+//! ```no_run
+//! use blockqnn::distributed::{Broker, NatsWorker};
+//! use blockqnn::environment::synthetic::Synthetic;
+//! use std::convert::Infallible;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! NatsWorker::new(Broker::new("nats://localhost:4222")).run(|_| Ok::<_, Infallible>(Synthetic::new()))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! And the controller's:
+//!
+//! ```no_run
+//! use blockqnn::agent::{QLearning, QLearningConfig};
+//! use blockqnn::distributed::{Broker, NatsConfig, NatsEvaluator};
+//! use blockqnn::environment::Environment;
+//! use blockqnn::environment::synthetic::Synthetic;
+//! use blockqnn::search::{RunFolder, Search, SearchConfig};
+//! use blockqnn::space::block::BlockSpace;
+//!
+//! let workers = NatsEvaluator::new(
+//!     &Broker::new("nats://localhost:4222"),
+//!     NatsConfig::new(Synthetic::new().identity()),
+//! )?;
+//! let agent = QLearning::new(QLearningConfig::paper())?;
+//! let search = Search::with_evaluator(BlockSpace::paper(), agent, workers, SearchConfig::paper());
+//! let report = search.with_run_folder(RunFolder::create("run")?).run()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod connection;
+mod controller;
+mod evaluator;
+mod lease;
+mod protocol;
+mod trainer;
+mod worker;
+
+pub use connection::Broker;
+pub use evaluator::{NatsConfig, NatsEvaluator};
+pub use worker::{Departure, NatsWorker};
+
+use std::path::PathBuf;
+
+/// Why a controller or a worker cannot work with a broker.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DistributedError {
+    /// The broker cannot be reached, or lets nobody in.
+    #[error("cannot connect to the broker at {url}: {message}; {hint}")]
+    Connect {
+        /// Its address.
+        url: String,
+        /// What the connection failed with.
+        message: String,
+        /// What it may be.
+        hint: &'static str,
+    },
+    /// A file of credentials or certificates cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file has no nkey.
+    #[error("{} holds no seed of an nkey: a line that begins with SU, as `nk -gen user` prints", path.display())]
+    Seed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The name of a search does not fit into a subject.
+    #[error("{name:?} cannot name a search on a broker: 1 to 64 letters, digits, - and _ can")]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// The broker is there, and has no JetStream or does not let us use it.
+    #[error(
+        "the broker does not keep the queues of the search: {message}; it must run with JetStream (nats-server -js), and \
+         the account must be allowed to create streams"
+    )]
+    JetStream {
+        /// What it said.
+        message: String,
+    },
+    /// The controller does not want this worker.
+    #[error("the controller refuses this worker: {reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// The environment could not be made.
+    #[error("the environment cannot be made: {message}")]
+    Environment {
+        /// What it said.
+        message: String,
+    },
+    /// The child process that trains cannot be started, or ends before it is ready.
+    #[error("the child process that trains cannot be started: {message}")]
+    Trainer {
+        /// What happened.
+        message: String,
+    },
+    /// The asynchronous runtime cannot be started.
+    #[error("cannot start the threads of the connection: {source}")]
+    Runtime {
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}

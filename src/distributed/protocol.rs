@@ -1,0 +1,297 @@
+//! What passes over the broker: subjects, streams and messages.
+
+use crate::environment::Progress;
+use crate::evaluation::{Evaluation, Trial};
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+/// Version of the messages. Worker and controller must have the same.
+pub(super) const PROTOCOL: u32 = 1;
+
+/// Most messages that may be handed out at a time: more than there are workers.
+const MAX_HANDED_OUT: i64 = 65_536;
+
+/// Most workers that may wait for a task at a time; the server's own default is 512.
+const MAX_WAITING: i64 = 4_096;
+
+/// Results and notes older than this are forgotten, should nobody come back for them.
+const MAX_AGE: Duration = Duration::from_hours(24 * 30);
+
+/// Names of subjects and streams of a search.
+#[derive(Debug, Clone)]
+pub(super) struct Names {
+    name: String,
+}
+
+impl Names {
+    /// The names of the search `name`, if it is a word that may stand in a subject and in a stream's name.
+    pub(super) fn new(name: &str) -> Option<Self> {
+        let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        (!name.is_empty() && name.len() <= 64 && name.chars().all(good)).then(|| Self { name: name.to_owned() })
+    }
+
+    pub(super) fn tasks(&self) -> String {
+        format!("BLOCKQNN_TASKS_{}", self.name)
+    }
+
+    pub(super) fn results(&self) -> String {
+        format!("BLOCKQNN_RESULTS_{}", self.name)
+    }
+
+    pub(super) fn notes(&self) -> String {
+        format!("BLOCKQNN_NOTES_{}", self.name)
+    }
+
+    pub(super) fn subject(&self, kind: &str, rest: &str) -> String {
+        format!("blockqnn.{}.{kind}.{rest}", self.name)
+    }
+
+    pub(super) fn status(&self) -> String {
+        format!("blockqnn.{}.status", self.name)
+    }
+
+    pub(super) fn hello(&self) -> String {
+        format!("blockqnn.{}.hello", self.name)
+    }
+
+    /// The three streams. A subject holds one message, and the first that came stays: of two results of one trial the
+    /// second is refused by the broker, whoever sends it and however often it restarts.
+    pub(super) fn streams(&self) -> [Config; 3] {
+        let stream = |name: String, subjects: String, retention, max_age| Config {
+            name,
+            subjects: vec![subjects],
+            retention,
+            max_age,
+            max_messages_per_subject: 1,
+            discard: DiscardPolicy::New,
+            discard_new_per_subject: true,
+            ..Config::default()
+        };
+        [
+            stream(self.tasks(), self.subject("task", "*"), RetentionPolicy::WorkQueue, Duration::ZERO),
+            stream(self.results(), self.subject("result", "*"), RetentionPolicy::Limits, MAX_AGE),
+            stream(self.notes(), self.subject("note", ">"), RetentionPolicy::Limits, MAX_AGE),
+        ]
+    }
+}
+
+/// The consumer that hands tasks to workers. A message is handed out until it is acknowledged: workers count attempts,
+/// for a message that the server gives up on would stay in the stream for ever.
+pub(super) fn task_consumer(name: String, ack_wait: Duration) -> pull::Config {
+    pull::Config {
+        durable_name: Some(name),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait,
+        max_deliver: -1,
+        max_waiting: MAX_WAITING,
+        max_ack_pending: MAX_HANDED_OUT,
+        ..pull::Config::default()
+    }
+}
+
+/// The consumer that hands results to the controller.
+pub(super) fn result_consumer(name: String, ack_wait: Duration) -> pull::Config {
+    // A controller that commits once a minibatch leaves many unacknowledged.
+    pull::Config { max_ack_pending: -1, ..task_consumer(name, ack_wait) }
+}
+
+/// Header of a task that a worker may be at already: the broker lost it once.
+pub(super) const AGAIN: &str = "Blockqnn-Again";
+
+/// A trial to evaluate.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Task<A> {
+    pub(super) trial: Trial,
+    pub(super) attempt: u32,
+    /// Short name of the environment that it is meant for.
+    pub(super) environment: String,
+    pub(super) architecture: A,
+}
+
+/// Short name of an environment's identity.
+pub(super) fn short_identity(identity: &str) -> String {
+    hex(&Sha256::digest(identity), 8)
+}
+
+/// Name of an attempt at a trial, the same whoever computes it: whatever has the same name has the same result.
+pub(super) fn key(trial: &Trial, attempt: u32, environment: &str) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(environment);
+    hasher.update(trial.seed.to_le_bytes());
+    hasher.update(trial.fingerprint.as_bytes());
+    format!("{}-{attempt}-{}", trial.id, hex(&hasher.finalize(), 8))
+}
+
+fn hex(bytes: &[u8], count: usize) -> String {
+    bytes.iter().take(count).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How an attempt ended, as a worker tells it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Outcome {
+    Evaluated(Evaluation),
+    Fault { message: String },
+}
+
+/// The result of an attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Verdict {
+    pub(super) key: String,
+    pub(super) worker: String,
+    pub(super) outcome: Outcome,
+}
+
+/// A worker introduces itself: first to hear what to build, then with what it built.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) protocol: u32,
+    pub(super) version: String,
+    pub(super) worker: String,
+    pub(super) identity: Option<String>,
+}
+
+/// What the controller answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Reply {
+    Welcome(Welcome),
+    Refused { reason: String },
+}
+
+/// What a worker needs to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Welcome {
+    /// What the environment is to be made of.
+    pub(super) briefing: serde_json::Value,
+    /// Identity of the environments of this search.
+    pub(super) identity: String,
+    /// Name of the consumer with the tasks; a new one whenever the broker lost the old.
+    pub(super) consumer: String,
+    /// Time in which a worker must show a sign of life.
+    pub(super) ack_wait: Duration,
+    /// Workers that may be lost over an attempt before it is given up.
+    pub(super) attempts: u32,
+}
+
+/// Whether a worker of `hello` may take part in a search of `identity`; the reason if not.
+pub(super) fn refusal(hello: &Hello, identity: &str, version: &str) -> Option<String> {
+    if hello.protocol != PROTOCOL {
+        return Some(format!(
+            "it speaks protocol {} and the controller protocol {PROTOCOL}: build both from the same version of blockqnn",
+            hello.protocol
+        ));
+    }
+    if line_of(&hello.version) != line_of(version) {
+        return Some(format!(
+            "it is blockqnn {} and the controller {version}: build both from the same version",
+            hello.version
+        ));
+    }
+    match &hello.identity {
+        Some(found) if found != identity => Some(format!(
+            "its environment is {found:?} and that of the search {identity:?}: give it the same data set, recipe and \
+             network"
+        )),
+        _ => None,
+    }
+}
+
+/// The part of a version that tells which versions are compatible: major and minor before 1.0, else major.
+fn line_of(version: &str) -> &str {
+    let mut dots = version.match_indices('.').map(|(position, _)| position);
+    let first = dots.next().unwrap_or(version.len());
+    if &version[..first] == "0" { &version[..dots.next().unwrap_or(version.len())] } else { &version[..first] }
+}
+
+/// Asks whether somebody is at a trial whose lease was handed out anew, and hands the lease over.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Claim {
+    /// Who asks.
+    pub(super) worker: String,
+    /// Subject of the lease: acknowledgements and signs of life go there.
+    pub(super) lease: String,
+}
+
+/// The answer to a [`Claim`]; who is not concerned does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Claimed {
+    /// A worker is at it, and took the lease over.
+    Mine,
+    /// The controller has its result, or does not want it any more.
+    Done,
+}
+
+/// What a worker is at, told every few seconds and whenever it changes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Status {
+    pub(super) worker: String,
+    /// Time until the next status at the latest.
+    pub(super) every: Duration,
+    pub(super) doing: Doing,
+}
+
+/// What a worker does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Doing {
+    Waiting,
+    Evaluating {
+        key: String,
+        progress: Option<Progress>,
+    },
+    /// It goes, for a reason.
+    Leaving {
+        reason: String,
+    },
+    /// It gave a trial up that it began.
+    GaveUp {
+        key: String,
+        message: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(protocol: u32, version: &str, identity: Option<&str>) -> Hello {
+        let identity = identity.map(str::to_owned);
+        Hello { protocol, version: version.to_owned(), worker: "w".to_owned(), identity }
+    }
+
+    #[test]
+    fn an_older_protocol_another_version_and_another_environment_are_refused_with_a_reason() {
+        let refused = |hello: &Hello| refusal(hello, "cifar", "0.1.3");
+        assert_eq!(refused(&hello(PROTOCOL, "0.1.9", Some("cifar"))), None);
+        assert_eq!(refused(&hello(PROTOCOL, "0.1.0", None)), None);
+        assert!(refused(&hello(0, "0.1.3", None)).unwrap().contains("protocol 0"));
+        assert!(refused(&hello(PROTOCOL, "0.2.0", None)).unwrap().contains("blockqnn 0.2.0"));
+        assert!(refused(&hello(PROTOCOL, "0.1.3", Some("mnist"))).unwrap().contains("\"mnist\""));
+        assert_eq!(refusal(&hello(PROTOCOL, "1.2.3", None), "", "1.9.0"), None);
+        assert!(refusal(&hello(PROTOCOL, "1.2.3", None), "", "2.2.3").is_some());
+    }
+
+    #[test]
+    fn the_first_message_of_a_subject_stays_and_none_is_given_up_by_the_broker() {
+        for stream in Names::new("search").unwrap().streams() {
+            assert_eq!(stream.max_messages_per_subject, 1);
+            assert_eq!(stream.discard, DiscardPolicy::New);
+            assert!(stream.discard_new_per_subject);
+        }
+        let consumer = task_consumer("c".to_owned(), Duration::from_mins(1));
+        assert_eq!((consumer.max_deliver, consumer.max_waiting), (-1, 4_096));
+        assert!(consumer.max_ack_pending > 10_000);
+    }
+
+    #[test]
+    fn a_name_that_would_change_a_subject_is_refused() {
+        for bad in ["", "a.b", "*", ">", "a b", &"x".repeat(65)] {
+            assert!(Names::new(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,597 @@
+//! The worker's side: takes trials one after another, has them trained, and stores the results.
+
+use super::connection::causes;
+use super::lease::{Hand, Presence};
+use super::protocol::{
+    AGAIN, Claimed, Doing, Hello, Names, Outcome, PROTOCOL, Reply, Task, Verdict, Welcome, short_identity,
+};
+use super::trainer::{Factory, Line, Trainer, is_child, serve};
+use super::{Broker, DistributedError};
+use crate::environment::{Cancellation, Environment};
+use crate::evaluation::{Evaluation, Infeasibility};
+use async_nats::jetstream::consumer::{Consumer, pull};
+use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::{self, AckKind, Context};
+use async_nats::{Client, RequestErrorKind};
+use futures_util::{StreamExt, TryStreamExt};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How often a worker looks whether it is to stop.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Longest wait for a task in one request.
+const REQUEST: Duration = Duration::from_secs(2);
+
+/// Longest wait for an answer of the broker.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Time without a task after which a worker asks whether the controller still is the one it knows.
+const RENEW: Duration = Duration::from_secs(10);
+
+/// Longest wait for a worker that is at a trial already; it finds a broker that was away within half a second.
+const CLAIM: Duration = Duration::from_secs(3);
+
+/// How long a worker that is to stop tries to store the result that it has in hand.
+const LAST_TRY: Duration = Duration::from_secs(10);
+
+/// Why a worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Departure {
+    /// It was asked to stop; a trial in hand was handed back.
+    Stopped,
+    /// There was nothing to do for as long as it was to wait.
+    Idle,
+}
+
+/// A worker: evaluates the trials of a [`NatsEvaluator`](super::NatsEvaluator), one at a time, until it is stopped.
+///
+/// Training happens in a child process, which lives as long as the worker, so that kernels are compiled once: the worker
+/// starts its own program again, with the same arguments, and the child never returns from [`run`](Self::run). A child
+/// that is killed for lack of memory, crashes or hangs costs one attempt at one trial. Whatever `main` does before `run`
+/// therefore happens twice: make the environment in the closure given to `run`.
+///
+/// ```no_run
+/// use blockqnn::distributed::{Broker, NatsWorker};
+/// use blockqnn::environment::environment_fn;
+/// use blockqnn::space::block::BlockCode;
+/// use std::convert::Infallible;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let worker = NatsWorker::new(Broker::new("nats://localhost:4222"));
+/// worker.run(|_| Ok::<_, Infallible>(environment_fn("constant", |_: &BlockCode, _seed| 50.0)))?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct NatsWorker {
+    broker: Broker,
+    search: String,
+    name: String,
+    patience: Duration,
+    idle_exit: Option<Duration>,
+    child: bool,
+    cancellation: Cancellation,
+}
+
+impl NatsWorker {
+    /// A worker of the search `search` on a broker, named after its machine and process.
+    #[must_use]
+    pub fn new(broker: Broker) -> Self {
+        let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let machine = machine.or_else(|| std::env::var("HOSTNAME").ok());
+        let machine = machine.map_or("worker".to_owned(), |name| name.trim().to_owned());
+        Self {
+            broker,
+            search: "search".to_owned(),
+            name: format!("{machine}-{}", std::process::id()),
+            patience: Duration::from_mins(5),
+            idle_exit: None,
+            child: true,
+            cancellation: Cancellation::new(),
+        }
+    }
+
+    /// The same worker for the search of another name; see [`NatsConfig::with_name`](super::NatsConfig::with_name).
+    #[must_use]
+    pub fn with_search(mut self, name: impl Into<String>) -> Self {
+        self.search = name.into();
+        self
+    }
+
+    /// The same worker under another name, which no other may have: it appears in the controller's progress and in the
+    /// messages of faults.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same worker with another patience: a training that reports no
+    /// [progress](crate::environment::TrialContext::report) for so long hangs, is killed, and loses its trial to another
+    /// worker. 5 minutes by default, since the first step on a GPU may have kernels to compile.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The same worker, which ends when it has had nothing to do for so long. By default it waits for ever.
+    #[must_use]
+    pub fn with_idle_exit(mut self, idle: Duration) -> Self {
+        self.idle_exit = Some(idle);
+        self
+    }
+
+    /// The same worker, which trains in a thread of its own process: quicker for evaluations of microseconds. Then a
+    /// lack of memory, a crash or a hang ends the whole worker.
+    #[must_use]
+    pub fn without_child_process(mut self) -> Self {
+        self.child = false;
+        self
+    }
+
+    /// The same worker, stopped through `cancellation`: it hands the trial at hand back, which does not count as an
+    /// attempt. Raise it on SIGTERM.
+    #[must_use]
+    pub fn with_cancellation(mut self, cancellation: Cancellation) -> Self {
+        self.cancellation = cancellation;
+        self
+    }
+
+    /// Works until it is stopped. `make` is called once in each child, with the controller's
+    /// [briefing](super::NatsConfig::with_briefing).
+    ///
+    /// A broker or a controller that goes away is waited for.
+    ///
+    /// # Errors
+    /// [`DistributedError`] if the broker cannot be reached at first or lets us not in, the environment cannot be made,
+    /// or the controller refuses it.
+    pub fn run<A, E, X>(
+        self,
+        make: impl Fn(&serde_json::Value) -> Result<E, X> + Send + Sync + 'static,
+    ) -> Result<Departure, DistributedError>
+    where
+        A: DeserializeOwned + 'static,
+        E: Environment<A> + 'static,
+        X: Display + 'static,
+    {
+        let factory: Arc<Factory<E, X>> = Arc::new(make);
+        if self.child && is_child() {
+            serve(&*factory);
+        }
+        let child = self.child;
+        let start = move |briefing: &serde_json::Value| {
+            if child { Trainer::process(briefing) } else { Trainer::thread(&factory, briefing) }
+        };
+        let names = Names::new(&self.search).ok_or_else(|| DistributedError::Name { name: self.search.clone() })?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("blockqnn broker")
+            .enable_all()
+            .build()
+            .map_err(|source| DistributedError::Runtime { source })?;
+        let departure = runtime.block_on(async {
+            let client = self.broker.connect(&format!("blockqnn worker {}", self.name), "_WORKER").await?;
+            let context =
+                jetstream::context::ContextBuilder::new().timeout(ANSWER).ack_timeout(ANSWER).build(client.clone());
+            let hand = Hand::new(self.patience);
+            let (worker, names) = (self.name.clone(), names.clone());
+            let presence =
+                Presence { client: client.clone(), context: context.clone(), names: names.clone(), worker, hand };
+            let mut session =
+                Session { worker: &self, client, context, names, presence, start: &start, busy: Instant::now() };
+            let departure = session.work().await;
+            let reason = match &departure {
+                Ok(Departure::Stopped) => "it was stopped".to_owned(),
+                Ok(Departure::Idle) => "it had nothing to do".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            session.presence.tell(Doing::Leaving { reason }, REQUEST).await;
+            let _ = timeout(ANSWER, session.client.flush()).await;
+            departure
+        });
+        runtime.shutdown_timeout(Duration::from_secs(1));
+        departure
+    }
+}
+
+/// How a task ended for this worker.
+enum End {
+    /// Its result is stored, or somebody else's business.
+    Next,
+    /// Its trainer is gone.
+    NoTrainer,
+    /// The worker is to stop.
+    Stop,
+    /// The task is meant for workers with another environment.
+    Stranger,
+}
+
+/// A connected worker.
+struct Session<'w> {
+    worker: &'w NatsWorker,
+    client: Client,
+    context: Context,
+    names: Names,
+    presence: Presence,
+    start: &'w dyn Fn(&serde_json::Value) -> Result<Trainer, DistributedError>,
+    /// When there was a task last.
+    busy: Instant,
+}
+
+impl Session<'_> {
+    fn is_stopped(&self) -> bool {
+        self.worker.cancellation.is_cancelled()
+    }
+
+    async fn work(&mut self) -> Result<Departure, DistributedError> {
+        let mut trainer: Option<(Trainer, serde_json::Value, String)> = None;
+        let mut presence = None;
+        let mut known: Option<Welcome> = None;
+        self.busy = Instant::now();
+        loop {
+            let Some(welcome) = self.greet(None, known.as_ref()).await? else { return Ok(self.departure()) };
+            if trainer.as_ref().is_none_or(|(_, briefing, _)| *briefing != welcome.briefing) {
+                drop(trainer.take());
+                let Some((started, identity)) = self.prepare(&welcome).await? else { return Ok(self.departure()) };
+                trainer = Some((started, welcome.briefing, identity));
+            }
+            let Some((running, _, identity)) = &mut trainer else { continue };
+            let Some(welcome) = self.greet(Some(identity), known.as_ref()).await? else { return Ok(self.departure()) };
+            if presence.is_none() {
+                tracing::info!(worker = self.worker.name, "the controller welcomes this worker");
+                presence = Some(AbortOnDrop(tokio::spawn(self.presence.clone().keep(welcome.ack_wait))));
+            }
+            let consumer = self.context.get_consumer_from_stream(&welcome.consumer, self.names.tasks()).await;
+            let Ok(consumer) = consumer else {
+                // The broker is away, or the controller has not seen yet that the consumer is gone.
+                sleep(Duration::from_millis(250)).await;
+                continue;
+            };
+            let environment = short_identity(identity);
+            let end = self.take_tasks(&consumer, &welcome, running, &environment).await;
+            known = Some(welcome);
+            match end {
+                Some(Parting::Leave(departure)) => return Ok(departure),
+                Some(Parting::NoTrainer) if self.worker.child => trainer = None,
+                Some(Parting::NoTrainer) => {
+                    let message = "the thread that trains hangs or is gone".to_owned();
+                    return Err(DistributedError::Trainer { message });
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn departure(&self) -> Departure {
+        if self.is_stopped() { Departure::Stopped } else { Departure::Idle }
+    }
+
+    /// Whether the worker is to leave now.
+    fn leaves(&self) -> bool {
+        self.is_stopped() || self.worker.idle_exit.is_some_and(|longest| self.busy.elapsed() > longest)
+    }
+
+    /// Asks the controller for its terms, and waits for one; or goes on by those that are known. Nothing if the worker
+    /// is to leave.
+    async fn greet(
+        &self,
+        identity: Option<&str>,
+        known: Option<&Welcome>,
+    ) -> Result<Option<Welcome>, DistributedError> {
+        let hello = Hello {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            worker: self.worker.name.clone(),
+            identity: identity.map(str::to_owned),
+        };
+        let Ok(payload) = serde_json::to_vec(&hello) else { unreachable!("a greeting is made of numbers and texts") };
+        let mut waiting = false;
+        while !self.leaves() {
+            let request = async_nats::Request::new().payload(payload.clone().into()).timeout(Some(ANSWER));
+            let error = match self.client.send_request(self.names.hello(), request).await {
+                Ok(answer) => match serde_json::from_slice(&answer.payload) {
+                    Ok(Reply::Welcome(welcome)) => return Ok(Some(welcome)),
+                    Ok(Reply::Refused { reason }) => return Err(DistributedError::Refused { reason }),
+                    Err(error) => {
+                        let reason = format!("its answer cannot be read ({error}): build both from the same version");
+                        return Err(DistributedError::Refused { reason });
+                    }
+                },
+                Err(error) => error,
+            };
+            if let Some(known) = known {
+                return Ok(Some(known.clone()));
+            }
+            if !waiting {
+                tracing::info!(%error, search = self.worker.search, "waiting for the controller");
+                waiting = true;
+            }
+            let pause = if error.kind() == RequestErrorKind::NoResponders { 5 } else { 1 };
+            for _ in 0..pause {
+                sleep(LOOK).await;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Starts a trainer and waits until its environment stands. Nothing if the worker is to stop.
+    async fn prepare(&self, welcome: &Welcome) -> Result<Option<(Trainer, String)>, DistributedError> {
+        let mut trainer = (self.start)(&welcome.briefing)?;
+        loop {
+            match timeout(LOOK, trainer.next()).await {
+                Ok(Some(Line::Ready { identity })) => return Ok(Some((trainer, identity))),
+                Ok(Some(Line::Unready { message })) => return Err(DistributedError::Environment { message }),
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    let message = match trainer.end() {
+                        Outcome::Fault { message } => message,
+                        Outcome::Evaluated(evaluation) => format!("it ended before it was ready: {evaluation:?}"),
+                    };
+                    return Err(DistributedError::Trainer { message });
+                }
+                Err(_) if self.is_stopped() => return Ok(None),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Takes one task after another, until there is none for a while or something is to be done first.
+    async fn take_tasks(
+        &mut self,
+        consumer: &Consumer<pull::Config>,
+        welcome: &Welcome,
+        trainer: &mut Trainer,
+        environment: &str,
+    ) -> Option<Parting> {
+        let mut quiet = Instant::now();
+        while quiet.elapsed() < RENEW {
+            if self.leaves() {
+                return Some(Parting::Leave(self.departure()));
+            }
+            let message = match self.next_task(consumer).await {
+                Ok(Some(message)) => message,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::debug!(error = causes(&*error), "no tasks can be had now");
+                    sleep(Duration::from_millis(100)).await;
+                    return None;
+                }
+            };
+            match self.task(&message, welcome, consumer, trainer, environment).await {
+                End::Next => {}
+                End::NoTrainer => return Some(Parting::NoTrainer),
+                End::Stop => return Some(Parting::Leave(Departure::Stopped)),
+                End::Stranger => return None,
+            }
+            quiet = Instant::now();
+            self.busy = quiet;
+        }
+        None
+    }
+
+    /// The next task; nothing if there is none for a moment.
+    async fn next_task(
+        &self,
+        consumer: &Consumer<pull::Config>,
+    ) -> Result<Option<jetstream::Message>, Box<dyn std::error::Error + Send + Sync>> {
+        let mut batch = consumer.batch().max_messages(1).expires(REQUEST).messages().await?;
+        let end = Instant::now() + REQUEST + LOOK;
+        while Instant::now() < end && !self.is_stopped() {
+            match timeout(LOOK, batch.next()).await {
+                Ok(Some(message)) => return Ok(Some(message?)),
+                Ok(None) => return Ok(None),
+                Err(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Evaluates a task that was handed out, unless somebody is at it.
+    async fn task(
+        &self,
+        message: &jetstream::Message,
+        welcome: &Welcome,
+        consumer: &Consumer<pull::Config>,
+        trainer: &mut Trainer,
+        environment: &str,
+    ) -> End {
+        let key = message.subject.rsplit('.').next().unwrap_or_default();
+        let (Some(lease), Ok(info)) = (&message.reply, message.info()) else { return End::Next };
+        let Ok(task) = serde_json::from_slice::<Task<IgnoredAny>>(&message.payload) else {
+            tracing::warn!(key, "a task cannot be read: is there a controller of another version?");
+            let _ = message.ack_with(AckKind::Nak(Some(RENEW))).await;
+            return End::Stranger;
+        };
+        if task.environment != environment {
+            self.hand_back(key, lease, Some(RENEW)).await;
+            return End::Stranger;
+        }
+        let handed_out_before = info.delivered > 1
+            || info.published < consumer.cached_info().created
+            || message.headers.as_ref().is_some_and(|headers| headers.get(AGAIN).is_some());
+        if handed_out_before {
+            match self.presence.ask(key, lease, CLAIM).await {
+                Some(Claimed::Mine) => {
+                    self.note(key, lease).await;
+                    return End::Next;
+                }
+                Some(Claimed::Done) => {
+                    let _ = message.double_ack().await;
+                    return End::Next;
+                }
+                None => {}
+            }
+            let begun = u64::try_from(info.delivered).unwrap_or_default().saturating_sub(1);
+            if begun >= u64::from(welcome.attempts) {
+                let lost = begun.saturating_sub(self.notes(key).await);
+                if lost >= u64::from(welcome.attempts) {
+                    return self.dead_letter(key, lease, welcome.attempts).await;
+                }
+            }
+        }
+        self.evaluate(key, lease, &message.payload, trainer).await
+    }
+
+    async fn evaluate(&self, key: &str, lease: &str, task: &[u8], trainer: &mut Trainer) -> End {
+        let hand = &self.presence.hand;
+        hand.take_up(key, lease.to_owned());
+        trainer.send(task);
+        let begun = Instant::now();
+        let mut told = false;
+        let outcome = loop {
+            match timeout(LOOK, trainer.next()).await {
+                Ok(Some(Line::Progress(progress))) => hand.advance(Some(progress)),
+                Ok(Some(Line::Done(outcome))) => break (outcome, End::Next),
+                Ok(Some(Line::Ready { .. } | Line::Unready { .. })) => {}
+                Ok(None) => break (trainer.end(), End::NoTrainer),
+                Err(_) => {}
+            }
+            if self.is_stopped() {
+                trainer.stop();
+                for lease in hand.put_down() {
+                    self.hand_back(key, &lease, None).await;
+                }
+                return End::Stop;
+            }
+            if hand.hangs() {
+                trainer.stop();
+                let message = format!("its training showed no progress for {:?}", self.worker.patience);
+                tracing::warn!(key, message, killed = trainer.can_be_killed(), "a training hangs");
+                self.presence.tell(Doing::GaveUp { key: key.to_owned(), message }, REQUEST).await;
+                // Without a note: this attempt counts.
+                for lease in hand.put_down() {
+                    let _ = self.presence.lease(&lease).ack_with(AckKind::Nak(None)).await;
+                }
+                return End::NoTrainer;
+            }
+            if !told && begun.elapsed() > LOOK {
+                told = true;
+                self.presence.tell(hand.doing(), REQUEST).await;
+            }
+        };
+        let (outcome, end) = outcome;
+        hand.trained();
+        let stored = self.store(key, outcome).await;
+        let leases = hand.put_down();
+        if !stored {
+            return End::Stop;
+        }
+        self.acknowledge(leases);
+        end
+    }
+
+    /// Gives a trial up that cost as many workers as it may.
+    async fn dead_letter(&self, key: &str, lease: &str, attempts: u32) -> End {
+        let message = "every worker that began it was lost, or its training hung".to_owned();
+        tracing::warn!(key, attempts, "a trial is given up");
+        let failed = Evaluation::Infeasible(Infeasibility::Failed { attempts, message });
+        let hand = &self.presence.hand;
+        hand.take_up(key, lease.to_owned());
+        hand.trained();
+        let stored = self.store(key, Outcome::Evaluated(failed)).await;
+        let leases = hand.put_down();
+        if stored {
+            self.acknowledge(leases);
+            return End::Next;
+        }
+        End::Stop
+    }
+
+    /// Stores a result, however long the broker is away; the lease is kept meanwhile. Whether it, or another of the same
+    /// attempt, is stored: a worker that is to stop does not wait for ever.
+    async fn store(&self, key: &str, outcome: Outcome) -> bool {
+        let verdict = Verdict { key: key.to_owned(), worker: self.worker.name.clone(), outcome };
+        let Ok(payload) = serde_json::to_vec(&verdict) else { unreachable!("a result is made of numbers and texts") };
+        let mut stopped: Option<Instant> = None;
+        loop {
+            let message = PublishMessage::build().payload(payload.clone().into()).expected_last_subject_sequence(0);
+            let sent = self.context.send_publish(self.names.subject("result", key), message).await;
+            let error = match sent {
+                Ok(stored) => match stored.await {
+                    Ok(_) => return true,
+                    Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => return true,
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+            tracing::debug!(%error, key, "a result is not stored yet");
+            if self.is_stopped() && stopped.get_or_insert_with(Instant::now).elapsed() > LAST_TRY {
+                return false;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Takes a task whose result is stored off the queue, while the next one is asked for. Should that fail, the task
+    /// comes again, and the controller says that it is done.
+    fn acknowledge(&self, leases: Vec<String>) {
+        for lease in leases {
+            let presence = self.presence.clone();
+            tokio::spawn(async move {
+                if let Err(error) = presence.lease(&lease).double_ack().await {
+                    tracing::debug!(%error, "a task is not off the queue yet");
+                }
+            });
+        }
+    }
+
+    /// Hands a task back that was not begun, or not ended for no fault of its own: it does not count as an attempt.
+    async fn hand_back(&self, key: &str, lease: &str, pause: Option<Duration>) {
+        self.note(key, lease).await;
+        let _ = self.presence.lease(lease).ack_with(AckKind::Nak(pause)).await;
+    }
+
+    /// Notes that this delivery of a task does not count: the broker counts them all. A note that is lost makes a trial
+    /// poorer by one attempt.
+    async fn note(&self, key: &str, lease: &str) {
+        let delivery = short_identity(lease);
+        let message = PublishMessage::build().expected_last_subject_sequence(0);
+        let sent = self.context.send_publish(self.names.subject("note", &format!("{key}.{delivery}")), message).await;
+        let stored = match sent {
+            Ok(stored) => stored.await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = stored {
+            tracing::debug!(%error, key, "a note is not stored");
+        }
+    }
+
+    /// Deliveries of a task that do not count.
+    async fn notes(&self, key: &str) -> u64 {
+        let count = async {
+            let stream = self.context.get_stream(self.names.notes()).await.ok()?;
+            let subjects = stream.info_with_subjects(self.names.subject("note", &format!("{key}.*"))).await.ok()?;
+            subjects.try_fold(0, async |sum, (_, count)| Ok(sum + count as u64)).await.ok()
+        };
+        // If they cannot be counted, none may be given up: the broker will hand the task out once more.
+        count.await.unwrap_or(u64::MAX)
+    }
+}
+
+/// Why no more tasks are taken now.
+enum Parting {
+    Leave(Departure),
+    NoTrainer,
+}
+
+/// A task of the runtime that ends with its owner.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
