@@ -40,9 +40,9 @@ credits:
 run *ARGS:
     cargo run --release --example cifar_search -- {{ ARGS }}
 
-# Appending to and loading a journal.
+# What the searcher costs, and the journal.
 bench:
-    cargo bench --no-default-features --bench journal
+    cargo bench --no-default-features --bench searcher --bench journal
 
 # Fuzzes a reader for some seconds: block_text, block_json, journal, checkpoint, cifar or idx (needs nightly and cargo-fuzz).
 fuzz TARGET SECONDS="600":
