@@ -9,6 +9,7 @@
 mod environment;
 mod error;
 mod fit;
+mod image_classifier;
 mod optimizer;
 mod recipe;
 #[cfg(all(test, feature = "flex"))]
@@ -17,6 +18,7 @@ mod tests;
 pub use environment::TrainingEnvironment;
 pub use error::TrainError;
 pub use fit::{Epoch, Outcome, Trained, Watch, fit};
+pub use image_classifier::{ClassifierError, ImageClassifier, Prediction};
 pub use recipe::{OptimizerConfig, Recipe, RecipeError, Restarts, Schedule};
 
 use crate::data::DeviceSet;
