@@ -143,6 +143,7 @@ pub mod environment;
 pub mod evaluation;
 #[cfg(feature = "train")]
 pub mod experiment;
+pub mod export;
 pub mod graph;
 #[cfg(feature = "train")]
 pub mod network;

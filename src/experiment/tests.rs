@@ -1,4 +1,5 @@
 use super::*;
+use crate::agent::ReplayConfig;
 use crate::search::{RunFolder, Search};
 use serde_json::json;
 
