@@ -10,6 +10,7 @@ mod budget;
 mod config;
 mod controller;
 mod evaluator;
+mod minibatches;
 mod observer;
 mod record;
 mod results;
