@@ -147,6 +147,8 @@ pub mod export;
 pub mod graph;
 #[cfg(feature = "train")]
 pub mod network;
+#[cfg(feature = "report")]
+pub mod report;
 pub mod reward;
 pub mod search;
 pub mod seed;
