@@ -15,8 +15,8 @@ use std::fmt::Write;
 
 /// Units of the drawing for each unit of the picture: plotters puts everything on whole units, which this makes halves.
 const DETAIL: u32 = 2;
-pub(super) const WIDTH: u32 = 720;
-pub(super) const HEIGHT: u32 = 430;
+pub(super) const WIDTH: u32 = 640;
+pub(super) const HEIGHT: u32 = 400;
 const TEXT: f64 = 12.5;
 
 type Rgb = (u8, u8, u8);
@@ -108,7 +108,9 @@ impl Plot {
         let failed = |message: String| ReportError::Plot { name: name.to_owned(), message };
         let (legend, legend_height) = self.legend_rows();
         let mut drawn = String::new();
-        let overlay = self.draw(&mut drawn, 46 + legend_height).map_err(|error| failed(error.to_string()))?;
+        let overlay = self
+            .draw(&mut drawn, 46 + legend_height + if self.bands.is_empty() { 0 } else { 13 })
+            .map_err(|error| failed(error.to_string()))?;
         // The outer element is our own: plotters' tells neither what it shows nor the size that we want.
         let inside = drawn.split_once('>').and_then(|(_, rest)| rest.rsplit_once("</svg>"));
         let (inside, _) = inside.ok_or_else(|| failed("plotters drew no SVG".to_owned()))?;
@@ -124,7 +126,7 @@ impl Plot {
             "<g transform=\"scale({DETAIL})\" font-family=\"{FONT_FAMILY}\">\n<text x=\"18\" y=\"27\" font-size=\"15.5\" \
              fill=\"{}\">{}</text>",
             colours::INK,
-            escape(&shorten(&self.title, 74))
+            escape(&shorten(&self.title, 66))
         );
         content.push_str(&legend);
         content.push_str(&overlay);
@@ -137,9 +139,9 @@ impl Plot {
         let mut svg = String::new();
         let (mut x, mut y) = (18.0, 46.0);
         for (swatch, colour, text) in &self.legend {
-            let text = shorten(text, 60);
+            let text = shorten(text, 56);
             let width = 26.0 + width(&text) * TEXT + 12.0;
-            if x > 18.0 && x + width > f64::from(WIDTH) - 8.0 {
+            if x > 18.0 && x + width - 12.0 > f64::from(WIDTH) - 8.0 {
                 (x, y) = (18.0, y + 20.0);
             }
             let colour = colours::hex(*colour);
@@ -277,7 +279,7 @@ impl Plot {
         for (from, to, label) in &self.bands {
             let ((from, y), (to, _)) = (place(*from, self.y.high), place(*to, self.y.high));
             if to - from > width(label) * 10.5 + 4.0 {
-                text(f64::midpoint(from, to), y + 14.0, "middle", colours::MUTED, 10.5, label);
+                text(f64::midpoint(from, to), y - 5.0, "middle", colours::MUTED, 10.5, label);
             }
         }
         for (x, y, label) in &self.texts {

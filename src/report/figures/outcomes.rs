@@ -116,12 +116,10 @@ pub(super) fn times(run: &Run) -> Drawn {
     }
     plot.layers.push(Layer::Line { points, colour, width: 2, dashed: false });
     let hits = run.trials.iter().filter(|trial| trial.cached).count() as u64;
-    let caption = format!(
-        "The times of all trainings of a minibatch together: {} in all. {} blocks were known already, which saved {}.",
-        duration(trained),
-        count(hits),
-        duration(saved)
-    );
+    let mut caption = format!("The times of all trainings of a minibatch together: {} in all.", duration(trained));
+    if hits > 0 {
+        caption.push_str(&format!(" {} blocks were known already, which saved {}.", count(hits), duration(saved)));
+    }
     Ok(Ok(Figure { picture: plot.picture("times", &caption)?, caption, table: None }))
 }
 

@@ -253,20 +253,30 @@ fn table(html: &mut String, caption: &str, series: &Series, sortable: bool) {
         "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{0}\"><table{class}><caption>{0}</caption><thead><tr>",
         escape(caption)
     );
-    for column in &series.columns {
-        let _ = write!(html, "<th scope=\"col\">{}</th>", escape(column));
+    for (place, column) in series.columns.iter().enumerate() {
+        let numbers = series.rows.first().is_some_and(|row| is_number(&row[place])) && column != "layers";
+        let class = if numbers { " class=\"number\"" } else { "" };
+        let _ = write!(html, "<th scope=\"col\"{class}>{}</th>", escape(column));
     }
     html.push_str("</tr></thead><tbody>\n");
     for row in &series.rows {
         html.push_str("<tr>");
         for (field, column) in row.iter().zip(&series.columns) {
-            let code = matches!(column.as_str(), "layers" | "message") && field.len() > 4;
-            let class = if code { " class=\"code\"" } else { "" };
+            let class = match column.as_str() {
+                "layers" | "message" => " class=\"code\"",
+                _ if is_number(field) => " class=\"number\"",
+                _ => "",
+            };
             let _ = write!(html, "<td{class}>{}</td>", escape(field));
         }
         html.push_str("</tr>\n");
     }
     html.push_str("</tbody></table></div>\n");
+}
+
+/// Whether a field of a table is a number, maybe with a unit, or stands for one that is missing.
+fn is_number(field: &str) -> bool {
+    field.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '–')
 }
 
 fn best_blocks(html: &mut String, run: &Run, drawings: &[Picture]) {
