@@ -6,7 +6,7 @@ use blockqnn::environment::{BoxError, Environment, TrialContext, synthetic::Synt
 use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics};
 use blockqnn::report::{Report, ReportError, Run};
 use blockqnn::reward::RedefinedReward;
-use blockqnn::search::{MinibatchSummary, Observer, Repeats, RunFolder, Search, SearchConfig};
+use blockqnn::search::{Durability, MinibatchSummary, Observer, Repeats, RunFolder, Search, SearchConfig};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,6 +52,11 @@ impl Environment<BlockCode> for Eventful {
 struct Nobody;
 impl Observer<BlockSpace> for Nobody {}
 
+/// A new run folder that does not wait for the disk after every block.
+fn create(path: &Path) -> RunFolder {
+    RunFolder::create(path).unwrap().with_durability(Durability::EveryMinibatch).with_checkpoint_every(0)
+}
+
 fn search(path: &Path, trials: u64, observer: impl Observer<BlockSpace> + 'static) {
     let agent = QLearningConfig { replay: ReplayConfig { rounds: 4, batch: 32 }, ..QLearningConfig::paper() };
     let reward = RedefinedReward::paper();
@@ -63,7 +68,7 @@ fn search(path: &Path, trials: u64, observer: impl Observer<BlockSpace> + 'stati
     let environment = Eventful { inner: Synthetic::new().with_noise(2.0), calls: 0 };
     Search::new(space, QLearning::new(agent).unwrap(), environment, config)
         .with_reward(reward)
-        .with_run_folder(RunFolder::create(path).unwrap().with_details(&details).unwrap())
+        .with_run_folder(create(path).with_details(&details).unwrap())
         .with_observer(observer)
         .run()
         .unwrap();
@@ -176,7 +181,7 @@ fn a_damaged_run_is_reported_up_to_the_damage_and_a_folder_without_run_refused()
     let mut journal = fs::read(path.join("journal.jsonl")).unwrap();
     let at = journal.len() * 2 / 3;
     journal[at] ^= 1;
-    let line = journal[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
+    let line = journal[..at].split(|&byte| byte == b'\n').count();
     fs::write(path.join("journal.jsonl"), &journal).unwrap();
     let html = page(&path);
     assert!(html.contains(&format!("is damaged in line {line}")), "the damage is named");
@@ -278,14 +283,14 @@ fn pictures_of_the_readme_are_the_crates_own() {
     let agent = QLearningConfig {
         learning_rate: 0.1,
         epsilon: EpsilonSchedule::short(),
-        replay: ReplayConfig { rounds: 24, batch: 128 },
+        replay: ReplayConfig { rounds: 8, batch: 128 },
         ..QLearningConfig::paper()
     };
     let details = serde_json::json!({ "agent": agent });
     let config = SearchConfig::paper().with_seed(1).with_trials(89 * 32, 32);
     Search::new(BlockSpace::paper(), QLearning::new(agent).unwrap(), Synthetic::new().with_noise(2.0), config)
         .with_reward(RedefinedReward::accuracy(Credit::Terminal))
-        .with_run_folder(RunFolder::create(&path).unwrap().with_details(&details).unwrap())
+        .with_run_folder(create(&path).with_details(&details).unwrap())
         .run()
         .unwrap();
     let pictures = Report::read([&path]).unwrap().pictures().unwrap();

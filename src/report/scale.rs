@@ -85,8 +85,10 @@ fn step(rough: f64) -> f64 {
 }
 
 fn linear_ticks(low: f64, high: f64, step: f64) -> Vec<(f64, String)> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few digits")]
     let digits = if step >= 1.0 { 0 } else { 0f64.max(-step.log10().floor()) as usize };
     let first = (low / step - 1e-9).ceil();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1,000")]
     let last = ((high - first * step) / step + 1e-9).floor().clamp(0.0, 1_000.0) as usize;
     (0..=last)
         .map(|number| {

@@ -300,7 +300,6 @@ fn verification(run: &Run) -> Series {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests {
     use super::*;
 

@@ -38,7 +38,7 @@ pub(super) fn shorten(text: &str, most: usize) -> String {
     ends.into_iter().flatten().collect()
 }
 
-/// About how wide a text is, in parts of the size of its font (DejaVu Sans or one like it).
+/// About how wide a text is, in parts of the size of its font (that of PNGs or one like it).
 pub(super) fn width(text: &str) -> f64 {
     let character = |c| match c {
         'i' | 'j' | 'l' | '.' | ',' | ':' | '\'' | '|' | ' ' => 0.31,

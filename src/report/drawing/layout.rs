@@ -249,7 +249,9 @@ impl Layers {
                 x[item] = edge + self.items[item].width() / 2.0;
                 edge += self.items[item].width() + NODE_SEPARATION;
             }
-            layer.iter().for_each(|&item| x[item] -= edge / 2.0);
+            for &item in layer {
+                x[item] -= edge / 2.0;
+            }
         }
         for round in 0..40 {
             let ranks: Vec<usize> =
@@ -290,7 +292,9 @@ impl Layers {
                 let (run, after) = rest.split_at(count.max(1));
                 if count > 0 {
                     let mean = run.iter().map(|&lane| x[lane]).sum::<f64>() / count as f64;
-                    run.iter().for_each(|&lane| x[lane] = mean.clamp(low, high));
+                    for &lane in run {
+                        x[lane] = mean.clamp(low, high);
+                    }
                 }
                 rest = after;
             }

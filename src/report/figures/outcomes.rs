@@ -7,6 +7,13 @@ use crate::report::run::{Finished, Run};
 use crate::report::scale::Scale;
 use crate::report::series::{self, Series, kendall, minibatches};
 use crate::report::text::{count, duration};
+use std::fmt::Write;
+
+/// A figure of a block, if it has it.
+type Figured<'a> = &'a dyn Fn(&Finished) -> Option<f64>;
+
+/// A line of the comparison: its name, its colour, whether it is dashed, its figures.
+type Line<'a> = (&'static str, (u8, u8, u8), bool, Figured<'a>);
 
 /// Blocks in the comparison, as in Figure 4.
 const TOP: usize = 100;
@@ -30,7 +37,7 @@ pub(super) fn early_stop(run: &Run) -> Drawn {
         top.sort_by(|a, b| early(b).total_cmp(&early(a)).then(a.id.cmp(&b.id)));
     }
     top.truncate(TOP);
-    let lines: [(&str, (u8, u8, u8), bool, &dyn Fn(&Finished) -> Option<f64>); 3] = [
+    let lines: [Line<'_>; 3] = [
         ("early stop", SERIES[4], false, &|trial| Some(early(trial))),
         ("redefined reward", SERIES[1], true, &|trial| run.redefines_reward().then_some(trial.reward)),
         ("converged", SERIES[0], false, &verified),
@@ -71,15 +78,17 @@ pub(super) fn early_stop(run: &Run) -> Drawn {
         format!("The {} best blocks by accuracy of the search, and the reward that the agent learnt from.", top.len())
     };
     if is_verified {
-        let tau = |value: &dyn Fn(&Finished) -> Option<f64>| {
+        let tau = |value: Figured<'_>| {
             let pairs: Vec<_> = top.iter().filter_map(|trial| Some((value(trial)?, verified(trial)?))).collect();
             kendall(&pairs).map_or_else(|| "not defined".to_owned(), |tau| format!("{tau:.2}"))
         };
-        caption.push_str(&format!(
+        // Writing to a string cannot fail, here and below.
+        let _ = write!(
+            caption,
             " Kendall's tau with converged accuracy: {} for early stop, {} for the reward.",
             tau(&|trial| Some(early(trial))),
             tau(&|trial| Some(trial.reward))
-        ));
+        );
     } else {
         caption.push_str(" No block of this run is verified, so that converged accuracies are missing.");
     }
@@ -118,7 +127,7 @@ pub(super) fn times(run: &Run) -> Drawn {
     let hits = run.trials.iter().filter(|trial| trial.cached).count() as u64;
     let mut caption = format!("The times of all trainings of a minibatch together: {} in all.", duration(trained));
     if hits > 0 {
-        caption.push_str(&format!(" {} blocks were known already, which saved {}.", count(hits), duration(saved)));
+        let _ = write!(caption, " {} blocks were known already, which saved {}.", count(hits), duration(saved));
     }
     Ok(Ok(Figure { picture: plot.picture("times", &caption)?, caption, table: None }))
 }
