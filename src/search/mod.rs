@@ -27,6 +27,8 @@ pub use controller::{Search, SearchError};
 pub use evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};
 pub use observer::{MinibatchSummary, Observer, Start};
 pub use record::{Record, RecordOf, SearchReport, StopReason};
+#[cfg(feature = "report")]
+pub(crate) use results::quote;
 #[cfg(feature = "train")]
 pub(crate) use run_folder::write_atomically;
 pub use run_folder::{Durability, Fault, JournalError, RunFolder, RunFolderError, RunHistory, RunSettings};
