@@ -15,6 +15,10 @@ struct Arguments {
     seeds: u64,
     #[arg(long, default_value_t = 0)]
     first_seed: u64,
+    #[arg(long, default_value = "places")]
+    synthetic: SyntheticTask,
+    #[arg(long, default_value_t = 0.0)]
+    noise: f64,
     #[arg(long)]
     agent: Vec<String>,
 }
@@ -29,7 +33,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let table = Table::read(path, a.dataset.as_deref())?;
                 Comparison::run(&Benchmark::cells(table), &[Contender::named(agent)?], &config, &|_| {})?
             }
-            None => Comparison::run(&Benchmark::synthetic(0.0), &[Contender::named(agent)?], &config, &|_| {})?,
+            None => Comparison::run(
+                &Benchmark::synthetic(a.synthetic, a.noise),
+                &[Contender::named(agent)?],
+                &config,
+                &|_| {},
+            )?,
         };
         print!("{comparison}");
         println!("{:.1} s", start.elapsed().as_secs_f64());

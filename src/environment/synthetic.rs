@@ -1,5 +1,9 @@
 //! A synthetic environment whose best block is known: for tests, demonstrations and comparisons of agents.
 
+mod family;
+
+pub use family::{HiddenBlock, Motifs};
+
 use super::{Environment, TrialContext};
 use crate::evaluation::{Evaluation, Metrics};
 use crate::seed;

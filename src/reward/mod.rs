@@ -1,5 +1,7 @@
 //! Rewards: from what was measured to what an agent learns from.
 
+pub mod calibration;
+
 use crate::evaluation::{Evaluation, NotFinite, Reward};
 use crate::graph::Cost;
 use serde::{Deserialize, Serialize};
