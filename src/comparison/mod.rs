@@ -45,10 +45,12 @@
 
 mod benchmark;
 mod contender;
+mod pairs;
 mod table;
 
 pub use benchmark::{Benchmark, ParseTaskError, SyntheticTask};
 pub use contender::{Contender, UnknownAgent};
+pub use pairs::calibration_pairs;
 pub use table::Estimate;
 
 use crate::environment::Cancellation;

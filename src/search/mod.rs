@@ -10,6 +10,7 @@ mod config;
 mod controller;
 mod evaluator;
 mod observer;
+mod pareto;
 mod record;
 mod results;
 mod run;
