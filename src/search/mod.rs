@@ -12,6 +12,7 @@ mod controller;
 mod evaluator;
 mod minibatches;
 mod observer;
+mod pareto;
 mod record;
 mod results;
 mod rolling;
