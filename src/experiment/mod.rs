@@ -5,9 +5,13 @@
 
 mod data;
 mod overrides;
+mod rank_correlation;
+mod verification;
 
 pub use data::{DataConfig, Dataset};
 pub use overrides::{Overrides, OverridesError};
+pub use rank_correlation::{kendall_tau, spearman};
+pub use verification::{Candidate, Verification, VerificationReport, VerificationRow};
 
 use crate::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig, QLearningConfigError, ReplayConfig};
 use crate::data::DataError;
@@ -210,6 +214,7 @@ impl Experiment {
                 initial_q: 0.0,
                 epsilon,
                 replay: ReplayConfig { rounds: 64, batch: 128 },
+                ..QLearningConfig::paper()
             },
             reward: RedefinedReward::accuracy(Credit::Terminal),
             search: SearchConfig {

@@ -34,6 +34,7 @@ fn appearance(operation: Operation) -> (String, &'static str) {
         Operation::Identity => ("identity".to_owned(), ""),
         Operation::Relu => ("ReLU".to_owned(), ""),
         Operation::BatchNorm => ("batch norm".to_owned(), ""),
+        Operation::Zero => ("zero".to_owned(), ""),
         Operation::Add => ("add".to_owned(), ""),
         Operation::Concat => ("concat".to_owned(), ""),
         Operation::Output => ("output".to_owned(), OUTLINE),

@@ -184,6 +184,7 @@ fn step(position: usize, node: &Node) -> String {
             format!("F.avg_pool2d({all}, {kernel}, stride=1, padding={}, count_include_pad=False)", kernel / 2)
         }
         Operation::Relu => format!("torch.relu({all})"),
+        Operation::Zero => format!("torch.zeros_like({all})"),
         Operation::Concat | Operation::Output => concatenation(node),
         Operation::PreActivationConvolution { .. }
         | Operation::Convolution { .. }
