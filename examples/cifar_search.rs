@@ -19,16 +19,27 @@
 //! cargo run --release --example cifar_search -- --out DIR --resume
 //! ```
 //!
+//! The best blocks of a finished search are trained to convergence, and leave as `PyTorch` source, weights, JSON or DOT:
+//!
+//! ```sh
+//! cargo run --release --example cifar_search -- verify DIR --top 4
+//! cargo run --release --example cifar_search -- export DIR --rank 1 --to pytorch --out block.py
+//! ```
+//!
 //! `--dry-run` shows what a search would do and cost, `--help` every flag.
 
 #[path = "cifar_search/arguments.rs"]
 mod arguments;
+#[path = "cifar_search/export.rs"]
+mod export;
 #[path = "cifar_search/output.rs"]
 mod output;
 #[path = "cifar_search/plan.rs"]
 mod plan;
 #[path = "cifar_search/progress.rs"]
 mod progress;
+#[path = "cifar_search/verify.rs"]
+mod verify;
 
 use arguments::Arguments;
 use blockqnn::environment::Cancellation;
@@ -36,7 +47,7 @@ use blockqnn::network::Device;
 use blockqnn::network::device::{DeviceError, built_in_devices, default_device, parse_device};
 use blockqnn::search::{Search, StopReason, ThreadEvaluator};
 use blockqnn::train::{TrainError, TrainingEnvironment};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use output::Results;
 use std::error::Error;
 use std::process::ExitCode;
@@ -45,8 +56,21 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// What to do with a run, in place of a search.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Export(export::Arguments),
+    Verify(verify::Arguments),
+}
+
 fn main() -> ExitCode {
-    match search(&Arguments::parse()) {
+    let arguments = Arguments::parse();
+    let result = match &arguments.command {
+        None => search(&arguments),
+        Some(Command::Export(arguments)) => export::run(arguments),
+        Some(Command::Verify(arguments)) => verify::run(arguments),
+    };
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");

@@ -13,8 +13,12 @@ use std::path::PathBuf;
 /// is what the agent learns from. The best blocks are printed at the end, one a line.
 #[derive(Debug, Parser)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
-#[command(version, max_term_width = 110)]
+#[command(version, max_term_width = 110, args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    /// What to do with a run, in place of a search.
+    #[command(subcommand)]
+    pub(crate) command: Option<crate::Command>,
+
     /// Settings to start from: quick (minutes on two CPU cores), paper, short (the 89 minibatches of Figure 3), metaqnn
     #[arg(long, default_value = "quick", value_name = "NAME")]
     pub(crate) preset: Preset,
