@@ -25,10 +25,19 @@
 //! cargo run --release --features report --example cifar_search -- report DIR
 //! ```
 //!
+//! The best blocks of a finished search are trained to convergence, and leave as `PyTorch` source, weights, JSON or DOT:
+//!
+//! ```sh
+//! cargo run --release --example cifar_search -- verify DIR --top 4
+//! cargo run --release --example cifar_search -- export DIR --rank 1 --to pytorch --out block.py
+//! ```
+//!
 //! `--dry-run` shows what a search would do and cost, `--help` every flag.
 
 #[path = "cifar_search/arguments.rs"]
 mod arguments;
+#[path = "cifar_search/export.rs"]
+mod export;
 #[path = "cifar_search/output.rs"]
 mod output;
 #[path = "cifar_search/plan.rs"]
@@ -37,6 +46,8 @@ mod plan;
 mod progress;
 #[path = "cifar_search/report.rs"]
 mod report;
+#[path = "cifar_search/verify.rs"]
+mod verify;
 
 use arguments::{Arguments, Command};
 use blockqnn::environment::Cancellation;
@@ -56,8 +67,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match &arguments.command {
-        Some(Command::Report(arguments)) => report::run(arguments),
         None => search(&arguments),
+        Some(Command::Export(arguments)) => export::run(arguments),
+        Some(Command::Report(arguments)) => report::run(arguments),
+        Some(Command::Verify(arguments)) => verify::run(arguments),
     };
     match outcome {
         Ok(code) => code,

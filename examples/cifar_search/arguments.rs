@@ -113,7 +113,9 @@ pub(crate) struct Arguments {
 /// What there is besides the search.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Export(crate::export::Arguments),
     Report(crate::report::Arguments),
+    Verify(crate::verify::Arguments),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

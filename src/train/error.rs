@@ -74,6 +74,12 @@ pub enum TrainError {
         /// What is wrong.
         message: String,
     },
+    /// The trained network could not be saved.
+    #[error("cannot save the trained network: {message}")]
+    Save {
+        /// What happened.
+        message: String,
+    },
     /// The training was stopped from outside.
     #[error("the training was cancelled")]
     Cancelled,

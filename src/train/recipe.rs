@@ -45,23 +45,23 @@ pub struct Recipe {
     #[serde(default)]
     pub time_limit_seconds: Option<f64>,
     /// How training images are changed at random. Paper, early stop: not at all; converged: [`Augmentation::cifar`].
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Augmentation::is_none")]
     pub augmentation: Augmentation,
     /// Epochs at the beginning of an attempt in which the learning rate rises linearly to that of the schedule: epoch `e`
     /// of `w`, from 0, has `(e + 1) / (w + 1)` of it. The paper has none.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub warm_up_epochs: u32,
     /// Share of the probability of the true class that training spreads evenly over all classes, from 0 to below 1
     /// (Szegedy et al. 2016). The paper has none. Validation measures without it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub label_smoothing: f64,
     /// Decay of a running mean of the weights (and running statistics) over steps, from 0 to below 1, such as 0.999: the
     /// mean is what is measured and kept, the training goes on from the weights themselves. None in the paper.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_averaging: Option<f64>,
     /// Epochs from one measurement on the validation images to the next; if absent, they are measured at the end (and
     /// after the first epoch of an attempt that may still be given up). What is measured changes nothing else.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measure_every: Option<u32>,
 }
 
@@ -358,6 +358,11 @@ impl Recipe {
     fn warm_up(&self, epoch: u32) -> f64 {
         if epoch < self.warm_up_epochs { f64::from(epoch + 1) / (f64::from(self.warm_up_epochs) + 1.0) } else { 1.0 }
     }
+}
+
+/// Whether an option is off, which files leave out: so a run of before there was the option is the same run.
+fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// `value * factor^count` by repeated multiplication: `powi` may round differently from platform to platform.

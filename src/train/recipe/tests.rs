@@ -16,11 +16,6 @@ fn the_early_stop_preset_has_the_papers_figures() {
         "schedule": {"step": {"every": 5, "factor": 0.2}},
         "restarts": {"max": 3, "factor": 0.4},
         "time_limit_seconds": null,
-        "augmentation": {"pad": 0, "flip": false, "cutout": 0},
-        "warm_up_epochs": 0,
-        "label_smoothing": 0.0,
-        "weight_averaging": null,
-        "measure_every": null,
     });
     assert_eq!(serde_json::to_value(&recipe).unwrap(), wanted);
     assert_eq!(serde_json::from_value::<Recipe>(wanted).unwrap(), recipe);
@@ -56,9 +51,6 @@ fn the_cifar_preset_has_the_papers_figures() {
         "restarts": {"max": 0, "factor": 1.0},
         "time_limit_seconds": null,
         "augmentation": {"pad": 4, "flip": true, "cutout": 0},
-        "warm_up_epochs": 0,
-        "label_smoothing": 0.0,
-        "weight_averaging": null,
         "measure_every": 10,
     });
     assert_eq!(serde_json::to_value(&recipe).unwrap(), wanted);
@@ -84,6 +76,22 @@ fn the_imagenet_learning_rate_is_a_tenth_from_epoch_30_and_again_from_60() {
     assert_close(first.1, 0.1);
     assert_close(second.1, 0.01);
     assert_close(third.1, 0.001);
+}
+
+#[test]
+fn options_that_are_on_round_trip_through_json() {
+    let recipe = Recipe {
+        augmentation: Augmentation { cutout: 16, ..Augmentation::cifar() },
+        warm_up_epochs: 5,
+        label_smoothing: 0.1,
+        weight_averaging: Some(0.999),
+        schedule: Schedule::Cosine,
+        ..Recipe::cifar()
+    };
+    let json = serde_json::to_value(&recipe).unwrap();
+    assert_eq!(serde_json::from_value::<Recipe>(json).unwrap(), recipe);
+    let part = serde_json::json!({"pad": 2});
+    assert_eq!(serde_json::from_value::<Augmentation>(part).unwrap(), Augmentation { pad: 2, ..Default::default() });
 }
 
 #[test]
