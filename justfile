@@ -22,6 +22,7 @@ doc:
 # Every combination of features that must compile. The CUDA ones are checked, not linked.
 features:
     cargo check --no-default-features
+    cargo check --no-default-features --features report
     cargo check --no-default-features --features train
     cargo check
     cargo check --features ndarray
@@ -40,9 +41,19 @@ credits:
 run *ARGS:
     cargo run --release --example cifar_search -- {{ ARGS }}
 
-# Appending to and loading a journal.
+# A page of a run: `just report blockqnn-runs/embedded-quick-seed0`.
+report *ARGS:
+    cargo run --release --features report --example cifar_search -- report {{ ARGS }}
+
+# The page of every kind of run, looked at in headless Chromium (needs Debian's chromium, and playwright of PyPI).
+look:
+    cargo test --no-default-features --features report --test report pages_for_a_browser_are_written
+    python3 tests/report_page.py target/tmp/report/*.html
+
+# What the searcher costs, the journal, the report of 11,392 blocks.
 bench:
-    cargo bench --no-default-features --bench journal
+    cargo bench --no-default-features --bench searcher --bench journal
+    cargo bench --no-default-features --features report --bench report
 
 # Fuzzes a reader for some seconds: block_text, block_json, journal, checkpoint, cifar or idx (needs nightly and cargo-fuzz).
 fuzz TARGET SECONDS="600":

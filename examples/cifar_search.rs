@@ -19,18 +19,37 @@
 //! cargo run --release --example cifar_search -- --out DIR --resume
 //! ```
 //!
+//! A page of what a run came to, also while it is on:
+//!
+//! ```sh
+//! cargo run --release --features report --example cifar_search -- report DIR
+//! ```
+//!
+//! The best blocks of a finished search are trained to convergence, and leave as `PyTorch` source, weights, JSON or DOT:
+//!
+//! ```sh
+//! cargo run --release --example cifar_search -- verify DIR --top 4
+//! cargo run --release --example cifar_search -- export DIR --rank 1 --to pytorch --out block.py
+//! ```
+//!
 //! `--dry-run` shows what a search would do and cost, `--help` every flag.
 
 #[path = "cifar_search/arguments.rs"]
 mod arguments;
+#[path = "cifar_search/export.rs"]
+mod export;
 #[path = "cifar_search/output.rs"]
 mod output;
 #[path = "cifar_search/plan.rs"]
 mod plan;
 #[path = "cifar_search/progress.rs"]
 mod progress;
+#[path = "cifar_search/report.rs"]
+mod report;
+#[path = "cifar_search/verify.rs"]
+mod verify;
 
-use arguments::Arguments;
+use arguments::{Arguments, Command};
 use blockqnn::environment::Cancellation;
 use blockqnn::network::Device;
 use blockqnn::network::device::{DeviceError, built_in_devices, default_device, parse_device};
@@ -46,7 +65,14 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match search(&Arguments::parse()) {
+    let arguments = Arguments::parse();
+    let outcome = match &arguments.command {
+        None => search(&arguments),
+        Some(Command::Export(arguments)) => export::run(arguments),
+        Some(Command::Report(arguments)) => report::run(arguments),
+        Some(Command::Verify(arguments)) => verify::run(arguments),
+    };
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
@@ -94,7 +120,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let report = Search::with_evaluator(space, experiment.agent()?, workers, settings)
         .with_reward(experiment.reward)
         .with_run_folder(folder)
-        .with_observer(progress::Display::new(&experiment))
+        .with_observer(progress::Display::new(&experiment, arguments.workers))
         .with_cancellation(stop_on_ctrl_c()?)
         .run()?;
 

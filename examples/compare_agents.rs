@@ -1,38 +1,126 @@
-//! Compares agents on equal budgets.
-use blockqnn::comparison::*;
+//! Compares agents on equal budgets: on a table of trained architectures, or on a synthetic task whose best is known.
+//!
+//! ```text
+//! cargo run --release --no-default-features --example compare_agents -- --synthetic hidden:1 --agent best --agent local
+//! cargo run --release --no-default-features --example compare_agents -- --table nasbench201.csv --dataset cifar100
+//! ```
+//!
+//! A table is CSV as `blockqnn::environment::tabular` describes it. An agent of your own takes part by a few lines of Rust:
+//! see `blockqnn::comparison`.
+
+#[path = "compare_agents/svg.rs"]
+mod svg;
+
+use blockqnn::comparison::{Benchmark, Budget, Comparison, ComparisonConfig, Contender, SyntheticTask};
 use blockqnn::environment::tabular::Table;
+use blockqnn::space::SearchSpace;
+use blockqnn::space::block::BlockSpace;
 use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::error::Error;
+use std::fs;
 use std::path::PathBuf;
-#[derive(Parser)]
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Compare agents on equal budgets: mean worth of what they find, with its standard error.
+///
+/// On a table, the worth is the final accuracy of the cell with the highest early accuracy so far; agents see the early
+/// accuracy alone. On a synthetic task it is the quality without noise.
+#[derive(Debug, Parser)]
+#[command(version)]
 struct Arguments {
-    #[arg(long)]
+    /// A table of cells (CSV, NAS-Bench-201's columns or the general ones), in place of a synthetic task.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["synthetic", "noise"])]
     table: Option<PathBuf>,
-    #[arg(long)]
+    /// The data set whose rows of the table count, such as cifar10 or cifar100.
+    #[arg(long, value_name = "NAME", requires = "table")]
     dataset: Option<String>,
-    #[arg(long, default_value = "50,100,200,500", value_delimiter = ',')]
+    /// The synthetic task on the paper's blocks: places, hidden:SEED or motifs:SEED.
+    #[arg(long, value_name = "TASK", default_value = "places")]
+    synthetic: SyntheticTask,
+    /// Standard deviation of the noise on synthetic accuracies, in percent points.
+    #[arg(long, value_name = "POINTS", default_value_t = 0.0)]
+    noise: f64,
+    /// An agent: paper, metaqnn, tuned, rank, best, random, evolution, evolution50 or local. Repeatable; all, unless given.
+    #[arg(long, value_name = "NAME")]
+    agent: Vec<String>,
+    /// Budgets: evaluations (500) or, on a table with times, simulated seconds (20000s).
+    #[arg(long, value_name = "LIST", default_value = "50,100,200,500", value_delimiter = ',')]
     budgets: Vec<Budget>,
+    /// Searches of each agent.
     #[arg(long, default_value_t = 20)]
     seeds: u64,
-    #[arg(long, default_value_t = 0)]
+    /// Seed of the first of them.
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
     first_seed: u64,
-    #[arg(long)]
-    agent: Vec<String>,
+    /// Searches at a time; all cores, unless given. It changes nothing but the time.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Write the outcome of every search as CSV.
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Draw the mean regret by evaluation as SVG.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let a = Arguments::parse();
-    let config =
-        ComparisonConfig { first_seed: a.first_seed, ..ComparisonConfig::new(a.budgets.clone()).with_seeds(a.seeds) };
-    let start = std::time::Instant::now();
-    for agent in &a.agent {
-        let comparison = match &a.table {
-            Some(path) => {
-                let table = Table::read(path, a.dataset.as_deref())?;
-                Comparison::run(&Benchmark::cells(table), &[Contender::named(agent)?], &config, &|_| {})?
-            }
-            None => Comparison::run(&Benchmark::synthetic(0.0), &[Contender::named(agent)?], &config, &|_| {})?,
-        };
-        print!("{comparison}");
-        println!("{:.1} s", start.elapsed().as_secs_f64());
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    match &arguments.table {
+        Some(path) => compare(&Benchmark::cells(Table::read(path, arguments.dataset.as_deref())?), arguments),
+        None => compare(&Benchmark::synthetic(arguments.synthetic, arguments.noise), arguments),
+    }
+}
+
+fn compare<S: SearchSpace + Clone + 'static>(
+    benchmark: &Benchmark<S>,
+    arguments: &Arguments,
+) -> Result<(), Box<dyn Error>> {
+    let all = Contender::<BlockSpace>::NAMES.map(str::to_owned);
+    let names = if arguments.agent.is_empty() { &all[..] } else { &arguments.agent };
+    let contenders = names.iter().map(|name| Contender::named(name)).collect::<Result<Vec<_>, _>>()?;
+    let mut config = ComparisonConfig::new(arguments.budgets.clone()).with_seeds(arguments.seeds);
+    config.first_seed = arguments.first_seed;
+    config.threads = arguments.threads.unwrap_or(config.threads);
+
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} searches, {elapsed} of about {duration}  {msg}")?;
+    let bar = ProgressBar::no_length().with_style(style);
+    let start = Instant::now();
+    let comparison = Comparison::run(benchmark, &contenders, &config, &|progress| {
+        bar.set_length(progress.total as u64);
+        bar.set_position(progress.done as u64);
+        bar.set_message(progress.agent.to_owned());
+    })?;
+    bar.finish_and_clear();
+
+    println!(
+        "{}: mean worth of {} searches, the optimum is {:.2}",
+        comparison.benchmark(),
+        config.seeds,
+        comparison.optimum()
+    );
+    println!("{comparison}");
+    println!("{:.1} s with {} threads", start.elapsed().as_secs_f64(), config.threads);
+    let failed = |path: &PathBuf, error: &dyn Error| format!("cannot write {}: {error}", path.display());
+    if let Some(path) = &arguments.csv {
+        let mut csv = Vec::new();
+        comparison.write_csv(&mut csv)?;
+        fs::write(path, csv).map_err(|error| failed(path, &error))?;
+        println!("every search: {}", path.display());
+    }
+    if let Some(path) = &arguments.svg {
+        fs::write(path, svg::regret(&comparison)).map_err(|error| failed(path, &error))?;
+        println!("regret curve: {}", path.display());
     }
     Ok(())
 }

@@ -84,7 +84,7 @@
 //! | [`Observer`](search::Observer) | nothing: it watches, and may stop the search | yours |
 //!
 //! [`Search`](search::Search) puts them together and runs them; with a [`RunFolder`](search::RunFolder) it survives whatever
-//! stops it. [`evaluation`] holds the plain data that passes between
+//! stops it, and the feature `report` makes a page of it. [`evaluation`] holds the plain data that passes between
 //! them, and [`seed`] all randomness.
 //!
 //! # Features
@@ -97,6 +97,7 @@
 //! | `cuda` | | NVIDIA GPUs |
 //! | `cuda-nvrtc` | | NVIDIA GPUs, with kernels compiled by NVRTC instead of the bundled LLVM |
 //! | `wgpu` | | GPUs through Vulkan, Metal, DirectX 12 or WebGPU |
+//! | `report` | | the module `report`: a page, pictures and CSV from run folders, drawings of blocks; works without burn |
 //!
 //! `default-features = false` leaves the search alone: no burn, about 30 small dependencies.
 //!
@@ -145,9 +146,12 @@ pub mod environment;
 pub mod evaluation;
 #[cfg(feature = "train")]
 pub mod experiment;
+pub mod export;
 pub mod graph;
 #[cfg(feature = "train")]
 pub mod network;
+#[cfg(feature = "report")]
+pub mod report;
 pub mod reward;
 pub mod search;
 pub mod seed;

@@ -2,7 +2,7 @@
 
 use blockqnn::experiment::{Experiment, Overrides, Preset};
 use blockqnn::search::RunFolder;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -13,8 +13,11 @@ use std::path::PathBuf;
 /// is what the agent learns from. The best blocks are printed at the end, one a line.
 #[derive(Debug, Parser)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
-#[command(version, max_term_width = 110)]
+#[command(version, max_term_width = 110, args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// Settings to start from: quick (minutes on two CPU cores), paper, short (the 89 minibatches of Figure 3), metaqnn
     #[arg(long, default_value = "quick", value_name = "NAME")]
     pub(crate) preset: Preset,
@@ -105,6 +108,14 @@ pub(crate) struct Arguments {
     /// Blocks in the table at the end
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) top: usize,
+}
+
+/// What there is besides the search.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Export(crate::export::Arguments),
+    Report(crate::report::Arguments),
+    Verify(crate::verify::Arguments),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -1,4 +1,4 @@
-//! Progress on the terminal: bars where there is one, else a line a minibatch.
+//! Progress: bars on a terminal, a line a minibatch in a log.
 
 use blockqnn::agent::EpsilonSchedule;
 use blockqnn::environment::{BoxError, Progress};
@@ -7,7 +7,9 @@ use blockqnn::experiment::Experiment;
 use blockqnn::search::{MinibatchSummary, Observer, RecordOf, SearchReport};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
 /// Steps of the bar of one training.
@@ -18,18 +20,24 @@ pub(crate) struct Display {
     schedule: EpsilonSchedule,
     minibatch: u64,
     trials: u64,
+    workers: NonZeroUsize,
     started: Instant,
     /// Trials finished before the search was resumed: they took no time now.
     restored: u64,
     bars: Option<Bars>,
     best: Option<(f64, String)>,
+    /// Mean accuracy of the last minibatch that was learnt.
+    last_mean: Option<f64>,
+    /// How far each training is that is on.
+    trainings: BTreeMap<u64, Progress>,
 }
 
 struct Bars {
     blocks: ProgressBar,
+    learning: ProgressBar,
     training: ProgressBar,
     best: ProgressBar,
-    /// Keeps the three bars on lines of their own.
+    /// Keeps the bars on lines of their own.
     _lines: MultiProgress,
 }
 
@@ -37,31 +45,34 @@ impl Bars {
     fn new(trials: u64) -> Result<Self, indicatif::style::TemplateError> {
         let lines = MultiProgress::new();
         let blocks = lines.add(ProgressBar::new(trials));
-        blocks.set_style(ProgressStyle::with_template(
-            "blocks   {bar:30} {pos}/{len}, {elapsed} gone, {eta} left, {msg}",
-        )?);
+        blocks.set_style(ProgressStyle::with_template("blocks   {bar:30} {pos}/{len}, {elapsed} gone, {eta} left")?);
+        let learning = lines.add(ProgressBar::new_spinner());
+        learning.set_style(ProgressStyle::with_template("learning {wide_msg}")?);
         let training = lines.add(ProgressBar::new(FINE));
-        training.set_style(ProgressStyle::with_template("training {bar:30} {msg}")?);
+        training.set_style(ProgressStyle::with_template("training {bar:30} {wide_msg}")?);
         let best = lines.add(ProgressBar::new_spinner());
-        best.set_style(ProgressStyle::with_template("best     {msg}")?);
+        best.set_style(ProgressStyle::with_template("best     {wide_msg}")?);
         best.set_message("none yet");
         blocks.tick();
-        Ok(Self { blocks, training, best, _lines: lines })
+        Ok(Self { blocks, learning, training, best, _lines: lines })
     }
 }
 
 impl Display {
-    pub(crate) fn new(experiment: &Experiment) -> Self {
+    pub(crate) fn new(experiment: &Experiment, workers: NonZeroUsize) -> Self {
         let trials = experiment.search.trials;
         let bars = if std::io::stderr().is_terminal() { Bars::new(trials).ok() } else { None };
         Self {
             schedule: experiment.agent.epsilon.clone(),
             minibatch: experiment.search.minibatch,
             trials,
+            workers,
             started: Instant::now(),
             restored: 0,
             bars,
             best: None,
+            last_mean: None,
+            trainings: BTreeMap::new(),
         }
     }
 }
@@ -69,6 +80,7 @@ impl Display {
 impl Display {
     /// Counts a finished trial, and keeps the best.
     fn show(&mut self, record: &RecordOf<BlockSpace>) {
+        self.trainings.remove(&record.id);
         if let Some(accuracy) = record.evaluation.accuracy()
             && self.best.as_ref().is_none_or(|(best, _)| accuracy > *best)
         {
@@ -81,6 +93,35 @@ impl Display {
             }
         }
     }
+}
+
+impl Display {
+    fn epsilon(&self, trial: u64) -> f64 {
+        self.schedule.at(trial, self.minibatch)
+    }
+
+    fn minibatches(&self) -> u64 {
+        self.trials.div_ceil(self.minibatch.max(1))
+    }
+
+    /// `1 worker`, `2 workers`.
+    fn workers(&self) -> String {
+        if self.workers.get() == 1 { "1 worker".to_owned() } else { format!("{} workers", self.workers) }
+    }
+}
+
+fn percent(accuracy: Option<f64>) -> String {
+    accuracy.map_or("-".to_owned(), |accuracy| format!("{accuracy:.2} %"))
+}
+
+/// Where a training is.
+fn place(trial: u64, progress: &Progress) -> String {
+    let restarts = match progress.restarts {
+        0 => String::new(),
+        restarts => format!(" (restart {restarts})"),
+    };
+    let epoch = (progress.epoch + 1).min(progress.epochs);
+    format!("block {trial} epoch {epoch}/{}{restarts}", progress.epochs)
 }
 
 impl Observer<BlockSpace> for Display {
@@ -96,22 +137,25 @@ impl Observer<BlockSpace> for Display {
 
     fn on_proposed(&mut self, trial: &Trial, _block: &BlockCode) -> Result<(), BoxError> {
         if let Some(bars) = &self.bars {
-            bars.blocks.set_message(format!("epsilon {}", self.schedule.at(trial.id, self.minibatch)));
+            let (minibatch, of) = (trial.id / self.minibatch.max(1) + 1, self.minibatches());
+            let (epsilon, mean) = (self.epsilon(trial.id), percent(self.last_mean));
+            bars.learning
+                .set_message(format!("minibatch {minibatch}/{of}, epsilon {epsilon}, mean of the last {mean}"));
         }
         Ok(())
     }
 
     fn on_progress(&mut self, trial: u64, progress: &Progress) {
+        self.trainings.insert(trial, progress.clone());
         if let Some(bars) = &self.bars {
-            let done = (f64::from(progress.epoch) + progress.fraction) / f64::from(progress.epochs.max(1));
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the bar")]
-            bars.training.set_position((done * FINE as f64) as u64);
-            let restarts = match progress.restarts {
-                0 => String::new(),
-                restarts => format!(", restart {restarts}"),
+            let done = |progress: &Progress| {
+                (f64::from(progress.epoch) + progress.fraction) / f64::from(progress.epochs.max(1))
             };
-            let epoch = (progress.epoch + 1).min(progress.epochs);
-            bars.training.set_message(format!("block {trial}, epoch {epoch}/{}{restarts}", progress.epochs));
+            let mean = self.trainings.values().map(done).sum::<f64>() / self.trainings.len() as f64;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the bar")]
+            bars.training.set_position((mean * FINE as f64) as u64);
+            let places: Vec<String> = self.trainings.iter().map(|(&trial, progress)| place(trial, progress)).collect();
+            bars.training.set_message(format!("{}: {}", self.workers(), places.join(", ")));
         }
     }
 
@@ -133,15 +177,16 @@ impl Observer<BlockSpace> for Display {
         let gone = self.started.elapsed().as_secs_f64();
         let now = done.saturating_sub(self.restored).max(1);
         let left = gone / now as f64 * (self.trials - done) as f64;
-        let percent = |accuracy: Option<f64>| accuracy.map_or("-".to_owned(), |accuracy| format!("{accuracy:.2} %"));
+        self.last_mean = summary.mean_accuracy;
         let line = format!(
-            "minibatch {:>3}/{}  epsilon {:<4} mean {}  best {}  infeasible {}  {gone:.0} s gone, {left:.0} s left",
+            "minibatch {:>3}/{}  epsilon {:<4} mean {}  best {}  infeasible {}  {}  {gone:.0} s gone, {left:.0} s left",
             summary.minibatch + 1,
-            self.trials.div_ceil(self.minibatch),
-            self.schedule.at(summary.minibatch * self.minibatch, self.minibatch),
+            self.minibatches(),
+            self.epsilon(summary.minibatch * self.minibatch),
             percent(summary.mean_accuracy),
             percent(summary.best_accuracy),
             summary.infeasible,
+            self.workers(),
         );
         match &self.bars {
             Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
@@ -152,6 +197,7 @@ impl Observer<BlockSpace> for Display {
 
     fn on_end(&mut self, _report: &SearchReport<BlockSpace>) -> Result<(), BoxError> {
         if let Some(bars) = &self.bars {
+            bars.learning.finish_and_clear();
             bars.training.finish_and_clear();
             bars.best.finish_and_clear();
             bars.blocks.finish_and_clear();

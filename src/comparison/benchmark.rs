@@ -1,12 +1,13 @@
 //! What agents are compared on.
 
-use crate::environment::synthetic::Synthetic;
+use crate::environment::synthetic::{HiddenBlock, Motifs, Synthetic};
 use crate::environment::tabular::{Table, TableEnvironment};
 use crate::environment::{BoxedEnvironment, EnvironmentExt};
 use crate::space::SearchSpace;
-use crate::space::block::{BlockCode, BlockSpace};
+use crate::space::block::BlockSpace;
 use crate::space::cell::{CellIdentity, CellSpace};
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// A space, an environment that answers at once, and the worth of each architecture.
@@ -132,18 +133,73 @@ impl Benchmark<CellSpace> {
 }
 
 impl Benchmark<BlockSpace> {
-    /// The paper's block space with the [`Synthetic`] environment, whose accuracies have normal noise of `deviation`
-    /// percent points; the worth is the quality without noise.
+    /// The paper's block space with a synthetic environment, whose accuracies have normal noise of `deviation` percent
+    /// points; the worth is the quality without noise. Environments with a seed are drawn by the `seed`.
     #[must_use]
-    pub fn synthetic(deviation: f64) -> Self {
-        let environment = Synthetic::new().with_noise(deviation);
-        let name = format!("synthetic, noise {deviation}");
-        Self::new(
-            name,
-            BlockSpace::paper(),
-            move || environment.boxed(),
-            |block: &BlockCode| Synthetic::quality(block),
-            100.0,
-        )
+    pub fn synthetic(environment: SyntheticTask, deviation: f64) -> Self {
+        let space = BlockSpace::paper();
+        let name = format!("{environment}, noise {deviation}");
+        match environment {
+            SyntheticTask::Places => {
+                let make = move || Synthetic::new().with_noise(deviation).boxed();
+                Self::new(name, space, make, Synthetic::quality, 100.0)
+            }
+            SyntheticTask::Hidden(seed) => {
+                let task = HiddenBlock::new(seed);
+                let noisy = task.clone().with_noise(deviation);
+                Self::new(name, space, move || noisy.clone().boxed(), move |block| task.quality(block), 100.0)
+            }
+            SyntheticTask::Motifs(seed) => {
+                let task = Motifs::new(seed);
+                let (noisy, optimum) = (task.clone().with_noise(deviation), task.optimum());
+                Self::new(name, space, move || noisy.clone().boxed(), move |block| task.quality(block), optimum)
+            }
+        }
+    }
+}
+
+/// A synthetic environment on the block space, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SyntheticTask {
+    /// [`Synthetic`]: what a layer is worth depends on its place.
+    Places,
+    /// [`HiddenBlock`] of a seed.
+    Hidden(u64),
+    /// [`Motifs`] of a seed.
+    Motifs(u64),
+}
+
+/// A text is no [`SyntheticTask`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no synthetic environment: expected places, hidden:SEED or motifs:SEED, such as motifs:1")]
+pub struct ParseTaskError {
+    text: String,
+}
+
+impl fmt::Display for SyntheticTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Places => f.write_str("places"),
+            Self::Hidden(seed) => write!(f, "hidden:{seed}"),
+            Self::Motifs(seed) => write!(f, "motifs:{seed}"),
+        }
+    }
+}
+
+impl FromStr for SyntheticTask {
+    type Err = ParseTaskError;
+
+    /// Reads a task; a seed that is not given is 0.
+    fn from_str(text: &str) -> Result<Self, ParseTaskError> {
+        let error = || ParseTaskError { text: text.to_owned() };
+        let (word, seed) = text.split_once(':').unwrap_or((text, "0"));
+        let seed = seed.parse().map_err(|_| error())?;
+        match word {
+            "places" if word == text => Ok(Self::Places),
+            "hidden" => Ok(Self::Hidden(seed)),
+            "motifs" => Ok(Self::Motifs(seed)),
+            _ => Err(error()),
+        }
     }
 }

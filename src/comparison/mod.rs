@@ -9,7 +9,7 @@
 //!
 //! ```
 //! use blockqnn::agent::{Agent, AgentError, Edit, EpisodeOf, Memory, RandomAgent, TrajectoryOf};
-//! use blockqnn::comparison::{Benchmark, Budget, Comparison, ComparisonConfig, Contender};
+//! use blockqnn::comparison::{Benchmark, Budget, Comparison, ComparisonConfig, Contender, SyntheticTask};
 //! use blockqnn::space::SearchSpace;
 //! use rand::Rng;
 //! use std::io::{Read, Write};
@@ -37,7 +37,7 @@
 //!
 //! let contenders = [Contender::anytime("greedy", || Greedy), Contender::anytime("random", || RandomAgent)];
 //! let config = ComparisonConfig::new([Budget::Evaluations(100)]).with_seeds(5);
-//! let comparison = Comparison::run(&Benchmark::synthetic(0.0), &contenders, &config, &|_| {})?;
+//! let comparison = Comparison::run(&Benchmark::synthetic(SyntheticTask::Places, 0.0), &contenders, &config, &|_| {})?;
 //! print!("{comparison}");
 //! # assert!(comparison.standings()[0].estimates[0].mean > comparison.standings()[1].estimates[0].mean);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -45,10 +45,12 @@
 
 mod benchmark;
 mod contender;
+mod pairs;
 mod table;
 
-pub use benchmark::Benchmark;
+pub use benchmark::{Benchmark, ParseTaskError, SyntheticTask};
 pub use contender::{Contender, UnknownAgent};
+pub use pairs::calibration_pairs;
 pub use table::Estimate;
 
 use crate::environment::Cancellation;

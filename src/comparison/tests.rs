@@ -56,8 +56,12 @@ fn a_budget_of_seconds_counts_what_ended_in_time() {
         }
         assert!(standing.outcomes[2].iter().all(|outcome| outcome.evaluations == 10));
     }
-    let timeless =
-        Comparison::run(&Benchmark::synthetic(0.0), &[Contender::named("random").unwrap()], &config, &|_| {});
+    let timeless = Comparison::run(
+        &Benchmark::synthetic(SyntheticTask::Places, 0.0),
+        &[Contender::named("random").unwrap()],
+        &config,
+        &|_| {},
+    );
     assert!(timeless.unwrap_err().to_string().contains("give budgets in evaluations"));
 }
 
@@ -73,7 +77,7 @@ fn texts_are_budgets_or_refused() {
 #[test]
 fn a_comparison_of_nothing_and_an_unknown_agent_are_refused() {
     let config = ComparisonConfig::new([Budget::Evaluations(5)]);
-    let error = Comparison::run(&Benchmark::synthetic(0.0), &[], &config, &|_| {}).unwrap_err();
+    let error = Comparison::run(&Benchmark::synthetic(SyntheticTask::Places, 0.0), &[], &config, &|_| {}).unwrap_err();
     assert_eq!(error.to_string(), "a comparison needs at least one agent");
     let error = Contender::<CellSpace>::named("genius").unwrap_err().to_string();
     assert!(error.contains("paper, metaqnn, tuned, rank, best, random, evolution, evolution50, local"), "{error}");

@@ -1,6 +1,6 @@
 use burn::tensor::{DType, Device, FloatDType, Int, IntDType, Tensor, TensorData};
 
-use super::{ChannelStatistics, DataError, ImageSet, ImageShape};
+use super::{Augmentation, ChannelStatistics, DataError, Draw, ImageSet, ImageShape};
 
 /// A whole set on a device, as bytes, from which normalised batches are gathered on the device.
 ///
@@ -129,6 +129,52 @@ impl DeviceSet {
     /// If `indices` is empty or holds one that is not below [`len`](Self::len).
     #[must_use]
     pub fn batch(&self, indices: &[usize]) -> (Tensor<4>, Tensor<1, Int>) {
+        let (pixels, labels) = self.gather(indices);
+        (self.normalise(pixels), labels)
+    }
+
+    /// The same as [`batch`](Self::batch), changed by an augmentation as it was drawn, image by image.
+    ///
+    /// Padding is black before the normalisation; a blanked square is 0 after it.
+    ///
+    /// # Panics
+    /// As [`batch`](Self::batch), or if there are not as many draws as indices.
+    ///
+    /// ```
+    /// use blockqnn::data::{Augmentation, DeviceSet, Draw, embedded};
+    /// # use burn::tensor::Device;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let device = Device::default();
+    /// let set = embedded::train().limit(10, 7)?;
+    /// let resident = DeviceSet::new(&set, &set.channel_statistics(), &device)?;
+    /// let mirrored = Draw { flip: true, ..Draw::default() };
+    /// let (images, _) = resident.augmented_batch(&[3], &Augmentation::cifar(), &[mirrored]);
+    /// assert_eq!(images.flip([3]).into_data(), resident.batch(&[3]).0.into_data());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn augmented_batch(
+        &self,
+        indices: &[usize],
+        augmentation: &Augmentation,
+        draws: &[Draw],
+    ) -> (Tensor<4>, Tensor<1, Int>) {
+        assert_eq!(indices.len(), draws.len(), "one draw an image");
+        let (mut pixels, labels) = self.gather(indices);
+        if augmentation.pad > 0 || augmentation.flip {
+            pixels = self.crop_and_flip(pixels, draws);
+        }
+        let mut images = self.normalise(pixels);
+        if augmentation.cutout > 0 {
+            images = self.cut_out(images, augmentation, draws);
+        }
+        (images, labels)
+    }
+
+    /// The pixels of some images, from 0 to 255, and their labels.
+    fn gather(&self, indices: &[usize]) -> (Tensor<4>, Tensor<1, Int>) {
         assert!(!indices.is_empty(), "a batch has at least one image");
         let size = indices.len();
         let indices: Vec<i64> = indices
@@ -143,9 +189,61 @@ impl DeviceSet {
         let labels = self.labels.clone().select(0, indices.clone());
         let ImageShape { channels, height, width } = self.shape;
         let images = self.pixels.rows(indices, channels * height * width).reshape([size, channels, height, width]);
-        let images = images.cast(FloatDType::F32) * self.scale.clone() + self.offset.clone();
-        (images, labels)
+        (images.cast(FloatDType::F32), labels)
     }
+
+    fn normalise(&self, pixels: Tensor<4>) -> Tensor<4> {
+        pixels * self.scale.clone() + self.offset.clone()
+    }
+
+    /// Row `y` of an image is taken from its row `y + down`, column `x`, or in a mirrored one `width - 1 - x`, from its
+    /// column `x + right`; what lies outside is 0.
+    fn crop_and_flip(&self, pixels: Tensor<4>, draws: &[Draw]) -> Tensor<4> {
+        let [images, channels, height, width] = pixels.dims();
+        let (last_row, last_column) = (whole(height) - 1, whole(width) - 1);
+        let down = self.column(draws, |draw| draw.down.into());
+        let direction = self.column(draws, |draw| if draw.flip { -1 } else { 1 });
+        let shift = self.column(draws, |draw| i64::from(draw.right) + if draw.flip { last_column } else { 0 });
+        let rows = self.range(height) + down;
+        let columns = self.range(width) * direction + shift;
+        let (near_rows, near_columns) = (rows.clone().clamp(0, last_row), columns.clone().clamp(0, last_column));
+        let inside = |wanted: Tensor<2, Int>, near: Tensor<2, Int>| wanted.equal(near).float();
+        let inside_rows = inside(rows, near_rows.clone()).reshape([images, 1, height, 1]);
+        let inside_columns = inside(columns, near_columns.clone()).reshape([images, 1, 1, width]);
+        let from = near_rows.reshape([images, height, 1]) * whole(width) + near_columns.reshape([images, 1, width]);
+        let from = from.reshape([images, 1, height * width]).expand([images, channels, height * width]);
+        let moved = pixels.reshape([images, channels, height * width]).gather(2, from);
+        moved.reshape([images, channels, height, width]) * (inside_rows * inside_columns)
+    }
+
+    fn cut_out(&self, normalised: Tensor<4>, augmentation: &Augmentation, draws: &[Draw]) -> Tensor<4> {
+        let [images, _, height, width] = normalised.dims();
+        let last = whole(augmentation.cutout) - 1;
+        let covered = |side: usize, begin: Tensor<2, Int>| {
+            let offset = self.range(side) - begin;
+            offset.clone().clamp(0, last).equal(offset).float()
+        };
+        let rows = covered(height, self.column(draws, |draw| augmentation.corner(draw).0.into()));
+        let columns = covered(width, self.column(draws, |draw| augmentation.corner(draw).1.into()));
+        let hole = rows.reshape([images, 1, height, 1]) * columns.reshape([images, 1, 1, width]);
+        normalised * (hole.neg() + 1.0)
+    }
+
+    /// A number an image: `[images, 1]`.
+    fn column(&self, draws: &[Draw], number: impl Fn(&Draw) -> i64) -> Tensor<2, Int> {
+        let numbers: Vec<i64> = draws.iter().map(number).collect();
+        Tensor::from_data(TensorData::new(numbers, [draws.len(), 1]), &self.device)
+    }
+
+    /// `[1, side]`: 0, 1, 2, ...
+    fn range(&self, side: usize) -> Tensor<2, Int> {
+        Tensor::<1, Int>::arange(0..whole(side), &self.device).reshape([1, side])
+    }
+}
+
+/// A size of an image as a signed number; it is far below 2^63.
+fn whole(size: usize) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
 }
 
 impl Pixels {
@@ -233,6 +331,35 @@ mod tests {
             assert!(matches!(resident.pixels, Pixels::Bytes(_)));
             // 20 and 50 images: the last batch is short, and for 7 and 50 it is of one image.
             assert_batches_match(&set, &resident, 7);
+        }
+    }
+
+    #[test]
+    fn an_augmented_batch_equals_the_hosts_computation() {
+        for (set, pad) in [(small(), 2), (embedded::train().limit(50, 7).unwrap(), 4)] {
+            let statistics = set.channel_statistics();
+            let resident = DeviceSet::new(&set, &statistics, &Device::flex()).unwrap();
+            for augmentation in [
+                Augmentation::default(),
+                Augmentation { pad, ..Augmentation::default() },
+                Augmentation { flip: true, ..Augmentation::default() },
+                Augmentation { cutout: pad, ..Augmentation::default() },
+                Augmentation { pad, flip: true, cutout: pad + 1 },
+            ] {
+                let indices: Vec<usize> = (0..set.len()).rev().collect();
+                let rng = &mut crate::seed::stream(3, "augment", 0);
+                let draws = augmentation.draws(indices.len(), set.shape(), rng);
+                let (images, labels) = resident.augmented_batch(&indices, &augmentation, &draws);
+                let found = images.into_data().try_into_vec::<f32>().unwrap();
+                let wanted = indices
+                    .iter()
+                    .zip(&draws)
+                    .flat_map(|(&index, draw)| augmentation.apply(draw, set.image(index), set.shape(), &statistics));
+                for (found, wanted) in found.iter().zip(wanted) {
+                    assert!((found - wanted).abs() < 2e-6, "{augmentation:?}: {found} {wanted}");
+                }
+                assert_eq!(labels.into_data(), resident.batch(&indices).1.into_data());
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 //! - [`idx`]: the IDX files of MNIST and Fashion-MNIST, plain or gzipped.
 //! - [`Split`]: the training and validation parts of a *training* set, which is all that a search sees.
 //! - [`DeviceSet`]: a set on a device as bytes, from which batches are gathered and normalised there.
+//! - [`Augmentation`]: random crops, flips and blanked squares of training images.
 //! - [`Batches`]: the order in which an epoch visits the images.
 //!
 //! # A search never touches the test set
@@ -29,6 +30,7 @@
 //! # Ok::<(), blockqnn::data::DataError>(())
 //! ```
 
+mod augmentation;
 mod batches;
 pub mod cifar;
 mod device_set;
@@ -40,6 +42,7 @@ mod read;
 mod split;
 
 pub use crate::graph::ImageShape;
+pub use augmentation::{Augmentation, Draw};
 pub use batches::Batches;
 pub use device_set::DeviceSet;
 pub use error::DataError;

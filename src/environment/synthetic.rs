@@ -7,6 +7,10 @@ mod first_layers;
 
 pub use first_layers::FirstLayers;
 
+mod family;
+
+pub use family::{HiddenBlock, Motifs};
+
 use super::{Environment, TrialContext};
 use crate::evaluation::{Evaluation, Metrics};
 use crate::seed;

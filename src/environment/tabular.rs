@@ -11,6 +11,7 @@
 //! | `final_accuracy` | percent, may be missing: what the architecture is worth in the end, which no agent sees |
 //! | `seconds` | may be missing: how long the evaluation took |
 //! | `flops`, `parameters` | may be missing: size of the network |
+//! | `density`, or `edges` and `nodes` | may be missing: density of the block |
 //! | `dataset` | may be missing: the rows of one data set are taken |
 //!
 //! The file that [`SearchReport::write_csv`](crate::search::SearchReport::write_csv) writes is such a table. So is the
@@ -105,6 +106,8 @@ pub struct TableEntry {
     pub flops: Option<f64>,
     /// Trainable parameters of the network.
     pub parameters: Option<f64>,
+    /// Edges divided by nodes of the block.
+    pub density: Option<f64>,
     /// Whether the table itself doubts its figures of cost (column `odd_cost`).
     pub doubtful: bool,
 }
@@ -136,6 +139,8 @@ struct Columns {
     seconds: Option<(usize, f64)>,
     flops: Option<(usize, f64)>,
     parameters: Option<usize>,
+    density: Option<usize>,
+    edges_and_nodes: Option<(usize, usize)>,
     dataset: Option<usize>,
     doubtful: Option<usize>,
 }
@@ -157,6 +162,8 @@ impl Columns {
                 seconds: place("train_time_200ep_s").map(|column| (column, 12.0 / 200.0)),
                 flops: place("flops_m").map(|column| (column, 1e6)),
                 parameters: place("params"),
+                density: place("density"),
+                edges_and_nodes: place("edges").zip(place("nodes")),
                 dataset,
                 doubtful,
             });
@@ -168,6 +175,8 @@ impl Columns {
             seconds: place("seconds").map(|column| (column, 1.0)),
             flops: place("flops").map(|column| (column, 1.0)),
             parameters: place("parameters"),
+            density: place("density"),
+            edges_and_nodes: place("edges").zip(place("nodes")),
             dataset,
             doubtful,
         })
@@ -190,6 +199,10 @@ impl Columns {
             Ok(number(column)?.map(|value| value * unit))
         };
         let optional = |column: Option<usize>| scaled(column.map(|column| (column, 1.0)));
+        let counted = match self.edges_and_nodes {
+            Some((edges, nodes)) => number(edges)?.zip(number(nodes)?).map(|(edges, nodes)| edges / nodes),
+            None => None,
+        };
         Ok(TableEntry {
             architecture: fields[self.architecture].trim().to_owned(),
             accuracy: number(self.accuracy)?,
@@ -197,6 +210,7 @@ impl Columns {
             seconds: scaled(self.seconds)?,
             flops: scaled(self.flops)?,
             parameters: optional(self.parameters)?,
+            density: optional(self.density)?.or(counted),
             doubtful: optional(self.doubtful)?.is_some_and(|value| value != 0.0),
         })
     }
@@ -398,6 +412,7 @@ mod tests {
             seconds: Some(180.0),
             flops: Some(15.5e6),
             parameters: Some(135_156.0),
+            density: None,
             doubtful: true,
         };
         assert_eq!(table.entries(), [expected]);

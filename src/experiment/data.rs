@@ -1,7 +1,7 @@
 //! Which images an experiment trains on.
 
 use super::ExperimentError;
-use crate::data::{ImageSet, Split, cifar, embedded};
+use crate::data::{ImageSet, Split, TestSet, cifar, embedded};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -104,5 +104,18 @@ impl DataConfig {
             None => training,
         };
         Ok((training, validation))
+    }
+
+    /// Reads the official test images, for the verification of what was chosen without them.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] if a folder is needed and missing, or a file cannot be read.
+    pub fn load_test(&self, folder: Option<&Path>) -> Result<TestSet, ExperimentError> {
+        let folder = || folder.ok_or(ExperimentError::NoFolder { dataset: self.dataset.name() });
+        Ok(match self.dataset {
+            Dataset::Embedded => embedded::test(),
+            Dataset::Cifar10 => cifar::cifar10_test(folder()?)?,
+            Dataset::Cifar100 => cifar::cifar100_test(folder()?, cifar::CifarLabels::Fine)?,
+        })
     }
 }

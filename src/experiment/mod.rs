@@ -5,11 +5,15 @@
 
 mod data;
 mod overrides;
+mod rank_correlation;
+mod verification;
 
 pub use data::{DataConfig, Dataset};
 pub use overrides::{Overrides, OverridesError};
+pub use rank_correlation::{kendall_tau, spearman};
+pub use verification::{Candidate, Verification, VerificationReport, VerificationRow};
 
-use crate::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig, QLearningConfigError, ReplayConfig};
+use crate::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig, QLearningConfigError};
 use crate::data::DataError;
 use crate::data::cifar::Missing;
 use crate::graph::{CostLimits, ImageShape, NetworkConfig, StemConfig};
@@ -204,13 +208,7 @@ impl Experiment {
         let network = network.with_data(image, 10);
         let mut experiment = Self {
             space,
-            agent: QLearningConfig {
-                learning_rate: 0.1,
-                discount: 1.0,
-                initial_q: 0.0,
-                epsilon,
-                replay: ReplayConfig { rounds: 64, batch: 128 },
-            },
+            agent: QLearningConfig { learning_rate: 0.1, epsilon, ..QLearningConfig::paper() },
             reward: RedefinedReward::accuracy(Credit::Terminal),
             search: SearchConfig {
                 minibatch: 8,

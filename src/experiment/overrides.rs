@@ -144,8 +144,16 @@ impl Overrides {
     /// # Errors
     /// [`OverridesError::Invalid`] with the path of the field if one is unknown or has a value that it cannot have.
     pub fn apply(&self, preset: Preset) -> Result<Experiment, OverridesError> {
+        self.apply_to(&preset.experiment())
+    }
+
+    /// Any experiment with the changes applied; otherwise as [`apply`](Self::apply).
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn apply_to(&self, experiment: &Experiment) -> Result<Experiment, OverridesError> {
         let invalid = |message: String| OverridesError::Invalid { message };
-        let mut settings = match serde_json::to_value(preset.experiment()) {
+        let mut settings = match serde_json::to_value(experiment) {
             Ok(Value::Object(settings)) => settings,
             Ok(_) => return Err(invalid("an experiment is not an object".to_owned())),
             Err(error) => return Err(invalid(error.to_string())),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::agent::ReplayConfig;
 use crate::search::{RunFolder, Search};
 use serde_json::json;
 
@@ -16,7 +17,15 @@ fn the_paper_preset_has_the_papers_figures() {
     let paper = Experiment::paper();
     assert_eq!((paper.search.trials, paper.search.minibatch, paper.scheduled_trials()), (11_392, 64, 11_392));
     assert_eq!((paper.data.dataset, paper.data.validation), (Dataset::Cifar100, 5_000));
-    assert_eq!(paper.reward, RedefinedReward { mu: 0.5, rho: 0.5, credit: Credit::EveryLayer });
+    assert_eq!(
+        paper.reward,
+        RedefinedReward {
+            mu: 0.5,
+            rho: 0.5,
+            credit: Credit::EveryLayer,
+            targets: crate::reward::SoftTargets::default()
+        }
+    );
     assert_eq!(paper.image_passes(45_000), 11_392 * 12 * 45_000);
     assert_eq!(Experiment::short().search.trials, 89 * 64);
     assert_eq!(Experiment::metaqnn().reward.credit, Credit::Terminal);

@@ -29,6 +29,16 @@ pub struct Cost {
 }
 
 impl Cost {
+    /// One part of the cost.
+    #[must_use]
+    pub fn quantity(&self, quantity: CostQuantity) -> u64 {
+        match quantity {
+            CostQuantity::Parameters => self.parameters,
+            CostQuantity::Flops => self.flops,
+            CostQuantity::ActivationBytes => self.activation_bytes,
+        }
+    }
+
     /// Edges divided by nodes: the density of formula 1.
     #[must_use]
     pub fn density(&self) -> f64 {

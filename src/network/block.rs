@@ -83,6 +83,11 @@ impl Block {
         outputs.pop().flatten().expect("the last node is the output, which is always computed")
     }
 
+    /// One layer a node of the graph.
+    pub(super) fn layers_mut(&mut self) -> &mut [Layer] {
+        &mut self.layers
+    }
+
     pub(super) fn num_trainable_parameters(&self) -> u64 {
         self.layers.iter().map(Layer::num_trainable_parameters).sum()
     }

@@ -27,14 +27,14 @@ pub(super) enum Layer {
 /// Rectifier, convolution, batch normalisation: the cell of the paper.
 #[derive(Module, Debug)]
 pub(super) struct PreActivation {
-    convolution: Conv2d,
-    normalisation: BatchNorm,
+    pub(super) convolution: Conv2d,
+    pub(super) normalisation: BatchNorm,
 }
 
 /// The sum of its inputs, each through its projection if it has one.
 #[derive(Module, Debug)]
 pub(super) struct Add {
-    projections: Vec<Option<Conv2d>>,
+    pub(super) projections: Vec<Option<Conv2d>>,
 }
 
 /// A layer without weights.

@@ -8,8 +8,10 @@ mod block;
 pub mod device;
 mod init;
 mod layer;
+mod weights;
 
 pub use burn::tensor::{Device, Tensor};
+pub use weights::WeightsError;
 
 use crate::graph::{CostError, LayerGraph, NetworkConfig, NetworkConfigError, SizeOverflow};
 use block::{Block, Wiring};
@@ -185,6 +187,12 @@ impl Network {
         let features = relu(self.normalisation.forward(features));
         let pooled = features.flatten::<3>(2, 3).mean_dim(2).squeeze_dim::<2>(2);
         self.classifier.forward(pooled)
+    }
+
+    /// The device that it stands on.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.stem.weight.val().device()
     }
 
     /// Number of weights, scales, shifts and biases: equal to [`Cost::parameters`](crate::graph::Cost::parameters).

@@ -1,5 +1,10 @@
 //! Rewards: from what was measured to what an agent learns from.
 
+pub mod calibration;
+mod target;
+
+pub use target::{SoftTarget, SoftTargets};
+
 use crate::evaluation::{Evaluation, NotFinite, Reward};
 use crate::graph::Cost;
 use serde::{Deserialize, Serialize};
@@ -98,50 +103,63 @@ pub struct RedefinedReward {
     pub rho: f64,
     /// How the reward is spread over the layers.
     pub credit: Credit,
+    /// Costs to aim at.
+    #[serde(skip_serializing_if = "SoftTargets::is_empty")]
+    pub targets: SoftTargets,
 }
 
 impl RedefinedReward {
     /// The paper's: mu = rho = 1/2 (formula 1), at every layer (Equation 2).
     #[must_use]
     pub fn paper() -> Self {
-        Self { mu: 0.5, rho: 0.5, credit: Credit::EveryLayer }
+        Self { mu: 0.5, rho: 0.5, credit: Credit::EveryLayer, targets: SoftTargets::default() }
     }
 
     /// The accuracy alone, spread as `credit` says.
     #[must_use]
     pub fn accuracy(credit: Credit) -> Self {
-        Self { mu: 0.0, rho: 0.0, credit }
+        Self { mu: 0.0, rho: 0.0, credit, targets: SoftTargets::default() }
     }
 
-    /// Checks that the coefficients are finite.
+    /// Checks that the coefficients are finite, and the targets possible.
     ///
     /// # Errors
     /// [`RewardConfigError`] names the one that is not.
     pub fn validate(&self) -> Result<(), RewardConfigError> {
         for (field, value) in [("mu", self.mu), ("rho", self.rho)] {
             if !value.is_finite() {
-                return Err(RewardConfigError { field, value });
+                return Err(RewardConfigError::new(field, value, "a finite number"));
             }
         }
-        Ok(())
+        self.targets.validate()
     }
 }
 
-/// A coefficient of a reward is not finite.
+/// A setting of a reward is out of its range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("reward.{field} is {value}: it must be a finite number")]
+#[error("reward.{field} is {value}: it must be {expected}")]
+#[non_exhaustive]
 pub struct RewardConfigError {
     /// Name of the field.
     pub field: &'static str,
     /// Its value.
     pub value: f64,
+    /// What it must be.
+    pub expected: &'static str,
+}
+
+impl RewardConfigError {
+    fn new(field: &'static str, value: f64, expected: &'static str) -> Self {
+        Self { field, value, expected }
+    }
 }
 
 impl RewardShaper for RedefinedReward {
     fn reward(&self, accuracy: f64, _evaluation: &Evaluation, cost: &Cost) -> Result<Reward, NotFinite> {
         // A coefficient of 0 must not turn the logarithm of 0 into NaN.
         let term = |coefficient: f64, value: f64| if coefficient == 0.0 { 0.0 } else { coefficient * value.ln() };
-        Reward::new(accuracy - term(self.mu, cost.flops as f64) - term(self.rho, cost.density()))
+        let formula = accuracy - term(self.mu, cost.flops as f64) - term(self.rho, cost.density());
+        Reward::new(formula - self.targets.penalty(cost))
     }
 
     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
@@ -160,7 +178,7 @@ mod tests {
         let cost = Cost { parameters: 1, flops: 1_000, activation_bytes: 1, depth: 1, nodes: 4, edges: 8 };
         let evaluation = Evaluation::Measured(Metrics::from_accuracy(50.0));
         let reward = |mu, rho| {
-            let shaper = RedefinedReward { mu, rho, credit: Credit::Terminal };
+            let shaper = RedefinedReward { mu, rho, ..RedefinedReward::accuracy(Credit::Terminal) };
             shaper.reward(50.0, &evaluation, &cost).unwrap().value()
         };
         assert_eq!(reward(0.0, 0.0), 50.0);

@@ -10,7 +10,9 @@ mod budget;
 mod config;
 mod controller;
 mod evaluator;
+mod minibatches;
 mod observer;
+mod pareto;
 mod record;
 mod results;
 mod rolling;
@@ -28,6 +30,10 @@ pub(crate) use evaluator::evaluate_once;
 pub use evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};
 pub use observer::{MinibatchSummary, Observer, Start};
 pub use record::{Record, RecordOf, SearchReport, StopReason};
+#[cfg(feature = "report")]
+pub(crate) use results::quote;
+#[cfg(feature = "train")]
+pub(crate) use run_folder::write_atomically;
 pub use run_folder::{Durability, Fault, JournalError, RunFolder, RunFolderError, RunHistory, RunSettings};
 pub use simulation::{Simulated, SimulationConfig, SimulationError, simulate};
 pub use threads::{ThreadEvaluator, ThreadEvaluatorError};

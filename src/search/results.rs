@@ -55,7 +55,7 @@ impl<S: SearchSpace> SearchReport<S> {
 }
 
 /// A CSV field: in quotes if it has to be (RFC 4180).
-fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 

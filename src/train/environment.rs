@@ -1,14 +1,18 @@
 //! Training as an environment of a search.
 
-use super::{Outcome, Recipe, TrainError, chance_accuracy, check_parts, fit};
-use crate::data::{DeviceSet, ImageSet, Split};
+use super::{
+    Checkpoints, ImageClassifier, Outcome, Recipe, TrainError, chance_accuracy, check_parts, fit, fit_resumable,
+};
+use crate::data::{ChannelStatistics, DeviceSet, ImageSet, Split};
 use crate::environment::{Environment, TrialContext};
-use crate::evaluation::{Evaluation, Infeasibility};
-use crate::graph::{ImageShape, NetworkConfig, ToGraph};
+use crate::evaluation::{Evaluation, Infeasibility, Trial};
+use crate::export::Blueprint;
+use crate::graph::{Fingerprint, ImageShape, LayerGraph, NetworkConfig, ToGraph};
 use crate::network::{Network, NetworkError};
 use burn::tensor::Device;
 use sha2::{Digest, Sha256};
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 /// Evaluates an architecture by training the network it makes: the environment of the paper.
 ///
@@ -47,6 +51,16 @@ pub struct TrainingEnvironment {
     network: NetworkConfig,
     recipe: Recipe,
     identity: String,
+    classes: Vec<String>,
+    statistics: ChannelStatistics,
+    keep: Option<Keep>,
+}
+
+/// Where trained networks are kept.
+#[derive(Debug, Clone)]
+struct Keep {
+    folder: PathBuf,
+    every: u32,
 }
 
 impl fmt::Debug for TrainingEnvironment {
@@ -95,11 +109,36 @@ impl TrainingEnvironment {
         }
         let identity = identity(training, validation, &network, &recipe);
         let statistics = training.channel_statistics();
+        let classes = training.classes().to_vec();
         let device = device.clone().without_autodiff();
         let training = DeviceSet::new(training, &statistics, &device)?;
         let validation = DeviceSet::new(validation, &statistics, &device)?;
         check_parts(&training, &validation)?;
-        Ok(Self { training, validation, network, recipe, identity })
+        Ok(Self { training, validation, network, recipe, identity, classes, statistics, keep: None })
+    }
+
+    /// The same environment, keeping what it trains in a folder of its own below `folder` for each trial (see
+    /// [`trial_folder`](Self::trial_folder)): checkpoints every so many epochs, from which a trial that was cut off goes
+    /// on, the log, and in the end `network.safetensors`, which [`ImageClassifier::load`] loads. Results stay the same.
+    #[must_use]
+    pub fn with_networks_kept(mut self, folder: impl Into<PathBuf>, checkpoint_every: u32) -> Self {
+        self.keep = Some(Keep { folder: folder.into(), every: checkpoint_every });
+        self
+    }
+
+    /// The folder below `folder` for a trial's network: its fingerprint and its seed.
+    ///
+    /// ```
+    /// use blockqnn::train::TrainingEnvironment;
+    ///
+    /// let fingerprint = "0123456789abcdef0123456789abcdef".parse()?;
+    /// let folder = TrainingEnvironment::trial_folder("networks".as_ref(), fingerprint, 7);
+    /// assert!(folder.ends_with("0123456789abcdef0123456789abcdef-0000000000000007"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn trial_folder(folder: &Path, fingerprint: Fingerprint, seed: u64) -> PathBuf {
+        folder.join(format!("{fingerprint}-{seed:016x}"))
     }
 
     /// The network around each block.
@@ -121,17 +160,49 @@ impl TrainingEnvironment {
     }
 }
 
+impl TrainingEnvironment {
+    fn train(&self, graph: &LayerGraph, context: &TrialContext<'_>) -> Result<Outcome<Network>, TrainError> {
+        let build = |rng: &mut dyn rand::Rng, device: &Device| Ok(Network::new(graph, &self.network, rng, device)?);
+        let Self { recipe, training, validation, .. } = self;
+        let seed = context.trial().seed;
+        match &self.keep {
+            None => fit(recipe, training, validation, seed, context, build),
+            Some(keep) => {
+                let checkpoints = keep.checkpoints(context.trial());
+                fit_resumable(recipe, training, validation, seed, context, &checkpoints, build)
+            }
+        }
+    }
+
+    fn save(&self, keep: &Keep, graph: LayerGraph, network: Network, trial: &Trial) -> Result<(), TrainError> {
+        let blueprint = Blueprint::new(trial.fingerprint.to_string(), graph, self.network.clone());
+        let blueprint = blueprint.map_err(NetworkError::from)?;
+        let folder = Self::trial_folder(&keep.folder, trial.fingerprint, trial.seed);
+        ImageClassifier::new(blueprint, network, self.classes.clone(), self.statistics.clone())
+            .and_then(|classifier| classifier.save(folder.join("network.safetensors")))
+            .map_err(|error| TrainError::Save { message: error.to_string() })
+    }
+}
+
+impl Keep {
+    fn checkpoints(&self, trial: &Trial) -> Checkpoints {
+        let folder = TrainingEnvironment::trial_folder(&self.folder, trial.fingerprint, trial.seed);
+        Checkpoints::new(folder).with_every(self.every)
+    }
+}
+
 impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
     type Error = TrainError;
 
     fn evaluate(&mut self, architecture: &A, context: &TrialContext<'_>) -> Result<Evaluation, TrainError> {
         let graph = architecture.to_graph();
-        let outcome =
-            fit(&self.recipe, &self.training, &self.validation, context.trial().seed, context, |rng, device| {
-                Ok(Network::new(&graph, &self.network, rng, device)?)
-            });
-        match outcome {
-            Ok(Outcome::Trained(trained)) => Ok(Evaluation::Measured(trained.metrics)),
+        match self.train(&graph, context) {
+            Ok(Outcome::Trained(trained)) => {
+                if let Some(keep) = &self.keep {
+                    self.save(keep, graph, trained.network, context.trial())?;
+                }
+                Ok(Evaluation::Measured(trained.metrics))
+            }
             Ok(Outcome::Infeasible(reason)) => Ok(Evaluation::Infeasible(reason)),
             Ok(Outcome::Cancelled) => Err(TrainError::Cancelled),
             Err(TrainError::Network(NetworkError::Overflow(overflow))) => Ok(Evaluation::Infeasible(overflow.into())),

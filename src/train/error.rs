@@ -4,6 +4,7 @@ use super::RecipeError;
 use crate::data::DataError;
 use crate::graph::{ImageShape, NetworkConfigError};
 use crate::network::NetworkError;
+use std::path::PathBuf;
 
 /// Why a training could not be done: a mistake in what it was given, or a fault of the machine.
 ///
@@ -64,6 +65,20 @@ pub enum TrainError {
         validation: ImageShape,
         /// Classes of the validation images.
         validation_classes: usize,
+    },
+    /// A checkpoint could not be written, or not be used.
+    #[error("cannot use {}: {message}. Delete it to begin the training anew", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The trained network could not be saved.
+    #[error("cannot save the trained network: {message}")]
+    Save {
+        /// What happened.
+        message: String,
     },
     /// The training was stopped from outside.
     #[error("the training was cancelled")]

@@ -1,8 +1,10 @@
 //! The training loop.
 
+use super::checkpoint::{self, Checkpoints, Snapshot, Task};
 use super::optimizer::new_optimizer;
+use super::parameters::{numbered, values, with_values};
 use super::{Classifier, Recipe, TrainError};
-use crate::data::{Batches, DeviceSet};
+use crate::data::{Batches, DeviceSet, Draw};
 use crate::environment::{Progress, TrialContext};
 use crate::evaluation::{Infeasibility, Metrics};
 use crate::seed;
@@ -10,6 +12,7 @@ use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor};
 use rand::Rng;
+use serde::{Deserialize, Serialize};
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
@@ -77,7 +80,7 @@ pub struct Trained<M> {
 }
 
 /// The figures of one epoch.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Epoch {
     /// Learning rate of its steps.
@@ -86,6 +89,8 @@ pub struct Epoch {
     pub training_loss: f64,
     /// Accuracy on the validation images after the epoch, in percent, if it was measured.
     pub accuracy: Option<f64>,
+    /// Seconds since the training began, pauses left out.
+    pub seconds: f64,
 }
 
 /// Trains the networks that `build` makes until one attempt counts, and measures it on the validation images.
@@ -101,12 +106,13 @@ pub struct Epoch {
 ///
 /// # Randomness
 /// `build` gets the stream `(seed, "weights", restart)`, and the images of epoch `e` come in the order of the stream
-/// `(seed, "epoch", restart * 2^32 + e)`; both count from 0. Nothing else is random: on the CPU devices the same
+/// `(seed, "epoch", restart * 2^32 + e)` and are changed as the stream `(seed, "augment", restart * 2^32 + e)` says, one
+/// image after the other in that order; all count from 0. Nothing else is random: on the CPU devices the same
 /// arguments give the same bits, whatever else the process does.
 ///
 /// # Cost
-/// The validation images are evaluated after the last epoch, and after the first one of an attempt that may still be
-/// given up. The host waits for the device once an epoch, to read its loss and, where they were evaluated, the figures
+/// The validation images are evaluated after the last epoch, after the first one of an attempt that may still be given up,
+/// and as often as the recipe's `measure_every` says. The host waits for the device once an epoch, to read its loss and, where they were evaluated, the figures
 /// of the validation images.
 ///
 /// # Errors
@@ -147,11 +153,60 @@ pub fn fit<M: Classifier>(
     validation: &DeviceSet,
     seed: u64,
     watch: &dyn Watch,
+    build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
+) -> Result<Outcome<M>, TrainError> {
+    run(recipe, [training, validation], seed, watch, None, build)
+}
+
+/// The same as [`fit`], with checkpoints: a training that was cancelled or killed is gone on with by the same call.
+///
+/// A checkpoint is written as often as `checkpoints` says, and when the training is cancelled, at whatever batch. On the
+/// CPU devices a training that was stopped and resumed ends with the same weights, bit for bit, as one that was not. The
+/// log `epochs.csv` is written after every epoch. The checkpoint stays when the training has ended;
+/// [`Checkpoints::delete`] deletes it.
+///
+/// # Errors
+/// As [`fit`], and [`TrainError::Checkpoint`] if a checkpoint cannot be written, or is there and damaged or of another
+/// training.
+///
+/// # Panics
+/// As [`fit`].
+pub fn fit_resumable<M: Classifier>(
+    recipe: &Recipe,
+    training: &DeviceSet,
+    validation: &DeviceSet,
+    seed: u64,
+    watch: &dyn Watch,
+    checkpoints: &Checkpoints,
+    build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
+) -> Result<Outcome<M>, TrainError> {
+    run(recipe, [training, validation], seed, watch, Some(checkpoints), build)
+}
+
+fn run<M: Classifier>(
+    recipe: &Recipe,
+    [training, validation]: [&DeviceSet; 2],
+    seed: u64,
+    watch: &dyn Watch,
+    checkpoints: Option<&Checkpoints>,
     mut build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
 ) -> Result<Outcome<M>, TrainError> {
     recipe.validate()?;
     super::check_parts(training, validation)?;
     let device = training.device().clone().autodiff();
+    let task = Task {
+        recipe: recipe.clone(),
+        seed,
+        training_images: training.len(),
+        validation_images: validation.len(),
+        classes: training.classes(),
+    };
+    let mut snapshot = match checkpoints {
+        Some(checkpoints) => Snapshot::read(checkpoints, &task, &device.clone().without_autodiff())?,
+        None => None,
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "losses are computed in single precision")]
+    let smoothing = (recipe.label_smoothing > 0.0).then_some(recipe.label_smoothing as f32);
     let session = Session {
         recipe,
         // `validate` has seen that there is a batch.
@@ -160,13 +215,18 @@ pub fn fit<M: Classifier>(
         validation,
         seed,
         watch,
+        checkpoints,
+        seconds_before: snapshot.as_ref().map_or(0.0, |snapshot| snapshot.progress.seconds),
         started: Instant::now(),
+        training_loss: CrossEntropyLossConfig::new().with_smoothing(smoothing).init(&device),
         loss: CrossEntropyLossConfig::new().init(&device),
+        task,
     };
-    let mut restarts = 0;
+    let mut restarts = snapshot.as_ref().map_or(0, |snapshot| snapshot.progress.restarts);
     loop {
-        let network = build(&mut seed::stream(seed, "weights", restarts.into()), &device)?;
-        let stop = match session.attempt(network, restarts) {
+        let network = numbered(build(&mut seed::stream(seed, "weights", restarts.into()), &device)?);
+        let attempt = session.begin(network, restarts, snapshot.take())?;
+        let stop = match session.attempt(attempt) {
             Ok(trained) => return Ok(Outcome::Trained(trained)),
             Err(stop) => stop,
         };
@@ -201,11 +261,10 @@ enum Stop {
     Failed(TrainError),
 }
 
-/// Position within a training; all from 0.
-#[derive(Clone, Copy)]
-struct Position {
-    restarts: u32,
-    epoch: u32,
+impl From<TrainError> for Stop {
+    fn from(error: TrainError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// What stays the same over all attempts.
@@ -216,8 +275,30 @@ struct Session<'a> {
     validation: &'a DeviceSet,
     seed: u64,
     watch: &'a dyn Watch,
+    checkpoints: Option<&'a Checkpoints>,
+    /// Of earlier calls.
+    seconds_before: f64,
     started: Instant,
+    /// With label smoothing, if the recipe has it.
+    training_loss: CrossEntropyLoss,
     loss: CrossEntropyLoss,
+    task: Task,
+}
+
+/// A training between two batches.
+struct Attempt<M> {
+    network: M,
+    optimizer: ModuleOptimizer,
+    /// The running mean of the network's numbers, if the recipe has one.
+    average: Option<Vec<Tensor<1>>>,
+    restarts: u32,
+    /// Finished epochs.
+    epoch: u32,
+    /// Finished batches of the present epoch.
+    batch: usize,
+    /// What they add to the epoch's mean loss, as a tensor that nobody waited for.
+    mean: Tensor<1>,
+    epochs: Vec<Epoch>,
 }
 
 /// What an epoch read from the device.
@@ -236,24 +317,66 @@ impl Session<'_> {
         restarts < self.recipe.restarts.max
     }
 
-    fn attempt<M: Classifier>(&self, mut network: M, restarts: u32) -> Result<Trained<M>, Stop> {
-        let mut optimizer = new_optimizer(self.recipe.optimizer);
-        let mut epochs = Vec::new();
-        let mut epoch = 0;
-        loop {
-            let position = Position { restarts, epoch };
-            let learning_rate = self.recipe.learning_rate_at(epoch, restarts);
-            let loss;
-            (network, loss) = self.train(network, &mut optimizer, learning_rate, position)?;
-            epoch += 1;
+    fn seconds(&self) -> f64 {
+        self.seconds_before + self.started.elapsed().as_secs_f64()
+    }
 
+    /// An attempt from its beginning, or from where a checkpoint has it.
+    fn begin<M: Classifier>(
+        &self,
+        network: M,
+        restarts: u32,
+        snapshot: Option<Snapshot>,
+    ) -> Result<Attempt<M>, TrainError> {
+        let optimizer = new_optimizer(self.recipe.optimizer);
+        if let (Some(snapshot), Some(checkpoints)) = (snapshot, self.checkpoints) {
+            let path = checkpoint::path(checkpoints);
+            let optimizer = snapshot.unpack(optimizer, &path)?;
+            let Snapshot { progress, values, average, loss, .. } = snapshot;
+            let network = with_values(network, values)
+                .map_err(|error| TrainError::Checkpoint { path, message: error.to_string() })?;
+            return Ok(Attempt {
+                network,
+                optimizer,
+                average,
+                restarts,
+                epoch: progress.epoch,
+                batch: progress.batch,
+                mean: loss,
+                epochs: progress.epochs,
+            });
+        }
+        let average = self.recipe.weight_averaging.map(|_| values(&network));
+        Ok(Attempt { network, optimizer, average, restarts, epoch: 0, batch: 0, mean: self.zero(), epochs: Vec::new() })
+    }
+
+    fn zero(&self) -> Tensor<1> {
+        Tensor::zeros([1], self.training.device())
+    }
+
+    /// All epochs that are left.
+    fn attempt<M: Classifier>(&self, mut attempt: Attempt<M>) -> Result<Trained<M>, Stop> {
+        loop {
+            let stop;
+            (attempt, stop) = self.train(attempt);
+            if let Some(stop) = stop {
+                return Err(self.stopped(&attempt, stop));
+            }
+            let (epoch, restarts) = (attempt.epoch + 1, attempt.restarts);
             let last = epoch == self.recipe.epochs;
             let probation = epoch == 1 && self.may_restart(restarts);
-            let mut figures = vec![loss];
+            let measured = self.recipe.measure_every.is_some_and(|every| epoch.is_multiple_of(every));
+            let mut figures = vec![attempt.mean.clone()];
             let mut evaluated = None;
-            if last || probation {
-                let network = network.valid();
-                figures.extend(self.evaluate(&network, position)?);
+            if last || probation || measured {
+                let network = match &attempt.average {
+                    Some(average) => with_values(attempt.network.valid(), average.clone())?,
+                    None => attempt.network.valid(),
+                };
+                match self.evaluate(&network, &attempt) {
+                    Ok(validation) => figures.extend(validation),
+                    Err(stop) => return Err(self.stopped(&attempt, stop)),
+                }
                 evaluated = Some(network);
             }
             let Reading { training_loss, validation } = read(figures)?;
@@ -261,7 +384,12 @@ impl Session<'_> {
                 return Err(Stop::Diverged { epoch });
             }
             let accuracy = validation.as_ref().map(|score| self.accuracy(score.correct));
-            epochs.push(Epoch { learning_rate, training_loss, accuracy });
+            let learning_rate = self.recipe.learning_rate_at(attempt.epoch, restarts);
+            attempt.epochs.push(Epoch { learning_rate, training_loss, accuracy, seconds: self.seconds() });
+            (attempt.epoch, attempt.batch, attempt.mean) = (epoch, 0, self.zero());
+            if let Some(checkpoints) = self.checkpoints {
+                checkpoint::log(checkpoints, &attempt.epochs, self.training.len())?;
+            }
             if let Some((score, network)) = validation.zip(evaluated) {
                 if probation && !self.beats_chance(score.correct) {
                     return Err(Stop::NoBetterThanChance);
@@ -272,42 +400,84 @@ impl Session<'_> {
                         training_loss: Some(training_loss),
                         epochs: epoch,
                         restarts,
-                        seconds: self.started.elapsed().as_secs_f64(),
+                        seconds: self.seconds(),
                     };
-                    return Ok(Trained { network, metrics, epochs });
+                    return Ok(Trained { network, metrics, epochs: attempt.epochs });
                 }
+            }
+            if self.checkpoints.is_some_and(|checkpoints| checkpoints.is_due(epoch)) {
+                self.save(&attempt)?;
             }
         }
     }
 
-    /// One epoch of steps: the network after it, and the mean loss as a tensor that nobody waited for.
-    fn train<M: Classifier>(
-        &self,
-        mut network: M,
-        optimizer: &mut ModuleOptimizer,
-        learning_rate: f64,
-        position: Position,
-    ) -> Result<(M, Tensor<1>), Stop> {
-        let Position { restarts, epoch } = position;
+    /// The batches of an epoch that are left; and why it stopped before the end, if it did.
+    fn train<M: Classifier>(&self, attempt: Attempt<M>) -> (Attempt<M>, Option<Stop>) {
+        let Attempt { mut network, mut optimizer, mut average, restarts, epoch, mut batch, mut mean, epochs } = attempt;
+        let learning_rate = self.recipe.learning_rate_at(epoch, restarts);
         let stream = u64::from(restarts) << 32 | u64::from(epoch);
         let batches = Batches::shuffled(self.training.len(), self.batch_size, self.seed, stream);
-        let mut mean = Tensor::<1>::zeros([1], self.training.device());
-        let mut done = 0;
-        for indices in &batches {
-            self.check()?;
-            let (images, labels) = self.training.batch(indices);
-            let loss = self.loss.forward(network.classify(images.autodiff()), labels.autodiff());
+        let augmentation = &self.recipe.augmentation;
+        let draws: Vec<Draw> = if augmentation.is_none() {
+            Vec::new()
+        } else {
+            let rng = &mut seed::stream(self.seed, "augment", stream);
+            augmentation.draws(self.training.len(), self.training.shape(), rng)
+        };
+        let mut stop = None;
+        let mut done = batch * self.batch_size.get();
+        for indices in batches.iter().skip(batch) {
+            stop = self.check().err();
+            if stop.is_some() {
+                break;
+            }
+            let (images, labels) = if augmentation.is_none() {
+                self.training.batch(indices)
+            } else {
+                self.training.augmented_batch(indices, augmentation, &draws[done..][..indices.len()])
+            };
+            let loss = self.training_loss.forward(network.classify(images.autodiff()), labels.autodiff());
             let gradients = GradientsParams::from_grads(loss.backward(), &network);
             network = optimizer.step(learning_rate, network, gradients);
+            if let (Some(average), Some(decay)) = (&mut average, self.recipe.weight_averaging) {
+                *average = average
+                    .drain(..)
+                    .zip(values(&network))
+                    .map(|(mean, value)| mean.mul_scalar(decay) + value.mul_scalar(1.0 - decay))
+                    .collect();
+            }
             mean = mean + loss.inner().mul_scalar(share(indices.len(), self.training));
             done += indices.len();
-            self.report(position, share(done, self.training));
+            batch += 1;
+            self.report(epoch, restarts, share(done, self.training));
         }
-        Ok((network, mean))
+        (Attempt { network, optimizer, average, restarts, epoch, batch, mean, epochs }, stop)
+    }
+
+    /// Writes a checkpoint if the training was cancelled.
+    fn stopped<M: Classifier>(&self, attempt: &Attempt<M>, stop: Stop) -> Stop {
+        match stop {
+            Stop::Cancelled => self.save(attempt).map_or_else(Stop::Failed, |()| Stop::Cancelled),
+            stop => stop,
+        }
+    }
+
+    fn save<M: Classifier>(&self, attempt: &Attempt<M>) -> Result<(), TrainError> {
+        let Some(checkpoints) = self.checkpoints else { return Ok(()) };
+        let Attempt { restarts, epoch, batch, .. } = *attempt;
+        let epochs = attempt.epochs.clone();
+        let snapshot = Snapshot {
+            progress: checkpoint::Progress { restarts, epoch, batch, epochs, seconds: self.seconds() },
+            values: values(&attempt.network),
+            average: attempt.average.clone(),
+            loss: attempt.mean.clone(),
+            optimizer: Snapshot::pack(&attempt.optimizer)?,
+        };
+        snapshot.write(checkpoints, &self.task)
     }
 
     /// The mean loss and the number of correct predictions on the validation images, as tensors that nobody waited for.
-    fn evaluate<M: Classifier>(&self, network: &M, position: Position) -> Result<[Tensor<1>; 2], Stop> {
+    fn evaluate<M: Classifier>(&self, network: &M, attempt: &Attempt<M>) -> Result<[Tensor<1>; 2], Stop> {
         let device = self.validation.device();
         let mut mean = Tensor::<1>::zeros([1], device);
         let mut correct = Tensor::<1, Int>::zeros([1], device);
@@ -317,7 +487,7 @@ impl Session<'_> {
             let logits = network.classify(images);
             correct = correct + logits.clone().argmax(1).squeeze_dim::<1>(1).equal(labels.clone()).int().sum();
             mean = mean + self.loss.forward(logits, labels).mul_scalar(share(indices.len(), self.validation));
-            self.report(position, 1.0);
+            self.report(attempt.epoch, attempt.restarts, 1.0);
         }
         // Single precision counts to 2^24 without loss.
         Ok([mean, correct.float()])
@@ -332,8 +502,8 @@ impl Session<'_> {
         correct as u128 * self.validation.classes() as u128 > self.validation.len() as u128
     }
 
-    fn report(&self, position: Position, fraction: f64) {
-        self.watch.report(Progress::new(position.epoch, self.recipe.epochs, position.restarts, fraction));
+    fn report(&self, epoch: u32, restarts: u32, fraction: f64) {
+        self.watch.report(Progress::new(epoch, self.recipe.epochs, restarts, fraction));
     }
 
     fn check(&self) -> Result<(), Stop> {
@@ -341,9 +511,7 @@ impl Session<'_> {
             return Err(Stop::Cancelled);
         }
         match self.recipe.time_limit_seconds {
-            Some(limit_seconds) if self.started.elapsed().as_secs_f64() >= limit_seconds => {
-                Err(Stop::TimedOut { limit_seconds })
-            }
+            Some(limit_seconds) if self.seconds() >= limit_seconds => Err(Stop::TimedOut { limit_seconds }),
             _ => Ok(()),
         }
     }

@@ -6,17 +6,22 @@
 //!
 //! Images, labels and the state of the training stay on the device; the host waits for it once an epoch.
 
+mod checkpoint;
 mod environment;
 mod error;
 mod fit;
+mod image_classifier;
 mod optimizer;
+mod parameters;
 mod recipe;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 
+pub use checkpoint::Checkpoints;
 pub use environment::TrainingEnvironment;
 pub use error::TrainError;
-pub use fit::{Epoch, Outcome, Trained, Watch, fit};
+pub use fit::{Epoch, Outcome, Trained, Watch, fit, fit_resumable};
+pub use image_classifier::{ClassifierError, ImageClassifier, Prediction};
 pub use recipe::{OptimizerConfig, Recipe, RecipeError, Restarts, Schedule};
 
 use crate::data::DeviceSet;

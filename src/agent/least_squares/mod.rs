@@ -15,7 +15,7 @@ use features::{BUCKETS, Features, features, mix};
 use kernel::Cholesky;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -32,8 +32,9 @@ pub struct LeastSquaresConfig {
     pub edits: usize,
     /// Candidates that walk by the values of their decisions alone.
     pub walks: usize,
-    /// Candidates that walk at random.
-    pub draws: usize,
+    /// Share of the posterior's deviation that a draw has while all neighbours of the best are new, 0 to 1. At 0 a
+    /// proposal follows the mean, at 1 it is Thompson's sampling throughout.
+    pub curiosity: f64,
     /// Variance of the noise that a standardised reward is taken to have, above 0.
     pub noise: f64,
     /// Temperature of walks, in standard deviations of the values in a state.
@@ -45,7 +46,16 @@ pub struct LeastSquaresConfig {
 
 impl Default for LeastSquaresConfig {
     fn default() -> Self {
-        Self { uniform: 20, parents: 5, edits: 20, walks: 20, draws: 0, noise: 0.3, temperature: 0.5, window: 2_000 }
+        Self {
+            uniform: 20,
+            parents: 5,
+            edits: 20,
+            walks: 20,
+            curiosity: 0.25,
+            noise: 0.3,
+            temperature: 0.5,
+            window: 2_000,
+        }
     }
 }
 
@@ -68,10 +78,11 @@ impl LeastSquaresConfig {
     /// [`LeastSquaresConfigError`] names the first field that cannot be.
     pub fn validate(&self) -> Result<(), LeastSquaresConfigError> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
-        let candidates = self.parents.saturating_mul(self.edits).saturating_add(self.walks).saturating_add(self.draws);
+        let candidates = self.parents.saturating_mul(self.edits).saturating_add(self.walks);
         let checks = [
             ("uniform", self.uniform as f64, self.uniform >= 1, "at least 1"),
-            ("walks", candidates as f64, candidates >= 1, "with edits and draws, at least 1"),
+            ("walks", candidates as f64, candidates >= 1, "with edits, at least 1"),
+            ("curiosity", self.curiosity, (0.0..=1.0).contains(&self.curiosity), "from 0 to 1"),
             ("noise", self.noise, positive(self.noise), "above 0 and finite"),
             ("temperature", self.temperature, positive(self.temperature), "above 0 and finite"),
             ("window", self.window as f64, self.window >= 8, "at least 8"),
@@ -87,7 +98,9 @@ impl LeastSquaresConfig {
 ///
 /// After a random beginning, each proposal draws one linear value function from the posterior of a ridge regression on
 /// the logarithmic ranks of all rewards. Candidates are random [`Edit`]s of the best architectures and walks that follow
-/// the values of single decisions; the candidate of highest value is proposed. It learns from finished architectures and
+/// the values of single decisions; the candidate of highest value is proposed. How far a draw may be from the mean of the
+/// posterior depends on how much of the neighbourhood is used up: in a space whose architectures have thousands of
+/// neighbours the mean leads upwards for long, in one with dozens the search is soon stuck without curiosity. It learns from finished architectures and
 /// ranks the next decision; it is no temporal-difference learner.
 ///
 /// Everything it knows is a function of the [`Memory`]: it saves nothing but the form of its state.
@@ -108,6 +121,8 @@ pub struct LeastSquares<S: SearchSpace> {
     config: LeastSquaresConfig,
     /// Features of all episodes of the memory.
     known: Vec<Arc<Features>>,
+    /// Walks of all episodes.
+    evaluated: HashSet<Vec<S::Action>>,
     /// Episodes that are fitted, by number.
     window: Vec<usize>,
     factor: Cholesky,
@@ -148,6 +163,7 @@ impl<S: SearchSpace> LeastSquares<S> {
         Ok(Self {
             config,
             known: Vec::new(),
+            evaluated: HashSet::new(),
             window: Vec::new(),
             factor: Cholesky::default(),
             cache: HashMap::new(),
@@ -180,6 +196,7 @@ impl<S: SearchSpace> LeastSquares<S> {
         for episode in &episodes[self.known.len()..] {
             let own = self.features_of(space, &episode.trajectory.actions)?;
             self.known.push(own);
+            self.evaluated.insert(episode.trajectory.actions.clone());
         }
         let wanted = window(episodes, self.config.window);
         let kept = self.window.len();
@@ -211,32 +228,39 @@ impl<S: SearchSpace> LeastSquares<S> {
         self.window.push(number);
     }
 
-    /// Draws a value function from the posterior.
-    fn draw(&self, episodes: &[EpisodeOf<S>], rng: &mut dyn Rng) -> Weights {
-        let mut weights = Weights::new(rng.next_u64());
+    /// The mean of the posterior over value functions, and a draw of the deviation from it.
+    fn posterior(&self, episodes: &[EpisodeOf<S>], rng: &mut dyn Rng) -> (Weights, Weights) {
+        let mut mean = Weights::zero();
         let mut residuals = standardised(log_ranks(self.window.iter().map(|&n| episodes[n].reward.value())));
-        let deviation = self.config.noise.sqrt();
-        for (residual, &number) in residuals.iter_mut().zip(&self.window) {
-            *residual -= weights.value(&self.known[number]) + deviation * seed::normal(rng);
-        }
         self.factor.solve(&mut residuals);
+        self.project(&residuals, &mut mean);
+
+        let mut deviation = Weights::prior(rng.next_u64());
+        let noise = self.config.noise.sqrt();
+        let error = |&number: &usize| -deviation.value(&self.known[number]) - noise * seed::normal(rng);
+        let mut residuals: Vec<f64> = self.window.iter().map(error).collect();
+        self.factor.solve(&mut residuals);
+        self.project(&residuals, &mut deviation);
+        (mean, deviation)
+    }
+
+    /// Adds `Phi' residuals` to `weights`.
+    fn project(&self, residuals: &[f64], weights: &mut Weights) {
         for (residual, &number) in residuals.iter().zip(&self.window) {
             for &(place, value) in self.known[number].iter() {
                 weights.add(place, residual * f64::from(value));
             }
         }
-        weights
     }
 
-    /// Candidates, most of them neighbours of the best.
-    fn candidates(
+    /// Random edits of the best architectures so far.
+    fn neighbours(
         &self,
         space: &S,
         episodes: &[EpisodeOf<S>],
-        weights: &mut Weights,
         rng: &mut dyn Rng,
     ) -> Result<Vec<TrajectoryOf<S>>, AgentError> {
-        let LeastSquaresConfig { parents, edits, walks, draws, temperature, .. } = self.config;
+        let LeastSquaresConfig { parents, edits, .. } = self.config;
         let mut order: Vec<usize> = (0..episodes.len()).collect();
         let better = |a: &usize, b: &usize| episodes[*b].reward.cmp(&episodes[*a].reward).then(a.cmp(b));
         if order.len() > parents && parents > 0 {
@@ -244,20 +268,13 @@ impl<S: SearchSpace> LeastSquares<S> {
         }
         order.truncate(parents);
         order.sort_by(better);
-        let mut candidates = Vec::new();
+        let mut neighbours = Vec::with_capacity(parents * edits);
         for parent in order {
             for _ in 0..edits {
-                candidates.push(Edit::random(space, &episodes[parent].trajectory, rng)?);
+                neighbours.push(Edit::random(space, &episodes[parent].trajectory, rng)?);
             }
         }
-        let mut guide = Guide { choices: Vec::new(), temperature };
-        for _ in 0..walks {
-            candidates.push(guide.walk(space, weights, rng)?);
-        }
-        for _ in 0..draws {
-            candidates.push(random_walk(space, rng)?);
-        }
-        Ok(candidates)
+        Ok(neighbours)
     }
 }
 
@@ -290,23 +307,32 @@ fn standardised(mut values: Vec<f64>) -> Vec<f64> {
     values
 }
 
-/// A weight for each place of a feature. Its prior is a function of the place and of one number drawn for the proposal, and
-/// is computed when first asked for: a draw does not depend on which features were met before.
+/// A weight for each place of a feature.
 struct Weights {
-    nonce: u64,
+    /// What the prior is drawn from; without it the prior is 0.
+    nonce: Option<u64>,
     values: Vec<f64>,
 }
 
 impl Weights {
-    fn new(nonce: u64) -> Self {
-        Self { nonce, values: vec![f64::NAN; BUCKETS] }
+    /// Weights of 0.
+    fn zero() -> Self {
+        Self { nonce: None, values: vec![0.0; BUCKETS] }
+    }
+
+    /// Standard normal weights. Each is a function of its place and the nonce, and is computed when first asked for: a
+    /// draw does not depend on which features were met before.
+    fn prior(nonce: u64) -> Self {
+        Self { nonce: Some(nonce), values: vec![f64::NAN; BUCKETS] }
     }
 
     fn weight(&mut self, place: u16) -> &mut f64 {
         let value = &mut self.values[usize::from(place)];
-        if value.is_nan() {
+        if let Some(nonce) = self.nonce
+            && value.is_nan()
+        {
             // The number of ones among 128 random bits: normal but for its steps, and quick.
-            let first = mix([self.nonce, u64::from(place)]);
+            let first = mix([nonce, u64::from(place)]);
             let ones = first.count_ones() + mix([first]).count_ones();
             *value = (f64::from(ones) - 64.0) / 32f64.sqrt();
         }
@@ -319,6 +345,13 @@ impl Weights {
 
     fn value(&mut self, features: &Features) -> f64 {
         features.iter().map(|&(place, value)| *self.weight(place) * f64::from(value)).sum()
+    }
+
+    /// Adds `scale` times the weights of `other`.
+    fn blend(&mut self, other: &mut Self, scale: f64) {
+        for place in 0..=u16::MAX >> (16 - BUCKETS.ilog2()) {
+            self.add(place, scale * *other.weight(place));
+        }
     }
 }
 
@@ -371,12 +404,29 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
             return random_walk(space, rng);
         }
         self.catch_up(space, memory)?;
-        let mut weights = self.draw(episodes, rng);
+        let (mut weights, mut deviation) = self.posterior(episodes, rng);
         let mut valued = Vec::new();
-        for candidate in self.candidates(space, episodes, &mut weights, rng)? {
+        for candidate in self.neighbours(space, episodes, rng)? {
             let features = self.features_of(space, &candidate.actions)?;
-            valued.push((weights.value(&features), candidate));
+            valued.push((features, candidate));
         }
+        // Where the neighbours of the best are new, the mean is followed with little deviation: there is far to climb. As
+        // they are used up, the search must leave: the deviation grows to that of the posterior, and random walks join.
+        let used = valued.iter().filter(|(_, candidate)| self.evaluated.contains(&candidate.actions)).count();
+        let share = (used as f64 / valued.len().max(1) as f64).sqrt();
+        let scale = self.config.curiosity + (1.0 - self.config.curiosity) * share;
+        weights.blend(&mut deviation, scale);
+        let mut guide = Guide { choices: Vec::new(), temperature: self.config.temperature };
+        for _ in 0..self.config.walks {
+            let candidate = guide.walk(space, &mut weights, rng)?;
+            valued.push((self.features_of(space, &candidate.actions)?, candidate));
+        }
+        for _ in 0..used {
+            let candidate = random_walk(space, rng)?;
+            valued.push((self.features_of(space, &candidate.actions)?, candidate));
+        }
+        let mut valued: Vec<_> =
+            valued.into_iter().map(|(features, candidate)| (weights.value(&features), candidate)).collect();
         valued.sort_by(|a, b| b.0.total_cmp(&a.0));
         for (_, candidate) in valued {
             if is_new(space, memory, &candidate)? {

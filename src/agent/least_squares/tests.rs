@@ -70,7 +70,7 @@ fn its_proposals_are_better_than_what_it_learnt_from() {
 
 #[test]
 fn weights_of_the_prior_are_standard_normal() {
-    let mut weights = Weights::new(7);
+    let mut weights = Weights::prior(7);
     let drawn: Vec<f64> = (0..u16::try_from(BUCKETS).unwrap()).map(|place| *weights.weight(place)).collect();
     let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
     let variance = drawn.iter().map(|weight| (weight - mean).powi(2)).sum::<f64>() / drawn.len() as f64;
@@ -92,6 +92,7 @@ fn settings_out_of_range_and_states_of_others_are_refused() {
     for (field, config) in [
         ("agent.uniform is 0", LeastSquaresConfig { uniform: 0, ..default() }),
         ("agent.walks is 0", LeastSquaresConfig { walks: 0, parents: 0, ..default() }),
+        ("agent.curiosity is 2", LeastSquaresConfig { curiosity: 2.0, ..default() }),
         ("agent.noise is 0", LeastSquaresConfig { noise: 0.0, ..default() }),
         ("agent.temperature is NaN", LeastSquaresConfig { temperature: f64::NAN, ..default() }),
         ("agent.window is 2", LeastSquaresConfig { window: 2, ..default() }),

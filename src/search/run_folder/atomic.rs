@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 /// Replaces `path` by what `content` writes: to a temporary file, forced to the disk, renamed, the folder forced too.
-pub(super) fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let result = fill(&temporary, content).and_then(|()| fs::rename(&temporary, path));
     if result.is_err() {

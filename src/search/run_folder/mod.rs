@@ -6,19 +6,24 @@
 mod atomic;
 mod checkpoint;
 mod difference;
+mod error;
 mod history;
 mod journal;
+mod open_run;
 
+#[cfg(feature = "train")]
+pub(crate) use atomic::write as write_atomically;
+pub use error::RunFolderError;
 pub use history::{Fault, RunHistory};
 pub use journal::{Durability, JournalError};
 
-use super::{RecordOf, SearchConfig};
-use crate::graph::Fingerprint;
+pub(super) use open_run::{Checkpoint, OpenRun, Past, PastStep};
+
+use super::SearchConfig;
 use crate::space::SearchSpace;
 use journal::{Entry, Journal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -31,99 +36,6 @@ const DESCRIPTION: &str = "search.json";
 const JOURNAL: &str = "journal.jsonl";
 const CHECKPOINT: &str = "checkpoint";
 const LOCK: &str = "lock";
-
-/// Why a folder cannot hold the run.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RunFolderError {
-    /// A new run was to begin where there is one.
-    #[error(
-        "{} holds a {} run of {done} of {trials} trials: resume it, or choose another folder",
-        path.display(),
-        if done < trials { "stopped" } else { "finished" }
-    )]
-    Occupied {
-        /// The folder.
-        path: PathBuf,
-        /// Trials finished.
-        done: u64,
-        /// Trials of the whole run.
-        trials: u64,
-    },
-    /// The folder has other things in it.
-    #[error("{} is not empty, and no run folder: choose another folder, or move what is in it away", path.display())]
-    NotEmpty {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// There is nothing to resume.
-    #[error("{} is no run folder (it has no {DESCRIPTION}): check the path, or start a new run there", path.display())]
-    NoRun {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Another process works on the run.
-    #[error("the run in {} is in use by {holder}: wait for it or stop it, or choose another folder", path.display())]
-    InUse {
-        /// The folder.
-        path: PathBuf,
-        /// Who holds it.
-        holder: String,
-    },
-    /// The run was started with other settings.
-    #[error(
-        "the run in {} was started with other settings:\n  {}\nresume it with the settings it was started with, or start \
-         a new run in another folder",
-        path.display(),
-        differences.join("\n  ")
-    )]
-    Changed {
-        /// The folder.
-        path: PathBuf,
-        /// A line for each field that differs.
-        differences: Vec<String>,
-    },
-    /// The folder was written by a later version of this crate.
-    #[error(
-        "{} has format {found}, and this version of blockqnn reads up to {FORMAT}: use the version that wrote it",
-        path.display()
-    )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its format.
-        found: u64,
-    },
-    /// The description of the run cannot be read.
-    #[error("{} is no description of a run: {message}. Restore it from a copy", path.display())]
-    Description {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// A file or folder could not be read or written.
-    #[error("cannot use {}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What happened.
-        #[source]
-        source: io::Error,
-    },
-    /// The agent cannot use the checkpoint, though it is whole.
-    #[error("cannot use the checkpoint {}: {source}. Delete it: what it holds is learnt again from the journal", path.display())]
-    Checkpoint {
-        /// The file.
-        path: PathBuf,
-        /// What the agent says.
-        #[source]
-        source: crate::agent::AgentError,
-    },
-    /// The journal cannot be used.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-}
 
 /// What the run in a folder was started with.
 #[derive(Debug, Clone, PartialEq)]
@@ -396,175 +308,5 @@ impl Description {
             fields.remove("trials");
         }
         serde_json::json!({ "environment": self.environment, "search": search, "details": self.details })
-    }
-}
-
-/// What the journal tells of a run.
-#[derive(Debug)]
-pub(super) struct Past<S: SearchSpace> {
-    /// Finished trials by number.
-    pub(super) finished: BTreeMap<u64, RecordOf<S>>,
-    /// What was proposed.
-    pub(super) proposed: HashMap<u64, Fingerprint>,
-    /// Attempts that failed.
-    pub(super) faults: HashMap<u64, u32>,
-    /// Trials learnt after each minibatch, and the journal's checksum then.
-    pub(super) learnt: Vec<(u64, String)>,
-    /// What happened, in order.
-    pub(super) steps: Vec<PastStep>,
-    /// The walks of proposals that are journalled with theirs.
-    pub(super) walks: HashMap<u64, Value>,
-}
-
-/// An event that the order of events hangs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PastStep {
-    /// This trial was proposed.
-    Proposed(u64),
-    /// This trial was finished.
-    Finished(u64),
-    /// So many trials were learnt.
-    Learnt(u64),
-}
-
-impl<S: SearchSpace> Default for Past<S> {
-    fn default() -> Self {
-        Self {
-            finished: BTreeMap::new(),
-            proposed: HashMap::new(),
-            faults: HashMap::new(),
-            learnt: Vec::new(),
-            steps: Vec::new(),
-            walks: HashMap::new(),
-        }
-    }
-}
-
-impl<S: SearchSpace> Past<S> {
-    fn new(path: &Path, contents: &journal::Contents<RecordOf<S>>) -> Result<Self, JournalError> {
-        let mut past = Self::default();
-        for (position, (entry, sum)) in contents.entries.iter().zip(&contents.sums).enumerate() {
-            // The first line is no entry, and lines count from 1.
-            let damaged =
-                |cause: String| JournalError::Damaged { path: path.to_owned(), line: position as u64 + 2, cause };
-            match entry {
-                Entry::Journal { .. } => {}
-                Entry::Proposed { trial, fingerprint, actions } => {
-                    past.proposed.insert(*trial, *fingerprint);
-                    past.steps.push(PastStep::Proposed(*trial));
-                    if let Some(actions) = actions {
-                        past.walks.insert(*trial, actions.clone());
-                    }
-                }
-                Entry::Fault { trial, attempt, .. } => {
-                    past.faults.insert(*trial, *attempt);
-                }
-                Entry::Finished(record) => {
-                    if past.finished.insert(record.id, record.clone()).is_some() {
-                        return Err(damaged(format!("trial {} finishes a second time", record.id)));
-                    }
-                    past.steps.push(PastStep::Finished(record.id));
-                }
-                Entry::Learnt { trials, .. } => {
-                    let before = past.learnt.last().map_or(0, |(trials, _)| *trials);
-                    let finished = past.finished.len() as u64;
-                    if *trials != finished || finished <= before {
-                        return Err(damaged(format!(
-                            "it says that {trials} trials are learnt, where {finished} are finished and {before} were learnt"
-                        )));
-                    }
-                    past.learnt.push((*trials, sum.clone()));
-                    past.steps.push(PastStep::Learnt(*trials));
-                }
-            }
-        }
-        Ok(past)
-    }
-
-    /// Trials learnt after the minibatch that begins with trial `first`, if it was learnt.
-    pub(super) fn learnt_after(&self, first: u64) -> Option<u64> {
-        let position = self.learnt.partition_point(|(trials, _)| *trials <= first);
-        self.learnt.get(position).map(|(trials, _)| *trials)
-    }
-}
-
-/// A run folder while its search is on.
-#[derive(Debug)]
-pub(super) struct OpenRun {
-    folder: RunFolder,
-    journal: Journal,
-    learnt: u64,
-}
-
-/// What a checkpoint holds.
-pub(super) struct Checkpoint {
-    pub(super) trials: u64,
-    pub(super) resampled: u64,
-    pub(super) agent: Vec<u8>,
-}
-
-impl OpenRun {
-    pub(super) fn proposed(
-        &mut self,
-        trial: u64,
-        fingerprint: Fingerprint,
-        actions: Option<Value>,
-    ) -> Result<(), RunFolderError> {
-        self.journal.append::<()>(&Entry::Proposed { trial, fingerprint, actions })?;
-        Ok(())
-    }
-
-    pub(super) fn fault(&mut self, trial: u64, attempt: u32, message: &str) -> Result<(), RunFolderError> {
-        self.journal.append::<()>(&Entry::Fault { trial, attempt, message: message.to_owned() })?;
-        Ok(())
-    }
-
-    pub(super) fn finished<S: SearchSpace>(&mut self, record: &RecordOf<S>) -> Result<(), RunFolderError> {
-        self.journal.append(&Entry::Finished(record))?;
-        Ok(())
-    }
-
-    /// Whether a finished trial is on the disk as soon as it is journalled.
-    pub(super) fn commits_every_result(&self) -> bool {
-        self.journal.durability() == Durability::EveryResult
-    }
-
-    /// Notes that a minibatch was learnt, and writes a checkpoint if it is time for one.
-    pub(super) fn learnt(
-        &mut self,
-        minibatch: u64,
-        trials: u64,
-        resampled: u64,
-        save: impl FnOnce() -> Result<Vec<u8>, crate::agent::AgentError>,
-    ) -> Result<(), super::SearchError> {
-        let sum = self.journal.append::<()>(&Entry::Learnt { minibatch, trials }).map_err(RunFolderError::from)?;
-        self.learnt += 1;
-        let every = self.folder.checkpoint_every;
-        if every > 0 && self.learnt.is_multiple_of(every) {
-            let path = self.folder.path.join(CHECKPOINT);
-            checkpoint::write(&path, sum, trials, resampled, &save()?)
-                .map_err(|source| RunFolderError::Io { path, source })?;
-        }
-        Ok(())
-    }
-
-    /// The checkpoint, if there is one that fits the journal.
-    pub(super) fn checkpoint<S: SearchSpace>(&self, past: &Past<S>) -> Option<Checkpoint> {
-        let (header, agent) = checkpoint::read(&self.folder.path.join(CHECKPOINT))?;
-        let fits = past.learnt.iter().any(|(trials, sum)| (trials, sum) == (&header.trials, &header.journal));
-        if !fits {
-            tracing::warn!("passing over a checkpoint that is not of this journal");
-        }
-        fits.then_some(Checkpoint { trials: header.trials, resampled: header.resampled, agent })
-    }
-
-    /// The refusal of a checkpoint by the agent.
-    pub(super) fn unusable_checkpoint(&self, source: crate::agent::AgentError) -> RunFolderError {
-        RunFolderError::Checkpoint { path: self.folder.path.join(CHECKPOINT), source }
-    }
-
-    /// Forces what was not yet forced to the disk.
-    pub(super) fn close(mut self) -> Result<(), RunFolderError> {
-        Ok(self.journal.sync()?)
     }
 }

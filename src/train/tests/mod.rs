@@ -2,6 +2,7 @@
 
 mod environment;
 mod fitting;
+mod resuming;
 
 use super::{Classifier, OptimizerConfig, Outcome, Recipe, Schedule, TrainError, Trained, Watch, fit};
 use crate::data::{DeviceSet, ImageSet, Split};

@@ -1,0 +1,115 @@
+//! `export`: a found block in the forms in which others use it.
+
+use blockqnn::export::Blueprint;
+use blockqnn::graph::ToGraph;
+use blockqnn::network::device::default_device;
+use blockqnn::search::{RunFolder, RunHistory};
+use blockqnn::space::SearchSpace;
+use blockqnn::space::block::BlockSpace;
+use blockqnn::train::ImageClassifier;
+use clap::ValueEnum;
+use std::error::Error;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Write a block that a search found as JSON, DOT, PyTorch source, or trained weights
+///
+/// The PyTorch source needs torch alone. Weights are those that `verify` trained; their names are those of the source,
+/// whose function load_weights reads them.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
+pub(crate) struct Arguments {
+    /// Folder of the run
+    #[arg(value_name = "DIR")]
+    run: PathBuf,
+
+    /// Which block: 1 has the highest reward
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    rank: usize,
+
+    /// Form to write
+    #[arg(long, value_enum)]
+    to: Form,
+
+    /// File to write [default: the standard output, but for weights]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Folder of the verification that trained the block [default: DIR/verification]
+    #[arg(long, value_name = "DIR")]
+    verification: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// Block, network, fingerprint and cost as JSON
+    Json,
+    /// The block as a graph for Graphviz
+    Dot,
+    /// A Python module that needs torch alone
+    Pytorch,
+    /// The weights of the verified network
+    Safetensors,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let history: RunHistory<BlockSpace> = RunFolder::read(&arguments.run)?;
+    let mut records: Vec<_> = history.records.iter().filter(|record| record.evaluation.accuracy().is_some()).collect();
+    records.sort_by(|a, b| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
+    let record = arguments.rank.checked_sub(1).and_then(|position| records.get(position)).ok_or_else(|| {
+        format!("--rank is {}, but the run has {} measured blocks: ranks count from 1", arguments.rank, records.len())
+    })?;
+    let folder = arguments.verification.clone().unwrap_or_else(|| arguments.run.join("verification"));
+    let weights = weights(&folder.join("networks"), &record.fingerprint.to_string())?;
+
+    if arguments.to == Form::Safetensors {
+        let Some(weights) = weights else {
+            return Err(format!(
+                "the block of rank {} has no trained weights in {}: train it with `cifar_search verify {} --top {}`",
+                arguments.rank,
+                folder.display(),
+                arguments.run.display(),
+                arguments.rank
+            )
+            .into());
+        };
+        let out = arguments.out.as_ref().ok_or("weights are written to a file: name it with --out FILE")?;
+        std::fs::copy(&weights, out)
+            .map_err(|error| format!("cannot copy {} to {}: {error}", weights.display(), out.display()))?;
+        eprintln!("{} from {}", out.display(), weights.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    // The network of the weights, where there are some, so that source and weights fit each other.
+    let network = match &weights {
+        Some(weights) => ImageClassifier::load(weights, &default_device()?)?.blueprint().network().clone(),
+        None => history.settings.search.network.clone(),
+    };
+    let name = BlockSpace::paper().describe(&record.architecture);
+    let blueprint = Blueprint::new(name, record.architecture.to_graph(), network)?;
+    let text = match arguments.to {
+        Form::Json => blueprint.to_json(),
+        Form::Dot => blueprint.to_dot(),
+        Form::Pytorch | Form::Safetensors => blueprint.to_pytorch(),
+    };
+    match &arguments.out {
+        Some(out) => {
+            std::fs::write(out, text).map_err(|error| format!("cannot write {}: {error}", out.display()))?;
+            let accuracy = record.evaluation.accuracy().unwrap_or_default();
+            eprintln!("{}: {} ({accuracy:.2} % in the search)", out.display(), blueprint.name());
+        }
+        None => std::io::stdout().write_all(text.as_bytes())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The network that was trained for a block, if there is one: its folder begins with the fingerprint.
+fn weights(folder: &Path, fingerprint: &str) -> Result<Option<PathBuf>, Box<dyn Error>> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let entries = entries.map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+    let of_block = entries.into_iter().filter(|entry| entry.file_name().to_string_lossy().starts_with(fingerprint));
+    Ok(of_block.map(|entry| entry.path().join("network.safetensors")).find(|path| path.exists()))
+}

@@ -1,0 +1,314 @@
+//! Families of synthetic environments: for each seed another one, with a known optimum.
+
+use crate::environment::{Environment, TrialContext};
+use crate::evaluation::{Evaluation, Metrics};
+use crate::seed;
+use crate::space::block::{BlockCode, BlockSpace, LayerCode, LayerKind};
+use crate::space::{SearchSpace, SpaceError, walk_by};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use std::convert::Infallible;
+
+/// `20 + 40 * exp(-((n - best) / 4)^2)`: the share of the length of a block in its quality. The best length is neither
+/// the shortest nor the longest, so that a learner that prefers long blocks, whatever they are worth, is found out.
+fn length_term(layers: usize, best: usize) -> f64 {
+    let distance = (layers as f64 - best as f64) / 4.0;
+    20.0 + 40.0 * (-distance * distance).exp()
+}
+
+fn noisy(quality: f64, deviation: f64, context: &TrialContext<'_>) -> Evaluation {
+    let mut rng = ChaCha8Rng::seed_from_u64(context.trial().seed);
+    let accuracy = quality + deviation * seed::normal(&mut rng);
+    Evaluation::Measured(Metrics::from_accuracy(accuracy.clamp(0.0, 100.0)))
+}
+
+/// The layers of a block between start and Terminal.
+fn inner(block: &BlockCode) -> &[LayerCode] {
+    &block.layers()[..block.len() - 1]
+}
+
+/// How far back the nearest input of a layer is.
+fn reach(code: LayerCode) -> u8 {
+    code.index() - code.connections().iter().max().copied().unwrap_or(0)
+}
+
+/// Rates blocks by how like they are to one hidden block, drawn from a seed.
+///
+/// With n layers between start and Terminal, the quality is `20 + 40 * exp(-((n - n') / 4)^2) + 40 * m`, where the hidden
+/// block has n' layers, 4 to 12. m is the mean over the places of the longer of the two of how far the layers agree:
+/// half for the kind, a fifth for the kernel, three tenths for how far back the nearest input is. The hidden block alone
+/// has all of it: quality 100.
+///
+/// ```
+/// use blockqnn::environment::synthetic::HiddenBlock;
+///
+/// let environment = HiddenBlock::new(7);
+/// assert!((environment.quality(environment.best()) - 100.0).abs() < 1e-9);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct HiddenBlock {
+    seed: u64,
+    best: BlockCode,
+    noise: f64,
+}
+
+impl HiddenBlock {
+    /// The environment of this seed, without noise.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut rng = seed::stream(seed, "hidden block", 0);
+        let layers = 4 + seed::index(&mut rng, 9);
+        let space = BlockSpace::paper();
+        // Kind and kernel first, then the connections: else most layers would be sums and concatenations.
+        let walk = walk_by(&space, |state: &LayerCode| -> Result<LayerCode, SpaceError> {
+            let ends = usize::from(state.index()) == layers;
+            let mut codes = space.actions(state);
+            codes.retain(|code| code.kind().is_terminal() == ends);
+            let mut words: Vec<_> = codes.iter().map(|code| (code.kind(), code.kernel())).collect();
+            words.dedup();
+            let word = words[seed::index(&mut rng, words.len())];
+            codes.retain(|code| (code.kind(), code.kernel()) == word && (ends || reach(*code) <= 3));
+            Ok(codes[seed::index(&mut rng, codes.len())])
+        });
+        let best = walk.and_then(|walk| space.decode(&walk.actions));
+        match best {
+            Ok(best) => Self { seed, best, noise: 0.0 },
+            Err(error) => unreachable!("the walk is legal: {error}"),
+        }
+    }
+
+    /// The same environment with normal noise of `deviation` percent points on each accuracy.
+    #[must_use]
+    pub fn with_noise(mut self, deviation: f64) -> Self {
+        self.noise = deviation;
+        self
+    }
+
+    /// The hidden block.
+    #[must_use]
+    pub fn best(&self) -> &BlockCode {
+        &self.best
+    }
+
+    /// The true quality of a block, 20 to 100 percent, without noise.
+    #[must_use]
+    pub fn quality(&self, block: &BlockCode) -> f64 {
+        let (own, hidden) = (inner(block), inner(&self.best));
+        let agree = |(a, b): (&LayerCode, &LayerCode)| {
+            let kind = a.kind() == b.kind();
+            let kernel = kind && a.kernel() == b.kernel();
+            let share = |holds: bool, share: f64| if holds { share } else { 0.0 };
+            share(kind, 0.5) + share(kernel, 0.2) + share(reach(*a) == reach(*b), 0.3)
+        };
+        let agreement: f64 = own.iter().zip(hidden).map(agree).sum();
+        length_term(own.len(), hidden.len()) + 40.0 * agreement / own.len().max(hidden.len()) as f64
+    }
+}
+
+impl Environment<BlockCode> for HiddenBlock {
+    type Error = Infallible;
+
+    fn evaluate(&mut self, block: &BlockCode, context: &TrialContext<'_>) -> Result<Evaluation, Infallible> {
+        Ok(noisy(self.quality(block), self.noise, context))
+    }
+
+    fn identity(&self) -> String {
+        format!("hidden block 1, seed {}, noise {}", self.seed, self.noise)
+    }
+}
+
+/// Rates blocks by which operation takes its nearest input from which, with weights drawn from a seed.
+///
+/// With n layers between start and Terminal, the quality is `20 + 40 * exp(-((n - n') / 4)^2) + 40 * m / m'`, where n' is
+/// 5 to 10. m is the mean over the layers of the weight that their operation has behind the operation of their nearest
+/// input; m' is the highest m of blocks with n' layers, found by dynamic programming, so that the best quality is 100 (or
+/// a little more, where a block of another length has a higher mean). What a layer is worth depends on its neighbour
+/// alone, wherever it stands.
+///
+/// ```
+/// use blockqnn::environment::synthetic::Motifs;
+///
+/// assert!(Motifs::new(3).optimum() >= 100.0 - 1e-9);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Motifs {
+    seed: u64,
+    /// Weight of each operation behind each: operations of layers in the order of [`Motifs::WORDS`], the start layer last.
+    weights: Vec<[f64; Self::WORDS.len() + 1]>,
+    layers: usize,
+    highest: f64,
+    optimum: f64,
+    noise: f64,
+}
+
+impl Motifs {
+    const WORDS: [(LayerKind, u8); 10] = [
+        (LayerKind::Convolution, 1),
+        (LayerKind::Convolution, 3),
+        (LayerKind::Convolution, 5),
+        (LayerKind::MaxPool, 1),
+        (LayerKind::MaxPool, 3),
+        (LayerKind::AveragePool, 1),
+        (LayerKind::AveragePool, 3),
+        (LayerKind::Identity, 0),
+        (LayerKind::Add, 0),
+        (LayerKind::Concat, 0),
+    ];
+
+    /// Place of the start layer among the sources.
+    const START: usize = Self::WORDS.len();
+
+    /// The environment of this seed, without noise.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut rng = seed::stream(seed, "motifs", 0);
+        let layers = 5 + seed::index(&mut rng, 6);
+        let mut weights = vec![[0.0; Self::WORDS.len() + 1]; Self::WORDS.len()];
+        for row in &mut weights {
+            // Cubes: few pairs are good.
+            row.iter_mut().for_each(|weight| *weight = seed::unit(&mut rng).powi(3));
+        }
+        let highest = Self::highest_sums(&weights);
+        let mean = |layers: usize| highest[layers - 1] / layers as f64;
+        let best = mean(layers);
+        let optima = (1..=highest.len()).map(|n| length_term(n, layers) + 40.0 * mean(n) / best);
+        let optimum = optima.fold(f64::NEG_INFINITY, f64::max);
+        Self { seed, weights, layers, highest: best, optimum, noise: 0.0 }
+    }
+
+    /// The highest sum of weights of blocks with 1, 2, ... 22 layers. A layer needs nothing of the layers before but that
+    /// one of them has the operation it is best behind: which operations there are is all the state there is.
+    fn highest_sums(weights: &[[f64; Self::WORDS.len() + 1]]) -> Vec<f64> {
+        let mut best = vec![f64::NEG_INFINITY; 1 << (Self::START + 1)];
+        best[1 << Self::START] = 0.0;
+        let mut sums = Vec::new();
+        for _ in 1..=22 {
+            let mut next = vec![f64::NEG_INFINITY; best.len()];
+            for (met, &sum) in best.iter().enumerate().filter(|(_, sum)| sum.is_finite()) {
+                for (word, row) in weights.iter().enumerate() {
+                    // The nearest of two inputs is never the start layer.
+                    let joins = matches!(Self::WORDS[word].0, LayerKind::Add | LayerKind::Concat);
+                    let sources = (0..Self::START + usize::from(!joins)).filter(|source| met >> source & 1 == 1);
+                    let Some(weight) = sources.map(|source| row[source]).max_by(f64::total_cmp) else { continue };
+                    let place = &mut next[met | 1 << word];
+                    *place = place.max(sum + weight);
+                }
+            }
+            sums.push(next.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+            best = next;
+        }
+        sums
+    }
+
+    /// The same environment with normal noise of `deviation` percent points on each accuracy.
+    #[must_use]
+    pub fn with_noise(mut self, deviation: f64) -> Self {
+        self.noise = deviation;
+        self
+    }
+
+    /// The highest quality there is.
+    #[must_use]
+    pub fn optimum(&self) -> f64 {
+        self.optimum
+    }
+
+    /// The true quality of a block in percent, without noise.
+    #[must_use]
+    pub fn quality(&self, block: &BlockCode) -> f64 {
+        let word = |code: LayerCode| {
+            let own = (code.kind(), code.kernel());
+            Self::WORDS.iter().position(|word| *word == own)
+        };
+        let layers = inner(block);
+        let weight = |&code: &LayerCode| {
+            let nearest = usize::from(code.index() - reach(code));
+            let source = if nearest == 0 { Some(Self::START) } else { word(layers[nearest - 1]) };
+            // The ablation's layers have no weights.
+            word(code).zip(source).map_or(0.0, |(word, source)| self.weights[word][source])
+        };
+        let mean = layers.iter().map(weight).sum::<f64>() / layers.len() as f64;
+        length_term(layers.len(), self.layers) + 40.0 * mean / self.highest
+    }
+}
+
+impl Environment<BlockCode> for Motifs {
+    type Error = Infallible;
+
+    fn evaluate(&mut self, block: &BlockCode, context: &TrialContext<'_>) -> Result<Evaluation, Infallible> {
+        Ok(noisy(self.quality(block), self.noise, context))
+    }
+
+    fn identity(&self) -> String {
+        format!("motifs 1, seed {}, noise {}", self.seed, self.noise)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::Edit;
+    use crate::space::{Step, walk};
+
+    #[test]
+    fn the_hidden_block_is_the_best_and_every_neighbour_is_worse() {
+        let space = BlockSpace::paper();
+        for number in 0..20 {
+            let environment = HiddenBlock::new(number);
+            let best = environment.best().clone();
+            assert!((4..=12).contains(&(best.len() - 1)), "{best}");
+            assert!((environment.quality(&best) - 100.0).abs() < 1e-9);
+            let center = walk(&space, best.layers()).unwrap();
+            let mut rng = seed::stream(1, "neighbours", number);
+            for _ in 0..200 {
+                let neighbour = space.decode(&Edit::random(&space, &center, &mut rng).unwrap().actions).unwrap();
+                assert!(environment.quality(&neighbour) <= 100.0 + 1e-9, "{neighbour}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_random_block_passes_the_optimum_of_the_motifs_and_climbing_comes_near_it() {
+        let space = BlockSpace::paper();
+        for number in 0..5 {
+            let environment = Motifs::new(number);
+            let mut rng = seed::stream(2, "climb", number);
+            let mut highest: f64 = 0.0;
+            for _ in 0..4 {
+                let start: BlockCode = "conv3(0) id(1) max3(2) avg3(3) conv1(4) conv5(5) terminal(6)".parse().unwrap();
+                let mut current = walk(&space, start.layers()).unwrap();
+                let value = |walk: &crate::agent::TrajectoryOf<BlockSpace>| {
+                    environment.quality(&space.decode(&walk.actions).unwrap())
+                };
+                for _ in 0..3_000 {
+                    let next = Edit::random(&space, &current, &mut rng).unwrap();
+                    assert!(value(&next) <= environment.optimum() + 1e-9);
+                    if value(&next) >= value(&current) {
+                        current = next;
+                    }
+                }
+                highest = highest.max(value(&current));
+            }
+            assert!(highest > environment.optimum() - 5.0, "{highest} of {}", environment.optimum());
+        }
+    }
+
+    #[test]
+    fn long_blocks_are_far_from_the_best() {
+        let space = BlockSpace::paper();
+        let mut state = space.initial_state();
+        let mut actions = Vec::new();
+        for from in 0..22 {
+            let code = LayerCode::new(from + 1, LayerKind::Convolution, 3, [from, 0]).unwrap();
+            let Step::Next(next) = space.step(&state, &code).unwrap() else { unreachable!() };
+            state = next;
+            actions.push(code);
+        }
+        actions.push(LayerCode::new(23, LayerKind::Terminal, 0, [22, 0]).unwrap());
+        let longest = BlockCode::new(actions).unwrap();
+        for number in 0..10 {
+            assert!(HiddenBlock::new(number).quality(&longest) < 65.0);
+            assert!(Motifs::new(number).quality(&longest) < 65.0);
+        }
+    }
+}

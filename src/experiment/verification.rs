@@ -1,0 +1,208 @@
+//! Verification: the best blocks of a finished search, trained to convergence.
+
+use super::{kendall_tau, spearman};
+use crate::agent::ListedAgent;
+use crate::graph::{Fingerprint, NetworkConfig};
+use crate::search::{RecordOf, Scheduling, SearchConfig, SearchReport};
+use crate::space::block::BlockSpace;
+use crate::space::{SearchSpace, SpaceError};
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::io::{self, Write};
+
+/// A block that a search found, to be verified.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Candidate<Action> {
+    /// Number of its trial in the search.
+    pub trial: u64,
+    /// The walk that leads to it.
+    pub actions: Vec<Action>,
+    /// Its name.
+    pub fingerprint: Fingerprint,
+    /// Its accuracy after the early stop, in percent.
+    pub early_accuracy: f64,
+    /// What the search rewarded it with.
+    pub reward: f64,
+}
+
+/// The best blocks of a search, and a search of its own that trains them once more.
+///
+/// The second search has a [`ListedAgent`]; so it is journalled, resumed and spread over workers as any other. It has no
+/// order to learn, so that it waits for no minibatch, and may be extended to more blocks of the same search.
+///
+/// ```
+/// use blockqnn::agent::RandomAgent;
+/// use blockqnn::environment::{environment_fn, synthetic::Synthetic};
+/// use blockqnn::experiment::Verification;
+/// use blockqnn::search::{Search, SearchConfig};
+/// use blockqnn::space::block::{BlockCode, BlockSpace};
+///
+/// let space = BlockSpace::paper();
+/// let config = SearchConfig::paper().with_trials(32, 8);
+/// let found = Search::new(space.clone(), RandomAgent, Synthetic::new(), config.clone()).run()?;
+///
+/// let verification = Verification::new(&found.records, 4);
+/// // In place of a long training.
+/// let long = environment_fn("longer is better", |block: &BlockCode, _| 50.0 + block.len() as f64);
+/// let agent = verification.agent(&space)?;
+/// let config = verification.config(7, config.network);
+/// let report = verification.report(&Search::new(space, agent, long, config).run()?);
+/// assert_eq!(report.rows.len(), 4);
+/// assert!(report.rows[0].accuracy >= report.rows[3].accuracy);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verification<S: SearchSpace = BlockSpace> {
+    candidates: Vec<Candidate<S::Action>>,
+}
+
+/// One verified block.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct VerificationRow<S: SearchSpace = BlockSpace> {
+    /// Rank in the search, by its reward, from 1.
+    pub early_rank: usize,
+    /// Accuracy after the early stop, in percent.
+    pub early_accuracy: f64,
+    /// What the search rewarded it with.
+    pub reward: f64,
+    /// Converged accuracy in percent; none if the training failed.
+    pub accuracy: Option<f64>,
+    /// All of the verification's own trial.
+    pub record: RecordOf<S>,
+}
+
+/// What a verification found: the study of Figure 4.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct VerificationReport<S: SearchSpace = BlockSpace> {
+    /// The blocks, the highest converged accuracy first; those that failed last.
+    pub rows: Vec<VerificationRow<S>>,
+}
+
+impl<S: SearchSpace> Verification<S> {
+    /// Takes the best `top` of the records of a search: by reward, each architecture once, none that was infeasible.
+    #[must_use]
+    pub fn new(records: &[RecordOf<S>], top: usize) -> Self {
+        let mut order: Vec<(&RecordOf<S>, f64)> = records
+            .iter()
+            .filter_map(|record| record.evaluation.accuracy().map(|accuracy| (record, accuracy)))
+            .collect();
+        order.sort_by(|(a, _), (b, _)| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
+        let mut seen = HashSet::new();
+        let candidates = order
+            .into_iter()
+            .filter(|(record, _)| seen.insert(record.fingerprint))
+            .take(top)
+            .map(|(record, early_accuracy)| Candidate {
+                trial: record.id,
+                actions: record.actions.clone(),
+                fingerprint: record.fingerprint,
+                early_accuracy,
+                reward: record.reward.value(),
+            })
+            .collect();
+        Self { candidates }
+    }
+
+    /// The blocks, best reward first.
+    #[must_use]
+    pub fn candidates(&self) -> &[Candidate<S::Action>] {
+        &self.candidates
+    }
+
+    /// The agent that proposes them.
+    ///
+    /// # Errors
+    /// If there is none, or they do not belong to `space`.
+    pub fn agent(&self, space: &S) -> Result<ListedAgent<S>, SpaceError> {
+        ListedAgent::new(space, self.candidates.iter().map(|candidate| candidate.actions.clone()))
+    }
+
+    /// The settings of the search that trains them.
+    #[must_use]
+    pub fn config(&self, seed: u64, network: NetworkConfig) -> SearchConfig {
+        let trials = self.candidates.len() as u64;
+        let config = SearchConfig { network, max_resamples: 1, ..SearchConfig::paper() };
+        config.with_seed(seed).with_trials(trials, 64).with_scheduling(Scheduling::Rolling)
+    }
+
+    /// What that search found.
+    #[must_use]
+    pub fn report(&self, search: &SearchReport<S>) -> VerificationReport<S> {
+        let rows = search.records.iter().filter_map(|record| {
+            let position = self.candidates.iter().position(|candidate| candidate.fingerprint == record.fingerprint)?;
+            let Candidate { early_accuracy, reward, .. } = self.candidates[position];
+            let accuracy = record.evaluation.accuracy();
+            Some(VerificationRow { early_rank: position + 1, early_accuracy, reward, accuracy, record: record.clone() })
+        });
+        let mut rows: Vec<VerificationRow<S>> = rows.collect();
+        let key = |row: &VerificationRow<S>| row.accuracy.unwrap_or(f64::NEG_INFINITY);
+        rows.sort_by(|a, b| key(b).total_cmp(&key(a)).then(a.early_rank.cmp(&b.early_rank)));
+        VerificationReport { rows }
+    }
+}
+
+impl<S: SearchSpace> VerificationReport<S> {
+    fn pairs(&self, early: impl Fn(&VerificationRow<S>) -> f64) -> Vec<(f64, f64)> {
+        self.rows.iter().filter_map(|row| row.accuracy.map(|accuracy| (early(row), accuracy))).collect()
+    }
+
+    /// Pairs of early-stop and converged accuracy, in percent.
+    #[must_use]
+    pub fn accuracies(&self) -> Vec<(f64, f64)> {
+        self.pairs(|row| row.early_accuracy)
+    }
+
+    /// Pairs of reward and converged accuracy.
+    #[must_use]
+    pub fn rewards(&self) -> Vec<(f64, f64)> {
+        self.pairs(|row| row.reward)
+    }
+
+    /// Writes the blocks as CSV under a line of column names: `rank`, `accuracy` (converged, percent; empty if the
+    /// training failed), `early_rank`, `early_accuracy`, `reward`, `parameters`, `flops`, `epochs`, `seconds`,
+    /// `fingerprint`, `seed`, `architecture`.
+    ///
+    /// # Errors
+    /// If `out` cannot be written.
+    pub fn write_csv(&self, space: &S, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "rank,accuracy,early_rank,early_accuracy,reward,parameters,flops,epochs,seconds,fingerprint,seed,architecture"
+        )?;
+        for (position, row) in self.rows.iter().enumerate() {
+            let VerificationRow { early_rank, early_accuracy, reward, accuracy, record } = row;
+            let accuracy = accuracy.map(|accuracy| accuracy.to_string()).unwrap_or_default();
+            let metrics = record.evaluation.metrics();
+            let epochs = metrics.map(|metrics| metrics.epochs.to_string()).unwrap_or_default();
+            let seconds = metrics.map(|metrics| format!("{:.3}", metrics.seconds)).unwrap_or_default();
+            let architecture = space.describe(&record.architecture).replace('"', "\"\"");
+            writeln!(
+                out,
+                "{},{accuracy},{early_rank},{early_accuracy},{reward},{},{},{epochs},{seconds},{},{},\"{architecture}\"",
+                position + 1,
+                record.cost.parameters,
+                record.cost.flops,
+                record.fingerprint,
+                record.seed,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// How far the order by early-stop accuracy agrees with that by converged accuracy: Kendall's tau and Spearman's rho.
+    #[must_use]
+    pub fn agreement_of_accuracy(&self) -> (Option<f64>, Option<f64>) {
+        let pairs = self.accuracies();
+        (kendall_tau(&pairs), spearman(&pairs))
+    }
+
+    /// The same for the order by reward.
+    #[must_use]
+    pub fn agreement_of_reward(&self) -> (Option<f64>, Option<f64>) {
+        let pairs = self.rewards();
+        (kendall_tau(&pairs), spearman(&pairs))
+    }
+}

@@ -1,0 +1,272 @@
+//! `PyTorch` source of a network.
+
+use super::Blueprint;
+use crate::graph::{LayerGraph, Node, Operation};
+use std::fmt::Write;
+
+pub(super) fn write(blueprint: &Blueprint) -> String {
+    let parts = [header(blueprint), helpers(blueprint.block()), block(blueprint.block()), network(blueprint)];
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    format!("{}\n\n\n{LOAD_WEIGHTS}", parts.join("\n\n\n"))
+}
+
+fn header(blueprint: &Blueprint) -> String {
+    let (cost, network) = (blueprint.cost(), blueprint.network());
+    format!(
+        r#""""A convolutional image classifier made of one block, repeated.
+
+Block: {name}
+Network: {stages} stages of {repeats} blocks, {width} filters in the first stage, doubled from stage to stage.
+{parameters} parameters; {flops} multiply-adds of convolutions and the linear layer for one image.
+
+Input: float images [batch, {channels}, {height}, {image_width}], normalised channel by channel: (byte / 255 - mean) / deviation.
+Output: logits [batch, {classes}].
+"""
+
+import json
+
+import torch
+from torch import nn
+from torch.nn import functional as F"#,
+        name = comment(blueprint.name()),
+        stages = network.stages,
+        repeats = network.repeats,
+        width = network.width,
+        parameters = cost.parameters,
+        flops = cost.flops,
+        channels = network.image.channels,
+        height = network.image.height,
+        image_width = network.image.width,
+        classes = network.classes,
+    )
+}
+
+/// Text that can stand in a comment or a docstring.
+fn comment(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() || c == '"' || c == '\\' { ' ' } else { c }).collect()
+}
+
+/// The classes of the layers that the block has.
+fn helpers(block: &LayerGraph) -> String {
+    let has = |wanted: fn(&Operation) -> bool| block.nodes().iter().any(|node| wanted(&node.operation));
+    let mut parts = Vec::new();
+    if has(|operation| matches!(operation, Operation::PreActivationConvolution { .. })) {
+        parts.push(CELL);
+    }
+    if has(|operation| matches!(operation, Operation::Add)) {
+        parts.push(ADD);
+    }
+    parts.join("\n\n\n")
+}
+
+const CELL: &str = r#"class Cell(nn.Module):
+    """ReLU, convolution without bias, batch normalisation."""
+
+    def __init__(self, inputs, outputs, kernel):
+        super().__init__()
+        self.convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+        self.normalisation = nn.BatchNorm2d(outputs)
+
+    def forward(self, x):
+        return self.normalisation(self.convolution(torch.relu(x)))"#;
+
+const ADD: &str = r#"class Add(nn.Module):
+    """The sum of its inputs. Inputs with fewer channels than the widest pass a 1x1 convolution first."""
+
+    def __init__(self, *channels):
+        super().__init__()
+        widest = max(channels)
+        self.projections = nn.ModuleList(
+            nn.Conv2d(narrow, widest, 1, bias=False) if narrow < widest else nn.Identity() for narrow in channels
+        )
+
+    def forward(self, *inputs):
+        first, *others = (projection(x) for projection, x in zip(self.projections, inputs))
+        for other in others:
+            first = first + other
+        return first"#;
+
+/// The class of the block.
+fn block(block: &LayerGraph) -> String {
+    let nodes = block.nodes();
+    let reached = reaching_the_output(block);
+    let mut layers = String::new();
+    let mut steps = String::new();
+    // Per node, the expression that tells its channels.
+    let mut channels: Vec<String> = Vec::new();
+    for (position, node) in nodes.iter().enumerate() {
+        let output = output_channels(node, &channels);
+        let variable = match node.operation {
+            // A formula gets a name.
+            Operation::Add | Operation::Concat if output.contains([' ', '(']) => {
+                let _ = writeln!(layers, "        channels{position} = {output}");
+                format!("channels{position}")
+            }
+            _ => output,
+        };
+        if let Some(layer) = constructor(node, &channels) {
+            let unused = if reached[position] { "" } else { "  # its output is not used" };
+            let _ = writeln!(layers, "        self.layer{position} = {layer}{unused}");
+        }
+        if reached[position] && position > 0 && position + 1 < nodes.len() {
+            let _ = writeln!(steps, "        x{position} = {}", step(position, node));
+        }
+        channels.push(variable);
+    }
+    let (last, outputs) = (&nodes[nodes.len() - 1], channels.last().map_or("inputs", String::as_str));
+    format!(
+        r#"class Block(nn.Module):
+    """The block; `inputs` channels come in, its convolutions have `width` filters."""
+
+    def __init__(self, inputs, width):
+        super().__init__()
+{layers}        self.outputs = {outputs}
+
+    def forward(self, x0):
+{steps}        return {result}"#,
+        result = concatenation(last),
+    )
+}
+
+/// Per node, whether its output has a part in the block's.
+fn reaching_the_output(block: &LayerGraph) -> Vec<bool> {
+    let nodes = block.nodes();
+    let mut reached = vec![false; nodes.len()];
+    reached[nodes.len() - 1] = true;
+    for (position, node) in nodes.iter().enumerate().rev() {
+        if reached[position] {
+            node.inputs.iter().for_each(|&from| reached[from] = true);
+        }
+    }
+    reached
+}
+
+fn output_channels(node: &Node, channels: &[String]) -> String {
+    let inputs: Vec<&str> = node.inputs.iter().map(|&from| channels[from].as_str()).collect();
+    match node.operation {
+        Operation::Input => "inputs".to_owned(),
+        Operation::PreActivationConvolution { .. } | Operation::Convolution { .. } => "width".to_owned(),
+        Operation::Add => {
+            let mut distinct = inputs;
+            distinct.sort_unstable();
+            distinct.dedup();
+            if distinct.len() == 1 { distinct[0].to_owned() } else { format!("max({})", distinct.join(", ")) }
+        }
+        Operation::Concat | Operation::Output => inputs.join(" + "),
+        _ => inputs.concat(),
+    }
+}
+
+/// The module of a layer, if it has weights.
+fn constructor(node: &Node, channels: &[String]) -> Option<String> {
+    let inputs: Vec<&str> = node.inputs.iter().map(|&from| channels[from].as_str()).collect();
+    let all = inputs.join(", ");
+    match node.operation {
+        Operation::PreActivationConvolution { kernel } => Some(format!("Cell({all}, width, {kernel})")),
+        Operation::Convolution { kernel } => {
+            Some(format!("nn.Conv2d({all}, width, {kernel}, padding={}, bias=False)", kernel / 2))
+        }
+        Operation::BatchNorm => Some(format!("nn.BatchNorm2d({all})")),
+        Operation::Add => Some(format!("Add({all})")),
+        _ => None,
+    }
+}
+
+/// The expression that computes a layer.
+fn step(position: usize, node: &Node) -> String {
+    let inputs: Vec<String> = node.inputs.iter().map(|from| format!("x{from}")).collect();
+    let all = inputs.join(", ");
+    match node.operation {
+        Operation::MaxPool { kernel } if kernel > 1 => {
+            format!("F.max_pool2d({all}, {kernel}, stride=1, padding={})", kernel / 2)
+        }
+        Operation::AveragePool { kernel } if kernel > 1 => {
+            format!("F.avg_pool2d({all}, {kernel}, stride=1, padding={}, count_include_pad=False)", kernel / 2)
+        }
+        Operation::Relu => format!("torch.relu({all})"),
+        Operation::Zero => format!("torch.zeros_like({all})"),
+        Operation::Concat | Operation::Output => concatenation(node),
+        Operation::PreActivationConvolution { .. }
+        | Operation::Convolution { .. }
+        | Operation::BatchNorm
+        | Operation::Add => format!("self.layer{position}({all})"),
+        // Identities, and pools over one pixel.
+        _ => all,
+    }
+}
+
+fn concatenation(node: &Node) -> String {
+    let inputs: Vec<String> = node.inputs.iter().map(|from| format!("x{from}")).collect();
+    match inputs.as_slice() {
+        [only] => only.clone(),
+        _ => format!("torch.cat(({}), dim=1)", inputs.join(", ")),
+    }
+}
+
+/// The class of the network around the block.
+fn network(blueprint: &Blueprint) -> String {
+    let network = blueprint.network();
+    // A network that has a cost has widths that fit.
+    let widths: Vec<String> =
+        (0..network.stages).map(|stage| format!("{}", (network.width as u128) << stage.min(64))).collect();
+    let pools = "        x = F.max_pool2d(x, 2)\n".repeat(network.stem.pools.into());
+    format!(
+        r#"class Network(nn.Module):
+    """Stem, stages of blocks with a pool between two of them, classifier."""
+
+    def __init__(self):
+        super().__init__()
+        channels = {width}
+        self.stem = nn.Conv2d({image}, channels, {kernel}, stride={stride}, padding={padding}, bias=False)
+        self.stages = nn.ModuleList()
+        for width in [{widths}]:
+            stage = nn.Sequential()
+            for number in range({repeats}):
+                block = Block(channels, width)
+                stage.add_module(str(number), block)
+                channels = block.outputs
+            self.stages.append(stage)
+        self.normalisation = nn.BatchNorm2d(channels)
+        self.classifier = nn.Linear(channels, {classes})
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, images):
+        x = self.stem(images)
+{pools}        for number, stage in enumerate(self.stages):
+            if number > 0:
+                x = F.max_pool2d(x, 2)
+            x = stage(x)
+        x = torch.relu(self.normalisation(x))
+        return self.classifier(x.mean(dim=(2, 3)))"#,
+        width = network.width,
+        image = network.image.channels,
+        kernel = network.stem.kernel,
+        stride = network.stem.stride,
+        padding = network.stem.kernel / 2,
+        widths = widths.join(", "),
+        repeats = network.repeats,
+        classes = network.classes,
+    )
+}
+
+const LOAD_WEIGHTS: &str = r#"def load_weights(network, path):
+    """Loads the weights of a safetensors file into `network`; returns what else the file tells, as a dict of strings.
+
+    Names and shapes must be exactly those of the network.
+    """
+    with open(path, "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        data = file.read()
+    facts = header.pop("__metadata__", {})
+    types = {"F32": torch.float32, "I64": torch.int64}
+    state = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        values = torch.frombuffer(bytearray(data[begin:end]), dtype=types[entry["dtype"]])
+        state[name] = values.reshape(entry["shape"])
+    network.load_state_dict(state)
+    return facts
+"#;

@@ -1,0 +1,305 @@
+//! Weights as safetensors, under the names of the exported `PyTorch` module.
+
+use super::layer::Layer;
+use super::{Network, Tensor};
+use burn::module::{Param, RunningState};
+use burn::nn::conv::Conv2d;
+use burn::nn::{BatchNorm, Linear};
+use burn::tensor::TensorData;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use std::collections::{BTreeSet, HashMap};
+
+/// Why weights cannot be written or read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WeightsError {
+    /// The bytes are no safetensors, or there is no way to write these tensors.
+    #[error("not a usable safetensors file: {message}")]
+    Format {
+        /// What is wrong.
+        message: String,
+    },
+    /// A tensor of the network is not there.
+    #[error("the weights lack {name:?}: they belong to another network")]
+    Missing {
+        /// Name of the tensor.
+        name: String,
+    },
+    /// There are tensors that the network does not have.
+    #[error("the weights have {name:?}, which the network has not: they belong to another network")]
+    Unexpected {
+        /// Name of the first of them.
+        name: String,
+    },
+    /// A tensor has another shape or type than the network's.
+    #[error("the weights {name:?} are {found}, but the network has {expected}: they belong to another network")]
+    Shape {
+        /// Name of the tensor.
+        name: String,
+        /// Its type and shape.
+        found: String,
+        /// The network's.
+        expected: String,
+    },
+    /// The device could not give the weights.
+    #[error("the device failed to give its weights: {message}")]
+    Device {
+        /// What it said.
+        message: String,
+    },
+}
+
+/// Where a named tensor lies in a network.
+enum Place<'a> {
+    Kernel(&'a mut Param<Tensor<4>>),
+    Vector(&'a mut Param<Tensor<1>>),
+    Running(&'a mut RunningState<Tensor<1>>),
+    /// burn keeps the weights of a linear layer as input, output; `PyTorch` as output, input.
+    Transposed(&'a mut Param<Tensor<2>>),
+    /// How many batches a normalisation has seen: `PyTorch` counts them and does not use the number.
+    BatchCount,
+}
+
+/// A tensor on the host, as it lies in a file.
+struct Stored {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Network {
+    /// The weights as a safetensors file, under the names of the module that
+    /// [`Blueprint::to_pytorch`](crate::export::Blueprint::to_pytorch) writes, with `facts` as its metadata.
+    ///
+    /// Running statistics of batch normalisation are in it. Equal networks give equal bytes, if there is at most one fact.
+    ///
+    /// # Errors
+    /// [`WeightsError::Device`] if the device fails.
+    pub fn to_safetensors(&self, facts: HashMap<String, String>) -> Result<Vec<u8>, WeightsError> {
+        // A clone shares its tensors.
+        let mut network = self.clone();
+        let stored: Vec<Stored> =
+            network.places().into_iter().map(|(name, place)| place.read(name)).collect::<Result<_, _>>()?;
+        let format = |error: safetensors::SafeTensorError| WeightsError::Format { message: error.to_string() };
+        let views = stored
+            .iter()
+            .map(|tensor| {
+                let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes).map_err(format)?;
+                Ok((tensor.name.as_str(), view))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        safetensors::serialize(views, Some(facts)).map_err(format)
+    }
+
+    /// The same network with the weights of a safetensors file. Names and shapes must be exactly its own.
+    ///
+    /// # Errors
+    /// [`WeightsError`] if the file is damaged or belongs to another network.
+    pub fn with_safetensors(mut self, bytes: &[u8]) -> Result<Self, WeightsError> {
+        let file =
+            SafeTensors::deserialize(bytes).map_err(|error| WeightsError::Format { message: error.to_string() })?;
+        let mut left: BTreeSet<String> = file.names().into_iter().map(str::to_owned).collect();
+        let device = self.stem.weight.val().device();
+        for (name, place) in self.places() {
+            let Ok(view) = file.tensor(&name) else {
+                return Err(WeightsError::Missing { name });
+            };
+            left.remove(&name);
+            place.write(name, &view, &device)?;
+        }
+        match left.into_iter().next() {
+            Some(name) => Err(WeightsError::Unexpected { name }),
+            None => Ok(self),
+        }
+    }
+
+    /// Every tensor of the network with its name in the exported `PyTorch` module.
+    fn places(&mut self) -> Vec<(String, Place<'_>)> {
+        let mut places = Vec::new();
+        convolution("stem", &mut self.stem, &mut places);
+        let repeats = self.plan.repeats.max(1);
+        for (position, block) in self.blocks.iter_mut().enumerate() {
+            let (stage, number) = (position / repeats, position % repeats);
+            for (node, layer) in block.layers_mut().iter_mut().enumerate() {
+                self::layer(&format!("stages.{stage}.{number}.layer{node}"), layer, &mut places);
+            }
+        }
+        normalisation("normalisation", &mut self.normalisation, &mut places);
+        linear("classifier", &mut self.classifier, &mut places);
+        places
+    }
+}
+
+type Places<'a> = Vec<(String, Place<'a>)>;
+
+fn layer<'a>(name: &str, layer: &'a mut Layer, places: &mut Places<'a>) {
+    match layer {
+        Layer::PreActivation(cell) => {
+            convolution(&format!("{name}.convolution"), &mut cell.convolution, places);
+            normalisation(&format!("{name}.normalisation"), &mut cell.normalisation, places);
+        }
+        Layer::Convolution(layer) => convolution(name, layer, places),
+        Layer::Normalisation(layer) => normalisation(name, layer, places),
+        Layer::Add(add) => {
+            for (input, projection) in add.projections.iter_mut().enumerate() {
+                if let Some(projection) = projection {
+                    convolution(&format!("{name}.projections.{input}"), projection, places);
+                }
+            }
+        }
+        Layer::Fixed(_) => {}
+    }
+}
+
+fn convolution<'a>(name: &str, layer: &'a mut Conv2d, places: &mut Places<'a>) {
+    places.push((format!("{name}.weight"), Place::Kernel(&mut layer.weight)));
+}
+
+fn normalisation<'a>(name: &str, layer: &'a mut BatchNorm, places: &mut Places<'a>) {
+    places.push((format!("{name}.weight"), Place::Vector(&mut layer.gamma)));
+    places.push((format!("{name}.bias"), Place::Vector(&mut layer.beta)));
+    places.push((format!("{name}.running_mean"), Place::Running(&mut layer.running_mean)));
+    places.push((format!("{name}.running_var"), Place::Running(&mut layer.running_var)));
+    places.push((format!("{name}.num_batches_tracked"), Place::BatchCount));
+}
+
+fn linear<'a>(name: &str, layer: &'a mut Linear, places: &mut Places<'a>) {
+    places.push((format!("{name}.weight"), Place::Transposed(&mut layer.weight)));
+    if let Some(bias) = &mut layer.bias {
+        places.push((format!("{name}.bias"), Place::Vector(bias)));
+    }
+}
+
+impl Place<'_> {
+    fn read(self, name: String) -> Result<Stored, WeightsError> {
+        let data = match self {
+            Self::Kernel(param) => param.val().into_data(),
+            Self::Vector(param) => param.val().into_data(),
+            Self::Running(state) => state.value_sync().into_data(),
+            Self::Transposed(param) => param.val().transpose().into_data(),
+            Self::BatchCount => {
+                return Ok(Stored { name, dtype: Dtype::I64, shape: Vec::new(), bytes: vec![0; 8] });
+            }
+        };
+        let shape = data.shape().to_vec();
+        let values: Vec<f32> =
+            data.try_to_vec().map_err(|error| WeightsError::Device { message: format!("{error:?}") })?;
+        Ok(Stored {
+            name,
+            dtype: Dtype::F32,
+            shape,
+            bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        })
+    }
+
+    fn write(self, name: String, view: &TensorView<'_>, device: &super::Device) -> Result<(), WeightsError> {
+        let (dtype, expected) = match &self {
+            Self::Kernel(param) => (Dtype::F32, param.lazy_shape().to_vec()),
+            Self::Vector(param) => (Dtype::F32, param.lazy_shape().to_vec()),
+            Self::Running(state) => (Dtype::F32, state.value().shape().to_vec()),
+            Self::Transposed(param) => (Dtype::F32, param.lazy_shape().iter().rev().copied().collect()),
+            Self::BatchCount => (Dtype::I64, Vec::new()),
+        };
+        if (view.dtype(), view.shape()) != (dtype, &expected[..]) {
+            return Err(WeightsError::Shape {
+                name,
+                found: format!("{:?} {:?}", view.dtype(), view.shape()),
+                expected: format!("{dtype:?} {expected:?}"),
+            });
+        }
+        let values = || -> Vec<f32> {
+            let (words, _) = view.data().as_chunks::<4>();
+            words.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+        };
+        let data = || TensorData::new(values(), expected.clone());
+        match self {
+            Self::Kernel(param) => *param = Param::from_data(data(), device),
+            Self::Vector(param) => *param = Param::from_data(data(), device),
+            Self::Running(state) => *state = RunningState::new(Tensor::from_data(data(), device)),
+            Self::Transposed(param) => {
+                let transposed = Tensor::<2>::from_data(data(), &device.clone().without_autodiff()).transpose();
+                *param = Param::from_data(transposed.into_data(), device);
+            }
+            Self::BatchCount => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::graph::{ImageShape, NetworkConfig, ToGraph};
+    use crate::network::device::default_device;
+    use crate::seed;
+    use crate::space::block::BlockCode;
+    use burn::module::Module;
+
+    const BLOCK: &str = "conv3(0) conv1(1) concat(0,2) add(1,3) relu(4) bn(5) plainconv3(6) terminal(7)";
+
+    fn network(block: &str, seed: u64) -> Network {
+        let block: BlockCode = block.parse().unwrap();
+        let image = ImageShape { channels: 2, height: 8, width: 8 };
+        let config = NetworkConfig { stages: 2, repeats: 2, width: 3, ..NetworkConfig::cifar().with_data(image, 5) };
+        let device = default_device().unwrap();
+        Network::new(&block.to_graph(), &config, &mut seed::stream(seed, "weights", 0), &device).unwrap()
+    }
+
+    /// A network whose running statistics have left their start.
+    fn trained() -> Network {
+        let device = default_device().unwrap().autodiff();
+        let network = network(BLOCK, 1).train();
+        let mut rng = seed::stream(2, "images", 0);
+        #[expect(clippy::cast_possible_truncation)]
+        let values: Vec<f32> = (0..4 * 128).map(|_| seed::normal(&mut rng) as f32).collect();
+        let _ = network.forward(Tensor::from_data(TensorData::new(values, [4, 2, 8, 8]), &device));
+        network.valid()
+    }
+
+    fn logits(network: &Network) -> Vec<f32> {
+        let device = default_device().unwrap();
+        network.forward(Tensor::ones([2, 2, 8, 8], &device)).into_data().try_to_vec().unwrap()
+    }
+
+    #[test]
+    fn saved_weights_give_the_same_logits_in_a_network_of_other_weights() {
+        let trained = trained();
+        let bytes = trained.to_safetensors(HashMap::new()).unwrap();
+        let other = network(BLOCK, 9);
+        assert_ne!(logits(&other), logits(&trained));
+        let loaded = other.with_safetensors(&bytes).unwrap();
+        assert_eq!(logits(&loaded), logits(&trained));
+        assert_eq!(loaded.to_safetensors(HashMap::new()).unwrap(), bytes);
+    }
+
+    #[test]
+    fn every_parameter_and_running_statistic_is_in_the_file_once() {
+        let mut network = trained();
+        let numbers: usize = network
+            .places()
+            .into_iter()
+            .map(|(name, place)| place.read(name).unwrap())
+            .filter(|stored| stored.dtype == Dtype::F32)
+            .map(|stored| stored.bytes.len() / 4)
+            .sum();
+        assert_eq!(numbers, network.num_params());
+        let names: BTreeSet<String> = network.places().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), network.places().len());
+        assert!(names.contains("stages.1.0.layer4.projections.0.weight"), "{names:?}");
+    }
+
+    #[test]
+    fn weights_of_another_network_are_refused_by_name() {
+        let bytes = trained().to_safetensors(HashMap::new()).unwrap();
+        let error = |block: &str| network(block, 1).with_safetensors(&bytes).unwrap_err();
+        let longer = "conv3(0) conv1(1) concat(0,2) add(1,3) relu(4) bn(5) plainconv3(6) conv1(7) terminal(8)";
+        let WeightsError::Missing { name } = error(longer) else { panic!("missing") };
+        assert_eq!(name, "stages.0.0.layer8.convolution.weight");
+        assert!(matches!(error("conv3(0) terminal(1)"), WeightsError::Shape { .. } | WeightsError::Unexpected { .. }));
+        let WeightsError::Shape { name, .. } = error(&BLOCK.replacen("conv3", "conv1", 1)) else { panic!("shape") };
+        assert_eq!(name, "stages.0.0.layer1.convolution.weight");
+        let cut = network(BLOCK, 1).with_safetensors(&bytes[..bytes.len() - 1]).unwrap_err();
+        assert!(matches!(cut, WeightsError::Format { .. }), "{cut}");
+    }
+}

@@ -1,0 +1,253 @@
+//! Drawings of blocks: layered graphs, kinds by colour, kernel sizes, channels after each layer (Figures 5 and 8).
+
+mod layout;
+
+use super::colours;
+use super::kind::{Kind, label};
+use super::picture::{FONT_FAMILY, Picture};
+use super::text::{escape, size, width};
+use crate::graph::{LayerGraph, NetworkConfig, Operation, ToGraph};
+use layout::{GAP, Layout, NODE_HEIGHT, NODE_WIDTH, Route, layout};
+use std::fmt::Write;
+
+const MARGIN: f64 = 16.0;
+
+/// Draws a block as SVG that stands alone: for a README, a paper, a page.
+///
+/// Layers run from top to bottom. A node tells what it computes, its kernel, and how many channels it puts out in the first
+/// block of the paper's CIFAR network; a dashed edge passes a 1x1 convolution that widens it for an addition. For other
+/// networks, captions and PNG see [`BlockDrawing`].
+///
+/// ```
+/// use blockqnn::space::block::BlockCode;
+///
+/// let block: BlockCode = "conv3(0) conv3(1) add(0,2) terminal(3)".parse()?;
+/// let svg = blockqnn::report::draw(&block);
+/// assert!(svg.starts_with("<svg") && svg.contains("conv 3×3"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn draw(block: &impl ToGraph) -> String {
+    BlockDrawing::new(&block.to_graph(), &NetworkConfig::cifar()).picture().svg
+}
+
+/// A drawing of a block, with what it says besides the layers.
+///
+/// ```
+/// use blockqnn::graph::{NetworkConfig, ToGraph};
+/// use blockqnn::report::BlockDrawing;
+/// use blockqnn::space::block::BlockCode;
+///
+/// let block: BlockCode = "conv3(0) max3(0) concat(1,2) terminal(3)".parse()?;
+/// let network = NetworkConfig { width: 16, ..NetworkConfig::cifar() };
+/// let picture = BlockDrawing::new(&block.to_graph(), &network).with_title("Best block").picture();
+/// assert!(picture.svg.contains("Best block") && picture.svg.contains("16 channels"));
+/// assert!(picture.png()?.starts_with(b"\x89PNG"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct BlockDrawing {
+    graph: LayerGraph,
+    /// Channels after each node, where they fit into 64 bits.
+    channels: Option<Vec<u64>>,
+    name: String,
+    title: Option<String>,
+    captions: Vec<String>,
+}
+
+impl BlockDrawing {
+    /// A drawing of `graph` as the first block of `network`: it is given as many channels as its convolutions have filters.
+    #[must_use]
+    pub fn new(graph: &LayerGraph, network: &NetworkConfig) -> Self {
+        let width = network.width as u64;
+        Self {
+            graph: graph.clone(),
+            channels: graph.channels(width, width).ok(),
+            name: "block".to_owned(),
+            title: None,
+            captions: Vec::new(),
+        }
+    }
+
+    /// The same drawing under a title.
+    #[must_use]
+    pub fn with_title(mut self, title: impl Into<String>) -> Self {
+        self.title = Some(title.into());
+        self
+    }
+
+    /// The same drawing with a further line below its title.
+    #[must_use]
+    pub fn with_caption(mut self, caption: impl Into<String>) -> Self {
+        self.captions.push(caption.into());
+        self
+    }
+
+    /// The same drawing with a name for its files, in place of `block`.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Draws it.
+    #[must_use]
+    pub fn picture(&self) -> Picture {
+        let layout = layout(&self.graph);
+        let projected: Vec<bool> = layout.routes.iter().map(|route| self.is_projected(route)).collect();
+        let head = self.head();
+        let notes = if projected.contains(&true) { vec!["dashed: widened by a 1×1 convolution"] } else { Vec::new() };
+        let texts = head.iter().map(|(text, size)| width(text) * size);
+        let texts = texts.chain(notes.iter().map(|note| width(note) * 11.0));
+        let inner = texts.fold(layout.width, f64::max);
+        let head_height: f64 = head.iter().map(|(_, size)| size * 1.45).sum();
+        let top = MARGIN + if head.is_empty() { 0.0 } else { head_height + 8.0 };
+        let width = (inner + 2.0 * MARGIN).ceil();
+        let height = (top + layout.height + MARGIN + notes.len() as f64 * 20.0).ceil();
+
+        let mut svg = format!(
+            "<rect class=\"paper\" width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"{}\"/>\n<g font-family=\"{FONT_FAMILY}\" \
+             text-anchor=\"middle\">\n",
+            colours::PAPER
+        );
+        let middle = width / 2.0;
+        let mut y = MARGIN;
+        for (text, size) in &head {
+            y += size * 1.45;
+            let colour = if *size > 12.0 { colours::INK } else { colours::MUTED };
+            // Writing to a string cannot fail, here and below.
+            let _ = writeln!(
+                svg,
+                "<text x=\"{middle}\" y=\"{:.1}\" font-size=\"{size}\" fill=\"{colour}\">{}</text>",
+                y - size * 0.35,
+                escape(text)
+            );
+        }
+        let _ = writeln!(svg, "<g transform=\"translate({:.1} {top:.1})\">", (width - layout.width) / 2.0);
+        for (route, projected) in layout.routes.iter().zip(projected) {
+            edge(&mut svg, route, projected);
+        }
+        self.nodes(&mut svg, &layout);
+        svg.push_str("</g>\n");
+        for (line, note) in notes.iter().enumerate() {
+            let y = top + layout.height + 20.0 * (line + 1) as f64;
+            let muted = colours::MUTED;
+            let _ = writeln!(svg, "<text x=\"{middle}\" y=\"{y:.1}\" font-size=\"11\" fill=\"{muted}\">{note}</text>");
+        }
+        svg.push_str("</g>\n");
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole size of a few thousand")]
+        let size = (width as u32, height as u32);
+        let title = self.title.as_deref().unwrap_or("A block");
+        Picture::new(&self.name, title, &self.description(), size, 1, &svg)
+    }
+
+    fn head(&self) -> Vec<(&str, f64)> {
+        let title = self.title.as_deref().map(|title| (title, 15.0));
+        title.into_iter().chain(self.captions.iter().map(|caption| (caption.as_str(), 11.5))).collect()
+    }
+
+    /// Whether an edge passes a 1x1 convolution: it leads into an addition that is wider than it.
+    fn is_projected(&self, route: &Route) -> bool {
+        let channels = self.channels.as_ref().map(|channels| (channels[route.from], channels[route.to]));
+        self.graph.nodes()[route.to].operation == Operation::Add && channels.is_some_and(|(from, to)| from < to)
+    }
+
+    fn nodes(&self, svg: &mut String, layout: &Layout) {
+        for (number, (node, place)) in self.graph.nodes().iter().zip(&layout.places).enumerate() {
+            let (fill, radius) = match Kind::of(node.operation) {
+                Some(kind) => (kind.colour(), 7.0),
+                None => ((0xF6, 0xF8, 0xFA), NODE_HEIGHT / 2.0),
+            };
+            let mut text = label(node.operation);
+            if node.operation == Operation::Output && node.inputs.len() > 1 {
+                "output (concat)".clone_into(&mut text);
+            }
+            let _ = writeln!(
+                svg,
+                "<g class=\"node\"><title>{}</title><rect x=\"{:.1}\" y=\"{:.1}\" width=\"{NODE_WIDTH}\" height=\"{NODE_HEIGHT}\" \
+                 rx=\"{radius}\" fill=\"{}\" stroke=\"{}\" stroke-width=\"1.2\"/>",
+                escape(&self.sentence(number)),
+                place.x - NODE_WIDTH / 2.0,
+                place.y,
+                colours::hex(fill),
+                colours::NODE_EDGE,
+            );
+            let text_colour =
+                if Kind::of(node.operation) == Some(Kind::LargerConvolution) { "#FFFFFF" } else { "#14181D" };
+            let _ = writeln!(
+                svg,
+                "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"12.5\" fill=\"{text_colour}\">{text}</text>",
+                place.x,
+                place.y + 16.5
+            );
+            let _ = writeln!(
+                svg,
+                "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"10\" fill=\"{text_colour}\">{}</text></g>",
+                place.x,
+                place.y + 30.5,
+                self.channels_of(number)
+            );
+        }
+    }
+
+    fn channels_of(&self, node: usize) -> String {
+        match &self.channels {
+            Some(channels) if channels[node] == 1 => "1 channel".to_owned(),
+            Some(channels) if channels[node] >= 1_000_000 => format!("{} channels", size(channels[node])),
+            Some(channels) => format!("{} channels", channels[node]),
+            None => "too many channels".to_owned(),
+        }
+    }
+
+    /// A node in words.
+    fn sentence(&self, number: usize) -> String {
+        let node = &self.graph.nodes()[number];
+        let inputs: Vec<String> = node
+            .inputs
+            .iter()
+            .map(|&from| match from {
+                0 => "the input".to_owned(),
+                layer => format!("layer {layer}"),
+            })
+            .collect();
+        let name = match Kind::of(node.operation) {
+            Some(_) => format!("layer {number}: {}", label(node.operation)),
+            None => label(node.operation),
+        };
+        let of = if inputs.is_empty() { String::new() } else { format!(" of {}", inputs.join(" and ")) };
+        format!("{name}{of}, {}", self.channels_of(number))
+    }
+
+    /// The whole block in words.
+    fn description(&self) -> String {
+        let sentences: Vec<String> = (0..self.graph.node_count()).map(|number| self.sentence(number)).collect();
+        sentences.join("; ")
+    }
+}
+
+/// An edge with its arrow head.
+fn edge(svg: &mut String, route: &Route, projected: bool) {
+    let (x, y) = route.points[0];
+    let mut path = format!("M{x:.1} {y:.1}");
+    let mut from = (x, y);
+    for (step, &(x, y)) in route.points.iter().enumerate().skip(1) {
+        let middle = from.1 + GAP / 2.0;
+        let _ = write!(path, "C{:.1} {middle:.1} {x:.1} {middle:.1} {x:.1} {y:.1}", from.0);
+        from = (x, y);
+        if step + 1 < route.points.len() {
+            from.1 += NODE_HEIGHT;
+            let _ = write!(path, "V{:.1}", from.1);
+        }
+    }
+    let dashes = if projected { " stroke-dasharray=\"5 3\"" } else { "" };
+    let (x, y) = from;
+    let ink = colours::EDGE;
+    let _ = writeln!(
+        svg,
+        "<path class=\"edge\" d=\"{path}\" fill=\"none\" stroke=\"{ink}\" stroke-width=\"1.4\"{dashes}/>\
+         <path class=\"head\" d=\"M{x:.1} {y:.1}l-3.6 -7h7.2z\" fill=\"{ink}\"/>"
+    );
+}
+
+#[cfg(test)]
+mod tests;

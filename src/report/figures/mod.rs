@@ -1,0 +1,98 @@
+//! The pictures of a report, each with a caption, and what is left out and why.
+
+mod blocks;
+mod learning;
+mod outcomes;
+
+pub(super) use outcomes::saved_seconds;
+
+use super::ReportError;
+use super::colours::SERIES;
+use super::drawing::BlockDrawing;
+use super::picture::Picture;
+use super::run::Run;
+use super::series::Series;
+use super::text::{percent, size};
+
+/// A picture with its caption, and the figures in it as a table.
+#[derive(Debug, Clone)]
+pub(super) struct Figure {
+    pub(super) picture: Picture,
+    pub(super) caption: String,
+    pub(super) table: Option<Series>,
+}
+
+/// The pictures of a run, or of several side by side.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Figures {
+    pub(super) charts: Vec<Figure>,
+    pub(super) drawings: Vec<Picture>,
+    /// A sentence for each picture that there is nothing to draw for.
+    pub(super) omitted: Vec<String>,
+}
+
+impl Figures {
+    fn push(&mut self, figure: Result<Result<Figure, String>, ReportError>) -> Result<(), ReportError> {
+        match figure? {
+            Ok(figure) => self.charts.push(figure),
+            Err(reason) if reason.is_empty() => {}
+            Err(reason) => self.omitted.push(reason),
+        }
+        Ok(())
+    }
+
+    /// The pictures in the order of the page.
+    pub(super) fn pictures(&self) -> impl Iterator<Item = &Picture> {
+        self.charts.iter().map(|figure| &figure.picture).chain(&self.drawings)
+    }
+}
+
+/// What each picture is made by: the picture, or a sentence that tells why there is none.
+type Drawn = Result<Result<Figure, String>, ReportError>;
+
+/// The pictures of one run, and drawings of its `best` best blocks.
+pub(super) fn of_run(run: &Run, best: usize) -> Result<Figures, ReportError> {
+    let mut figures = Figures::default();
+    figures.push(learning::of_run(run))?;
+    figures.push(outcomes::early_stop(run))?;
+    figures.push(blocks::cost(run))?;
+    figures.push(blocks::lengths(run))?;
+    figures.push(blocks::kinds(run))?;
+    figures.push(outcomes::times(run))?;
+    figures.push(outcomes::failures(run))?;
+    figures.omitted.push(
+        "Worker utilisation is not drawn: the folder of this run does not hold which worker trained what, and when."
+            .to_owned(),
+    );
+    figures.drawings = drawings(run, best);
+    Ok(figures)
+}
+
+/// The pictures of several runs side by side.
+pub(super) fn of_runs(runs: &[Run]) -> Result<Figures, ReportError> {
+    let mut figures = Figures::default();
+    figures.push(learning::of_runs(runs))?;
+    figures.push(blocks::costs(runs))?;
+    Ok(figures)
+}
+
+fn drawings(run: &Run, best: usize) -> Vec<Picture> {
+    let best = run.best().into_iter().take(best).enumerate();
+    best.filter_map(|(place, trial)| {
+        let graph = run.graphs.get(&trial.id)?;
+        let verified = run.verified.get(&trial.id);
+        let verified = verified.map(|accuracy| format!(", {} verified", percent(Some(*accuracy)))).unwrap_or_default();
+        let drawing = BlockDrawing::new(graph, &run.settings.search.network)
+            .with_name(format!("block-{}", place + 1))
+            .with_title(format!("No. {}: block {}", place + 1, trial.id))
+            .with_caption(format!("{}{verified}, reward {:.2}", percent(trial.accuracy()), trial.reward))
+            .with_caption(format!("{} FLOPs, {} parameters", size(trial.cost.flops), size(trial.cost.parameters)));
+        Some(drawing.picture())
+    })
+    .collect()
+}
+
+/// The colour of the run with this number.
+fn colour_of(number: usize) -> (u8, u8, u8) {
+    SERIES[number % SERIES.len()]
+}

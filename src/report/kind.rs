@@ -1,0 +1,110 @@
+//! What a layer computes, as a report tells kinds apart: by word and by colour.
+
+use crate::graph::Operation;
+
+/// Kinds of layers, in the order of legends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Convolution1,
+    Convolution3,
+    Convolution5,
+    LargerConvolution,
+    MaxPool,
+    AveragePool,
+    Identity,
+    Add,
+    Concat,
+    Relu,
+    BatchNorm,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 11] = [
+        Self::Convolution1,
+        Self::Convolution3,
+        Self::Convolution5,
+        Self::LargerConvolution,
+        Self::MaxPool,
+        Self::AveragePool,
+        Self::Identity,
+        Self::Add,
+        Self::Concat,
+        Self::Relu,
+        Self::BatchNorm,
+    ];
+
+    /// The kind of an operation; input and output of a block have none.
+    pub(super) fn of(operation: Operation) -> Option<Self> {
+        Some(match operation {
+            Operation::Input | Operation::Output => return None,
+            Operation::PreActivationConvolution { kernel } | Operation::Convolution { kernel } => match kernel {
+                1 => Self::Convolution1,
+                3 => Self::Convolution3,
+                5 => Self::Convolution5,
+                _ => Self::LargerConvolution,
+            },
+            Operation::MaxPool { .. } => Self::MaxPool,
+            Operation::AveragePool { .. } => Self::AveragePool,
+            Operation::Identity => Self::Identity,
+            Operation::Add => Self::Add,
+            Operation::Concat => Self::Concat,
+            Operation::Relu => Self::Relu,
+            Operation::BatchNorm => Self::BatchNorm,
+        })
+    }
+
+    pub(super) fn position(self) -> usize {
+        self as usize
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Convolution1 => "conv 1×1",
+            Self::Convolution3 => "conv 3×3",
+            Self::Convolution5 => "conv 5×5",
+            Self::LargerConvolution => "larger conv",
+            Self::MaxPool => "max pool",
+            Self::AveragePool => "avg pool",
+            Self::Identity => "identity",
+            Self::Add => "add",
+            Self::Concat => "concat",
+            Self::Relu => "ReLU",
+            Self::BatchNorm => "batch norm",
+        }
+    }
+
+    /// Fill of a node or an area. Kinds that often stand side by side differ in lightness as well as in hue, so that they
+    /// are told apart without seeing colours; every picture names them in words besides. After Okabe and Ito's palette.
+    pub(super) fn colour(self) -> (u8, u8, u8) {
+        match self {
+            Self::Convolution1 => (0xBF, 0xE1, 0xF6),
+            Self::Convolution3 => (0x6F, 0xB7, 0xE4),
+            Self::Convolution5 => (0x2F, 0x86, 0xC4),
+            Self::LargerConvolution => (0x1D, 0x5F, 0x96),
+            Self::MaxPool => (0xEB, 0xA4, 0x1A),
+            Self::AveragePool => (0xF7, 0xD9, 0x8B),
+            Self::Identity => (0xD5, 0xD8, 0xDC),
+            Self::Add => (0x45, 0xB5, 0x8E),
+            Self::Concat => (0xE3, 0xA3, 0xC6),
+            Self::Relu => (0xF2, 0xB4, 0x8C),
+            Self::BatchNorm => (0xC9, 0xE8, 0xC5),
+        }
+    }
+}
+
+/// What a node of a drawing says it computes.
+pub(super) fn label(operation: Operation) -> String {
+    match operation {
+        Operation::Input => "input".to_owned(),
+        Operation::Output => "output".to_owned(),
+        Operation::PreActivationConvolution { kernel } => format!("conv {kernel}×{kernel}"),
+        Operation::Convolution { kernel } => format!("plain conv {kernel}×{kernel}"),
+        Operation::MaxPool { kernel } => format!("max pool {kernel}×{kernel}"),
+        Operation::AveragePool { kernel } => format!("avg pool {kernel}×{kernel}"),
+        Operation::Identity => "identity".to_owned(),
+        Operation::Relu => "ReLU".to_owned(),
+        Operation::BatchNorm => "batch norm".to_owned(),
+        Operation::Add => "add".to_owned(),
+        Operation::Concat => "concat".to_owned(),
+    }
+}

@@ -1,0 +1,110 @@
+//! The whole configuration of a run, and how to repeat it.
+
+use crate::report::run::Run;
+use crate::report::text::escape;
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// The sections of an experiment's settings, as `cifar_search --config` takes them.
+const SECTIONS: [&str; 5] = ["space", "agent", "reward", "recipe", "data"];
+
+pub(super) fn settings(html: &mut String, run: &Run) {
+    html.push_str("<h3>Settings</h3>\n");
+    match configuration(run) {
+        Some(configuration) => repeat(html, &configuration),
+        None => {
+            let _ = writeln!(
+                html,
+                "<p>This search was run by a program of its own, which repeats it with seed {} and the settings below.</p>",
+                run.settings.search.seed
+            );
+        }
+    }
+    html.push_str("<details><summary>All settings</summary><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"All \
+                   settings\"><table><caption>All settings of the run</caption><thead><tr><th scope=\"col\">setting</th>\
+                   <th scope=\"col\">value</th></tr></thead><tbody>\n");
+    let mut rows = vec![
+        ("environment".to_owned(), run.settings.environment.clone()),
+        ("blockqnn".to_owned(), run.version.clone()),
+    ];
+    let search = serde_json::to_value(&run.settings.search).unwrap_or_default();
+    flatten("search", &search, &mut rows);
+    flatten("", &run.settings.details, &mut rows);
+    for (name, value) in rows {
+        let _ = writeln!(html, "<tr><td>{}</td><td class=\"code\">{}</td></tr>", escape(&name), escape(&value));
+    }
+    html.push_str("</tbody></table></div></details>\n");
+}
+
+/// The settings in the form of a configuration file, if they are those of an experiment.
+fn configuration(run: &Run) -> Option<Value> {
+    let details = run.settings.details.as_object()?;
+    if !SECTIONS.iter().all(|section| details.contains_key(*section)) {
+        return None;
+    }
+    let mut configuration = details.clone();
+    configuration.insert("search".to_owned(), serde_json::to_value(&run.settings.search).ok()?);
+    Some(Value::Object(configuration))
+}
+
+fn repeat(html: &mut String, configuration: &Value) {
+    let text = serde_json::to_string_pretty(configuration).unwrap_or_default();
+    let embedded = configuration["data"]["dataset"] == json!("embedded");
+    let data = if embedded { "" } else { " --data DIR" };
+    let where_data = if embedded { "" } else { ", where <code>DIR</code> holds the files of the data set" };
+    let _ = writeln!(
+        html,
+        "<p>Save the settings as <a download=\"config.json\" href=\"data:application/json,{}\">config.json</a>; this repeats the \
+         search{where_data}:</p>\n<pre><code>cargo run --release --example cifar_search -- --config config.json{data}</code></pre>",
+        percent_encoded(&text)
+    );
+    let _ =
+        writeln!(html, "<details><summary>config.json</summary><pre><code>{}</code></pre></details>", escape(&text));
+}
+
+/// Text as part of an address.
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+        encoded
+    })
+}
+
+/// A row for each setting, with the path to it.
+fn flatten(path: &str, value: &Value, rows: &mut Vec<(String, String)>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                flatten(&path, value, rows);
+            }
+        }
+        Value::Null if path.is_empty() => {}
+        Value::String(text) => rows.push((path.to_owned(), text.clone())),
+        value => rows.push((path.to_owned(), value.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_named_by_their_paths() {
+        let mut rows = Vec::new();
+        flatten("", &json!({ "agent": { "rate": 0.1, "name": "q" }, "list": [1, 2] }), &mut rows);
+        let expected = [("agent.name", "q"), ("agent.rate", "0.1"), ("list", "[1,2]")];
+        let mut rows: Vec<_> = rows.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        rows.sort_unstable();
+        assert_eq!(rows, expected);
+    }
+
+    #[test]
+    fn an_address_holds_any_text() {
+        assert_eq!(percent_encoded("{\"a\": é}"), "%7B%22a%22%3A%20%C3%A9%7D");
+    }
+}

@@ -1,0 +1,274 @@
+//! What a report needs of a run, in plain data.
+
+use super::ReportError;
+use super::kind::Kind;
+use crate::agent::EpsilonSchedule;
+use crate::evaluation::{Evaluation, Infeasibility, Metrics};
+use crate::graph::{Cost, LayerGraph, ToGraph};
+use crate::search::{Fault, RunFolder, RunHistory, RunSettings};
+use crate::space::SearchSpace;
+use crate::space::block::BlockSpace;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// File of a run folder that holds the accuracies of retrained blocks.
+const VERIFIED: &str = "verified.csv";
+
+/// A run, read for a report.
+///
+/// ```
+/// use blockqnn::agent::RandomAgent;
+/// use blockqnn::environment::synthetic::Synthetic;
+/// use blockqnn::report::{Report, Run};
+/// use blockqnn::search::{RunFolder, Search, SearchConfig};
+/// use blockqnn::space::block::BlockSpace;
+///
+/// let parent = tempfile::tempdir()?;
+/// let path = parent.path().join("first");
+/// let config = SearchConfig::paper().with_trials(32, 8);
+/// let search = Search::new(BlockSpace::paper(), RandomAgent, Synthetic::new(), config);
+/// search.with_run_folder(RunFolder::create(&path)?).run()?;
+///
+/// let run = Run::read(&path)?;
+/// assert_eq!(run.name(), "first");
+/// let page = Report::new(vec![run]).html();
+/// assert!(page.contains("<!DOCTYPE html>") && page.contains("32 of 32"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub(super) name: String,
+    /// The folder as it was named.
+    pub(super) path: String,
+    pub(super) state: State,
+    pub(super) settings: RunSettings,
+    pub(super) version: String,
+    pub(super) trials: Vec<Finished>,
+    pub(super) faults: Vec<Fault>,
+    pub(super) pending: u64,
+    pub(super) torn: u64,
+    pub(super) damage: Option<String>,
+    pub(super) schedule: Option<EpsilonSchedule>,
+    /// Graphs of the best blocks, by trial.
+    pub(super) graphs: BTreeMap<u64, LayerGraph>,
+    /// Accuracies in percent after training to convergence, by trial.
+    pub(super) verified: BTreeMap<u64, f64>,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Finished,
+    Running,
+    Stopped,
+}
+
+/// A finished trial.
+#[derive(Debug, Clone)]
+pub(super) struct Finished {
+    pub(super) id: u64,
+    pub(super) minibatch: u64,
+    /// What was measured, or why nothing was.
+    pub(super) outcome: Result<Metrics, Infeasibility>,
+    pub(super) reward: f64,
+    pub(super) cost: Cost,
+    pub(super) cached: bool,
+    /// Layers of each kind.
+    pub(super) kinds: [u16; Kind::ALL.len()],
+    /// The architecture in the text of its space.
+    pub(super) text: String,
+}
+
+impl Finished {
+    pub(super) fn accuracy(&self) -> Option<f64> {
+        self.outcome.as_ref().ok().map(|metrics| metrics.accuracy)
+    }
+
+    /// Layers between start and terminal.
+    pub(super) fn layers(&self) -> u64 {
+        self.cost.nodes.saturating_sub(2)
+    }
+
+    /// Seconds that its evaluation took, or would have taken had it not been known.
+    pub(super) fn seconds(&self) -> f64 {
+        self.outcome.as_ref().map_or(0.0, |metrics| metrics.seconds)
+    }
+}
+
+/// Why an architecture has no accuracy, in a few words.
+pub(super) fn failure_name(reason: &Infeasibility) -> &'static str {
+    match reason {
+        Infeasibility::OverLimit { .. } => "over a cost limit",
+        Infeasibility::Overflow { .. } => "size overflow",
+        Infeasibility::Diverged { .. } => "diverged",
+        Infeasibility::Rejected { .. } => "rejected",
+        Infeasibility::TimedOut { .. } => "timed out",
+        Infeasibility::OutOfMemory { .. } => "out of memory",
+        Infeasibility::Failed { .. } => "failed",
+    }
+}
+
+impl Run {
+    /// Reads the run folder of a block search, without disturbing a search that is on.
+    ///
+    /// If the folder holds a file `verified.csv` with the columns `trial` and `accuracy` (percent), its accuracies are shown
+    /// as those after training to convergence.
+    ///
+    /// # Errors
+    /// [`ReportError`] if there is no run in the folder, or it cannot be read. A journal that is damaged is no error: the
+    /// report tells the damage, and what comes before it.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, ReportError> {
+        let path = path.as_ref();
+        let history: RunHistory<BlockSpace> = RunFolder::read(path)?;
+        let mut run = Self::new(&BlockSpace::paper(), history);
+        run.verified = read_verified(&path.join(VERIFIED))?;
+        Ok(run)
+    }
+
+    /// Takes what was read of a run in any space.
+    #[must_use]
+    pub fn new<S: SearchSpace>(space: &S, history: RunHistory<S>) -> Self {
+        let folder = history.path.canonicalize().unwrap_or_else(|_| history.path.clone());
+        let name = folder.file_name().map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned());
+        let total = history.settings.search.trials;
+        let state = match history.records.len() as u64 {
+            _ if history.in_use => State::Running,
+            done if done >= total => State::Finished,
+            _ => State::Stopped,
+        };
+        let trials = history.records.iter().map(|record| {
+            let mut kinds = [0; Kind::ALL.len()];
+            for node in record.architecture.to_graph().nodes() {
+                if let Some(kind) = Kind::of(node.operation) {
+                    kinds[kind.position()] += 1;
+                }
+            }
+            Finished {
+                id: record.id,
+                minibatch: record.minibatch,
+                outcome: match &record.evaluation {
+                    Evaluation::Measured(metrics) => Ok(*metrics),
+                    Evaluation::Infeasible(reason) => Err(reason.clone()),
+                },
+                reward: record.reward.value(),
+                cost: record.cost,
+                cached: record.cached,
+                kinds,
+                text: space.describe(&record.architecture),
+            }
+        });
+        let mut run = Self {
+            name,
+            path: history.path.display().to_string(),
+            state,
+            trials: trials.collect(),
+            faults: history.faults,
+            pending: history.pending,
+            torn: history.torn,
+            damage: history.damage.map(|damage| damage.to_string()),
+            schedule: serde_json::from_value(history.settings.details["agent"]["epsilon"].clone()).ok(),
+            settings: history.settings,
+            version: history.version,
+            graphs: BTreeMap::new(),
+            verified: BTreeMap::new(),
+        };
+        let best: std::collections::BTreeSet<u64> =
+            run.best().into_iter().take(super::MOST_BEST).map(|trial| trial.id).collect();
+        let chosen = history.records.iter().filter(|record| best.contains(&record.id));
+        run.graphs = chosen.map(|record| (record.id, record.architecture.to_graph())).collect();
+        run
+    }
+
+    /// The same run under another name than its folder's.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The same run with accuracies in percent after training to convergence, by trial, in place of those of
+    /// `verified.csv`.
+    #[must_use]
+    pub fn with_verified(mut self, accuracies: impl IntoIterator<Item = (u64, f64)>) -> Self {
+        self.verified = accuracies.into_iter().collect();
+        self
+    }
+
+    /// Its name: that of its folder, unless set.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The measured trials by reward, best first; among equals the earlier first.
+    pub(super) fn best(&self) -> Vec<&Finished> {
+        let mut measured: Vec<&Finished> = self.trials.iter().filter(|trial| trial.outcome.is_ok()).collect();
+        measured.sort_by(|a, b| b.reward.total_cmp(&a.reward).then(a.id.cmp(&b.id)));
+        measured
+    }
+
+    /// Trials of the whole run.
+    pub(super) fn total(&self) -> u64 {
+        self.settings.search.trials
+    }
+
+    /// Epsilon in a minibatch, if the run's schedule is known.
+    pub(super) fn epsilon(&self, minibatch: u64) -> Option<f64> {
+        let size = self.settings.search.minibatch;
+        self.schedule.as_ref().map(|schedule| schedule.at(minibatch.saturating_mul(size), size))
+    }
+
+    /// Whether the reward is more than the accuracy for some trial.
+    pub(super) fn redefines_reward(&self) -> bool {
+        self.trials.iter().any(|trial| trial.accuracy().is_some_and(|accuracy| (accuracy - trial.reward).abs() > 1e-9))
+    }
+}
+
+/// Reads accuracies by trial from CSV with the columns `trial` and `accuracy`, and maybe others.
+fn read_verified(path: &Path) -> Result<BTreeMap<u64, f64>, ReportError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(source) => return Err(ReportError::Io { path: path.to_owned(), source }),
+    };
+    let malformed = |line: usize, message: &str| ReportError::Verified {
+        path: path.to_owned(),
+        line: line + 1,
+        message: message.to_owned(),
+    };
+    let mut lines = text.lines().enumerate();
+    let header: Vec<&str> = lines.next().map_or_else(Vec::new, |(_, line)| line.split(',').map(str::trim).collect());
+    let column = |name: &str| {
+        let found = header.iter().position(|column| *column == name);
+        found.ok_or_else(|| malformed(0, &format!("there is no column {name}: it needs trial and accuracy")))
+    };
+    let (trial, accuracy) = (column("trial")?, column("accuracy")?);
+    let mut verified = BTreeMap::new();
+    for (line, text) in lines.filter(|(_, line)| !line.trim().is_empty()) {
+        let fields: Vec<&str> = text.split(',').map(str::trim).collect();
+        let number = fields.get(trial).and_then(|field| field.parse::<u64>().ok());
+        let number = number.ok_or_else(|| malformed(line, "its trial is no number"))?;
+        let percent = fields.get(accuracy).and_then(|field| field.parse::<f64>().ok());
+        let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
+        verified.insert(number, percent.ok_or_else(|| malformed(line, "its accuracy is not from 0 to 100"))?);
+    }
+    Ok(verified)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verified_accuracies_are_read_and_a_bad_line_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(VERIFIED);
+        assert!(read_verified(&path).unwrap().is_empty());
+        std::fs::write(&path, "rank,trial,accuracy\n1,7,93.5\n2, 9, 92\n").unwrap();
+        assert_eq!(read_verified(&path).unwrap().into_iter().collect::<Vec<_>>(), [(7, 93.5), (9, 92.0)]);
+        std::fs::write(&path, "trial,accuracy\n7,93.5\n9,NaN\n").unwrap();
+        assert!(read_verified(&path).unwrap_err().to_string().contains("line 3"));
+        std::fs::write(&path, "trial\n7\n").unwrap();
+        assert!(read_verified(&path).unwrap_err().to_string().contains("no column accuracy"));
+    }
+}

@@ -1,0 +1,330 @@
+//! The figures behind the pictures, as tables: each becomes CSV, and some a table of the page.
+
+use super::kind::Kind;
+use super::run::{Finished, Run, failure_name};
+use crate::search::quote;
+use std::collections::BTreeMap;
+
+/// A series of figures, as a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Series {
+    /// Its name in file names: letters, digits, `-` and `_`.
+    pub name: String,
+    /// Names of the columns, with units where there are any.
+    pub columns: Vec<String>,
+    /// The rows, with a field for each column; empty where there is no figure.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Series {
+    pub(super) fn new(name: &str, columns: &[&str], rows: Vec<Vec<String>>) -> Self {
+        Self { name: name.to_owned(), columns: columns.iter().map(|&column| column.to_owned()).collect(), rows }
+    }
+
+    /// The table as CSV (RFC 4180), under a line of column names.
+    #[must_use]
+    pub fn csv(&self) -> String {
+        let mut csv = String::new();
+        for row in std::iter::once(&self.columns).chain(&self.rows) {
+            for (place, field) in row.iter().enumerate() {
+                if place > 0 {
+                    csv.push(',');
+                }
+                csv.push_str(&quote(field));
+            }
+            csv.push('\n');
+        }
+        csv
+    }
+}
+
+/// A minibatch in figures.
+#[derive(Debug, Clone)]
+pub(super) struct Minibatch {
+    pub(super) number: u64,
+    /// Whether all its trials are finished.
+    pub(super) complete: bool,
+    pub(super) trials: u64,
+    pub(super) infeasible: u64,
+    pub(super) cached: u64,
+    pub(super) epsilon: Option<f64>,
+    /// Mean, lowest tenth and highest tenth of the accuracies, in percent.
+    pub(super) accuracy: Option<Spread>,
+    /// Best accuracy of the run so far.
+    pub(super) best: Option<f64>,
+    pub(super) mean_reward: f64,
+    /// Mean and tenths of the number of layers.
+    pub(super) layers: Spread,
+    /// Layers of each kind.
+    pub(super) kinds: [u64; Kind::ALL.len()],
+    /// Seconds of training.
+    pub(super) seconds: f64,
+}
+
+/// The mean of some numbers, and what a tenth of them lies below and above.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Spread {
+    pub(super) mean: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
+}
+
+impl Spread {
+    pub(super) fn of(mut numbers: Vec<f64>) -> Option<Self> {
+        numbers.sort_by(f64::total_cmp);
+        let last = numbers.len().checked_sub(1)?;
+        let at = |share: f64| {
+            let place = share * last as f64;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in the list")]
+            let below = place.floor() as usize;
+            let above = (below + 1).min(last);
+            numbers[below] + (numbers[above] - numbers[below]) * place.fract()
+        };
+        Some(Self { mean: numbers.iter().sum::<f64>() / numbers.len() as f64, low: at(0.1), high: at(0.9) })
+    }
+}
+
+/// The minibatches that have a finished trial, in order.
+pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
+    let mut groups: BTreeMap<u64, Vec<&Finished>> = BTreeMap::new();
+    for trial in &run.trials {
+        groups.entry(trial.minibatch).or_default().push(trial);
+    }
+    let mut best: Option<f64> = None;
+    let size = run.settings.search.minibatch;
+    groups
+        .into_iter()
+        .map(|(number, trials)| {
+            let accuracies: Vec<f64> = trials.iter().filter_map(|trial| trial.accuracy()).collect();
+            for &accuracy in &accuracies {
+                best = Some(best.map_or(accuracy, |best| best.max(accuracy)));
+            }
+            let count = trials.len() as u64;
+            let expected = run.total().saturating_sub(number.saturating_mul(size)).min(size);
+            let mut kinds = [0; Kind::ALL.len()];
+            for trial in &trials {
+                kinds.iter_mut().zip(trial.kinds).for_each(|(sum, layers)| *sum += u64::from(layers));
+            }
+            let layers = Spread::of(trials.iter().map(|trial| trial.layers() as f64).collect());
+            Minibatch {
+                number,
+                complete: count >= expected,
+                trials: count,
+                infeasible: count - accuracies.len() as u64,
+                cached: trials.iter().filter(|trial| trial.cached).count() as u64,
+                epsilon: run.epsilon(number),
+                accuracy: Spread::of(accuracies),
+                best,
+                mean_reward: trials.iter().map(|trial| trial.reward).sum::<f64>() / count as f64,
+                layers: layers.unwrap_or(Spread { mean: 0.0, low: 0.0, high: 0.0 }),
+                kinds,
+                seconds: trials.iter().filter(|trial| !trial.cached).map(|trial| trial.seconds()).sum(),
+            }
+        })
+        .collect()
+}
+
+/// The measured trials that no other beats in accuracy at as few FLOPs, by rising FLOPs.
+pub(super) fn pareto_front(run: &Run) -> Vec<&Finished> {
+    let mut measured: Vec<&Finished> =
+        run.trials.iter().filter(|trial| trial.outcome.is_ok() && trial.cost.flops < u64::MAX).collect();
+    let accuracy = |trial: &Finished| trial.accuracy().unwrap_or(f64::NEG_INFINITY);
+    measured.sort_by(|a, b| {
+        a.cost.flops.cmp(&b.cost.flops).then(accuracy(b).total_cmp(&accuracy(a))).then(a.id.cmp(&b.id))
+    });
+    let mut best = f64::NEG_INFINITY;
+    measured.retain(|trial| {
+        let better = accuracy(trial) > best;
+        best = best.max(accuracy(trial));
+        better
+    });
+    measured
+}
+
+/// Kendall's rank correlation (tau-b) of pairs, or `None` where it is not defined.
+pub(super) fn kendall(pairs: &[(f64, f64)]) -> Option<f64> {
+    let (mut concordant, mut tied_first, mut tied_second) = (0i64, 0i64, 0i64);
+    let mut all = 0i64;
+    for (position, a) in pairs.iter().enumerate() {
+        for b in &pairs[position + 1..] {
+            let (first, second) = (a.0.total_cmp(&b.0) as i64, a.1.total_cmp(&b.1) as i64);
+            concordant += first * second;
+            tied_first += i64::from(first == 0);
+            tied_second += i64::from(second == 0);
+            all += 1;
+        }
+    }
+    let scale = ((all - tied_first) as f64 * (all - tied_second) as f64).sqrt();
+    (scale > 0.0).then(|| concordant as f64 / scale)
+}
+
+/// Infeasible trials by reason, most frequent first.
+pub(super) fn failures(run: &Run) -> Vec<(&'static str, u64)> {
+    let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for trial in &run.trials {
+        if let Err(reason) = &trial.outcome {
+            *counts.entry(failure_name(reason)).or_default() += 1;
+        }
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    counts
+}
+
+fn optional(value: Option<f64>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+/// All series of a run.
+pub(super) fn all(run: &Run) -> Vec<Series> {
+    let mut series =
+        vec![trials(run), by_minibatch(run), kinds_by_minibatch(run), pareto_series(run), verification(run)];
+    let failed = failures(run).into_iter().map(|(name, count)| vec![name.to_owned(), count.to_string()]).collect();
+    series.push(Series::new("failures", &["reason", "trials"], failed));
+    let faults = run
+        .faults
+        .iter()
+        .map(|fault| vec![fault.trial.to_string(), fault.attempt.to_string(), fault.message.clone()])
+        .collect();
+    series.push(Series::new("failed-attempts", &["trial", "attempt", "message"], faults));
+    series
+}
+
+fn trials(run: &Run) -> Series {
+    let columns = [
+        "trial",
+        "minibatch",
+        "accuracy_percent",
+        "reward",
+        "parameters",
+        "flops",
+        "activation_bytes",
+        "depth",
+        "layers",
+        "density",
+        "seconds",
+        "cached",
+        "verified_percent",
+        "infeasible",
+        "architecture",
+    ];
+    let rows = run.trials.iter().map(|trial| {
+        let cost = &trial.cost;
+        vec![
+            trial.id.to_string(),
+            trial.minibatch.to_string(),
+            optional(trial.accuracy()),
+            trial.reward.to_string(),
+            cost.parameters.to_string(),
+            cost.flops.to_string(),
+            cost.activation_bytes.to_string(),
+            cost.depth.to_string(),
+            trial.layers().to_string(),
+            cost.density().to_string(),
+            trial.seconds().to_string(),
+            trial.cached.to_string(),
+            optional(run.verified.get(&trial.id).copied()),
+            trial.outcome.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+            trial.text.clone(),
+        ]
+    });
+    Series::new("trials", &columns, rows.collect())
+}
+
+fn by_minibatch(run: &Run) -> Series {
+    let columns = [
+        "minibatch",
+        "trials",
+        "complete",
+        "epsilon",
+        "mean_accuracy_percent",
+        "tenth_accuracy_percent",
+        "nine_tenths_accuracy_percent",
+        "best_accuracy_percent",
+        "mean_reward",
+        "mean_layers",
+        "tenth_layers",
+        "nine_tenths_layers",
+        "infeasible",
+        "cached",
+        "training_seconds",
+    ];
+    let rows = minibatches(run).into_iter().map(|minibatch| {
+        let accuracy = |figure: fn(Spread) -> f64| optional(minibatch.accuracy.map(figure));
+        vec![
+            minibatch.number.to_string(),
+            minibatch.trials.to_string(),
+            minibatch.complete.to_string(),
+            optional(minibatch.epsilon),
+            accuracy(|spread| spread.mean),
+            accuracy(|spread| spread.low),
+            accuracy(|spread| spread.high),
+            optional(minibatch.best),
+            minibatch.mean_reward.to_string(),
+            minibatch.layers.mean.to_string(),
+            minibatch.layers.low.to_string(),
+            minibatch.layers.high.to_string(),
+            minibatch.infeasible.to_string(),
+            minibatch.cached.to_string(),
+            minibatch.seconds.to_string(),
+        ]
+    });
+    Series::new("minibatches", &columns, rows.collect())
+}
+
+fn kinds_by_minibatch(run: &Run) -> Series {
+    let names = Kind::ALL.map(|kind| kind.name().replace('×', "x"));
+    let columns: Vec<&str> = std::iter::once("minibatch").chain(names.iter().map(String::as_str)).collect();
+    let rows = minibatches(run).into_iter().map(|minibatch| {
+        let counts = minibatch.kinds.iter().map(ToString::to_string);
+        std::iter::once(minibatch.number.to_string()).chain(counts).collect()
+    });
+    Series::new("kinds", &columns, rows.collect())
+}
+
+fn pareto_series(run: &Run) -> Series {
+    let rows = pareto_front(run).into_iter().map(|trial| {
+        let figures = [trial.id.to_string(), trial.cost.flops.to_string(), trial.cost.parameters.to_string()];
+        figures.into_iter().chain([optional(trial.accuracy()), trial.text.clone()]).collect()
+    });
+    Series::new("pareto", &["trial", "flops", "parameters", "accuracy_percent", "architecture"], rows.collect())
+}
+
+fn verification(run: &Run) -> Series {
+    let rows = run.trials.iter().filter_map(|trial| {
+        let verified = run.verified.get(&trial.id)?;
+        Some(vec![trial.id.to_string(), optional(trial.accuracy()), trial.reward.to_string(), verified.to_string()])
+    });
+    Series::new("verified", &["trial", "early_stop_percent", "reward", "verified_percent"], rows.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_interpolates_and_nothing_has_none() {
+        let spread = Spread::of((0..=10).map(f64::from).collect()).unwrap();
+        assert_eq!((spread.mean, spread.low, spread.high), (5.0, 1.0, 9.0));
+        assert_eq!(Spread::of(vec![3.0]), Some(Spread { mean: 3.0, low: 3.0, high: 3.0 }));
+        assert_eq!(Spread::of(vec![]), None);
+    }
+
+    #[test]
+    fn kendalls_tau_is_as_computed_by_hand() {
+        let pairs = |second: &[f64]| second.iter().enumerate().map(|(x, &y)| (x as f64, y)).collect::<Vec<_>>();
+        assert_eq!(kendall(&pairs(&[1.0, 2.0, 3.0, 4.0])), Some(1.0));
+        assert_eq!(kendall(&pairs(&[4.0, 3.0, 2.0, 1.0])), Some(-1.0));
+        // Five of six pairs agree.
+        assert_eq!(kendall(&pairs(&[1.0, 3.0, 2.0, 4.0])), Some(4.0 / 6.0));
+        assert_eq!(kendall(&pairs(&[1.0, 1.0])), None);
+        assert_eq!(kendall(&[]), None);
+    }
+
+    #[test]
+    fn commas_and_quotes_stay_in_their_field() {
+        let series = Series::new("s", &["a", "b"], vec![vec!["add(1,2)".to_owned(), "say \"no\"".to_owned()]]);
+        assert_eq!(series.csv(), "a,b\n\"add(1,2)\",\"say \"\"no\"\"\"\n");
+    }
+}

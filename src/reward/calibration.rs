@@ -1,0 +1,467 @@
+//! Which reward foretells best what an architecture is worth in the end: coefficients fitted to pairs of early and final
+//! accuracy.
+//!
+//! The redefined reward (formula 1) corrects the accuracy of a short training by FLOPs and density, so that it ranks
+//! blocks as a long training would. Whether its coefficients do that, and what their signs are, depends on space, data
+//! and recipe: on the cells of NAS-Bench-201 the paper's signs hurt. [`calibrate`] finds coefficients by rank
+//! correlation, and says by cross-validation whether they are worth having.
+
+mod correlation;
+
+pub use correlation::{Agreement, agreement};
+
+use crate::graph::Cost;
+use crate::seed;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What is known of one architecture: its accuracy after the short training and after the long one, and what may
+/// correct the first.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pair {
+    /// Accuracy after the short training, in percent.
+    pub early: f64,
+    /// Accuracy after the long training, in percent.
+    pub last: f64,
+    /// Multiply-adds of the network for one image, above 0.
+    pub flops: Option<f64>,
+    /// Edges divided by nodes of the block, above 0.
+    pub density: Option<f64>,
+    /// Trainable parameters, above 0.
+    pub parameters: Option<f64>,
+    /// Seconds of the short training, above 0.
+    pub seconds: Option<f64>,
+}
+
+impl Pair {
+    /// The pair of an architecture of a run that was trained to the end: `early` and `seconds` are its record's, `last`
+    /// is that of its verification.
+    #[must_use]
+    pub fn new(early: f64, last: f64, cost: &Cost, seconds: f64) -> Self {
+        let positive = |value: f64| (value > 0.0).then_some(value);
+        Self {
+            early,
+            last,
+            flops: positive(cost.flops as f64),
+            density: positive(cost.density()),
+            parameters: positive(cost.parameters as f64),
+            seconds: positive(seconds),
+        }
+    }
+}
+
+/// A quantity whose logarithm corrects the early accuracy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Term {
+    /// Multiply-adds: the coefficient is -mu of formula 1.
+    Flops,
+    /// Density: the coefficient is -rho of formula 1.
+    Density,
+    /// Trainable parameters.
+    Parameters,
+    /// Seconds of the short training.
+    Seconds,
+}
+
+impl Term {
+    /// All terms.
+    pub const ALL: [Self; 4] = [Self::Flops, Self::Density, Self::Parameters, Self::Seconds];
+
+    /// The quantity of a pair, if it is known.
+    #[must_use]
+    pub fn of(self, pair: &Pair) -> Option<f64> {
+        match self {
+            Self::Flops => pair.flops,
+            Self::Density => pair.density,
+            Self::Parameters => pair.parameters,
+            Self::Seconds => pair.seconds,
+        }
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Flops => "ln(FLOPs)",
+            Self::Density => "ln(density)",
+            Self::Parameters => "ln(parameters)",
+            Self::Seconds => "ln(seconds)",
+        })
+    }
+}
+
+/// `early accuracy + sum of coefficient * ln(quantity)`: what architectures are ranked by.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Formula {
+    /// The terms with their coefficients in percent points.
+    pub terms: Vec<(Term, f64)>,
+}
+
+impl Formula {
+    /// The early accuracy alone.
+    #[must_use]
+    pub fn accuracy() -> Self {
+        Self::default()
+    }
+
+    /// The paper's: -1/2 for FLOPs and density.
+    #[must_use]
+    pub fn paper() -> Self {
+        Self { terms: vec![(Term::Flops, -0.5), (Term::Density, -0.5)] }
+    }
+
+    /// The formula's value for a pair; NaN if a quantity is not known.
+    #[must_use]
+    pub fn value(&self, pair: &Pair) -> f64 {
+        let term = |(term, coefficient): &(Term, f64)| coefficient * term.of(pair).unwrap_or(f64::NAN).ln();
+        pair.early + self.terms.iter().map(term).sum::<f64>()
+    }
+}
+
+impl fmt::Display for Formula {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("accuracy")?;
+        for (term, coefficient) in &self.terms {
+            let sign = if *coefficient < 0.0 { '-' } else { '+' };
+            write!(f, " {sign} {} {term}", coefficient.abs())?;
+        }
+        Ok(())
+    }
+}
+
+/// How well `formula` ranks the `top` pairs of highest early accuracy; all of them, if there are no more.
+///
+/// # Errors
+/// [`CalibrationError`] if there are too few pairs, or a quantity is missing.
+pub fn agreement_in_top(pairs: &[Pair], formula: &Formula, top: usize) -> Result<Agreement, CalibrationError> {
+    let terms: Vec<Term> = formula.terms.iter().map(|(term, _)| *term).collect();
+    check(pairs, &terms)?;
+    let best = best_early(pairs, top);
+    let values: Vec<f64> = best.iter().map(|&place| formula.value(&pairs[place])).collect();
+    let last: Vec<f64> = best.iter().map(|&place| pairs[place].last).collect();
+    Ok(agreement(&values, &last))
+}
+
+/// Settings of [`calibrate`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CalibrationConfig {
+    /// The terms that may get a coefficient.
+    pub terms: Vec<Term>,
+    /// Share of the pairs, those of highest early accuracy, whose ranks count as much as those of all.
+    pub top: f64,
+    /// How often the pairs are parted at random into halves, of which each is fitted and held out once.
+    pub splits: u32,
+    /// Seed of the halves.
+    pub seed: u64,
+}
+
+impl Default for CalibrationConfig {
+    fn default() -> Self {
+        Self { terms: vec![Term::Flops, Term::Density], top: 0.1, splits: 3, seed: 0 }
+    }
+}
+
+/// Why pairs cannot be calibrated on.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CalibrationError {
+    /// Too few pairs.
+    #[error("{pairs} pairs are too few to calibrate on: at least {needed} are needed")]
+    TooFew {
+        /// Pairs given.
+        pairs: usize,
+        /// Pairs needed.
+        needed: usize,
+    },
+    /// A quantity is missing, not finite or not above 0.
+    #[error("pair {pair} has no {quantity} above 0: leave the term out, or the pair")]
+    Missing {
+        /// Number of the pair, from 0.
+        pair: usize,
+        /// The quantity, as a term.
+        quantity: Term,
+    },
+    /// An accuracy is not finite.
+    #[error("pair {pair} has an accuracy that is no finite number")]
+    NotFinite {
+        /// Number of the pair, from 0.
+        pair: usize,
+    },
+    /// A setting is out of range.
+    #[error("calibration.{field} is {value}: it must be {expected}")]
+    Setting {
+        /// Name of the field.
+        field: &'static str,
+        /// Its value.
+        value: f64,
+        /// What it must be.
+        expected: &'static str,
+    },
+}
+
+/// Fewest pairs: fewer leave no ranks to fit in a half.
+const FEWEST: usize = 20;
+
+/// What a calibration found.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Calibration {
+    /// The formula fitted to all pairs.
+    pub fitted: Formula,
+    /// Mean agreement, on the halves held out, of the accuracy alone and of the formulas fitted to the other halves.
+    pub held_out: [HeldOut; 2],
+    /// Whether the fit ranks what it was not fitted to better than the accuracy alone.
+    pub worth_having: bool,
+    /// Coefficients of the fit whose sign is the opposite of the paper's.
+    pub opposite: Vec<Term>,
+}
+
+impl Calibration {
+    /// The formula to use: the fitted one if it is worth having, else the accuracy alone.
+    #[must_use]
+    pub fn recommended(&self) -> Formula {
+        if self.worth_having { self.fitted.clone() } else { Formula::accuracy() }
+    }
+
+    /// What a reader must know before using the formula.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !self.worth_having {
+            warnings
+                .push("the fit ranks held-out pairs no better than the accuracy alone: use the accuracy".to_owned());
+        }
+        for term in &self.opposite {
+            warnings.push(format!("the fit has the opposite of the paper's sign for {term}"));
+        }
+        warnings
+    }
+}
+
+/// Agreement on pairs held out, overall and in the top.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct HeldOut {
+    /// Of all pairs held out.
+    pub all: Agreement,
+    /// Of those with the highest early accuracy.
+    pub top: Agreement,
+}
+
+impl HeldOut {
+    /// What a fit maximises: the mean of Kendall's tau overall and in the top.
+    fn objective(&self) -> f64 {
+        0.5 * (self.all.kendall + self.top.kendall)
+    }
+}
+
+/// Fits the coefficients of a formula to pairs, and tells by cross-validation what the fit is worth.
+///
+/// The fit maximises the mean of Kendall's tau over all pairs and over the top, one coefficient after another over a
+/// grid from -8 to 8, until none moves. Rank correlations have no gradient, and a finer grid fits noise.
+///
+/// ```
+/// use blockqnn::reward::calibration::{CalibrationConfig, Pair, Term, calibrate};
+///
+/// // What lasts is the early accuracy and two points more for every doubling of the FLOPs.
+/// let pairs: Vec<Pair> = (0..60u32)
+///     .map(|number| {
+///         let (early, flops) = (f64::from(number * 7 % 60) / 6.0, f64::from(1 + number % 8));
+///         let last = early + 2.0 * flops.log2();
+///         Pair { early, last, flops: Some(flops), density: None, parameters: None, seconds: None }
+///     })
+///     .collect();
+/// let config = CalibrationConfig { terms: vec![Term::Flops], ..CalibrationConfig::default() };
+/// let calibration = calibrate(&pairs, &config)?;
+/// assert!(calibration.worth_having && calibration.fitted.terms[0].1 > 1.0);
+/// assert_eq!(calibration.opposite, [Term::Flops]);
+/// # Ok::<(), blockqnn::reward::calibration::CalibrationError>(())
+/// ```
+///
+/// # Errors
+/// [`CalibrationError`] if there are too few pairs, a quantity is missing, or a setting is out of range.
+pub fn calibrate(pairs: &[Pair], config: &CalibrationConfig) -> Result<Calibration, CalibrationError> {
+    let setting = |field, value, expected| Err(CalibrationError::Setting { field, value, expected });
+    if !(config.top > 0.0 && config.top <= 1.0) {
+        return setting("top", config.top, "above 0 and at most 1");
+    }
+    if config.splits == 0 {
+        return setting("splits", 0.0, "at least 1");
+    }
+    check(pairs, &config.terms)?;
+    let mut sums: [Vec<HeldOut>; 2] = [Vec::new(), Vec::new()];
+    let mut places: Vec<usize> = (0..pairs.len()).collect();
+    for split in 0..config.splits {
+        seed::shuffle(&mut seed::stream(config.seed, "calibration", u64::from(split)), &mut places);
+        let (one, other) = places.split_at(places.len() / 2);
+        for (fitted, held_out) in [(one, other), (other, one)] {
+            let half = |places: &[usize]| places.iter().map(|&place| pairs[place]).collect::<Vec<_>>();
+            let (fitted, held_out) = (half(fitted), half(held_out));
+            let formula = fit(&fitted, config);
+            sums[0].push(held(&held_out, &Formula::accuracy(), config.top));
+            sums[1].push(held(&held_out, &formula, config.top));
+        }
+    }
+    let held_out = sums.map(|held| mean(&held));
+    let fitted = fit(pairs, config);
+    let worth_having = held_out[1].objective() > held_out[0].objective() && !fitted.terms.is_empty();
+    // The paper's signs are negative for both of its terms.
+    let paper = Formula::paper();
+    let is_opposite =
+        |(term, coefficient): &&(Term, f64)| *coefficient > 0.0 && paper.terms.iter().any(|(known, _)| known == term);
+    let opposite = fitted.terms.iter().filter(is_opposite).map(|(term, _)| *term).collect();
+    Ok(Calibration { fitted, held_out, worth_having, opposite })
+}
+
+fn check(pairs: &[Pair], terms: &[Term]) -> Result<(), CalibrationError> {
+    if pairs.len() < FEWEST {
+        return Err(CalibrationError::TooFew { pairs: pairs.len(), needed: FEWEST });
+    }
+    for (number, pair) in pairs.iter().enumerate() {
+        if !(pair.early.is_finite() && pair.last.is_finite()) {
+            return Err(CalibrationError::NotFinite { pair: number });
+        }
+        let missing = |term: &&Term| !term.of(pair).is_some_and(|value| value.is_finite() && value > 0.0);
+        if let Some(&quantity) = terms.iter().find(missing) {
+            return Err(CalibrationError::Missing { pair: number, quantity });
+        }
+    }
+    Ok(())
+}
+
+/// Places of the `top` pairs of highest early accuracy, the earlier first among equals.
+fn best_early(pairs: &[Pair], top: usize) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..pairs.len()).collect();
+    places.sort_by(|&a, &b| pairs[b].early.total_cmp(&pairs[a].early));
+    places.truncate(top);
+    places
+}
+
+fn held(pairs: &[Pair], formula: &Formula, share: f64) -> HeldOut {
+    let ranked = |places: &[usize]| {
+        let values: Vec<f64> = places.iter().map(|&place| formula.value(&pairs[place])).collect();
+        let last: Vec<f64> = places.iter().map(|&place| pairs[place].last).collect();
+        agreement(&values, &last)
+    };
+    let all: Vec<usize> = (0..pairs.len()).collect();
+    HeldOut { all: ranked(&all), top: ranked(&best_early(pairs, top_count(pairs.len(), share))) }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
+fn top_count(pairs: usize, share: f64) -> usize {
+    ((pairs as f64 * share).round() as usize).clamp(FEWEST / 2, pairs.max(FEWEST / 2))
+}
+
+fn mean(held: &[HeldOut]) -> HeldOut {
+    let mean = |of: &dyn Fn(&HeldOut) -> f64| held.iter().map(of).sum::<f64>() / held.len() as f64;
+    HeldOut {
+        all: Agreement { kendall: mean(&|h| h.all.kendall), spearman: mean(&|h| h.all.spearman) },
+        top: Agreement { kendall: mean(&|h| h.top.kendall), spearman: mean(&|h| h.top.spearman) },
+    }
+}
+
+/// Values that a coefficient may have.
+const GRID: [f64; 17] = [0.0, 0.25, -0.25, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 2.0, -2.0, 3.0, -3.0, 5.0, -5.0, 8.0, -8.0];
+
+/// The best coefficients on the grid, by ascent along one after another. Terms of coefficient 0 are left out.
+fn fit(pairs: &[Pair], config: &CalibrationConfig) -> Formula {
+    let objective = |coefficients: &[f64]| {
+        let terms = config.terms.iter().copied().zip(coefficients.iter().copied());
+        held(pairs, &Formula { terms: terms.collect() }, config.top).objective()
+    };
+    let mut coefficients = vec![0.0; config.terms.len()];
+    let mut best = objective(&coefficients);
+    for _ in 0..4 {
+        let before = best;
+        for place in 0..coefficients.len() {
+            let mut kept = coefficients[place];
+            for value in GRID {
+                coefficients[place] = value;
+                let reached = objective(&coefficients);
+                if reached > best + 1e-9 {
+                    (best, kept) = (reached, value);
+                }
+            }
+            coefficients[place] = kept;
+        }
+        if best - before < 1e-9 {
+            break;
+        }
+    }
+    let terms = config.terms.iter().copied().zip(coefficients);
+    Formula { terms: terms.filter(|(_, coefficient)| *coefficient != 0.0).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(count: u64, last: impl Fn(f64, f64, f64) -> f64) -> Vec<Pair> {
+        let mut rng = seed::stream(4, "pairs", 0);
+        let mut pair = || {
+            let early = 40.0 + 4.0 * seed::normal(&mut rng);
+            let flops = (3.0 * seed::unit(&mut rng)).exp();
+            let noise = seed::normal(&mut rng);
+            let density = Some(0.5 + seed::unit(&mut rng));
+            Pair {
+                early,
+                last: last(early, flops, noise),
+                flops: Some(flops),
+                density,
+                parameters: None,
+                seconds: None,
+            }
+        };
+        (0..count).map(|_| pair()).collect()
+    }
+
+    #[test]
+    fn a_planted_coefficient_is_found_and_warned_of_by_its_sign() {
+        for (planted, opposite) in [(2.0, vec![Term::Flops]), (-2.0, vec![])] {
+            let pairs = pairs(400, |early, flops, noise| early + planted * flops.ln() + 0.3 * noise);
+            let calibration = calibrate(&pairs, &CalibrationConfig::default()).unwrap();
+            let (term, found) = calibration.fitted.terms[0];
+            assert!(term == Term::Flops && (found - planted).abs() <= 0.5, "{}", calibration.fitted);
+            assert!(calibration.worth_having && calibration.held_out[1].all.kendall > 0.9);
+            assert_eq!(calibration.opposite.iter().filter(|term| **term == Term::Flops).count(), opposite.len());
+            assert_eq!(calibration.warnings().iter().any(|w| w.contains("sign for ln(FLOPs)")), !opposite.is_empty());
+        }
+    }
+
+    #[test]
+    fn without_anything_to_find_the_recommendation_is_the_accuracy_or_no_worse() {
+        let mut plain = 0;
+        for number in 0..5 {
+            let pairs = pairs(60, |early, _, noise| early + 6.0 * noise);
+            let config = CalibrationConfig { seed: number, ..CalibrationConfig::default() };
+            let calibration = calibrate(&pairs, &config).unwrap();
+            let [accuracy, fitted] = calibration.held_out;
+            if fitted.objective() <= accuracy.objective() {
+                assert_eq!(calibration.recommended(), Formula::accuracy());
+                assert!(calibration.warnings()[0].contains("no better"));
+                plain += 1;
+            }
+        }
+        assert!(plain > 0, "noise is not worth fitting");
+    }
+
+    #[test]
+    fn what_cannot_be_calibrated_is_named() {
+        let pairs = pairs(30, |early, _, _| early);
+        let message = |pairs: &[Pair], config: &CalibrationConfig| calibrate(pairs, config).unwrap_err().to_string();
+        let default = CalibrationConfig::default();
+        assert!(message(&pairs[..5], &default).starts_with("5 pairs are too few"));
+        let seconds = CalibrationConfig { terms: vec![Term::Seconds], ..default.clone() };
+        assert_eq!(message(&pairs, &seconds), "pair 0 has no ln(seconds) above 0: leave the term out, or the pair");
+        let top = CalibrationConfig { top: 0.0, ..default.clone() };
+        assert!(message(&pairs, &top).starts_with("calibration.top is 0"));
+        let mut broken = pairs.clone();
+        broken[7].last = f64::NAN;
+        assert!(message(&broken, &default).starts_with("pair 7 has an accuracy"));
+    }
+}

@@ -1,0 +1,133 @@
+//! Soft targets: a reward that falls where an architecture costs more than it should.
+
+use super::RewardConfigError;
+use crate::graph::{Cost, CostQuantity};
+use serde::{Deserialize, Serialize};
+
+/// A cost that is aimed at, and what it costs to miss it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SoftTarget {
+    /// The cost that is free, above 0.
+    pub target: f64,
+    /// Percent points of reward for each doubling over the target, 0 or more.
+    pub weight: f64,
+}
+
+/// Soft targets for the parts of a cost; `None` aims at nothing.
+///
+/// A cost over its target takes `weight * log2(cost / target)` from the reward, one below it nothing: unlike a hard
+/// limit ([`CostLimits`](crate::graph::CostLimits)), it leaves an architecture that is a little too large its chance.
+///
+/// ```
+/// use blockqnn::evaluation::{Evaluation, Metrics};
+/// use blockqnn::graph::{NetworkConfig, ToGraph};
+/// use blockqnn::reward::{Credit, RedefinedReward, RewardShaper, SoftTarget, SoftTargets};
+/// use blockqnn::space::block::BlockCode;
+///
+/// let cost = "conv3(0) terminal(1)".parse::<BlockCode>()?.to_graph().cost(&NetworkConfig::cifar())?;
+/// let aimed = |target: f64| {
+///     let flops = Some(SoftTarget { target, weight: 3.0 });
+///     let shaper = RedefinedReward { targets: SoftTargets { flops, ..SoftTargets::default() }, ..RedefinedReward::default() };
+///     shaper.reward(60.0, &Evaluation::Measured(Metrics::from_accuracy(60.0)), &cost).map(f64::from)
+/// };
+/// assert_eq!(aimed(cost.flops as f64)?, 60.0);
+/// assert_eq!(aimed(cost.flops as f64 / 4.0)?, 54.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SoftTargets {
+    /// Trainable parameters.
+    pub parameters: Option<SoftTarget>,
+    /// Multiply-adds for one image.
+    pub flops: Option<SoftTarget>,
+    /// Bytes of activations for one image.
+    pub activation_bytes: Option<SoftTarget>,
+}
+
+impl SoftTargets {
+    fn all(&self) -> [(CostQuantity, &'static str, &'static str, Option<SoftTarget>); 3] {
+        [
+            (CostQuantity::Parameters, "targets.parameters.target", "targets.parameters.weight", self.parameters),
+            (CostQuantity::Flops, "targets.flops.target", "targets.flops.weight", self.flops),
+            (
+                CostQuantity::ActivationBytes,
+                "targets.activation_bytes.target",
+                "targets.activation_bytes.weight",
+                self.activation_bytes,
+            ),
+        ]
+    }
+
+    /// Whether nothing is aimed at.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What `cost` takes from a reward, in percent points.
+    #[must_use]
+    pub fn penalty(&self, cost: &Cost) -> f64 {
+        let one = |(quantity, _, _, target): (CostQuantity, _, _, Option<SoftTarget>)| {
+            target.map_or(0.0, |SoftTarget { target, weight }| {
+                weight * (cost.quantity(quantity) as f64 / target).log2().max(0.0)
+            })
+        };
+        self.all().into_iter().map(one).sum()
+    }
+
+    pub(super) fn validate(&self) -> Result<(), RewardConfigError> {
+        for (_, target_field, weight_field, target) in self.all() {
+            let Some(SoftTarget { target, weight }) = target else { continue };
+            if !(target.is_finite() && target > 0.0) {
+                return Err(RewardConfigError::new(target_field, target, "a finite number above 0"));
+            }
+            if !(weight.is_finite() && weight >= 0.0) {
+                return Err(RewardConfigError::new(weight_field, weight, "a finite number, 0 or more"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::float_cmp, reason = "exact values are meant")]
+mod tests {
+    use super::*;
+    use crate::reward::RedefinedReward;
+
+    const COST: Cost = Cost { parameters: 800, flops: 1_000, activation_bytes: 64, depth: 1, nodes: 4, edges: 4 };
+
+    #[test]
+    fn penalties_add_up_over_the_targets_that_are_missed() {
+        let target = |target, weight| Some(SoftTarget { target, weight });
+        let targets = SoftTargets {
+            parameters: target(100.0, 2.0),
+            flops: target(5_000.0, 9.0),
+            activation_bytes: target(16.0, 1.0),
+        };
+        assert_eq!(targets.penalty(&COST), 2.0 * 3.0 + 2.0);
+        assert_eq!(SoftTargets::default().penalty(&COST), 0.0);
+    }
+
+    #[test]
+    fn targets_that_cannot_be_are_named() {
+        for (target, weight, expected) in [
+            (0.0, 1.0, "reward.targets.flops.target is 0: it must be a finite number above 0"),
+            (1.0, -1.0, "reward.targets.flops.weight is -1: it must be a finite number, 0 or more"),
+        ] {
+            let flops = Some(SoftTarget { target, weight });
+            let targets = SoftTargets { flops, ..SoftTargets::default() };
+            let reward = RedefinedReward { targets, ..RedefinedReward::default() };
+            assert_eq!(reward.validate().unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_reward_without_targets_is_written_as_before_there_were_any() {
+        let json = serde_json::to_string(&RedefinedReward::paper()).unwrap();
+        assert_eq!(json, r#"{"mu":0.5,"rho":0.5,"credit":"every-layer"}"#);
+        assert_eq!(serde_json::from_str::<RedefinedReward>(&json).unwrap(), RedefinedReward::paper());
+    }
+}

@@ -1,0 +1,98 @@
+//! Why a run folder cannot be used.
+
+use super::{DESCRIPTION, FORMAT, JournalError};
+use std::io;
+use std::path::PathBuf;
+
+/// Why a folder cannot hold the run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunFolderError {
+    /// A new run was to begin where there is one.
+    #[error(
+        "{} holds a {} run of {done} of {trials} trials: resume it, or choose another folder",
+        path.display(),
+        if done < trials { "stopped" } else { "finished" }
+    )]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+        /// Trials finished.
+        done: u64,
+        /// Trials of the whole run.
+        trials: u64,
+    },
+    /// The folder has other things in it.
+    #[error("{} is not empty, and no run folder: choose another folder, or move what is in it away", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// There is nothing to resume.
+    #[error("{} is no run folder (it has no {DESCRIPTION}): check the path, or start a new run there", path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another process works on the run.
+    #[error("the run in {} is in use by {holder}: wait for it or stop it, or choose another folder", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// Who holds it.
+        holder: String,
+    },
+    /// The run was started with other settings.
+    #[error(
+        "the run in {} was started with other settings:\n  {}\nresume it with the settings it was started with, or start \
+         a new run in another folder",
+        path.display(),
+        differences.join("\n  ")
+    )]
+    Changed {
+        /// The folder.
+        path: PathBuf,
+        /// A line for each field that differs.
+        differences: Vec<String>,
+    },
+    /// The folder was written by a later version of this crate.
+    #[error(
+        "{} has format {found}, and this version of blockqnn reads up to {FORMAT}: use the version that wrote it",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+    },
+    /// The description of the run cannot be read.
+    #[error("{} is no description of a run: {message}. Restore it from a copy", path.display())]
+    Description {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A file or folder could not be read or written.
+    #[error("cannot use {}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// The agent cannot use the checkpoint, though it is whole.
+    #[error("cannot use the checkpoint {}: {source}. Delete it: what it holds is learnt again from the journal", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What the agent says.
+        #[source]
+        source: crate::agent::AgentError,
+    },
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}

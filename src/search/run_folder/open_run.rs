@@ -1,0 +1,180 @@
+//! A run while its search is on: what the journal tells of its past, and what is written as it goes on.
+
+use super::journal::{self, Entry, Journal};
+use super::{CHECKPOINT, Durability, JournalError, RunFolder, RunFolderError, checkpoint};
+use crate::graph::Fingerprint;
+use crate::search::{RecordOf, SearchError};
+use crate::space::SearchSpace;
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// What the journal tells of a run.
+#[derive(Debug)]
+pub(in crate::search) struct Past<S: SearchSpace> {
+    /// Finished trials by number.
+    pub(in crate::search) finished: BTreeMap<u64, RecordOf<S>>,
+    /// What was proposed.
+    pub(in crate::search) proposed: HashMap<u64, Fingerprint>,
+    /// Attempts that failed.
+    pub(in crate::search) faults: HashMap<u64, u32>,
+    /// Trials learnt after each minibatch, and the journal's checksum then.
+    pub(in crate::search) learnt: Vec<(u64, String)>,
+    /// What happened, in order.
+    pub(in crate::search) steps: Vec<PastStep>,
+    /// The walks of proposals that are journalled with theirs.
+    pub(in crate::search) walks: HashMap<u64, Value>,
+}
+
+/// An event that the order of events hangs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::search) enum PastStep {
+    /// This trial was proposed.
+    Proposed(u64),
+    /// This trial was finished.
+    Finished(u64),
+    /// So many trials were learnt.
+    Learnt(u64),
+}
+
+impl<S: SearchSpace> Default for Past<S> {
+    fn default() -> Self {
+        Self {
+            finished: BTreeMap::new(),
+            proposed: HashMap::new(),
+            faults: HashMap::new(),
+            learnt: Vec::new(),
+            steps: Vec::new(),
+            walks: HashMap::new(),
+        }
+    }
+}
+
+impl<S: SearchSpace> Past<S> {
+    pub(super) fn new(path: &Path, contents: &journal::Contents<RecordOf<S>>) -> Result<Self, JournalError> {
+        let mut past = Self::default();
+        for (position, (entry, sum)) in contents.entries.iter().zip(&contents.sums).enumerate() {
+            // The first line is no entry, and lines count from 1.
+            let damaged =
+                |cause: String| JournalError::Damaged { path: path.to_owned(), line: position as u64 + 2, cause };
+            match entry {
+                Entry::Journal { .. } => {}
+                Entry::Proposed { trial, fingerprint, actions } => {
+                    past.proposed.insert(*trial, *fingerprint);
+                    past.steps.push(PastStep::Proposed(*trial));
+                    if let Some(actions) = actions {
+                        past.walks.insert(*trial, actions.clone());
+                    }
+                }
+                Entry::Fault { trial, attempt, .. } => {
+                    past.faults.insert(*trial, *attempt);
+                }
+                Entry::Finished(record) => {
+                    if past.finished.insert(record.id, record.clone()).is_some() {
+                        return Err(damaged(format!("trial {} finishes a second time", record.id)));
+                    }
+                    past.steps.push(PastStep::Finished(record.id));
+                }
+                Entry::Learnt { trials, .. } => {
+                    let before = past.learnt.last().map_or(0, |(trials, _)| *trials);
+                    let finished = past.finished.len() as u64;
+                    if *trials != finished || finished <= before {
+                        return Err(damaged(format!(
+                            "it says that {trials} trials are learnt, where {finished} are finished and {before} were learnt"
+                        )));
+                    }
+                    past.learnt.push((*trials, sum.clone()));
+                    past.steps.push(PastStep::Learnt(*trials));
+                }
+            }
+        }
+        Ok(past)
+    }
+
+    /// Trials learnt after the minibatch that begins with trial `first`, if it was learnt.
+    pub(in crate::search) fn learnt_after(&self, first: u64) -> Option<u64> {
+        let position = self.learnt.partition_point(|(trials, _)| *trials <= first);
+        self.learnt.get(position).map(|(trials, _)| *trials)
+    }
+}
+
+/// A run folder while its search is on.
+#[derive(Debug)]
+pub(in crate::search) struct OpenRun {
+    pub(super) folder: RunFolder,
+    pub(super) journal: Journal,
+    pub(super) learnt: u64,
+}
+
+/// What a checkpoint holds.
+pub(in crate::search) struct Checkpoint {
+    pub(in crate::search) trials: u64,
+    pub(in crate::search) resampled: u64,
+    pub(in crate::search) agent: Vec<u8>,
+}
+
+impl OpenRun {
+    pub(in crate::search) fn proposed(
+        &mut self,
+        trial: u64,
+        fingerprint: Fingerprint,
+        actions: Option<Value>,
+    ) -> Result<(), RunFolderError> {
+        self.journal.append::<()>(&Entry::Proposed { trial, fingerprint, actions })?;
+        Ok(())
+    }
+
+    pub(in crate::search) fn fault(&mut self, trial: u64, attempt: u32, message: &str) -> Result<(), RunFolderError> {
+        self.journal.append::<()>(&Entry::Fault { trial, attempt, message: message.to_owned() })?;
+        Ok(())
+    }
+
+    pub(in crate::search) fn finished<S: SearchSpace>(&mut self, record: &RecordOf<S>) -> Result<(), RunFolderError> {
+        self.journal.append(&Entry::Finished(record))?;
+        Ok(())
+    }
+
+    /// Whether a finished trial is on the disk as soon as it is journalled.
+    pub(in crate::search) fn commits_every_result(&self) -> bool {
+        self.journal.durability() == Durability::EveryResult
+    }
+
+    /// Notes that a minibatch was learnt, and writes a checkpoint if it is time for one.
+    pub(in crate::search) fn learnt(
+        &mut self,
+        minibatch: u64,
+        trials: u64,
+        resampled: u64,
+        save: impl FnOnce() -> Result<Vec<u8>, crate::agent::AgentError>,
+    ) -> Result<(), SearchError> {
+        let sum = self.journal.append::<()>(&Entry::Learnt { minibatch, trials }).map_err(RunFolderError::from)?;
+        self.learnt += 1;
+        let every = self.folder.checkpoint_every;
+        if every > 0 && self.learnt.is_multiple_of(every) {
+            let path = self.folder.path.join(CHECKPOINT);
+            checkpoint::write(&path, sum, trials, resampled, &save()?)
+                .map_err(|source| RunFolderError::Io { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// The checkpoint, if there is one that fits the journal.
+    pub(in crate::search) fn checkpoint<S: SearchSpace>(&self, past: &Past<S>) -> Option<Checkpoint> {
+        let (header, agent) = checkpoint::read(&self.folder.path.join(CHECKPOINT))?;
+        let fits = past.learnt.iter().any(|(trials, sum)| (trials, sum) == (&header.trials, &header.journal));
+        if !fits {
+            tracing::warn!("passing over a checkpoint that is not of this journal");
+        }
+        fits.then_some(Checkpoint { trials: header.trials, resampled: header.resampled, agent })
+    }
+
+    /// The refusal of a checkpoint by the agent.
+    pub(in crate::search) fn unusable_checkpoint(&self, source: crate::agent::AgentError) -> RunFolderError {
+        RunFolderError::Checkpoint { path: self.folder.path.join(CHECKPOINT), source }
+    }
+
+    /// Forces what was not yet forced to the disk.
+    pub(in crate::search) fn close(mut self) -> Result<(), RunFolderError> {
+        Ok(self.journal.sync()?)
+    }
+}

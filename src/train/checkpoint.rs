@@ -1,0 +1,238 @@
+//! Checkpoints of long trainings: what it takes to go on with the next batch as if nothing had happened.
+
+use super::{Epoch, Recipe, TrainError};
+use crate::search::write_atomically;
+use burn::optim::ModuleOptimizer;
+use burn::tensor::{Bytes, Device, Tensor, TensorData};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Version of the checkpoint's form.
+const FORMAT: u32 = 1;
+const FILE: &str = "checkpoint.safetensors";
+const LOG: &str = "epochs.csv";
+const KEY: &str = "training";
+
+/// Where a long training keeps its checkpoint and its log, and how often it writes them.
+///
+/// A training that is given a folder with a checkpoint goes on from there; see
+/// [`fit_resumable`](super::fit_resumable). The folder has
+/// - `checkpoint.safetensors`: weights, running statistics, state of the optimizer, and the position down to the batch;
+/// - `epochs.csv`: `epoch` (from 1), `learning_rate`, `training_loss`, `accuracy` (percent; empty if not measured),
+///   `seconds` (since the beginning, pauses left out), `images_per_second`.
+///
+/// ```
+/// use blockqnn::train::Checkpoints;
+///
+/// let checkpoints = Checkpoints::new("trainings/best").with_every(5);
+/// assert_eq!(checkpoints.folder(), std::path::Path::new("trainings/best"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoints {
+    folder: PathBuf,
+    every: u32,
+}
+
+impl Checkpoints {
+    /// In a folder, which is made if it does not exist; a checkpoint every 10 epochs, and whenever the training is
+    /// cancelled.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into(), every: 10 }
+    }
+
+    /// The same with a checkpoint after each `epochs` epochs; 0 is on cancellation alone.
+    #[must_use]
+    pub fn with_every(mut self, epochs: u32) -> Self {
+        self.every = epochs;
+        self
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Deletes the checkpoint, if there is one: the training will not be gone on with. The log stays.
+    ///
+    /// # Errors
+    /// [`TrainError::Checkpoint`] if it cannot be deleted.
+    pub fn delete(&self) -> Result<(), TrainError> {
+        let path = self.folder.join(FILE);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(&path, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is time for a checkpoint after so many epochs.
+    pub(super) fn is_due(&self, epochs: u32) -> bool {
+        self.every > 0 && epochs.is_multiple_of(self.every)
+    }
+}
+
+/// What must be the same for a training to be gone on with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Task {
+    pub(super) recipe: Recipe,
+    pub(super) seed: u64,
+    pub(super) training_images: usize,
+    pub(super) validation_images: usize,
+    pub(super) classes: usize,
+}
+
+/// How far a training is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Progress {
+    pub(super) restarts: u32,
+    /// Finished epochs of the attempt.
+    pub(super) epoch: u32,
+    /// Finished batches of the present epoch.
+    pub(super) batch: usize,
+    pub(super) epochs: Vec<Epoch>,
+    /// Since the beginning, pauses left out.
+    pub(super) seconds: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Description {
+    format: u32,
+    task: Task,
+    progress: Progress,
+    parameters: usize,
+}
+
+/// A training between two batches.
+pub(super) struct Snapshot {
+    pub(super) progress: Progress,
+    /// The module's numbers.
+    pub(super) values: Vec<Tensor<1>>,
+    /// Their running mean, if the recipe has one.
+    pub(super) average: Option<Vec<Tensor<1>>>,
+    /// The part of the epoch's mean loss that is summed up.
+    pub(super) loss: Tensor<1>,
+    /// State of the optimizer, as burn packs it.
+    pub(super) optimizer: Vec<u8>,
+}
+
+impl Snapshot {
+    /// Takes the optimizer's state apart.
+    pub(super) fn pack(optimizer: &ModuleOptimizer) -> Result<Vec<u8>, TrainError> {
+        let bytes = optimizer.into_bytes().map_err(|error| TrainError::Device { message: error.to_string() })?;
+        Ok(bytes.to_vec())
+    }
+
+    /// Gives an optimizer its state back.
+    pub(super) fn unpack(&self, optimizer: ModuleOptimizer, path: &Path) -> Result<ModuleOptimizer, TrainError> {
+        let bytes = Bytes::from_bytes_vec(self.optimizer.clone());
+        optimizer.from_bytes(bytes).map_err(|error| failed(path, &error))
+    }
+
+    pub(super) fn write(self, checkpoints: &Checkpoints, task: &Task) -> Result<(), TrainError> {
+        let path = checkpoints.folder.join(FILE);
+        std::fs::create_dir_all(&checkpoints.folder).map_err(|error| failed(&path, &error))?;
+        let device = |error: burn::tensor::DataError| TrainError::Device { message: format!("{error:?}") };
+        let bytes = |tensor: Tensor<1>| -> Result<Vec<u8>, TrainError> {
+            let values = tensor.into_data().try_to_vec::<f32>().map_err(device)?;
+            Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        };
+        let parameters = self.values.len();
+        let mut tensors = Vec::new();
+        for (number, value) in self.values.into_iter().enumerate() {
+            tensors.push((format!("value.{number}"), Dtype::F32, bytes(value)?));
+        }
+        for (number, value) in self.average.into_iter().flatten().enumerate() {
+            tensors.push((format!("average.{number}"), Dtype::F32, bytes(value)?));
+        }
+        tensors.push(("loss".to_owned(), Dtype::F32, bytes(self.loss)?));
+        tensors.push(("optimizer".to_owned(), Dtype::U8, self.optimizer));
+
+        let description = Description { format: FORMAT, task: task.clone(), progress: self.progress, parameters };
+        let text = serde_json::to_string(&description).map_err(|error| failed(&path, &error))?;
+        let views = tensors
+            .iter()
+            .map(|(name, dtype, bytes)| {
+                let elements = bytes.len() * 8 / dtype.bitsize();
+                Ok((name.as_str(), TensorView::new(*dtype, vec![elements], bytes)?))
+            })
+            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
+        let file = views
+            .and_then(|views| safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), text)]))))
+            .map_err(|error| failed(&path, &error))?;
+        write_atomically(&path, |out: &mut dyn Write| out.write_all(&file)).map_err(|error| failed(&path, &error))
+    }
+
+    /// The checkpoint in a folder, if there is one, on a plain device. It must be of the same task.
+    pub(super) fn read(checkpoints: &Checkpoints, task: &Task, device: &Device) -> Result<Option<Self>, TrainError> {
+        let path = checkpoints.folder.join(FILE);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(&path, &error)),
+        };
+        let refuse = |message: &str| Err(TrainError::Checkpoint { path: path.clone(), message: message.to_owned() });
+        let file = SafeTensors::deserialize(&bytes).map_err(|error| failed(&path, &error))?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| failed(&path, &error))?;
+        let Some(text) = header.metadata().as_ref().and_then(|facts| facts.get(KEY)) else {
+            return refuse("it is no checkpoint of a training");
+        };
+        let description: Description = serde_json::from_str(text).map_err(|error| failed(&path, &error))?;
+        if description.format > FORMAT {
+            return refuse("it was written by a later version of this crate");
+        }
+        if description.task != *task {
+            return refuse("it is of a training with another recipe, seed or number of images");
+        }
+        let tensor = |name: String| -> Result<Tensor<1>, TrainError> {
+            let view = file.tensor(&name).map_err(|error| failed(&path, &error))?;
+            let (words, _) = view.data().as_chunks::<4>();
+            let values: Vec<f32> = words.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            let elements = values.len();
+            Ok(Tensor::from_data(TensorData::new(values, [elements]), device))
+        };
+        let all = |kind: &str| -> Result<Vec<Tensor<1>>, TrainError> {
+            (0..description.parameters).map(|number| tensor(format!("{kind}.{number}"))).collect()
+        };
+        let optimizer = file.tensor("optimizer").map_err(|error| failed(&path, &error))?.data().to_vec();
+        let average = task.recipe.weight_averaging.is_some().then(|| all("average")).transpose()?;
+        Ok(Some(Self {
+            values: all("value")?,
+            average,
+            loss: tensor("loss".to_owned())?,
+            optimizer,
+            progress: description.progress,
+        }))
+    }
+}
+
+/// The path of the checkpoint, for errors.
+pub(super) fn path(checkpoints: &Checkpoints) -> PathBuf {
+    checkpoints.folder.join(FILE)
+}
+
+/// Writes the log of all epochs.
+pub(super) fn log(checkpoints: &Checkpoints, epochs: &[Epoch], images: usize) -> Result<(), TrainError> {
+    let path = checkpoints.folder.join(LOG);
+    std::fs::create_dir_all(&checkpoints.folder).map_err(|error| failed(&path, &error))?;
+    let write = |out: &mut dyn Write| {
+        writeln!(out, "epoch,learning_rate,training_loss,accuracy,seconds,images_per_second")?;
+        let mut before = 0.0;
+        for (number, epoch) in epochs.iter().enumerate() {
+            let accuracy = epoch.accuracy.map(|accuracy| accuracy.to_string()).unwrap_or_default();
+            let speed = images as f64 / (epoch.seconds - before).max(f64::MIN_POSITIVE);
+            before = epoch.seconds;
+            let Epoch { learning_rate, training_loss, seconds, .. } = epoch;
+            writeln!(out, "{},{learning_rate},{training_loss},{accuracy},{seconds:.3},{speed:.1}", number + 1)?;
+        }
+        Ok(())
+    };
+    write_atomically(&path, write).map_err(|error| failed(&path, &error))
+}
+
+fn failed(path: &Path, error: &dyn std::fmt::Display) -> TrainError {
+    TrainError::Checkpoint { path: path.to_owned(), message: error.to_string() }
+}

@@ -1,0 +1,338 @@
+//! The report: what the page of each kind of run folder says, and that nothing from outside becomes markup.
+#![cfg(feature = "report")]
+
+use blockqnn::agent::{QLearning, QLearningConfig, ReplayConfig};
+use blockqnn::environment::{BoxError, Environment, TrialContext, synthetic::Synthetic};
+use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics};
+use blockqnn::report::{Report, ReportError, Run};
+use blockqnn::reward::RedefinedReward;
+use blockqnn::search::{Durability, MinibatchSummary, Observer, Repeats, RunFolder, Search, SearchConfig};
+use blockqnn::space::block::{BlockCode, BlockSpace};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const HOSTILE: &str = "<script>alert(1)</script>";
+
+/// The synthetic environment with times, failures and faults.
+struct Eventful {
+    inner: Synthetic,
+    calls: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the device said {HOSTILE} & \"left\"")]
+struct Fault;
+
+impl Environment<BlockCode> for Eventful {
+    type Error = Fault;
+
+    fn evaluate(&mut self, block: &BlockCode, context: &TrialContext<'_>) -> Result<Evaluation, Fault> {
+        self.calls += 1;
+        if self.calls.is_multiple_of(11) {
+            return Err(Fault);
+        }
+        if self.calls.is_multiple_of(13) {
+            return Ok(Evaluation::Infeasible(Infeasibility::Diverged { epoch: 1, restarts: 3 }));
+        }
+        match self.inner.evaluate(block, context) {
+            Ok(Evaluation::Measured(metrics)) => {
+                let seconds = 30.0 + block.len() as f64;
+                Ok(Evaluation::Measured(Metrics { seconds, accuracy: 20.0 + metrics.accuracy * 0.5, ..metrics }))
+            }
+            Ok(other) => Ok(other),
+            Err(never) => match never {},
+        }
+    }
+
+    fn identity(&self) -> String {
+        format!("eventful {HOSTILE}")
+    }
+}
+
+struct Nobody;
+impl Observer<BlockSpace> for Nobody {}
+
+/// A new run folder that does not wait for the disk after every block.
+fn create(path: &Path) -> RunFolder {
+    RunFolder::create(path).unwrap().with_durability(Durability::EveryMinibatch).with_checkpoint_every(0)
+}
+
+fn search(path: &Path, trials: u64, observer: impl Observer<BlockSpace> + 'static) {
+    let agent = QLearningConfig { replay: ReplayConfig { rounds: 4, batch: 32 }, ..QLearningConfig::paper() };
+    let reward = RedefinedReward::paper();
+    let details = serde_json::json!({
+        "space": BlockSpace::paper(), "agent": agent, "reward": reward, "recipe": {}, "data": { "dataset": HOSTILE }
+    });
+    let config = SearchConfig { repeats: Repeats::Reuse, ..SearchConfig::paper().with_trials(trials, 16) };
+    let space = BlockSpace::paper().with_max_layers(5).unwrap();
+    let environment = Eventful { inner: Synthetic::new().with_noise(2.0), calls: 0 };
+    Search::new(space, QLearning::new(agent).unwrap(), environment, config)
+        .with_reward(reward)
+        .with_run_folder(create(path).with_details(&details).unwrap())
+        .with_observer(observer)
+        .run()
+        .unwrap();
+}
+
+fn page(path: &Path) -> String {
+    Report::read([path]).unwrap().html().unwrap()
+}
+
+/// Markup that the page did not make itself would be here.
+fn assert_inert(html: &str) {
+    assert_eq!(html.matches("<script").count(), 1, "the page's own script");
+    assert!(html.contains("&lt;script&gt;alert(1)"), "hostile text is shown");
+    for fetched in [" src=", "url(", "@import", "<link rel=\"stylesheet", "<iframe", "<img", "onload=", "onerror="] {
+        assert!(!html.contains(fetched), "{fetched}");
+    }
+    let addresses = html.split("href=\"").skip(1);
+    assert!(addresses.into_iter().all(|rest| rest.starts_with("data:") || rest.starts_with('#')));
+    let outside = html.matches("://").count() - html.matches("http://www.w3.org/2000/svg").count();
+    assert_eq!(outside, 0, "no address but the name of SVG's namespace");
+}
+
+#[test]
+fn a_finished_run_has_every_picture_and_stays_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(format!("run \"quoted\" 'single' {}", HOSTILE.replace('/', "-")));
+    search(&path, 96, Nobody);
+    fs::write(path.join("verified.csv"), "trial,accuracy\n0,91.5\n3,92.25\n7,90\n").unwrap();
+    let report = Report::read([&path]).unwrap();
+    let html = report.html().unwrap();
+    assert_inert(&html);
+    for text in ["Finished: 96 of 96 blocks", "cache hits", "diverged", "Failed attempts", "Kendall", "ε = 1"] {
+        assert!(html.contains(text), "{text}");
+    }
+    let pictures = report.pictures().unwrap();
+    let names: Vec<&str> = pictures.iter().map(|picture| picture.name.as_str()).collect();
+    for name in
+        ["learning", "early-stop", "accuracy-flops", "lengths", "kinds", "times", "failures", "block-1", "block-6"]
+    {
+        assert!(names.contains(&name), "{name} in {names:?}");
+    }
+    assert_eq!(html.matches("role=\"img\"").count(), pictures.len(), "every picture is told to screen readers");
+    for picture in &pictures {
+        assert!(!picture.description.is_empty());
+        let png = picture.png().unwrap();
+        let (width, height) = picture.size;
+        // Width and height stand in the first chunk of a PNG.
+        let number = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap());
+        assert_eq!((number(16), number(20)), (2 * width, 2 * height), "{}", picture.name);
+    }
+    assert_eq!(html, page(&path), "the same folder gives the same page");
+}
+
+#[test]
+fn a_running_search_is_reported_and_refreshed() {
+    struct Reporter(PathBuf);
+    impl Observer<BlockSpace> for Reporter {
+        fn on_learnt(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
+            let report = Report::read([&self.0])?.with_refresh(5);
+            let html = report.html()?;
+            assert!(report.is_running());
+            let done = (summary.minibatch + 1) * 16;
+            assert!(html.contains(&format!("Running: {done} of 48 blocks so far")));
+            assert!(html.contains("http-equiv=\"refresh\" content=\"5\""));
+            Ok(())
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    search(&path, 48, Reporter(path.clone()));
+    let report = Report::read([&path]).unwrap().with_refresh(5);
+    assert!(!report.is_running());
+    assert!(!report.html().unwrap().contains("http-equiv=\"refresh\""), "a finished run is not read again");
+}
+
+#[test]
+fn an_unfinished_minibatch_is_a_ring_and_no_part_of_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    search(&path, 48, Nobody);
+    let journal = fs::read_to_string(path.join("journal.jsonl")).unwrap();
+    // Up to the fifth result of the third minibatch, and a line that was cut.
+    let finished: Vec<usize> = journal.match_indices("\"event\":{\"finished\"").map(|(at, _)| at).collect();
+    fs::write(path.join("journal.jsonl"), &journal[..finished[37] + 40]).unwrap();
+    let html = page(&path);
+    assert!(html.contains("Not finished, and no process is at it: 37 of 48 blocks"));
+    assert!(html.contains("unfinished minibatch (ring)"));
+    assert!(html.contains("were not written whole"));
+}
+
+#[test]
+fn an_empty_run_has_a_page_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    search(&path, 16, Nobody);
+    fs::remove_file(path.join("journal.jsonl")).unwrap();
+    let report = Report::read([&path]).unwrap();
+    let html = report.html().unwrap();
+    assert!(html.contains("No block is finished yet"));
+    assert!(html.contains("0 of 16 blocks"));
+    assert!(report.pictures().unwrap().is_empty());
+    assert_eq!(report.series()[0].rows.len(), 0);
+}
+
+#[test]
+fn a_damaged_run_is_reported_up_to_the_damage_and_a_folder_without_run_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    search(&path, 48, Nobody);
+    let mut journal = fs::read(path.join("journal.jsonl")).unwrap();
+    let at = journal.len() * 2 / 3;
+    journal[at] ^= 1;
+    let line = journal[..at].split(|&byte| byte == b'\n').count();
+    fs::write(path.join("journal.jsonl"), &journal).unwrap();
+    let html = page(&path);
+    assert!(html.contains(&format!("is damaged in line {line}")), "the damage is named");
+    assert!(html.contains("role=\"img\""), "what comes before is drawn");
+
+    let nothing = folder.path().join("nothing");
+    let error = Report::read([&nothing]).unwrap_err();
+    assert!(matches!(error, ReportError::RunFolder(_)));
+    assert!(error.to_string().contains("is no run folder"), "{error}");
+}
+
+#[test]
+fn runs_stand_side_by_side_with_files_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = ["a/run", "b/run", "c/other"].map(|name| folder.path().join(name));
+    for (path, trials) in paths.iter().zip([48, 32, 48]) {
+        search(path, trials, Nobody);
+    }
+    let report = Report::read(&paths).unwrap().with_best(1);
+    let html = report.html().unwrap();
+    assert_inert(&html);
+    assert!(html.contains("Side by side") && html.contains("Pareto fronts of the runs"));
+    let out = folder.path().join("out");
+    let count = report.write_svg(&out).unwrap();
+    report.write_csv(&out).unwrap();
+    let svgs = fs::read_dir(&out)
+        .unwrap()
+        .filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|extension| extension == "svg"));
+    assert_eq!(svgs.count(), count, "no picture took another's file");
+    for (name, trials) in [("run-trials.csv", 48), ("run-2-trials.csv", 32), ("other-trials.csv", 48)] {
+        assert_eq!(fs::read_to_string(out.join(name)).unwrap().lines().count(), trials + 1, "{name}");
+    }
+    assert!(out.join("comparison-learning.svg").exists());
+}
+
+#[test]
+fn a_series_tells_what_the_journal_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    search(&path, 64, Nobody);
+    let run = Run::read(&path).unwrap();
+    let report = Report::new(vec![run]);
+    let series = report.series();
+    let minibatches = series.iter().find(|series| series.name == "minibatches").unwrap();
+    let trials = series.iter().find(|series| series.name == "trials").unwrap();
+    let column = |series: &blockqnn::report::Series, name: &str| {
+        series.columns.iter().position(|column| column == name).unwrap()
+    };
+    for row in &minibatches.rows {
+        let number = &row[column(minibatches, "minibatch")];
+        let accuracy = column(trials, "accuracy_percent");
+        let own = trials.rows.iter().filter(|row| &row[column(trials, "minibatch")] == number);
+        let accuracies: Vec<f64> = own.filter_map(|row| row[accuracy].parse().ok()).collect();
+        let mean = accuracies.iter().sum::<f64>() / accuracies.len() as f64;
+        let told: f64 = row[column(minibatches, "mean_accuracy_percent")].parse().unwrap();
+        assert!((mean - told).abs() < 1e-9, "minibatch {number}: {mean} and {told}");
+    }
+}
+
+/// The settings that a page offers for saving, as a file.
+#[cfg(feature = "train")]
+#[test]
+fn the_saved_settings_repeat_the_experiment() {
+    use blockqnn::experiment::{Experiment, Overrides, Preset};
+
+    let experiment = Experiment::short();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let config = SearchConfig { trials: 8, minibatch: 8, ..experiment.search.clone() };
+    Search::new(BlockSpace::paper(), experiment.agent().unwrap(), Synthetic::new(), config.clone())
+        .with_run_folder(RunFolder::create(&path).unwrap().with_details(&experiment.details()).unwrap())
+        .run()
+        .unwrap();
+    let html = page(&path);
+    let address = html.split("href=\"data:application/json,").nth(1).unwrap().split('"').next().unwrap();
+    let mut bytes = Vec::new();
+    let mut parts = address.split('%');
+    bytes.extend(parts.next().unwrap().bytes());
+    for part in parts {
+        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
+        bytes.extend(part[2..].bytes());
+    }
+    let file = folder.path().join("config.json");
+    fs::write(&file, bytes).unwrap();
+    let mut overrides = Overrides::new();
+    overrides.set_file(&file).unwrap();
+    assert_eq!(overrides.apply(Preset::Quick).unwrap(), Experiment { search: config, ..experiment });
+}
+
+/// The README's pictures, made by a search of 2,848 blocks in the synthetic environment. With `BLOCKQNN_BLESS` set they are
+/// written in place of being compared.
+#[test]
+fn pictures_of_the_readme_are_the_crates_own() {
+    use blockqnn::agent::EpsilonSchedule;
+    use blockqnn::reward::Credit;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let agent = QLearningConfig {
+        learning_rate: 0.1,
+        epsilon: EpsilonSchedule::short(),
+        replay: ReplayConfig { rounds: 8, batch: 128 },
+        ..QLearningConfig::paper()
+    };
+    let details = serde_json::json!({ "agent": agent });
+    let config = SearchConfig::paper().with_seed(1).with_trials(89 * 32, 32);
+    Search::new(BlockSpace::paper(), QLearning::new(agent).unwrap(), Synthetic::new().with_noise(2.0), config)
+        .with_reward(RedefinedReward::accuracy(Credit::Terminal))
+        .with_run_folder(create(&path).with_details(&details).unwrap())
+        .run()
+        .unwrap();
+    let pictures = Report::read([&path]).unwrap().pictures().unwrap();
+    for (name, file) in [("learning", "learning.svg"), ("block-1", "block.svg")] {
+        let picture = pictures.iter().find(|picture| picture.name == name).unwrap();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pictures").join(file);
+        if std::env::var_os("BLOCKQNN_BLESS").is_some() {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &picture.svg).unwrap();
+        }
+        assert!(fs::read_to_string(&path).unwrap() == picture.svg, "{} is of other code: bless it", path.display());
+    }
+}
+
+/// Pages of every kind of run, for `tests/report_page.py` to look at in a browser.
+#[test]
+fn pages_for_a_browser_are_written() {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report");
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let long = format!("{HOSTILE}-{}", "a-very-long-name-".repeat(6)).replace('/', "-");
+    search(&path(&long), 192, Nobody);
+    fs::write(path(&long).join("verified.csv"), "trial,accuracy\n0,91.5\n3,92.25\n7,90\n").unwrap();
+    search(&path("short"), 32, Nobody);
+    search(&path("damaged"), 96, Nobody);
+    search(&path("empty"), 16, Nobody);
+    fs::remove_file(path("empty").join("journal.jsonl")).unwrap();
+    let mut journal = fs::read(path("damaged").join("journal.jsonl")).unwrap();
+    let middle = journal.len() / 2;
+    journal[middle] ^= 1;
+    fs::write(path("damaged").join("journal.jsonl"), &journal).unwrap();
+
+    for (name, runs) in [
+        ("finished", vec![long.as_str()]),
+        ("short", vec!["short"]),
+        ("damaged", vec!["damaged"]),
+        ("empty", vec!["empty"]),
+        ("several", vec![long.as_str(), "short", "damaged", "empty"]),
+    ] {
+        let report = Report::read(runs.into_iter().map(path)).unwrap();
+        fs::create_dir_all(&out).unwrap();
+        report.write_html(&out.join(format!("{name}.html"))).unwrap();
+        assert!(out.join(format!("{name}.html")).exists());
+    }
+}
