@@ -261,7 +261,7 @@ fn print(found: &VerificationReport, test: Option<&[Option<f64>]>) {
     }
     let figure = |value: Option<f64>| value.map_or_else(|| "not defined".to_owned(), |value| format!("{value:.3}"));
     for (name, (tau, rho)) in
-        [("early-stop accuracy", found.agreement_of_accuracy()), ("redefined reward", found.agreement_of_reward())]
+        [("early-stop accuracy", found.agreement_of_accuracy()), ("reward of the search", found.agreement_of_reward())]
     {
         println!("{name} and converged accuracy: Kendall's tau {}, Spearman's rho {}", figure(tau), figure(rho));
     }
