@@ -26,6 +26,7 @@ features:
     cargo check --no-default-features --features train
     cargo check
     cargo check --features ndarray
+    cargo check --features download
     DOCS_RS=1 CUDARC_CUDA_VERSION=13000 cargo check --features cuda
     DOCS_RS=1 CUDARC_CUDA_VERSION=13000 cargo check --features cuda-nvrtc
 
@@ -60,6 +61,10 @@ fuzz TARGET SECONDS="600":
     mkdir -p fuzz/corpus/{{ TARGET }}
     cargo +nightly fuzz run --features train {{ TARGET }} fuzz/corpus/{{ TARGET }} tests/fuzz/seeds/{{ TARGET }} -- \
         -max_total_time={{ SECONDS }} -rss_limit_mb=2048 -timeout=20
+
+# Exported networks against PyTorch, with the Python that is named (it needs torch).
+pytorch PYTHON="/usr/bin/python3":
+    BLOCKQNN_PYTHON={{ PYTHON }} cargo test --test pytorch -- --nocapture
 
 # Licences, advisories, duplicates (needs cargo-deny).
 deny:

@@ -36,6 +36,8 @@
 
 #[path = "cifar_search/arguments.rs"]
 mod arguments;
+#[path = "cifar_search/download.rs"]
+mod download;
 #[path = "cifar_search/export.rs"]
 mod export;
 #[path = "cifar_search/output.rs"]
@@ -89,7 +91,8 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         return Ok(ExitCode::SUCCESS);
     }
     let devices = devices(&arguments.device)?;
-    let (training, validation) = experiment.data.load(arguments.data.as_deref())?;
+    let data = download::folder(experiment.data.dataset, arguments.data.as_deref(), arguments.download)?;
+    let (training, validation) = experiment.data.load(data.as_deref())?;
     let experiment = experiment.for_data(training.shape(), training.classes().len());
     let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
     let environments = devices.iter().map(|(name, device)| {

@@ -30,6 +30,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
+    /// Fetch CIFAR-10 or CIFAR-100 from its official address, once: into the user's cache folder, or into --data DIR
+    /// (needs the feature download)
+    #[arg(long)]
+    pub(crate) download: bool,
+
     /// Most training images, a balanced part; validation images come on top [default: the preset's]
     #[arg(long, value_name = "N")]
     train_limit: Option<usize>,

@@ -34,6 +34,8 @@ mod augmentation;
 mod batches;
 pub mod cifar;
 mod device_set;
+#[cfg(feature = "download")]
+pub mod download;
 pub mod embedded;
 mod error;
 pub mod idx;

@@ -206,3 +206,69 @@ impl<S: SearchSpace> VerificationReport<S> {
         (kendall_tau(&pairs), spearman(&pairs))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::RandomAgent;
+    use crate::environment::environment_fn;
+    use crate::environment::synthetic::Synthetic;
+    use crate::evaluation::{Evaluation, Infeasibility};
+    use crate::search::{RunFolder, Search, ThreadEvaluator};
+    use crate::space::block::BlockCode;
+
+    fn found() -> SearchReport<BlockSpace> {
+        let config = SearchConfig::paper().with_trials(32, 8);
+        Search::new(BlockSpace::paper(), RandomAgent, Synthetic::new(), config).run().unwrap()
+    }
+
+    #[test]
+    fn each_architecture_is_taken_once_by_reward_and_none_that_failed() {
+        let mut records = found().records;
+        let best = Verification::<BlockSpace>::new(&records, 40);
+        assert_eq!(best.candidates().len(), 32);
+        assert!(best.candidates().windows(2).all(|pair| pair[0].reward >= pair[1].reward));
+        records[3].evaluation = Evaluation::Infeasible(Infeasibility::Diverged { epoch: 1, restarts: 0 });
+        let twin = records[5].clone();
+        records.push(twin);
+        assert_eq!(Verification::<BlockSpace>::new(&records, 40).candidates().len(), 31);
+        assert_eq!(Verification::<BlockSpace>::new(&records, 4).candidates().len(), 4);
+    }
+
+    #[test]
+    fn a_finished_verification_is_extended_to_more_blocks_without_repeating_the_first() {
+        let (records, space) = (found().records, BlockSpace::paper());
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("verification");
+        let verify = |top, folder: RunFolder| {
+            let verification = Verification::new(&records, top);
+            let evaluated = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let environments: Vec<_> = (0..2)
+                .map(|_| {
+                    let evaluated = std::sync::Arc::clone(&evaluated);
+                    environment_fn("length", move |block: &BlockCode, _| {
+                        evaluated.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                        50.0 + block.len() as f64
+                    })
+                })
+                .collect();
+            let workers = ThreadEvaluator::new(environments).unwrap();
+            let agent = verification.agent(&space).unwrap();
+            let config = verification.config(1, NetworkConfig::cifar());
+            let search = Search::with_evaluator(space.clone(), agent, workers, config).with_run_folder(folder);
+            let report = verification.report(&search.run().unwrap());
+            (report, evaluated.load(std::sync::atomic::Ordering::SeqCst))
+        };
+        let (first, evaluated) = verify(3, RunFolder::create(&path).unwrap());
+        assert_eq!((first.rows.len(), evaluated), (3, 3));
+        let (second, evaluated) = verify(5, RunFolder::resume(&path).unwrap());
+        assert_eq!((second.rows.len(), evaluated), (5, 2));
+        assert!(second.rows.windows(2).all(|pair| pair[0].accuracy >= pair[1].accuracy));
+        let mut ranks: Vec<usize> = second.rows.iter().map(|row| row.early_rank).collect();
+        ranks.sort_unstable();
+        assert_eq!(ranks, [1, 2, 3, 4, 5]);
+        let mut csv = Vec::new();
+        second.write_csv(&space, &mut csv).unwrap();
+        assert_eq!(String::from_utf8(csv).unwrap().lines().count(), 6);
+    }
+}
