@@ -120,11 +120,11 @@ impl Controller {
             quiet,
             stalled: false,
         };
-        let broken = |error: Broken| DistributedError::JetStream { message: causes(&*error) };
-        if controller.mend().await.map_err(broken)? {
+        let unusable = |error: Broken| DistributedError::JetStream { message: causes(&*error) };
+        if controller.mend().await.map_err(unusable)? {
             controller.unsure = Some(Instant::now() + UNSURE);
         }
-        controller.known = controller.subjects(&controller.names.results(), "result").await.map_err(broken)?;
+        controller.known = controller.subjects(&controller.names.results(), "result").await.map_err(unusable)?;
         Ok(controller)
     }
 
