@@ -38,6 +38,10 @@ parity:
 credits:
     BLOCKQNN_ALL_CREDITS=1 cargo test --release --no-default-features --test agent_learns -- --nocapture --test-threads 1
 
+# Agents on equal budgets: `just compare --synthetic motifs:1 --agent best --agent local`.
+compare *ARGS:
+    cargo run --release --no-default-features --example compare_agents -- {{ ARGS }}
+
 # A search on the embedded images: `just run --seed 1`.
 run *ARGS:
     cargo run --release --example cifar_search -- {{ ARGS }}

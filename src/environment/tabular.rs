@@ -304,9 +304,9 @@ fn digest(entries: &[TableEntry]) -> String {
     for entry in entries {
         hasher.update(format!("{entry:?}\n"));
     }
-    let digest = hasher.finalize();
-    let first = digest.first_chunk().copied().unwrap_or_default();
-    format!("{:016x}", u64::from_be_bytes(first))
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&hasher.finalize()[..8]);
+    format!("{:016x}", u64::from_be_bytes(bytes))
 }
 
 /// Looks architectures up in a [`Table`] by the text they write themselves as.

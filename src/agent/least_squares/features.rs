@@ -291,11 +291,8 @@ mod tests {
 
     #[test]
     fn a_graph_with_very_many_paths_has_features_without_them() {
-        let mut text = "conv3(0) ".to_owned();
-        for index in 2..=22 {
-            write!(text, "concat({},{}) ", index - 2, index - 1).unwrap();
-        }
-        let features = of_block(&(text + "terminal(22)"));
+        let layers: Vec<String> = (2..=22).map(|index| format!("concat({},{})", index - 2, index - 1)).collect();
+        let features = of_block(&format!("conv3(0) {} terminal(22)", layers.join(" ")));
         assert!((150..400).contains(&features.len()), "{}", features.len());
     }
 }
