@@ -9,6 +9,7 @@ mod difference;
 mod history;
 mod journal;
 
+#[cfg(feature = "train")]
 pub(crate) use atomic::write as write_atomically;
 pub use history::{Fault, RunHistory};
 pub use journal::{Durability, JournalError};
