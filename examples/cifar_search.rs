@@ -102,7 +102,8 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     });
     let environments = environments.collect::<Result<Vec<_>, _>>()?;
     // Each device gets its share of the workers, and at least one.
-    let workers = (0..arguments.workers.get().max(devices.len())).zip(environments.iter().cycle());
+    let count = arguments.workers.get().max(devices.len());
+    let workers = (0..count).zip(environments.iter().cycle());
     let workers = workers.map(|(number, (device, environment))| (format!("{number} on {device}"), environment.clone()));
     let folder = output::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
     let results = Results::new(&folder);
@@ -123,7 +124,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let report = Search::with_evaluator(space, experiment.agent()?, workers, settings)
         .with_reward(experiment.reward)
         .with_run_folder(folder)
-        .with_observer(progress::Display::new(&experiment, arguments.workers))
+        .with_observer(progress::Display::new(&experiment, count))
         .with_cancellation(stop_on_ctrl_c()?)
         .run()?;
 

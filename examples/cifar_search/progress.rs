@@ -9,7 +9,6 @@ use blockqnn::space::block::{BlockCode, BlockSpace};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::num::NonZeroUsize;
 use std::time::Instant;
 
 /// Steps of the bar of one training.
@@ -20,7 +19,7 @@ pub(crate) struct Display {
     schedule: EpsilonSchedule,
     minibatch: u64,
     trials: u64,
-    workers: NonZeroUsize,
+    workers: usize,
     started: Instant,
     /// Trials finished before the search was resumed: they took no time now.
     restored: u64,
@@ -30,6 +29,8 @@ pub(crate) struct Display {
     last_mean: Option<f64>,
     /// How far each training is that is on.
     trainings: BTreeMap<u64, Progress>,
+    /// Which worker has each training in hand.
+    workers_of: BTreeMap<u64, String>,
 }
 
 struct Bars {
@@ -59,7 +60,7 @@ impl Bars {
 }
 
 impl Display {
-    pub(crate) fn new(experiment: &Experiment, workers: NonZeroUsize) -> Self {
+    pub(crate) fn new(experiment: &Experiment, workers: usize) -> Self {
         let trials = experiment.search.trials;
         let bars = if std::io::stderr().is_terminal() { Bars::new(trials).ok() } else { None };
         Self {
@@ -73,6 +74,7 @@ impl Display {
             best: None,
             last_mean: None,
             trainings: BTreeMap::new(),
+            workers_of: BTreeMap::new(),
         }
     }
 }
@@ -81,6 +83,7 @@ impl Display {
     /// Counts a finished trial, and keeps the best.
     fn show(&mut self, record: &RecordOf<BlockSpace>) {
         self.trainings.remove(&record.id);
+        self.workers_of.remove(&record.id);
         if let Some(accuracy) = record.evaluation.accuracy()
             && self.best.as_ref().is_none_or(|(best, _)| accuracy > *best)
         {
@@ -106,7 +109,7 @@ impl Display {
 
     /// `1 worker`, `2 workers`.
     fn workers(&self) -> String {
-        if self.workers.get() == 1 { "1 worker".to_owned() } else { format!("{} workers", self.workers) }
+        if self.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", self.workers) }
     }
 }
 
@@ -114,14 +117,15 @@ fn percent(accuracy: Option<f64>) -> String {
     accuracy.map_or("-".to_owned(), |accuracy| format!("{accuracy:.2} %"))
 }
 
-/// Where a training is.
-fn place(trial: u64, progress: &Progress) -> String {
+/// Where a training is: `block 12 epoch 3/12 (0 on flex)`.
+fn place(trial: u64, progress: &Progress, worker: Option<&String>) -> String {
     let restarts = match progress.restarts {
         0 => String::new(),
-        restarts => format!(" (restart {restarts})"),
+        restarts => format!(" restart {restarts}"),
     };
     let epoch = (progress.epoch + 1).min(progress.epochs);
-    format!("block {trial} epoch {epoch}/{}{restarts}", progress.epochs)
+    let worker = worker.map(|worker| format!(" ({worker})")).unwrap_or_default();
+    format!("block {trial} epoch {epoch}/{}{restarts}{worker}", progress.epochs)
 }
 
 impl Observer<BlockSpace> for Display {
@@ -145,6 +149,18 @@ impl Observer<BlockSpace> for Display {
         Ok(())
     }
 
+    fn on_started(&mut self, trial: u64, worker: &str) {
+        self.workers_of.insert(trial, worker.to_owned());
+    }
+
+    fn on_worker_lost(&mut self, worker: &str, message: &str) {
+        let line = format!("worker {worker} is gone: {message}");
+        match &self.bars {
+            Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
     fn on_progress(&mut self, trial: u64, progress: &Progress) {
         self.trainings.insert(trial, progress.clone());
         if let Some(bars) = &self.bars {
@@ -154,7 +170,9 @@ impl Observer<BlockSpace> for Display {
             let mean = self.trainings.values().map(done).sum::<f64>() / self.trainings.len() as f64;
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the bar")]
             bars.training.set_position((mean * FINE as f64) as u64);
-            let places: Vec<String> = self.trainings.iter().map(|(&trial, progress)| place(trial, progress)).collect();
+            let places = self.trainings.iter();
+            let places = places.map(|(&trial, progress)| place(trial, progress, self.workers_of.get(&trial)));
+            let places: Vec<String> = places.collect();
             bars.training.set_message(format!("{}: {}", self.workers(), places.join(", ")));
         }
     }
