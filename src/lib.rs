@@ -77,8 +77,8 @@
 //! | --- | --- | --- |
 //! | [`SearchSpace`](space::SearchSpace) | what can be designed, one decision after another | [`BlockSpace`](space::block::BlockSpace): the layer codes of Table 1; [`CellSpace`](space::cell::CellSpace): NAS-Bench-201 |
 //! | [`ToGraph`](graph::ToGraph) | the [`LayerGraph`](graph::LayerGraph) of an architecture: shapes, cost, density and fingerprint come from it | [`BlockCode`](space::block::BlockCode) |
-//! | [`Agent`](agent::Agent) | what is proposed next | [`QLearning`](agent::QLearning), the paper's; [`LeastSquares`](agent::LeastSquares) for few evaluations; [`RegularizedEvolution`](agent::RegularizedEvolution), [`LocalSearch`](agent::LocalSearch), [`RandomAgent`](agent::RandomAgent) |
-//! | [`Environment`](environment::Environment) | how good an architecture is | [`TableEnvironment`](environment::tabular::TableEnvironment), [`environment_fn`](environment::environment_fn), [`Synthetic`](environment::synthetic::Synthetic), `train::TrainingEnvironment` |
+//! | [`Agent`](agent::Agent) | what is proposed next | [`QLearning`](agent::QLearning), [`RandomAgent`](agent::RandomAgent), [`ListedAgent`](agent::ListedAgent) |
+//! | [`Environment`](environment::Environment) | how good an architecture is | [`environment_fn`](environment::environment_fn), [`Synthetic`](environment::synthetic::Synthetic), `train::TrainingEnvironment` |
 //! | [`RewardShaper`](reward::RewardShaper) | the reward, and what each layer's update sees of it | [`RedefinedReward`](reward::RedefinedReward): formula 1 with either credit |
 //! | [`Evaluator`](search::Evaluator) | where trials are evaluated | [`InlineEvaluator`](search::InlineEvaluator): one after another; [`ThreadEvaluator`](search::ThreadEvaluator): several at a time |
 //! | [`Observer`](search::Observer) | nothing: it watches, and may stop the search | yours |
