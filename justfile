@@ -23,6 +23,7 @@ doc:
 features:
     cargo check --no-default-features
     cargo check --no-default-features --features report
+    cargo check --no-default-features --features nats
     cargo check --no-default-features --features train
     cargo check
     cargo check --features ndarray
@@ -59,6 +60,14 @@ look:
 bench:
     cargo bench --no-default-features --bench searcher --bench journal
     cargo bench --no-default-features --features report --bench report
+
+# A search over NATS in which everything is killed, its leases and refusals (needs nats-server and openssl).
+nats *ARGS:
+    cargo test --no-default-features --features nats --test distributed {{ ARGS }}
+
+# Trials a second over NATS, and the controller's memory (needs nats-server).
+bench-nats *ARGS:
+    cargo bench --no-default-features --features nats --bench nats -- {{ ARGS }}
 
 # Fuzzes a reader for some seconds: block_text, block_json, journal, checkpoint, cifar or idx (needs nightly and cargo-fuzz).
 fuzz TARGET SECONDS="600":

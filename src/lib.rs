@@ -80,7 +80,7 @@
 //! | [`Agent`](agent::Agent) | what is proposed next | [`QLearning`](agent::QLearning), [`RandomAgent`](agent::RandomAgent), [`ListedAgent`](agent::ListedAgent) |
 //! | [`Environment`](environment::Environment) | how good an architecture is | [`environment_fn`](environment::environment_fn), [`Synthetic`](environment::synthetic::Synthetic), `train::TrainingEnvironment` |
 //! | [`RewardShaper`](reward::RewardShaper) | the reward, and what each layer's update sees of it | [`RedefinedReward`](reward::RedefinedReward): formula 1 with either credit |
-//! | [`Evaluator`](search::Evaluator) | where trials are evaluated | [`InlineEvaluator`](search::InlineEvaluator): one after another; [`ThreadEvaluator`](search::ThreadEvaluator): several at a time |
+//! | [`Evaluator`](search::Evaluator) | where trials are evaluated | [`InlineEvaluator`](search::InlineEvaluator): one after another; [`ThreadEvaluator`](search::ThreadEvaluator): several at a time; `distributed::NatsEvaluator`: on other machines |
 //! | [`Observer`](search::Observer) | nothing: it watches, and may stop the search | yours |
 //!
 //! [`comparison`] compares agents on equal budgets, on tables and on synthetic tasks.
@@ -100,7 +100,7 @@
 //! | `cuda` | | NVIDIA GPUs |
 //! | `cuda-nvrtc` | | NVIDIA GPUs, with kernels compiled by NVRTC instead of the bundled LLVM |
 //! | `wgpu` | | GPUs through Vulkan, Metal, DirectX 12 or WebGPU |
-//! | `download` | | fetching CIFAR-10 and CIFAR-100 from their official address |
+//! | `nats` | | the module `distributed`: workers on other machines, through NATS JetStream |
 //! | `report` | | the module `report`: a page, pictures and CSV from run folders, drawings of blocks; works without burn |
 //!
 //! `default-features = false` leaves the search alone: no burn, about 30 small dependencies.

@@ -287,7 +287,7 @@ impl Controller {
             Err(error) => Reply::Refused { reason: format!("its greeting cannot be read: {error}") },
             Ok(hello) => match refusal(&hello, &self.welcome.identity, env!("CARGO_PKG_VERSION")) {
                 Some(reason) => {
-                    tracing::warn!(worker = hello.worker, reason, "a worker is refused");
+                    self.tell(Event::WorkerLost { worker: hello.worker, message: format!("refused: {reason}") });
                     Reply::Refused { reason }
                 }
                 None => {

@@ -27,6 +27,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Longest wait for a task in one request.
 const REQUEST: Duration = Duration::from_secs(2);
 
+/// How much longer a broker may take to end a request.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Longest wait for an answer of the broker.
 const ANSWER: Duration = Duration::from_secs(2);
 
@@ -388,7 +391,8 @@ impl Session<'_> {
         consumer: &Consumer<pull::Config>,
     ) -> Result<Option<jetstream::Message>, Box<dyn std::error::Error + Send + Sync>> {
         let mut batch = consumer.batch().max_messages(1).expires(REQUEST).messages().await?;
-        let end = Instant::now() + REQUEST + LOOK;
+        // The broker ends the request; only one that is gone does not. A task that comes late must not be missed.
+        let end = Instant::now() + REQUEST + GRACE;
         while Instant::now() < end && !self.is_stopped() {
             match timeout(LOOK, batch.next()).await {
                 Ok(Some(message)) => return Ok(Some(message?)),

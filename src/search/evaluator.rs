@@ -118,6 +118,28 @@ pub trait Evaluator<A> {
     }
 }
 
+impl<A, V: Evaluator<A> + ?Sized> Evaluator<A> for Box<V> {
+    fn submit(&mut self, assignment: Assignment<A>) -> Result<(), EvaluatorError> {
+        (**self).submit(assignment)
+    }
+
+    fn wait(&mut self, cancellation: &Cancellation, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
+        (**self).wait(cancellation, listener)
+    }
+
+    fn identity(&self) -> String {
+        (**self).identity()
+    }
+
+    fn workers(&self) -> usize {
+        (**self).workers()
+    }
+
+    fn acknowledge(&mut self, trial: u64) -> Result<(), EvaluatorError> {
+        (**self).acknowledge(trial)
+    }
+}
+
 /// Evaluates one trial after another in the controller's own thread.
 pub struct InlineEvaluator<A, E> {
     environment: E,
