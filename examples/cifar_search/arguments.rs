@@ -13,6 +13,7 @@ use std::path::PathBuf;
 /// is what the agent learns from. The best blocks are printed at the end, one a line.
 #[derive(Debug, Parser)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[command(version, max_term_width = 110, args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]

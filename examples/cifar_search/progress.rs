@@ -162,7 +162,7 @@ impl Observer<BlockSpace> for Display {
     }
 
     fn on_progress(&mut self, trial: u64, progress: &Progress) {
-        self.trainings.insert(trial, progress.clone());
+        self.trainings.insert(trial, *progress);
         if let Some(bars) = &self.bars {
             let done = |progress: &Progress| {
                 (f64::from(progress.epoch) + progress.fraction) / f64::from(progress.epochs.max(1))

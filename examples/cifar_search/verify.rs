@@ -259,11 +259,16 @@ fn print(found: &VerificationReport, test: Option<&[Option<f64>]>) {
             row.record.architecture
         );
     }
-    let figure = |value: Option<f64>| value.map_or_else(|| "not defined".to_owned(), |value| format!("{value:.3}"));
-    for (name, (tau, rho)) in
+    for (name, agreement) in
         [("early-stop accuracy", found.agreement_of_accuracy()), ("reward of the search", found.agreement_of_reward())]
     {
-        println!("{name} and converged accuracy: Kendall's tau {}, Spearman's rho {}", figure(tau), figure(rho));
+        match agreement {
+            Some(found) => println!(
+                "{name} and converged accuracy: Kendall's tau {:.3}, Spearman's rho {:.3}",
+                found.kendall, found.spearman
+            ),
+            None => println!("{name} and converged accuracy: no order to compare (Kendall's tau is not defined)"),
+        }
     }
 }
 
@@ -329,7 +334,7 @@ impl Observer<BlockSpace> for Display {
     fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
         match record.evaluation.metrics() {
             Some(metrics) => {
-                eprintln!("block {}: {:.2} % in {:.0} s", record.id + 1, metrics.accuracy, metrics.seconds)
+                eprintln!("block {}: {:.2} % in {:.0} s", record.id + 1, metrics.accuracy, metrics.seconds);
             }
             None => eprintln!("block {}: not measured", record.id + 1),
         }

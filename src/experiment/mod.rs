@@ -5,12 +5,10 @@
 
 mod data;
 mod overrides;
-mod rank_correlation;
 mod verification;
 
 pub use data::{DataConfig, Dataset};
 pub use overrides::{Overrides, OverridesError};
-pub use rank_correlation::{kendall_tau, spearman};
 pub use verification::{Candidate, Verification, VerificationReport, VerificationRow};
 
 use crate::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig, QLearningConfigError};

@@ -1,8 +1,8 @@
 //! Verification: the best blocks of a finished search, trained to convergence.
 
-use super::{kendall_tau, spearman};
 use crate::agent::ListedAgent;
 use crate::graph::{Fingerprint, NetworkConfig};
+use crate::reward::calibration::{Agreement, agreement};
 use crate::search::{RecordOf, Scheduling, SearchConfig, SearchReport};
 use crate::space::block::BlockSpace;
 use crate::space::{SearchSpace, SpaceError};
@@ -192,19 +192,24 @@ impl<S: SearchSpace> VerificationReport<S> {
         Ok(())
     }
 
-    /// How far the order by early-stop accuracy agrees with that by converged accuracy: Kendall's tau and Spearman's rho.
+    /// How far the order by early-stop accuracy agrees with that by converged accuracy. `None` if there are fewer than two
+    /// blocks, or all are equal in one of the two.
     #[must_use]
-    pub fn agreement_of_accuracy(&self) -> (Option<f64>, Option<f64>) {
-        let pairs = self.accuracies();
-        (kendall_tau(&pairs), spearman(&pairs))
+    pub fn agreement_of_accuracy(&self) -> Option<Agreement> {
+        agreement_of(&self.accuracies())
     }
 
     /// The same for the order by reward.
     #[must_use]
-    pub fn agreement_of_reward(&self) -> (Option<f64>, Option<f64>) {
-        let pairs = self.rewards();
-        (kendall_tau(&pairs), spearman(&pairs))
+    pub fn agreement_of_reward(&self) -> Option<Agreement> {
+        agreement_of(&self.rewards())
     }
+}
+
+fn agreement_of(pairs: &[(f64, f64)]) -> Option<Agreement> {
+    let (first, second): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+    let varies = |figures: &[f64]| figures.windows(2).any(|pair| pair[0].total_cmp(&pair[1]).is_ne());
+    (varies(&first) && varies(&second)).then(|| agreement(&first, &second))
 }
 
 #[cfg(test)]

@@ -248,7 +248,6 @@ mod tests {
     use crate::graph::ToGraph;
     use crate::space::block::{BlockCode, BlockSpace};
     use crate::space::cell::{CellCode, CellSpace};
-    use std::fmt::Write;
 
     fn of_block(text: &str) -> Features {
         let block: BlockCode = text.parse().unwrap();
