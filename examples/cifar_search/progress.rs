@@ -7,7 +7,7 @@ use blockqnn::experiment::Experiment;
 use blockqnn::search::{MinibatchSummary, Observer, RecordOf, SearchReport};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::time::Instant;
@@ -21,6 +21,10 @@ pub(crate) struct Display {
     minibatch: u64,
     trials: u64,
     workers: NonZeroUsize,
+    /// Every worker that was heard of and is not gone.
+    names: BTreeSet<String>,
+    /// Who is at a trial, and since when.
+    at: BTreeMap<u64, (String, Instant)>,
     started: Instant,
     /// Trials finished before the search was resumed: they took no time now.
     restored: u64,
@@ -67,6 +71,8 @@ impl Display {
             minibatch: experiment.search.minibatch,
             trials,
             workers,
+            names: BTreeSet::new(),
+            at: BTreeMap::new(),
             started: Instant::now(),
             restored: 0,
             bars,
@@ -106,7 +112,8 @@ impl Display {
 
     /// `1 worker`, `2 workers`.
     fn workers(&self) -> String {
-        if self.workers.get() == 1 { "1 worker".to_owned() } else { format!("{} workers", self.workers) }
+        let workers = self.workers.get().max(self.names.len());
+        if workers == 1 { "1 worker".to_owned() } else { format!("{workers} workers") }
     }
 }
 
@@ -145,6 +152,20 @@ impl Observer<BlockSpace> for Display {
         Ok(())
     }
 
+    fn on_started(&mut self, trial: u64, worker: &str) {
+        self.at.insert(trial, (worker.to_owned(), Instant::now()));
+        self.names.insert(worker.to_owned());
+    }
+
+    fn on_worker_lost(&mut self, worker: &str, message: &str) {
+        self.names.remove(worker);
+        let line = format!("worker {worker} is gone: {message}");
+        match &self.bars {
+            Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
     fn on_progress(&mut self, trial: u64, progress: &Progress) {
         self.trainings.insert(trial, progress.clone());
         if let Some(bars) = &self.bars {
@@ -154,7 +175,16 @@ impl Observer<BlockSpace> for Display {
             let mean = self.trainings.values().map(done).sum::<f64>() / self.trainings.len() as f64;
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the bar")]
             bars.training.set_position((mean * FINE as f64) as u64);
-            let places: Vec<String> = self.trainings.iter().map(|(&trial, progress)| place(trial, progress)).collect();
+            let places: Vec<String> = self
+                .trainings
+                .iter()
+                .map(|(trial, progress)| match self.at.get(trial) {
+                    Some((worker, since)) => {
+                        format!("{} on {worker} for {} s", place(*trial, progress), since.elapsed().as_secs())
+                    }
+                    None => place(*trial, progress),
+                })
+                .collect();
             bars.training.set_message(format!("{}: {}", self.workers(), places.join(", ")));
         }
     }
