@@ -23,7 +23,7 @@ fn evaluator(server: &Server, ack_wait: u64, attempts: u32) -> NatsEvaluator<Blo
 }
 
 fn worker(server: &Server, name: &str, environment: Slow) -> Role {
-    let (url, name, patience) = (server.url(), name.to_owned(), Duration::from_millis(500));
+    let (url, name, patience) = (server.url(), name.to_owned(), Duration::from_mins(1));
     Role::Worker(WorkerRole { url, name, environment, patience })
 }
 
@@ -98,7 +98,10 @@ fn a_training_that_is_killed_for_memory_is_an_outcome_and_a_crash_is_a_fault() {
 fn a_worker_whose_training_hangs_loses_its_lease_to_another() {
     let Some(server) = Server::start() else { return };
     let log = server.folder().join("begun");
-    let hanging = worker(&server, "hanging", Slow::new(5).with_mishap(3, Mishap::Hangs).with_log(&log));
+    let mut hanging = worker(&server, "hanging", Slow::new(5).with_mishap(3, Mishap::Hangs).with_log(&log));
+    if let Role::Worker(role) = &mut hanging {
+        role.patience = Duration::from_secs(1);
+    }
     let sound = worker(&server, "sound", Slow::new(5));
     let (end, _) = search(&server, 1_000, &[hanging, sound]);
     assert!(end == expected(16, 8));
