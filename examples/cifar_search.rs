@@ -32,6 +32,13 @@
 //! cargo run --release --example cifar_search -- export DIR --rank 1 --to pytorch --out block.py
 //! ```
 //!
+//! Trainings on other machines, through a NATS broker (`docs/distributed.md`): one search, and a worker for each device:
+//!
+//! ```sh
+//! cargo run --release --features nats --example cifar_search -- --nats nats://broker:4222
+//! cargo run --release --features nats --example cifar_search -- worker --nats nats://broker:4222 --device flex
+//! ```
+//!
 //! `--dry-run` shows what a search would do and cost, `--help` every flag.
 
 #[path = "cifar_search/arguments.rs"]
@@ -50,12 +57,17 @@ mod progress;
 mod report;
 #[path = "cifar_search/verify.rs"]
 mod verify;
+#[cfg(feature = "nats")]
+#[path = "cifar_search/worker.rs"]
+mod worker;
 
 use arguments::{Arguments, Command};
 use blockqnn::environment::Cancellation;
+use blockqnn::experiment::Experiment;
 use blockqnn::network::Device;
 use blockqnn::network::device::{DeviceError, built_in_devices, default_device, parse_device};
-use blockqnn::search::{Search, StopReason, ThreadEvaluator};
+use blockqnn::search::{Evaluator, Search, StopReason, ThreadEvaluator};
+use blockqnn::space::block::BlockCode;
 use blockqnn::train::{TrainError, TrainingEnvironment};
 use clap::Parser;
 use output::Results;
@@ -73,6 +85,8 @@ fn main() -> ExitCode {
         Some(Command::Export(arguments)) => export::run(arguments),
         Some(Command::Report(arguments)) => report::run(arguments),
         Some(Command::Verify(arguments)) => verify::run(arguments),
+        #[cfg(feature = "nats")]
+        Some(Command::Worker(arguments)) => worker::run(arguments),
     };
     match outcome {
         Ok(code) => code,
@@ -119,13 +133,16 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     );
 
     let trials = experiment.search.trials;
-    let workers = ThreadEvaluator::with_names(workers.collect())?;
+    let evaluator: Box<dyn Evaluator<BlockCode>> = match remote_workers(arguments, &experiment, &environments)? {
+        Some(remote) => remote,
+        None => Box::new(ThreadEvaluator::with_names(workers.collect())?),
+    };
     let (space, settings) = (experiment.space.clone(), experiment.search.clone());
-    let report = Search::with_evaluator(space, experiment.agent()?, workers, settings)
+    let report = Search::with_evaluator(space, experiment.agent()?, evaluator, settings)
         .with_reward(experiment.reward)
         .with_run_folder(folder)
         .with_observer(progress::Display::new(&experiment, count))
-        .with_cancellation(stop_on_ctrl_c()?)
+        .with_cancellation(stop_on_ctrl_c("finished trials are on disk, --resume goes on")?)
         .run()?;
 
     results.write(&experiment.space, &report)?;
@@ -151,6 +168,29 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The workers on other machines, if `--nats` asks for them.
+#[cfg(feature = "nats")]
+fn remote_workers(
+    arguments: &Arguments,
+    experiment: &Experiment,
+    environments: &[(&String, TrainingEnvironment)],
+) -> Result<Option<Box<dyn Evaluator<BlockCode>>>, Box<dyn Error>> {
+    let Some((_, environment)) = environments.first() else { return Ok(None) };
+    let remote = arguments.controller.evaluator(experiment, environment)?;
+    Ok(remote.map(|remote| -> Box<dyn Evaluator<BlockCode>> { Box::new(remote) }))
+}
+
+/// None: that takes the feature `nats`.
+#[cfg(not(feature = "nats"))]
+#[expect(clippy::unnecessary_wraps, reason = "the same as with the feature")]
+fn remote_workers(
+    _: &Arguments,
+    _: &Experiment,
+    _: &[(&String, TrainingEnvironment)],
+) -> Result<Option<Box<dyn Evaluator<BlockCode>>>, Box<dyn Error>> {
+    Ok(None)
+}
+
 /// The devices of these names, or the default one.
 fn devices(names: &[String]) -> Result<Vec<(String, Device)>, DeviceError> {
     if names.is_empty() {
@@ -162,14 +202,14 @@ fn devices(names: &[String]) -> Result<Vec<(String, Device)>, DeviceError> {
 
 /// The first Ctrl-C or SIGTERM stops the search and keeps what is finished, the second ends the program at once: what is
 /// finished is in the journal by then.
-fn stop_on_ctrl_c() -> Result<Cancellation, ctrlc::Error> {
+fn stop_on_ctrl_c(meanwhile: &'static str) -> Result<Cancellation, ctrlc::Error> {
     let cancellation = Cancellation::new();
     let raised = cancellation.clone();
     ctrlc::set_handler(move || {
         if raised.is_cancelled() {
             std::process::exit(130);
         }
-        eprintln!("\nstopping; Ctrl-C again ends at once (finished trials are on disk, --resume goes on)");
+        eprintln!("\nstopping; Ctrl-C again ends at once ({meanwhile})");
         raised.cancel();
     })?;
     Ok(cancellation)

@@ -58,6 +58,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
     pub(crate) workers: NonZeroUsize,
 
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    pub(crate) controller: crate::worker::Controller,
+
     /// Seed of the search [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -122,6 +126,8 @@ pub(crate) enum Command {
     Export(crate::export::Arguments),
     Report(crate::report::Arguments),
     Verify(crate::verify::Arguments),
+    #[cfg(feature = "nats")]
+    Worker(crate::worker::Arguments),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

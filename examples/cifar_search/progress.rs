@@ -7,7 +7,7 @@ use blockqnn::experiment::Experiment;
 use blockqnn::search::{MinibatchSummary, Observer, RecordOf, SearchReport};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::time::Instant;
 
@@ -20,6 +20,10 @@ pub(crate) struct Display {
     minibatch: u64,
     trials: u64,
     workers: usize,
+    /// Every worker that was heard of and is not gone.
+    names: BTreeSet<String>,
+    /// Who is at a trial, and since when.
+    at: BTreeMap<u64, (String, Instant)>,
     started: Instant,
     /// Trials finished before the search was resumed: they took no time now.
     restored: u64,
@@ -29,8 +33,6 @@ pub(crate) struct Display {
     last_mean: Option<f64>,
     /// How far each training is that is on.
     trainings: BTreeMap<u64, Progress>,
-    /// Which worker has each training in hand.
-    workers_of: BTreeMap<u64, String>,
 }
 
 struct Bars {
@@ -68,13 +70,14 @@ impl Display {
             minibatch: experiment.search.minibatch,
             trials,
             workers,
+            names: BTreeSet::new(),
+            at: BTreeMap::new(),
             started: Instant::now(),
             restored: 0,
             bars,
             best: None,
             last_mean: None,
             trainings: BTreeMap::new(),
-            workers_of: BTreeMap::new(),
         }
     }
 }
@@ -83,7 +86,7 @@ impl Display {
     /// Counts a finished trial, and keeps the best.
     fn show(&mut self, record: &RecordOf<BlockSpace>) {
         self.trainings.remove(&record.id);
-        self.workers_of.remove(&record.id);
+        self.at.remove(&record.id);
         if let Some(accuracy) = record.evaluation.accuracy()
             && self.best.as_ref().is_none_or(|(best, _)| accuracy > *best)
         {
@@ -109,7 +112,8 @@ impl Display {
 
     /// `1 worker`, `2 workers`.
     fn workers(&self) -> String {
-        if self.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", self.workers) }
+        let workers = self.workers.max(self.names.len());
+        if workers == 1 { "1 worker".to_owned() } else { format!("{workers} workers") }
     }
 }
 
@@ -117,14 +121,15 @@ fn percent(accuracy: Option<f64>) -> String {
     accuracy.map_or("-".to_owned(), |accuracy| format!("{accuracy:.2} %"))
 }
 
-/// Where a training is: `block 12 epoch 3/12 (0 on flex)`.
-fn place(trial: u64, progress: &Progress, worker: Option<&String>) -> String {
+/// Where a training is: `block 12 epoch 3/12 (0 on flex, 41 s)`.
+fn place(trial: u64, progress: &Progress, worker: Option<&(String, Instant)>) -> String {
     let restarts = match progress.restarts {
         0 => String::new(),
         restarts => format!(" restart {restarts}"),
     };
     let epoch = (progress.epoch + 1).min(progress.epochs);
-    let worker = worker.map(|worker| format!(" ({worker})")).unwrap_or_default();
+    let worker = worker.map(|(worker, since)| format!(" ({worker}, {} s)", since.elapsed().as_secs()));
+    let worker = worker.unwrap_or_default();
     format!("block {trial} epoch {epoch}/{}{restarts}{worker}", progress.epochs)
 }
 
@@ -150,10 +155,12 @@ impl Observer<BlockSpace> for Display {
     }
 
     fn on_started(&mut self, trial: u64, worker: &str) {
-        self.workers_of.insert(trial, worker.to_owned());
+        self.at.insert(trial, (worker.to_owned(), Instant::now()));
+        self.names.insert(worker.to_owned());
     }
 
     fn on_worker_lost(&mut self, worker: &str, message: &str) {
+        self.names.remove(worker);
         let line = format!("worker {worker} is gone: {message}");
         match &self.bars {
             Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
@@ -171,7 +178,7 @@ impl Observer<BlockSpace> for Display {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the bar")]
             bars.training.set_position((mean * FINE as f64) as u64);
             let places = self.trainings.iter();
-            let places = places.map(|(&trial, progress)| place(trial, progress, self.workers_of.get(&trial)));
+            let places = places.map(|(&trial, progress)| place(trial, progress, self.at.get(&trial)));
             let places: Vec<String> = places.collect();
             bars.training.set_message(format!("{}: {}", self.workers(), places.join(", ")));
         }

@@ -150,7 +150,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         .with_reward(blockqnn::reward::RedefinedReward::accuracy(blockqnn::reward::Credit::Terminal))
         .with_run_folder(run_folder)
         .with_observer(Display::new(training.len()))
-        .with_cancellation(super::stop_on_ctrl_c()?);
+        .with_cancellation(super::stop_on_ctrl_c("what is trained is on disk, the same command goes on")?);
     let report = search.run()?;
     let found = verification.report(&report);
     if report.stop == StopReason::Cancelled {

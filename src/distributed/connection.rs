@@ -137,11 +137,12 @@ impl Broker {
                 _ => "is a nats-server running there (nats-server -js), and does a firewall let its port through?",
             };
             let message = causes(&source);
-            // Some failures of TLS come as failures of input and output.
-            let tls = message.to_ascii_lowercase().contains("certificate") || message.contains("tls");
-            let hint = if tls && source.kind() == ConnectErrorKind::Io {
+            // Failures of TLS come as failures of input and output too.
+            let hint = if source.kind() == ConnectErrorKind::Io && message.contains("certificate") {
                 "the broker requires TLS with a certificate that is not trusted here: give the certificate of its \
                  authority"
+            } else if source.kind() == ConnectErrorKind::Io && message.contains("corrupt message") {
+                "the broker has no TLS at all: take nats:// in place of tls://, or give the broker a certificate"
             } else {
                 hint
             };
