@@ -53,7 +53,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Training images whose statistics normalise all images.
 const STATISTICS_IMAGES: usize = 2_000;
-/// An epoch of few images takes seconds: no need for a checkpoint after each. One is also written when it is stopped.
+/// An epoch of ImageNet takes hours, so that each is worth a checkpoint. One is also written when the training is stopped.
 const EPOCHS_A_CHECKPOINT: u32 = 1;
 
 fn main() -> ExitCode {
