@@ -56,6 +56,14 @@ look:
     cargo test --no-default-features --features report --test report pages_for_a_browser_are_written
     python3 tests/report_page.py target/tmp/report/*.html
 
+# A block on larger images, with the paper's ImageNet augmentation: `just transfer --data DIR --size 224`.
+transfer *ARGS:
+    cargo run --release --example imagenet_transfer -- {{ ARGS }}
+
+# Whether reading images keeps up with training.
+bench-loader:
+    cargo bench --bench loader
+
 # What the searcher costs, the journal, the report of 11,392 blocks.
 bench:
     cargo bench --no-default-features --bench searcher --bench journal

@@ -13,6 +13,13 @@
 //! cargo run --release --features cuda --example cifar_search -- --preset paper --data DIR --device cuda
 //! ```
 //!
+//! On photographs of one's own, in one folder a class (or in `DIR/train`, with the best block to be transferred by the example
+//! `imagenet_transfer`):
+//!
+//! ```sh
+//! cargo run --release --example cifar_search -- --dataset folder --data DIR --size 32
+//! ```
+//!
 //! A search that was stopped or killed goes on where it was:
 //!
 //! ```sh
@@ -62,6 +69,7 @@ mod verify;
 mod worker;
 
 use arguments::{Arguments, Command};
+use blockqnn::data::DataError;
 use blockqnn::environment::Cancellation;
 use blockqnn::experiment::Experiment;
 use blockqnn::network::Device;
@@ -101,12 +109,13 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let experiment = arguments.experiment()?;
     experiment.validate()?;
     if arguments.dry_run {
-        plan::print(&experiment, arguments.preset)?;
+        plan::print(&experiment, arguments.preset, arguments.data.as_deref())?;
         return Ok(ExitCode::SUCCESS);
     }
     let devices = devices(&arguments.device)?;
     let data = download::folder(experiment.data.dataset, arguments.data.as_deref(), arguments.download)?;
-    let (training, validation) = experiment.data.load(data.as_deref())?;
+    let left_out = &mut |error: &DataError| eprintln!("left out: {error}");
+    let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
     let experiment = experiment.for_data(training.shape(), training.classes().len());
     let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
     let environments = devices.iter().map(|(name, device)| {

@@ -67,6 +67,9 @@
 //! # }
 //! ```
 //!
+//! Photographs of one's own come from a `data::ImageFolder`, in memory for a search or streamed for a long training;
+//! the example `imagenet_transfer` takes a block to them.
+//!
 //! `cargo run --release --example cifar_search` does the same with progress bars and a table of results.
 //!
 //! # The parts

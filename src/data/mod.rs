@@ -7,6 +7,8 @@
 //! - [`ImageFolder`]: photographs in one folder a class, JPEG or PNG; whole and small into memory, or streamed.
 //! - [`Split`]: the training and validation parts of a *training* set, which is all that a search sees.
 //! - [`DeviceSet`]: a set on a device as bytes, from which batches are gathered and normalised there.
+//! - [`BatchSource`]: what a training draws from: a [`DeviceSet`], or a [`PictureStream`], whose pictures are decoded and
+//!   cropped in threads ahead of the device.
 //! - [`Augmentation`]: random crops, flips and blanked squares of training images.
 //! - [`Batches`]: the order in which an epoch visits the images.
 //!
@@ -45,8 +47,10 @@ mod folder;
 pub mod idx;
 mod image_set;
 mod picture;
+mod picture_stream;
 mod pictures;
 mod read;
+mod source;
 mod split;
 
 pub use crate::graph::ImageShape;
@@ -58,5 +62,7 @@ pub use error::DataError;
 pub use folder::{BrokenImages, ImageFolder};
 pub use image_set::{ChannelStatistics, ImageSet};
 pub use picture::Picture;
+pub use picture_stream::PictureStream;
 pub use pictures::Pictures;
+pub use source::{Batch, BatchIterator, BatchSource};
 pub use split::{Split, TestSet};

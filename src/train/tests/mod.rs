@@ -3,6 +3,7 @@
 mod environment;
 mod fitting;
 mod resuming;
+mod streaming;
 mod using;
 
 use super::{Classifier, OptimizerConfig, Outcome, Recipe, Schedule, TrainError, Trained, Watch, fit};
