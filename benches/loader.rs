@@ -28,12 +28,11 @@ const BATCH: NonZeroUsize = NonZeroUsize::new(32).expect("32 is not 0");
 
 fn main() -> Result<(), Box<dyn Error>> {
     let made = tempfile::tempdir()?;
-    let path = match std::env::var_os("BLOCKQNN_BENCH_DATA") {
-        Some(path) => path.into(),
-        None => {
-            make(made.path())?;
-            made.path().to_owned()
-        }
+    let path = if let Some(path) = std::env::var_os("BLOCKQNN_BENCH_DATA") {
+        path.into()
+    } else {
+        make(made.path())?;
+        made.path().to_owned()
     };
     let size = std::env::var("BLOCKQNN_BENCH_SIZE").ok().and_then(|size| size.parse().ok()).unwrap_or(224);
     let folder = ImageFolder::open(path)?;
@@ -80,8 +79,8 @@ fn train(source: &dyn BatchSource, size: u32, device: &Device) -> Result<(), Box
     let block: BlockCode = "conv3(0) conv3(1) add(0,2) terminal(3)".parse()?;
     let graph = block.to_graph();
     let network = NetworkConfig { width: 16, repeats: 1, ..NetworkConfig::imagenet() };
-    let side = usize::try_from(size)?;
-    let image = blockqnn::graph::ImageShape { channels: 3, height: side, width: side };
+    let pixels = usize::try_from(size)?;
+    let image = blockqnn::graph::ImageShape { channels: 3, height: pixels, width: pixels };
     let network = network.with_data(image, source.classes());
     let recipe = Recipe { epochs: 1, batch_size: BATCH.get(), ..Recipe::imagenet() };
     let tiny = blockqnn::data::ImageSet::new(
@@ -89,7 +88,7 @@ fn train(source: &dyn BatchSource, size: u32, device: &Device) -> Result<(), Box
         image,
         (0..source.classes()).map(|class| class.to_string()),
         vec![0],
-        vec![0; side * side * 3],
+        vec![0; pixels * pixels * 3],
     )?;
     let validation = DeviceSet::new(&tiny, &tiny.channel_statistics(), device)?;
     fit(&recipe, source, &validation, 1, &(), |rng, device| Ok(Network::new(&graph, &network, rng, device)?))?;

@@ -86,6 +86,8 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+type BoxedEvaluator = Box<dyn Evaluator<BlockCode>>;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match &arguments.command {
@@ -142,7 +144,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     );
 
     let trials = experiment.search.trials;
-    let evaluator: Box<dyn Evaluator<BlockCode>> = match remote_workers(arguments, &experiment, &environments)? {
+    let evaluator: BoxedEvaluator = match remote_workers(arguments, &experiment, &environments)? {
         Some(remote) => remote,
         None => Box::new(ThreadEvaluator::with_names(workers.collect())?),
     };
@@ -183,7 +185,7 @@ fn remote_workers(
     arguments: &Arguments,
     experiment: &Experiment,
     environments: &[(&String, TrainingEnvironment)],
-) -> Result<Option<Box<dyn Evaluator<BlockCode>>>, Box<dyn Error>> {
+) -> Result<Option<BoxedEvaluator>, Box<dyn Error>> {
     let Some((_, environment)) = environments.first() else { return Ok(None) };
     let remote = arguments.controller.evaluator(experiment, environment)?;
     Ok(remote.map(|remote| -> Box<dyn Evaluator<BlockCode>> { Box::new(remote) }))
@@ -196,7 +198,7 @@ fn remote_workers(
     _: &Arguments,
     _: &Experiment,
     _: &[(&String, TrainingEnvironment)],
-) -> Result<Option<Box<dyn Evaluator<BlockCode>>>, Box<dyn Error>> {
+) -> Result<Option<BoxedEvaluator>, Box<dyn Error>> {
     Ok(None)
 }
 

@@ -148,11 +148,11 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Training and validation pictures: of the folder, or those that come with the crate.
-fn pictures(
-    arguments: &Arguments,
-    threads: NonZeroUsize,
-) -> Result<(Arc<dyn Pictures>, Arc<dyn Pictures>), Box<dyn Error>> {
+/// Training and validation pictures.
+type Parts = (Arc<dyn Pictures>, Arc<dyn Pictures>);
+
+/// The pictures of the folder, or those that come with the crate.
+fn pictures(arguments: &Arguments, threads: NonZeroUsize) -> Result<Parts, Box<dyn Error>> {
     let Some(data) = &arguments.data else {
         return Ok((Arc::new(embedded::train()), Arc::new(embedded::test().images().clone())));
     };
@@ -168,7 +168,9 @@ fn pictures(
         }
         eprintln!("looking for broken images in {}", folder.path().display());
         let (folder, broken) = folder.without_broken(threads)?;
-        broken.iter().for_each(|error| eprintln!("left out: {error}"));
+        for error in &broken {
+            eprintln!("left out: {error}");
+        }
         Ok(Arc::new(folder))
     };
     Ok((whole(training)?, whole(validation)?))
