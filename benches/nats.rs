@@ -124,7 +124,7 @@ fn main() {
         let (url, name) = role.split_once(' ').expect("two words");
         return work(url, name);
     }
-    let trials = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(100_000);
+    let trials = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(100_000);
     let folder = tempfile::tempdir().expect("there is a temporary folder");
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let port = free.expect("there is a free port").port();

@@ -120,11 +120,11 @@ impl Controller {
             quiet,
             stalled: false,
         };
-        let unusable = |error: Broken| DistributedError::JetStream { message: causes(&*error) };
-        if controller.mend().await.map_err(unusable)? {
+        let without_queues = |error: Broken| DistributedError::JetStream { message: causes(&*error) };
+        if controller.mend().await.map_err(without_queues)? {
             controller.unsure = Some(Instant::now() + UNSURE);
         }
-        controller.known = controller.subjects(&controller.names.results(), "result").await.map_err(unusable)?;
+        controller.known = controller.subjects(&controller.names.results(), "result").await.map_err(without_queues)?;
         Ok(controller)
     }
 
@@ -179,8 +179,11 @@ impl Controller {
                 Err(error) => return tracing::debug!(%error, key, "cannot read a result that is there"),
             }
         }
-        // A search that begins with its first trial cannot have been interrupted within a later one.
-        let again = trial > 0 && self.unsure.is_some_and(|until| Instant::now() < until);
+        if trial == 0 {
+            // The search begins: no worker is at anything of it.
+            self.unsure = None;
+        }
+        let again = self.unsure.is_some_and(|until| Instant::now() < until);
         self.put(&key, again).await;
     }
 
@@ -285,18 +288,17 @@ impl Controller {
     async fn greet(&mut self, message: &Message) {
         let reply = match serde_json::from_slice::<Hello>(&message.payload) {
             Err(error) => Reply::Refused { reason: format!("its greeting cannot be read: {error}") },
-            Ok(hello) => match refusal(&hello, &self.welcome.identity, env!("CARGO_PKG_VERSION")) {
-                Some(reason) => {
+            Ok(hello) => {
+                if let Some(reason) = refusal(&hello, &self.welcome.identity, env!("CARGO_PKG_VERSION")) {
                     self.tell(Event::WorkerLost { worker: hello.worker, message: format!("refused: {reason}") });
                     Reply::Refused { reason }
-                }
-                None => {
+                } else {
                     if hello.identity.is_some() {
                         self.see(&hello.worker, Duration::from_secs(5));
                     }
                     Reply::Welcome(self.welcome.clone())
                 }
-            },
+            }
         };
         self.respond(message, &reply).await;
     }

@@ -126,7 +126,7 @@ pub(super) fn key(trial: &Trial, attempt: u32, environment: &str) -> String {
 }
 
 fn hex(bytes: &[u8], count: usize) -> String {
-    bytes.iter().take(count).map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().take(count).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// How an attempt ended, as a worker tells it.

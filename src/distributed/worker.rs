@@ -36,7 +36,8 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// Time without a task after which a worker asks whether the controller still is the one it knows.
 const RENEW: Duration = Duration::from_secs(10);
 
-/// Longest wait for a worker that is at a trial already; it finds a broker that was away within half a second.
+/// Longest wait for the answer of a worker that is at a trial already: it finds a broker that was away within half a
+/// second.
 const CLAIM: Duration = Duration::from_secs(3);
 
 /// How long a worker that is to stop tries to store the result that it has in hand.
@@ -337,7 +338,6 @@ impl Session<'_> {
             match timeout(LOOK, trainer.next()).await {
                 Ok(Some(Line::Ready { identity })) => return Ok(Some((trainer, identity))),
                 Ok(Some(Line::Unready { message })) => return Err(DistributedError::Environment { message }),
-                Ok(Some(_)) => {}
                 Ok(None) => {
                     let message = match trainer.end() {
                         Outcome::Fault { message } => message,
@@ -346,7 +346,7 @@ impl Session<'_> {
                     return Err(DistributedError::Trainer { message });
                 }
                 Err(_) if self.is_stopped() => return Ok(None),
-                Err(_) => {}
+                Ok(Some(_)) | Err(_) => {}
             }
         }
     }
@@ -459,9 +459,8 @@ impl Session<'_> {
             match timeout(LOOK, trainer.next()).await {
                 Ok(Some(Line::Progress(progress))) => hand.advance(Some(progress)),
                 Ok(Some(Line::Done(outcome))) => break (outcome, End::Next),
-                Ok(Some(Line::Ready { .. } | Line::Unready { .. })) => {}
                 Ok(None) => break (trainer.end(), End::NoTrainer),
-                Err(_) => {}
+                Ok(Some(Line::Ready { .. } | Line::Unready { .. })) | Err(_) => {}
             }
             if self.is_stopped() {
                 trainer.stop();

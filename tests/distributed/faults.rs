@@ -8,6 +8,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use Fault::{All, Broker, Controller, Stall, Wipe, Worker};
+
 const TRIALS: u64 = 256;
 const WORKERS: usize = 3;
 
@@ -69,7 +71,6 @@ fn a_search_in_which_everything_is_killed_applies_every_block_once_and_ends_the_
     let mut workers: Vec<Process> = worker_roles.iter().map(Role::start).collect();
     let mut controller = Role::Controller(controller_role.clone()).start();
 
-    use Fault::{All, Broker, Controller, Stall, Wipe, Worker};
     let plan = [
         Worker, Broker, Controller, Wipe, Worker, Stall, All, Broker, Worker, Controller, Wipe, All, Stall, Worker,
         Broker, All,

@@ -293,7 +293,7 @@ impl Drop for Thread {
 
 /// Waits for something that takes a while; only what never happens fails.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(300);
+    let end = Instant::now() + Duration::from_mins(5);
     loop {
         if let Some(found) = look() {
             return found;
