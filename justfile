@@ -27,6 +27,7 @@ features:
     cargo check --no-default-features --features train
     cargo check
     cargo check --features ndarray
+    cargo check --features download
     DOCS_RS=1 CUDARC_CUDA_VERSION=13000 cargo check --features cuda
     DOCS_RS=1 CUDARC_CUDA_VERSION=13000 cargo check --features cuda-nvrtc
 
@@ -37,6 +38,10 @@ parity:
 # The paper's whole schedule on the synthetic environment, 20 seeds, all three credits.
 credits:
     BLOCKQNN_ALL_CREDITS=1 cargo test --release --no-default-features --test agent_learns -- --nocapture --test-threads 1
+
+# Agents on equal budgets: `just compare --synthetic motifs:1 --agent best --agent local`.
+compare *ARGS:
+    cargo run --release --no-default-features --example compare_agents -- {{ ARGS }}
 
 # A search on the embedded images: `just run --seed 1`.
 run *ARGS:
@@ -50,6 +55,14 @@ report *ARGS:
 look:
     cargo test --no-default-features --features report --test report pages_for_a_browser_are_written
     python3 tests/report_page.py target/tmp/report/*.html
+
+# A block on larger images, with the paper's ImageNet augmentation: `just transfer --data DIR --size 224`.
+transfer *ARGS:
+    cargo run --release --example imagenet_transfer -- {{ ARGS }}
+
+# Whether reading images keeps up with training.
+bench-loader:
+    cargo bench --bench loader
 
 # What the searcher costs, the journal, the report of 11,392 blocks.
 bench:
@@ -69,6 +82,10 @@ fuzz TARGET SECONDS="600":
     mkdir -p fuzz/corpus/{{ TARGET }}
     cargo +nightly fuzz run --features train {{ TARGET }} fuzz/corpus/{{ TARGET }} tests/fuzz/seeds/{{ TARGET }} -- \
         -max_total_time={{ SECONDS }} -rss_limit_mb=2048 -timeout=20
+
+# Exported networks against PyTorch, with the Python that is named (it needs torch).
+pytorch PYTHON="/usr/bin/python3":
+    BLOCKQNN_PYTHON={{ PYTHON }} cargo test --test pytorch -- --nocapture
 
 # Licences, advisories, duplicates (needs cargo-deny).
 deny:

@@ -17,15 +17,15 @@ use blockqnn::space::block::{BlockCode, BlockSpace, LayerCode};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 
-const REMEMBERED: u64 = 10_000;
-const MINIBATCH: u64 = 64;
+const REMEMBERED: u32 = 10_000;
+const MINIBATCH: u32 = 64;
 
 /// Random blocks as a search would remember them.
 fn memory(space: &BlockSpace) -> Memory<BlockSpace> {
-    let mut memory = Memory::new(MINIBATCH);
+    let mut memory = Memory::new(MINIBATCH.into());
     let shaper = RedefinedReward::paper();
     for number in 0..REMEMBERED {
-        let mut rng = seed::stream(1, "bench", number);
+        let mut rng = seed::stream(1, "bench", number.into());
         let trajectory = RandomAgent.propose(space, &memory, &mut rng).expect("a random walk");
         let block = space.decode(&trajectory.actions).expect("a valid block");
         let reward = Reward::new(Synthetic::quality(&block)).expect("a finite reward");
@@ -50,10 +50,10 @@ fn agent(criterion: &mut Criterion) {
     let memory = memory(&space);
     let mut agent = learner(&space, &memory);
     let layers: usize = memory.episodes().iter().map(|episode| episode.trajectory.len()).sum();
-    println!("{:.1} layers a block, Terminal included", layers as f64 / REMEMBERED as f64);
+    println!("{:.1} layers a block, Terminal included", layers as f64 / f64::from(REMEMBERED));
 
     let mut group = criterion.benchmark_group("agent");
-    group.throughput(Throughput::Elements(MINIBATCH));
+    group.throughput(Throughput::Elements(MINIBATCH.into()));
     group.bench_function("propose/64 blocks", |bencher| {
         let mut number = 0;
         bencher.iter(|| {
@@ -64,9 +64,9 @@ fn agent(criterion: &mut Criterion) {
             }
         });
     });
-    let minibatch = &memory.episodes()[REMEMBERED as usize - MINIBATCH as usize..];
+    let minibatch = &memory.episodes()[(REMEMBERED - MINIBATCH) as usize..];
     // 64 updates in order, and 64 rounds of 128.
-    group.throughput(Throughput::Elements(MINIBATCH + 64 * 128));
+    group.throughput(Throughput::Elements(u64::from(MINIBATCH) + 64 * 128));
     group.bench_function("learn/64 blocks and replay of 64 x 128", |bencher| {
         let mut number = 0;
         bencher.iter(|| {

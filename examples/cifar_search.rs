@@ -13,6 +13,13 @@
 //! cargo run --release --features cuda --example cifar_search -- --preset paper --data DIR --device cuda
 //! ```
 //!
+//! On photographs of one's own, in one folder a class (or in `DIR/train`, with the best block to be transferred by the example
+//! `imagenet_transfer`):
+//!
+//! ```sh
+//! cargo run --release --example cifar_search -- --dataset folder --data DIR --size 32
+//! ```
+//!
 //! A search that was stopped or killed goes on where it was:
 //!
 //! ```sh
@@ -43,6 +50,8 @@
 
 #[path = "cifar_search/arguments.rs"]
 mod arguments;
+#[path = "cifar_search/download.rs"]
+mod download;
 #[path = "cifar_search/export.rs"]
 mod export;
 #[path = "cifar_search/output.rs"]
@@ -60,6 +69,7 @@ mod verify;
 mod worker;
 
 use arguments::{Arguments, Command};
+use blockqnn::data::DataError;
 use blockqnn::environment::Cancellation;
 use blockqnn::experiment::Experiment;
 use blockqnn::network::Device;
@@ -75,6 +85,8 @@ use std::process::ExitCode;
 /// Training frees and asks for large buffers all the time; the system's allocator hands each back to the kernel.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type BoxedEvaluator = Box<dyn Evaluator<BlockCode>>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -99,11 +111,13 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let experiment = arguments.experiment()?;
     experiment.validate()?;
     if arguments.dry_run {
-        plan::print(&experiment, arguments.preset)?;
+        plan::print(&experiment, arguments.preset, arguments.data.as_deref())?;
         return Ok(ExitCode::SUCCESS);
     }
     let devices = devices(&arguments.device)?;
-    let (training, validation) = experiment.data.load(arguments.data.as_deref())?;
+    let data = download::folder(experiment.data.dataset, arguments.data.as_deref(), arguments.download)?;
+    let left_out = &mut |error: &DataError| eprintln!("left out: {error}");
+    let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
     let experiment = experiment.for_data(training.shape(), training.classes().len());
     let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
     let environments = devices.iter().map(|(name, device)| {
@@ -113,7 +127,8 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     });
     let environments = environments.collect::<Result<Vec<_>, _>>()?;
     // Each device gets its share of the workers, and at least one.
-    let workers = (0..arguments.workers.get().max(devices.len())).zip(environments.iter().cycle());
+    let count = arguments.workers.get().max(devices.len());
+    let workers = (0..count).zip(environments.iter().cycle());
     let workers = workers.map(|(number, (device, environment))| (format!("{number} on {device}"), environment.clone()));
     let folder = output::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
     let results = Results::new(&folder);
@@ -129,7 +144,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     );
 
     let trials = experiment.search.trials;
-    let evaluator: Box<dyn Evaluator<BlockCode>> = match remote_workers(arguments, &experiment, &environments)? {
+    let evaluator: BoxedEvaluator = match remote_workers(arguments, &experiment, &environments)? {
         Some(remote) => remote,
         None => Box::new(ThreadEvaluator::with_names(workers.collect())?),
     };
@@ -137,7 +152,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let report = Search::with_evaluator(space, experiment.agent()?, evaluator, settings)
         .with_reward(experiment.reward)
         .with_run_folder(folder)
-        .with_observer(progress::Display::new(&experiment, arguments.workers))
+        .with_observer(progress::Display::new(&experiment, count))
         .with_cancellation(stop_on_ctrl_c("finished trials are on disk, --resume goes on")?)
         .run()?;
 
@@ -170,7 +185,7 @@ fn remote_workers(
     arguments: &Arguments,
     experiment: &Experiment,
     environments: &[(&String, TrainingEnvironment)],
-) -> Result<Option<Box<dyn Evaluator<BlockCode>>>, Box<dyn Error>> {
+) -> Result<Option<BoxedEvaluator>, Box<dyn Error>> {
     let Some((_, environment)) = environments.first() else { return Ok(None) };
     let remote = arguments.controller.evaluator(experiment, environment)?;
     Ok(remote.map(|remote| -> Box<dyn Evaluator<BlockCode>> { Box::new(remote) }))
@@ -183,7 +198,7 @@ fn remote_workers(
     _: &Arguments,
     _: &Experiment,
     _: &[(&String, TrainingEnvironment)],
-) -> Result<Option<Box<dyn Evaluator<BlockCode>>>, Box<dyn Error>> {
+) -> Result<Option<BoxedEvaluator>, Box<dyn Error>> {
     Ok(None)
 }
 

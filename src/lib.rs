@@ -67,6 +67,9 @@
 //! # }
 //! ```
 //!
+//! Photographs of one's own come from a `data::ImageFolder`, in memory for a search or streamed for a long training;
+//! the example `imagenet_transfer` takes a block to them.
+//!
 //! `cargo run --release --example cifar_search` does the same with progress bars and a table of results.
 //!
 //! # The parts
@@ -75,16 +78,19 @@
 //!
 //! | trait | what it decides | in the crate |
 //! | --- | --- | --- |
-//! | [`SearchSpace`](space::SearchSpace) | what can be designed, one decision after another | [`BlockSpace`](space::block::BlockSpace): the layer codes of Table 1 |
+//! | [`SearchSpace`](space::SearchSpace) | what can be designed, one decision after another | [`BlockSpace`](space::block::BlockSpace): the layer codes of Table 1; [`CellSpace`](space::cell::CellSpace): NAS-Bench-201 |
 //! | [`ToGraph`](graph::ToGraph) | the [`LayerGraph`](graph::LayerGraph) of an architecture: shapes, cost, density and fingerprint come from it | [`BlockCode`](space::block::BlockCode) |
-//! | [`Agent`](agent::Agent) | what is proposed next | [`QLearning`](agent::QLearning), [`RandomAgent`](agent::RandomAgent) |
+//! | [`Agent`](agent::Agent) | what is proposed next | [`QLearning`](agent::QLearning), [`RandomAgent`](agent::RandomAgent), [`ListedAgent`](agent::ListedAgent) |
 //! | [`Environment`](environment::Environment) | how good an architecture is | [`environment_fn`](environment::environment_fn), [`Synthetic`](environment::synthetic::Synthetic), `train::TrainingEnvironment` |
 //! | [`RewardShaper`](reward::RewardShaper) | the reward, and what each layer's update sees of it | [`RedefinedReward`](reward::RedefinedReward): formula 1 with either credit |
 //! | [`Evaluator`](search::Evaluator) | where trials are evaluated | [`InlineEvaluator`](search::InlineEvaluator): one after another; [`ThreadEvaluator`](search::ThreadEvaluator): several at a time; `distributed::NatsEvaluator`: on other machines |
 //! | [`Observer`](search::Observer) | nothing: it watches, and may stop the search | yours |
 //!
+//! [`comparison`] compares agents on equal budgets, on tables and on synthetic tasks.
+//!
 //! [`Search`](search::Search) puts them together and runs them; with a [`RunFolder`](search::RunFolder) it survives whatever
-//! stops it, and the feature `report` makes a page of it. [`evaluation`] holds the plain data that passes between
+//! stops it, and the feature `report` makes a page of it. [`export`] writes a found block as JSON, DOT and
+//! `PyTorch` source; with `train`, the best blocks are trained to convergence and used on images. [`evaluation`] holds the plain data that passes between
 //! them, and [`seed`] all randomness.
 //!
 //! # Features

@@ -97,17 +97,36 @@ fn a_finished_run_has_every_picture_and_stays_text() {
     let path = folder.path().join(format!("run \"quoted\" 'single' {}", HOSTILE.replace('/', "-")));
     search(&path, 96, Nobody);
     fs::write(path.join("verified.csv"), "trial,accuracy\n0,91.5\n3,92.25\n7,90\n").unwrap();
+    let utilisation = r#"{ "workers": 4, "wall": 10.0, "busy": 30.0, "barrier": 8.0 }"#;
+    fs::write(path.join("utilisation.json"), utilisation).unwrap();
     let report = Report::read([&path]).unwrap();
     let html = report.html().unwrap();
     assert_inert(&html);
-    for text in ["Finished: 96 of 96 blocks", "cache hits", "diverged", "Failed attempts", "Kendall", "ε = 1"] {
+    for text in [
+        "4 workers were busy 75 % of the time",
+        "Finished: 96 of 96 blocks",
+        "cache hits",
+        "diverged",
+        "Failed attempts",
+        "Kendall",
+        "ε = 1",
+    ] {
         assert!(html.contains(text), "{text}");
     }
     let pictures = report.pictures().unwrap();
     let names: Vec<&str> = pictures.iter().map(|picture| picture.name.as_str()).collect();
-    for name in
-        ["learning", "early-stop", "accuracy-flops", "lengths", "kinds", "times", "failures", "block-1", "block-6"]
-    {
+    for name in [
+        "learning",
+        "early-stop",
+        "accuracy-flops",
+        "lengths",
+        "kinds",
+        "times",
+        "workers",
+        "failures",
+        "block-1",
+        "block-6",
+    ] {
         assert!(names.contains(&name), "{name} in {names:?}");
     }
     assert_eq!(html.matches("role=\"img\"").count(), pictures.len(), "every picture is told to screen readers");

@@ -1,6 +1,7 @@
 //! The command line.
 
-use blockqnn::experiment::{Experiment, Overrides, Preset};
+use blockqnn::data::Pictures;
+use blockqnn::experiment::{Dataset, Experiment, Overrides, Preset};
 use blockqnn::search::RunFolder;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::error::Error;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 /// is what the agent learns from. The best blocks are printed at the end, one a line.
 #[derive(Debug, Parser)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[command(version, max_term_width = 110, args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -26,15 +28,29 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum)]
     dataset: Option<DatasetName>,
 
-    /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (cifar-100-binary or what holds it)
+    /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (cifar-100-binary or what holds it); for --dataset
+    /// folder, one folder a class with JPEG or PNG files, or a folder whose train/ is such
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+
+    /// Fetch CIFAR-10 or CIFAR-100 from its official address, once: into the user's cache folder, or into --data DIR
+    /// (needs the feature download)
+    #[arg(long)]
+    pub(crate) download: bool,
+
+    /// Pixels of a side that the photographs of --dataset folder are scaled and cropped to [default: 32]
+    #[arg(long, value_name = "PIXELS")]
+    size: Option<u32>,
+
+    /// What to do with photographs that cannot be decoded: refuse (stop and name the first) or skip (name and leave out)
+    #[arg(long, value_name = "CHOICE", value_parser = ["refuse", "skip"])]
+    broken_images: Option<String>,
 
     /// Most training images, a balanced part; validation images come on top [default: the preset's]
     #[arg(long, value_name = "N")]
     train_limit: Option<usize>,
 
-    /// Images held out of the training set to measure accuracy on [default: 400 for quick, else 5000]
+    /// Images held out of the training set to measure accuracy on [default: a fifth of a folder, 400 for quick, else 5000]
     #[arg(long, value_name = "N")]
     validation: Option<usize>,
 
@@ -129,6 +145,7 @@ enum DatasetName {
     Embedded,
     Cifar10,
     Cifar100,
+    Folder,
 }
 
 impl Arguments {
@@ -145,11 +162,13 @@ impl Arguments {
             DatasetName::Embedded => "embedded",
             DatasetName::Cifar10 => "cifar10",
             DatasetName::Cifar100 => "cifar100",
+            DatasetName::Folder => "folder",
         });
         if let Some(dataset) = dataset {
             overrides.set("data.dataset", dataset);
         }
         let numbers = [
+            ("data.size", self.size.map(u64::from)),
             ("data.train_limit", self.train_limit.map(|number| number as u64)),
             ("data.validation", self.validation.map(|number| number as u64)),
             ("search.seed", self.seed),
@@ -166,12 +185,29 @@ impl Arguments {
                 overrides.set(path, number);
             }
         }
+        if let Some(broken) = &self.broken_images {
+            overrides.set("data.broken_images", broken.as_str());
+        }
         if self.rolling {
             overrides.set("search.scheduling", "rolling");
         }
         for setting in &self.settings {
             overrides.set_text(setting)?;
         }
-        Ok(overrides.apply(self.preset)?)
+        let mut experiment = overrides.apply(self.preset)?;
+        if experiment.data.dataset == Dataset::Folder {
+            let folder = experiment.data.open_folder(self.data.as_deref())?;
+            if experiment.data.size.is_none() {
+                overrides.set("data.size", 32);
+            }
+            if !overrides.contains("data.validation") {
+                overrides.set("data.validation", (folder.len() / 5).clamp(1, 5_000));
+            }
+            if !overrides.contains("search.network.classes") {
+                overrides.set("search.network.classes", folder.classes().len());
+            }
+            experiment = overrides.apply(self.preset)?;
+        }
+        Ok(experiment)
     }
 }

@@ -37,9 +37,11 @@ impl Results {
         &self.path
     }
 
-    /// Writes `results.csv`, all trials best first, and `best.json`, the best one whole.
+    /// Writes `results.csv`, all trials best first, `best.json`, the best one whole, and `utilisation.json`, how busy the
+    /// workers were.
     pub(crate) fn write(&self, space: &BlockSpace, report: &SearchReport<BlockSpace>) -> Result<(), Box<dyn Error>> {
         self.write_file("results.csv", |out| Ok(report.write_csv(space, out)?))?;
+        self.write_file("utilisation.json", |out| Ok(serde_json::to_writer_pretty(out, &report.utilisation)?))?;
         if let Some(best) = report.best().first() {
             self.write_file("best.json", |out| Ok(serde_json::to_writer_pretty(out, best)?))?;
         }

@@ -7,11 +7,12 @@ use blockqnn::search::Repeats;
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::{BlockCode, ConvolutionRule, TerminalRule};
 use std::error::Error;
+use std::path::Path;
 
 /// Prints the resolved configuration, what it costs, and every reading that the paper leaves open.
-pub(crate) fn print(experiment: &Experiment, preset: Preset) -> Result<(), Box<dyn Error>> {
+pub(crate) fn print(experiment: &Experiment, preset: Preset, folder: Option<&Path>) -> Result<(), Box<dyn Error>> {
     let Experiment { agent, search, recipe, data, .. } = experiment;
-    let images = data.training_images() as u64;
+    let images = data.training_images(folder)? as u64;
     println!("Preset {preset}, resolved. Nothing is trained.\n");
 
     println!("Search");

@@ -9,7 +9,6 @@ use blockqnn::space::block::{BlockCode, BlockSpace};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
-use std::num::NonZeroUsize;
 use std::time::Instant;
 
 /// Steps of the bar of one training.
@@ -20,7 +19,7 @@ pub(crate) struct Display {
     schedule: EpsilonSchedule,
     minibatch: u64,
     trials: u64,
-    workers: NonZeroUsize,
+    workers: usize,
     /// Every worker that was heard of and is not gone.
     names: BTreeSet<String>,
     /// Who is at a trial, and since when.
@@ -63,7 +62,7 @@ impl Bars {
 }
 
 impl Display {
-    pub(crate) fn new(experiment: &Experiment, workers: NonZeroUsize) -> Self {
+    pub(crate) fn new(experiment: &Experiment, workers: usize) -> Self {
         let trials = experiment.search.trials;
         let bars = if std::io::stderr().is_terminal() { Bars::new(trials).ok() } else { None };
         Self {
@@ -87,6 +86,7 @@ impl Display {
     /// Counts a finished trial, and keeps the best.
     fn show(&mut self, record: &RecordOf<BlockSpace>) {
         self.trainings.remove(&record.id);
+        self.at.remove(&record.id);
         if let Some(accuracy) = record.evaluation.accuracy()
             && self.best.as_ref().is_none_or(|(best, _)| accuracy > *best)
         {
@@ -112,7 +112,7 @@ impl Display {
 
     /// `1 worker`, `2 workers`.
     fn workers(&self) -> String {
-        let workers = self.workers.get().max(self.names.len());
+        let workers = self.workers.max(self.names.len());
         if workers == 1 { "1 worker".to_owned() } else { format!("{workers} workers") }
     }
 }
@@ -121,14 +121,16 @@ fn percent(accuracy: Option<f64>) -> String {
     accuracy.map_or("-".to_owned(), |accuracy| format!("{accuracy:.2} %"))
 }
 
-/// Where a training is.
-fn place(trial: u64, progress: &Progress) -> String {
+/// Where a training is: `block 12 epoch 3/12 (0 on flex, 41 s)`.
+fn place(trial: u64, progress: &Progress, worker: Option<&(String, Instant)>) -> String {
     let restarts = match progress.restarts {
         0 => String::new(),
-        restarts => format!(" (restart {restarts})"),
+        restarts => format!(" restart {restarts}"),
     };
     let epoch = (progress.epoch + 1).min(progress.epochs);
-    format!("block {trial} epoch {epoch}/{}{restarts}", progress.epochs)
+    let worker = worker.map(|(worker, since)| format!(" ({worker}, {} s)", since.elapsed().as_secs()));
+    let worker = worker.unwrap_or_default();
+    format!("block {trial} epoch {epoch}/{}{restarts}{worker}", progress.epochs)
 }
 
 impl Observer<BlockSpace> for Display {
@@ -167,7 +169,7 @@ impl Observer<BlockSpace> for Display {
     }
 
     fn on_progress(&mut self, trial: u64, progress: &Progress) {
-        self.trainings.insert(trial, progress.clone());
+        self.trainings.insert(trial, *progress);
         if let Some(bars) = &self.bars {
             let done = |progress: &Progress| {
                 (f64::from(progress.epoch) + progress.fraction) / f64::from(progress.epochs.max(1))
@@ -175,16 +177,9 @@ impl Observer<BlockSpace> for Display {
             let mean = self.trainings.values().map(done).sum::<f64>() / self.trainings.len() as f64;
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the bar")]
             bars.training.set_position((mean * FINE as f64) as u64);
-            let places: Vec<String> = self
-                .trainings
-                .iter()
-                .map(|(trial, progress)| match self.at.get(trial) {
-                    Some((worker, since)) => {
-                        format!("{} on {worker} for {} s", place(*trial, progress), since.elapsed().as_secs())
-                    }
-                    None => place(*trial, progress),
-                })
-                .collect();
+            let places = self.trainings.iter();
+            let places = places.map(|(&trial, progress)| place(trial, progress, self.at.get(&trial)));
+            let places: Vec<String> = places.collect();
             bars.training.set_message(format!("{}: {}", self.workers(), places.join(", ")));
         }
     }

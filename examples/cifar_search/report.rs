@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 /// Make a page of one or several runs, finished or still going; nothing in their folders is touched but what you name
 #[derive(Debug, clap::Args)]
-#[cfg_attr(not(feature = "report"), expect(dead_code, reason = "a build without the feature only says so"))]
 pub(crate) struct Arguments {
     /// Folders of runs, as --out of a search named them; several are shown side by side
     #[arg(required = true, value_name = "DIR")]

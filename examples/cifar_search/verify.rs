@@ -53,6 +53,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
+    /// Fetch CIFAR-10 or CIFAR-100, as for the search
+    #[arg(long)]
+    download: bool,
+
     /// Most training images, a balanced part; 0 for all [default: as in the run]
     #[arg(long, value_name = "N")]
     train_limit: Option<usize>,
@@ -107,7 +111,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     experiment.validate()?;
     let verification: Verification = Verification::new(&history.records, arguments.top.get());
     let devices = super::devices(&arguments.device)?;
-    let (training, validation) = experiment.data.load(arguments.data.as_deref())?;
+    let data = super::download::folder(experiment.data.dataset, arguments.data.as_deref(), arguments.download)?;
+    let (training, validation) = experiment.data.load(data.as_deref())?;
     let experiment = experiment.for_data(training.shape(), training.classes().len());
 
     let folder = arguments.out.clone().unwrap_or_else(|| arguments.run.join("verification"));
@@ -158,7 +163,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         Checkpoints::new(folder).delete()?;
     }
     write_csv(&folder.join("verification.csv"), &experiment.space, &found)?;
-    let test = if arguments.test { Some(arguments.test_accuracies(&experiment, &networks, &found)?) } else { None };
+    let test =
+        if arguments.test { Some(test_accuracies(&experiment, data.as_deref(), &networks, &found)?) } else { None };
     print(&found, test.as_deref());
     Ok(ExitCode::SUCCESS)
 }
@@ -201,29 +207,29 @@ impl Arguments {
         }
         Ok(overrides.apply_to(&experiment)?)
     }
+}
 
-    /// Accuracy of each network on the test images.
-    fn test_accuracies(
-        &self,
-        experiment: &Experiment,
-        networks: &Path,
-        found: &VerificationReport,
-    ) -> Result<Vec<Option<f64>>, Box<dyn Error>> {
-        let test = experiment.data.load_test(self.data.as_deref())?;
-        let device: Device = default_device()?;
-        found
-            .rows
-            .iter()
-            .map(|row| {
-                let folder = TrainingEnvironment::trial_folder(networks, row.record.fingerprint, row.record.seed);
-                if row.accuracy.is_none() {
-                    return Ok(None);
-                }
-                let classifier = ImageClassifier::load(folder.join("network.safetensors"), &device)?;
-                Ok(Some(classifier.accuracy(test.images())?))
-            })
-            .collect()
-    }
+/// Accuracy of each network on the test images.
+fn test_accuracies(
+    experiment: &Experiment,
+    data: Option<&Path>,
+    networks: &Path,
+    found: &VerificationReport,
+) -> Result<Vec<Option<f64>>, Box<dyn Error>> {
+    let test = experiment.data.load_test(data)?;
+    let device: Device = default_device()?;
+    found
+        .rows
+        .iter()
+        .map(|row| {
+            let folder = TrainingEnvironment::trial_folder(networks, row.record.fingerprint, row.record.seed);
+            if row.accuracy.is_none() {
+                return Ok(None);
+            }
+            let classifier = ImageClassifier::load(folder.join("network.safetensors"), &device)?;
+            Ok(Some(classifier.accuracy(test.images())?))
+        })
+        .collect()
 }
 
 fn write_csv(path: &Path, space: &BlockSpace, found: &VerificationReport) -> Result<(), Box<dyn Error>> {
@@ -253,11 +259,16 @@ fn print(found: &VerificationReport, test: Option<&[Option<f64>]>) {
             row.record.architecture
         );
     }
-    let figure = |value: Option<f64>| value.map_or_else(|| "not defined".to_owned(), |value| format!("{value:.3}"));
-    for (name, (tau, rho)) in
-        [("early-stop accuracy", found.agreement_of_accuracy()), ("redefined reward", found.agreement_of_reward())]
+    for (name, agreement) in
+        [("early-stop accuracy", found.agreement_of_accuracy()), ("reward of the search", found.agreement_of_reward())]
     {
-        println!("{name} and converged accuracy: Kendall's tau {}, Spearman's rho {}", figure(tau), figure(rho));
+        match agreement {
+            Some(found) => println!(
+                "{name} and converged accuracy: Kendall's tau {:.3}, Spearman's rho {:.3}",
+                found.kendall, found.spearman
+            ),
+            None => println!("{name} and converged accuracy: no order to compare (Kendall's tau is not defined)"),
+        }
     }
 }
 
@@ -323,7 +334,7 @@ impl Observer<BlockSpace> for Display {
     fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
         match record.evaluation.metrics() {
             Some(metrics) => {
-                eprintln!("block {}: {:.2} % in {:.0} s", record.id + 1, metrics.accuracy, metrics.seconds)
+                eprintln!("block {}: {:.2} % in {:.0} s", record.id + 1, metrics.accuracy, metrics.seconds);
             }
             None => eprintln!("block {}: not measured", record.id + 1),
         }

@@ -236,8 +236,8 @@ mod tests {
 
     #[test]
     fn a_full_block_cannot_grow() {
-        let layers: String = (0..22).map(|from| format!("conv3({from}) ")).collect();
-        let full = format!("{layers}terminal(22)");
+        let layers: Vec<String> = (0..22).map(|from| format!("conv3({from})")).collect();
+        let full = format!("{} terminal(22)", layers.join(" "));
         assert_eq!(apply(&Edit::Insert { place: 4, action: code(5, "conv1(4)") }, &full), None);
     }
 

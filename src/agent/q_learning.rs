@@ -306,8 +306,10 @@ pub(super) fn log_ranks(rewards: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut standings = vec![0.0; rewards.len()];
     let mut first = 0;
     for equal in order.chunk_by(|&a, &b| rewards[a].total_cmp(&rewards[b]).is_eq()) {
-        let rank = first as f64 + (equal.len() as f64 + 1.0) / 2.0;
-        equal.iter().for_each(|&place| standings[place] = (rewards.len() as f64 / rank).ln());
+        let rank = first as f64 + f64::midpoint(equal.len() as f64, 1.0);
+        for &place in equal {
+            standings[place] = (rewards.len() as f64 / rank).ln();
+        }
         first += equal.len();
     }
     standings

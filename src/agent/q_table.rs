@@ -232,13 +232,12 @@ impl<S: SearchSpace> QTable<S> {
     ) -> Result<(), AgentError> {
         for (position, (state, action)) in trajectory.states.iter().zip(&trajectory.actions).enumerate() {
             let legal = self.legal(space, state, position)?;
-            let known = match &legal.actions {
-                Some((actions, columns)) => actions.iter().position(|other| other == action).map(|at| columns[at]),
-                None => {
-                    let actions = &self.rows[legal.row as usize].actions;
-                    let column = actions.iter().position(|other| other == action);
-                    column.and_then(|column| u32::try_from(column).ok())
-                }
+            let known = if let Some((actions, columns)) = &legal.actions {
+                actions.iter().position(|other| other == action).map(|at| columns[at])
+            } else {
+                let actions = &self.rows[legal.row as usize].actions;
+                let column = actions.iter().position(|other| other == action);
+                column.and_then(|column| u32::try_from(column).ok())
             };
             let column = known.ok_or_else(|| crate::space::SpaceError::illegal(state, action))?;
             places.push(Place { row: legal.row, column });

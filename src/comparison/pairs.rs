@@ -24,7 +24,7 @@ use crate::space::cell::{CellCode, CellOperation};
 pub fn calibration_pairs(table: &Table) -> Vec<Pair> {
     let sure = table.entries().iter().filter(|entry| !entry.doubtful);
     sure.filter_map(|entry| {
-        let density = entry.density.or_else(|| entry.architecture.parse().ok().map(|cell| cell_density(&cell)));
+        let density = entry.density.or_else(|| entry.architecture.parse().ok().map(cell_density));
         Some(Pair {
             early: entry.accuracy?,
             last: entry.final_accuracy?,
@@ -37,7 +37,7 @@ pub fn calibration_pairs(table: &Table) -> Vec<Pair> {
     .collect()
 }
 
-fn cell_density(cell: &CellCode) -> f64 {
+fn cell_density(cell: CellCode) -> f64 {
     let edges = cell.edges().iter().filter(|operation| **operation != CellOperation::None).count();
     (edges as f64).max(0.5) / 4.0
 }

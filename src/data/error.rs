@@ -189,6 +189,49 @@ pub enum DataError {
         /// The system's error.
         source: io::Error,
     },
+    /// A file of an image folder is no picture that can be used.
+    #[error("the image {} is broken: {message}. Replace or delete it, or have broken images skipped", path.display())]
+    BrokenImage {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// An image folder has no folders of classes with images.
+    #[error(
+        "there are no images in the folders of {}: it should hold one folder a class, named after it, with JPEG or PNG \
+         files", path.display()
+    )]
+    NoClassFolders {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder of a class holds no images, or only broken ones.
+    #[error("the class folder {} has no (readable) JPEG or PNG files: add some or delete it", path.display())]
+    EmptyClass {
+        /// The folder of the class.
+        path: PathBuf,
+    },
+    /// A part of an image folder lacks classes that the training part has.
+    #[error(
+        "{} has no folder for {}{}: it must have the classes of the training images", path.display(),
+        quoted(&missing[..missing.len().min(3)]),
+        if missing.len() > 3 { format!(" and {} more", missing.len() - 3) } else { String::new() }
+    )]
+    MissingClasses {
+        /// The folder.
+        path: PathBuf,
+        /// The names of the classes.
+        missing: Vec<String>,
+    },
+    /// A part of an image folder has a class that the training part has not.
+    #[error("{} has a folder for {class:?}, which is no class of the training images: delete or rename it", path.display())]
+    UnknownClass {
+        /// The folder.
+        path: PathBuf,
+        /// The name of the class.
+        class: String,
+    },
     /// A set would have no images.
     #[error("the set {set} has no images: give at least one")]
     NoImages {
@@ -279,4 +322,9 @@ pub enum DataError {
         /// The number of channels of the statistics.
         statistics: usize,
     },
+}
+
+fn quoted(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    names.join(", ")
 }

@@ -33,6 +33,21 @@ impl ChannelStatistics {
     pub fn channels(&self) -> usize {
         self.mean.len()
     }
+
+    /// Statistics of bytes, `count` a channel, from their sum and the sum of their squares, a pair each channel.
+    pub(super) fn from_sums(sums: &[(u64, u64)], count: u64) -> Self {
+        let count = count as f64;
+        let mut statistics = Self { mean: Vec::new(), deviation: Vec::new() };
+        for &(sum, squares) in sums {
+            let mean = sum as f64 / count;
+            let deviation = (squares as f64 / count - mean * mean).max(0.0).sqrt();
+            #[expect(clippy::cast_possible_truncation, reason = "rounding to single precision is wanted")]
+            let (mean, deviation) = ((mean / 255.0) as f32, (deviation / 255.0) as f32);
+            statistics.mean.push(mean);
+            statistics.deviation.push(deviation.max(Self::SMALLEST_DEVIATION));
+        }
+        statistics
+    }
 }
 
 /// Labelled images of one size, as bytes on the host.
@@ -224,17 +239,7 @@ impl ImageSet {
             *sum += values.iter().map(|&value| u64::from(value)).sum::<u64>();
             *squares += values.iter().map(|&value| u64::from(value) * u64::from(value)).sum::<u64>();
         }
-        let count = (self.len() * plane) as f64;
-        let mut statistics = ChannelStatistics { mean: Vec::new(), deviation: Vec::new() };
-        for (sum, squares) in sums {
-            let mean = sum as f64 / count;
-            let deviation = (squares as f64 / count - mean * mean).max(0.0).sqrt();
-            #[expect(clippy::cast_possible_truncation, reason = "rounding to single precision is wanted")]
-            let (mean, deviation) = ((mean / 255.0) as f32, (deviation / 255.0) as f32);
-            statistics.mean.push(mean);
-            statistics.deviation.push(deviation.max(ChannelStatistics::SMALLEST_DEVIATION));
-        }
-        statistics
+        ChannelStatistics::from_sums(&sums, (self.len() * plane) as u64)
     }
 
     /// The images of each class, as indices in seeded random order.

@@ -4,8 +4,11 @@
 //! - [`embedded`]: 3,000 training and 1,000 test images of Fashion-MNIST that come with the crate.
 //! - [`cifar`]: the official binary files of CIFAR-10 and CIFAR-100.
 //! - [`idx`]: the IDX files of MNIST and Fashion-MNIST, plain or gzipped.
+//! - [`ImageFolder`]: photographs in one folder a class, JPEG or PNG; whole and small into memory, or streamed.
 //! - [`Split`]: the training and validation parts of a *training* set, which is all that a search sees.
 //! - [`DeviceSet`]: a set on a device as bytes, from which batches are gathered and normalised there.
+//! - [`BatchSource`]: what a training draws from: a [`DeviceSet`], or a [`PictureStream`], whose pictures are decoded and
+//!   cropped in threads ahead of the device.
 //! - [`Augmentation`]: random crops, flips and blanked squares of training images.
 //! - [`Batches`]: the order in which an epoch visits the images.
 //!
@@ -30,21 +33,36 @@
 //! # Ok::<(), blockqnn::data::DataError>(())
 //! ```
 
+mod ahead;
 mod augmentation;
 mod batches;
 pub mod cifar;
+mod cropping;
 mod device_set;
+#[cfg(feature = "download")]
+pub mod download;
 pub mod embedded;
 mod error;
+mod folder;
 pub mod idx;
 mod image_set;
+mod picture;
+mod picture_stream;
+mod pictures;
 mod read;
+mod source;
 mod split;
 
 pub use crate::graph::ImageShape;
 pub use augmentation::{Augmentation, Draw};
 pub use batches::Batches;
+pub use cropping::Cropping;
 pub use device_set::DeviceSet;
 pub use error::DataError;
+pub use folder::{BrokenImages, ImageFolder};
 pub use image_set::{ChannelStatistics, ImageSet};
+pub use picture::Picture;
+pub use picture_stream::PictureStream;
+pub use pictures::Pictures;
+pub use source::{Batch, BatchIterator, BatchSource};
 pub use split::{Split, TestSet};

@@ -120,11 +120,11 @@ impl Controller {
             quiet,
             stalled: false,
         };
-        let without_queues = |error: Broken| DistributedError::JetStream { message: causes(&*error) };
-        if controller.mend().await.map_err(without_queues)? {
+        let unusable = |error: Broken| DistributedError::JetStream { message: causes(&*error) };
+        if controller.mend().await.map_err(unusable)? {
             controller.unsure = Some(Instant::now() + UNSURE);
         }
-        controller.known = controller.subjects(&controller.names.results(), "result").await.map_err(without_queues)?;
+        controller.known = controller.subjects(&controller.names.results(), "result").await.map_err(unusable)?;
         Ok(controller)
     }
 

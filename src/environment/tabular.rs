@@ -304,7 +304,9 @@ fn digest(entries: &[TableEntry]) -> String {
     for entry in entries {
         hasher.update(format!("{entry:?}\n"));
     }
-    hasher.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&hasher.finalize()[..8]);
+    format!("{:016x}", u64::from_be_bytes(bytes))
 }
 
 /// Looks architectures up in a [`Table`] by the text they write themselves as.
@@ -351,16 +353,12 @@ impl<A: fmt::Display> Environment<A> for TableEnvironment {
 
     fn evaluate(&mut self, architecture: &A, _context: &TrialContext<'_>) -> Result<Evaluation, TableError> {
         let entry = self.table.entry(&architecture.to_string())?;
-        Ok(match entry.accuracy {
-            Some(accuracy) => {
-                let seconds = entry.seconds.unwrap_or(0.0);
-                Evaluation::Measured(Metrics { seconds, ..Metrics::from_accuracy(accuracy) })
-            }
-            None => {
-                let message = format!("table {} has no accuracy for it", self.table.name);
-                Evaluation::Infeasible(Infeasibility::Rejected { message })
-            }
-        })
+        let Some(accuracy) = entry.accuracy else {
+            let message = format!("table {} has no accuracy for it", self.table.name);
+            return Ok(Evaluation::Infeasible(Infeasibility::Rejected { message }));
+        };
+        let seconds = entry.seconds.unwrap_or(0.0);
+        Ok(Evaluation::Measured(Metrics { seconds, ..Metrics::from_accuracy(accuracy) }))
     }
 
     fn identity(&self) -> String {

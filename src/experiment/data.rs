@@ -1,9 +1,11 @@
 //! Which images an experiment trains on.
 
 use super::ExperimentError;
-use crate::data::{ImageSet, Split, TestSet, cifar, embedded};
+use crate::data::{BrokenImages, DataError, ImageFolder, ImageSet, Pictures, Split, TestSet, cifar, embedded};
+use crate::graph::ImageShape;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 
 /// The data sets that come with the crate or that it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +18,9 @@ pub enum Dataset {
     Cifar10,
     /// CIFAR-100 with fine labels, official binary files: 3x32x32, 100 classes.
     Cifar100,
+    /// Photographs in one folder a class (see [`ImageFolder`]), at the size that [`DataConfig::size`] says: the folder
+    /// itself, or its `train` if there is one.
+    Folder,
 }
 
 impl Dataset {
@@ -26,26 +31,29 @@ impl Dataset {
             Self::Embedded => "embedded",
             Self::Cifar10 => "cifar10",
             Self::Cifar100 => "cifar100",
+            Self::Folder => "folder",
         }
     }
 
-    /// Training images of the whole official set.
+    /// Training images of the whole official set; none of a folder, which has what it has.
     #[must_use]
-    pub fn official_images(self) -> usize {
+    pub fn official_images(self) -> Option<usize> {
         match self {
-            Self::Embedded => 3_000,
-            Self::Cifar10 | Self::Cifar100 => 50_000,
+            Self::Embedded => Some(3_000),
+            Self::Cifar10 | Self::Cifar100 => Some(50_000),
+            Self::Folder => None,
         }
     }
 
-    /// Shape of the images and number of classes.
+    /// Shape of the images and number of classes; none of a folder.
     #[must_use]
-    pub fn shape(self) -> (crate::graph::ImageShape, usize) {
-        let fashion = crate::graph::ImageShape { channels: 1, height: 28, width: 28 };
+    pub fn shape(self) -> Option<(ImageShape, usize)> {
+        let fashion = ImageShape { channels: 1, height: 28, width: 28 };
         match self {
-            Self::Embedded => (fashion, 10),
-            Self::Cifar10 => (cifar::SHAPE, 10),
-            Self::Cifar100 => (cifar::SHAPE, 100),
+            Self::Embedded => Some((fashion, 10)),
+            Self::Cifar10 => Some((cifar::SHAPE, 10)),
+            Self::Cifar100 => Some((cifar::SHAPE, 100)),
+            Self::Folder => None,
         }
     }
 }
@@ -63,6 +71,12 @@ pub struct DataConfig {
     pub validation: usize,
     /// What to do when some of the five training files of CIFAR-10 are not there.
     pub missing_files: cifar::Missing,
+    /// Side of the squares that the photographs of a folder become, in pixels; for a folder alone, which needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u32>,
+    /// What to do with photographs of a folder that cannot be decoded.
+    #[serde(default, skip_serializing_if = "is_refuse")]
+    pub broken_images: BrokenImages,
     /// Seed of the choice of images, apart from the search's own: runs of many seeds share one split.
     pub seed: u64,
 }
@@ -76,14 +90,34 @@ impl DataConfig {
         if self.validation == 0 {
             return Err(ExperimentError::ZeroImages { field: "validation" });
         }
-        Ok(())
+        match (self.dataset, self.size) {
+            (Dataset::Folder, None) => Err(ExperimentError::NoSize),
+            (Dataset::Folder, Some(_)) | (_, None) => Ok(()),
+            (dataset, Some(size)) => Err(ExperimentError::SizeOfOfficialSet { size, dataset: dataset.name() }),
+        }
     }
 
-    /// Training images of the official set after the validation images were held out and the limit applied.
-    #[must_use]
-    pub fn training_images(&self) -> usize {
-        let rest = self.dataset.official_images().saturating_sub(self.validation);
-        self.train_limit.map_or(rest, |limit| limit.min(rest))
+    /// Training images after the validation images were held out and the limit applied. The files of a folder are counted,
+    /// not decoded.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] if a folder is needed to count, and missing or not readable.
+    pub fn training_images(&self, folder: Option<&Path>) -> Result<usize, ExperimentError> {
+        let images = match self.dataset.official_images() {
+            Some(images) => images,
+            None => self.open_folder(folder)?.len(),
+        };
+        let rest = images.saturating_sub(self.validation);
+        Ok(self.train_limit.map_or(rest, |limit| limit.min(rest)))
+    }
+
+    /// The training images of an image folder: those in `train` if there is such a folder, else those in the folder itself.
+    ///
+    /// # Errors
+    /// [`ExperimentError`] if there is no folder, or it is no image folder.
+    pub fn open_folder(&self, folder: Option<&Path>) -> Result<ImageFolder, ExperimentError> {
+        let folder = folder.ok_or(ExperimentError::NoFolder { dataset: self.dataset.name() })?;
+        Ok(ImageFolder::open(training_part(folder))?)
     }
 
     /// Reads the data set: training and validation images, in this order. The embedded set needs no folder.
@@ -91,9 +125,23 @@ impl DataConfig {
     /// # Errors
     /// [`ExperimentError`] if a folder is needed and missing, a file cannot be read, or there are too few images.
     pub fn load(&self, folder: Option<&Path>) -> Result<(ImageSet, ImageSet), ExperimentError> {
+        self.load_telling(folder, &mut |_| {})
+    }
+
+    /// The same as [`load`](Self::load), telling `left_out` of every broken image that is skipped.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_telling(
+        &self,
+        folder: Option<&Path>,
+        left_out: &mut dyn FnMut(&DataError),
+    ) -> Result<(ImageSet, ImageSet), ExperimentError> {
         self.validate()?;
+        let path = folder;
         let folder = || folder.ok_or(ExperimentError::NoFolder { dataset: self.dataset.name() });
         let images = match self.dataset {
+            Dataset::Folder => self.decode(&self.open_folder(path)?, left_out)?,
             Dataset::Embedded => embedded::train(),
             Dataset::Cifar10 => cifar::cifar10_train(folder()?, self.missing_files)?,
             Dataset::Cifar100 => cifar::cifar100_train(folder()?, cifar::CifarLabels::Fine)?,
@@ -106,16 +154,42 @@ impl DataConfig {
         Ok((training, validation))
     }
 
-    /// Reads the official test images, for the verification of what was chosen without them.
+    /// Decodes all images of a folder at the experiment's size.
+    fn decode(&self, folder: &ImageFolder, left_out: &mut dyn FnMut(&DataError)) -> Result<ImageSet, ExperimentError> {
+        let size = self.size.ok_or(ExperimentError::NoSize)?;
+        let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let (images, broken) = folder.load(size, self.broken_images, threads)?;
+        broken.iter().for_each(left_out);
+        Ok(images)
+    }
+
+    /// Reads the official test images, for the verification of what was chosen without them: of an image folder those in
+    /// its `val`.
     ///
     /// # Errors
     /// [`ExperimentError`] if a folder is needed and missing, or a file cannot be read.
     pub fn load_test(&self, folder: Option<&Path>) -> Result<TestSet, ExperimentError> {
+        let path = folder;
         let folder = || folder.ok_or(ExperimentError::NoFolder { dataset: self.dataset.name() });
         Ok(match self.dataset {
             Dataset::Embedded => embedded::test(),
             Dataset::Cifar10 => cifar::cifar10_test(folder()?)?,
             Dataset::Cifar100 => cifar::cifar100_test(folder()?, cifar::CifarLabels::Fine)?,
+            Dataset::Folder => {
+                let part = self.open_folder(path)?.open_part(folder()?.join("val"))?;
+                TestSet::new(self.decode(&part, &mut |_| {})?)
+            }
         })
     }
+}
+
+/// The folder of the training images.
+fn training_part(folder: &Path) -> PathBuf {
+    let train = folder.join("train");
+    if train.is_dir() { train } else { folder.to_owned() }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_refuse(broken: &BrokenImages) -> bool {
+    *broken == BrokenImages::Refuse
 }

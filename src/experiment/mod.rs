@@ -5,17 +5,15 @@
 
 mod data;
 mod overrides;
-mod rank_correlation;
 mod verification;
 
 pub use data::{DataConfig, Dataset};
 pub use overrides::{Overrides, OverridesError};
-pub use rank_correlation::{kendall_tau, spearman};
 pub use verification::{Candidate, Verification, VerificationReport, VerificationRow};
 
 use crate::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig, QLearningConfigError};
-use crate::data::DataError;
 use crate::data::cifar::Missing;
+use crate::data::{BrokenImages, DataError};
 use crate::graph::{CostLimits, ImageShape, NetworkConfig, StemConfig};
 use crate::reward::{Credit, RedefinedReward, RewardConfigError};
 use crate::search::{SearchConfig, SearchConfigError};
@@ -141,6 +139,17 @@ pub enum ExperimentError {
         /// Name of the field.
         field: &'static str,
     },
+    /// An image folder needs a size.
+    #[error("the photographs of a folder have many sizes: say with --size (data.size) how many pixels to train on")]
+    NoSize,
+    /// The images of an official set have a size already.
+    #[error("data.size is {size}, but the images of {dataset} have a size of their own: leave it out")]
+    SizeOfOfficialSet {
+        /// The size.
+        size: u32,
+        /// Name of the data set.
+        dataset: &'static str,
+    },
     /// The data.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -167,6 +176,8 @@ impl Experiment {
                 train_limit: None,
                 validation: 5_000,
                 missing_files: Missing::Refuse,
+                size: None,
+                broken_images: BrokenImages::Refuse,
                 seed: 0,
             },
         }
@@ -229,6 +240,8 @@ impl Experiment {
                 train_limit: Some(1_000),
                 validation: 400,
                 missing_files: Missing::Refuse,
+                size: None,
+                broken_images: BrokenImages::Refuse,
                 seed: 0,
             },
         };

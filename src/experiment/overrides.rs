@@ -1,6 +1,7 @@
 //! Changes to a preset: from a file, from `path=value` words, from code.
 
 use super::{Experiment, Preset};
+use crate::graph::ImageShape;
 use crate::search::RunSettings;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -177,11 +178,15 @@ impl Overrides {
         if !self.contains("search.trials") {
             experiment.search.trials = experiment.scheduled_trials();
         }
-        let (image, classes) = experiment.data.dataset.shape();
-        if !self.contains("search.network.image") {
+        // Of a folder the size is known here, and the number of classes when it is read.
+        let side = experiment.data.size.and_then(|size| usize::try_from(size).ok());
+        let of_folder = side.map(|side| ImageShape { channels: 3, height: side, width: side });
+        let (image, classes) =
+            experiment.data.dataset.shape().map_or((of_folder, None), |(image, classes)| (Some(image), Some(classes)));
+        if let (Some(image), false) = (image, self.contains("search.network.image")) {
             experiment.search.network.image = image;
         }
-        if !self.contains("search.network.classes") {
+        if let (Some(classes), false) = (classes, self.contains("search.network.classes")) {
             experiment.search.network.classes = classes;
         }
         Ok(experiment)

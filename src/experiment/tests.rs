@@ -152,6 +152,53 @@ fn the_embedded_images_load_without_a_folder_and_others_ask_for_one() {
 }
 
 #[test]
+fn an_image_folder_is_read_at_the_size_of_the_experiment() {
+    let folder = tempfile::tempdir().unwrap();
+    for (class, value) in [("day", 250), ("night", 5)] {
+        for (part, images) in [("train", 10), ("val", 2)] {
+            let path = folder.path().join(part).join(class);
+            std::fs::create_dir_all(&path).unwrap();
+            for image in 0..images {
+                let picture = image::RgbImage::from_pixel(9, 6, image::Rgb([value, image, 0]));
+                picture.save(path.join(format!("{image}.png"))).unwrap();
+            }
+        }
+    }
+    let mut overrides = Overrides::new();
+    overrides.set("data.dataset", "folder");
+    let sizeless = overrides.apply(Preset::Quick).unwrap();
+    assert!(sizeless.validate().unwrap_err().to_string().contains("say with --size"));
+    overrides.set("data.size", 4);
+    overrides.set("data.validation", 6);
+    let experiment = overrides.apply(Preset::Quick).unwrap();
+    assert_eq!(experiment.search.network.image, ImageShape { channels: 3, height: 4, width: 4 });
+    assert_eq!(experiment.data.training_images(Some(folder.path())).unwrap(), 14);
+    let (training, validation) = experiment.data.load(Some(folder.path())).unwrap();
+    assert_eq!(
+        (training.len(), validation.len(), training.classes()),
+        (14, 6, &["day".to_owned(), "night".into()][..])
+    );
+    assert_eq!(experiment.data.load_test(Some(folder.path())).unwrap().images().len(), 4);
+    assert_eq!(experiment.data.load(None).unwrap_err().to_string().lines().count(), 1);
+    // A folder without parts is the training images itself.
+    let (training, _) = experiment.data.load(Some(&folder.path().join("train"))).unwrap();
+    assert_eq!(training.len(), 14);
+
+    std::fs::write(folder.path().join("train/day/bad.png"), "words").unwrap();
+    assert!(experiment.data.load(Some(folder.path())).unwrap_err().to_string().contains("bad.png is broken"));
+    overrides.set("data.broken_images", "skip");
+    let mut told = Vec::new();
+    let experiment = overrides.apply(Preset::Quick).unwrap();
+    let tell = &mut |error: &DataError| told.push(error.to_string());
+    assert_eq!(experiment.data.load_telling(Some(folder.path()), tell).unwrap().0.len(), 14);
+    assert!(told[0].contains("bad.png") && told.len() == 1);
+
+    overrides.set("data.dataset", "cifar10");
+    let error = overrides.apply(Preset::Quick).unwrap().validate().unwrap_err();
+    assert!(error.to_string().starts_with("data.size is 4, but the images of cifar10"), "{error}");
+}
+
+#[test]
 fn a_run_gives_back_the_experiment_it_was_started_with() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("run");

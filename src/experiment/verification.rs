@@ -1,8 +1,8 @@
 //! Verification: the best blocks of a finished search, trained to convergence.
 
-use super::{kendall_tau, spearman};
 use crate::agent::ListedAgent;
 use crate::graph::{Fingerprint, NetworkConfig};
+use crate::reward::calibration::{Agreement, agreement};
 use crate::search::{RecordOf, Scheduling, SearchConfig, SearchReport};
 use crate::space::block::BlockSpace;
 use crate::space::{SearchSpace, SpaceError};
@@ -192,17 +192,101 @@ impl<S: SearchSpace> VerificationReport<S> {
         Ok(())
     }
 
-    /// How far the order by early-stop accuracy agrees with that by converged accuracy: Kendall's tau and Spearman's rho.
+    /// How far the order by early-stop accuracy agrees with that by converged accuracy. `None` if there are fewer than two
+    /// blocks, or all are equal in one of the two.
     #[must_use]
-    pub fn agreement_of_accuracy(&self) -> (Option<f64>, Option<f64>) {
-        let pairs = self.accuracies();
-        (kendall_tau(&pairs), spearman(&pairs))
+    pub fn agreement_of_accuracy(&self) -> Option<Agreement> {
+        agreement_of(&self.accuracies())
     }
 
     /// The same for the order by reward.
     #[must_use]
-    pub fn agreement_of_reward(&self) -> (Option<f64>, Option<f64>) {
-        let pairs = self.rewards();
-        (kendall_tau(&pairs), spearman(&pairs))
+    pub fn agreement_of_reward(&self) -> Option<Agreement> {
+        agreement_of(&self.rewards())
+    }
+}
+
+fn agreement_of(pairs: &[(f64, f64)]) -> Option<Agreement> {
+    let (first, second): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+    let varies = |figures: &[f64]| figures.windows(2).any(|pair| pair[0].total_cmp(&pair[1]).is_ne());
+    (varies(&first) && varies(&second)).then(|| agreement(&first, &second))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::RandomAgent;
+    use crate::environment::environment_fn;
+    use crate::environment::synthetic::Synthetic;
+    use crate::evaluation::{Evaluation, Infeasibility};
+    use crate::search::{RunFolder, Search, ThreadEvaluator};
+    use crate::space::block::BlockCode;
+
+    fn found() -> SearchReport<BlockSpace> {
+        let config = SearchConfig::paper().with_trials(32, 8);
+        Search::new(BlockSpace::paper(), RandomAgent, Synthetic::new(), config).run().unwrap()
+    }
+
+    #[test]
+    fn each_architecture_is_taken_once_by_reward_and_none_that_failed() {
+        let mut records = found().records;
+        let measured = |records: &[RecordOf<BlockSpace>]| {
+            records.iter().filter(|record| record.evaluation.accuracy().is_some()).count()
+        };
+        let (best, all) = (Verification::<BlockSpace>::new(&records, 40), measured(&records));
+        assert_eq!(best.candidates().len(), all);
+        assert!(best.candidates().windows(2).all(|pair| pair[0].reward >= pair[1].reward));
+        let [failing, twin] = [0, 1].map(|place| {
+            let measured = |record: &RecordOf<BlockSpace>| record.evaluation.accuracy().is_some();
+            records
+                .iter()
+                .enumerate()
+                .filter(|(_, record)| measured(record))
+                .map(|(number, _)| number)
+                .nth(place)
+                .unwrap()
+        });
+        records[failing].evaluation = Evaluation::Infeasible(Infeasibility::Diverged { epoch: 1, restarts: 0 });
+        let twin = records[twin].clone();
+        records.push(twin);
+        assert_eq!(Verification::<BlockSpace>::new(&records, 40).candidates().len(), all - 1);
+        assert_eq!(Verification::<BlockSpace>::new(&records, 4).candidates().len(), 4);
+    }
+
+    #[test]
+    fn a_finished_verification_is_extended_to_more_blocks_without_repeating_the_first() {
+        let (records, space) = (found().records, BlockSpace::paper());
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("verification");
+        let verify = |top, folder: RunFolder| {
+            let verification = Verification::new(&records, top);
+            let evaluated = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let environments: Vec<_> = (0..2)
+                .map(|_| {
+                    let evaluated = std::sync::Arc::clone(&evaluated);
+                    environment_fn("length", move |block: &BlockCode, _| {
+                        evaluated.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                        50.0 + block.len() as f64
+                    })
+                })
+                .collect();
+            let workers = ThreadEvaluator::new(environments).unwrap();
+            let agent = verification.agent(&space).unwrap();
+            let config = verification.config(1, NetworkConfig::cifar());
+            let search = Search::with_evaluator(space.clone(), agent, workers, config).with_run_folder(folder);
+            let report = verification.report(&search.run().unwrap());
+            (report, evaluated.load(std::sync::atomic::Ordering::SeqCst))
+        };
+        let (first, evaluated) = verify(3, RunFolder::create(&path).unwrap());
+        assert_eq!((first.rows.len(), evaluated), (3, 3));
+        let (second, evaluated) = verify(5, RunFolder::resume(&path).unwrap());
+        assert_eq!((second.rows.len(), evaluated), (5, 2));
+        assert!(second.rows.windows(2).all(|pair| pair[0].accuracy >= pair[1].accuracy));
+        let mut ranks: Vec<usize> = second.rows.iter().map(|row| row.early_rank).collect();
+        ranks.sort_unstable();
+        assert_eq!(ranks, [1, 2, 3, 4, 5]);
+        let mut csv = Vec::new();
+        second.write_csv(&space, &mut csv).unwrap();
+        assert_eq!(String::from_utf8(csv).unwrap().lines().count(), 6);
     }
 }

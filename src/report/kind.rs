@@ -16,10 +16,11 @@ pub(super) enum Kind {
     Concat,
     Relu,
     BatchNorm,
+    Zero,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Convolution1,
         Self::Convolution3,
         Self::Convolution5,
@@ -31,6 +32,7 @@ impl Kind {
         Self::Concat,
         Self::Relu,
         Self::BatchNorm,
+        Self::Zero,
     ];
 
     /// The kind of an operation; input and output of a block have none.
@@ -50,6 +52,7 @@ impl Kind {
             Operation::Concat => Self::Concat,
             Operation::Relu => Self::Relu,
             Operation::BatchNorm => Self::BatchNorm,
+            Operation::Zero => Self::Zero,
         })
     }
 
@@ -70,6 +73,7 @@ impl Kind {
             Self::Concat => "concat",
             Self::Relu => "ReLU",
             Self::BatchNorm => "batch norm",
+            Self::Zero => "zero",
         }
     }
 
@@ -88,6 +92,7 @@ impl Kind {
             Self::Concat => (0xE3, 0xA3, 0xC6),
             Self::Relu => (0xF2, 0xB4, 0x8C),
             Self::BatchNorm => (0xC9, 0xE8, 0xC5),
+            Self::Zero => (0xF1, 0xED, 0xE4),
         }
     }
 }
@@ -104,6 +109,7 @@ pub(super) fn label(operation: Operation) -> String {
         Operation::Identity => "identity".to_owned(),
         Operation::Relu => "ReLU".to_owned(),
         Operation::BatchNorm => "batch norm".to_owned(),
+        Operation::Zero => "zero".to_owned(),
         Operation::Add => "add".to_owned(),
         Operation::Concat => "concat".to_owned(),
     }

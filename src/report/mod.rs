@@ -59,6 +59,14 @@ pub enum ReportError {
         /// What is wrong with it.
         message: String,
     },
+    /// How busy the workers were cannot be read.
+    #[error("{} does not tell how busy workers were: {message}. Delete it, or restore it from a copy", path.display())]
+    Utilisation {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
     /// A chart could not be drawn.
     #[error("cannot draw the chart {name}: {message}")]
     Plot {

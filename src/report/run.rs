@@ -5,7 +5,7 @@ use super::kind::Kind;
 use crate::agent::EpsilonSchedule;
 use crate::evaluation::{Evaluation, Infeasibility, Metrics};
 use crate::graph::{Cost, LayerGraph, ToGraph};
-use crate::search::{Fault, RunFolder, RunHistory, RunSettings};
+use crate::search::{Fault, RunFolder, RunHistory, RunSettings, Utilisation};
 use crate::space::SearchSpace;
 use crate::space::block::BlockSpace;
 use std::collections::BTreeMap;
@@ -13,6 +13,8 @@ use std::path::Path;
 
 /// File of a run folder that holds the accuracies of retrained blocks.
 const VERIFIED: &str = "verified.csv";
+/// File of a run folder that tells how busy the workers were.
+const UTILISATION: &str = "utilisation.json";
 
 /// A run, read for a report.
 ///
@@ -53,6 +55,8 @@ pub struct Run {
     pub(super) graphs: BTreeMap<u64, LayerGraph>,
     /// Accuracies in percent after training to convergence, by trial.
     pub(super) verified: BTreeMap<u64, f64>,
+    /// How busy the workers were when the search was last on.
+    pub(super) utilisation: Option<Utilisation>,
 }
 
 /// How far a run is.
@@ -112,7 +116,8 @@ impl Run {
     /// Reads the run folder of a block search, without disturbing a search that is on.
     ///
     /// If the folder holds a file `verified.csv` with the columns `trial` and `accuracy` (percent), its accuracies are shown
-    /// as those after training to convergence.
+    /// as those after training to convergence. A file `utilisation.json` tells how busy the workers were, as
+    /// [`Utilisation`] serialises.
     ///
     /// # Errors
     /// [`ReportError`] if there is no run in the folder, or it cannot be read. A journal that is damaged is no error: the
@@ -122,6 +127,7 @@ impl Run {
         let history: RunHistory<BlockSpace> = RunFolder::read(path)?;
         let mut run = Self::new(&BlockSpace::paper(), history);
         run.verified = read_verified(&path.join(VERIFIED))?;
+        run.utilisation = read_utilisation(&path.join(UTILISATION))?;
         Ok(run)
     }
 
@@ -171,6 +177,7 @@ impl Run {
             version: history.version,
             graphs: BTreeMap::new(),
             verified: BTreeMap::new(),
+            utilisation: None,
         };
         let best: std::collections::BTreeSet<u64> =
             run.best().into_iter().take(super::MOST_BEST).map(|trial| trial.id).collect();
@@ -191,6 +198,13 @@ impl Run {
     #[must_use]
     pub fn with_verified(mut self, accuracies: impl IntoIterator<Item = (u64, f64)>) -> Self {
         self.verified = accuracies.into_iter().collect();
+        self
+    }
+
+    /// The same run with how busy its workers were, in place of what `utilisation.json` tells.
+    #[must_use]
+    pub fn with_utilisation(mut self, utilisation: Utilisation) -> Self {
+        self.utilisation = Some(utilisation);
         self
     }
 
@@ -222,6 +236,18 @@ impl Run {
     pub(super) fn redefines_reward(&self) -> bool {
         self.trials.iter().any(|trial| trial.accuracy().is_some_and(|accuracy| (accuracy - trial.reward).abs() > 1e-9))
     }
+}
+
+/// Reads how busy the workers were.
+fn read_utilisation(path: &Path) -> Result<Option<Utilisation>, ReportError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(ReportError::Io { path: path.to_owned(), source }),
+    };
+    let malformed =
+        |error: serde_json::Error| ReportError::Utilisation { path: path.to_owned(), message: error.to_string() };
+    serde_json::from_str(&text).map(Some).map_err(malformed)
 }
 
 /// Reads accuracies by trial from CSV with the columns `trial` and `accuracy`, and maybe others.

@@ -35,7 +35,7 @@ impl Scale {
         let step = step((last - 1.0) / 8.0).max(1.0);
         let mut ticks = linear_ticks(1.0, last, step);
         if step > 1.0 {
-            ticks.retain(|(value, _)| *value - 1.0 > step / 2.0);
+            ticks.retain(|(value, _)| *value - 1.0 >= step / 2.0);
             ticks.insert(0, (1.0, "1".to_owned()));
         }
         Self { low: 0.5, high: last + 0.5, ticks }

@@ -4,7 +4,7 @@ use super::checkpoint::{self, Checkpoints, Snapshot, Task};
 use super::optimizer::new_optimizer;
 use super::parameters::{numbered, values, with_values};
 use super::{Classifier, Recipe, TrainError};
-use crate::data::{Batches, DeviceSet, Draw};
+use crate::data::{BatchSource, Batches};
 use crate::environment::{Progress, TrialContext};
 use crate::evaluation::{Infeasibility, Metrics};
 use crate::seed;
@@ -107,7 +107,8 @@ pub struct Epoch {
 /// # Randomness
 /// `build` gets the stream `(seed, "weights", restart)`, and the images of epoch `e` come in the order of the stream
 /// `(seed, "epoch", restart * 2^32 + e)` and are changed as the stream `(seed, "augment", restart * 2^32 + e)` says, one
-/// image after the other in that order; all count from 0. Nothing else is random: on the CPU devices the same
+/// image after the other in that order; all count from 0. A [`PictureStream`](crate::data::PictureStream) crops by streams of
+/// its own for each epoch and image. Nothing else is random: on the CPU devices the same
 /// arguments give the same bits, whatever else the process does.
 ///
 /// # Cost
@@ -149,8 +150,8 @@ pub struct Epoch {
 /// ```
 pub fn fit<M: Classifier>(
     recipe: &Recipe,
-    training: &DeviceSet,
-    validation: &DeviceSet,
+    training: &dyn BatchSource,
+    validation: &dyn BatchSource,
     seed: u64,
     watch: &dyn Watch,
     build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
@@ -173,8 +174,8 @@ pub fn fit<M: Classifier>(
 /// As [`fit`].
 pub fn fit_resumable<M: Classifier>(
     recipe: &Recipe,
-    training: &DeviceSet,
-    validation: &DeviceSet,
+    training: &dyn BatchSource,
+    validation: &dyn BatchSource,
     seed: u64,
     watch: &dyn Watch,
     checkpoints: &Checkpoints,
@@ -185,7 +186,7 @@ pub fn fit_resumable<M: Classifier>(
 
 fn run<M: Classifier>(
     recipe: &Recipe,
-    [training, validation]: [&DeviceSet; 2],
+    [training, validation]: [&dyn BatchSource; 2],
     seed: u64,
     watch: &dyn Watch,
     checkpoints: Option<&Checkpoints>,
@@ -271,8 +272,8 @@ impl From<TrainError> for Stop {
 struct Session<'a> {
     recipe: &'a Recipe,
     batch_size: NonZeroUsize,
-    training: &'a DeviceSet,
-    validation: &'a DeviceSet,
+    training: &'a dyn BatchSource,
+    validation: &'a dyn BatchSource,
     seed: u64,
     watch: &'a dyn Watch,
     checkpoints: Option<&'a Checkpoints>,
@@ -417,13 +418,7 @@ impl Session<'_> {
         let learning_rate = self.recipe.learning_rate_at(epoch, restarts);
         let stream = u64::from(restarts) << 32 | u64::from(epoch);
         let batches = Batches::shuffled(self.training.len(), self.batch_size, self.seed, stream);
-        let augmentation = &self.recipe.augmentation;
-        let draws: Vec<Draw> = if augmentation.is_none() {
-            Vec::new()
-        } else {
-            let rng = &mut seed::stream(self.seed, "augment", stream);
-            augmentation.draws(self.training.len(), self.training.shape(), rng)
-        };
+        let mut source = self.training.training_batches(&batches, batch, &self.recipe.augmentation, self.seed, stream);
         let mut stop = None;
         let mut done = batch * self.batch_size.get();
         for indices in batches.iter().skip(batch) {
@@ -431,10 +426,14 @@ impl Session<'_> {
             if stop.is_some() {
                 break;
             }
-            let (images, labels) = if augmentation.is_none() {
-                self.training.batch(indices)
-            } else {
-                self.training.augmented_batch(indices, augmentation, &draws[done..][..indices.len()])
+            let (images, labels) = match source.next() {
+                Some(Ok(batch)) => batch,
+                // A source has as many batches as the order.
+                None => break,
+                Some(Err(error)) => {
+                    stop = Some(Stop::Failed(error.into()));
+                    break;
+                }
             };
             let loss = self.training_loss.forward(network.classify(images.autodiff()), labels.autodiff());
             let gradients = GradientsParams::from_grads(loss.backward(), &network);
@@ -481,9 +480,10 @@ impl Session<'_> {
         let device = self.validation.device();
         let mut mean = Tensor::<1>::zeros([1], device);
         let mut correct = Tensor::<1, Int>::zeros([1], device);
-        for indices in &Batches::in_order(self.validation.len(), self.batch_size) {
+        let order = Batches::in_order(self.validation.len(), self.batch_size);
+        for (indices, batch) in order.iter().zip(self.validation.batches(&order)) {
             self.check()?;
-            let (images, labels) = self.validation.batch(indices);
+            let (images, labels) = batch.map_err(TrainError::from)?;
             let logits = network.classify(images);
             correct = correct + logits.clone().argmax(1).squeeze_dim::<1>(1).equal(labels.clone()).int().sum();
             mean = mean + self.loss.forward(logits, labels).mul_scalar(share(indices.len(), self.validation));
@@ -531,6 +531,6 @@ fn read(figures: Vec<Tensor<1>>) -> Result<Reading, Stop> {
 }
 
 /// The part of `set` that so many images are.
-fn share(images: usize, set: &DeviceSet) -> f64 {
+fn share(images: usize, set: &dyn BatchSource) -> f64 {
     images as f64 / set.len() as f64
 }

@@ -16,6 +16,7 @@ mod parameters;
 mod recipe;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
+mod top_k;
 
 pub use checkpoint::Checkpoints;
 pub use environment::TrainingEnvironment;
@@ -23,8 +24,9 @@ pub use error::TrainError;
 pub use fit::{Epoch, Outcome, Trained, Watch, fit, fit_resumable};
 pub use image_classifier::{ClassifierError, ImageClassifier, Prediction};
 pub use recipe::{OptimizerConfig, Recipe, RecipeError, Restarts, Schedule};
+pub use top_k::{place_of, top_k_accuracies};
 
-use crate::data::DeviceSet;
+use crate::data::BatchSource;
 use crate::graph::ImageShape;
 use crate::network::Network;
 use burn::module::Module;
@@ -55,11 +57,11 @@ pub fn chance_accuracy(classes: usize) -> f64 {
 }
 
 /// Checks that both sets have images of one shape and the same number of classes.
-fn check_parts(training: &DeviceSet, validation: &DeviceSet) -> Result<(), TrainError> {
+fn check_parts(training: &dyn BatchSource, validation: &dyn BatchSource) -> Result<(), TrainError> {
     if training.shape() == validation.shape() && training.classes() == validation.classes() {
         return Ok(());
     }
-    let shape = |set: &DeviceSet| {
+    let shape = |set: &dyn BatchSource| {
         let shape = set.shape();
         ImageShape { channels: shape.channels, height: shape.height, width: shape.width }
     };

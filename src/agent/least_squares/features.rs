@@ -43,7 +43,7 @@ impl Group {
     }
 }
 
-/// A hash of numbers (the finaliser of SplitMix64, chained).
+/// A hash of numbers (the finaliser of `SplitMix64`, chained).
 pub(super) fn mix(numbers: impl IntoIterator<Item = u64>) -> u64 {
     numbers.into_iter().fold(0x9e37_79b9_7f4a_7c15, |hash, number| {
         let mut z = (hash ^ number).wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -64,8 +64,8 @@ pub(super) fn decision<S: SearchSpace>(
     position: usize,
     action: &S::Action,
 ) -> impl Iterator<Item = u16> + use<S> {
-    let aspects = space.aspects(action).into_iter().enumerate();
-    aspects.map(move |(_, aspect)| bucket(Group::Position, mix([position as u64, aspect])))
+    let aspects = space.aspects(action).into_iter();
+    aspects.map(move |aspect| bucket(Group::Position, mix([position as u64, aspect])))
 }
 
 /// The features of an architecture, of which `actions` is the walk and `graph` the graph.
@@ -159,7 +159,7 @@ impl<'g> Outline<'g> {
         live &= reached;
         // A sum of one input is that input.
         for position in bits(live) {
-            if nodes[position].operation == Operation::Add && inputs[position].count_ones() == 1 {
+            if nodes[position].operation == Operation::Add && inputs[position].is_power_of_two() {
                 live &= !(1 << position);
             }
         }
@@ -256,7 +256,9 @@ mod tests {
 
     fn product(a: &Features, b: &Features) -> f32 {
         let mut dense = vec![0.0; BUCKETS];
-        a.iter().for_each(|&(place, value)| dense[usize::from(place)] += value);
+        for &(place, value) in a {
+            dense[usize::from(place)] += value;
+        }
         b.iter().map(|&(place, value)| dense[usize::from(place)] * value).sum()
     }
 
@@ -288,9 +290,8 @@ mod tests {
 
     #[test]
     fn a_graph_with_very_many_paths_has_features_without_them() {
-        let mut text = "conv3(0) ".to_owned();
-        (2..=22).for_each(|index| text += &format!("concat({},{}) ", index - 2, index - 1));
-        let features = of_block(&(text + "terminal(22)"));
+        let layers: Vec<String> = (2..=22).map(|index| format!("concat({},{})", index - 2, index - 1)).collect();
+        let features = of_block(&format!("conv3(0) {} terminal(22)", layers.join(" ")));
         assert!((150..400).contains(&features.len()), "{}", features.len());
     }
 }

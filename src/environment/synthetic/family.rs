@@ -166,7 +166,9 @@ impl Motifs {
         let mut weights = vec![[0.0; Self::WORDS.len() + 1]; Self::WORDS.len()];
         for row in &mut weights {
             // Cubes: few pairs are good.
-            row.iter_mut().for_each(|weight| *weight = seed::unit(&mut rng).powi(3));
+            for weight in row {
+                *weight = seed::unit(&mut rng).powi(3);
+            }
         }
         let highest = Self::highest_sums(&weights);
         let mean = |layers: usize| highest[layers - 1] / layers as f64;

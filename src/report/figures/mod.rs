@@ -60,10 +60,7 @@ pub(super) fn of_run(run: &Run, best: usize) -> Result<Figures, ReportError> {
     figures.push(blocks::kinds(run))?;
     figures.push(outcomes::times(run))?;
     figures.push(outcomes::failures(run))?;
-    figures.omitted.push(
-        "Worker utilisation is not drawn: the folder of this run does not hold which worker trained what, and when."
-            .to_owned(),
-    );
+    figures.push(outcomes::workers(run))?;
     figures.drawings = drawings(run, best);
     Ok(figures)
 }

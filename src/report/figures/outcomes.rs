@@ -137,6 +137,41 @@ pub(in crate::report) fn saved_seconds(run: &Run) -> f64 {
     run.trials.iter().filter(|trial| trial.cached).map(Finished::seconds).sum()
 }
 
+pub(super) fn workers(run: &Run) -> Drawn {
+    let Some(utilisation) = run.utilisation.filter(|utilisation| utilisation.share() > 0.0) else {
+        return Ok(Err(
+            "Worker utilisation is not drawn: the folder has no utilisation.json, which cifar_search writes \
+                       when a search ends."
+                .to_owned(),
+        ));
+    };
+    let (busy, barrier) = (100.0 * utilisation.share(), 100.0 * utilisation.barrier_share());
+    let rest = (100.0 - busy - barrier).max(0.0);
+    let shares = [("training", busy), ("waiting for the minibatch", barrier), ("idle otherwise", rest)];
+    let rows: Vec<(&str, f64, String)> =
+        shares.into_iter().map(|(name, share)| (name, share, format!("{share:.1} %"))).collect();
+    let mut plot = bars("Time of the workers", ("share of the workers' time (%)", Scale::exact(0.0, 108.0, 5)), &rows);
+    for layer in &mut plot.layers {
+        if let Layer::Bars { colour, .. } = layer {
+            *colour = SERIES[2];
+        }
+    }
+    let caption = format!("{utilisation}, over the {} since the search was last started.", duration(utilisation.wall));
+    Ok(Ok(Figure { picture: plot.picture("workers", &caption)?, caption, table: None }))
+}
+
+/// A chart of horizontal bars: name, length, and the text beside the bar.
+fn bars(title: &str, x: (&'static str, Scale), rows: &[(&str, f64, String)]) -> Plot {
+    let place = |number: usize| (rows.len() - number) as f64;
+    let mut plot = Plot::new(title, x, ("", Scale::exact(0.4, rows.len() as f64 + 0.6, 1)));
+    let bars = rows.iter().enumerate().map(|(number, (_, length, _))| (place(number), *length)).collect();
+    plot.layers.push(Layer::Bars { bars, colour: SERIES[1] });
+    plot.names = Some(rows.iter().enumerate().map(|(n, (name, ..))| (place(n), (*name).to_owned())).collect());
+    plot.texts = rows.iter().enumerate().map(|(n, (_, length, text))| (*length, place(n), text.clone())).collect();
+    plot.height = 130 + 34 * u32::try_from(rows.len()).unwrap_or(1);
+    plot
+}
+
 pub(super) fn failures(run: &Run) -> Drawn {
     let failures = series::failures(run);
     if failures.is_empty() {
@@ -147,16 +182,11 @@ pub(super) fn failures(run: &Run) -> Drawn {
         }));
     }
     let most = failures.iter().map(|(_, trials)| *trials).max().unwrap_or(1) as f64;
-    let place = |number: usize| (failures.len() - number) as f64;
-    let y = Scale::exact(0.4, failures.len() as f64 + 0.6, 1);
+    let bar = |(name, trials): &(&'static str, u64)| (*name, *trials as f64, count(*trials));
+    let rows: Vec<_> = failures.iter().map(bar).collect();
+    // Room for the number beside the longest bar.
     let x = Scale::round(0.0, most * 1.08, 6, 0.0..f64::INFINITY);
-    let mut plot = Plot::new("Blocks without accuracy, by reason", ("blocks", x), ("", y));
-    let bars = failures.iter().enumerate().map(|(number, (_, trials))| (place(number), *trials as f64)).collect();
-    plot.layers.push(Layer::Bars { bars, colour: SERIES[1] });
-    plot.names = Some(failures.iter().enumerate().map(|(n, (name, _))| (place(n), (*name).to_owned())).collect());
-    plot.texts =
-        failures.iter().enumerate().map(|(n, (_, trials))| (*trials as f64, place(n), count(*trials))).collect();
-    plot.height = 130 + 34 * u32::try_from(failures.len()).unwrap_or(1);
+    let plot = bars("Blocks without accuracy, by reason", ("blocks", x), &rows);
     let caption = "Infeasible blocks by reason. They are rewarded as if they guessed.".to_owned();
     let rows = failures.iter().map(|(name, trials)| vec![(*name).to_owned(), count(*trials)]).collect();
     let table = Series::new("failures", &["reason", "blocks"], rows);

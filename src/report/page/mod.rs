@@ -215,6 +215,10 @@ fn key_figures(html: &mut String, run: &Run) {
     };
     items.push(("cache hits", hits));
     items.extend(figures.trained.map(|seconds| ("training time", duration(seconds))));
+    items.extend(run.utilisation.map(|busy| {
+        let workers = if busy.workers == 1 { "1 worker".to_owned() } else { format!("{} workers", busy.workers) };
+        ("worker utilisation", format!("{workers}, {:.0} % busy", 100.0 * busy.share()))
+    }));
     html.push_str("<dl class=\"figures\">");
     for (name, value) in items {
         let _ = write!(html, "<div><dt>{name}</dt><dd>{}</dd></div>", escape(&value));

@@ -74,7 +74,7 @@ fn exchanges(values: &mut [f64], spare: &mut [f64]) -> u64 {
 
 fn spearman(a: &[f64], b: &[f64]) -> f64 {
     let (a, b) = (ranks(a), ranks(b));
-    let mean = (a.len() as f64 + 1.0) / 2.0;
+    let mean = f64::midpoint(a.len() as f64, 1.0);
     let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| (x - mean) * (y - mean)).sum::<f64>();
     let scale = (product(&a, &a) * product(&b, &b)).sqrt();
     if scale > 0.0 { product(&a, &b) / scale } else { 0.0 }
@@ -87,8 +87,10 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     let mut ranks = vec![0.0; values.len()];
     let mut first = 0;
     for equal in order.chunk_by(|&x, &y| values[x].total_cmp(&values[y]).is_eq()) {
-        let rank = first as f64 + (equal.len() as f64 + 1.0) / 2.0;
-        equal.iter().for_each(|&place| ranks[place] = rank);
+        let rank = first as f64 + f64::midpoint(equal.len() as f64, 1.0);
+        for &place in equal {
+            ranks[place] = rank;
+        }
         first += equal.len();
     }
     ranks

@@ -3,6 +3,8 @@
 mod environment;
 mod fitting;
 mod resuming;
+mod streaming;
+mod using;
 
 use super::{Classifier, OptimizerConfig, Outcome, Recipe, Schedule, TrainError, Trained, Watch, fit};
 use crate::data::{DeviceSet, ImageSet, Split};

@@ -1,0 +1,200 @@
+//! Transfers a block to larger images: trains a network of it on an image folder, with the paper's ImageNet augmentation, and
+//! measures top-1 and top-5.
+//!
+//! With no arguments it runs for minutes on two CPU cores: a block in a small network, on the images that come with the
+//! crate, enlarged to twice the size that a search trains on:
+//!
+//! ```sh
+//! cargo run --release --example imagenet_transfer
+//! ```
+//!
+//! On photographs in one folder a class, `DIR/train/CLASS/*.jpg` and `DIR/val/CLASS/*.jpg`, with the best block of a search:
+//!
+//! ```sh
+//! cargo run --release --example imagenet_transfer -- --block RUN --data DIR --size 64
+//! ```
+//!
+//! The paper's training on ImageNet (N = 3, 224 pixels, 90 epochs in batches of 256), on a GPU:
+//!
+//! ```sh
+//! cargo run --release --features cuda --example imagenet_transfer -- \
+//!     --preset imagenet --block RUN --data DIR --device cuda --out imagenet
+//! ```
+//!
+//! A training that was stopped or killed goes on where it was: `--out OUT --resume`, with `--data` given again.
+
+#[path = "imagenet_transfer/arguments.rs"]
+mod arguments;
+#[path = "imagenet_transfer/block.rs"]
+mod block;
+#[path = "imagenet_transfer/settings.rs"]
+mod settings;
+#[path = "imagenet_transfer/watch.rs"]
+mod watch;
+
+use arguments::Arguments;
+use blockqnn::data::{BrokenImages, Cropping, DataError, ImageFolder, PictureStream, Pictures, embedded};
+use blockqnn::environment::Cancellation;
+use blockqnn::export::Blueprint;
+use blockqnn::network::Network;
+use blockqnn::network::device::{built_in_devices, parse_device};
+use blockqnn::train::{Checkpoints, ImageClassifier, Outcome, chance_accuracy, fit_resumable, top_k_accuracies};
+use clap::Parser;
+use settings::Settings;
+use std::error::Error;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Training frees and asks for large buffers all the time; the system's allocator hands each back to the kernel.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Training images whose statistics normalise all images.
+const STATISTICS_IMAGES: usize = 2_000;
+/// An epoch of ImageNet takes hours, so that each is worth a checkpoint. One is also written when the training is stopped.
+const EPOCHS_A_CHECKPOINT: u32 = 1;
+
+fn main() -> ExitCode {
+    match transfer(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let device_name = match &arguments.device[..] {
+        [] => built_in_devices().first().copied().unwrap_or_default().to_owned(),
+        [name] => name.clone(),
+        [name, ..] => {
+            eprintln!(
+                "{} devices were named; one is used, {name}: a training is not spread over several",
+                arguments.device.len()
+            );
+            name.clone()
+        }
+    };
+    let device = parse_device(&device_name)?;
+    let threads = arguments.threads.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+    let out = arguments.out_folder()?;
+
+    let (training, validation) = pictures(arguments, threads)?;
+    let classes = training.classes().to_vec();
+    let (settings, blueprint) = if arguments.resume {
+        let (settings, blueprint) = Settings::read(&out)?;
+        settings.check_images(&classes, training.len(), validation.len())?;
+        (settings, blueprint)
+    } else {
+        let block = block::read(arguments.block.as_deref())?;
+        let (recipe, network) = arguments.training(classes.len());
+        recipe.validate()?;
+        let cropping = Cropping::imagenet(arguments.size());
+        let statistics = PictureStream::statistics(training.clone(), cropping, STATISTICS_IMAGES, threads)?;
+        let images = [training.len(), validation.len()];
+        let settings = Settings { recipe, cropping, statistics, classes, images, seed: arguments.seed };
+        let blueprint = Blueprint::new(block.name, block.graph, network)?;
+        settings.write(&out, &blueprint)?;
+        (settings, blueprint)
+    };
+
+    let stream = |pictures| -> Result<PictureStream, DataError> {
+        let stream = PictureStream::new(pictures, settings.cropping, &settings.statistics, &device)?;
+        Ok(stream.with_threads(threads))
+    };
+    let (training, validation) = (stream(training)?, stream(validation)?);
+    let Settings { recipe, cropping, images: [training_images, validation_images], .. } = &settings;
+    eprintln!(
+        "block {}\n{} parameters, {} FLOPs an image of {size}x{size}; {training_images} images in {} classes, \
+         {validation_images} to measure with\n{} epochs in batches of {} on {device_name}, {threads} threads that read images; \
+         results in {}",
+        blueprint.name(),
+        blueprint.cost().parameters,
+        blueprint.cost().flops,
+        settings.classes.len(),
+        recipe.epochs,
+        recipe.batch_size,
+        out.display(),
+        size = cropping.size(),
+    );
+
+    let checkpoints = Checkpoints::new(&out).with_every(EPOCHS_A_CHECKPOINT);
+    let watch = watch::Display::new(stop_on_ctrl_c()?, *training_images);
+    let build =
+        |rng: &mut dyn rand::Rng, device: &_| Ok(Network::new(blueprint.block(), blueprint.network(), rng, device)?);
+    let trained = match fit_resumable(recipe, &training, &validation, settings.seed, &watch, &checkpoints, build)? {
+        Outcome::Trained(trained) => trained,
+        Outcome::Cancelled => {
+            eprintln!("stopped; go on with --out {} --resume (and the same --data)", out.display());
+            return Ok(ExitCode::from(130));
+        }
+        outcome => return Err(format!("the training failed ({outcome:?}): try a lower --learning-rate").into()),
+    };
+    let batch = NonZeroUsize::new(recipe.batch_size).unwrap_or(NonZeroUsize::MIN);
+    let accuracies = top_k_accuracies(&trained.network, &validation, batch, &[1, 5])?;
+    let classifier =
+        ImageClassifier::new(blueprint, trained.network, settings.classes.clone(), settings.statistics.clone())?;
+    classifier.save(out.join("network.safetensors"))?;
+    settings::write_result(&out, &accuracies, trained.metrics.seconds)?;
+    checkpoints.delete()?;
+    let count = settings.classes.len();
+    let chance = |k: usize| chance_accuracy(count) * k.min(count) as f64;
+    println!("top-1 {:.2} %  (guessing: {:.2} %)", accuracies[0], chance(1));
+    println!("top-5 {:.2} %  (guessing: {:.2} %)", accuracies[1], chance(5));
+    println!("{}: network.safetensors, epochs.csv, result.json", out.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Training and validation pictures.
+type Parts = (Arc<dyn Pictures>, Arc<dyn Pictures>);
+
+/// The pictures of the folder, or those that come with the crate.
+fn pictures(arguments: &Arguments, threads: NonZeroUsize) -> Result<Parts, Box<dyn Error>> {
+    let Some(data) = &arguments.data else {
+        return Ok((Arc::new(embedded::train()), Arc::new(embedded::test().images().clone())));
+    };
+    let part = |name: &str| -> Result<_, Box<dyn Error>> {
+        let path = data.join(name);
+        if path.is_dir() { Ok(path) } else { Err(no_part(data, name).into()) }
+    };
+    let training = ImageFolder::open(part("train")?)?;
+    let validation = training.open_part(part("val")?)?;
+    let whole = |folder: ImageFolder| -> Result<Arc<dyn Pictures>, DataError> {
+        if arguments.broken_images() == BrokenImages::Refuse {
+            return Ok(Arc::new(folder));
+        }
+        eprintln!("looking for broken images in {}", folder.path().display());
+        let (folder, broken) = folder.without_broken(threads)?;
+        for error in &broken {
+            eprintln!("left out: {error}");
+        }
+        Ok(Arc::new(folder))
+    };
+    Ok((whole(training)?, whole(validation)?))
+}
+
+fn no_part(data: &Path, name: &str) -> String {
+    format!(
+        "{} has no folder {name}: it should hold train and val, each with one folder a class with JPEG or PNG files",
+        data.display()
+    )
+}
+
+/// The first Ctrl-C or SIGTERM stops the training and keeps a checkpoint, the second ends the program at once.
+fn stop_on_ctrl_c() -> Result<Cancellation, ctrlc::Error> {
+    let cancellation = Cancellation::new();
+    let raised = cancellation.clone();
+    ctrlc::set_handler(move || {
+        if raised.is_cancelled() {
+            std::process::exit(130);
+        }
+        eprintln!(
+            "\nstopping after this batch; Ctrl-C again ends at once (--resume then goes on from the last checkpoint)"
+        );
+        raised.cancel();
+    })?;
+    Ok(cancellation)
+}

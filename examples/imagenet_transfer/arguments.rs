@@ -1,0 +1,168 @@
+//! The command line.
+
+use blockqnn::data::BrokenImages;
+use blockqnn::graph::{ImageShape, NetworkConfig, StemConfig};
+use blockqnn::train::{OptimizerConfig, Recipe, Schedule};
+use clap::{Parser, ValueEnum};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+/// Train a block on larger images than it was found on, and measure top-1 and top-5 accuracy.
+///
+/// Training images are scaled until the shorter side is 256 to 480 pixels, a random square of 224 is cut out, and half of
+/// them are mirrored; to measure, the shorter side is 256 and the middle is cut out. At another --size all three are in
+/// proportion. Images are read by threads ahead of the device and need not fit into memory.
+///
+/// With fewer than five classes top-5 is 100 %. Of equal outputs the class that comes first counts.
+#[derive(Debug, Parser)]
+#[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
+#[command(version, max_term_width = 110)]
+pub(crate) struct Arguments {
+    /// Settings to start from
+    #[arg(long, value_enum, default_value_t = Preset::Quick)]
+    preset: Preset,
+
+    /// The block: a run folder of cifar_search (its best block is taken), a file with a block as text, as JSON or as
+    /// `cifar_search export --to json` writes it, or the text itself [default: conv3(0) conv3(1) add(0,2) terminal(3)]
+    #[arg(long, value_name = "PATH|TEXT", conflicts_with = "resume")]
+    pub(crate) block: Option<String>,
+
+    /// Folder with train/ and val/, each with one folder a class with JPEG or PNG files [default: the images that come with
+    /// the crate, enlarged]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Pixels of a side that the network sees [default: 224 for imagenet, 64 for --data, else 56]
+    #[arg(long, value_name = "PIXELS", conflicts_with = "resume", value_parser = clap::value_parser!(u32).range(8..=1024))]
+    size: Option<u32>,
+
+    /// Epochs; the milestones of the schedule move in proportion [default: 90 for imagenet, 10 for --data, else 2]
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    epochs: Option<u32>,
+
+    /// Images in a step [default: 256 for imagenet, else 32]
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    batch_size: Option<usize>,
+
+    /// Learning rate of the first epoch [default: 0.1 for imagenet (SGD), else 0.002 (Adam)]
+    #[arg(long, value_name = "RATE", conflicts_with = "resume")]
+    learning_rate: Option<f64>,
+
+    /// Filters of the convolutions in the first stage [default: 64 for imagenet, else 16]
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    width: Option<usize>,
+
+    /// Blocks in a stage, N of the paper [default: 3 for imagenet, else 1]
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    repeats: Option<usize>,
+
+    /// Seed of weights, order, crops and flips
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "resume")]
+    pub(crate) seed: u64,
+
+    /// Device to train on: flex (CPU), ndarray (CPU, slow), cuda or cuda:N, wgpu; the last three need their feature. Several
+    /// may be named, but one training uses one device: the first
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) device: Vec<String>,
+
+    /// Threads that read, decode and crop images; the result is the same for any number [default: as many as cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+
+    /// What to do with images that cannot be decoded: stop and name the first when it is reached, or look for them
+    /// beforehand (which takes as long as an epoch of reading), name them and leave them out
+    #[arg(long, value_enum, default_value_t = Broken::Refuse)]
+    broken_images: Broken,
+
+    /// Folder for the network (network.safetensors), its log (epochs.csv), its accuracies (result.json) and the checkpoint
+    /// [default: blockqnn-runs/transfer, numbered if taken]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Go on with the training in --out DIR, stopped or killed, with the settings it was started with; only --data,
+    /// --device, --threads and --broken-images are to be given again
+    #[arg(long, requires = "out")]
+    pub(crate) resume: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Preset {
+    /// Minutes on two CPU cores: a narrow network, N = 1, Adam on half a cosine. Ours
+    Quick,
+    /// The paper's training on ImageNet: N = 3, 224 pixels, SGD, a tenth of the learning rate after 30 and 60 of 90 epochs
+    Imagenet,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Broken {
+    Refuse,
+    Skip,
+}
+
+impl Arguments {
+    pub(crate) fn broken_images(&self) -> BrokenImages {
+        match self.broken_images {
+            Broken::Refuse => BrokenImages::Refuse,
+            Broken::Skip => BrokenImages::Skip,
+        }
+    }
+
+    pub(crate) fn size(&self) -> u32 {
+        let default = match (self.preset, &self.data) {
+            (Preset::Imagenet, _) => 224,
+            (Preset::Quick, Some(_)) => 64,
+            (Preset::Quick, None) => 56,
+        };
+        self.size.unwrap_or(default)
+    }
+
+    /// How to train, and the network around the block.
+    pub(crate) fn training(&self, classes: usize) -> (Recipe, NetworkConfig) {
+        let quick = Recipe {
+            epochs: if self.data.is_some() { 10 } else { 2 },
+            batch_size: 32,
+            optimizer: OptimizerConfig::adam(),
+            learning_rate: 0.002,
+            schedule: Schedule::Cosine,
+            ..Recipe::imagenet()
+        };
+        let (mut recipe, mut network) = match self.preset {
+            Preset::Quick => (quick, NetworkConfig { width: 16, repeats: 1, ..NetworkConfig::imagenet() }),
+            Preset::Imagenet => (Recipe::imagenet(), NetworkConfig::imagenet()),
+        };
+        if let Some(epochs) = self.epochs {
+            recipe = recipe.scaled_to(epochs);
+            // The accuracy is measured after each epoch, however many there are.
+            recipe.measure_every = Some(1);
+        }
+        recipe.batch_size = self.batch_size.unwrap_or(recipe.batch_size);
+        recipe.learning_rate = self.learning_rate.unwrap_or(recipe.learning_rate);
+        network.width = self.width.unwrap_or(network.width);
+        network.repeats = self.repeats.unwrap_or(network.repeats);
+        // Four halvings before and between the stages of ImageNet's network leave little of small images.
+        if self.size() < 128 {
+            network.stem = StemConfig { kernel: 3, stride: 2, pools: 0 };
+            network.stages = 3;
+        }
+        let side = usize::try_from(self.size()).unwrap_or(usize::MAX);
+        (recipe, network.with_data(ImageShape { channels: 3, height: side, width: side }, classes))
+    }
+
+    /// The folder to write to: `--out`, which must be new, or the first free one.
+    pub(crate) fn out_folder(&self) -> Result<PathBuf, String> {
+        let folder = Path::new("blockqnn-runs");
+        let Some(out) = &self.out else {
+            let numbered = (2..).map(|number| folder.join(format!("transfer-{number}")));
+            let mut free = std::iter::once(folder.join("transfer")).chain(numbered).filter(|path| !path.exists());
+            return Ok(free.next().unwrap_or_default());
+        };
+        let taken = out.join(crate::settings::FILE).exists();
+        match (self.resume, taken) {
+            (true, false) => Err(format!("there is no training in {}: leave --resume out to begin one", out.display())),
+            (false, true) => {
+                Err(format!("there is a training in {}: go on with --resume, or name another --out", out.display()))
+            }
+            _ => Ok(out.clone()),
+        }
+    }
+}

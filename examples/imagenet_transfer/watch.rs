@@ -1,0 +1,56 @@
+//! Tells how far a training is.
+
+use blockqnn::environment::{Cancellation, Progress};
+use blockqnn::train::Watch;
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+/// How often a training tells of itself.
+const EVERY: Duration = Duration::from_secs(10);
+
+pub(crate) struct Display {
+    cancellation: Cancellation,
+    /// In an epoch.
+    images: usize,
+    state: RefCell<Option<State>>,
+}
+
+/// The training as this process sees it.
+struct State {
+    began: Instant,
+    told: Instant,
+    /// Epochs that were done when this process first heard of it.
+    first: f64,
+}
+
+impl Display {
+    pub(crate) fn new(cancellation: Cancellation, images: usize) -> Self {
+        Self { cancellation, images, state: RefCell::new(None) }
+    }
+}
+
+impl Watch for Display {
+    fn is_cancelled(&self) -> bool {
+        self.cancellation.is_cancelled()
+    }
+
+    fn report(&self, progress: Progress) {
+        let done = f64::from(progress.epoch) + progress.fraction;
+        let now = Instant::now();
+        let mut state = self.state.borrow_mut();
+        let state = state.get_or_insert(State { began: now, told: now, first: done });
+        if now.duration_since(state.told) < EVERY || done <= state.first {
+            return;
+        }
+        state.told = now;
+        let epochs_a_second = (done - state.first) / now.duration_since(state.began).as_secs_f64();
+        let left = Duration::from_secs_f64((f64::from(progress.epochs) - done).max(0.0) / epochs_a_second);
+        eprintln!(
+            "epoch {}/{}, {:.0} images/s, {} left",
+            progress.epoch + 1,
+            progress.epochs,
+            epochs_a_second * self.images as f64,
+            indicatif::HumanDuration(left),
+        );
+    }
+}

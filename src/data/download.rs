@@ -1,0 +1,356 @@
+//! Fetching CIFAR-10 and CIFAR-100 from their official address.
+//!
+//! An archive is fetched once, checked, and unpacked into a folder of the user's cache; a transfer that broke goes on where
+//! it was. Nothing is fetched unless it is asked for.
+
+use flate2::read::GzDecoder;
+use sha2::{Digest, Sha256};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where an archive is, and how it is known to be the right one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    url: String,
+    bytes: u64,
+    sha256: String,
+    folder: String,
+    patience: Duration,
+    attempts: u32,
+}
+
+/// Why a data set could not be fetched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DownloadError {
+    /// The user has no cache folder.
+    #[error(
+        "there is no cache folder: set BLOCKQNN_CACHE to a folder, or fetch the data set by hand and name its folder"
+    )]
+    NoCacheFolder,
+    /// A file or folder of the cache could not be used.
+    #[error("cannot use {}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// The transfer broke off, time and again.
+    #[error(
+        "fetching {url} broke off {attempts} times, last with: {message}. {have} of {bytes} bytes are kept; the same \
+         command goes on from there"
+    )]
+    Broken {
+        /// The address.
+        url: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// The last error.
+        message: String,
+        /// Bytes that are there.
+        have: u64,
+        /// Bytes of the archive.
+        bytes: u64,
+    },
+    /// The server refuses.
+    #[error("{url} answers with status {status}: fetch the data set by hand and name its folder")]
+    Status {
+        /// The address.
+        url: String,
+        /// The status of HTTP.
+        status: u16,
+    },
+    /// What was fetched is something else; it was deleted.
+    #[error(
+        "what {url} gave is not the data set: its {what} is {found}, not {expected}. It was deleted; try again later"
+    )]
+    Wrong {
+        /// The address.
+        url: String,
+        /// What is wrong.
+        what: &'static str,
+        /// What it is.
+        found: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// The archive, though it has the right checksum, cannot be unpacked.
+    #[error("cannot unpack the archive into {}: {source}", path.display())]
+    Unpack {
+        /// The folder.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Archive {
+    /// The binary version of CIFAR-10.
+    #[must_use]
+    pub fn cifar10() -> Self {
+        Self::new(
+            "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+            170_052_171,
+            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+            "cifar-10-batches-bin",
+        )
+    }
+
+    /// The binary version of CIFAR-100.
+    #[must_use]
+    pub fn cifar100() -> Self {
+        Self::new(
+            "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+            168_513_733,
+            "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+            "cifar-100-binary",
+        )
+    }
+
+    /// Any gzipped tar archive of `bytes` bytes with a SHA-256 in hexadecimal digits, which has one folder.
+    #[must_use]
+    pub fn new(url: impl Into<String>, bytes: u64, sha256: impl Into<String>, folder: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            bytes,
+            sha256: sha256.into(),
+            folder: folder.into(),
+            patience: Duration::from_secs(60),
+            attempts: 5,
+        }
+    }
+
+    /// The same archive from another address: a mirror. What it gives must be the same bytes.
+    #[must_use]
+    pub fn with_url(mut self, url: impl Into<String>) -> Self {
+        self.url = url.into();
+        self
+    }
+
+    /// The same archive, giving up a transfer that stands still for so long, after so many attempts. The default is a
+    /// minute, and five.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration, attempts: u32) -> Self {
+        self.patience = patience;
+        self.attempts = attempts.max(1);
+        self
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where the archive's folder is, or will be, in a cache folder.
+    #[must_use]
+    pub fn folder_in(&self, cache: &Path) -> PathBuf {
+        cache.join(&self.folder)
+    }
+
+    /// The archive's folder below `cache`, fetched if it is not there yet. `progress` hears of the bytes that are there and
+    /// of how many there will be.
+    ///
+    /// The folder appears whole or not at all; two processes do not disturb each other.
+    ///
+    /// # Errors
+    /// [`DownloadError`] if the archive cannot be fetched, is something else, or there is no room for it.
+    ///
+    /// ```no_run
+    /// use blockqnn::data::download::{Archive, cache_folder};
+    ///
+    /// let folder = Archive::cifar100().fetch(&cache_folder()?, &mut |have, bytes| {
+    ///     eprintln!("{:.0} %", 100.0 * have as f64 / bytes as f64);
+    /// })?;
+    /// let images = blockqnn::data::cifar::cifar100_train(folder, blockqnn::data::cifar::CifarLabels::Fine)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn fetch(&self, cache: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<PathBuf, DownloadError> {
+        let folder = self.folder_in(cache);
+        if folder.exists() {
+            return Ok(folder);
+        }
+        fs::create_dir_all(cache).map_err(|source| io_error(cache, source))?;
+        let lock_path = cache.join(format!("{}.lock", self.folder));
+        let lock = File::create(&lock_path).map_err(|source| io_error(&lock_path, source))?;
+        // Held until this function returns; another process waits here, and then finds the folder.
+        lock.lock().map_err(|source| io_error(&lock_path, source))?;
+        if folder.exists() {
+            return Ok(folder);
+        }
+        let part = cache.join(format!("{}.part", self.folder));
+        self.transfer(&part, progress)?;
+        self.verify(&part)?;
+        self.unpack(&part, cache)?;
+        fs::remove_file(&part).map_err(|source| io_error(&part, source))?;
+        Ok(folder)
+    }
+
+    /// Fills `part`, going on from what is in it.
+    fn transfer(&self, part: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), DownloadError> {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_connect(Some(self.patience))
+            .timeout_recv_response(Some(self.patience))
+            .timeout_per_read(Some(self.patience))
+            .http_status_as_error(false)
+            .user_agent(concat!("blockqnn/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .into();
+        let mut message = String::new();
+        for attempt in 0..self.attempts {
+            if attempt > 0 {
+                tracing::warn!(url = self.url, message, "the transfer broke off and is tried again");
+            }
+            let mut file =
+                OpenOptions::new().create(true).append(true).open(part).map_err(|source| io_error(part, source))?;
+            let have = file.metadata().map_err(|source| io_error(part, source))?.len();
+            if have == self.bytes {
+                return Ok(());
+            }
+            match self.attempt(&agent, &mut file, have, progress) {
+                Ok(()) => {}
+                Err(Attempt::Failed(error)) => return Err(error),
+                Err(Attempt::Broken(error)) => {
+                    message = error;
+                    continue;
+                }
+            }
+            let have = file.metadata().map_err(|source| io_error(part, source))?.len();
+            match have.cmp(&self.bytes) {
+                std::cmp::Ordering::Equal => return Ok(()),
+                std::cmp::Ordering::Less => message = "the connection was closed before the end".to_owned(),
+                std::cmp::Ordering::Greater => {
+                    return Err(self.wrong(part, "size", format!("more than {}", self.bytes), self.bytes.to_string()));
+                }
+            }
+        }
+        let have = part.metadata().map(|metadata| metadata.len()).unwrap_or_default();
+        let Self { url, attempts, bytes, .. } = self.clone();
+        Err(DownloadError::Broken { url, attempts, message, have, bytes })
+    }
+
+    /// One request, for what is missing after `have` bytes.
+    fn attempt(
+        &self,
+        agent: &ureq::Agent,
+        file: &mut File,
+        mut have: u64,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), Attempt> {
+        let truncate = |file: &File| file.set_len(0).map_err(|error| Attempt::Broken(error.to_string()));
+        if have > self.bytes {
+            truncate(file)?;
+            have = 0;
+        }
+        let mut request = agent.get(&self.url);
+        if have > 0 {
+            request = request.header("Range", format!("bytes={have}-"));
+        }
+        let mut response = request.call().map_err(|error| Attempt::Broken(error.to_string()))?;
+        let status = response.status().as_u16();
+        let from = response
+            .headers()
+            .get("Content-Range")
+            .and_then(|range| range.to_str().ok()?.strip_prefix("bytes ")?.split('-').next()?.parse::<u64>().ok());
+        match status {
+            206 if from == Some(have) => {}
+            // The whole of it, or a part that was not asked for.
+            200 => {
+                truncate(file)?;
+                have = 0;
+            }
+            206 | 416 => {
+                truncate(file)?;
+                return Err(Attempt::Broken(format!("the server cannot go on after {have} bytes (status {status})")));
+            }
+            429 | 500.. => return Err(Attempt::Broken(format!("the server answers with status {status}"))),
+            status => return Err(Attempt::Failed(DownloadError::Status { url: self.url.clone(), status })),
+        }
+        // One byte more than there should be tells that it is something else.
+        let mut body = response.body_mut().as_reader().take(self.bytes + 1 - have);
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let count = body.read(&mut buffer).map_err(|error| Attempt::Broken(error.to_string()))?;
+            if count == 0 {
+                return Ok(());
+            }
+            file.write_all(&buffer[..count]).map_err(|source| {
+                Attempt::Failed(DownloadError::Io { path: PathBuf::from(format!("{}.part", self.folder)), source })
+            })?;
+            have += count as u64;
+            progress(have.min(self.bytes), self.bytes);
+        }
+    }
+
+    fn verify(&self, part: &Path) -> Result<(), DownloadError> {
+        let mut hasher = Sha256::new();
+        let mut file = File::open(part).map_err(|source| io_error(part, source))?;
+        io::copy(&mut file, &mut hasher).map_err(|source| io_error(part, source))?;
+        let found = format!("{:x}", hasher.finalize());
+        if found == self.sha256 { Ok(()) } else { Err(self.wrong(part, "SHA-256", found, self.sha256.clone())) }
+    }
+
+    /// Deletes what was fetched, and says why.
+    fn wrong(&self, part: &Path, what: &'static str, found: String, expected: String) -> DownloadError {
+        match fs::remove_file(part) {
+            Ok(()) => DownloadError::Wrong { url: self.url.clone(), what, found, expected },
+            Err(source) => io_error(part, source),
+        }
+    }
+
+    /// Unpacks beside the folder and moves it into place.
+    fn unpack(&self, part: &Path, cache: &Path) -> Result<(), DownloadError> {
+        let temporary = cache.join(format!("{}.unpacking", self.folder));
+        let unpack = || -> io::Result<()> {
+            if temporary.exists() {
+                fs::remove_dir_all(&temporary)?;
+            }
+            fs::create_dir_all(&temporary)?;
+            let mut archive = tar::Archive::new(GzDecoder::new(File::open(part)?));
+            archive.set_preserve_permissions(false);
+            // Entries that would leave the folder are passed over by the library.
+            archive.unpack(&temporary)?;
+            fs::rename(temporary.join(&self.folder), self.folder_in(cache))?;
+            fs::remove_dir_all(&temporary)
+        };
+        unpack().map_err(|source| DownloadError::Unpack { path: temporary.clone(), source })
+    }
+}
+
+/// Why one attempt at a transfer ended early.
+enum Attempt {
+    /// Another may succeed.
+    Broken(String),
+    Failed(DownloadError),
+}
+
+fn io_error(path: &Path, source: io::Error) -> DownloadError {
+    DownloadError::Io { path: path.to_owned(), source }
+}
+
+/// The cache folder of this crate: that of the variable `BLOCKQNN_CACHE`, or else `blockqnn` in the user's cache folder
+/// (`$XDG_CACHE_HOME` or `~/.cache`; `~/Library/Caches` on macOS; `%LOCALAPPDATA%` on Windows).
+///
+/// # Errors
+/// [`DownloadError::NoCacheFolder`] if the environment names none of them.
+pub fn cache_folder() -> Result<PathBuf, DownloadError> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let user = || {
+        if cfg!(windows) {
+            variable("LOCALAPPDATA")
+        } else if cfg!(target_os = "macos") {
+            variable("HOME").map(|home| home.join("Library/Caches"))
+        } else {
+            variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")))
+        }
+    };
+    variable("BLOCKQNN_CACHE").or_else(|| Some(user()?.join("blockqnn"))).ok_or(DownloadError::NoCacheFolder)
+}
+
+#[cfg(test)]
+mod tests;

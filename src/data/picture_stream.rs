@@ -1,0 +1,362 @@
+//! Pictures that are decoded, scaled and cropped in threads, ahead of the device.
+
+use super::ahead::Ahead;
+use super::source::{BatchIterator, BatchSource, draws};
+use super::{
+    Augmentation, Batches, ChannelStatistics, Cropping, DataError, DeviceSet, ImageSet, ImageShape, Picture, Pictures,
+};
+use burn::tensor::Device;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+/// Batches of pictures that need not fit into memory: read, decoded, scaled and cropped by threads while the device works
+/// on earlier batches.
+///
+/// - **Memory** is bounded: at most [`ahead`](Self::with_ahead) squares are ready or under way, whatever the number of
+///   pictures and however slow the training; besides them each thread holds the one picture that it decodes.
+/// - **Randomness**: the crop of an image depends on the seed, the epoch and the image ([`Cropping::random`]); flips and
+///   the like are drawn and done as those of a [`DeviceSet`]. So any number of threads gives the same batches.
+/// - **Order**: batches come in the order that was asked for.
+///
+/// A picture that cannot be decoded ends the epoch with an error that names it: in training that is found in the first
+/// epoch at the latest, for each epoch visits every image. To leave such images out, see
+/// [`ImageFolder::without_broken`](super::ImageFolder::without_broken).
+///
+/// ```
+/// use std::sync::Arc;
+/// use blockqnn::data::{BatchSource, Batches, Cropping, PictureStream, embedded};
+/// # use burn::tensor::Device;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let device = Device::default();
+/// // Small images, enlarged; an ImageFolder serves as well.
+/// let pictures = Arc::new(embedded::train().limit(10, 7)?);
+/// let cropping = Cropping::imagenet(56);
+/// let statistics = PictureStream::statistics(pictures.clone(), cropping, 10, 2.try_into()?)?;
+/// let stream = PictureStream::new(pictures, cropping, &statistics, &device)?.with_threads(2.try_into()?);
+/// let batches = Batches::in_order(stream.len(), 8.try_into()?);
+/// let (images, labels) = stream.batches(&batches).next().ok_or("ten images")??;
+/// assert_eq!((images.dims(), labels.dims()), ([8, 3, 56, 56], [8]));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct PictureStream {
+    pictures: Arc<dyn Pictures>,
+    cropping: Cropping,
+    statistics: ChannelStatistics,
+    device: Device,
+    threads: NonZeroUsize,
+    ahead: NonZeroUsize,
+}
+
+impl PictureStream {
+    /// How many squares are ready or under way unless [`with_ahead`](Self::with_ahead) says otherwise: two batches of the
+    /// paper's 256, at 224 pixels 77 MB.
+    pub const DEFAULT_AHEAD: NonZeroUsize = NonZeroUsize::new(512).unwrap();
+
+    /// Pictures as squares, normalised by `statistics`, for a device. As many threads decode as the computer has cores.
+    ///
+    /// # Errors
+    /// [`DataError`] if there are no pictures, or the statistics are not those of three channels.
+    pub fn new(
+        pictures: Arc<dyn Pictures>,
+        cropping: Cropping,
+        statistics: &ChannelStatistics,
+        device: &Device,
+    ) -> Result<Self, DataError> {
+        let set = "the stream of pictures".to_owned();
+        if pictures.is_empty() {
+            return Err(DataError::NoImages { set });
+        }
+        let channels = statistics.mean.len().min(statistics.deviation.len());
+        if channels != 3 {
+            return Err(DataError::ChannelCount { set, channels: 3, statistics: channels });
+        }
+        Ok(Self {
+            pictures,
+            cropping,
+            statistics: statistics.clone(),
+            device: device.clone().without_autodiff(),
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            ahead: Self::DEFAULT_AHEAD,
+        })
+    }
+
+    /// Decodes in so many threads; the batches are the same for any number.
+    #[must_use]
+    pub fn with_threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Holds at most so many squares ready or under way; less than a batch is fine, and slower.
+    #[must_use]
+    pub fn with_ahead(mut self, images: NonZeroUsize) -> Self {
+        self.ahead = images;
+        self
+    }
+
+    /// The statistics of at most `images` pictures, evenly chosen, as they are cropped for evaluation: by which training and
+    /// evaluation are normalised. A few thousand tell as much as all.
+    ///
+    /// # Errors
+    /// [`DataError`] if there are no pictures, or one cannot be read.
+    pub fn statistics(
+        pictures: Arc<dyn Pictures>,
+        cropping: Cropping,
+        images: usize,
+        threads: NonZeroUsize,
+    ) -> Result<ChannelStatistics, DataError> {
+        let (all, count) = (pictures.len(), images.clamp(1, pictures.len().max(1)));
+        if all == 0 {
+            return Err(DataError::NoImages { set: "the stream of pictures".to_owned() });
+        }
+        let squares = Ahead::new(count, threads, threads.saturating_mul(threads), move |number| {
+            let index = usize::try_from(number as u128 * all as u128 / count as u128).unwrap_or(0);
+            pictures.picture(index).map(|picture| cropping.center(picture))
+        });
+        // Sums of all values and of their squares: exact, in units of a byte.
+        let mut sums = [(0u64, 0u64); 3];
+        let mut pixels = 0u64;
+        for square in squares {
+            let square = square?;
+            for pixel in square.pixels().chunks_exact(3) {
+                for ((sum, squared), &value) in sums.iter_mut().zip(pixel) {
+                    *sum += u64::from(value);
+                    *squared += u64::from(value) * u64::from(value);
+                }
+            }
+            pixels += square.pixels().len() as u64 / 3;
+        }
+        Ok(ChannelStatistics::from_sums(&sums, pixels))
+    }
+
+    /// The squares of `order` from batch `first` on, as bytes; `square` makes one of a picture and its number.
+    fn squares(
+        &self,
+        order: &Batches,
+        first: usize,
+        square: impl Fn(Picture, usize) -> Picture + Send + Sync + 'static,
+    ) -> Ahead<Result<Vec<u8>, DataError>> {
+        let indices: Vec<usize> = order.iter().skip(first).flatten().copied().collect();
+        let pictures = Arc::clone(&self.pictures);
+        Ahead::new(indices.len(), self.threads, self.ahead, move |number| {
+            let index = indices[number];
+            pictures.picture(index).map(|picture| square(picture, index).planes())
+        })
+    }
+
+    /// The next batch of squares, as a set on the device.
+    fn collect(
+        &self,
+        indices: &[usize],
+        squares: &mut Ahead<Result<Vec<u8>, DataError>>,
+    ) -> Result<DeviceSet, DataError> {
+        let mut pixels = Vec::with_capacity(indices.len() * self.cropping.shape().bytes().unwrap_or(0));
+        for square in squares.take(indices.len()) {
+            pixels.extend_from_slice(&square?);
+        }
+        let labels = indices.iter().map(|&index| self.pictures.label(index)).collect();
+        let classes = self.pictures.classes().to_vec();
+        let set = ImageSet::new("a batch of pictures", self.cropping.shape(), classes, labels, pixels)?;
+        DeviceSet::new(&set, &self.statistics, &self.device)
+    }
+}
+
+impl BatchSource for PictureStream {
+    fn len(&self) -> usize {
+        self.pictures.len()
+    }
+
+    fn shape(&self) -> ImageShape {
+        self.cropping.shape()
+    }
+
+    fn classes(&self) -> usize {
+        self.pictures.classes().len()
+    }
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn training_batches<'a>(
+        &'a self,
+        order: &'a Batches,
+        first: usize,
+        augmentation: &'a Augmentation,
+        seed: u64,
+        epoch: u64,
+    ) -> BatchIterator<'a> {
+        let (cropping, epoch_seed) = (self.cropping, Cropping::epoch_seed(seed, epoch));
+        let mut squares = self.squares(order, first, move |picture, index| cropping.random(picture, epoch_seed, index));
+        let draws = draws(augmentation, self.len(), self.shape(), seed, epoch);
+        let mut done: usize = order.iter().take(first).map(<[usize]>::len).sum();
+        Box::new(order.iter().skip(first).map(move |indices| {
+            let set = self.collect(indices, &mut squares)?;
+            let all: Vec<usize> = (0..indices.len()).collect();
+            let begin = done;
+            done += indices.len();
+            Ok(match &draws {
+                Some(draws) => set.augmented_batch(&all, augmentation, &draws[begin..done]),
+                None => set.batch(&all),
+            })
+        }))
+    }
+
+    fn batches<'a>(&'a self, order: &'a Batches) -> BatchIterator<'a> {
+        let cropping = self.cropping;
+        let mut squares = self.squares(order, 0, move |picture, _| cropping.center(picture));
+        Box::new(order.iter().map(move |indices| {
+            let set = self.collect(indices, &mut squares)?;
+            Ok(set.batch(&(0..indices.len()).collect::<Vec<usize>>()))
+        }))
+    }
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use super::*;
+    use crate::data::embedded;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    fn size(size: usize) -> NonZeroUsize {
+        NonZeroUsize::new(size).unwrap()
+    }
+
+    fn stream() -> PictureStream {
+        let pictures = Arc::new(embedded::train().limit(20, 7).unwrap());
+        let cropping = Cropping::imagenet(30);
+        let statistics = PictureStream::statistics(pictures.clone(), cropping, 20, size(2)).unwrap();
+        PictureStream::new(pictures, cropping, &statistics, &Device::flex()).unwrap()
+    }
+
+    fn values(batches: BatchIterator<'_>) -> Vec<(Vec<u32>, Vec<i64>)> {
+        batches
+            .map(|batch| {
+                let (images, labels) = batch.unwrap();
+                let images: Vec<f32> = images.into_data().try_into_vec().unwrap();
+                (images.into_iter().map(f32::to_bits).collect(), labels.into_data().iter::<i64>().collect())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn any_number_of_threads_and_any_memory_give_the_same_batches() {
+        let order = Batches::shuffled(20, size(6), 7, 3);
+        let augmentation = Augmentation { flip: true, ..Augmentation::default() };
+        let train = |stream: &PictureStream| values(stream.training_batches(&order, 0, &augmentation, 7, 3));
+        let wanted = train(&stream().with_threads(size(1)));
+        assert_eq!(wanted.iter().map(|batch| batch.1.len()).collect::<Vec<_>>(), [6, 6, 6, 2]);
+        for (threads, ahead) in [(5, 512), (3, 1), (2, 7)] {
+            let stream = stream().with_threads(size(threads)).with_ahead(size(ahead));
+            assert_eq!(train(&stream), wanted);
+            assert_eq!(values(stream.batches(&order)), values(self::stream().batches(&order)));
+        }
+    }
+
+    #[test]
+    fn a_later_batch_does_not_depend_on_where_the_epoch_was_begun() {
+        let order = Batches::shuffled(20, size(6), 7, 3);
+        let augmentation = Augmentation { flip: true, ..Augmentation::default() };
+        let stream = stream();
+        let whole = values(stream.training_batches(&order, 0, &augmentation, 7, 3));
+        assert_eq!(values(stream.training_batches(&order, 2, &augmentation, 7, 3)), whole[2..]);
+        assert_ne!(values(stream.training_batches(&order, 0, &augmentation, 8, 3)), whole);
+        assert_ne!(values(stream.training_batches(&order, 0, &augmentation, 7, 4)), whole);
+    }
+
+    #[test]
+    fn evaluation_normalises_the_centre_of_each_picture() {
+        let stream = stream();
+        let order = Batches::in_order(20, size(20));
+        let (images, labels) = &values(stream.batches(&order))[0];
+        let picture = stream.cropping.center(stream.pictures.picture(4).unwrap()).planes();
+        let plane = 30 * 30;
+        for (position, &pixel) in picture.iter().enumerate() {
+            let (mean, deviation) = (stream.statistics.mean[position / plane], stream.statistics.deviation[0]);
+            let wanted = (f32::from(pixel) / 255.0 - mean) / deviation;
+            let found = f32::from_bits(images[4 * 3 * plane + position]);
+            assert!((found - wanted).abs() < 1e-5, "{found} {wanted}");
+        }
+        assert_eq!(labels[4], i64::from(stream.pictures.label(4)));
+        // All images are in the statistics, so that their mean is 0 and their deviation 1.
+        let all: Vec<f64> = images.iter().map(|&bits| f64::from(f32::from_bits(bits))).collect();
+        let mean = all.iter().sum::<f64>() / all.len() as f64;
+        let square = all.iter().map(|value| value * value).sum::<f64>() / all.len() as f64;
+        assert!(mean.abs() < 1e-4 && (square - 1.0).abs() < 1e-3, "{mean} {square}");
+    }
+
+    /// Pictures that count how many were asked for, of which one is broken.
+    #[derive(Debug)]
+    struct Counted {
+        set: ImageSet,
+        read: AtomicUsize,
+        broken: Option<usize>,
+    }
+
+    impl Pictures for Counted {
+        fn len(&self) -> usize {
+            self.set.len()
+        }
+
+        fn classes(&self) -> &[String] {
+            self.set.classes()
+        }
+
+        fn label(&self, index: usize) -> u16 {
+            self.set.label(index)
+        }
+
+        fn picture(&self, index: usize) -> Result<Picture, DataError> {
+            self.read.fetch_add(1, Ordering::SeqCst);
+            if self.broken == Some(index) {
+                return Err(DataError::BrokenImage { path: "bad.jpg".into(), message: "it is empty".to_owned() });
+            }
+            self.set.picture(index)
+        }
+    }
+
+    fn counted(broken: Option<usize>) -> (Arc<Counted>, PictureStream) {
+        let set = embedded::train().limit(200, 7).unwrap();
+        let pictures = Arc::new(Counted { set, read: AtomicUsize::new(0), broken });
+        let statistics = ChannelStatistics { mean: vec![0.0; 3], deviation: vec![1.0; 3] };
+        let stream = PictureStream::new(pictures.clone(), Cropping::imagenet(8), &statistics, &Device::flex()).unwrap();
+        (pictures, stream.with_threads(size(3)).with_ahead(size(20)))
+    }
+
+    #[test]
+    fn a_slow_training_does_not_pile_up_pictures() {
+        let (pictures, stream) = counted(None);
+        let order = Batches::in_order(200, size(10));
+        let mut batches = stream.batches(&order);
+        for taken in 0..5 {
+            std::thread::sleep(Duration::from_millis(20));
+            let read = pictures.read.load(Ordering::SeqCst);
+            assert!(read <= taken * 10 + 20, "{read} pictures were read when {taken} batches were taken");
+            batches.next().unwrap().unwrap();
+        }
+        drop(batches);
+        assert!(pictures.read.load(Ordering::SeqCst) <= 70);
+    }
+
+    #[test]
+    fn a_broken_picture_is_named_in_its_batch() {
+        let (_, stream) = counted(Some(14));
+        let order = Batches::in_order(200, size(10));
+        let mut batches = stream.batches(&order);
+        assert!(batches.next().unwrap().is_ok());
+        let error = batches.next().unwrap().unwrap_err();
+        assert!(error.to_string().starts_with("the image bad.jpg is broken: it is empty"), "{error}");
+    }
+
+    #[test]
+    fn statistics_are_of_three_channels() {
+        let pictures = Arc::new(embedded::train().limit(20, 7).unwrap());
+        let one = ChannelStatistics { mean: vec![0.0], deviation: vec![1.0] };
+        let error = PictureStream::new(pictures, Cropping::imagenet(8), &one, &Device::flex()).unwrap_err();
+        assert!(matches!(error, DataError::ChannelCount { channels: 3, statistics: 1, .. }));
+    }
+}

@@ -1,0 +1,120 @@
+//! Where batches come from.
+
+use super::{Augmentation, Batches, DataError, DeviceSet, Draw, ImageShape};
+use crate::seed;
+use burn::tensor::{Device, Int, Tensor};
+use std::fmt::Debug;
+
+/// Normalised images `[batch, channels, height, width]` of `f32`, and their labels `[batch]`.
+pub type Batch = (Tensor<4>, Tensor<1, Int>);
+
+/// The batches of an epoch, one after the other.
+pub type BatchIterator<'a> = Box<dyn Iterator<Item = Result<Batch, DataError>> + 'a>;
+
+/// Images on a device, a batch at a time: what a training draws from.
+///
+/// A [`DeviceSet`] has all of them on the device; a [`PictureStream`](super::PictureStream) decodes them ahead of it.
+///
+/// ```
+/// use blockqnn::data::{BatchSource, Batches, DeviceSet, embedded};
+/// # use burn::tensor::Device;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let device = Device::default();
+/// let set = embedded::train().limit(10, 7)?;
+/// let source: Box<dyn BatchSource> = Box::new(DeviceSet::new(&set, &set.channel_statistics(), &device)?);
+/// let batches = Batches::in_order(source.len(), 4.try_into()?);
+/// let sizes: Vec<usize> = source.batches(&batches).map(|batch| Ok(batch?.1.dims()[0]))
+///     .collect::<Result<_, blockqnn::data::DataError>>()?;
+/// assert_eq!(sizes, [4, 4, 2]);
+/// # Ok(())
+/// # }
+/// ```
+pub trait BatchSource: Debug {
+    /// The number of images.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The size of every image in a batch.
+    fn shape(&self) -> ImageShape;
+
+    /// The number of classes.
+    fn classes(&self) -> usize;
+
+    /// The device that batches lie on.
+    fn device(&self) -> &Device;
+
+    /// The batches of `order` from number `first` on, changed at random for training.
+    ///
+    /// What is random depends on `(seed, epoch)`, on the place of an image in the order, and on the image alone: not on
+    /// `first`.
+    fn training_batches<'a>(
+        &'a self,
+        order: &'a Batches,
+        first: usize,
+        augmentation: &'a Augmentation,
+        seed: u64,
+        epoch: u64,
+    ) -> BatchIterator<'a>;
+
+    /// The batches of `order` for evaluation: nothing is random.
+    fn batches<'a>(&'a self, order: &'a Batches) -> BatchIterator<'a>;
+}
+
+impl BatchSource for DeviceSet {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn shape(&self) -> ImageShape {
+        self.shape()
+    }
+
+    fn classes(&self) -> usize {
+        self.classes()
+    }
+
+    fn device(&self) -> &Device {
+        self.device()
+    }
+
+    fn training_batches<'a>(
+        &'a self,
+        order: &'a Batches,
+        first: usize,
+        augmentation: &'a Augmentation,
+        seed: u64,
+        epoch: u64,
+    ) -> BatchIterator<'a> {
+        let draws = draws(augmentation, self.len(), self.shape(), seed, epoch);
+        let mut done: usize = order.iter().take(first).map(<[usize]>::len).sum();
+        Box::new(order.iter().skip(first).map(move |indices| {
+            let begin = done;
+            done += indices.len();
+            Ok(match &draws {
+                Some(draws) => self.augmented_batch(indices, augmentation, &draws[begin..done]),
+                None => self.batch(indices),
+            })
+        }))
+    }
+
+    fn batches<'a>(&'a self, order: &'a Batches) -> BatchIterator<'a> {
+        Box::new(order.iter().map(|indices| Ok(self.batch(indices))))
+    }
+}
+
+/// What is drawn for the images of an epoch, in its order; none where the augmentation changes nothing.
+pub(super) fn draws(
+    augmentation: &Augmentation,
+    images: usize,
+    shape: ImageShape,
+    seed: u64,
+    epoch: u64,
+) -> Option<Vec<Draw>> {
+    let draw = || augmentation.draws(images, shape, &mut seed::stream(seed, "augment", epoch));
+    (!augmentation.is_none()).then(draw)
+}
