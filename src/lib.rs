@@ -90,8 +90,8 @@
 //!
 //! [`Search`](search::Search) puts them together and runs them; with a [`RunFolder`](search::RunFolder) it survives whatever
 //! stops it, and the feature `report` makes a page of it. [`export`] writes a found block as JSON, DOT and
-//! `PyTorch` source; with `train`, the best blocks are trained to convergence and used on images. [`evaluation`] holds the plain data that passes between
-//! them, and [`seed`] all randomness.
+//! `PyTorch` source; with `train`, the best blocks are trained to convergence and used on images. [`evaluation`] holds
+//! the plain data that passes between them, and [`seed`] all randomness.
 //!
 //! # Features
 //!
@@ -104,6 +104,7 @@
 //! | `cuda-nvrtc` | | NVIDIA GPUs, with kernels compiled by NVRTC instead of the bundled LLVM |
 //! | `wgpu` | | GPUs through Vulkan, Metal, DirectX 12 or WebGPU |
 //! | `nats` | | the module `distributed`: workers on other machines, through NATS JetStream |
+//! | `download` | | `data::download`: fetches CIFAR-10 and CIFAR-100 |
 //! | `report` | | the module `report`: a page, pictures and CSV from run folders, drawings of blocks; works without burn |
 //!
 //! `default-features = false` leaves the search alone: no burn, about 30 small dependencies.
