@@ -142,7 +142,7 @@ mod tests {
         let cropping = Cropping { size: 3, shortest: 3, longest: 6 };
         let mut counts = [0; 4];
         for index in 0..4_000 {
-            // Of a picture of one bright column the width tells how it was scaled: nothing else sees the drawn side.
+            // The first draw of an image is its side.
             let rng = &mut seed::stream(Cropping::epoch_seed(7, 0), "crop", index);
             counts[seed::index(rng, 4)] += 1;
         }
