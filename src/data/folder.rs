@@ -45,7 +45,7 @@ pub enum BrokenImages {
 /// decode is found when it is read; [`without_broken`](Self::without_broken) looks beforehand.
 ///
 /// ```
-/// use blockqnn::data::{BrokenImages, ImageFolder};
+/// use blockqnn::data::{BrokenImages, ImageFolder, Pictures};
 ///
 /// # let folder = std::env::temp_dir().join(format!("blockqnn-doc-{}", std::process::id()));
 /// # for (name, value) in [("night", 0), ("day", 255)] {
