@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// How to reach a broker.
 #[derive(Debug, Clone, clap::Args)]
-#[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
+#[expect(clippy::struct_field_names, reason = "each field is a flag, and says of what")]
 pub(crate) struct Access {
     /// Name of the search on the broker; searches with different names share one
     #[arg(long, value_name = "NAME", default_value = "search")]

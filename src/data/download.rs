@@ -120,7 +120,7 @@ impl Archive {
             bytes,
             sha256: sha256.into(),
             folder: folder.into(),
-            patience: Duration::from_secs(60),
+            patience: Duration::from_mins(1),
             attempts: 5,
         }
     }
@@ -223,7 +223,7 @@ impl Archive {
             let have = file.metadata().map_err(|source| io_error(part, source))?.len();
             match have.cmp(&self.bytes) {
                 std::cmp::Ordering::Equal => return Ok(()),
-                std::cmp::Ordering::Less => message = "the connection was closed before the end".to_owned(),
+                std::cmp::Ordering::Less => "the connection was closed before the end".clone_into(&mut message),
                 std::cmp::Ordering::Greater => {
                     return Err(self.wrong(part, "size", format!("more than {}", self.bytes), self.bytes.to_string()));
                 }
