@@ -152,6 +152,11 @@ impl Picture {
         (0..3).flat_map(|channel| pixels.iter().skip(channel).step_by(3).copied()).collect()
     }
 
+    /// The pixels, for what this crate has no function of its own for.
+    pub(crate) fn into_image(self) -> RgbImage {
+        self.0
+    }
+
     /// A picture of an image's planes, of which there are one (gray) or three.
     pub(super) fn from_planes(planes: &[u8], shape: ImageShape) -> Option<Self> {
         let plane = shape.height * shape.width;

@@ -1,11 +1,12 @@
 //! Trained networks for use: from a file to predictions.
 
 use super::TrainError;
-use crate::data::{Batches, ChannelStatistics, DataError, DeviceSet, ImageSet, ImageShape};
+use crate::data::{Batches, ChannelStatistics, DataError, DeviceSet, ImageSet, ImageShape, Picture};
 use crate::export::{Blueprint, BlueprintError};
 use crate::network::{Device, Network, WeightsError};
 use crate::seed;
 use burn::tensor::activation::softmax;
+use image::DynamicImage;
 use image::imageops::FilterType;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
@@ -113,15 +114,6 @@ pub enum ClassifierError {
         network: ImageShape,
         /// Shape of the images.
         images: ImageShape,
-    },
-    /// A file is no image that can be decoded.
-    #[error("cannot decode the image {}: {source}", path.display())]
-    Decode {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        #[source]
-        source: image::ImageError,
     },
     /// Files have 1 or 3 channels, and the network takes another number.
     #[error("the network takes images of {channels} channels: image files give 1 or 3")]
@@ -270,7 +262,8 @@ impl ImageClassifier {
         Ok(100.0 * correct.count() as f64 / images.len() as f64)
     }
 
-    /// Classifies an image file (PNG or JPEG), scaled and cropped about its centre to the size that the network takes.
+    /// Classifies an image file (PNG or JPEG), scaled and cropped about its centre to the size that the network takes. It is
+    /// decoded and turned as a [`Picture`] is.
     ///
     /// # Errors
     /// If the file is no image, or the network takes other images than files give.
@@ -310,10 +303,7 @@ impl ImageClassifier {
     /// The bytes of an image file in the network's shape, plane by plane.
     fn pixels(&self, path: &Path) -> Result<Vec<u8>, ClassifierError> {
         let ImageShape { channels, height, width } = self.blueprint.network().image;
-        let decode = |source| ClassifierError::Decode { path: path.to_owned(), source };
-        let io = |source| ClassifierError::Io { path: path.to_owned(), source };
-        let reader = image::ImageReader::open(path).and_then(image::ImageReader::with_guessed_format).map_err(io)?;
-        let mut picture = reader.decode().map_err(decode)?;
+        let mut picture = DynamicImage::from(Picture::read(path)?.into_image());
         // A side of an image that a network takes is far below 2^32.
         let [columns, rows] = [width, height].map(|side| u32::try_from(side).unwrap_or(u32::MAX));
         if (picture.width(), picture.height()) != (columns, rows) {

@@ -91,6 +91,20 @@ fn image_files_are_classified_as_their_pixels_are() {
 }
 
 #[test]
+fn image_files_are_turned_as_their_exif_data_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let (classifier, _) = trained(&folder.path().join("networks"));
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("turned.jpg"), include_bytes!("../../data/picture/turned.jpg")).unwrap();
+    let upright = crate::data::Picture::read(&path("turned.jpg")).unwrap().into_image();
+    upright.save(path("upright.png")).unwrap();
+    image::imageops::rotate270(&upright).save(path("lying.png")).unwrap();
+    let probabilities = |name: &str| classifier.classify_file(path(name)).unwrap().probabilities;
+    assert_eq!(probabilities("turned.jpg"), probabilities("upright.png"));
+    assert_ne!(probabilities("turned.jpg"), probabilities("lying.png"));
+}
+
+#[test]
 fn what_cannot_be_used_is_refused_with_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let (classifier, _) = trained(&folder.path().join("networks"));
