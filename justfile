@@ -87,6 +87,13 @@ fuzz TARGET SECONDS="600":
 pytorch PYTHON="/usr/bin/python3":
     BLOCKQNN_PYTHON={{ PYTHON }} cargo test --test pytorch -- --nocapture
 
+# The weights that `.ci/run` exported, used by a Rust program outside of this package to classify three images.
+consumer:
+    mkdir -p target/ci-use/images
+    python3 tests/pytorch/png.py target/ci-use/images
+    cp Cargo.lock tests/consumer/Cargo.lock
+    cargo run --manifest-path tests/consumer/Cargo.toml --target-dir target -- target/ci-use/block.safetensors target/ci-use/images
+
 # Licences, advisories, duplicates (needs cargo-deny).
 deny:
     cargo deny check
