@@ -33,7 +33,7 @@ const UTILISATION: &str = "utilisation.json";
 ///
 /// let run = Run::read(&path)?;
 /// assert_eq!(run.name(), "first");
-/// let page = Report::new(vec![run]).html();
+/// let page = Report::new(vec![run]).html()?;
 /// assert!(page.contains("<!DOCTYPE html>") && page.contains("32 of 32"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
