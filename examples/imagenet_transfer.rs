@@ -38,7 +38,7 @@ use blockqnn::environment::Cancellation;
 use blockqnn::export::Blueprint;
 use blockqnn::network::Network;
 use blockqnn::network::device::{built_in_devices, parse_device};
-use blockqnn::train::{Checkpoints, ImageClassifier, Outcome, chance_accuracy, fit_resumable, top_k_accuracies};
+use blockqnn::train::{Checkpoints, FitOptions, ImageClassifier, Outcome, chance_accuracy, fit_with, top_k_accuracies};
 use clap::Parser;
 use settings::Settings;
 use std::error::Error;
@@ -67,18 +67,19 @@ fn main() -> ExitCode {
 }
 
 fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let device_name = match &arguments.device[..] {
-        [] => built_in_devices().first().copied().unwrap_or_default().to_owned(),
-        [name] => name.clone(),
-        [name, ..] => {
-            eprintln!(
-                "{} devices were named; one is used, {name}: a training is not spread over several",
-                arguments.device.len()
-            );
-            name.clone()
-        }
+    let names = match &arguments.device[..] {
+        [] => vec![built_in_devices().first().copied().unwrap_or_default().to_owned()],
+        names => names.to_vec(),
     };
-    let device = parse_device(&device_name)?;
+    let devices = names.iter().map(|name| parse_device(name)).collect::<Result<Vec<_>, _>>()?;
+    // There is at least one name.
+    let [device, more_devices @ ..] = &devices[..] else { return Err("no device is named".into()) };
+    if !more_devices.is_empty() {
+        eprintln!(
+            "training on {} devices, a part of each batch on each; this is experimental, and was tested on CPU devices alone",
+            devices.len()
+        );
+    }
     let threads = arguments.threads.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let out = arguments.out_folder()?;
 
@@ -102,14 +103,14 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     };
 
     let stream = |pictures| -> Result<PictureStream, DataError> {
-        let stream = PictureStream::new(pictures, settings.cropping, &settings.statistics, &device)?;
+        let stream = PictureStream::new(pictures, settings.cropping, &settings.statistics, device)?;
         Ok(stream.with_threads(threads))
     };
     let (training, validation) = (stream(training)?, stream(validation)?);
     let Settings { recipe, cropping, images: [training_images, validation_images], .. } = &settings;
     eprintln!(
         "block {}\n{} parameters, {} FLOPs an image of {size}x{size}; {training_images} images in {} classes, \
-         {validation_images} to measure with\n{} epochs in batches of {} on {device_name}, {threads} threads that read images; \
+         {validation_images} to measure with\n{} epochs in batches of {} on {}, {threads} threads that read images; \
          results in {}",
         blueprint.name(),
         blueprint.cost().parameters,
@@ -117,6 +118,7 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         settings.classes.len(),
         recipe.epochs,
         recipe.batch_size,
+        names.join(" and "),
         out.display(),
         size = cropping.size(),
     );
@@ -125,7 +127,8 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let watch = watch::Display::new(stop_on_ctrl_c()?, *training_images);
     let build =
         |rng: &mut dyn rand::Rng, device: &_| Ok(Network::new(blueprint.block(), blueprint.network(), rng, device)?);
-    let trained = match fit_resumable(recipe, &training, &validation, settings.seed, &watch, &checkpoints, build)? {
+    let options = FitOptions { watch: &watch, checkpoints: Some(&checkpoints), more_devices };
+    let trained = match fit_with(recipe, &training, &validation, settings.seed, &options, build)? {
         Outcome::Trained(trained) => trained,
         Outcome::Cancelled => {
             eprintln!("stopped; go on with --out {} --resume (and the same --data)", out.display());

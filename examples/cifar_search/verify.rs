@@ -162,7 +162,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         let folder = TrainingEnvironment::trial_folder(&networks, record.fingerprint, record.seed);
         Checkpoints::new(folder).delete()?;
     }
-    write_csv(&folder.join("verification.csv"), &experiment.space, &found)?;
+    write_csv(&folder.join("verification.csv"), |out| found.write_csv(&experiment.space, out))?;
+    // Where the report of the search looks for them.
+    write_csv(&arguments.run.join("verified.csv"), |out| found.write_verified_csv(out))?;
     let test =
         if arguments.test { Some(test_accuracies(&experiment, data.as_deref(), &networks, &found)?) } else { None };
     print(&found, test.as_deref());
@@ -232,10 +234,10 @@ fn test_accuracies(
         .collect()
 }
 
-fn write_csv(path: &Path, space: &BlockSpace, found: &VerificationReport) -> Result<(), Box<dyn Error>> {
+fn write_csv(path: &Path, contents: impl Fn(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Box<dyn Error>> {
     let write = || -> std::io::Result<()> {
         let mut out = BufWriter::new(File::create(path)?);
-        found.write_csv(space, &mut out)?;
+        contents(&mut out)?;
         out.flush()
     };
     write().map_err(|error| format!("cannot write {}: {error}", path.display()).into())

@@ -60,8 +60,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "resume")]
     pub(crate) seed: u64,
 
-    /// Device to train on: flex (CPU), ndarray (CPU, slow), cuda or cuda:N, wgpu; the last three need their feature. Several
-    /// may be named, but one training uses one device: the first
+    /// Device to train on: flex (CPU), ndarray (CPU, slow), cuda or cuda:N, wgpu; the last three need their feature. Several,
+    /// as in cuda:0,cuda:1, share every batch of training (experimental)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) device: Vec<String>,
 

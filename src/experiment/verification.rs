@@ -61,6 +61,8 @@ pub struct Verification<S: SearchSpace = BlockSpace> {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct VerificationRow<S: SearchSpace = BlockSpace> {
+    /// Number of its trial in the search.
+    pub trial: u64,
     /// Rank in the search, by its reward, from 1.
     pub early_rank: usize,
     /// Accuracy after the early stop, in percent.
@@ -133,9 +135,10 @@ impl<S: SearchSpace> Verification<S> {
     pub fn report(&self, search: &SearchReport<S>) -> VerificationReport<S> {
         let rows = search.records.iter().filter_map(|record| {
             let position = self.candidates.iter().position(|candidate| candidate.fingerprint == record.fingerprint)?;
-            let Candidate { early_accuracy, reward, .. } = self.candidates[position];
+            let Candidate { trial, early_accuracy, reward, .. } = self.candidates[position];
             let accuracy = record.evaluation.accuracy();
-            Some(VerificationRow { early_rank: position + 1, early_accuracy, reward, accuracy, record: record.clone() })
+            let early_rank = position + 1;
+            Some(VerificationRow { trial, early_rank, early_accuracy, reward, accuracy, record: record.clone() })
         });
         let mut rows: Vec<VerificationRow<S>> = rows.collect();
         let key = |row: &VerificationRow<S>| row.accuracy.unwrap_or(f64::NEG_INFINITY);
@@ -173,7 +176,7 @@ impl<S: SearchSpace> VerificationReport<S> {
             "rank,accuracy,early_rank,early_accuracy,reward,parameters,flops,epochs,seconds,fingerprint,seed,architecture"
         )?;
         for (position, row) in self.rows.iter().enumerate() {
-            let VerificationRow { early_rank, early_accuracy, reward, accuracy, record } = row;
+            let VerificationRow { early_rank, early_accuracy, reward, accuracy, record, .. } = row;
             let accuracy = accuracy.map(|accuracy| accuracy.to_string()).unwrap_or_default();
             let metrics = record.evaluation.metrics();
             let epochs = metrics.map(|metrics| metrics.epochs.to_string()).unwrap_or_default();
@@ -190,6 +193,19 @@ impl<S: SearchSpace> VerificationReport<S> {
             )?;
         }
         Ok(())
+    }
+
+    /// Writes `trial,accuracy` and a line for each block that was measured: the number of its trial in the search, and its
+    /// converged accuracy in percent. As `verified.csv` in the folder of the search this is what its report shows.
+    ///
+    /// # Errors
+    /// If `out` cannot be written.
+    pub fn write_verified_csv(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut measured: Vec<(u64, f64)> =
+            self.rows.iter().filter_map(|row| Some((row.trial, row.accuracy?))).collect();
+        measured.sort_by_key(|&(trial, _)| trial);
+        writeln!(out, "trial,accuracy")?;
+        measured.iter().try_for_each(|(trial, accuracy)| writeln!(out, "{trial},{accuracy}"))
     }
 
     /// How far the order by early-stop accuracy agrees with that by converged accuracy. `None` if there are fewer than two
@@ -288,5 +304,15 @@ mod tests {
         let mut csv = Vec::new();
         second.write_csv(&space, &mut csv).unwrap();
         assert_eq!(String::from_utf8(csv).unwrap().lines().count(), 6);
+        let mut csv = Vec::new();
+        second.write_verified_csv(&mut csv).unwrap();
+        let csv = String::from_utf8(csv).unwrap();
+        let (header, lines) = csv.split_once('\n').unwrap();
+        assert_eq!((header, lines.lines().count()), ("trial,accuracy", 5));
+        for line in lines.lines() {
+            let (trial, accuracy) = line.split_once(',').unwrap();
+            let record = records.iter().find(|record| record.id.to_string() == trial).unwrap();
+            assert_eq!(accuracy.parse::<f64>().unwrap(), 50.0 + record.architecture.len() as f64);
+        }
     }
 }

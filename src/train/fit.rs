@@ -3,13 +3,14 @@
 use super::checkpoint::{self, Checkpoints, Snapshot, Task};
 use super::optimizer::new_optimizer;
 use super::parameters::{numbered, values, with_values};
+use super::replicas::{Backward, Replicas};
 use super::{Classifier, Recipe, TrainError};
 use crate::data::{BatchSource, Batches};
 use crate::environment::{Progress, TrialContext};
 use crate::evaluation::{Infeasibility, Metrics};
 use crate::seed;
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
-use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::optim::ModuleOptimizer;
 use burn::tensor::{Device, Int, Tensor};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -156,7 +157,7 @@ pub fn fit<M: Classifier>(
     watch: &dyn Watch,
     build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
 ) -> Result<Outcome<M>, TrainError> {
-    run(recipe, [training, validation], seed, watch, None, build)
+    fit_with(recipe, training, validation, seed, &FitOptions { watch, ..FitOptions::default() }, build)
 }
 
 /// The same as [`fit`], with checkpoints: a training that was cancelled or killed is gone on with by the same call.
@@ -181,17 +182,60 @@ pub fn fit_resumable<M: Classifier>(
     checkpoints: &Checkpoints,
     build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
 ) -> Result<Outcome<M>, TrainError> {
-    run(recipe, [training, validation], seed, watch, Some(checkpoints), build)
+    let options = FitOptions { watch, checkpoints: Some(checkpoints), ..FitOptions::default() };
+    fit_with(recipe, training, validation, seed, &options, build)
 }
 
-fn run<M: Classifier>(
+/// How a training runs: what [`fit_with`] takes beside the recipe and the images.
+///
+/// By default nobody watches, there are no checkpoints, and there is one device, that of the images.
+#[derive(Clone, Copy)]
+pub struct FitOptions<'a> {
+    /// Hears of the progress, and may stop the training.
+    pub watch: &'a dyn Watch,
+    /// Where the training is kept, to be gone on with; see [`fit_resumable`].
+    pub checkpoints: Option<&'a Checkpoints>,
+    /// Further devices, which take their part of every batch of training. Experimental: tested on CPU devices alone.
+    ///
+    /// The batch is dealt out as equally as can be over the device of the images and these. Each computes the gradients of
+    /// its part with a copy of the network, in a thread of its own; their sum makes one step on the device of the images,
+    /// the same step as that of one device but for rounding and for batch normalisation, which sees the part alone, and
+    /// whose running statistics are those of the first part. Images are gathered, and the validation images evaluated, on the device of
+    /// the images. A training may be gone on with on another number of devices.
+    pub more_devices: &'a [Device],
+}
+
+impl Default for FitOptions<'_> {
+    fn default() -> Self {
+        Self { watch: &(), checkpoints: None, more_devices: &[] }
+    }
+}
+
+impl std::fmt::Debug for FitOptions<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { watch: _, checkpoints, more_devices } = self;
+        let mut text = formatter.debug_struct("FitOptions");
+        text.field("checkpoints", checkpoints).field("more_devices", more_devices).finish_non_exhaustive()
+    }
+}
+
+/// The same as [`fit`], with everything that may be chosen about how it runs: who watches, checkpoints
+/// ([`fit_resumable`]), and several devices.
+///
+/// # Errors
+/// As [`fit_resumable`].
+///
+/// # Panics
+/// As [`fit`].
+pub fn fit_with<M: Classifier>(
     recipe: &Recipe,
-    [training, validation]: [&dyn BatchSource; 2],
+    training: &dyn BatchSource,
+    validation: &dyn BatchSource,
     seed: u64,
-    watch: &dyn Watch,
-    checkpoints: Option<&Checkpoints>,
+    options: &FitOptions<'_>,
     mut build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
 ) -> Result<Outcome<M>, TrainError> {
+    let &FitOptions { watch, checkpoints, more_devices } = options;
     recipe.validate()?;
     super::check_parts(training, validation)?;
     let device = training.device().clone().autodiff();
@@ -219,7 +263,7 @@ fn run<M: Classifier>(
         checkpoints,
         seconds_before: snapshot.as_ref().map_or(0.0, |snapshot| snapshot.progress.seconds),
         started: Instant::now(),
-        training_loss: CrossEntropyLossConfig::new().with_smoothing(smoothing).init(&device),
+        replicas: Replicas::new(training.device(), more_devices, smoothing),
         loss: CrossEntropyLossConfig::new().init(&device),
         task,
     };
@@ -280,8 +324,8 @@ struct Session<'a> {
     /// Of earlier calls.
     seconds_before: f64,
     started: Instant,
-    /// With label smoothing, if the recipe has it.
-    training_loss: CrossEntropyLoss,
+    /// Their loss has label smoothing, if the recipe has it.
+    replicas: Replicas,
     loss: CrossEntropyLoss,
     task: Task,
 }
@@ -435,8 +479,7 @@ impl Session<'_> {
                     break;
                 }
             };
-            let loss = self.training_loss.forward(network.classify(images.autodiff()), labels.autodiff());
-            let gradients = GradientsParams::from_grads(loss.backward(), &network);
+            let Backward { loss, gradients } = self.replicas.backward(&network, images, labels);
             network = optimizer.step(learning_rate, network, gradients);
             if let (Some(average), Some(decay)) = (&mut average, self.recipe.weight_averaging) {
                 *average = average
@@ -445,7 +488,7 @@ impl Session<'_> {
                     .map(|(mean, value)| mean.mul_scalar(decay) + value.mul_scalar(1.0 - decay))
                     .collect();
             }
-            mean = mean + loss.inner().mul_scalar(share(indices.len(), self.training));
+            mean = mean + loss.mul_scalar(share(indices.len(), self.training));
             done += indices.len();
             batch += 1;
             self.report(epoch, restarts, share(done, self.training));

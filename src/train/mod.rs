@@ -14,6 +14,7 @@ mod image_classifier;
 mod optimizer;
 mod parameters;
 mod recipe;
+mod replicas;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 mod top_k;
@@ -21,7 +22,7 @@ mod top_k;
 pub use checkpoint::Checkpoints;
 pub use environment::TrainingEnvironment;
 pub use error::TrainError;
-pub use fit::{Epoch, Outcome, Trained, Watch, fit, fit_resumable};
+pub use fit::{Epoch, FitOptions, Outcome, Trained, Watch, fit, fit_resumable, fit_with};
 pub use image_classifier::{ClassifierError, ImageClassifier, Prediction};
 pub use recipe::{OptimizerConfig, Recipe, RecipeError, Restarts, Schedule};
 pub use top_k::{place_of, top_k_accuracies};

@@ -3,6 +3,7 @@
 mod environment;
 mod fitting;
 mod resuming;
+mod several_devices;
 mod streaming;
 mod using;
 
