@@ -19,6 +19,7 @@ fn trained_on<M: Classifier>(
     fit_with(&uneven(), &training, &validation, 7, &FitOptions { more_devices, ..options }, build).unwrap()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is what `fit_with` asks for")]
 fn linear(_: &mut dyn Rng, device: &Device) -> Result<LinearClassifier, TrainError> {
     Ok(LinearClassifier::new(false, device))
 }
