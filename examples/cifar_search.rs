@@ -62,6 +62,8 @@ mod plan;
 mod progress;
 #[path = "cifar_search/report.rs"]
 mod report;
+#[path = "cifar_search/time_left.rs"]
+mod time_left;
 #[path = "cifar_search/verify.rs"]
 mod verify;
 #[cfg(feature = "nats")]
@@ -69,22 +71,33 @@ mod verify;
 mod worker;
 
 use arguments::{Arguments, Command};
+use blockqnn::agent::{Agent, Memory, RandomAgent};
 use blockqnn::data::DataError;
 use blockqnn::environment::Cancellation;
 use blockqnn::experiment::Experiment;
+use blockqnn::graph::{LayerGraph, ToGraph};
 use blockqnn::network::Device;
 use blockqnn::network::device::{DeviceError, built_in_devices, default_device, parse_device};
-use blockqnn::search::{Evaluator, Search, StopReason, ThreadEvaluator};
+use blockqnn::search::{CostModel, Evaluator, Search, StopReason, ThreadEvaluator};
+use blockqnn::seed;
+use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockCode;
 use blockqnn::train::{TrainError, TrainingEnvironment};
 use clap::Parser;
 use output::Results;
 use std::error::Error;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Training frees and asks for large buffers all the time; the system's allocator hands each back to the kernel.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Random blocks that tell the speed of the device, out of so many draws, and the time after which no other is begun.
+const CALIBRATION_BLOCKS: usize = 12;
+const CALIBRATION_DRAWS: usize = 200;
+const CALIBRATION_TIME: Duration = Duration::from_secs(5);
 
 type BoxedEvaluator = Box<dyn Evaluator<BlockCode>>;
 
@@ -126,10 +139,14 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         Ok::<_, TrainError>((name, environment))
     });
     let environments = environments.collect::<Result<Vec<_>, _>>()?;
-    // Each device gets its share of the workers, and at least one.
-    let count = arguments.workers.get().max(devices.len());
+    // Each device gets its share of the workers, and at least one; each worker its share of the cores.
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let count = arguments.workers(&devices, cores).get().max(devices.len());
+    let threads = NonZeroUsize::new(cores.get() / count).unwrap_or(NonZeroUsize::MIN);
     let workers = (0..count).zip(environments.iter().cycle());
-    let workers = workers.map(|(number, (device, environment))| (format!("{number} on {device}"), environment.clone()));
+    let workers = workers.map(|(number, (device, environment))| {
+        (format!("{number} on {device}"), environment.clone().with_threads(threads))
+    });
     let folder = output::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
     let results = Results::new(&folder);
     eprintln!(
@@ -148,11 +165,15 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         Some(remote) => remote,
         None => Box::new(ThreadEvaluator::with_names(workers.collect())?),
     };
+    let model = cost_model(&experiment, &environments);
+    if let Some(model) = &model {
+        results.write_cost_model(model)?;
+    }
     let (space, settings) = (experiment.space.clone(), experiment.search.clone());
     let report = Search::with_evaluator(space, experiment.agent()?, evaluator, settings)
         .with_reward(experiment.reward)
         .with_run_folder(folder)
-        .with_observer(progress::Display::new(&experiment, count))
+        .with_observer(progress::Display::new(&experiment, count, model))
         .with_cancellation(stop_on_ctrl_c("finished trials are on disk, --resume goes on")?)
         .run()?;
 
@@ -177,6 +198,22 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         _ => eprintln!("all {done} trials are in {path}"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What foretells the time of a trial: measured on random blocks, on the first device. Without it the search does as well.
+fn cost_model(experiment: &Experiment, environments: &[(&String, TrainingEnvironment)]) -> Option<CostModel> {
+    let (_, environment) = environments.first()?;
+    let limits = &experiment.search.limits;
+    let network = &experiment.search.network;
+    let within = |graph: &LayerGraph| graph.cost(network).is_ok_and(|cost| limits.check(&cost).is_ok());
+    let (memory, mut rng) = (Memory::new(1), seed::stream(0, "cost model", 0));
+    let draw = |_| {
+        let walk = RandomAgent.propose(&experiment.space, &memory, &mut rng).ok()?;
+        Some(experiment.space.decode(&walk.actions).ok()?.to_graph())
+    };
+    let graphs = (0..CALIBRATION_DRAWS).filter_map(draw).filter(within).take(CALIBRATION_BLOCKS);
+    let model = environment.cost_model(graphs, CALIBRATION_TIME);
+    model.inspect_err(|error| eprintln!("no time left is foretold: {error}")).ok()
 }
 
 /// The workers on other machines, if `--nats` asks for them.

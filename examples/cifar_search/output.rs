@@ -2,7 +2,7 @@
 
 use crate::arguments::Arguments;
 use blockqnn::experiment::Experiment;
-use blockqnn::search::{RunFolder, RunFolderError, SearchReport};
+use blockqnn::search::{CostModel, RunFolder, RunFolderError, SearchReport};
 use blockqnn::space::block::BlockSpace;
 use std::error::Error;
 use std::fs::File;
@@ -46,6 +46,11 @@ impl Results {
             self.write_file("best.json", |out| Ok(serde_json::to_writer_pretty(out, best)?))?;
         }
         Ok(())
+    }
+
+    /// Writes `cost_model.json`, what foretold the times of the trials: for plans of other searches on the device.
+    pub(crate) fn write_cost_model(&self, model: &CostModel) -> Result<(), Box<dyn Error>> {
+        self.write_file("cost_model.json", |out| Ok(serde_json::to_writer_pretty(out, model)?))
     }
 
     fn write_file(

@@ -1,15 +1,16 @@
 //! Progress: bars on a terminal, a line a minibatch in a log.
 
+use crate::time_left::TimeLeft;
 use blockqnn::agent::EpsilonSchedule;
 use blockqnn::environment::{BoxError, Progress};
 use blockqnn::evaluation::Trial;
 use blockqnn::experiment::Experiment;
-use blockqnn::search::{MinibatchSummary, Observer, RecordOf, SearchReport};
+use blockqnn::search::{CostModel, MinibatchSummary, Observer, RecordOf, SearchReport};
 use blockqnn::space::block::{BlockCode, BlockSpace};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Steps of the bar of one training.
 const FINE: u64 = 1_000;
@@ -25,14 +26,13 @@ pub(crate) struct Display {
     /// Who is at a trial, and since when.
     at: BTreeMap<u64, (String, Instant)>,
     started: Instant,
-    /// Trials finished before the search was resumed: they took no time now.
-    restored: u64,
     bars: Option<Bars>,
     best: Option<(f64, String)>,
     /// Mean accuracy of the last minibatch that was learnt.
     last_mean: Option<f64>,
     /// How far each training is that is on.
     trainings: BTreeMap<u64, Progress>,
+    left: TimeLeft,
 }
 
 struct Bars {
@@ -48,7 +48,7 @@ impl Bars {
     fn new(trials: u64) -> Result<Self, indicatif::style::TemplateError> {
         let lines = MultiProgress::new();
         let blocks = lines.add(ProgressBar::new(trials));
-        blocks.set_style(ProgressStyle::with_template("blocks   {bar:30} {pos}/{len}, {elapsed} gone, {eta} left")?);
+        blocks.set_style(ProgressStyle::with_template("blocks   {bar:30} {pos}/{len}, {elapsed} gone, {msg} left")?);
         let learning = lines.add(ProgressBar::new_spinner());
         learning.set_style(ProgressStyle::with_template("learning {wide_msg}")?);
         let training = lines.add(ProgressBar::new(FINE));
@@ -62,7 +62,7 @@ impl Bars {
 }
 
 impl Display {
-    pub(crate) fn new(experiment: &Experiment, workers: usize) -> Self {
+    pub(crate) fn new(experiment: &Experiment, workers: usize, model: Option<CostModel>) -> Self {
         let trials = experiment.search.trials;
         let bars = if std::io::stderr().is_terminal() { Bars::new(trials).ok() } else { None };
         Self {
@@ -73,11 +73,23 @@ impl Display {
             names: BTreeSet::new(),
             at: BTreeMap::new(),
             started: Instant::now(),
-            restored: 0,
             bars,
             best: None,
             last_mean: None,
             trainings: BTreeMap::new(),
+            left: TimeLeft::new(model, experiment.search.network.clone()),
+        }
+    }
+
+    /// Seconds until the search ends, as far as anything is known.
+    fn seconds_left(&self) -> Option<f64> {
+        let workers = self.workers.max(self.names.len());
+        self.left.seconds(self.trials, workers, &self.trainings)
+    }
+
+    fn show_time_left(&self) {
+        if let (Some(bars), Some(seconds)) = (&self.bars, self.seconds_left()) {
+            bars.blocks.set_message(HumanDuration(Duration::from_secs_f64(seconds)).to_string());
         }
     }
 }
@@ -87,6 +99,7 @@ impl Display {
     fn show(&mut self, record: &RecordOf<BlockSpace>) {
         self.trainings.remove(&record.id);
         self.at.remove(&record.id);
+        self.left.finished(record.id, record.evaluation.metrics().map(|metrics| metrics.seconds));
         if let Some(accuracy) = record.evaluation.accuracy()
             && self.best.as_ref().is_none_or(|(best, _)| accuracy > *best)
         {
@@ -117,6 +130,11 @@ impl Display {
     }
 }
 
+/// The share of a training that is done.
+pub(crate) fn done(progress: &Progress) -> f64 {
+    (f64::from(progress.epoch) + progress.fraction) / f64::from(progress.epochs.max(1))
+}
+
 fn percent(accuracy: Option<f64>) -> String {
     accuracy.map_or("-".to_owned(), |accuracy| format!("{accuracy:.2} %"))
 }
@@ -135,16 +153,13 @@ fn place(trial: u64, progress: &Progress, worker: Option<&(String, Instant)>) ->
 
 impl Observer<BlockSpace> for Display {
     fn on_restored(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
-        self.restored += 1;
         self.show(record);
-        if let Some(bars) = &self.bars {
-            // Without this the time left would be reckoned from trials that took no time.
-            bars.blocks.reset_eta();
-        }
         Ok(())
     }
 
     fn on_proposed(&mut self, trial: &Trial, _block: &BlockCode) -> Result<(), BoxError> {
+        self.left.proposed(trial);
+        self.show_time_left();
         if let Some(bars) = &self.bars {
             let (minibatch, of) = (trial.id / self.minibatch.max(1) + 1, self.minibatches());
             let (epsilon, mean) = (self.epsilon(trial.id), percent(self.last_mean));
@@ -170,10 +185,8 @@ impl Observer<BlockSpace> for Display {
 
     fn on_progress(&mut self, trial: u64, progress: &Progress) {
         self.trainings.insert(trial, *progress);
+        self.show_time_left();
         if let Some(bars) = &self.bars {
-            let done = |progress: &Progress| {
-                (f64::from(progress.epoch) + progress.fraction) / f64::from(progress.epochs.max(1))
-            };
             let mean = self.trainings.values().map(done).sum::<f64>() / self.trainings.len() as f64;
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the bar")]
             bars.training.set_position((mean * FINE as f64) as u64);
@@ -198,10 +211,8 @@ impl Observer<BlockSpace> for Display {
     }
 
     fn on_learnt(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
-        let done = ((summary.minibatch + 1) * self.minibatch).min(self.trials);
         let gone = self.started.elapsed().as_secs_f64();
-        let now = done.saturating_sub(self.restored).max(1);
-        let left = gone / now as f64 * (self.trials - done) as f64;
+        let left = self.seconds_left().unwrap_or_default();
         self.last_mean = summary.mean_accuracy;
         let line = format!(
             "minibatch {:>3}/{}  epsilon {:<4} mean {}  best {}  infeasible {}  {}  {gone:.0} s gone, {left:.0} s left",

@@ -96,9 +96,11 @@ impl Layer {
     /// The output for `inputs`, which are asked for one after the other, so that a sum holds one at a time.
     pub(super) fn forward(&self, inputs: impl Iterator<Item = Tensor<4>>) -> Tensor<4> {
         match self {
-            Self::PreActivation(cell) => cell.normalisation.forward(cell.convolution.forward(relu(only(inputs)))),
-            Self::Convolution(convolution) => convolution.forward(only(inputs)),
-            Self::Normalisation(normalisation) => normalisation.forward(only(inputs)),
+            Self::PreActivation(cell) => {
+                normalise(&cell.normalisation, convolve(&cell.convolution, only(inputs), Rectify::First))
+            }
+            Self::Convolution(convolution) => convolve(convolution, only(inputs), Rectify::No),
+            Self::Normalisation(normalisation) => normalise(normalisation, only(inputs)),
             Self::Add(add) => add.forward(inputs),
             Self::Fixed(fixed) => fixed.function.apply(inputs),
         }
@@ -118,13 +120,51 @@ impl Layer {
     }
 }
 
+/// Whether the input of a convolution is rectified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rectify {
+    First,
+    No,
+}
+
+/// A convolution without bias, of the rectified input if it is to be.
+pub(super) fn convolve(convolution: &Conv2d, input: Tensor<4>, rectify: Rectify) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if convolution.stride == [1; 2] && super::flex::takes(&input) {
+        return super::flex::convolve(input, convolution.weight.val(), rectify == Rectify::First);
+    }
+    convolution.forward(if rectify == Rectify::First { relu(input) } else { input })
+}
+
+/// Batch normalisation: by the statistics of the batch, which move the running ones, where gradients are recorded; by the
+/// running ones elsewhere.
+pub(super) fn normalise(normalisation: &BatchNorm, input: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if super::flex::takes(&input) {
+        let BatchNorm { gamma, beta, running_mean, running_var, momentum, epsilon, .. } = normalisation;
+        let statistics = if input.device().is_autodiff() {
+            let statistics = super::flex::statistics(input.clone());
+            for (row, running) in [running_mean, running_var].into_iter().enumerate() {
+                let batch = statistics.clone().narrow(0, row, 1).squeeze_dim::<1>(0);
+                let before = running.value_sync().inner();
+                running.update((before.mul_scalar(1.0 - momentum) + batch.mul_scalar(*momentum)).autodiff());
+            }
+            statistics
+        } else {
+            Tensor::stack(vec![running_mean.value(), running_var.value()], 0)
+        };
+        return super::flex::normalise(input, [gamma.val(), beta.val()], statistics, *epsilon);
+    }
+    normalisation.forward(input)
+}
+
 impl Add {
     fn forward(&self, inputs: impl Iterator<Item = Tensor<4>>) -> Tensor<4> {
         only(
             inputs
                 .zip(&self.projections)
                 .map(|(input, projection)| match projection {
-                    Some(projection) => projection.forward(input),
+                    Some(projection) => convolve(projection, input, Rectify::No),
                     None => input,
                 })
                 .reduce(|sum, input| sum + input)

@@ -6,6 +6,8 @@
 
 mod block;
 pub mod device;
+#[cfg(feature = "flex")]
+mod flex;
 mod init;
 mod layer;
 mod weights;
@@ -20,7 +22,7 @@ use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Linear};
 use burn::tensor::activation::relu;
 use init::Initializer;
-use layer::{convolution_parameters, halve, normalisation_parameters};
+use layer::{Rectify, convolution_parameters, convolve, halve, normalisation_parameters, normalise};
 use rand::Rng;
 use std::sync::Arc;
 
@@ -174,7 +176,7 @@ impl Network {
     /// another device.
     #[must_use]
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let mut features = self.stem.forward(images);
+        let mut features = convolve(&self.stem, images, Rectify::No);
         for _ in 0..self.plan.stem_pools {
             features = halve(features);
         }
@@ -184,7 +186,7 @@ impl Network {
             }
             features = block.forward(features);
         }
-        let features = relu(self.normalisation.forward(features));
+        let features = relu(normalise(&self.normalisation, features));
         let pooled = features.flatten::<3>(2, 3).mean_dim(2).squeeze_dim::<2>(2);
         self.classifier.forward(pooled)
     }

@@ -9,6 +9,7 @@
 mod budget;
 mod config;
 mod controller;
+mod cost_model;
 mod evaluator;
 mod minibatches;
 mod observer;
@@ -25,6 +26,7 @@ mod utilisation;
 pub use budget::{SecondsBudget, SecondsObserver};
 pub use config::{Repeats, Scheduling, SearchConfig, SearchConfigError};
 pub use controller::{Search, SearchError};
+pub use cost_model::{CostModel, Rates, TrialSize, Workload};
 #[cfg(feature = "nats")]
 pub(crate) use evaluator::evaluate_once;
 pub use evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};

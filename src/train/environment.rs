@@ -12,6 +12,7 @@ use crate::network::{Network, NetworkError};
 use burn::tensor::Device;
 use sha2::{Digest, Sha256};
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// Evaluates an architecture by training the network it makes: the environment of the paper.
@@ -54,6 +55,7 @@ pub struct TrainingEnvironment {
     classes: Vec<String>,
     statistics: ChannelStatistics,
     keep: Option<Keep>,
+    threads: Option<NonZeroUsize>,
 }
 
 /// Where trained networks are kept.
@@ -114,7 +116,7 @@ impl TrainingEnvironment {
         let training = DeviceSet::new(training, &statistics, &device)?;
         let validation = DeviceSet::new(validation, &statistics, &device)?;
         check_parts(&training, &validation)?;
-        Ok(Self { training, validation, network, recipe, identity, classes, statistics, keep: None })
+        Ok(Self { training, validation, network, recipe, identity, classes, statistics, keep: None, threads: None })
     }
 
     /// The same environment, keeping what it trains in a folder of its own below `folder` for each trial (see
@@ -123,6 +125,18 @@ impl TrainingEnvironment {
     #[must_use]
     pub fn with_networks_kept(mut self, folder: impl Into<PathBuf>, checkpoint_every: u32) -> Self {
         self.keep = Some(Keep { folder: folder.into(), every: checkpoint_every });
+        self
+    }
+
+    /// The same environment, computing with so many threads on the CPU devices, in each thread that evaluates with it.
+    ///
+    /// Without it all trainings of a process share as many threads as there are cores. Trainings side by side are quicker with
+    /// one thread each (`docs/performance.md`). Results stay the same, to the bit. On a GPU it changes nothing.
+    ///
+    /// A thread keeps the number with which it evaluated first; one that belongs to a rayon pool keeps that pool.
+    #[must_use]
+    pub fn with_threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = Some(threads);
         self
     }
 
@@ -161,6 +175,11 @@ impl TrainingEnvironment {
 }
 
 impl TrainingEnvironment {
+    /// The training and the validation images.
+    pub(super) fn parts(&self) -> (&DeviceSet, &DeviceSet) {
+        (&self.training, &self.validation)
+    }
+
     fn train(&self, graph: &LayerGraph, context: &TrialContext<'_>) -> Result<Outcome<Network>, TrainError> {
         let build = |rng: &mut dyn rand::Rng, device: &Device| Ok(Network::new(graph, &self.network, rng, device)?);
         let Self { recipe, training, validation, .. } = self;
@@ -195,6 +214,9 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
     type Error = TrainError;
 
     fn evaluate(&mut self, architecture: &A, context: &TrialContext<'_>) -> Result<Evaluation, TrainError> {
+        if let Some(threads) = self.threads {
+            use_threads(threads);
+        }
         let graph = architecture.to_graph();
         match self.train(&graph, context) {
             Ok(Outcome::Trained(trained)) => {
@@ -218,6 +240,23 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
         self.identity.clone()
     }
 }
+
+/// Gives the current thread a pool of its own, if it has none yet.
+#[cfg(feature = "flex")]
+fn use_threads(threads: NonZeroUsize) {
+    thread_local! {
+        static POOL: std::cell::OnceCell<Option<rayon::ThreadPool>> = const { std::cell::OnceCell::new() };
+    }
+    POOL.with(|pool| {
+        pool.get_or_init(|| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).use_current_thread().build();
+            pool.inspect_err(|error| tracing::debug!(%error, "the thread stays in the pool it is in")).ok()
+        });
+    });
+}
+
+#[cfg(not(feature = "flex"))]
+fn use_threads(_: NonZeroUsize) {}
 
 fn identity(training: &ImageSet, validation: &ImageSet, network: &NetworkConfig, recipe: &Recipe) -> String {
     // Writing cannot fail: both are structs of numbers and strings.

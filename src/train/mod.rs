@@ -6,6 +6,7 @@
 //!
 //! Images, labels and the state of the training stay on the device; the host waits for it once an epoch.
 
+mod calibration;
 mod checkpoint;
 mod environment;
 mod error;

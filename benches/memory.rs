@@ -1,0 +1,67 @@
+//! Resident memory of one process that trains 200 different blocks on `flex`, with the system's allocator.
+//!
+//! ```sh
+//! cargo bench --bench memory
+//! cargo bench --bench memory_mimalloc
+//! ```
+//!
+//! The blocks are random ones of the quick preset, each trained for an epoch on 128 images. It fails if the memory after the
+//! last lies more than a tenth above that after the first twenty. The system must have `/proc` (Linux).
+
+use blockqnn::agent::{Agent, Memory, RandomAgent};
+use blockqnn::data::{DeviceSet, Split, embedded};
+use blockqnn::experiment::Experiment;
+use blockqnn::graph::ToGraph;
+use blockqnn::network::{Network, device::default_device};
+use blockqnn::seed;
+use blockqnn::space::SearchSpace;
+use blockqnn::train::{Recipe, fit};
+use std::collections::HashSet;
+use std::error::Error;
+
+const BLOCKS: usize = 200;
+const FIRST: usize = 20;
+/// How much more memory than after the first blocks there may be.
+const MORE: f64 = 1.1;
+
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
+    let Experiment { space, search, recipe, .. } = Experiment::quick();
+    let recipe = Recipe { epochs: 1, ..recipe };
+    let split = Split::new(embedded::train().limit(160, 7)?, 32, 7)?;
+    let device = default_device()?;
+    let statistics = split.training().channel_statistics();
+    let training = DeviceSet::new(split.training(), &statistics, &device)?;
+    let validation = DeviceSet::new(split.validation(), &statistics, &device)?;
+    let (memory, mut rng) = (Memory::new(1), seed::stream(0, "memory", 0));
+    let (mut seen, mut first, mut last) = (HashSet::new(), 0.0, 0.0);
+    while seen.len() < BLOCKS {
+        let walk = RandomAgent.propose(&space, &memory, &mut rng)?;
+        let graph = space.decode(&walk.actions)?.to_graph();
+        let cheap = graph.cost(&search.network).is_ok_and(|cost| search.limits.check(&cost).is_ok());
+        if !cheap || !seen.insert(graph.fingerprint()) {
+            continue;
+        }
+        let number = seen.len() as u64;
+        fit(&recipe, &training, &validation, number, &(), |rng, device| {
+            Ok(Network::new(&graph, &search.network, rng, device)?)
+        })?;
+        if seen.len().is_multiple_of(FIRST) {
+            last = resident_mebibytes()?;
+            println!("after {:>3} blocks: {last:.1} MiB resident", seen.len());
+            if seen.len() == FIRST {
+                first = last;
+            }
+        }
+    }
+    println!("ratio {:.3}", last / first);
+    if last > MORE * first {
+        return Err(format!("{last:.1} MiB after {BLOCKS} blocks, {first:.1} MiB after {FIRST}").into());
+    }
+    Ok(())
+}
+
+fn resident_mebibytes() -> Result<f64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse::<f64>()? / 1024.0)
+}

@@ -1,0 +1,223 @@
+//! Kernels of our own for burn's CPU device, `flex`, through burn's interface for extensions.
+//!
+//! burn 0.22's own convolution copies every image into a matrix of patches and its gradients go through several layouts
+//! (`docs/performance.md`). What stands here computes the same without. Other devices keep burn's kernels.
+
+mod convolution;
+mod normalisation;
+#[cfg(test)]
+mod tests;
+mod vector;
+
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use convolution::Sizes;
+
+/// Whether a tensor lies where these kernels work.
+pub(super) fn takes(tensor: &Tensor<4>) -> bool {
+    tensor.dtype() == DType::F32 && tensor.device() == Device::flex()
+}
+
+/// A convolution without bias of stride 1, with an odd kernel, that keeps height and width; of the rectified input, if
+/// it is to be.
+///
+/// # Shapes
+/// - `input`: `[images, from, height, width]`
+/// - `weights`: `[to, from, kernel, kernel]`
+/// - output: `[images, to, height, width]`
+pub(super) fn convolve(input: Tensor<4>, weights: Tensor<4>, rectify: bool) -> Tensor<4> {
+    let output = <Dispatch as Kernels>::convolve_image(input.into_dispatch(), weights.into_dispatch(), rectify);
+    Tensor::from_dispatch(output)
+}
+
+/// The mean and the variance of each channel of a batch `[images, channels, height, width]`, without gradients:
+/// `[2, channels]`.
+pub(super) fn statistics(input: Tensor<4>) -> Tensor<2> {
+    let input = if input.device().is_autodiff() { input.inner() } else { input };
+    Tensor::from_dispatch(<Dispatch as Statistics>::batch_statistics(input.into_dispatch()))
+}
+
+/// The input `[images, channels, height, width]`, normalised by `statistics` as [`statistics`] gives them, then scaled and
+/// shifted. Gradients are those of statistics of the input itself.
+pub(super) fn normalise(
+    input: Tensor<4>,
+    [scale, shift]: [Tensor<1>; 2],
+    statistics: Tensor<2>,
+    epsilon: f64,
+) -> Tensor<4> {
+    let output = <Dispatch as Kernels>::normalise(
+        input.into_dispatch(),
+        scale.into_dispatch(),
+        shift.into_dispatch(),
+        statistics.into_dispatch(),
+        epsilon,
+    );
+    Tensor::from_dispatch(output)
+}
+
+/// The kernel that is asked without gradients only.
+#[backend_extension(Flex)]
+pub(super) trait Statistics: Backend {
+    /// See [`statistics`].
+    fn batch_statistics(input: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// The kernels that gradients go through.
+#[backend_extension(Flex, Autodiff)]
+pub(super) trait Kernels: Backend {
+    /// See [`convolve`].
+    fn convolve_image(input: FloatTensor<Self>, weights: FloatTensor<Self>, rectify: bool) -> FloatTensor<Self>;
+
+    /// See [`normalise`].
+    fn normalise(
+        input: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self>;
+}
+
+type Primitive = FloatTensor<Flex>;
+
+fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Primitive {
+    Primitive::from_data(TensorData::new(values, shape))
+}
+
+fn dims<const D: usize>(tensor: &Primitive) -> [usize; D] {
+    std::array::from_fn(|axis| tensor.layout().shape()[axis])
+}
+
+fn sizes(input: &Primitive, weights: &Primitive) -> Sizes {
+    let [images, from, height, width] = dims(input);
+    let [to, _, kernel, _] = dims(weights);
+    Sizes { images, from, to, kernel, height, width }
+}
+
+fn batch(input: &Primitive) -> normalisation::Sizes {
+    let [images, channels, height, width] = dims(input);
+    normalisation::Sizes { images, channels, plane: height * width }
+}
+
+impl Statistics for Flex {
+    fn batch_statistics(input: Primitive) -> Primitive {
+        let input = input.to_contiguous();
+        let sizes = batch(&input);
+        tensor(normalisation::statistics(sizes, input.storage()), [2, sizes.channels])
+    }
+}
+
+impl Kernels for Flex {
+    fn convolve_image(input: Primitive, weights: Primitive, rectify: bool) -> Primitive {
+        let (input, weights) = (input.to_contiguous(), weights.to_contiguous());
+        let sizes = sizes(&input, &weights);
+        let output = convolution::convolve(sizes, input.storage(), weights.storage(), rectify);
+        tensor(output, [sizes.images, sizes.to, sizes.height, sizes.width])
+    }
+
+    fn normalise(
+        input: Primitive,
+        scale: Primitive,
+        shift: Primitive,
+        statistics: Primitive,
+        epsilon: f64,
+    ) -> Primitive {
+        let [input, scale, shift, statistics] = [input, scale, shift, statistics].map(|tensor| tensor.to_contiguous());
+        let scale = [scale.storage(), shift.storage()];
+        let output = normalisation::normalise(batch(&input), input.storage(), scale, statistics.storage(), epsilon);
+        tensor(output, dims::<4>(&input))
+    }
+}
+
+#[derive(Debug)]
+struct Convolution;
+
+impl Backward<Flex, 2> for Convolution {
+    type State = (Primitive, Primitive, bool);
+
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
+        let (input, weights, rectify) = ops.state;
+        let sizes = sizes(&input, &weights);
+        let Sizes { images, from, to, kernel, height, width } = sizes;
+        let [node, weights_node] = ops.parents;
+        if let Some(node) = weights_node {
+            let weights = convolution::weight_gradient(sizes, input.storage(), gradient.storage(), rectify);
+            gradients.register::<Flex>(node.id, tensor(weights, [to, from, kernel, kernel]));
+        }
+        if let Some(node) = node {
+            let rectified = rectify.then(|| input.storage());
+            let input = convolution::input_gradient(sizes, gradient.storage(), weights.storage(), rectified);
+            gradients.register::<Flex>(node.id, tensor(input, [images, from, height, width]));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Normalisation;
+
+impl Backward<Flex, 3> for Normalisation {
+    type State = ([Primitive; 3], f64);
+
+    fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
+        let ([input, scale, statistics], epsilon) = ops.state;
+        let sizes = batch(&input);
+        let found = normalisation::gradients(
+            sizes,
+            input.storage(),
+            scale.storage(),
+            statistics.storage(),
+            epsilon,
+            gradient.storage(),
+        );
+        let [input_node, scale_node, shift_node] = ops.parents;
+        if let Some(node) = input_node {
+            gradients.register::<Flex>(node.id, tensor(found.input, dims::<4>(&input)));
+        }
+        if let Some(node) = scale_node {
+            gradients.register::<Flex>(node.id, tensor(found.scale, [sizes.channels]));
+        }
+        if let Some(node) = shift_node {
+            gradients.register::<Flex>(node.id, tensor(found.shift, [sizes.channels]));
+        }
+    }
+}
+
+impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
+    fn convolve_image(input: FloatTensor<Self>, weights: FloatTensor<Self>, rectify: bool) -> FloatTensor<Self> {
+        let (input, input_node) = input.into_parts();
+        let (weights, weights_node) = weights.into_parts();
+        let (input, weights) = (input.to_contiguous(), weights.to_contiguous());
+        match Convolution.prepare::<C>([input_node, weights_node]).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => {
+                let output = Flex::convolve_image(input.clone(), weights.clone(), rectify);
+                prepared.finish((input, weights, rectify), output)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(Flex::convolve_image(input, weights, rectify)),
+        }
+    }
+    fn normalise(
+        input: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        statistics: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self> {
+        let (input, input_node) = input.into_parts();
+        let (scale, scale_node) = scale.into_parts();
+        let (shift, shift_node) = shift.into_parts();
+        let [input, scale, statistics] =
+            [input, scale, statistics.into_primitive()].map(|tensor| tensor.to_contiguous());
+        let output = Flex::normalise(input.clone(), scale.clone(), shift, statistics.clone(), epsilon);
+        let nodes = [input_node, scale_node, shift_node];
+        match Normalisation.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish(([input, scale, statistics], epsilon), output),
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The kernels against burn's own operations, and against themselves on other numbers of threads.
+
+use super::*;
+use crate::seed;
+use burn::tensor::activation::relu;
+use burn::tensor::module::{batch_norm_train, conv2d};
+use burn::tensor::ops::ConvOptions;
+use rayon::ThreadPoolBuilder;
+
+fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+fn random<const D: usize>(seed: u64, shape: [usize; D]) -> Tensor<D> {
+    let mut rng = seed::stream(seed, "kernels", 0);
+    #[expect(clippy::cast_possible_truncation)]
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| seed::normal(&mut rng) as f32).collect();
+    Tensor::from_data(TensorData::new(values, shape), &device())
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().unwrap()
+}
+
+#[track_caller]
+fn assert_close(found: &[f32], wanted: &[f32]) {
+    assert_eq!(found.len(), wanted.len());
+    let scale = wanted.iter().fold(1.0f32, |scale, value| scale.max(value.abs()));
+    for (found, wanted) in found.iter().zip(wanted) {
+        assert!((found - wanted).abs() <= 1e-5 * scale, "{found} {wanted}");
+    }
+}
+
+/// The output of a function, and the gradients of its product with fixed numbers.
+fn differentiate(inputs: [Tensor<4>; 2], function: impl FnOnce([Tensor<4>; 2]) -> Tensor<4>) -> [Vec<f32>; 3] {
+    let inputs = inputs.map(Tensor::require_grad);
+    let output = function(inputs.clone());
+    let gradients = (output.clone() * random(9, output.dims())).sum().backward();
+    let [input, weights] = inputs.map(|input| values(input.grad(&gradients).unwrap()));
+    [values(output), input, weights]
+}
+
+/// Sizes with widths below, at and beyond whole vectors, channels that fill no tile, and batches that fill no group.
+const SIZES: [[usize; 6]; 9] = [
+    [1, 1, 1, 1, 1, 1],
+    [2, 3, 5, 3, 6, 5],
+    [3, 4, 4, 3, 7, 7],
+    [5, 8, 6, 5, 8, 8],
+    [2, 3, 9, 1, 3, 17],
+    [2, 2, 7, 3, 32, 32],
+    [33, 5, 3, 3, 2, 2],
+    [1, 6, 35, 3, 4, 16],
+    [17, 2, 66, 1, 1, 3],
+];
+
+#[test]
+fn convolutions_and_their_gradients_are_those_of_burn() {
+    for [images, from, to, kernel, height, width] in SIZES {
+        for rectify in [false, true] {
+            let inputs = || [random(1, [images, from, height, width]), random(2, [to, from, kernel, kernel])];
+            let found = differentiate(inputs(), |[input, weights]| convolve(input, weights, rectify));
+            let wanted = differentiate(inputs(), |[input, weights]| {
+                let options = ConvOptions::new([1; 2], [kernel / 2; 2], [1; 2], 1);
+                conv2d(if rectify { relu(input) } else { input }, weights, None, options)
+            });
+            found.iter().zip(&wanted).for_each(|(found, wanted)| assert_close(found, wanted));
+        }
+    }
+}
+
+#[test]
+fn normalisations_and_their_gradients_are_those_of_burn() {
+    for [images, channels, _, _, height, width] in SIZES {
+        if images * height * width == 1 {
+            // The variance of one number is 0, and gradients of it are noise.
+            continue;
+        }
+        let inputs = || [random(1, [images, channels, height, width]) * 3.0 + 2.0, random(2, [2, channels, 1, 1])];
+        let scales = |scales: Tensor<4>| [0, 1].map(|row| scales.clone().narrow(0, row, 1).reshape([channels]));
+        let mut found_statistics = Vec::new();
+        let found = differentiate(inputs(), |[input, both]| {
+            let statistics = statistics(input.clone());
+            found_statistics = values(statistics.clone());
+            normalise(input, scales(both), statistics, 1e-5)
+        });
+        let mut wanted_statistics = Vec::new();
+        let wanted = differentiate(inputs(), |[input, both]| {
+            let [scale, shift] = scales(both);
+            let result = batch_norm_train(input, scale, shift, 1e-5);
+            wanted_statistics = values(Tensor::cat(vec![result.mean, result.variance], 0));
+            result.output
+        });
+        assert_close(&found_statistics, &wanted_statistics);
+        found.iter().zip(&wanted).for_each(|(found, wanted)| assert_close(found, wanted));
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let bits = |threads: usize| {
+        ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+            let inputs = [random(1, [19, 5, 9, 11]), random(2, [37, 5, 3, 3])];
+            let all = differentiate(inputs, |[input, weights]| {
+                let output = convolve(input, weights, true);
+                let statistics = statistics(output.clone());
+                let [scale, shift] = [3, 4].map(|seed| random(seed, [37]));
+                normalise(output, [scale, shift], statistics, 1e-5)
+            });
+            all.concat().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        })
+    };
+    let one = bits(1);
+    assert!(one == bits(2) && one == bits(5));
+}
+
+#[test]
+fn numbers_that_are_none_go_through_a_rectifier() {
+    let mut pixels = vec![-1.0f32; 9];
+    pixels[4] = f32::NAN;
+    let input = Tensor::from_data(TensorData::new(pixels, [1, 1, 3, 3]), &Device::flex());
+    let output = convolve(input, Tensor::ones([1, 1, 1, 1], &Device::flex()), true);
+    let output = values(output);
+    assert!(output[4].is_nan());
+    assert_eq!(output[..4], [0.0; 4]);
+}
+
+#[test]
+fn inputs_without_gradients_get_none() {
+    let weights = random(2, [3, 2, 3, 3]).require_grad();
+    let output = convolve(random(1, [2, 2, 4, 4]), weights.clone(), false);
+    let gradients = output.sum().backward();
+    assert_eq!(weights.grad(&gradients).unwrap().dims(), [3, 2, 3, 3]);
+    let plain = convolve(random(1, [2, 2, 4, 4]).inner(), weights.inner(), false);
+    assert!(!plain.device().is_autodiff());
+}

@@ -1,0 +1,33 @@
+//! Vectors of the processor, and images spread over its cores.
+
+use pulp::Simd;
+use rayon::prelude::*;
+
+/// A vector from `slice[at..]`.
+#[inline(always)]
+pub(super) fn load<S: Simd>(slice: &[f32], at: usize) -> S::f32s {
+    S::as_simd_f32s(&slice[at..at + S::F32_LANES]).0[0]
+}
+
+/// The first lanes of a vector, as many as `slice` has.
+///
+/// The vector's address is not taken: it would have to lie in memory, with all that are computed beside it.
+#[inline(always)]
+pub(super) fn store<S: Simd>(simd: S, slice: &mut [f32], vector: S::f32s) {
+    match S::as_mut_simd_f32s(slice) {
+        ([whole], []) => *whole = vector,
+        _ => simd.partial_store_f32s(slice, vector),
+    }
+}
+
+/// Runs `function` for each image of `output`, with what `scratch` makes for some of them.
+pub(super) fn for_each_image<T>(
+    output: &mut [f32],
+    image: usize,
+    scratch: impl Fn() -> T + Sync + Send,
+    function: impl Fn(&mut T, usize, &mut [f32]) + Sync + Send,
+) {
+    output.par_chunks_mut(image).enumerate().for_each_init(scratch, |scratch, (number, output)| {
+        function(scratch, number, output);
+    });
+}
