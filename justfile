@@ -69,6 +69,15 @@ bench:
     cargo bench --no-default-features --bench searcher --bench journal
     cargo bench --no-default-features --features report --bench report
 
+# Training steps on the CPU, batches, trainings side by side.
+bench-trainer *ARGS:
+    cargo bench --bench trainer -- {{ ARGS }}
+
+# Resident memory of 200 trainings in one process, with both allocators.
+bench-memory:
+    cargo bench --bench memory
+    cargo bench --bench memory_mimalloc
+
 # A search over NATS in which everything is killed, its leases and refusals (needs nats-server and openssl).
 nats *ARGS:
     cargo test --no-default-features --features nats --test distributed {{ ARGS }}

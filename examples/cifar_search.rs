@@ -141,7 +141,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let environments = environments.collect::<Result<Vec<_>, _>>()?;
     // Each device gets its share of the workers, and at least one; each worker its share of the cores.
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let count = arguments.workers(&devices, cores).get().max(devices.len());
+    let count = arguments.workers.get().max(devices.len());
     let threads = NonZeroUsize::new(cores.get() / count).unwrap_or(NonZeroUsize::MIN);
     let workers = (0..count).zip(environments.iter().cycle());
     let workers = workers.map(|(number, (device, environment))| {

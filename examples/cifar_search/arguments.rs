@@ -2,7 +2,6 @@
 
 use blockqnn::data::Pictures;
 use blockqnn::experiment::{Dataset, Experiment, Overrides, Preset};
-use blockqnn::network::Device;
 use blockqnn::search::RunFolder;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::error::Error;
@@ -65,10 +64,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     rolling: bool,
 
-    /// Trainings at a time, each in a thread of its own; without --rolling the result is the same for any number. The
-    /// cores are shared out among them [default: one a core on CPU devices, but 1 with --rolling; one a GPU]
-    #[arg(long, value_name = "N")]
-    pub(crate) workers: Option<NonZeroUsize>,
+    /// Trainings at a time, each in a thread of its own; without --rolling the result is the same for any number. On
+    /// the CPU the cores are shared out among them
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
+    pub(crate) workers: NonZeroUsize,
 
     #[cfg(feature = "nats")]
     #[command(flatten)]
@@ -151,15 +150,6 @@ enum DatasetName {
 }
 
 impl Arguments {
-    /// Trainings at a time, before each device has one.
-    ///
-    /// On a CPU several trainings with a thread each do more than one with several threads (`docs/performance.md`). A
-    /// rolling search on several workers does not repeat, which is for the user to ask for.
-    pub(crate) fn workers(&self, devices: &[(String, Device)], cores: NonZeroUsize) -> NonZeroUsize {
-        let on_cpu = devices.iter().all(|(name, _)| ["flex", "ndarray"].contains(&name.as_str()));
-        self.workers.unwrap_or(if on_cpu && !self.rolling { cores } else { NonZeroUsize::MIN })
-    }
-
     /// The preset, or the run to resume, with the file's settings, then the flags, then each --set on top.
     pub(crate) fn experiment(&self) -> Result<Experiment, Box<dyn Error>> {
         let mut overrides = Overrides::new();

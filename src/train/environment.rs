@@ -130,8 +130,8 @@ impl TrainingEnvironment {
 
     /// The same environment, computing with so many threads on the CPU devices, in each thread that evaluates with it.
     ///
-    /// Without it all trainings of a process share as many threads as there are cores. Trainings side by side are quicker with
-    /// one thread each (`docs/performance.md`). Results stay the same, to the bit. On a GPU it changes nothing.
+    /// Without it all trainings of a process share as many threads as there are cores. Results stay the same, to the bit. On a
+    /// GPU it changes nothing.
     ///
     /// A thread keeps the number with which it evaluated first; one that belongs to a rayon pool keeps that pool.
     #[must_use]

@@ -1,5 +1,10 @@
 //! Batch normalisation (Ioffe and Szegedy 2015) in two passes forwards and two backwards.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined into the dispatched function is compiled without its vectors"
+)]
+
 use super::vector::{for_each_image, load};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;

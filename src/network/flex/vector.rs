@@ -1,5 +1,10 @@
 //! Vectors of the processor, and images spread over its cores.
 
+#![expect(
+    clippy::inline_always,
+    reason = "what is not inlined into the dispatched function is compiled without its vectors"
+)]
+
 use pulp::Simd;
 use rayon::prelude::*;
 
