@@ -2,6 +2,7 @@
 
 use super::NetworkError;
 use super::init::Initializer;
+use super::precision::{convolve, in_single, normalise};
 use crate::graph::{Node, Operation};
 use burn::module::Module;
 use burn::nn::BatchNorm;
@@ -96,9 +97,9 @@ impl Layer {
     /// The output for `inputs`, which are asked for one after the other, so that a sum holds one at a time.
     pub(super) fn forward(&self, inputs: impl Iterator<Item = Tensor<4>>) -> Tensor<4> {
         match self {
-            Self::PreActivation(cell) => cell.normalisation.forward(cell.convolution.forward(relu(only(inputs)))),
-            Self::Convolution(convolution) => convolution.forward(only(inputs)),
-            Self::Normalisation(normalisation) => normalisation.forward(only(inputs)),
+            Self::PreActivation(cell) => normalise(&cell.normalisation, convolve(&cell.convolution, relu(only(inputs)))),
+            Self::Convolution(convolution) => convolve(convolution, only(inputs)),
+            Self::Normalisation(normalisation) => normalise(normalisation, only(inputs)),
             Self::Add(add) => add.forward(inputs),
             Self::Fixed(fixed) => fixed.function.apply(inputs),
         }
@@ -124,7 +125,7 @@ impl Add {
             inputs
                 .zip(&self.projections)
                 .map(|(input, projection)| match projection {
-                    Some(projection) => projection.forward(input),
+                    Some(projection) => convolve(projection, input),
                     None => input,
                 })
                 .reduce(|sum, input| sum + input)
@@ -149,7 +150,7 @@ impl Function {
                     .with_stride([1; 2])
                     .with_padding([kernel / 2; 2])
                     .with_count_include_pad(false);
-                avg_pool2d(only(inputs), options)
+                in_single(only(inputs), |input| avg_pool2d(input, options))
             }
             Self::Concat => {
                 let mut inputs: Vec<_> = inputs.collect();

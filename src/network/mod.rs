@@ -8,9 +8,11 @@ mod block;
 pub mod device;
 mod init;
 mod layer;
+mod precision;
 mod weights;
 
 pub use burn::tensor::{Device, Tensor};
+pub use precision::{Precision, UnknownPrecision};
 pub use weights::WeightsError;
 
 use crate::graph::{CostError, LayerGraph, NetworkConfig, NetworkConfigError, SizeOverflow};
@@ -18,9 +20,11 @@ use block::{Block, Wiring};
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Linear};
+use burn::tensor::FloatDType;
 use burn::tensor::activation::relu;
 use init::Initializer;
 use layer::{convolution_parameters, halve, normalisation_parameters};
+use precision::{convolve, normalise};
 use rand::Rng;
 use std::sync::Arc;
 
@@ -163,7 +167,9 @@ impl Network {
         Ok(Self { stem, blocks, normalisation, classifier, plan })
     }
 
-    /// The logits of a batch of images.
+    /// The logits of a batch of images, in single precision.
+    ///
+    /// The type of the images is that of the activations ([`Precision`]): for mixed precision cast them.
     ///
     /// # Shapes
     /// - `images`: `[batch, channels, height, width]`
@@ -174,7 +180,7 @@ impl Network {
     /// another device.
     #[must_use]
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let mut features = self.stem.forward(images);
+        let mut features = convolve(&self.stem, images);
         for _ in 0..self.plan.stem_pools {
             features = halve(features);
         }
@@ -184,7 +190,7 @@ impl Network {
             }
             features = block.forward(features);
         }
-        let features = relu(self.normalisation.forward(features));
+        let features = relu(normalise(&self.normalisation, features)).cast(FloatDType::F32);
         let pooled = features.flatten::<3>(2, 3).mean_dim(2).squeeze_dim::<2>(2);
         self.classifier.forward(pooled)
     }

@@ -195,6 +195,7 @@ fn run<M: Classifier>(
     recipe.validate()?;
     super::check_parts(training, validation)?;
     let device = training.device().clone().autodiff();
+    recipe.precision.check(&device)?;
     let task = Task {
         recipe: recipe.clone(),
         seed,
@@ -435,7 +436,8 @@ impl Session<'_> {
                     break;
                 }
             };
-            let loss = self.training_loss.forward(network.classify(images.autodiff()), labels.autodiff());
+            let images = images.cast(self.recipe.precision.dtype()).autodiff();
+            let loss = self.training_loss.forward(network.classify(images), labels.autodiff());
             let gradients = GradientsParams::from_grads(loss.backward(), &network);
             network = optimizer.step(learning_rate, network, gradients);
             if let (Some(average), Some(decay)) = (&mut average, self.recipe.weight_averaging) {
@@ -484,7 +486,7 @@ impl Session<'_> {
         for (indices, batch) in order.iter().zip(self.validation.batches(&order)) {
             self.check()?;
             let (images, labels) = batch.map_err(TrainError::from)?;
-            let logits = network.classify(images);
+            let logits = network.classify(images.cast(self.recipe.precision.dtype()));
             correct = correct + logits.clone().argmax(1).squeeze_dim::<1>(1).equal(labels.clone()).int().sum();
             mean = mean + self.loss.forward(logits, labels).mul_scalar(share(indices.len(), self.validation));
             self.report(attempt.epoch, attempt.restarts, 1.0);

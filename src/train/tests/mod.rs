@@ -2,6 +2,7 @@
 
 mod environment;
 mod fitting;
+mod precision;
 mod resuming;
 mod streaming;
 mod using;
