@@ -2,6 +2,7 @@
 
 use blockqnn::data::Pictures;
 use blockqnn::experiment::{Dataset, Experiment, Overrides, Preset};
+use blockqnn::network::Precision;
 use blockqnn::search::RunFolder;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::error::Error;
@@ -105,6 +106,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     repeats: Option<usize>,
 
+    /// Number type that networks compute in: f32, or bf16 (mixed: weights, normalisation and loss stay f32) [default: f32]
+    #[arg(long, value_name = "TYPE")]
+    precision: Option<Precision>,
+
     /// JSON file with settings that replace the preset's, in the form that --dry-run prints
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -188,6 +193,9 @@ impl Arguments {
         }
         if let Some(broken) = &self.broken_images {
             overrides.set("data.broken_images", broken.as_str());
+        }
+        if let Some(precision) = self.precision {
+            overrides.set("recipe.precision", precision.name());
         }
         if self.rolling {
             overrides.set("search.scheduling", "rolling");

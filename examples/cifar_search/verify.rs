@@ -3,8 +3,8 @@
 use blockqnn::environment::{BoxError, Progress};
 use blockqnn::evaluation::Trial;
 use blockqnn::experiment::{Experiment, Overrides, Preset, Verification, VerificationReport};
-use blockqnn::network::Device;
 use blockqnn::network::device::default_device;
+use blockqnn::network::{Device, Precision};
 use blockqnn::search::{Observer, RecordOf, RunFolder, RunHistory, Search, StopReason, ThreadEvaluator};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use blockqnn::train::{Checkpoints, ImageClassifier, Recipe, TrainingEnvironment};
@@ -44,6 +44,10 @@ pub(crate) struct Arguments {
     /// Images in a training step [default: the recipe's]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
+
+    /// Number type that networks compute in: f32, or bf16 (mixed), whatever the search used [default: f32]
+    #[arg(long, value_name = "TYPE")]
+    precision: Option<Precision>,
 
     /// Images to train on: embedded, cifar10, cifar100 [default: those of the run]
     #[arg(long, value_name = "NAME")]
@@ -203,6 +207,9 @@ impl Arguments {
             if let Some(number) = number {
                 overrides.set(path, number);
             }
+        }
+        if let Some(precision) = self.precision {
+            overrides.set("recipe.precision", precision.name());
         }
         for setting in &self.settings {
             overrides.set_text(setting)?;

@@ -2,6 +2,7 @@
 
 use blockqnn::data::BrokenImages;
 use blockqnn::graph::{ImageShape, NetworkConfig, StemConfig};
+use blockqnn::network::Precision;
 use blockqnn::train::{OptimizerConfig, Recipe, Schedule};
 use clap::{Parser, ValueEnum};
 use std::num::NonZeroUsize;
@@ -47,6 +48,10 @@ pub(crate) struct Arguments {
     /// Learning rate of the first epoch [default: 0.1 for imagenet (SGD), else 0.002 (Adam)]
     #[arg(long, value_name = "RATE", conflicts_with = "resume")]
     learning_rate: Option<f64>,
+
+    /// Number type that the network computes in: f32, or bf16 (mixed: weights, normalisation and loss stay f32)
+    #[arg(long, value_name = "TYPE", default_value_t = Precision::F32, conflicts_with = "resume")]
+    precision: Precision,
 
     /// Filters of the convolutions in the first stage [default: 64 for imagenet, else 16]
     #[arg(long, value_name = "N", conflicts_with = "resume")]
@@ -137,6 +142,7 @@ impl Arguments {
         }
         recipe.batch_size = self.batch_size.unwrap_or(recipe.batch_size);
         recipe.learning_rate = self.learning_rate.unwrap_or(recipe.learning_rate);
+        recipe.precision = self.precision;
         network.width = self.width.unwrap_or(network.width);
         network.repeats = self.repeats.unwrap_or(network.repeats);
         // Four halvings before and between the stages of ImageNet's network leave little of small images.

@@ -1,7 +1,8 @@
 //! What passes over the broker: subjects, streams and messages.
 
 use crate::environment::Progress;
-use crate::evaluation::{Evaluation, Trial};
+use crate::evaluation::Trial;
+pub(super) use crate::search::child::Outcome;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
 use serde::{Deserialize, Serialize};
@@ -127,14 +128,6 @@ pub(super) fn key(trial: &Trial, attempt: u32, environment: &str) -> String {
 
 fn hex(bytes: &[u8], count: usize) -> String {
     bytes.iter().take(count).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-}
-
-/// How an attempt ended, as a worker tells it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Outcome {
-    Evaluated(Evaluation),
-    Fault { message: String },
 }
 
 /// The result of an attempt.

@@ -458,7 +458,10 @@ impl Session<'_> {
         let outcome = loop {
             match timeout(LOOK, trainer.next()).await {
                 Ok(Some(Line::Progress(progress))) => hand.advance(Some(progress)),
-                Ok(Some(Line::Done(outcome))) => break (outcome, End::Next),
+                Ok(Some(Line::Done { outcome, condition, .. })) => {
+                    // A trainer that can evaluate nothing more is replaced.
+                    break (outcome, if condition.broken { End::NoTrainer } else { End::Next });
+                }
                 Ok(None) => break (trainer.end(), End::NoTrainer),
                 Ok(Some(Line::Ready { .. } | Line::Unready { .. })) | Err(_) => {}
             }

@@ -136,6 +136,36 @@ pub trait Environment<A: ?Sized>: Send {
     /// What the results depend on besides architecture and seed: data, recipe, versions. Two environments with the same
     /// identity give the same results; a run is resumed only with the identity it was started with.
     fn identity(&self) -> String;
+
+    /// How the last evaluation left this environment. By default nothing is known against it.
+    fn condition(&self) -> Condition {
+        Condition::default()
+    }
+}
+
+/// How an evaluation left its environment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Condition {
+    /// Nothing more can be evaluated in this process: a GPU whose driver gave up fails whatever it is asked until the
+    /// process ends. What the last evaluation ended with is a fault, whatever it says.
+    pub broken: bool,
+    /// Memory that this process holds on its device, in bytes, if the device tells.
+    pub device_bytes: Option<u64>,
+}
+
+impl Condition {
+    /// Nothing more can be evaluated in this process.
+    #[must_use]
+    pub fn broken() -> Self {
+        Self { broken: true, device_bytes: None }
+    }
+
+    /// The environment is well, and holds so many bytes on its device.
+    #[must_use]
+    pub fn well(device_bytes: Option<u64>) -> Self {
+        Self { broken: false, device_bytes }
+    }
 }
 
 /// An error of any environment.
@@ -161,6 +191,10 @@ impl<A: ?Sized, E: Environment<A>> Environment<A> for EraseError<E> {
     fn identity(&self) -> String {
         self.0.identity()
     }
+
+    fn condition(&self) -> Condition {
+        self.0.condition()
+    }
 }
 
 impl<A: ?Sized, E: Environment<A> + ?Sized> Environment<A> for Box<E> {
@@ -172,6 +206,10 @@ impl<A: ?Sized, E: Environment<A> + ?Sized> Environment<A> for Box<E> {
 
     fn identity(&self) -> String {
         (**self).identity()
+    }
+
+    fn condition(&self) -> Condition {
+        (**self).condition()
     }
 }
 

@@ -4,6 +4,7 @@
 //! one is used is decided at run time, by name, and never implicitly: burn's own default depends on the features that
 //! other crates of the same build ask for.
 
+use super::Precision;
 use burn::tensor::Device;
 use std::fmt::Write;
 
@@ -50,6 +51,14 @@ pub enum DeviceError {
         name: String,
         /// How many devices of the kind there are.
         count: usize,
+    },
+    /// The device does not compute in a number type.
+    #[error("{device} does not compute in {precision}: use --precision f32, or another device")]
+    Precision {
+        /// The device, as burn writes it.
+        device: String,
+        /// The number type.
+        precision: Precision,
     },
     /// The crate was built without any device.
     #[error("no device is built in: build with --features flex (CPU), cuda or wgpu")]

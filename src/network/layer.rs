@@ -2,6 +2,7 @@
 
 use super::NetworkError;
 use super::init::Initializer;
+use super::precision::{convolve_in_type, in_single};
 use crate::graph::{Node, Operation};
 use burn::module::Module;
 use burn::nn::BatchNorm;
@@ -133,12 +134,17 @@ pub(super) fn convolve(convolution: &Conv2d, input: Tensor<4>, rectify: Rectify)
     if convolution.stride == [1; 2] && super::flex::takes(&input) {
         return super::flex::convolve(input, convolution.weight.val(), rectify == Rectify::First);
     }
-    convolution.forward(if rectify == Rectify::First { relu(input) } else { input })
+    convolve_in_type(convolution, if rectify == Rectify::First { relu(input) } else { input })
 }
 
 /// Batch normalisation: by the statistics of the batch, which move the running ones, where gradients are recorded; by the
-/// running ones elsewhere.
+/// running ones elsewhere. In single precision, whatever the type of the input, which the output has again: the mean of
+/// some thousand numbers of 8 significant bits, and a variance as a difference, would be worth little.
 pub(super) fn normalise(normalisation: &BatchNorm, input: Tensor<4>) -> Tensor<4> {
+    in_single(input, |input| normalise_single(normalisation, input))
+}
+
+fn normalise_single(normalisation: &BatchNorm, input: Tensor<4>) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if super::flex::takes(&input) {
         let BatchNorm { gamma, beta, running_mean, running_var, momentum, epsilon, .. } = normalisation;
@@ -189,7 +195,7 @@ impl Function {
                     .with_stride([1; 2])
                     .with_padding([kernel / 2; 2])
                     .with_count_include_pad(false);
-                avg_pool2d(only(inputs), options)
+                in_single(only(inputs), |input| avg_pool2d(input, options))
             }
             Self::Concat => {
                 let mut inputs: Vec<_> = inputs.collect();

@@ -10,9 +10,11 @@ pub mod device;
 mod flex;
 mod init;
 mod layer;
+mod precision;
 mod weights;
 
 pub use burn::tensor::{Device, Tensor};
+pub use precision::{Precision, UnknownPrecision};
 pub use weights::WeightsError;
 
 use crate::graph::{CostError, LayerGraph, NetworkConfig, NetworkConfigError, SizeOverflow};
@@ -20,6 +22,7 @@ use block::{Block, Wiring};
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Linear};
+use burn::tensor::FloatDType;
 use burn::tensor::activation::relu;
 use init::Initializer;
 use layer::{Rectify, convolution_parameters, convolve, halve, normalisation_parameters, normalise};
@@ -165,7 +168,9 @@ impl Network {
         Ok(Self { stem, blocks, normalisation, classifier, plan })
     }
 
-    /// The logits of a batch of images.
+    /// The logits of a batch of images, in single precision.
+    ///
+    /// The type of the images is that of the activations ([`Precision`]): for mixed precision cast them.
     ///
     /// # Shapes
     /// - `images`: `[batch, channels, height, width]`
@@ -186,7 +191,7 @@ impl Network {
             }
             features = block.forward(features);
         }
-        let features = relu(normalise(&self.normalisation, features));
+        let features = relu(normalise(&self.normalisation, features)).cast(FloatDType::F32);
         let pooled = features.flatten::<3>(2, 3).mean_dim(2).squeeze_dim::<2>(2);
         self.classifier.forward(pooled)
     }

@@ -170,6 +170,7 @@ impl<A, E: Environment<A>> Evaluator<A> for InlineEvaluator<A, E> {
         let assignment = self.queue.pop_front().ok_or_else(|| EvaluatorError("nothing was submitted".into()))?;
         listener(Event::Started { trial: assignment.trial.id, worker: "controller".to_owned() });
         let verdict = evaluate_once(&mut self.environment, &assignment, cancellation, listener);
+        check_condition(&self.environment, &verdict)?;
         listener(Event::Ended { trial: assignment.trial.id, verdict });
         Ok(())
     }
@@ -177,6 +178,21 @@ impl<A, E: Environment<A>> Evaluator<A> for InlineEvaluator<A, E> {
     fn identity(&self) -> String {
         self.environment.identity()
     }
+}
+
+/// An environment of this process that is broken ends the search, for every further trial would fail, and be recorded as if it
+/// were its own fault. The trial at hand is as if it had not begun: a resumed search evaluates it again.
+pub(super) fn check_condition<A, E: Environment<A>>(environment: &E, verdict: &Verdict) -> Result<(), EvaluatorError> {
+    if !environment.condition().broken {
+        return Ok(());
+    }
+    let message = match verdict {
+        Verdict::Fault { message } => message.as_str(),
+        _ => "nothing more can be evaluated in this process",
+    };
+    Err(EvaluatorError(
+        format!("{message}; start the program again to go on (child processes do that by themselves)").into(),
+    ))
 }
 
 /// Makes one attempt at a trial. A panic of the environment is a fault like an error: training code of others may panic

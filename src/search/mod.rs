@@ -7,6 +7,7 @@
 //! nothing finished is lost, and a search that was stopped or killed goes on where it was.
 
 mod budget;
+pub(crate) mod child;
 mod config;
 mod controller;
 mod cost_model;
@@ -14,6 +15,7 @@ mod evaluator;
 mod minibatches;
 mod observer;
 mod pareto;
+mod processes;
 mod record;
 mod results;
 mod rolling;
@@ -27,10 +29,10 @@ pub use budget::{SecondsBudget, SecondsObserver};
 pub use config::{Repeats, Scheduling, SearchConfig, SearchConfigError};
 pub use controller::{Search, SearchError};
 pub use cost_model::{CostModel, Rates, TrialSize, Workload};
-#[cfg(feature = "nats")]
 pub(crate) use evaluator::evaluate_once;
 pub use evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};
 pub use observer::{MinibatchSummary, Observer, Start};
+pub use processes::{ProcessConfig, ProcessEvaluator, ProcessEvaluatorError};
 pub use record::{Record, RecordOf, SearchReport, StopReason};
 #[cfg(feature = "report")]
 pub(crate) use results::quote;

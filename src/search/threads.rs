@@ -1,6 +1,6 @@
 //! An evaluator with several environments, each in a thread of its own.
 
-use super::evaluator::evaluate_once;
+use super::evaluator::{check_condition, evaluate_once};
 use super::{Assignment, Evaluator, EvaluatorError, Event};
 use crate::environment::{Cancellation, Environment};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -64,7 +64,8 @@ pub enum ThreadEvaluatorError {
 pub struct ThreadEvaluator<A> {
     /// Present until the evaluator is dropped: its end tells the workers to go home.
     queue: Option<Sender<Assignment<A>>>,
-    events: Receiver<Event>,
+    /// An error says that an environment is broken.
+    events: Receiver<Result<Event, EvaluatorError>>,
     workers: Vec<JoinHandle<()>>,
     stop: Cancellation,
     submitted: usize,
@@ -121,7 +122,7 @@ fn work<A, E: Environment<A>>(
     name: &str,
     mut environment: E,
     assignments: &Mutex<Receiver<Assignment<A>>>,
-    events: &Sender<Event>,
+    events: &Sender<Result<Event, EvaluatorError>>,
     stop: &Cancellation,
 ) {
     loop {
@@ -130,11 +131,13 @@ fn work<A, E: Environment<A>>(
         let Ok(assignment) = next else { return };
         let trial = assignment.trial.id;
         // A controller that is gone needs no events.
-        let _ = events.send(Event::Started { trial, worker: name.to_owned() });
+        let _ = events.send(Ok(Event::Started { trial, worker: name.to_owned() }));
         let verdict = evaluate_once(&mut environment, &assignment, stop, &mut |event| {
-            let _ = events.send(event);
+            let _ = events.send(Ok(event));
         });
-        if events.send(Event::Ended { trial, verdict }).is_err() {
+        let sound = check_condition(&environment, &verdict);
+        let broken = sound.is_err();
+        if events.send(sound.map(|()| Event::Ended { trial, verdict })).is_err() || broken {
             return;
         }
     }
@@ -160,6 +163,7 @@ impl<A> Evaluator<A> for ThreadEvaluator<A> {
             }
             match self.events.recv_timeout(LOOK) {
                 Ok(event) => {
+                    let event = event?;
                     let ended = matches!(event, Event::Ended { .. });
                     listener(event);
                     if ended {

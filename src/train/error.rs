@@ -4,6 +4,7 @@ use super::RecipeError;
 use crate::data::DataError;
 use crate::graph::{ImageShape, NetworkConfigError};
 use crate::network::NetworkError;
+use crate::network::device::DeviceError;
 use std::path::PathBuf;
 
 /// Why a training could not be done: a mistake in what it was given, or a fault of the machine.
@@ -22,6 +23,9 @@ pub enum TrainError {
     /// The network could not be built.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// The device does not compute in the recipe's number type.
+    #[error(transparent)]
+    Precision(#[from] DeviceError),
     /// The images could not be used.
     #[error(transparent)]
     Data(#[from] DataError),

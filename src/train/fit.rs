@@ -239,6 +239,7 @@ pub fn fit_with<M: Classifier>(
     recipe.validate()?;
     super::check_parts(training, validation)?;
     let device = training.device().clone().autodiff();
+    recipe.precision.check(&device)?;
     let task = Task {
         recipe: recipe.clone(),
         seed,
@@ -479,6 +480,7 @@ impl Session<'_> {
                     break;
                 }
             };
+            let images = images.cast(self.recipe.precision.dtype());
             let Backward { loss, gradients } = self.replicas.backward(&network, images, labels);
             network = optimizer.step(learning_rate, network, gradients);
             if let (Some(average), Some(decay)) = (&mut average, self.recipe.weight_averaging) {
@@ -527,7 +529,7 @@ impl Session<'_> {
         for (indices, batch) in order.iter().zip(self.validation.batches(&order)) {
             self.check()?;
             let (images, labels) = batch.map_err(TrainError::from)?;
-            let logits = network.classify(images);
+            let logits = network.classify(images.cast(self.recipe.precision.dtype()));
             correct = correct + logits.clone().argmax(1).squeeze_dim::<1>(1).equal(labels.clone()).int().sum();
             mean = mean + self.loss.forward(logits, labels).mul_scalar(share(indices.len(), self.validation));
             self.report(attempt.epoch, attempt.restarts, 1.0);

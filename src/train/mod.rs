@@ -38,6 +38,7 @@ use burn::tensor::Tensor;
 pub trait Classifier: Module {
     /// The logits `[batch, classes]` of images `[batch, channels, height, width]`.
     ///
+    /// Images come in the type of the recipe's [`Precision`](crate::network::Precision), logits are single precision.
     /// Images with gradients (on a device with `autodiff`) are for training, others for inference.
     fn classify(&self, images: Tensor<4>) -> Tensor<2>;
 }

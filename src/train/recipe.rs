@@ -1,6 +1,7 @@
 //! How a network is trained, as data.
 
 use crate::data::Augmentation;
+use crate::network::Precision;
 use serde::{Deserialize, Serialize};
 
 /// How a network is trained: plain data that a configuration file can hold.
@@ -63,6 +64,9 @@ pub struct Recipe {
     /// after the first epoch of an attempt that may still be given up). What is measured changes nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measure_every: Option<u32>,
+    /// Number type of the activations. Single precision in the paper.
+    #[serde(default, skip_serializing_if = "Precision::is_single")]
+    pub precision: Precision,
 }
 
 /// How a step follows from the gradients.
@@ -208,6 +212,7 @@ impl Recipe {
             label_smoothing: 0.0,
             weight_averaging: None,
             measure_every: None,
+            precision: Precision::F32,
         }
     }
 
@@ -229,6 +234,7 @@ impl Recipe {
             restarts: Restarts { max: 0, factor: 1.0 },
             augmentation: Augmentation::cifar(),
             measure_every: Some(10),
+            precision: Precision::F32,
             ..Self::early_stop()
         }
     }
@@ -249,6 +255,7 @@ impl Recipe {
             schedule: Schedule::Milestones { epochs: vec![30, 60], factor: 0.1 },
             augmentation: Augmentation { flip: true, ..Augmentation::default() },
             measure_every: Some(1),
+            precision: Precision::F32,
             ..Self::cifar()
         }
     }

@@ -2,6 +2,7 @@
 
 mod environment;
 mod fitting;
+mod precision;
 mod resuming;
 mod several_devices;
 mod streaming;

@@ -1,0 +1,64 @@
+//! Which trainings fit beside each other.
+
+/// The memory of a device, and what is spoken for.
+#[derive(Debug)]
+pub(super) struct Packing {
+    capacity: Option<u64>,
+    taken: u64,
+    running: usize,
+}
+
+impl Packing {
+    /// A device with so many bytes; without a number everything fits.
+    pub(super) fn new(capacity: Option<u64>) -> Self {
+        Self { capacity, taken: 0, running: 0 }
+    }
+
+    /// Whether a training that needs so many bytes may begin now: beside the others if it fits, and if it never fits alone.
+    /// An estimate is no measurement, so that even then it is worth a try.
+    pub(super) fn admits(&self, bytes: u64) -> bool {
+        match self.capacity {
+            Some(capacity) => self.running == 0 || self.taken.saturating_add(bytes) <= capacity,
+            None => true,
+        }
+    }
+
+    pub(super) fn enter(&mut self, bytes: u64) {
+        self.taken = self.taken.saturating_add(bytes);
+        self.running += 1;
+    }
+
+    pub(super) fn leave(&mut self, bytes: u64) {
+        self.taken = self.taken.saturating_sub(bytes);
+        self.running -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_training_begins_beside_others_only_if_it_fits_and_alone_if_it_never_does() {
+        let mut device = Packing::new(Some(10));
+        assert!(device.admits(6));
+        device.enter(6);
+        assert!(device.admits(4) && !device.admits(5) && !device.admits(u64::MAX));
+        device.enter(4);
+        assert!(!device.admits(1));
+        device.leave(6);
+        assert!(device.admits(6));
+        device.leave(4);
+        assert!(device.admits(11));
+        device.enter(11);
+        assert!(!device.admits(0));
+    }
+
+    #[test]
+    fn without_a_capacity_everything_fits() {
+        let mut device = Packing::new(None);
+        device.enter(u64::MAX);
+        device.enter(u64::MAX);
+        assert!(device.admits(u64::MAX));
+    }
+}

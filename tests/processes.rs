@@ -1,0 +1,338 @@
+//! Trials in child processes of this machine: children are killed, crash, hang, run out of memory and grow, and the search ends
+//! with the same table as in one process.
+
+#![cfg(unix)]
+
+use blockqnn::agent::{Agent, QLearning, QLearningConfig};
+use blockqnn::environment::synthetic::Synthetic;
+use blockqnn::environment::{Cancellation, Condition, Environment, TrialContext};
+use blockqnn::evaluation::{Evaluation, Infeasibility};
+use blockqnn::search::{
+    Evaluator, InlineEvaluator, MinibatchSummary, Observer, ProcessConfig, ProcessEvaluator, ProcessEvaluatorError,
+    RecordOf, Search, SearchConfig, StopReason, ThreadEvaluator,
+};
+use blockqnn::space::block::{BlockCode, BlockSpace};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// What goes wrong at the first attempt at a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Mishap {
+    /// The device says that it failed, and goes on.
+    DeviceError,
+    /// The device gives up for good.
+    Poisoned,
+    /// The device is out of memory.
+    DeviceMemory,
+    /// The system kills the process.
+    Killed,
+    Aborts,
+    Hangs,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct DeviceFault(&'static str);
+
+/// A synthetic environment on a device that fails.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Frail {
+    folder: PathBuf,
+    /// By trial.
+    mishaps: BTreeMap<u64, Mishap>,
+    /// Bytes that each evaluation leaves behind.
+    leak: u64,
+    #[serde(skip)]
+    held: u64,
+    #[serde(skip)]
+    poisoned: bool,
+}
+
+impl Frail {
+    fn new(folder: &Path, mishaps: impl IntoIterator<Item = (u64, Mishap)>) -> Self {
+        Self { folder: folder.to_owned(), mishaps: mishaps.into_iter().collect(), leak: 0, held: 0, poisoned: false }
+    }
+
+    /// A line in the log of all processes.
+    fn log(&self, line: &str) {
+        let mut file = OpenOptions::new().create(true).append(true).open(self.folder.join("log")).unwrap();
+        file.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// Whether it is the first attempt of any process.
+    fn first(&self, trial: u64) -> bool {
+        OpenOptions::new().write(true).create_new(true).open(self.folder.join(format!("{trial}.met"))).is_ok()
+    }
+}
+
+impl Environment<BlockCode> for Frail {
+    type Error = DeviceFault;
+
+    fn evaluate(&mut self, block: &BlockCode, context: &TrialContext<'_>) -> Result<Evaluation, DeviceFault> {
+        let trial = context.trial().id;
+        self.log(&format!("begin {trial} {}", std::process::id()));
+        if self.poisoned {
+            return Err(DeviceFault("the device is poisoned"));
+        }
+        let mishap = self.mishaps.get(&trial).copied().filter(|_| self.first(trial));
+        match mishap {
+            Some(Mishap::DeviceError) => return Err(DeviceFault("the device failed")),
+            Some(Mishap::Poisoned) => {
+                self.poisoned = true;
+                return Err(DeviceFault("the device is poisoned"));
+            }
+            Some(Mishap::DeviceMemory) => {
+                let message = "the device is full".to_owned();
+                return Ok(Evaluation::Infeasible(Infeasibility::OutOfMemory { message }));
+            }
+            Some(Mishap::Killed) => {
+                let kill = ["-9".to_owned(), std::process::id().to_string()];
+                std::process::Command::new("kill").args(kill).status().unwrap();
+                std::thread::sleep(Duration::from_secs(60));
+            }
+            Some(Mishap::Aborts) => std::process::abort(),
+            Some(Mishap::Hangs) => std::thread::sleep(Duration::from_secs(3_600)),
+            None => {}
+        }
+        self.held += self.leak;
+        // Long enough for trainings to overlap.
+        std::thread::sleep(Duration::from_millis(5));
+        let evaluation = Synthetic::new().evaluate(block, context).map_err(|_| DeviceFault("impossible"));
+        self.log(&format!("end {trial} {}", std::process::id()));
+        evaluation
+    }
+
+    fn identity(&self) -> String {
+        "frail".to_owned()
+    }
+
+    fn condition(&self) -> Condition {
+        if self.poisoned { Condition::broken() } else { Condition::well(Some(self.held)) }
+    }
+}
+
+/// Not a test of its own: the process that the tests start as a child.
+#[test]
+fn child_process() {
+    ProcessEvaluator::<BlockCode>::serve_if_child(|briefing| serde_json::from_value::<Frail>(briefing.clone()));
+}
+
+fn config() -> ProcessConfig {
+    let arguments = ["child_process", "--exact", "--nocapture"].map(Into::into).to_vec();
+    ProcessConfig::new().with_program(std::env::current_exe().unwrap(), arguments).with_patience(Duration::from_secs(3))
+}
+
+fn processes(environment: &Frail, count: usize, config: ProcessConfig) -> ProcessEvaluator<BlockCode> {
+    let briefing = serde_json::to_value(environment).unwrap();
+    let children = (0..count).map(|number| (format!("process {number}"), briefing.clone()));
+    ProcessEvaluator::new(children.collect(), config).unwrap()
+}
+
+/// What an observer heard.
+#[derive(Debug, Default)]
+struct Heard {
+    faults: Vec<(u64, u32, String)>,
+    lost: Vec<String>,
+    finished: Vec<u64>,
+}
+
+struct Listener(Arc<Mutex<Heard>>);
+
+impl Observer<BlockSpace> for Listener {
+    fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {
+        self.0.lock().unwrap().faults.push((trial, attempt, message.to_owned()));
+    }
+
+    fn on_worker_lost(&mut self, _worker: &str, message: &str) {
+        self.0.lock().unwrap().lost.push(message.to_owned());
+    }
+
+    fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), blockqnn::environment::BoxError> {
+        self.0.lock().unwrap().finished.push(record.id);
+        Ok(())
+    }
+
+    fn on_learnt(&mut self, _: &MinibatchSummary) -> Result<(), blockqnn::environment::BoxError> {
+        Ok(())
+    }
+}
+
+const TRIALS: u64 = 32;
+
+/// The table's bytes and the records of a search, and what was heard of it.
+fn end(evaluator: impl Evaluator<BlockCode>) -> (Vec<u8>, String, Heard) {
+    let agent = QLearning::new(QLearningConfig::paper()).unwrap();
+    let heard = Arc::new(Mutex::new(Heard::default()));
+    let config = SearchConfig::paper().with_seed(3).with_trials(TRIALS, 16);
+    let search = Search::with_evaluator(BlockSpace::paper(), agent, evaluator, config);
+    let (report, agent) = search.with_observer(Listener(Arc::clone(&heard))).run_with_agent().unwrap();
+    let mut table = Vec::new();
+    agent.save(&mut table).unwrap();
+    let heard = std::mem::take(&mut *heard.lock().unwrap());
+    (table, serde_json::to_string(&report.records).unwrap(), heard)
+}
+
+/// The lines of the log, as words.
+fn log(folder: &Path) -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(folder.join("log")).unwrap();
+    text.lines().map(|line| line.split(' ').map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn whatever_happens_to_children_the_search_ends_as_in_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, records, _) = end(InlineEvaluator::new(Synthetic::new()));
+    let mishaps = [
+        (1, Mishap::DeviceError),
+        (3, Mishap::Poisoned),
+        (5, Mishap::DeviceMemory),
+        (8, Mishap::Killed),
+        (12, Mishap::Aborts),
+        (14, Mishap::Hangs),
+        (20, Mishap::Poisoned),
+        (21, Mishap::Killed),
+        (31, Mishap::Hangs),
+    ];
+    let (found_table, found_records, heard) = end(processes(&Frail::new(folder.path(), mishaps), 3, config()));
+    assert_eq!(found_records, records);
+    assert!(found_table == table);
+    // Each mishap cost one attempt, and is told as what it was.
+    assert_eq!(heard.finished.iter().collect::<std::collections::BTreeSet<_>>().len(), heard.finished.len());
+    assert_eq!(heard.finished.len() as u64, TRIALS);
+    let mut faults = heard.faults;
+    faults.sort();
+    let told: Vec<(u64, u32)> = faults.iter().map(|(trial, attempt, _)| (*trial, *attempt)).collect();
+    assert_eq!(told, mishaps.map(|(trial, _)| (trial, 1)));
+    for ((_, mishap), (.., message)) in mishaps.iter().zip(&faults) {
+        let words = match mishap {
+            Mishap::DeviceError => "the device failed",
+            Mishap::Poisoned => "the device is poisoned",
+            Mishap::DeviceMemory => "out of memory: the device is full",
+            Mishap::Killed => "out of memory: the training was killed (SIGKILL)",
+            Mishap::Aborts => "the process that trains ended",
+            Mishap::Hangs => "it showed no progress for 3s",
+        };
+        assert!(message.contains(words), "{mishap:?}: {message}");
+    }
+    // Children were replaced where that was called for, and nowhere else.
+    assert_eq!(heard.lost.len(), 7, "{:?}", heard.lost);
+}
+
+#[test]
+fn a_child_that_grew_too_far_is_replaced_between_trials_and_costs_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, records, _) = end(InlineEvaluator::new(Synthetic::new()));
+    let environment = Frail { leak: 10, ..Frail::new(folder.path(), []) };
+    let limits = config().with_memory_limit(Some(45), None);
+    let (found_table, found_records, heard) = end(processes(&environment, 2, limits));
+    assert_eq!(found_records, records);
+    assert!(found_table == table && heard.faults.is_empty() && heard.lost.is_empty());
+    // The fifth evaluation of a process is its last.
+    let mut evaluated: BTreeMap<String, u32> = BTreeMap::new();
+    for words in log(folder.path()).iter().filter(|words| words[0] == "end") {
+        *evaluated.entry(words[2].clone()).or_default() += 1;
+    }
+    assert!(evaluated.len() > 5 && evaluated.values().all(|&count| count <= 5), "{evaluated:?}");
+    assert_eq!(evaluated.values().sum::<u32>(), 32);
+}
+
+/// The most evaluations that were under way at a time, by the log.
+fn most_at_a_time(folder: &Path) -> usize {
+    let mut running = std::collections::BTreeSet::new();
+    let mut most = 0;
+    for words in log(folder) {
+        if words[0] == "begin" {
+            running.insert(words[1].clone());
+            most = most.max(running.len());
+        } else {
+            running.remove(&words[1]);
+        }
+    }
+    most
+}
+
+#[test]
+fn trainings_run_beside_each_other_as_far_as_the_devices_memory_goes() {
+    let (table, records, _) = end(InlineEvaluator::new(Synthetic::new()));
+    for (capacity, most) in [(300, 3), (200, 2), (50, 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config().with_device_memory(capacity, |_| 100);
+        let (found_table, found_records, _) = end(processes(&Frail::new(folder.path(), []), 3, config));
+        assert_eq!(found_records, records);
+        assert!(found_table == table);
+        assert_eq!(most_at_a_time(folder.path()), most, "{capacity}");
+    }
+}
+
+#[test]
+fn too_many_failures_in_a_row_end_the_search() {
+    let folder = tempfile::tempdir().unwrap();
+    let mishaps = (0..TRIALS).map(|trial| (trial, Mishap::Aborts));
+    let environment = Frail::new(folder.path(), mishaps);
+    let evaluator = processes(&environment, 1, config().with_failures_in_a_row(2));
+    let agent = QLearning::new(QLearningConfig::paper()).unwrap();
+    let config = SearchConfig::paper().with_trials(TRIALS, 16);
+    let error = Search::with_evaluator(BlockSpace::paper(), agent, evaluator, config).run().unwrap_err();
+    let text = format!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string));
+    assert!(text.contains("3 child processes failed in a row"), "{text}");
+}
+
+#[test]
+fn a_child_without_an_environment_and_no_child_are_refused() {
+    let error = ProcessEvaluator::<BlockCode>::new(Vec::new(), config()).unwrap_err();
+    assert!(matches!(error, ProcessEvaluatorError::NoProcess));
+    let children = vec![("one".to_owned(), serde_json::json!({ "folder": 3 }))];
+    let error = ProcessEvaluator::<BlockCode>::new(children, config()).unwrap_err();
+    assert!(matches!(error, ProcessEvaluatorError::Environment { number: 0, .. }), "{error}");
+    // A program that is no child at all.
+    let other = ProcessConfig::new().with_program("/bin/false", Vec::new());
+    let children = vec![("one".to_owned(), serde_json::Value::Null)];
+    let error = ProcessEvaluator::<BlockCode>::new(children, other).unwrap_err();
+    assert!(error.to_string().contains("ended"), "{error}");
+}
+
+#[test]
+fn cancelling_ends_children_whatever_they_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = Frail::new(folder.path(), (0..TRIALS).map(|trial| (trial, Mishap::Hangs)));
+    let evaluator = processes(&environment, 2, config().with_patience(Duration::from_secs(600)));
+    let cancellation = Cancellation::new();
+    let raised = cancellation.clone();
+    let later = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        raised.cancel();
+    });
+    let agent = QLearning::new(QLearningConfig::paper()).unwrap();
+    let config = SearchConfig::paper().with_trials(TRIALS, 16);
+    let search = Search::with_evaluator(BlockSpace::paper(), agent, evaluator, config);
+    let report = search.with_cancellation(cancellation).run().unwrap();
+    later.join().unwrap();
+    assert_eq!(report.stop, StopReason::Cancelled);
+    assert!(report.records.is_empty());
+}
+
+#[test]
+fn a_poisoned_device_ends_a_search_in_this_process_and_blames_no_trial() {
+    for threads in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let environment = Frail::new(folder.path(), [(2, Mishap::Poisoned)]);
+        let evaluator: Box<dyn Evaluator<BlockCode>> = if threads {
+            Box::new(ThreadEvaluator::new(vec![environment]).unwrap())
+        } else {
+            Box::new(InlineEvaluator::new(environment))
+        };
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let agent = QLearning::new(QLearningConfig::paper()).unwrap();
+        let config = SearchConfig::paper().with_trials(TRIALS, 16);
+        let search = Search::with_evaluator(BlockSpace::paper(), agent, evaluator, config);
+        let error = search.with_observer(Listener(Arc::clone(&heard))).run().unwrap_err();
+        let text = format!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string));
+        assert!(text.contains("the device is poisoned; start the program again"), "{text}");
+        assert!(heard.lock().unwrap().faults.is_empty());
+    }
+}
