@@ -91,7 +91,8 @@
 //! [`Search`](search::Search) puts them together and runs them; with a [`RunFolder`](search::RunFolder) it survives whatever
 //! stops it, and the feature `report` makes a page of it. [`export`] writes a found block as JSON, DOT and
 //! `PyTorch` source; with `train`, the best blocks are trained to convergence and used on images. [`evaluation`] holds
-//! the plain data that passes between them, and [`seed`] all randomness.
+//! the plain data that passes between them, and [`seed`] all randomness. [`testing`] checks a part of your own against
+//! what the others rely on.
 //!
 //! # Features
 //!
@@ -164,10 +165,19 @@ pub mod reward;
 pub mod search;
 pub mod seed;
 pub mod space;
+pub mod testing;
 #[cfg(feature = "train")]
 pub mod train;
 
-/// Compiles and runs the snippets of the README with the other doctests.
+/// Compiles and runs the snippets of the README and of docs/ with the other doctests.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/quickstart.md")]
+    struct Quickstart;
+    #[doc = include_str!("../docs/concepts.md")]
+    struct Concepts;
+    #[doc = include_str!("../docs/your-own.md")]
+    struct YourOwn;
+}

@@ -8,7 +8,8 @@
 //! The sampling functions are ours because `rand` does not promise to keep the values of its own from one release to
 //! the next, and a search must be repeatable for longer than that.
 
-use rand::Rng;
+/// What agents draw from: a generator of the crate `rand`.
+pub use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};

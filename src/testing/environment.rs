@@ -1,0 +1,109 @@
+//! The check of an environment.
+
+use super::{Rule, Violation, samples};
+use crate::environment::{Environment, Progress, TrialContext};
+use crate::evaluation::{Evaluation, Trial};
+use crate::space::SearchSpace;
+use std::cell::RefCell;
+
+/// Checks an environment on so many random `architectures` of `space`.
+///
+/// `make` makes equal environments. Each architecture is evaluated three times: by one environment, by another in the
+/// opposite order, and by the first again. All must come to the same evaluation, the time it took aside; an outcome that
+/// [depends on the machine](Evaluation::depends_on_machine) is compared with nothing. Accuracies must lie between 0 and 100
+/// percent; progress must be possible; both environments must name what results depend on in the same words. Where a
+/// training takes a minute, a few architectures will do.
+///
+/// A training on a GPU seldom repeats to the bit, and is then told so; check it on a CPU. That an evaluation returns soon
+/// once it [is cancelled](TrialContext::is_cancelled) is not checked.
+///
+/// # Errors
+/// The first [`Violation`] found.
+///
+/// # Examples
+/// An environment that rates by how much it has rated before:
+///
+/// ```
+/// use blockqnn::environment::environment_fn;
+/// use blockqnn::space::block::{BlockCode, BlockSpace};
+/// use blockqnn::testing::{Rule, check_environment};
+///
+/// let space = BlockSpace::paper();
+/// let good = || environment_fn("short is good", |block: &BlockCode, _seed| 90.0 - block.len() as f64);
+/// assert!(check_environment(&space, good, 20).is_ok());
+///
+/// let tiring = || {
+///     let mut rated = 0;
+///     environment_fn("short is good", move |block: &BlockCode, _seed| {
+///         rated += 1;
+///         90.0 - block.len() as f64 - f64::from(rated) / 100.0
+///     })
+/// };
+/// assert_eq!(check_environment(&space, tiring, 20).unwrap_err().rule, Rule::EvaluationsRepeat);
+/// ```
+pub fn check_environment<S, E>(space: &S, mut make: impl FnMut() -> E, architectures: usize) -> Result<(), Violation>
+where
+    S: SearchSpace,
+    E: Environment<S::Architecture>,
+{
+    let (mut one, mut other) = (make(), make());
+    let identity = one.identity();
+    check_identity(&identity, &[other.identity(), one.identity()])?;
+    let samples = samples(space, architectures)?;
+    let forth = samples.iter().map(|sample| evaluate(&mut one, sample)).collect::<Result<Vec<_>, _>>()?;
+    let mut back = samples.iter().rev().map(|sample| evaluate(&mut other, sample)).collect::<Result<Vec<_>, _>>()?;
+    back.reverse();
+    let again = samples.iter().map(|sample| evaluate(&mut one, sample)).collect::<Result<Vec<_>, _>>()?;
+    for (place, (_, architecture)) in samples.iter().enumerate() {
+        for (evaluation, what) in
+            [(&back[place], "another environment in another order"), (&again[place], "a second time")]
+        {
+            let first = &forth[place];
+            let comparable = !first.depends_on_machine() && !evaluation.depends_on_machine();
+            Rule::EvaluationsRepeat.hold(!comparable || first == evaluation, || {
+                format!("{} is {first:?}, and {what} {evaluation:?}", space.describe(architecture))
+            })?;
+        }
+    }
+    check_identity(&identity, &[one.identity()])
+}
+
+pub(super) fn check_identity(identity: &str, others: &[String]) -> Result<(), Violation> {
+    Rule::IdentityIsStable.hold(!identity.trim().is_empty(), || "it is empty".to_owned())?;
+    match others.iter().find(|other| *other != identity) {
+        Some(other) => Err(Rule::IdentityIsStable.broken(format!("it is {identity:?} once and {other:?} then"))),
+        None => Ok(()),
+    }
+}
+
+/// An evaluation without the time that it took, which decides nothing.
+pub(super) fn timeless(mut evaluation: Evaluation) -> Evaluation {
+    if let Evaluation::Measured(metrics) = &mut evaluation {
+        metrics.seconds = 0.0;
+    }
+    evaluation
+}
+
+fn evaluate<A>(
+    environment: &mut impl Environment<A>,
+    (trial, architecture): &(Trial, A),
+) -> Result<Evaluation, Violation> {
+    let impossible = RefCell::new(None);
+    let listener = |progress: Progress| {
+        if !(0.0..=1.0).contains(&progress.fraction) || progress.epoch > progress.epochs {
+            *impossible.borrow_mut() = Some(progress);
+        }
+    };
+    let context = TrialContext::new(trial).with_progress(&listener);
+    let evaluation = environment
+        .evaluate(architecture, &context)
+        .map_err(|error| Rule::EvaluationsSucceed.broken(format!("trial {}: {error}", trial.id)))?;
+    drop(context);
+    if let Some(progress) = impossible.into_inner() {
+        return Err(Rule::ProgressIsPossible.broken(format!("{progress:?} was reported")));
+    }
+    let accuracy = evaluation.accuracy();
+    let possible = accuracy.is_none_or(|accuracy| (0.0..=100.0).contains(&accuracy));
+    Rule::AccuracyIsAPercentage.hold(possible, || format!("trial {} has {accuracy:?}", trial.id))?;
+    Ok(timeless(evaluation))
+}

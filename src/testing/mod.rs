@@ -1,0 +1,230 @@
+//! Conformance checks: what the controller relies on, held against a space, an agent, an environment, a reward or an
+//! evaluator of your own.
+//!
+//! The traits of this crate have contracts that no compiler can see: actions come in the same order each time, a proposal
+//! teaches an agent nothing, an evaluation depends on the architecture and the seed alone. What breaks one of them works
+//! at first, and shows much later, as a search that does not repeat or cannot be resumed. Call these checks in your own
+//! tests:
+//!
+//! | of your own | check |
+//! | --- | --- |
+//! | [`SearchSpace`](crate::space::SearchSpace), with its [`ToGraph`](crate::graph::ToGraph) | [`check_space`] |
+//! | [`Agent`](crate::agent::Agent) | [`check_agent`] |
+//! | [`Environment`](crate::environment::Environment) | [`check_environment`] |
+//! | [`RewardShaper`](crate::reward::RewardShaper) | [`check_reward`] |
+//! | [`Evaluator`](crate::search::Evaluator) | [`check_evaluator`] |
+//!
+//! ```
+//! use blockqnn::space::block::BlockSpace;
+//! use blockqnn::testing::{Violation, check_agent, check_space};
+//! use blockqnn::agent::RandomAgent;
+//!
+//! # // A test would have #[test] here.
+//! fn my_parts_keep_their_contracts() -> Result<(), Violation> {
+//!     check_space(&BlockSpace::paper())?;
+//!     check_agent(&BlockSpace::paper(), || RandomAgent)
+//! }
+//! # my_parts_keep_their_contracts().unwrap();
+//! ```
+//!
+//! A check returns the first [`Violation`] that it finds, as a value: so a test can hold that a broken part is caught by the
+//! right rule, which a panic would hide in its text. A test that returns it, or unwraps it, prints the rule and what was
+//! seen. All draws come from fixed seeds, so that a check finds the same each time; it samples, and what it does not find
+//! is not proven to be absent.
+
+mod agent;
+mod environment;
+mod evaluator;
+mod reward;
+mod space;
+
+pub use agent::check_agent;
+pub use environment::check_environment;
+pub use evaluator::check_evaluator;
+pub use reward::check_reward;
+pub use space::check_space;
+
+use crate::agent::TrajectoryOf;
+use crate::evaluation::Trial;
+use crate::graph::{NetworkConfig, ToGraph};
+use crate::seed;
+use crate::space::{SearchSpace, Step};
+use rand::Rng;
+use std::collections::HashSet;
+use std::fmt;
+
+/// The rules that the checks of this module hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rule {
+    /// A space gives the same answer to the same question.
+    SpaceRepeats,
+    /// Every state offers an action.
+    SpaceOffersActions,
+    /// The actions of a state are distinct.
+    ActionsAreDistinct,
+    /// Every action that is offered can be taken.
+    LegalActionsLeadOn,
+    /// An action that is not offered is refused.
+    IllegalActionsAreRefused,
+    /// Every walk ends.
+    WalksEnd,
+    /// A complete walk decodes to an architecture.
+    WalksDecode,
+    /// A walk that is not complete, or goes on after its end, does not decode.
+    IncompleteWalksAreRefused,
+    /// States, actions and architectures are equal to themselves after a round trip through JSON.
+    DataRoundTrips,
+    /// What is carried over to another state is legal there, and nothing changes where nothing was edited.
+    TransfersAreLegal,
+    /// A proposal is a complete walk of legal actions, with the states in between.
+    ProposalsAreWalks,
+    /// An agent does what it is asked.
+    AgentGoesOn,
+    /// Equal agents with equal seeds propose the same.
+    AgentRepeats,
+    /// An agent learns nothing from being asked for a proposal.
+    ProposingTeachesNothing,
+    /// Equal agents are saved as equal bytes.
+    EqualAgentsSaveEqualBytes,
+    /// A loaded agent goes on as the saved one.
+    LoadedAgentsGoOn,
+    /// What is no saved agent is refused.
+    DamagedSavesAreRefused,
+    /// An environment says what its results depend on, always in the same words.
+    IdentityIsStable,
+    /// An environment evaluates what it is given without a fault.
+    EvaluationsSucceed,
+    /// An evaluation depends on the architecture and the trial's seed alone.
+    EvaluationsRepeat,
+    /// An accuracy is between 0 and 100 percent.
+    AccuracyIsAPercentage,
+    /// Reported progress is possible.
+    ProgressIsPossible,
+    /// A reward is a finite number.
+    RewardsAreFinite,
+    /// The same evaluation has the same reward.
+    RewardsRepeat,
+    /// A credit has one reward a layer.
+    CreditHasOneRewardALayer,
+    /// An evaluator takes trials, and brings a verdict on each.
+    TrialsEnd,
+    /// Each call of `wait` ends with the end of one trial, and every trial ends once.
+    WaitEndsOneTrial,
+    /// An evaluator says that it has nothing to wait for.
+    WaitingForNothingIsAnError,
+    /// An evaluator has at least one worker.
+    EvaluatorsHaveWorkers,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SpaceRepeats => "a space must give the same answer to the same question",
+            Self::SpaceOffersActions => "every state must offer an action",
+            Self::ActionsAreDistinct => "the actions of a state must be distinct",
+            Self::LegalActionsLeadOn => "every action that is offered must be one that can be taken",
+            Self::IllegalActionsAreRefused => "an action that is not offered must be refused",
+            Self::WalksEnd => "every walk must end",
+            Self::WalksDecode => "a complete walk must decode to an architecture",
+            Self::IncompleteWalksAreRefused => "a walk that is not complete must not decode",
+            Self::DataRoundTrips => "data must be equal to itself after a round trip through JSON",
+            Self::TransfersAreLegal => "what is carried over to another state must be legal there",
+            Self::ProposalsAreWalks => "a proposal must be a complete walk of legal actions",
+            Self::AgentGoesOn => "an agent must do what it is asked",
+            Self::AgentRepeats => "equal agents with equal seeds must propose the same",
+            Self::ProposingTeachesNothing => "an agent must not learn from being asked for a proposal",
+            Self::EqualAgentsSaveEqualBytes => "equal agents must be saved as equal bytes",
+            Self::LoadedAgentsGoOn => "a loaded agent must go on as the saved one",
+            Self::DamagedSavesAreRefused => "what is no saved agent must be refused",
+            Self::IdentityIsStable => "an identity must say something, and always the same",
+            Self::EvaluationsSucceed => "an environment must evaluate what it is given",
+            Self::EvaluationsRepeat => "an evaluation must depend on architecture and seed alone",
+            Self::AccuracyIsAPercentage => "an accuracy must be between 0 and 100 percent",
+            Self::ProgressIsPossible => "reported progress must be possible",
+            Self::RewardsAreFinite => "a reward must be a finite number",
+            Self::RewardsRepeat => "the same evaluation must have the same reward",
+            Self::CreditHasOneRewardALayer => "a credit must have one reward a layer",
+            Self::TrialsEnd => "an evaluator must take trials and end them",
+            Self::WaitEndsOneTrial => "each wait must end exactly one trial, and no trial may end twice",
+            Self::WaitingForNothingIsAnError => "waiting must be an error if nothing was submitted",
+            Self::EvaluatorsHaveWorkers => "an evaluator must have at least one worker",
+        })
+    }
+}
+
+/// A rule that something breaks, and what was seen.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{rule}: {message}")]
+#[non_exhaustive]
+pub struct Violation {
+    /// The rule.
+    pub rule: Rule,
+    /// What was seen.
+    pub message: String,
+}
+
+/// The text of `Display`: it is what a test prints that returns a violation or unwraps it.
+impl fmt::Debug for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Rule {
+    /// A violation of this rule.
+    fn broken(self, message: impl Into<String>) -> Violation {
+        Violation { rule: self, message: message.into() }
+    }
+
+    /// A violation of this rule unless `kept`.
+    fn hold(self, kept: bool, message: impl FnOnce() -> String) -> Result<(), Violation> {
+        if kept { Ok(()) } else { Err(self.broken(message())) }
+    }
+}
+
+/// Decisions after which a walk counts as endless. The longest walk of the crate's own spaces has 120.
+const LONGEST_WALK: usize = 10_000;
+
+/// A walk that takes every legal action with equal probability, without trust in the space.
+fn random_walk<S: SearchSpace>(space: &S, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, Violation> {
+    let (mut states, mut actions) = (Vec::new(), Vec::new());
+    let mut state = space.initial_state();
+    while actions.len() < LONGEST_WALK {
+        let offered = space.actions(&state);
+        let action = seed::choose(rng, &offered)
+            .ok_or_else(|| Rule::SpaceOffersActions.broken(format!("state {state:?} has none")))?;
+        let step = space
+            .step(&state, action)
+            .map_err(|error| Rule::LegalActionsLeadOn.broken(format!("state {state:?} offers {action:?}: {error}")))?;
+        actions.push(action.clone());
+        states.push(state);
+        match step {
+            Step::Next(next) => state = next,
+            Step::Terminal => return Ok(TrajectoryOf::<S> { states, actions }),
+        }
+    }
+    Err(Rule::WalksEnd.broken(format!("a random walk was at {state:?} after {LONGEST_WALK} decisions")))
+}
+
+/// Different architectures of a space, with their trials; fewer than asked for if the space seems to have no more.
+fn samples<S: SearchSpace>(space: &S, count: usize) -> Result<Vec<(Trial, S::Architecture)>, Violation> {
+    let network = NetworkConfig::cifar();
+    let (mut met, mut samples) = (HashSet::new(), Vec::new());
+    for number in 0..100 * count as u64 {
+        if samples.len() == count {
+            break;
+        }
+        let walk = random_walk(space, &mut seed::stream(1, "check samples", number))?;
+        let architecture = space.decode(&walk.actions).map_err(|error| Rule::WalksDecode.broken(error.to_string()))?;
+        let graph = architecture.to_graph();
+        let fingerprint = space.fingerprint(&architecture, &graph);
+        // The controller would not let one that overflows be evaluated.
+        let Ok(cost) = graph.cost(&network) else { continue };
+        if met.insert(fingerprint) {
+            let seed = seed::trial_seed(1, fingerprint.as_bytes());
+            samples.push((Trial { id: samples.len() as u64, seed, fingerprint, cost }, architecture));
+        }
+    }
+    Ok(samples)
+}

@@ -1,0 +1,75 @@
+//! The check of a reward shaper.
+
+use super::{Rule, Violation};
+use crate::evaluation::{Evaluation, Infeasibility, Metrics, Reward};
+use crate::graph::Cost;
+use crate::reward::RewardShaper;
+
+/// Checks a reward shaper for accuracies from 0 to 100 and costs from the smallest to those that overflow.
+///
+/// Rewards must be finite, also for an infeasible architecture, and for sizes saturated at `u64::MAX`: a search stops at one
+/// that is not. The same evaluation must have the same reward. A credit must have one reward for each of 1 to 120 layers.
+///
+/// # Errors
+/// The first [`Violation`] found.
+///
+/// # Examples
+/// A logarithm of the accuracy, which is no number for a block that gets nothing right:
+///
+/// ```
+/// use blockqnn::evaluation::{Evaluation, NotFinite, Reward};
+/// use blockqnn::graph::Cost;
+/// use blockqnn::reward::{Credit, RedefinedReward, RewardShaper};
+/// use blockqnn::testing::{Rule, check_reward};
+///
+/// struct Logarithm;
+///
+/// impl RewardShaper for Logarithm {
+///     fn reward(&self, accuracy: f64, _: &Evaluation, _: &Cost) -> Result<Reward, NotFinite> {
+///         Reward::new(accuracy.ln())
+///     }
+///     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
+///         Credit::Shared.spread(reward, layers)
+///     }
+/// }
+///
+/// assert!(check_reward(&RedefinedReward::paper()).is_ok());
+/// assert_eq!(check_reward(&Logarithm).unwrap_err().rule, Rule::RewardsAreFinite);
+/// ```
+pub fn check_reward(shaper: &(impl RewardShaper + ?Sized)) -> Result<(), Violation> {
+    let size = |size: u64| Cost { parameters: size, flops: size, activation_bytes: size, depth: 1, nodes: 3, edges: 2 };
+    let costs = [
+        size(1),
+        Cost { depth: 40, nodes: 24, edges: 45, ..size(1_000_000_000) },
+        Cost { depth: u64::MAX, ..size(u64::MAX) },
+    ];
+    for cost in &costs {
+        for accuracy in (0..=100).map(f64::from) {
+            let infeasible = Infeasibility::Rejected { message: "checked".to_owned() };
+            for evaluation in
+                [Evaluation::Measured(Metrics::from_accuracy(accuracy)), Evaluation::Infeasible(infeasible)]
+            {
+                let reward = || {
+                    let told = |error| format!("{error}, for {accuracy} % and {cost:?}");
+                    let reward = shaper.reward(accuracy, &evaluation, cost);
+                    reward.map_err(|error| Rule::RewardsAreFinite.broken(told(error)))
+                };
+                let (first, then) = (reward()?, reward()?);
+                Rule::RewardsRepeat
+                    .hold(first == then, || format!("{evaluation:?} has {first} first and {then} then"))?;
+            }
+        }
+    }
+    for value in [60.0, -3.5, 0.0] {
+        let reward = Reward::new(value).unwrap_or_default();
+        for layers in 1..=120 {
+            let credit = shaper.credit(reward, layers);
+            Rule::CreditHasOneRewardALayer
+                .hold(credit.len() == layers, || format!("{} rewards for {layers} layers", credit.len()))?;
+            Rule::RewardsRepeat.hold(credit == shaper.credit(reward, layers), || {
+                format!("the credit of {reward} over {layers} layers changes from call to call")
+            })?;
+        }
+    }
+    Ok(())
+}

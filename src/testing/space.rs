@@ -1,0 +1,186 @@
+//! The check of a search space.
+
+use super::{Rule, Violation, random_walk};
+use crate::graph::ToGraph;
+use crate::seed;
+use crate::space::{SearchSpace, Step};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+/// Random walks of a check.
+const WALKS: u64 = 100;
+
+/// Checks a search space on a hundred random walks.
+///
+/// In every state that a walk meets: it has actions, all distinct, in the same order each time; each of them can be taken,
+/// and leads to the same place each time; an action that belongs elsewhere is refused; and
+/// [`transfer`](SearchSpace::transfer) gives only what is legal, the action itself between equal states. Every walk ends,
+/// and decodes to the same architecture each time; no beginning of it does, nor it with an action more. States, actions and
+/// architectures survive JSON. Graph, fingerprint, description and aspects are the same each time.
+///
+/// # Errors
+/// The first [`Violation`] found.
+///
+/// # Examples
+/// A space that does not refuse what it does not offer: its controller would take walks from a file that are none.
+///
+/// ```
+/// use blockqnn::space::block::{BlockCode, BlockSpace, LayerCode};
+/// use blockqnn::space::{SearchSpace, SpaceError, Step};
+/// use blockqnn::testing::{Rule, check_space};
+///
+/// struct Lenient(BlockSpace);
+///
+/// impl SearchSpace for Lenient {
+///     type State = LayerCode;
+///     type Action = LayerCode;
+///     type Architecture = BlockCode;
+///     fn initial_state(&self) -> LayerCode {
+///         self.0.initial_state()
+///     }
+///     fn actions(&self, state: &LayerCode) -> Vec<LayerCode> {
+///         self.0.actions(state)
+///     }
+///     fn step(&self, _state: &LayerCode, action: &LayerCode) -> Result<Step<LayerCode>, SpaceError> {
+///         Ok(if action.kind().is_terminal() { Step::Terminal } else { Step::Next(*action) })
+///     }
+///     fn decode(&self, actions: &[LayerCode]) -> Result<BlockCode, SpaceError> {
+///         self.0.decode(actions)
+///     }
+/// }
+///
+/// assert!(check_space(&BlockSpace::paper()).is_ok());
+/// let violation = check_space(&Lenient(BlockSpace::paper())).unwrap_err();
+/// assert_eq!(violation.rule, Rule::IllegalActionsAreRefused);
+/// ```
+pub fn check_space<S: SearchSpace>(space: &S) -> Result<(), Violation> {
+    let initial = space.initial_state();
+    Rule::SpaceRepeats.hold(space.initial_state() == initial, || "the initial state changes".to_owned())?;
+    // Actions met so far: those of other states are the illegal ones to try.
+    let mut met = BTreeSet::new();
+    let mut visited = BTreeSet::new();
+    for number in 0..WALKS {
+        let walk = random_walk(space, &mut seed::stream(1, "check space", number))?;
+        for (position, (state, action)) in walk.states.iter().zip(&walk.actions).enumerate() {
+            if visited.insert(state.clone()) {
+                check_state(space, state, &mut met, number)?;
+            }
+            check_transfer(space, action, state, state)?;
+            let earlier = position / 2;
+            check_transfer(space, &walk.actions[earlier], &walk.states[earlier], state)?;
+            check_transfer(space, action, state, &walk.states[earlier])?;
+        }
+        check_walk(space, &walk.actions)?;
+    }
+    Ok(())
+}
+
+fn check_state<S: SearchSpace>(
+    space: &S,
+    state: &S::State,
+    met: &mut BTreeSet<S::Action>,
+    number: u64,
+) -> Result<(), Violation> {
+    round_trip("state", state)?;
+    let actions = space.actions(state);
+    let again = space.actions(state);
+    Rule::SpaceRepeats
+        .hold(actions == again, || format!("state {state:?} offers {actions:?} first and {again:?} then"))?;
+    let distinct: BTreeSet<_> = actions.iter().collect();
+    Rule::ActionsAreDistinct.hold(distinct.len() == actions.len(), || format!("state {state:?} offers {actions:?}"))?;
+    for action in &actions {
+        let takes = || {
+            let refusal =
+                |error| Rule::LegalActionsLeadOn.broken(format!("state {state:?} offers {action:?}: {error}"));
+            space.step(state, action).map_err(refusal)
+        };
+        let (first, then) = (takes()?, takes()?);
+        Rule::SpaceRepeats
+            .hold(first == then, || format!("{action:?} in {state:?} leads to {first:?} first and {then:?} then"))?;
+        if let Step::Next(next) = &first {
+            Rule::SpaceOffersActions.hold(!space.actions(next).is_empty(), || format!("state {next:?} has none"))?;
+        }
+        let aspects = space.aspects(action);
+        Rule::SpaceRepeats
+            .hold(aspects == space.aspects(action), || format!("the aspects of {action:?} change from call to call"))?;
+        if !met.contains(action) {
+            round_trip("action", action)?;
+        }
+    }
+    // A few of them, another few in each walk.
+    let illegal = met.iter().filter(|action| !distinct.contains(action));
+    let start = usize::try_from(number).unwrap_or_default() % met.len().max(1);
+    for action in illegal.skip(start / 2).take(8) {
+        Rule::IllegalActionsAreRefused.hold(space.step(state, action).is_err(), || {
+            format!("{action:?} is taken in {state:?}, which does not offer it")
+        })?;
+    }
+    met.extend(actions);
+    Ok(())
+}
+
+fn check_transfer<S: SearchSpace>(
+    space: &S,
+    action: &S::Action,
+    from: &S::State,
+    to: &S::State,
+) -> Result<(), Violation> {
+    let carried = space.transfer(action, from, to);
+    if let Some(carried) = &carried {
+        Rule::TransfersAreLegal.hold(space.actions(to).contains(carried), || {
+            format!("{action:?} in {from:?} becomes {carried:?} in {to:?}, which does not offer it")
+        })?;
+    }
+    if from == to {
+        Rule::TransfersAreLegal.hold(carried.as_ref() == Some(action), || {
+            format!("{action:?} becomes {carried:?} in the same state, {from:?}")
+        })?;
+    }
+    Ok(())
+}
+
+fn check_walk<S: SearchSpace>(space: &S, actions: &[S::Action]) -> Result<(), Violation> {
+    let decoded =
+        || space.decode(actions).map_err(|error| Rule::WalksDecode.broken(format!("{actions:?} does not: {error}")));
+    let architecture = decoded()?;
+    let json = as_json("architecture", &architecture)?;
+    Rule::SpaceRepeats
+        .hold(as_json("architecture", &decoded()?)? == json, || format!("{actions:?} decodes to different ones"))?;
+    for length in 0..actions.len() {
+        Rule::IncompleteWalksAreRefused.hold(space.decode(&actions[..length]).is_err(), || {
+            format!("the first {length} actions of {actions:?} decode to an architecture")
+        })?;
+    }
+    if let Some(last) = actions.last() {
+        let longer = [actions, std::slice::from_ref(last)].concat();
+        Rule::IncompleteWalksAreRefused
+            .hold(space.decode(&longer).is_err(), || format!("{longer:?} goes on after its end, and decodes"))?;
+    }
+
+    let read: S::Architecture = from_json("architecture", &json)?;
+    let graph = architecture.to_graph();
+    let same = as_json("architecture", &read)? == json && read.to_graph() == graph;
+    Rule::DataRoundTrips.hold(same, || format!("{json} is read as {}", space.describe(&read)))?;
+    let fingerprint = space.fingerprint(&architecture, &graph);
+    let repeats = architecture.to_graph() == graph
+        && space.fingerprint(&read, &graph) == fingerprint
+        && space.describe(&architecture) == space.describe(&read);
+    Rule::SpaceRepeats.hold(repeats, || format!("graph, fingerprint or description of {json} change"))
+}
+
+fn as_json<T: Serialize>(what: &str, value: &T) -> Result<String, Violation> {
+    serde_json::to_string(value)
+        .map_err(|error| Rule::DataRoundTrips.broken(format!("an {what} cannot be written: {error}")))
+}
+
+fn from_json<T: DeserializeOwned>(what: &str, json: &str) -> Result<T, Violation> {
+    serde_json::from_str(json)
+        .map_err(|error| Rule::DataRoundTrips.broken(format!("the {what} {json} cannot be read again: {error}")))
+}
+
+fn round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(what: &str, value: &T) -> Result<(), Violation> {
+    let read: T = from_json(what, &as_json(what, value)?)?;
+    Rule::DataRoundTrips.hold(read == *value, || format!("the {what} {value:?} is read as {read:?}"))
+}
