@@ -103,6 +103,12 @@ consumer:
     cp Cargo.lock tests/consumer/Cargo.lock
     cargo run --manifest-path tests/consumer/Cargo.toml --target-dir target -- target/ci-use/block.safetensors target/ci-use/images
 
+# A crate outside of this package with a part of each kind of its own: its conformance checks, and its search.
+downstream:
+    cp Cargo.lock tests/downstream/Cargo.lock
+    cargo test --manifest-path tests/downstream/Cargo.toml --target-dir target
+    cargo run --manifest-path tests/downstream/Cargo.toml --target-dir target
+
 # Licences, advisories, duplicates (needs cargo-deny).
 deny:
     cargo deny check
