@@ -103,22 +103,3 @@ fn settings_out_of_range_and_states_of_others_are_refused() {
     let error = agent(100).load(&BlockSpace::paper(), &mut br#"{"format":1,"agent":"other"}"#.as_slice());
     assert!(error.unwrap_err().to_string().contains("\"other\""));
 }
-
-/// Cells whose quality has a wide hill and, far from it, a higher narrow one.
-#[test]
-fn a_search_leaves_a_hill_whose_neighbours_are_used_up() {
-    use crate::space::cell::{CellCode, CellOperation, CellSpace};
-    let quality = |cell: &CellCode| {
-        let count = |wanted| cell.edges().iter().filter(|operation| **operation == wanted).count() as f64;
-        let (wide, narrow) = (count(CellOperation::SkipConnect), count(CellOperation::Convolution3x3));
-        (20.0 + 10.0 * wide).max(if narrow >= 3.0 { 15.0 * narrow } else { 0.0 })
-    };
-    let environment = || crate::environment::environment_fn("two hills", move |cell: &CellCode, _| quality(cell));
-    let found = (0..5).filter(|&seed| {
-        let config = SearchConfig::paper().with_seed(seed).with_trials(600, 1);
-        let agent = LeastSquares::new(LeastSquaresConfig::default()).unwrap();
-        let report = Search::new(CellSpace::new(), agent, environment(), config).run().unwrap();
-        report.best()[0].reward.value() >= 89.0
-    });
-    assert_eq!(found.count(), 5);
-}
