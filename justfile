@@ -43,6 +43,16 @@ credits:
 compare *ARGS:
     cargo run --release --no-default-features --example compare_agents -- {{ ARGS }}
 
+# The baselines against figures of another implementation, each cell's deviation printed: `just agreement nasbench201.csv`.
+agreement TABLE SEEDS="200" FIRST="1000":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for dataset in cifar10 cifar100; do
+        cargo run --release --no-default-features --example compare_agents -- --table {{ TABLE }} --dataset "$dataset" \
+            --agent random --agent evolution --agent evolution50 --agent local --budgets 50,100,200,500 \
+            --seeds {{ SEEDS }} --first-seed {{ FIRST }} | python3 tests/agreement.py "$dataset"
+    done
+
 # A search on the embedded images: `just run --seed 1`.
 run *ARGS:
     cargo run --release --example cifar_search -- {{ ARGS }}

@@ -3,13 +3,19 @@
 use blockqnn::agent::{Agent, Edit, EvolutionConfig, LeastSquares, LeastSquaresConfig, LocalSearch, Policy, QLearning};
 use blockqnn::agent::{QLearningConfig, RandomAgent, RegularizedEvolution, TrajectoryOf};
 use blockqnn::environment::synthetic::Synthetic;
+use blockqnn::environment::{Environment, TrialContext};
+use blockqnn::evaluation::Evaluation;
 use blockqnn::reward::{Credit, RedefinedReward};
 use blockqnn::search::{RunFolder, Search, SearchConfig};
 use blockqnn::seed;
 use blockqnn::space::block::{BlockCode, BlockSpace, ConvolutionRule, LayerCode, TerminalRule};
 use blockqnn::space::{SearchSpace, SpaceError, walk, walk_by};
 use proptest::prelude::*;
+use std::convert::Infallible;
 use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const NAMES: [&str; 7] = ["paper", "tuned", "rank", "best", "random", "evolution", "local"];
 
@@ -35,6 +41,24 @@ fn agent(name: &str) -> Box<dyn Agent<BlockSpace>> {
     }
 }
 
+/// Takes its time where a process has to be killed in the middle; its results are the same.
+struct Slow(Synthetic);
+
+impl Environment<BlockCode> for Slow {
+    type Error = Infallible;
+
+    fn evaluate(&mut self, block: &BlockCode, context: &TrialContext<'_>) -> Result<Evaluation, Infallible> {
+        if std::env::var_os(CHILD).is_some() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.0.evaluate(block, context)
+    }
+
+    fn identity(&self) -> String {
+        Environment::<BlockCode>::identity(&self.0)
+    }
+}
+
 /// What a search leaves: every record, and the agent's state.
 fn run(
     name: &str,
@@ -44,7 +68,8 @@ fn run(
     folder: Option<RunFolder>,
 ) -> (Vec<String>, Vec<u8>) {
     let config = SearchConfig::paper().with_seed(5).with_trials(trials, minibatch);
-    let mut search = Search::new(space.clone(), agent(name), Synthetic::new().with_noise(2.0), config)
+    let environment = Slow(Synthetic::new().with_noise(2.0));
+    let mut search = Search::new(space.clone(), agent(name), environment, config)
         .with_reward(RedefinedReward::accuracy(Credit::EveryLayer));
     if let Some(folder) = folder {
         search = search.with_run_folder(folder);
@@ -91,6 +116,56 @@ fn a_search_killed_anywhere_and_resumed_ends_the_same_with_every_agent() {
                 }
             }
         }
+    }
+}
+
+/// Name of the agent and path of the run, for the process that is to be killed.
+const CHILD: &str = "BLOCKQNN_TEST_AGENT_RUN";
+
+/// Not a test of its own: the process that [`a_killed_process_leaves_no_trace_in_the_search_of_any_agent`] kills.
+#[test]
+fn child_process() {
+    let Ok(child) = std::env::var(CHILD) else { return };
+    let (name, path) = child.split_once(' ').unwrap();
+    let path = Path::new(path);
+    let folder = if path.join("journal.jsonl").exists() { RunFolder::resume(path) } else { RunFolder::create(path) };
+    run(name, &BlockSpace::paper(), 60, 5, Some(folder.unwrap()));
+}
+
+#[test]
+fn a_killed_process_leaves_no_trace_in_the_search_of_any_agent() {
+    let mut rng = seed::stream(7, "kills", 0);
+    for name in NAMES {
+        let space = BlockSpace::paper();
+        let expected = run(name, &space, 60, 5, None);
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("run");
+        let lines =
+            || fs::read(path.join("journal.jsonl")).map_or(0, |text| text.iter().filter(|b| **b == b'\n').count());
+        let mut kills = 0;
+        // The second process resumes what the first left, and is killed further on.
+        for earliest in [5, 70] {
+            let wanted = earliest + seed::index(&mut rng, 40);
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "child_process", "--test-threads", "1"])
+                .env(CHILD, format!("{name} {}", path.display()))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            while child.try_wait().unwrap().is_none() {
+                if lines() >= wanted {
+                    child.kill().unwrap();
+                    break;
+                }
+                std::thread::sleep(Duration::from_micros(500));
+            }
+            kills += usize::from(!child.wait().unwrap().success());
+            assert!(lines() >= wanted, "{name}: the process ended at {} lines of {wanted}", lines());
+        }
+        assert!(kills > 0, "{name}: no process was killed before its end");
+        let resumed = run(name, &space, 60, 5, Some(RunFolder::resume(&path).unwrap()));
+        assert_eq!(resumed, expected, "{name}");
     }
 }
 

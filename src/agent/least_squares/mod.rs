@@ -8,6 +8,7 @@ use super::evolution::{is_new, random_walk};
 use super::q_learning::log_ranks;
 use super::q_table::softmax;
 use super::{Agent, AgentError, EpisodeOf, Memory, TrajectoryOf};
+use crate::evaluation::Episode;
 use crate::graph::ToGraph;
 use crate::seed;
 use crate::space::{SearchSpace, walk_by};
@@ -15,7 +16,7 @@ use features::{BUCKETS, Features, features, mix};
 use kernel::Cholesky;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -100,8 +101,10 @@ impl LeastSquaresConfig {
 /// the logarithmic ranks of all rewards. Candidates are random [`Edit`]s of the best architectures and walks that follow
 /// the values of single decisions; the candidate of highest value is proposed. How far a draw may be from the mean of the
 /// posterior depends on how much of the neighbourhood is used up: in a space whose architectures have thousands of
-/// neighbours the mean leads upwards for long, in one with dozens the search is soon stuck without curiosity. It learns from finished architectures and
-/// ranks the next decision; it is no temporal-difference learner.
+/// neighbours the mean leads upwards for long, in one with dozens the search is soon stuck without curiosity. When nearly
+/// all of it is used up, most proposals are neighbours of the next best local optimum among what was evaluated, as local
+/// search moves on. It learns from finished architectures and ranks the next decision; it is no temporal-difference
+/// learner.
 ///
 /// Everything it knows is a function of the [`Memory`]: it saves nothing but the form of its state.
 ///
@@ -121,8 +124,12 @@ pub struct LeastSquares<S: SearchSpace> {
     config: LeastSquaresConfig,
     /// Features of all episodes of the memory.
     known: Vec<Arc<Features>>,
-    /// Walks of all episodes.
-    evaluated: HashSet<Vec<S::Action>>,
+    /// Walks of all episodes, with their numbers.
+    evaluated: HashMap<Vec<S::Action>, usize>,
+    /// Episodes with a better neighbour or no new one, by number.
+    settled: Vec<bool>,
+    /// Memory for weights.
+    spare: Vec<f64>,
     /// Episodes that are fitted, by number.
     window: Vec<usize>,
     factor: Cholesky,
@@ -141,6 +148,9 @@ impl<S: SearchSpace> fmt::Debug for LeastSquares<S> {
 
 /// Candidates whose features are kept.
 const CACHE: usize = 8_192;
+
+/// The power of the share of used neighbours that is the probability to leave: rarely before nearly all are used.
+const LEAVING: i32 = 4;
 
 /// Random walks tried when no candidate is new.
 const ATTEMPTS: usize = 100;
@@ -163,7 +173,9 @@ impl<S: SearchSpace> LeastSquares<S> {
         Ok(Self {
             config,
             known: Vec::new(),
-            evaluated: HashSet::new(),
+            evaluated: HashMap::new(),
+            settled: Vec::new(),
+            spare: Vec::new(),
             window: Vec::new(),
             factor: Cholesky::default(),
             cache: HashMap::new(),
@@ -195,8 +207,8 @@ impl<S: SearchSpace> LeastSquares<S> {
         let episodes = memory.episodes();
         for episode in &episodes[self.known.len()..] {
             let own = self.features_of(space, &episode.trajectory.actions)?;
+            self.evaluated.insert(episode.trajectory.actions.clone(), self.known.len());
             self.known.push(own);
-            self.evaluated.insert(episode.trajectory.actions.clone());
         }
         let wanted = window(episodes, self.config.window);
         let kept = self.window.len();
@@ -228,29 +240,61 @@ impl<S: SearchSpace> LeastSquares<S> {
         self.window.push(number);
     }
 
-    /// The mean of the posterior over value functions, and a draw of the deviation from it.
-    fn posterior(&self, episodes: &[EpisodeOf<S>], rng: &mut dyn Rng) -> (Weights, Weights) {
-        let mut mean = Weights::zero();
+    /// A draw from the posterior over value functions, whose deviation from the mean is scaled by `scale`.
+    fn posterior(&mut self, episodes: &[EpisodeOf<S>], scale: f64, rng: &mut dyn Rng) -> Weights {
+        let mut weights = Weights::prior(rng.next_u64(), scale, std::mem::take(&mut self.spare));
+        let noise = scale * self.config.noise.sqrt();
         let mut residuals = standardised(log_ranks(self.window.iter().map(|&n| episodes[n].reward.value())));
+        for (residual, &number) in residuals.iter_mut().zip(&self.window) {
+            *residual -= weights.value(&self.known[number]) + noise * seed::normal(rng);
+        }
         self.factor.solve(&mut residuals);
-        self.project(&residuals, &mut mean);
-
-        let mut deviation = Weights::prior(rng.next_u64());
-        let noise = self.config.noise.sqrt();
-        let error = |&number: &usize| -deviation.value(&self.known[number]) - noise * seed::normal(rng);
-        let mut residuals: Vec<f64> = self.window.iter().map(error).collect();
-        self.factor.solve(&mut residuals);
-        self.project(&residuals, &mut deviation);
-        (mean, deviation)
-    }
-
-    /// Adds `Phi' residuals` to `weights`.
-    fn project(&self, residuals: &[f64], weights: &mut Weights) {
         for (residual, &number) in residuals.iter().zip(&self.window) {
             for &(place, value) in self.known[number].iter() {
-                weights.add(place, residual * f64::from(value));
+                *weights.weight(place) += residual * f64::from(value);
             }
         }
+        weights
+    }
+
+    /// New neighbours of the best open local optimum: of the architecture of highest reward that has a new neighbour and
+    /// no better one. Empty if there is none.
+    ///
+    /// Neighbours are as many random edits as a proposal draws. The draws are those of the episode's number, whenever
+    /// they are asked for: so what is settled is a function of the memory.
+    fn neighbours_of_open_optimum(
+        &mut self,
+        space: &S,
+        memory: &Memory<S>,
+    ) -> Result<Vec<TrajectoryOf<S>>, AgentError> {
+        let episodes = memory.episodes();
+        self.settled.resize(episodes.len(), false);
+        let mut order: Vec<usize> = (0..episodes.len()).filter(|&number| !self.settled[number]).collect();
+        order.sort_by(|&a, &b| episodes[b].reward.cmp(&episodes[a].reward).then(a.cmp(&b)));
+        for number in order {
+            let Episode { trajectory, reward, .. } = &episodes[number];
+            let mut rng = seed::stream(0, "neighbours", number as u64);
+            let mut new = Vec::new();
+            let mut optimum = true;
+            for _ in 0..self.config.parents * self.config.edits {
+                let neighbour = Edit::random(space, trajectory, &mut rng)?;
+                match self.evaluated.get(&neighbour.actions) {
+                    Some(&other) if episodes[other].reward > *reward => {
+                        optimum = false;
+                        break;
+                    }
+                    Some(_) => {}
+                    None if is_new(space, memory, &neighbour)? => new.push(neighbour),
+                    None => {}
+                }
+            }
+            if optimum && !new.is_empty() {
+                return Ok(new);
+            }
+            // A better neighbour stays better, and what is known stays known.
+            self.settled[number] = true;
+        }
+        Ok(Vec::new())
     }
 
     /// Random edits of the best architectures so far.
@@ -280,7 +324,7 @@ impl<S: SearchSpace> LeastSquares<S> {
 
 /// Numbers of the episodes to fit: all up to `most`; of more, the best third of `most` among the older ones, and the
 /// latest. It changes in steps of a third, so that the factor need not be made anew for each episode.
-fn window<State, Action>(episodes: &[crate::evaluation::Episode<State, Action>], most: usize) -> Vec<usize> {
+fn window<State, Action>(episodes: &[Episode<State, Action>], most: usize) -> Vec<usize> {
     let count = episodes.len();
     if count <= most {
         return (0..count).collect();
@@ -307,51 +351,37 @@ fn standardised(mut values: Vec<f64>) -> Vec<f64> {
     values
 }
 
-/// A weight for each place of a feature.
+/// A weight for each place of a feature, NaN until it is asked for.
 struct Weights {
-    /// What the prior is drawn from; without it the prior is 0.
-    nonce: Option<u64>,
+    /// What the prior is drawn from.
+    nonce: u64,
+    /// The deviation of the prior.
+    scale: f64,
     values: Vec<f64>,
 }
 
 impl Weights {
-    /// Weights of 0.
-    fn zero() -> Self {
-        Self { nonce: None, values: vec![0.0; BUCKETS] }
-    }
-
-    /// Standard normal weights. Each is a function of its place and the nonce, and is computed when first asked for: a
-    /// draw does not depend on which features were met before.
-    fn prior(nonce: u64) -> Self {
-        Self { nonce: Some(nonce), values: vec![f64::NAN; BUCKETS] }
+    /// Normal weights of mean 0. Each is a function of its place and the nonce, and is computed when first asked for: a
+    /// draw does not depend on which features were met before. `values` is memory to use.
+    fn prior(nonce: u64, scale: f64, mut values: Vec<f64>) -> Self {
+        values.clear();
+        values.resize(BUCKETS, f64::NAN);
+        Self { nonce, scale, values }
     }
 
     fn weight(&mut self, place: u16) -> &mut f64 {
         let value = &mut self.values[usize::from(place)];
-        if let Some(nonce) = self.nonce
-            && value.is_nan()
-        {
+        if value.is_nan() {
             // The number of ones among 128 random bits: normal but for its steps, and quick.
-            let first = mix([nonce, u64::from(place)]);
+            let first = mix([self.nonce, u64::from(place)]);
             let ones = first.count_ones() + mix([first]).count_ones();
-            *value = (f64::from(ones) - 64.0) / 32f64.sqrt();
+            *value = self.scale * (f64::from(ones) - 64.0) / 32f64.sqrt();
         }
         value
     }
 
-    fn add(&mut self, place: u16, amount: f64) {
-        *self.weight(place) += amount;
-    }
-
     fn value(&mut self, features: &Features) -> f64 {
         features.iter().map(|&(place, value)| *self.weight(place) * f64::from(value)).sum()
-    }
-
-    /// Adds `scale` times the weights of `other`.
-    fn blend(&mut self, other: &mut Self, scale: f64) {
-        for place in 0..=u16::MAX >> (16 - BUCKETS.ilog2()) {
-            self.add(place, scale * *other.weight(place));
-        }
     }
 }
 
@@ -404,29 +434,34 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
             return random_walk(space, rng);
         }
         self.catch_up(space, memory)?;
-        let (mut weights, mut deviation) = self.posterior(episodes, rng);
-        let mut valued = Vec::new();
-        for candidate in self.neighbours(space, episodes, rng)? {
-            let features = self.features_of(space, &candidate.actions)?;
-            valued.push((features, candidate));
-        }
+        let neighbours = self.neighbours(space, episodes, rng)?;
         // Where the neighbours of the best are new, the mean is followed with little deviation: there is far to climb. As
         // they are used up, the search must leave: the deviation grows to that of the posterior, and random walks join.
-        let used = valued.iter().filter(|(_, candidate)| self.evaluated.contains(&candidate.actions)).count();
-        let share = (used as f64 / valued.len().max(1) as f64).sqrt();
-        let scale = self.config.curiosity + (1.0 - self.config.curiosity) * share;
-        weights.blend(&mut deviation, scale);
-        let mut guide = Guide { choices: Vec::new(), temperature: self.config.temperature };
-        for _ in 0..self.config.walks {
-            let candidate = guide.walk(space, &mut weights, rng)?;
-            valued.push((self.features_of(space, &candidate.actions)?, candidate));
+        let used = neighbours.iter().filter(|candidate| self.evaluated.contains_key(&candidate.actions)).count();
+        let share = used as f64 / neighbours.len().max(1) as f64;
+        let scale = self.config.curiosity + (1.0 - self.config.curiosity) * share.sqrt();
+        let mut weights = self.posterior(episodes, scale, rng);
+        // Random walks alone would not lead out of a region that the values wrongly hold for the best.
+        let leave = seed::unit(rng) < share.powi(LEAVING);
+        let mut candidates = if leave { self.neighbours_of_open_optimum(space, memory)? } else { Vec::new() };
+        if candidates.is_empty() {
+            candidates = neighbours;
+            let mut guide = Guide { choices: Vec::new(), temperature: self.config.temperature };
+            for _ in 0..self.config.walks {
+                candidates.push(guide.walk(space, &mut weights, rng)?);
+            }
+            for _ in 0..used {
+                candidates.push(random_walk(space, rng)?);
+            }
         }
-        for _ in 0..used {
-            let candidate = random_walk(space, rng)?;
-            valued.push((self.features_of(space, &candidate.actions)?, candidate));
+        let mut valued = Vec::with_capacity(candidates.len());
+        for candidate in candidates {
+            if !self.evaluated.contains_key(&candidate.actions) {
+                let features = self.features_of(space, &candidate.actions)?;
+                valued.push((weights.value(&features), candidate));
+            }
         }
-        let mut valued: Vec<_> =
-            valued.into_iter().map(|(features, candidate)| (weights.value(&features), candidate)).collect();
+        self.spare = weights.values;
         valued.sort_by(|a, b| b.0.total_cmp(&a.0));
         for (_, candidate) in valued {
             if is_new(space, memory, &candidate)? {

@@ -70,7 +70,7 @@ fn its_proposals_are_better_than_what_it_learnt_from() {
 
 #[test]
 fn weights_of_the_prior_are_standard_normal() {
-    let mut weights = Weights::prior(7);
+    let mut weights = Weights::prior(7, 1.0, Vec::new());
     let drawn: Vec<f64> = (0..u16::try_from(BUCKETS).unwrap()).map(|place| *weights.weight(place)).collect();
     let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
     let variance = drawn.iter().map(|weight| (weight - mean).powi(2)).sum::<f64>() / drawn.len() as f64;
