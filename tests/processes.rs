@@ -152,10 +152,7 @@ impl Observer<BlockSpace> for Listener {
         self.0.lock().unwrap().lost.push(message.to_owned());
     }
 
-    fn on_finished(
-        &mut self,
-        record: &RecordOf<BlockSpace>,
-    ) -> Result<(), blockqnn::environment::BoxError> {
+    fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), blockqnn::environment::BoxError> {
         self.0.lock().unwrap().finished.push(record.id);
         Ok(())
     }

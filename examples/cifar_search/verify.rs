@@ -3,8 +3,8 @@
 use blockqnn::environment::{BoxError, Progress};
 use blockqnn::evaluation::Trial;
 use blockqnn::experiment::{Experiment, Overrides, Preset, Verification, VerificationReport};
-use blockqnn::network::{Device, Precision};
 use blockqnn::network::device::default_device;
+use blockqnn::network::{Device, Precision};
 use blockqnn::search::{Observer, RecordOf, RunFolder, RunHistory, Search, StopReason, ThreadEvaluator};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use blockqnn::train::{Checkpoints, ImageClassifier, Recipe, TrainingEnvironment};

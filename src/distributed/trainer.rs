@@ -2,8 +2,8 @@
 
 use super::DistributedError;
 use crate::environment::{Cancellation, Environment};
-pub(super) use crate::search::child::{Factory, Line, is_child, serve};
 use crate::search::child::{ChildProcess, Outcome, Program, prepare, serve_one};
+pub(super) use crate::search::child::{Factory, Line, is_child, serve};
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::sync::{Arc, mpsc};

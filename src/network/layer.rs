@@ -97,7 +97,9 @@ impl Layer {
     /// The output for `inputs`, which are asked for one after the other, so that a sum holds one at a time.
     pub(super) fn forward(&self, inputs: impl Iterator<Item = Tensor<4>>) -> Tensor<4> {
         match self {
-            Self::PreActivation(cell) => normalise(&cell.normalisation, convolve(&cell.convolution, relu(only(inputs)))),
+            Self::PreActivation(cell) => {
+                normalise(&cell.normalisation, convolve(&cell.convolution, relu(only(inputs))))
+            }
             Self::Convolution(convolution) => convolve(convolution, only(inputs)),
             Self::Normalisation(normalisation) => normalise(normalisation, only(inputs)),
             Self::Add(add) => add.forward(inputs),

@@ -190,7 +190,9 @@ pub(super) fn check_condition<A, E: Environment<A>>(environment: &E, verdict: &V
         Verdict::Fault { message } => message.as_str(),
         _ => "nothing more can be evaluated in this process",
     };
-    Err(EvaluatorError(format!("{message}; start the program again to go on (child processes do that by themselves)").into()))
+    Err(EvaluatorError(
+        format!("{message}; start the program again to go on (child processes do that by themselves)").into(),
+    ))
 }
 
 /// Makes one attempt at a trial. A panic of the environment is a fault like an error: training code of others may panic

@@ -7,10 +7,12 @@
 //! Images, labels and the state of the training stay on the device; the host waits for it once an epoch.
 
 mod checkpoint;
+mod device_reads;
 mod environment;
 mod error;
 mod fit;
 mod image_classifier;
+mod memory;
 mod optimizer;
 mod parameters;
 mod recipe;
@@ -23,6 +25,7 @@ pub use environment::TrainingEnvironment;
 pub use error::TrainError;
 pub use fit::{Epoch, Outcome, Trained, Watch, fit, fit_resumable};
 pub use image_classifier::{ClassifierError, ImageClassifier, Prediction};
+pub use memory::memory_estimate;
 pub use recipe::{OptimizerConfig, Recipe, RecipeError, Restarts, Schedule};
 pub use top_k::{place_of, top_k_accuracies};
 

@@ -34,7 +34,9 @@ pub enum ProcessEvaluatorError {
         message: String,
     },
     /// Two would give different results, so that a result would depend on who computed it.
-    #[error("the environment of child process {number} is {found:?}, and that of the first {expected:?}: all must be the same")]
+    #[error(
+        "the environment of child process {number} is {found:?}, and that of the first {expected:?}: all must be the same"
+    )]
     Different {
         /// Position of the process, from 0.
         number: usize,
