@@ -58,6 +58,8 @@ mod export;
 mod output;
 #[path = "cifar_search/plan.rs"]
 mod plan;
+#[path = "cifar_search/processes.rs"]
+mod processes;
 #[path = "cifar_search/progress.rs"]
 mod progress;
 #[path = "cifar_search/report.rs"]
@@ -69,7 +71,7 @@ mod verify;
 mod worker;
 
 use arguments::{Arguments, Command};
-use blockqnn::data::DataError;
+use blockqnn::data::{DataError, ImageSet};
 use blockqnn::environment::Cancellation;
 use blockqnn::experiment::Experiment;
 use blockqnn::network::Device;
@@ -108,6 +110,7 @@ fn main() -> ExitCode {
 }
 
 fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    processes::serve_if_child();
     let experiment = arguments.experiment()?;
     experiment.validate()?;
     if arguments.dry_run {
@@ -119,17 +122,6 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let left_out = &mut |error: &DataError| eprintln!("left out: {error}");
     let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
     let experiment = experiment.for_data(training.shape(), training.classes().len());
-    let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
-    let environments = devices.iter().map(|(name, device)| {
-        let environment =
-            TrainingEnvironment::with_parts(&training, &validation, network.clone(), recipe.clone(), device)?;
-        Ok::<_, TrainError>((name, environment))
-    });
-    let environments = environments.collect::<Result<Vec<_>, _>>()?;
-    // Each device gets its share of the workers, and at least one.
-    let count = arguments.workers.get().max(devices.len());
-    let workers = (0..count).zip(environments.iter().cycle());
-    let workers = workers.map(|(number, (device, environment))| (format!("{number} on {device}"), environment.clone()));
     let folder = output::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
     let results = Results::new(&folder);
     eprintln!(
@@ -144,9 +136,12 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     );
 
     let trials = experiment.search.trials;
-    let evaluator: BoxedEvaluator = match remote_workers(arguments, &experiment, &environments)? {
-        Some(remote) => remote,
-        None => Box::new(ThreadEvaluator::with_names(workers.collect())?),
+    let count = arguments.processes.count().unwrap_or(arguments.workers).get().max(devices.len());
+    let names: Vec<&str> = devices.iter().map(|(name, _)| name.as_str()).collect();
+    let evaluator: BoxedEvaluator = match arguments.processes.evaluator(&experiment, data.as_deref(), &names)? {
+        // This process leaves the devices alone.
+        Some(processes) => Box::new(processes),
+        None => in_this_process(arguments, &experiment, (&training, &validation), &devices, count)?,
     };
     let (space, settings) = (experiment.space.clone(), experiment.search.clone());
     let report = Search::with_evaluator(space, experiment.agent()?, evaluator, settings)
@@ -177,6 +172,27 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         _ => eprintln!("all {done} trials are in {path}"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Threads of this process, each device with its share of them and at least one; or workers elsewhere.
+fn in_this_process(
+    arguments: &Arguments,
+    experiment: &Experiment,
+    (training, validation): (&ImageSet, &ImageSet),
+    devices: &[(String, Device)],
+    count: usize,
+) -> Result<BoxedEvaluator, Box<dyn Error>> {
+    let environments = devices.iter().map(|(name, device)| {
+        let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
+        Ok::<_, TrainError>((name, TrainingEnvironment::with_parts(training, validation, network, recipe, device)?))
+    });
+    let environments = environments.collect::<Result<Vec<_>, _>>()?;
+    if let Some(remote) = remote_workers(arguments, experiment, &environments)? {
+        return Ok(remote);
+    }
+    let workers = (0..count).zip(environments.iter().cycle());
+    let workers = workers.map(|(number, (device, environment))| (format!("{number} on {device}"), environment.clone()));
+    Ok(Box::new(ThreadEvaluator::with_names(workers.collect())?))
 }
 
 /// The workers on other machines, if `--nats` asks for them.
