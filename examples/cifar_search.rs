@@ -58,6 +58,8 @@ mod export;
 mod output;
 #[path = "cifar_search/plan.rs"]
 mod plan;
+#[path = "cifar_search/processes.rs"]
+mod processes;
 #[path = "cifar_search/progress.rs"]
 mod progress;
 #[path = "cifar_search/report.rs"]
@@ -72,7 +74,7 @@ mod worker;
 
 use arguments::{Arguments, Command};
 use blockqnn::agent::{Agent, Memory, RandomAgent};
-use blockqnn::data::DataError;
+use blockqnn::data::{DataError, ImageSet};
 use blockqnn::environment::Cancellation;
 use blockqnn::experiment::Experiment;
 use blockqnn::graph::{LayerGraph, ToGraph};
@@ -121,6 +123,7 @@ fn main() -> ExitCode {
 }
 
 fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    processes::serve_if_child();
     let experiment = arguments.experiment()?;
     experiment.validate()?;
     if arguments.dry_run {
@@ -132,21 +135,6 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let left_out = &mut |error: &DataError| eprintln!("left out: {error}");
     let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
     let experiment = experiment.for_data(training.shape(), training.classes().len());
-    let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
-    let environments = devices.iter().map(|(name, device)| {
-        let environment =
-            TrainingEnvironment::with_parts(&training, &validation, network.clone(), recipe.clone(), device)?;
-        Ok::<_, TrainError>((name, environment))
-    });
-    let environments = environments.collect::<Result<Vec<_>, _>>()?;
-    // Each device gets its share of the workers, and at least one; each worker its share of the cores.
-    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let count = arguments.workers.get().max(devices.len());
-    let threads = NonZeroUsize::new(cores.get() / count).unwrap_or(NonZeroUsize::MIN);
-    let workers = (0..count).zip(environments.iter().cycle());
-    let workers = workers.map(|(number, (device, environment))| {
-        (format!("{number} on {device}"), environment.clone().with_threads(threads))
-    });
     let folder = output::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
     let results = Results::new(&folder);
     eprintln!(
@@ -161,11 +149,14 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     );
 
     let trials = experiment.search.trials;
-    let evaluator: BoxedEvaluator = match remote_workers(arguments, &experiment, &environments)? {
-        Some(remote) => remote,
-        None => Box::new(ThreadEvaluator::with_names(workers.collect())?),
+    let count = arguments.processes.count().unwrap_or(arguments.workers).get().max(devices.len());
+    let names: Vec<&str> = devices.iter().map(|(name, _)| name.as_str()).collect();
+    let processes = arguments.processes.evaluator(&experiment, data.as_deref(), &names)?;
+    let (evaluator, model): (BoxedEvaluator, _) = match processes {
+        // This process leaves the devices alone, so that nothing is measured on them.
+        Some(processes) => (Box::new(processes), None),
+        None => in_this_process(arguments, &experiment, (&training, &validation), &devices, count)?,
     };
-    let model = cost_model(&experiment, &environments);
     if let Some(model) = &model {
         results.write_cost_model(model)?;
     }
@@ -214,6 +205,33 @@ fn cost_model(experiment: &Experiment, environments: &[(&String, TrainingEnviron
     let graphs = (0..CALIBRATION_DRAWS).filter_map(draw).filter(within).take(CALIBRATION_BLOCKS);
     let model = environment.cost_model(graphs, CALIBRATION_TIME);
     model.inspect_err(|error| eprintln!("no time left is foretold: {error}")).ok()
+}
+
+/// Threads of this process, each device with its share of them and at least one; or workers elsewhere.
+fn in_this_process(
+    arguments: &Arguments,
+    experiment: &Experiment,
+    (training, validation): (&ImageSet, &ImageSet),
+    devices: &[(String, Device)],
+    count: usize,
+) -> Result<(BoxedEvaluator, Option<CostModel>), Box<dyn Error>> {
+    let environments = devices.iter().map(|(name, device)| {
+        let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
+        Ok::<_, TrainError>((name, TrainingEnvironment::with_parts(training, validation, network, recipe, device)?))
+    });
+    let environments = environments.collect::<Result<Vec<_>, _>>()?;
+    let model = cost_model(experiment, &environments);
+    if let Some(remote) = remote_workers(arguments, experiment, &environments)? {
+        return Ok((remote, model));
+    }
+    // Each worker has its share of the cores.
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let threads = NonZeroUsize::new(cores.get() / count).unwrap_or(NonZeroUsize::MIN);
+    let workers = (0..count).zip(environments.iter().cycle());
+    let workers = workers.map(|(number, (device, environment))| {
+        (format!("{number} on {device}"), environment.clone().with_threads(threads))
+    });
+    Ok((Box::new(ThreadEvaluator::with_names(workers.collect())?), model))
 }
 
 /// The workers on other machines, if `--nats` asks for them.

@@ -162,6 +162,11 @@ impl Observer<BlockSpace> for Listener {
     }
 }
 
+/// Small blocks: a large one is over the limits of cost, and never reaches an environment.
+fn space() -> BlockSpace {
+    BlockSpace::paper().with_max_layers(5).unwrap()
+}
+
 const TRIALS: u64 = 32;
 
 /// The table's bytes and the records of a search, and what was heard of it.
@@ -169,7 +174,7 @@ fn end(evaluator: impl Evaluator<BlockCode>) -> (Vec<u8>, String, Heard) {
     let agent = QLearning::new(QLearningConfig::paper()).unwrap();
     let heard = Arc::new(Mutex::new(Heard::default()));
     let config = SearchConfig::paper().with_seed(3).with_trials(TRIALS, 16);
-    let search = Search::with_evaluator(BlockSpace::paper(), agent, evaluator, config);
+    let search = Search::with_evaluator(space(), agent, evaluator, config);
     let (report, agent) = search.with_observer(Listener(Arc::clone(&heard))).run_with_agent().unwrap();
     let mut table = Vec::new();
     agent.save(&mut table).unwrap();
@@ -277,7 +282,7 @@ fn too_many_failures_in_a_row_end_the_search() {
     let evaluator = processes(&environment, 1, config().with_failures_in_a_row(2));
     let agent = QLearning::new(QLearningConfig::paper()).unwrap();
     let config = SearchConfig::paper().with_trials(TRIALS, 16);
-    let error = Search::with_evaluator(BlockSpace::paper(), agent, evaluator, config).run().unwrap_err();
+    let error = Search::with_evaluator(space(), agent, evaluator, config).run().unwrap_err();
     let text = format!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string));
     assert!(text.contains("3 child processes failed in a row"), "{text}");
 }
@@ -309,7 +314,7 @@ fn cancelling_ends_children_whatever_they_do() {
     });
     let agent = QLearning::new(QLearningConfig::paper()).unwrap();
     let config = SearchConfig::paper().with_trials(TRIALS, 16);
-    let search = Search::with_evaluator(BlockSpace::paper(), agent, evaluator, config);
+    let search = Search::with_evaluator(space(), agent, evaluator, config);
     let report = search.with_cancellation(cancellation).run().unwrap();
     later.join().unwrap();
     assert_eq!(report.stop, StopReason::Cancelled);
@@ -329,7 +334,7 @@ fn a_poisoned_device_ends_a_search_in_this_process_and_blames_no_trial() {
         let heard = Arc::new(Mutex::new(Heard::default()));
         let agent = QLearning::new(QLearningConfig::paper()).unwrap();
         let config = SearchConfig::paper().with_trials(TRIALS, 16);
-        let search = Search::with_evaluator(BlockSpace::paper(), agent, evaluator, config);
+        let search = Search::with_evaluator(space(), agent, evaluator, config);
         let error = search.with_observer(Listener(Arc::clone(&heard))).run().unwrap_err();
         let text = format!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string));
         assert!(text.contains("the device is poisoned; start the program again"), "{text}");

@@ -70,6 +70,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
     pub(crate) workers: NonZeroUsize,
 
+    #[command(flatten)]
+    pub(crate) processes: crate::processes::Processes,
+
     #[cfg(feature = "nats")]
     #[command(flatten)]
     pub(crate) controller: crate::worker::Controller,

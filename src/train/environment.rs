@@ -1,10 +1,10 @@
 //! Training as an environment of a search.
 
-use super::{
-    Checkpoints, ImageClassifier, Outcome, Recipe, TrainError, chance_accuracy, check_parts, fit, fit_resumable,
-};
+use super::device_reads::{DeviceReads, Direct, known_fault};
+use super::fit::run;
+use super::{Checkpoints, FitOptions, ImageClassifier, Outcome, Recipe, TrainError, chance_accuracy, check_parts};
 use crate::data::{ChannelStatistics, DeviceSet, ImageSet, Split};
-use crate::environment::{Environment, TrialContext};
+use crate::environment::{Condition, Environment, TrialContext};
 use crate::evaluation::{Evaluation, Infeasibility, Trial};
 use crate::export::Blueprint;
 use crate::graph::{Fingerprint, ImageShape, LayerGraph, NetworkConfig, ToGraph};
@@ -13,7 +13,9 @@ use burn::tensor::Device;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Evaluates an architecture by training the network it makes: the environment of the paper.
 ///
@@ -21,7 +23,7 @@ use std::path::{Path, PathBuf};
 /// once; clones share them, so that each worker of a process can have one. Two networks trained at once, in two threads,
 /// make better use of two cores than one after the other.
 ///
-/// A network that diverges, takes too long or cannot be built for its size is [`Evaluation::Infeasible`]. The
+/// A network that diverges, takes too long, exhausts the memory of the device or cannot be built for its size is [`Evaluation::Infeasible`]. The
 /// environment has no limit on cost: that is for whoever proposes trials.
 ///
 /// ```
@@ -56,6 +58,9 @@ pub struct TrainingEnvironment {
     statistics: ChannelStatistics,
     keep: Option<Keep>,
     threads: Option<NonZeroUsize>,
+    reads: Arc<dyn DeviceReads>,
+    /// Whether the device is lost until the process ends.
+    broken: bool,
 }
 
 /// Where trained networks are kept.
@@ -116,7 +121,19 @@ impl TrainingEnvironment {
         let training = DeviceSet::new(training, &statistics, &device)?;
         let validation = DeviceSet::new(validation, &statistics, &device)?;
         check_parts(&training, &validation)?;
-        Ok(Self { training, validation, network, recipe, identity, classes, statistics, keep: None, threads: None })
+        Ok(Self {
+            training,
+            validation,
+            network,
+            recipe,
+            identity,
+            classes,
+            statistics,
+            keep: None,
+            threads: None,
+            reads: Arc::new(Direct),
+            broken: false,
+        })
     }
 
     /// The same environment, keeping what it trains in a folder of its own below `folder` for each trial (see
@@ -184,12 +201,25 @@ impl TrainingEnvironment {
         let build = |rng: &mut dyn rand::Rng, device: &Device| Ok(Network::new(graph, &self.network, rng, device)?);
         let Self { recipe, training, validation, .. } = self;
         let seed = context.trial().seed;
-        match &self.keep {
-            None => fit(recipe, training, validation, seed, context, build),
-            Some(keep) => {
-                let checkpoints = keep.checkpoints(context.trial());
-                fit_resumable(recipe, training, validation, seed, context, &checkpoints, build)
+        let checkpoints = self.keep.as_ref().map(|keep| keep.checkpoints(context.trial()));
+        let options = FitOptions { watch: context, checkpoints: checkpoints.as_ref(), ..FitOptions::default() };
+        let train = || run(recipe, [training, validation], seed, &options, self.reads.as_ref(), build);
+        catch_unwind(AssertUnwindSafe(train)).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            match text.and_then(known_fault) {
+                Some(fault) => Err(fault),
+                None => resume_unwind(panic),
             }
+        })
+    }
+
+    /// Gives memory that the last network held back to the device, and tells of what is left.
+    fn clean_up(&self) {
+        let device = self.training.device();
+        device.memory_cleanup();
+        if let Some(usage) = device.memory_pool_usage() {
+            let (in_use, reserved) = (usage.bytes_in_use, usage.bytes_reserved);
+            tracing::debug!(in_use, reserved, "memory of the device after a training");
         }
     }
 
@@ -218,7 +248,11 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
             use_threads(threads);
         }
         let graph = architecture.to_graph();
-        match self.train(&graph, context) {
+        let trained = self.train(&graph, context);
+        if !matches!(trained, Err(TrainError::DevicePoisoned { .. })) {
+            self.clean_up();
+        }
+        match trained {
             Ok(Outcome::Trained(trained)) => {
                 if let Some(keep) = &self.keep {
                     self.save(keep, graph, trained.network, context.trial())?;
@@ -231,8 +265,21 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
             Err(TrainError::Network(error @ NetworkError::TooLarge { .. })) => {
                 Ok(Evaluation::Infeasible(Infeasibility::Rejected { message: error.to_string() }))
             }
-            Err(error) => Err(error),
+            Err(TrainError::DeviceMemory { message }) => {
+                Ok(Evaluation::Infeasible(Infeasibility::OutOfMemory { message }))
+            }
+            Err(error) => {
+                self.broken |= matches!(error, TrainError::DevicePoisoned { .. });
+                Err(error)
+            }
         }
+    }
+
+    fn condition(&self) -> Condition {
+        if self.broken {
+            return Condition::broken();
+        }
+        Condition::well(self.training.device().memory_pool_usage().map(|usage| usage.bytes_reserved))
     }
 
     /// A hash of the images, the network's configuration and the recipe; the same on every device.
@@ -268,4 +315,13 @@ fn identity(training: &ImageSet, validation: &ImageSet, network: &NetworkConfig,
         hasher.update(part);
     }
     format!("training 1 sha256:{:x}", hasher.finalize())
+}
+
+#[cfg(test)]
+impl TrainingEnvironment {
+    /// The same environment on a device that is read through `reads`.
+    pub(super) fn with_reads(mut self, reads: Arc<dyn DeviceReads>) -> Self {
+        self.reads = reads;
+        self
+    }
 }

@@ -87,6 +87,19 @@ pub enum TrainError {
     /// The training was stopped from outside.
     #[error("the training was cancelled")]
     Cancelled,
+    /// The device has no memory left. An environment takes it as
+    /// [`OutOfMemory`](crate::evaluation::Infeasibility::OutOfMemory).
+    #[error("the device is out of memory: {message}")]
+    DeviceMemory {
+        /// What it said.
+        message: String,
+    },
+    /// The device fails whatever it is asked, until the process ends.
+    #[error("the device is lost until the process ends: {message}")]
+    DevicePoisoned {
+        /// What it said.
+        message: String,
+    },
     /// The device failed.
     #[error("the device failed during training: {message}")]
     Device {

@@ -1,6 +1,7 @@
 //! The training loop.
 
 use super::checkpoint::{self, Checkpoints, Snapshot, Task};
+use super::device_reads::{DeviceReads, Direct, device_error};
 use super::optimizer::new_optimizer;
 use super::parameters::{numbered, values, with_values};
 use super::replicas::{Backward, Replicas};
@@ -233,6 +234,18 @@ pub fn fit_with<M: Classifier>(
     validation: &dyn BatchSource,
     seed: u64,
     options: &FitOptions<'_>,
+    build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
+) -> Result<Outcome<M>, TrainError> {
+    run(recipe, [training, validation], seed, options, &Direct, build)
+}
+
+/// [`fit_with`], reading from the device as it is told.
+pub(super) fn run<M: Classifier>(
+    recipe: &Recipe,
+    [training, validation]: [&dyn BatchSource; 2],
+    seed: u64,
+    options: &FitOptions<'_>,
+    reads: &dyn DeviceReads,
     mut build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
 ) -> Result<Outcome<M>, TrainError> {
     let &FitOptions { watch, checkpoints, more_devices } = options;
@@ -262,6 +275,7 @@ pub fn fit_with<M: Classifier>(
         seed,
         watch,
         checkpoints,
+        reads,
         seconds_before: snapshot.as_ref().map_or(0.0, |snapshot| snapshot.progress.seconds),
         started: Instant::now(),
         replicas: Replicas::new(training.device(), more_devices, smoothing),
@@ -322,6 +336,7 @@ struct Session<'a> {
     seed: u64,
     watch: &'a dyn Watch,
     checkpoints: Option<&'a Checkpoints>,
+    reads: &'a dyn DeviceReads,
     /// Of earlier calls.
     seconds_before: f64,
     started: Instant,
@@ -425,7 +440,7 @@ impl Session<'_> {
                 }
                 evaluated = Some(network);
             }
-            let Reading { training_loss, validation } = read(figures)?;
+            let Reading { training_loss, validation } = read(self.reads, figures)?;
             if !training_loss.is_finite() || validation.as_ref().is_some_and(|score| !score.loss.is_finite()) {
                 return Err(Stop::Diverged { epoch });
             }
@@ -563,10 +578,8 @@ impl Session<'_> {
 }
 
 /// Waits for the device: the training loss and, if they are there, the loss and the correct predictions of validation.
-fn read(figures: Vec<Tensor<1>>) -> Result<Reading, Stop> {
-    let figures = Tensor::cat(figures, 0)
-        .try_into_vec_as::<f32>()
-        .map_err(|error| Stop::Failed(TrainError::Device { message: error.to_string() }))?;
+fn read(reads: &dyn DeviceReads, figures: Vec<Tensor<1>>) -> Result<Reading, Stop> {
+    let figures = reads.read(figures).map_err(|error| Stop::Failed(device_error(&error)))?;
     let validation = match figures[1..] {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a count")]
         [loss, correct] => Some(Score { loss: loss.into(), correct: correct as usize }),

@@ -8,10 +8,12 @@
 
 mod calibration;
 mod checkpoint;
+mod device_reads;
 mod environment;
 mod error;
 mod fit;
 mod image_classifier;
+mod memory;
 mod optimizer;
 mod parameters;
 mod recipe;
@@ -25,6 +27,7 @@ pub use environment::TrainingEnvironment;
 pub use error::TrainError;
 pub use fit::{Epoch, FitOptions, Outcome, Trained, Watch, fit, fit_resumable, fit_with};
 pub use image_classifier::{ClassifierError, ImageClassifier, Prediction};
+pub use memory::memory_estimate;
 pub use recipe::{OptimizerConfig, Recipe, RecipeError, Restarts, Schedule};
 pub use top_k::{place_of, top_k_accuracies};
 

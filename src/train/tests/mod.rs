@@ -1,5 +1,6 @@
 //! Whole trainings of tiny networks.
 
+mod device_faults;
 mod environment;
 mod fitting;
 mod precision;

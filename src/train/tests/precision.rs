@@ -83,12 +83,21 @@ fn train(precision: Precision) -> Trained<Network> {
 fn a_training_in_mixed_precision_is_as_accurate_as_one_in_single_precision() {
     let [single, mixed] = [Precision::F32, Precision::Bf16].map(train);
     let accuracy = |trained: &Trained<Network>| trained.metrics.accuracy;
-    println!("f32 {:.2} %, bf16 {:.2} %", accuracy(&single), accuracy(&mixed));
-    // Chance is 10 %. In 600 images one standard error is 1.8 points.
-    assert!(accuracy(&single) > 60.0 && (accuracy(&single) - accuracy(&mixed)).abs() < 6.0);
     let loss = |trained: &Trained<Network>| trained.epochs[0].training_loss;
+    let text = format!(
+        "f32 {:.2} % (loss {:.5}), bf16 {:.2} % (loss {:.5})",
+        accuracy(&single),
+        loss(&single),
+        accuracy(&mixed),
+        loss(&mixed)
+    );
+    println!("{text}");
+    // More than the 256 that bfloat16 counts to; chance is 10 %. In 600 images one standard error is 2 points.
+    let counted = 100.0 * 256.0 / 600.0;
+    assert!(accuracy(&single) > counted && accuracy(&mixed) > counted, "{text}");
+    assert!((accuracy(&single) - accuracy(&mixed)).abs() < 6.0, "{text}");
     let (single, mixed) = (loss(&single), loss(&mixed));
-    assert!(single != mixed && (single - mixed).abs() < 0.03 * single, "{single} {mixed}");
+    assert!(single != mixed && (single - mixed).abs() < 0.03 * single, "{text}");
 }
 
 #[test]

@@ -1,0 +1,27 @@
+//! How much memory a training takes on its device.
+
+use super::Recipe;
+use crate::graph::Cost;
+
+/// A rough estimate of the bytes that a training needs on its device besides the images: twice the activations of a batch (kept for
+/// the way back, and as long again for gradients and what kernels work in), and four numbers a parameter (weight, gradient, two
+/// moments). Mixed precision is counted like single precision, for normalisation keeps its input in that.
+///
+/// It was not measured on a GPU. Whoever packs trainings by it ([`ProcessConfig`](crate::search::ProcessConfig)) should leave room.
+///
+/// ```
+/// use blockqnn::graph::{LayerGraph, NetworkConfig, Node, Operation};
+/// use blockqnn::train::{Recipe, memory_estimate};
+///
+/// let block = LayerGraph::new(vec![Node::new(Operation::Input, []), Node::new(Operation::Output, [0])])?;
+/// let cost = block.cost(&NetworkConfig::cifar())?;
+/// let bytes = memory_estimate(&cost, &Recipe::early_stop());
+/// assert_eq!(bytes, 2 * 256 * cost.activation_bytes + 16 * cost.parameters);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn memory_estimate(cost: &Cost, recipe: &Recipe) -> u64 {
+    let batch = u64::try_from(recipe.batch_size).unwrap_or(u64::MAX);
+    let activations = cost.activation_bytes.saturating_mul(batch).saturating_mul(2);
+    activations.saturating_add(cost.parameters.saturating_mul(16))
+}
