@@ -29,7 +29,6 @@ pub use budget::{SecondsBudget, SecondsObserver};
 pub use config::{Repeats, Scheduling, SearchConfig, SearchConfigError};
 pub use controller::{Search, SearchError};
 pub use cost_model::{CostModel, Rates, TrialSize, Workload};
-pub(crate) use evaluator::evaluate_once;
 pub use evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};
 pub use observer::{MinibatchSummary, Observer, Start};
 pub use processes::{ProcessConfig, ProcessEvaluator, ProcessEvaluatorError};

@@ -283,9 +283,8 @@ impl<S: SearchSpace> LeastSquares<S> {
                         optimum = false;
                         break;
                     }
-                    Some(_) => {}
                     None if is_new(space, memory, &neighbour)? => new.push(neighbour),
-                    None => {}
+                    Some(_) | None => {}
                 }
             }
             if optimum && !new.is_empty() {
