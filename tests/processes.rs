@@ -93,10 +93,10 @@ impl Environment<BlockCode> for Frail {
             Some(Mishap::Killed) => {
                 let kill = ["-9".to_owned(), std::process::id().to_string()];
                 std::process::Command::new("kill").args(kill).status().unwrap();
-                std::thread::sleep(Duration::from_secs(60));
+                std::thread::sleep(Duration::from_mins(1));
             }
             Some(Mishap::Aborts) => std::process::abort(),
-            Some(Mishap::Hangs) => std::thread::sleep(Duration::from_secs(3_600)),
+            Some(Mishap::Hangs) => std::thread::sleep(Duration::from_hours(1)),
             None => {}
         }
         self.held += self.leak;
@@ -305,7 +305,7 @@ fn a_child_without_an_environment_and_no_child_are_refused() {
 fn cancelling_ends_children_whatever_they_do() {
     let folder = tempfile::tempdir().unwrap();
     let environment = Frail::new(folder.path(), (0..TRIALS).map(|trial| (trial, Mishap::Hangs)));
-    let evaluator = processes(&environment, 2, config().with_patience(Duration::from_secs(600)));
+    let evaluator = processes(&environment, 2, config().with_patience(Duration::from_mins(10)));
     let cancellation = Cancellation::new();
     let raised = cancellation.clone();
     let later = std::thread::spawn(move || {

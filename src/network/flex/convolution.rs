@@ -251,7 +251,6 @@ impl<S: Simd> Tiles<'_, S> {
 
 /// The sums of products of a tile: each weight of `R` output channels with the pixels that it meets.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "with iterators the sums are spilled to the stack in every round")]
 fn sum_up<S: Simd, const R: usize, const N: usize>(
     simd: S,
     inputs: [&[f32]; N],
@@ -391,7 +390,6 @@ impl<S: Simd> Sums<'_, S> {
     }
 
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "as in `sum_up`")]
     fn tile<const R: usize, const C: usize>(&self, row: usize, column: usize, output: &mut [f32]) {
         let simd = self.simd;
         // Of one length each, so that one check of a bound serves all.
