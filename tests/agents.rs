@@ -140,8 +140,7 @@ fn a_killed_process_leaves_no_trace_in_the_search_of_any_agent() {
         let expected = run(name, &space, 60, 5, None);
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("run");
-        let lines =
-            || fs::read(path.join("journal.jsonl")).map_or(0, |text| text.iter().filter(|b| **b == b'\n').count());
+        let lines = || fs::read_to_string(path.join("journal.jsonl")).map_or(0, |text| text.lines().count());
         let mut kills = 0;
         // The second process resumes what the first left, and is killed further on.
         for earliest in [5, 70] {

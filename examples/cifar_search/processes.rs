@@ -16,7 +16,7 @@ const GIBIBYTE: f64 = 1_073_741_824.0;
 
 /// The flags of trainings in child processes.
 #[derive(Debug, Clone, clap::Args)]
-#[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
+#[expect(clippy::struct_field_names, reason = "the names of fields are those of flags")]
 pub(crate) struct Processes {
     /// Trainings at a time, each in a child process: for GPUs. A child that fails, hangs or grows too far is replaced, and its
     /// block tried again. The result is the same as with --workers

@@ -8,7 +8,7 @@
 //!
 //! | of your own | check |
 //! | --- | --- |
-//! | [`SearchSpace`](crate::space::SearchSpace), with its [`ToGraph`](crate::graph::ToGraph) | [`check_space`] |
+//! | [`SearchSpace`], with its [`ToGraph`] | [`check_space`] |
 //! | [`Agent`](crate::agent::Agent) | [`check_agent`] |
 //! | [`Environment`](crate::environment::Environment) | [`check_environment`] |
 //! | [`RewardShaper`](crate::reward::RewardShaper) | [`check_reward`] |
