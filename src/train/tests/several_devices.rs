@@ -1,5 +1,5 @@
-//! Training on several devices. Most of these name one device several times: what is dealt out, copied, summed and put
-//! together does not depend on that. With the feature `ndarray` there are two of different kinds.
+//! Training on several devices. These name one device several times: what is dealt out, copied, summed and put together does
+//! not depend on that. Devices of different kinds were not tried.
 
 use super::*;
 use crate::train::{Checkpoints, FitOptions, fit_with};
@@ -32,13 +32,9 @@ fn weights(trained: &Trained<LinearClassifier>) -> Vec<f32> {
     trained.network.linear.weight.val().into_data().try_into_vec::<f32>().unwrap()
 }
 
-/// Devices beside the first: the same one three times, or one of another kind.
+/// Devices beside the first: the same one, once or three times.
 fn others() -> Vec<Vec<Device>> {
-    let mut others = vec![vec![Device::flex(); 1], vec![Device::flex(); 3]];
-    if cfg!(feature = "ndarray") {
-        others.push(vec![crate::network::device::parse_device("ndarray").unwrap()]);
-    }
-    others
+    vec![vec![Device::flex(); 1], vec![Device::flex(); 3]]
 }
 
 #[test]
