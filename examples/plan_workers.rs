@@ -4,16 +4,22 @@
 //! cargo run --release --no-default-features --example plan_workers -- RUN --workers 32,1000,10000
 //! ```
 //!
-//! RUN is the folder of a run (`cifar_search --out RUN`), whose trials tell how training times spread. The controller's own
-//! time for a trial is measured here, by a search in which a formula stands in for the training.
+//! RUN is the folder of a run (`cifar_search --out RUN`), whose trials tell how training times spread; with `--foretold N`, N
+//! random blocks of the run's space tell it, through the cost model that the run left. The controller's own time for a
+//! trial is measured here, by a search in which a formula stands in for the training.
 
-use blockqnn::agent::{QLearning, QLearningConfig};
+use blockqnn::agent::{Agent, Memory, QLearning, QLearningConfig, RandomAgent};
 use blockqnn::environment::synthetic::Synthetic;
-use blockqnn::search::{RunFolder, Scheduling, Search, SearchConfig, SimulationConfig, simulate};
+use blockqnn::graph::{NetworkConfig, ToGraph};
+use blockqnn::search::{
+    CostModel, PredictionError, RunFolder, RunHistory, Scheduling, Search, SearchConfig, SimulationConfig, simulate,
+};
+use blockqnn::seed;
+use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockSpace;
 use clap::Parser;
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -27,6 +33,11 @@ struct Arguments {
     /// Folder of a run whose trainings tell how times spread
     #[arg(value_name = "RUN")]
     run: PathBuf,
+
+    /// Take the times of N random blocks of the run's space, as its cost model (`cost_model.json`) foretells them, in place of measured
+    /// ones: a run that learns trains few of the blocks that there are
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    foretold: Option<u64>,
 
     /// Numbers of workers
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [32, 1_000, 10_000])]
@@ -72,7 +83,8 @@ fn main() -> ExitCode {
 }
 
 fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let times = training_times(arguments)?;
+    let history = RunFolder::read::<BlockSpace>(&arguments.run)?;
+    let times = scaled(training_times(arguments, &history)?, arguments.mean);
     let (propose, learn) = controller_time()?;
     let mean = times.iter().sum::<f64>() / times.len() as f64;
     println!(
@@ -116,21 +128,63 @@ fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Training times of the run, in seconds, scaled to the mean that was asked for.
-fn training_times(arguments: &Arguments) -> Result<Vec<f64>, Box<dyn Error>> {
-    let history = RunFolder::read::<BlockSpace>(&arguments.run)?;
+/// Training times in seconds: measured in the run, or foretold. If the run left a cost model, says how good it was.
+fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Result<Vec<f64>, Box<dyn Error>> {
+    let run = &arguments.run;
     let trained = history.records.iter().filter(|record| !record.cached);
-    let times: Vec<f64> = trained
-        .filter_map(|record| record.evaluation.metrics())
-        .map(|metrics| metrics.seconds)
-        .filter(|seconds| *seconds > 0.0)
+    let measured: Vec<_> = trained
+        .filter_map(|record| Some((&record.cost, record.evaluation.metrics()?.seconds)))
+        .filter(|(_, seconds)| *seconds > 0.0)
         .collect();
-    if times.is_empty() {
-        return Err(format!("{} has no trial that was trained: take another run", arguments.run.display()).into());
+    let network = &history.settings.search.network;
+    let path = run.join("cost_model.json");
+    let model = path.exists().then(|| read_model(&path)).transpose()?;
+    if let Some(model) = &model {
+        let pairs = measured.iter().map(|(cost, seconds)| (model.seconds(cost, network), *seconds));
+        if let Some(error) = PredictionError::of(pairs) {
+            println!(
+                "the cost model foretold {} trials: measured times are {:.2} times as long, and then half of them are \
+                 within {:.0} % and nine tenths within {:.0} %",
+                error.trials,
+                error.factor,
+                100.0 * error.median,
+                100.0 * error.ninth_decile
+            );
+        }
     }
-    let mean = times.iter().sum::<f64>() / times.len() as f64;
-    let scale = arguments.mean.map_or(1.0, |wanted| wanted / mean);
-    Ok(times.into_iter().map(|time| time * scale).collect())
+    if let Some(count) = arguments.foretold {
+        let model = model.ok_or_else(|| format!("{} is missing: leave --foretold away", path.display()))?;
+        let space: BlockSpace = serde_json::from_value(history.settings.details["space"].clone())
+            .map_err(|error| format!("{} does not tell its space ({error}): leave --foretold away", run.display()))?;
+        return Ok(foretold(&model, &space, network, count, arguments.seed));
+    }
+    if measured.is_empty() {
+        return Err(format!("{} has no trial that was trained: take another run", run.display()).into());
+    }
+    Ok(measured.into_iter().map(|(_, seconds)| seconds).collect())
+}
+
+fn read_model(path: &Path) -> Result<CostModel, Box<dyn Error>> {
+    let text = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    serde_json::from_slice(&text).map_err(|error| format!("{} is no cost model: {error}", path.display()).into())
+}
+
+/// The foretold seconds of random blocks.
+fn foretold(model: &CostModel, space: &BlockSpace, network: &NetworkConfig, count: u64, seed: u64) -> Vec<f64> {
+    let (memory, mut rng) = (Memory::new(1), seed::stream(seed, "blocks to plan with", 0));
+    let draw = |_| {
+        let walk = RandomAgent.propose(space, &memory, &mut rng).ok()?;
+        let cost = space.decode(&walk.actions).ok()?.to_graph().cost(network).ok()?;
+        Some(model.seconds(&cost, network))
+    };
+    (0..count).filter_map(draw).collect()
+}
+
+/// The times, scaled to a mean if one is wanted.
+fn scaled(times: Vec<f64>, mean: Option<f64>) -> Vec<f64> {
+    let present = times.iter().sum::<f64>() / times.len() as f64;
+    let scale = mean.map_or(1.0, |wanted| wanted / present);
+    times.into_iter().map(|time| time * scale).collect()
 }
 
 /// Seconds that the controller takes to propose a trial, and to journal and learn it with its share of the paper's replay,

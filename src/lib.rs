@@ -180,4 +180,7 @@ mod pages {
     struct Concepts;
     #[doc = include_str!("../docs/your-own.md")]
     struct YourOwn;
+    #[cfg(feature = "nats")]
+    #[doc = include_str!("../docs/distributed.md")]
+    struct Distributed;
 }

@@ -260,36 +260,6 @@ fn a_series_tells_what_the_journal_does() {
     }
 }
 
-/// The settings that a page offers for saving, as a file.
-#[cfg(feature = "train")]
-#[test]
-fn the_saved_settings_repeat_the_experiment() {
-    use blockqnn::experiment::{Experiment, Overrides, Preset};
-
-    let experiment = Experiment::short();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("run");
-    let config = SearchConfig { trials: 8, minibatch: 8, ..experiment.search.clone() };
-    Search::new(BlockSpace::paper(), experiment.agent().unwrap(), Synthetic::new(), config.clone())
-        .with_run_folder(RunFolder::create(&path).unwrap().with_details(&experiment.details()).unwrap())
-        .run()
-        .unwrap();
-    let html = page(&path);
-    let address = html.split("href=\"data:application/json,").nth(1).unwrap().split('"').next().unwrap();
-    let mut bytes = Vec::new();
-    let mut parts = address.split('%');
-    bytes.extend(parts.next().unwrap().bytes());
-    for part in parts {
-        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
-        bytes.extend(part[2..].bytes());
-    }
-    let file = folder.path().join("config.json");
-    fs::write(&file, bytes).unwrap();
-    let mut overrides = Overrides::new();
-    overrides.set_file(&file).unwrap();
-    assert_eq!(overrides.apply(Preset::Quick).unwrap(), Experiment { search: config, ..experiment });
-}
-
 /// The README's pictures, made by a search of 2,848 blocks in the synthetic environment. With `BLOCKQNN_BLESS` set they are
 /// written in place of being compared.
 #[test]

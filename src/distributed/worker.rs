@@ -1,24 +1,21 @@
 //! The worker's side: takes trials one after another, has them trained, and stores the results.
 
+mod tasks;
+
 use super::connection::causes;
 use super::lease::{Hand, Presence};
-use super::protocol::{
-    AGAIN, Claimed, Doing, Hello, Names, Outcome, PROTOCOL, Reply, Task, Verdict, Welcome, short_identity,
-};
+use super::protocol::{Doing, Hello, Names, Outcome, PROTOCOL, Reply, Welcome, short_identity};
 use super::trainer::{Factory, Line, Trainer, is_child, serve};
 use super::{Broker, DistributedError};
 use crate::environment::{Cancellation, Environment};
-use crate::evaluation::{Evaluation, Infeasibility};
 use async_nats::jetstream::consumer::{Consumer, pull};
-use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::{self, AckKind, Context};
+use async_nats::jetstream::{self, Context};
 use async_nats::{Client, RequestErrorKind};
-use futures_util::{StreamExt, TryStreamExt};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
+use tasks::End;
 use tokio::time::{Instant, sleep, timeout};
 
 /// How often a worker looks whether it is to stop.
@@ -27,21 +24,11 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Longest wait for a task in one request.
 const REQUEST: Duration = Duration::from_secs(2);
 
-/// How much longer a broker may take to end a request.
-const GRACE: Duration = Duration::from_secs(1);
-
 /// Longest wait for an answer of the broker.
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// Time without a task after which a worker asks whether the controller still is the one it knows.
 const RENEW: Duration = Duration::from_secs(10);
-
-/// Longest wait for the answer of a worker that is at a trial already: it finds a broker that was away within half a
-/// second.
-const CLAIM: Duration = Duration::from_secs(3);
-
-/// How long a worker that is to stop tries to store the result that it has in hand.
-const LAST_TRY: Duration = Duration::from_secs(10);
 
 /// Why a worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,18 +198,6 @@ impl NatsWorker {
     }
 }
 
-/// How a task ended for this worker.
-enum End {
-    /// Its result is stored, or somebody else's business.
-    Next,
-    /// Its trainer is gone.
-    NoTrainer,
-    /// The worker is to stop.
-    Stop,
-    /// The task is meant for workers with another environment.
-    Stranger,
-}
-
 /// A connected worker.
 struct Session<'w> {
     worker: &'w NatsWorker,
@@ -383,207 +358,6 @@ impl Session<'_> {
             self.busy = quiet;
         }
         None
-    }
-
-    /// The next task; nothing if there is none for a moment.
-    async fn next_task(
-        &self,
-        consumer: &Consumer<pull::Config>,
-    ) -> Result<Option<jetstream::Message>, Box<dyn std::error::Error + Send + Sync>> {
-        let mut batch = consumer.batch().max_messages(1).expires(REQUEST).messages().await?;
-        // The broker ends the request; only one that is gone does not. A task that comes late must not be missed.
-        let end = Instant::now() + REQUEST + GRACE;
-        while Instant::now() < end && !self.is_stopped() {
-            match timeout(LOOK, batch.next()).await {
-                Ok(Some(message)) => return Ok(Some(message?)),
-                Ok(None) => return Ok(None),
-                Err(_) => {}
-            }
-        }
-        Ok(None)
-    }
-
-    /// Evaluates a task that was handed out, unless somebody is at it.
-    async fn task(
-        &self,
-        message: &jetstream::Message,
-        welcome: &Welcome,
-        consumer: &Consumer<pull::Config>,
-        trainer: &mut Trainer,
-        environment: &str,
-    ) -> End {
-        let key = message.subject.rsplit('.').next().unwrap_or_default();
-        let (Some(lease), Ok(info)) = (&message.reply, message.info()) else { return End::Next };
-        let Ok(task) = serde_json::from_slice::<Task<IgnoredAny>>(&message.payload) else {
-            tracing::warn!(key, "a task cannot be read: is there a controller of another version?");
-            let _ = message.ack_with(AckKind::Nak(Some(RENEW))).await;
-            return End::Stranger;
-        };
-        if task.environment != environment {
-            self.hand_back(key, lease, Some(RENEW)).await;
-            return End::Stranger;
-        }
-        let handed_out_before = info.delivered > 1
-            || info.published < consumer.cached_info().created
-            || message.headers.as_ref().is_some_and(|headers| headers.get(AGAIN).is_some());
-        if handed_out_before {
-            match self.presence.ask(key, lease, CLAIM).await {
-                Some(Claimed::Mine) => {
-                    self.note(key, lease).await;
-                    return End::Next;
-                }
-                Some(Claimed::Done) => {
-                    let _ = message.double_ack().await;
-                    return End::Next;
-                }
-                None => {}
-            }
-            let begun = u64::try_from(info.delivered).unwrap_or_default().saturating_sub(1);
-            if begun >= u64::from(welcome.attempts) {
-                let lost = begun.saturating_sub(self.notes(key).await);
-                if lost >= u64::from(welcome.attempts) {
-                    return self.dead_letter(key, lease, welcome.attempts).await;
-                }
-            }
-        }
-        self.evaluate(key, lease, &message.payload, trainer).await
-    }
-
-    async fn evaluate(&self, key: &str, lease: &str, task: &[u8], trainer: &mut Trainer) -> End {
-        let hand = &self.presence.hand;
-        hand.take_up(key, lease.to_owned());
-        trainer.send(task);
-        let begun = Instant::now();
-        let mut told = false;
-        let outcome = loop {
-            match timeout(LOOK, trainer.next()).await {
-                Ok(Some(Line::Progress(progress))) => hand.advance(Some(progress)),
-                Ok(Some(Line::Done { outcome, condition, .. })) => {
-                    // A trainer that can evaluate nothing more is replaced.
-                    break (outcome, if condition.broken { End::NoTrainer } else { End::Next });
-                }
-                Ok(None) => break (trainer.end(), End::NoTrainer),
-                Ok(Some(Line::Ready { .. } | Line::Unready { .. })) | Err(_) => {}
-            }
-            if self.is_stopped() {
-                trainer.stop();
-                for lease in hand.put_down() {
-                    self.hand_back(key, &lease, None).await;
-                }
-                return End::Stop;
-            }
-            if hand.hangs() {
-                trainer.stop();
-                let message = format!("its training showed no progress for {:?}", self.worker.patience);
-                tracing::warn!(key, message, killed = trainer.can_be_killed(), "a training hangs");
-                self.presence.tell(Doing::GaveUp { key: key.to_owned(), message }, REQUEST).await;
-                // Without a note: this attempt counts.
-                for lease in hand.put_down() {
-                    let _ = self.presence.lease(&lease).ack_with(AckKind::Nak(None)).await;
-                }
-                return End::NoTrainer;
-            }
-            if !told && begun.elapsed() > LOOK {
-                told = true;
-                self.presence.tell(hand.doing(), REQUEST).await;
-            }
-        };
-        let (outcome, end) = outcome;
-        hand.trained();
-        let stored = self.store(key, outcome).await;
-        let leases = hand.put_down();
-        if !stored {
-            return End::Stop;
-        }
-        self.acknowledge(leases);
-        end
-    }
-
-    /// Gives a trial up that cost as many workers as it may.
-    async fn dead_letter(&self, key: &str, lease: &str, attempts: u32) -> End {
-        let message = "every worker that began it was lost, or its training hung".to_owned();
-        tracing::warn!(key, attempts, "a trial is given up");
-        let failed = Evaluation::Infeasible(Infeasibility::Failed { attempts, message });
-        let hand = &self.presence.hand;
-        hand.take_up(key, lease.to_owned());
-        hand.trained();
-        let stored = self.store(key, Outcome::Evaluated(failed)).await;
-        let leases = hand.put_down();
-        if stored {
-            self.acknowledge(leases);
-            return End::Next;
-        }
-        End::Stop
-    }
-
-    /// Stores a result, however long the broker is away; the lease is kept meanwhile. Whether it, or another of the same
-    /// attempt, is stored: a worker that is to stop does not wait for ever.
-    async fn store(&self, key: &str, outcome: Outcome) -> bool {
-        let verdict = Verdict { key: key.to_owned(), worker: self.worker.name.clone(), outcome };
-        let Ok(payload) = serde_json::to_vec(&verdict) else { unreachable!("a result is made of numbers and texts") };
-        let mut stopped: Option<Instant> = None;
-        loop {
-            let message = PublishMessage::build().payload(payload.clone().into()).expected_last_subject_sequence(0);
-            let sent = self.context.send_publish(self.names.subject("result", key), message).await;
-            let error = match sent {
-                Ok(stored) => match stored.await {
-                    Ok(_) => return true,
-                    Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => return true,
-                    Err(error) => error,
-                },
-                Err(error) => error,
-            };
-            tracing::debug!(%error, key, "a result is not stored yet");
-            if self.is_stopped() && stopped.get_or_insert_with(Instant::now).elapsed() > LAST_TRY {
-                return false;
-            }
-            sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    /// Takes a task whose result is stored off the queue, while the next one is asked for. Should that fail, the task
-    /// comes again, and the controller says that it is done.
-    fn acknowledge(&self, leases: Vec<String>) {
-        for lease in leases {
-            let presence = self.presence.clone();
-            tokio::spawn(async move {
-                if let Err(error) = presence.lease(&lease).double_ack().await {
-                    tracing::debug!(%error, "a task is not off the queue yet");
-                }
-            });
-        }
-    }
-
-    /// Hands a task back that was not begun, or not ended for no fault of its own: it does not count as an attempt.
-    async fn hand_back(&self, key: &str, lease: &str, pause: Option<Duration>) {
-        self.note(key, lease).await;
-        let _ = self.presence.lease(lease).ack_with(AckKind::Nak(pause)).await;
-    }
-
-    /// Notes that this delivery of a task does not count: the broker counts them all. A note that is lost makes a trial
-    /// poorer by one attempt.
-    async fn note(&self, key: &str, lease: &str) {
-        let delivery = short_identity(lease);
-        let message = PublishMessage::build().expected_last_subject_sequence(0);
-        let sent = self.context.send_publish(self.names.subject("note", &format!("{key}.{delivery}")), message).await;
-        let stored = match sent {
-            Ok(stored) => stored.await.map(|_| ()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = stored {
-            tracing::debug!(%error, key, "a note is not stored");
-        }
-    }
-
-    /// Deliveries of a task that do not count.
-    async fn notes(&self, key: &str) -> u64 {
-        let count = async {
-            let stream = self.context.get_stream(self.names.notes()).await.ok()?;
-            let subjects = stream.info_with_subjects(self.names.subject("note", &format!("{key}.*"))).await.ok()?;
-            subjects.try_fold(0, async |sum, (_, count)| Ok(sum + count as u64)).await.ok()
-        };
-        // If they cannot be counted, none may be given up: the broker will hand the task out once more.
-        count.await.unwrap_or(u64::MAX)
     }
 }
 

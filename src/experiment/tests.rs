@@ -218,3 +218,31 @@ fn a_run_gives_back_the_experiment_it_was_started_with() {
     overrides.set_text("search.trials=8").unwrap();
     assert_eq!(overrides.apply(Preset::Quick).unwrap().search.trials, 8);
 }
+
+/// A page offers its settings as a file; the file makes the experiment.
+#[cfg(feature = "report")]
+#[test]
+fn the_settings_that_a_report_saves_repeat_the_experiment() {
+    let experiment = Experiment::short();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let config = crate::search::SearchConfig { trials: 8, minibatch: 8, ..experiment.search.clone() };
+    let environment = crate::environment::synthetic::Synthetic::new();
+    Search::new(crate::space::block::BlockSpace::paper(), experiment.agent().unwrap(), environment, config.clone())
+        .with_run_folder(RunFolder::create(&path).unwrap().with_details(&experiment.details()).unwrap())
+        .run()
+        .unwrap();
+    let html = crate::report::Report::read([&path]).unwrap().html().unwrap();
+    let address = html.split("href=\"data:application/json,").nth(1).unwrap().split('"').next().unwrap();
+    let mut parts = address.split('%');
+    let mut bytes: Vec<u8> = parts.next().unwrap().bytes().collect();
+    for part in parts {
+        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
+        bytes.extend(part[2..].bytes());
+    }
+    let file = folder.path().join("config.json");
+    std::fs::write(&file, bytes).unwrap();
+    let mut overrides = Overrides::new();
+    overrides.set_file(&file).unwrap();
+    assert_eq!(overrides.apply(Preset::Quick).unwrap(), Experiment { search: config, ..experiment });
+}

@@ -172,6 +172,46 @@ impl CostModel {
     }
 }
 
+/// How far the foretold times of some trials were from the measured ones.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct PredictionError {
+    /// Trials with both times.
+    pub trials: usize,
+    /// Median of measured over foretold: what everything took longer by, such as a device that others use too.
+    pub factor: f64,
+    /// Median of the relative error that is left when all are scaled by that factor.
+    pub median: f64,
+    /// Nine tenths of the trials have a smaller one.
+    pub ninth_decile: f64,
+}
+
+impl PredictionError {
+    /// The error of pairs of foretold and measured seconds. Pairs that are not both positive and finite are left out.
+    /// Nothing without a pair.
+    ///
+    /// ```
+    /// use blockqnn::search::PredictionError;
+    ///
+    /// let error = PredictionError::of([(1.0, 2.2), (2.0, 4.0), (3.0, 5.4)]).ok_or("no pair")?;
+    /// assert_eq!((error.trials, error.factor), (3, 2.0));
+    /// assert!((error.median - 0.1).abs() < 1e-9);
+    /// # Ok::<(), &str>(())
+    /// ```
+    #[must_use]
+    pub fn of(pairs: impl IntoIterator<Item = (f64, f64)>) -> Option<Self> {
+        let positive = |seconds: f64| seconds.is_finite() && seconds > 0.0;
+        let ratios = pairs.into_iter().filter(|&(foretold, measured)| positive(foretold) && positive(measured));
+        let mut ratios: Vec<f64> = ratios.map(|(foretold, measured)| measured / foretold).collect();
+        ratios.sort_by(f64::total_cmp);
+        let factor = *ratios.get(ratios.len() / 2)?;
+        let mut errors: Vec<f64> = ratios.iter().map(|ratio| (ratio / factor - 1.0).abs()).collect();
+        errors.sort_by(f64::total_cmp);
+        let (median, ninth_decile) = (errors[errors.len() / 2], errors[errors.len() * 9 / 10]);
+        Some(Self { trials: errors.len(), factor, median, ninth_decile })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +265,14 @@ mod tests {
         };
         // Four batches, the last of four images, in each of three epochs; two batches of validation, twice.
         assert!((model.seconds(&cost, &network) - (3.0 * 4.0 * 2.0 + 2.0 * 2.0 * 0.5)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_error_of_no_pair_is_none_and_of_exact_ones_zero() {
+        assert_eq!(PredictionError::of([(0.0, 1.0), (1.0, f64::NAN)]), None);
+        let error = PredictionError::of((1..=20).map(|n| (f64::from(n), 3.0 * f64::from(n)))).unwrap();
+        assert_eq!((error.trials, error.factor), (20, 3.0));
+        assert!(error.ninth_decile < 1e-12, "{error:?}");
     }
 
     #[test]

@@ -5,95 +5,17 @@ use super::device_reads::{DeviceReads, Direct, device_error};
 use super::optimizer::new_optimizer;
 use super::parameters::{numbered, values, with_values};
 use super::replicas::{Backward, Replicas};
-use super::{Classifier, Recipe, TrainError};
+use super::{Classifier, Epoch, FitOptions, Outcome, Recipe, TrainError, Trained, Watch};
 use crate::data::{BatchSource, Batches};
-use crate::environment::{Progress, TrialContext};
+use crate::environment::Progress;
 use crate::evaluation::{Infeasibility, Metrics};
 use crate::seed;
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use burn::optim::ModuleOptimizer;
 use burn::tensor::{Device, Int, Tensor};
 use rand::Rng;
-use serde::{Deserialize, Serialize};
 use std::num::NonZeroUsize;
 use std::time::Instant;
-
-/// Whoever watches a training: hears of its progress and may stop it.
-///
-/// `()` does neither; a [`TrialContext`] does both. See [`fit`].
-pub trait Watch {
-    /// Whether the training should stop now. Asked before every batch.
-    fn is_cancelled(&self) -> bool {
-        false
-    }
-
-    /// Hears how far the training is, after every batch of training and of validation.
-    ///
-    /// The share of the epoch times the number of training images is the number of images done in it. On a GPU they may
-    /// still be queued.
-    fn report(&self, _progress: Progress) {}
-}
-
-impl Watch for () {}
-
-impl Watch for TrialContext<'_> {
-    fn is_cancelled(&self) -> bool {
-        self.is_cancelled()
-    }
-
-    fn report(&self, progress: Progress) {
-        self.report(progress);
-    }
-}
-
-/// What a training ended with.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Outcome<M> {
-    /// The network was trained and measured.
-    Trained(Trained<M>),
-    /// It could not be: [`Infeasibility::Diverged`] or [`Infeasibility::TimedOut`].
-    Infeasible(Infeasibility),
-    /// Its [`Watch`] stopped it.
-    Cancelled,
-}
-
-impl<M> Outcome<M> {
-    /// The trained network with its figures, if there is one.
-    #[must_use]
-    pub fn trained(self) -> Option<Trained<M>> {
-        match self {
-            Self::Trained(trained) => Some(trained),
-            _ => None,
-        }
-    }
-}
-
-/// A trained network and how it got there.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Trained<M> {
-    /// The network after the last epoch, on the plain device and in inference mode.
-    pub network: M,
-    /// Its accuracy on the validation images after the last epoch, and what it took.
-    pub metrics: Metrics,
-    /// Every epoch of the attempt that counts.
-    pub epochs: Vec<Epoch>,
-}
-
-/// The figures of one epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Epoch {
-    /// Learning rate of its steps.
-    pub learning_rate: f64,
-    /// Mean cross-entropy of the training images, in nats, each measured before the step that it took part in.
-    pub training_loss: f64,
-    /// Accuracy on the validation images after the epoch, in percent, if it was measured.
-    pub accuracy: Option<f64>,
-    /// Seconds since the training began, pauses left out.
-    pub seconds: f64,
-}
 
 /// Trains the networks that `build` makes until one attempt counts, and measures it on the validation images.
 ///
@@ -185,39 +107,6 @@ pub fn fit_resumable<M: Classifier>(
 ) -> Result<Outcome<M>, TrainError> {
     let options = FitOptions { watch, checkpoints: Some(checkpoints), ..FitOptions::default() };
     fit_with(recipe, training, validation, seed, &options, build)
-}
-
-/// How a training runs: what [`fit_with`] takes beside the recipe and the images.
-///
-/// By default nobody watches, there are no checkpoints, and there is one device, that of the images.
-#[derive(Clone, Copy)]
-pub struct FitOptions<'a> {
-    /// Hears of the progress, and may stop the training.
-    pub watch: &'a dyn Watch,
-    /// Where the training is kept, to be gone on with; see [`fit_resumable`].
-    pub checkpoints: Option<&'a Checkpoints>,
-    /// Further devices, which take their part of every batch of training. Experimental: tested on CPU devices alone.
-    ///
-    /// The batch is dealt out as equally as can be over the device of the images and these. Each computes the gradients of
-    /// its part with a copy of the network, in a thread of its own; their sum makes one step on the device of the images,
-    /// the same step as that of one device but for rounding and for batch normalisation, which sees the part alone, and
-    /// whose running statistics are those of the first part. Images are gathered, and the validation images evaluated, on the device of
-    /// the images. A training may be gone on with on another number of devices.
-    pub more_devices: &'a [Device],
-}
-
-impl Default for FitOptions<'_> {
-    fn default() -> Self {
-        Self { watch: &(), checkpoints: None, more_devices: &[] }
-    }
-}
-
-impl std::fmt::Debug for FitOptions<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { watch: _, checkpoints, more_devices } = self;
-        let mut text = formatter.debug_struct("FitOptions");
-        text.field("checkpoints", checkpoints).field("more_devices", more_devices).finish_non_exhaustive()
-    }
 }
 
 /// The same as [`fit`], with everything that may be chosen about how it runs: who watches, checkpoints

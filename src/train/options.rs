@@ -1,0 +1,68 @@
+//! How a training runs: who watches it, where it is kept, and on which devices.
+
+use super::Checkpoints;
+#[cfg(doc)]
+use super::{fit, fit_resumable, fit_with};
+use crate::environment::{Progress, TrialContext};
+use burn::tensor::Device;
+
+/// Whoever watches a training: hears of its progress and may stop it.
+///
+/// `()` does neither; a [`TrialContext`] does both. See [`fit`].
+pub trait Watch {
+    /// Whether the training should stop now. Asked before every batch.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    /// Hears how far the training is, after every batch of training and of validation.
+    ///
+    /// The share of the epoch times the number of training images is the number of images done in it. On a GPU they may
+    /// still be queued.
+    fn report(&self, _progress: Progress) {}
+}
+
+impl Watch for () {}
+
+impl Watch for TrialContext<'_> {
+    fn is_cancelled(&self) -> bool {
+        self.is_cancelled()
+    }
+
+    fn report(&self, progress: Progress) {
+        self.report(progress);
+    }
+}
+
+/// How a training runs: what [`fit_with`] takes beside the recipe and the images.
+///
+/// By default nobody watches, there are no checkpoints, and there is one device, that of the images.
+#[derive(Clone, Copy)]
+pub struct FitOptions<'a> {
+    /// Hears of the progress, and may stop the training.
+    pub watch: &'a dyn Watch,
+    /// Where the training is kept, to be gone on with; see [`fit_resumable`].
+    pub checkpoints: Option<&'a Checkpoints>,
+    /// Further devices, which take their part of every batch of training. Experimental: tested on CPU devices alone.
+    ///
+    /// The batch is dealt out as equally as can be over the device of the images and these. Each computes the gradients of
+    /// its part with a copy of the network, in a thread of its own; their sum makes one step on the device of the images,
+    /// the same step as that of one device but for rounding and for batch normalisation, which sees the part alone, and
+    /// whose running statistics are those of the first part. Images are gathered, and the validation images evaluated, on the device of
+    /// the images. A training may be gone on with on another number of devices.
+    pub more_devices: &'a [Device],
+}
+
+impl Default for FitOptions<'_> {
+    fn default() -> Self {
+        Self { watch: &(), checkpoints: None, more_devices: &[] }
+    }
+}
+
+impl std::fmt::Debug for FitOptions<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { watch: _, checkpoints, more_devices } = self;
+        let mut text = formatter.debug_struct("FitOptions");
+        text.field("checkpoints", checkpoints).field("more_devices", more_devices).finish_non_exhaustive()
+    }
+}
