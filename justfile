@@ -74,10 +74,11 @@ transfer *ARGS:
 bench-loader:
     cargo bench --bench loader
 
-# What the searcher costs, the journal, the report of 11,392 blocks.
+# What the searcher costs, the journal, the report of 11,392 blocks; ends with a table.
 bench:
     cargo bench --no-default-features --bench searcher --bench journal
     cargo bench --no-default-features --features report --bench report
+    python3 benches/table.py
 
 # Training steps on the CPU, batches, trainings side by side.
 bench-trainer *ARGS:
