@@ -73,10 +73,7 @@ impl Searcher {
     ///
     /// # Errors
     /// [`SearcherError`] if a setting is out of its range.
-    pub fn agent<S: SearchSpace>(&self) -> Result<Box<dyn Agent<S>>, SearcherError>
-    where
-        S: 'static,
-    {
+    pub fn agent<S: SearchSpace + 'static>(&self) -> Result<Box<dyn Agent<S>>, SearcherError> {
         Ok(match *self {
             Self::LeastSquares(config) => Box::new(LeastSquares::new(config)?),
             Self::Evolution(config) => Box::new(RegularizedEvolution::new(config)?),
