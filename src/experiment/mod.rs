@@ -310,7 +310,7 @@ impl Experiment {
     /// # Errors
     /// [`ExperimentError::Agent`] or [`ExperimentError::Searcher`] if a setting is out of its range.
     pub fn agent(&self) -> Result<Box<dyn Agent<BlockSpace>>, ExperimentError> {
-        let tabular = QLearning::new(self.agent.clone())?;
+        let tabular = QLearning::<BlockSpace>::new(self.agent.clone())?;
         match &self.searcher {
             Some(searcher) => Ok(searcher.agent()?),
             None => Ok(Box::new(tabular)),
