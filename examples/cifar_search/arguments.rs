@@ -1,5 +1,6 @@
 //! The command line.
 
+use blockqnn::agent::Searcher;
 use blockqnn::data::Pictures;
 use blockqnn::experiment::{Dataset, Experiment, Overrides, Preset};
 use blockqnn::network::Precision;
@@ -80,6 +81,11 @@ pub(crate) struct Arguments {
     /// Seed of the search [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+
+    /// Who proposes blocks: paper (the preset's tabular learner), best (least squares), random, evolution, evolution50 or
+    /// local [default: paper]
+    #[arg(long, value_name = "NAME", value_parser = ["paper", "best", "random", "evolution", "evolution50", "local"])]
+    agent: Option<String>,
 
     /// Blocks to evaluate [default: as long as the epsilon schedule lasts]
     #[arg(long, value_name = "N")]
@@ -202,6 +208,12 @@ impl Arguments {
         }
         if self.rolling {
             overrides.set("search.scheduling", "rolling");
+        }
+        match self.agent.as_deref() {
+            None => {}
+            // A configuration may have another.
+            Some("paper") => overrides.set("searcher", serde_json::Value::Null),
+            Some(name) => overrides.set("searcher", serde_json::to_value(Searcher::named(name)?)?),
         }
         for setting in &self.settings {
             overrides.set_text(setting)?;

@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Prints the resolved configuration, what it costs, and every reading that the paper leaves open.
 pub(crate) fn print(experiment: &Experiment, preset: Preset, folder: Option<&Path>) -> Result<(), Box<dyn Error>> {
-    let Experiment { agent, search, recipe, data, .. } = experiment;
+    let Experiment { agent, searcher, search, recipe, data, .. } = experiment;
     let images = data.training_images(folder)? as u64;
     println!("Preset {preset}, resolved. Nothing is trained.\n");
 
@@ -29,12 +29,18 @@ pub(crate) fn print(experiment: &Experiment, preset: Preset, folder: Option<&Pat
         "  accuracy measured on {} images held out of the training set; the test set is not read",
         data.validation
     );
-    println!("\nEpsilon (Table 2)");
-    print!("  epsilon    ");
-    agent.epsilon.phases().iter().for_each(|phase| print!("{:>6}", phase.epsilon));
-    print!("\n  minibatches");
-    agent.epsilon.phases().iter().for_each(|phase| print!("{:>6}", phase.minibatches));
-    println!("\n\nTraining of a block");
+    if let Some(searcher) = searcher {
+        println!("\nAgent (searcher; the settings of agent count for the number of blocks alone)");
+        println!("  {}", serde_json::to_string(searcher)?);
+    } else {
+        println!("\nEpsilon (Table 2)");
+        print!("  epsilon    ");
+        agent.epsilon.phases().iter().for_each(|phase| print!("{:>6}", phase.epsilon));
+        print!("\n  minibatches");
+        agent.epsilon.phases().iter().for_each(|phase| print!("{:>6}", phase.minibatches));
+        println!();
+    }
+    println!("\nTraining of a block");
     println!("  optimizer {}", serde_json::to_string(&recipe.optimizer)?);
     println!(
         "  batch {}, learning rate {}, schedule {}",
@@ -82,7 +88,7 @@ fn print_readings(experiment: &Experiment) {
 
 type Readings = Vec<(&'static str, String)>;
 
-fn learning_readings(Experiment { agent, reward, search, .. }: &Experiment) -> Readings {
+fn learning_readings(Experiment { agent, searcher, reward, search, .. }: &Experiment) -> Readings {
     let replay = agent.replay;
     let credit = match reward.credit {
         Credit::EveryLayer => "the reward at every layer's update, Equation 2 (reward.credit)",
@@ -94,7 +100,7 @@ fn learning_readings(Experiment { agent, reward, search, .. }: &Experiment) -> R
         _ => "a block that was evaluated before is rewarded from the cache (search.repeats)",
     };
     let guess = 100.0 / search.network.classes as f64;
-    vec![
+    let tabular = vec![
         ("learning rate", format!("{} of the Q-table; the paper has 0.01 (agent.learning_rate)", agent.learning_rate)),
         ("initial Q", format!("{} percent points (agent.initial_q)", agent.initial_q)),
         ("discount", format!("{}, as Equation 2 is printed (agent.discount)", agent.discount)),
@@ -107,6 +113,8 @@ fn learning_readings(Experiment { agent, reward, search, .. }: &Experiment) -> R
             ),
         ),
         ("credit", credit.to_owned()),
+    ];
+    let of_all = vec![
         (
             "reward",
             format!(
@@ -118,7 +126,8 @@ fn learning_readings(Experiment { agent, reward, search, .. }: &Experiment) -> R
         ("density", "edges / nodes of the block as proposed; start and terminal count as nodes".to_owned()),
         ("repeats", repeats.to_owned()),
         ("infeasible", format!("rewarded as guessing: {guess:.2} % (search.limits sets bounds)")),
-    ]
+    ];
+    if searcher.is_some() { of_all } else { [tabular, of_all].concat() }
 }
 
 fn block_readings(Experiment { space, .. }: &Experiment) -> Readings {

@@ -17,7 +17,8 @@ const FINE: u64 = 1_000;
 
 /// Shows how far a search is, its best block so far, and the time left.
 pub(crate) struct Display {
-    schedule: EpsilonSchedule,
+    /// None if the agent has none.
+    schedule: Option<EpsilonSchedule>,
     minibatch: u64,
     trials: u64,
     workers: usize,
@@ -66,7 +67,7 @@ impl Display {
         let trials = experiment.search.trials;
         let bars = if std::io::stderr().is_terminal() { Bars::new(trials).ok() } else { None };
         Self {
-            schedule: experiment.agent.epsilon.clone(),
+            schedule: experiment.searcher.is_none().then(|| experiment.agent.epsilon.clone()),
             minibatch: experiment.search.minibatch,
             trials,
             workers,
@@ -115,8 +116,10 @@ impl Display {
 }
 
 impl Display {
-    fn epsilon(&self, trial: u64) -> f64 {
-        self.schedule.at(trial, self.minibatch)
+    /// Epsilon at a trial, as text; a dash if the agent has no schedule.
+    fn epsilon(&self, trial: u64) -> String {
+        let schedule = self.schedule.as_ref();
+        schedule.map_or("-".to_owned(), |schedule| schedule.at(trial, self.minibatch).to_string())
     }
 
     fn minibatches(&self) -> u64 {

@@ -10,6 +10,7 @@ mod memory;
 mod q_learning;
 mod q_table;
 mod random;
+mod searcher;
 
 pub use edit::Edit;
 pub use epsilon::{EpsilonPhase, EpsilonSchedule, EpsilonScheduleError};
@@ -21,6 +22,7 @@ pub use memory::Memory;
 pub use q_learning::{Policy, QLearning, QLearningConfig, QLearningConfigError, ReplayConfig, UpdateRule};
 pub use q_table::{QTable, StateView};
 pub use random::RandomAgent;
+pub use searcher::{Searcher, SearcherError};
 
 use crate::evaluation::{Episode, Trajectory};
 use crate::space::{SearchSpace, SpaceError};

@@ -11,7 +11,8 @@ pub use data::{DataConfig, Dataset};
 pub use overrides::{Overrides, OverridesError};
 pub use verification::{Candidate, Verification, VerificationReport, VerificationRow};
 
-use crate::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig, QLearningConfigError};
+use crate::agent::{Agent, EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig, QLearningConfigError};
+use crate::agent::{Searcher, SearcherError};
 use crate::data::cifar::Missing;
 use crate::data::{BrokenImages, DataError};
 use crate::graph::{CostLimits, ImageShape, NetworkConfig, StemConfig};
@@ -105,8 +106,12 @@ impl FromStr for Preset {
 pub struct Experiment {
     /// Where blocks come from.
     pub space: BlockSpace,
-    /// Who chooses them.
+    /// Who chooses them: the tabular learner.
     pub agent: QLearningConfig,
+    /// Who chooses them in its place; `agent` then counts for the default number of trials alone. Left out of files when it
+    /// is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub searcher: Option<Searcher>,
     /// What the agent learns from.
     pub reward: RedefinedReward,
     /// How many trials, in what minibatches, around which network, under which limits.
@@ -124,6 +129,9 @@ pub enum ExperimentError {
     /// A setting of the agent.
     #[error(transparent)]
     Agent(#[from] QLearningConfigError),
+    /// A setting of the agent in its place.
+    #[error("in searcher: {0}")]
+    Searcher(#[from] SearcherError),
     /// A setting of the reward.
     #[error(transparent)]
     Reward(#[from] RewardConfigError),
@@ -168,6 +176,7 @@ impl Experiment {
         Self {
             space: BlockSpace::paper(),
             agent: QLearningConfig::paper(),
+            searcher: None,
             reward: RedefinedReward::paper(),
             search: SearchConfig::paper(),
             recipe: Recipe::early_stop(),
@@ -220,6 +229,7 @@ impl Experiment {
         let mut experiment = Self {
             space,
             agent: QLearningConfig { learning_rate: 0.1, epsilon, ..QLearningConfig::paper() },
+            searcher: None,
             reward: RedefinedReward::accuracy(Credit::Terminal),
             search: SearchConfig {
                 minibatch: 8,
@@ -275,7 +285,7 @@ impl Experiment {
     /// # Errors
     /// The first setting that cannot be, by name.
     pub fn validate(&self) -> Result<(), ExperimentError> {
-        self.agent.validate()?;
+        self.agent()?;
         self.reward.validate()?;
         self.search.validate()?;
         self.recipe.validate()?;
@@ -286,16 +296,25 @@ impl Experiment {
     /// controller's own settings.
     #[must_use]
     pub fn details(&self) -> serde_json::Value {
-        let Self { space, agent, reward, search: _, recipe, data } = self;
-        serde_json::json!({ "space": space, "agent": agent, "reward": reward, "recipe": recipe, "data": data })
+        let Self { space, agent, searcher, reward, search: _, recipe, data } = self;
+        let mut details =
+            serde_json::json!({ "space": space, "agent": agent, "reward": reward, "recipe": recipe, "data": data });
+        if let Some(searcher) = searcher {
+            details["searcher"] = serde_json::json!(searcher);
+        }
+        details
     }
 
-    /// The paper's agent with these settings.
+    /// The agent with these settings: the searcher if there is one, else the paper's.
     ///
     /// # Errors
-    /// [`ExperimentError::Agent`] if a setting is out of its range.
-    pub fn agent(&self) -> Result<QLearning<BlockSpace>, ExperimentError> {
-        Ok(QLearning::new(self.agent.clone())?)
+    /// [`ExperimentError::Agent`] or [`ExperimentError::Searcher`] if a setting is out of its range.
+    pub fn agent(&self) -> Result<Box<dyn Agent<BlockSpace>>, ExperimentError> {
+        let tabular = QLearning::<BlockSpace>::new(self.agent.clone())?;
+        match &self.searcher {
+            Some(searcher) => Ok(searcher.agent()?),
+            None => Ok(Box::new(tabular)),
+        }
     }
 }
 

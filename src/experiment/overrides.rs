@@ -165,6 +165,7 @@ impl Overrides {
         let mut experiment = Experiment {
             space: section(&mut settings, "space")?,
             agent: section(&mut settings, "agent")?,
+            searcher: section(&mut settings, "searcher")?,
             reward: section(&mut settings, "reward")?,
             search: section(&mut settings, "search")?,
             recipe: section(&mut settings, "recipe")?,
@@ -172,7 +173,7 @@ impl Overrides {
         };
         if let Some(name) = settings.keys().next() {
             return Err(invalid(format!(
-                "unknown section `{name}`: settings begin with space, agent, reward, search, recipe or data"
+                "unknown section `{name}`: settings begin with space, agent, searcher, reward, search, recipe or data"
             )));
         }
         if !self.contains("search.trials") {

@@ -246,3 +246,38 @@ fn the_settings_that_a_report_saves_repeat_the_experiment() {
     overrides.set_file(&file).unwrap();
     assert_eq!(overrides.apply(Preset::Quick).unwrap(), Experiment { search: config, ..experiment });
 }
+
+#[test]
+fn a_searcher_takes_the_place_of_the_tabular_learner() {
+    use crate::agent::{LeastSquaresConfig, Searcher};
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("run");
+    let mut overrides = Overrides::new();
+    overrides.set("searcher", json!(Searcher::named("best").unwrap()));
+    overrides.set_text("searcher.least-squares.uniform=5").unwrap();
+    overrides.set_text("search.trials=12").unwrap();
+    let experiment = overrides.apply(Preset::Quick).unwrap();
+    experiment.validate().unwrap();
+    let expected = LeastSquaresConfig { uniform: 5, ..LeastSquaresConfig::default() };
+    assert_eq!(experiment.searcher, Some(Searcher::LeastSquares(expected)));
+    let folder = RunFolder::create(&path).unwrap().with_details(&experiment.details()).unwrap();
+    let environment = crate::environment::synthetic::Synthetic::new();
+    let search =
+        Search::new(experiment.space.clone(), experiment.agent().unwrap(), environment, experiment.search.clone());
+    search.with_reward(experiment.reward).with_run_folder(folder).run().unwrap();
+
+    // A run gives it back, and it can be taken away or changed for another.
+    let mut overrides = Overrides::new();
+    overrides.set_run(&RunFolder::resume(&path).unwrap().settings().unwrap()).unwrap();
+    assert_eq!(overrides.apply(Preset::Quick).unwrap(), experiment);
+    overrides.set_text("searcher=random").unwrap();
+    assert_eq!(overrides.apply(Preset::Quick).unwrap().searcher, Some(Searcher::Random));
+    overrides.set_text("searcher=null").unwrap();
+    assert_eq!(overrides.apply(Preset::Quick).unwrap().searcher, None);
+    assert!(Experiment::quick().details().get("searcher").is_none());
+
+    let mut wrong = Overrides::new();
+    wrong.set("searcher", json!({"least-squares": {"noise": 0.0}}));
+    let message = wrong.apply(Preset::Quick).unwrap().validate().unwrap_err().to_string();
+    assert!(message.starts_with("in searcher: agent.noise is 0"), "{message}");
+}

@@ -16,6 +16,14 @@ const VERIFIED: &str = "verified.csv";
 /// File of a run folder that tells how busy the workers were.
 const UTILISATION: &str = "utilisation.json";
 
+/// The schedule in an experiment's settings. A searcher in place of the tabular learner has none.
+fn schedule(details: &serde_json::Value) -> Option<EpsilonSchedule> {
+    if !details["searcher"].is_null() {
+        return None;
+    }
+    serde_json::from_value(details["agent"]["epsilon"].clone()).ok()
+}
+
 /// A run, read for a report.
 ///
 /// ```
@@ -172,7 +180,7 @@ impl Run {
             pending: history.pending,
             torn: history.torn,
             damage: history.damage.map(|damage| damage.to_string()),
-            schedule: serde_json::from_value(history.settings.details["agent"]["epsilon"].clone()).ok(),
+            schedule: schedule(&history.settings.details),
             settings: history.settings,
             version: history.version,
             graphs: BTreeMap::new(),

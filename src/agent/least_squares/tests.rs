@@ -3,6 +3,7 @@ use crate::environment::synthetic::Synthetic;
 use crate::evaluation::{Episode, Reward};
 use crate::search::{Search, SearchConfig};
 use crate::space::block::BlockSpace;
+use crate::space::cell::{CellCode, CellIdentity, CellOperation, CellSpace};
 use crate::space::walk;
 
 fn memory(count: u64) -> Memory<BlockSpace> {
@@ -102,4 +103,124 @@ fn settings_out_of_range_and_states_of_others_are_refused() {
     }
     let error = agent(100).load(&BlockSpace::paper(), &mut br#"{"format":1,"agent":"other"}"#.as_slice());
     assert!(error.unwrap_err().to_string().contains("\"other\""));
+}
+
+/// The cell whose edges all carry `operation`: two such cells are as far from each other as cells can be.
+fn uniform_cell(operation: CellOperation) -> CellCode {
+    CellCode::new([operation; CellCode::EDGES])
+}
+
+/// The 24 cells that differ from `cell` in one edge.
+fn cells_next_to(cell: CellCode) -> Vec<CellCode> {
+    CellCode::all().filter(|other| edges_apart(*other, cell) == 1).collect()
+}
+
+fn edges_apart(a: CellCode, b: CellCode) -> usize {
+    a.edges().iter().zip(b.edges()).filter(|(a, b)| a != b).count()
+}
+
+fn cell_space() -> CellSpace {
+    CellSpace::new().with_identity(CellIdentity::Code)
+}
+
+/// A memory in which these cells were evaluated, in this order.
+fn memory_of_cells(cells: &[(CellCode, f64)]) -> Memory<CellSpace> {
+    let space = cell_space();
+    let mut memory = Memory::new(1);
+    for &(cell, reward) in cells {
+        let trajectory = walk(&space, cell.edges()).unwrap();
+        let reward = Reward::new(reward).unwrap();
+        let fingerprint = space.fingerprint(&cell, &cell.to_graph());
+        memory.note_proposed(fingerprint);
+        memory.push(Episode { rewards: vec![reward; trajectory.len()], trajectory, reward, fingerprint });
+    }
+    memory
+}
+
+/// An agent whose candidates are 100 edits of the best cells: what is proposed of another region is proposed because it
+/// left.
+fn climber_from(parents: usize) -> LeastSquares<CellSpace> {
+    let edits = 100 / parents;
+    let config = LeastSquaresConfig { uniform: 1, parents, edits, walks: 0, ..LeastSquaresConfig::default() };
+    LeastSquares::new(config).unwrap()
+}
+
+fn climber() -> LeastSquares<CellSpace> {
+    climber_from(1)
+}
+
+/// The proposals of 400 draws with the same memory.
+fn proposals(agent: &mut LeastSquares<CellSpace>, memory: &Memory<CellSpace>) -> Vec<CellCode> {
+    let space = cell_space();
+    let mut propose = |number| {
+        let walk = agent.propose(&space, memory, &mut seed::stream(3, "leaving", number)).unwrap();
+        let cell = space.decode(&walk.actions).unwrap();
+        assert!(memory.episodes().iter().all(|episode| episode.trajectory.actions != walk.actions), "{cell} again");
+        cell
+    };
+    (0..400).map(&mut propose).collect()
+}
+
+/// How many of `cells` differ from `center` in one edge.
+fn near(cells: &[CellCode], center: CellCode) -> usize {
+    cells.iter().filter(|cell| edges_apart(**cell, center) == 1).count()
+}
+
+/// The best cell, two others far from it and each other, each better than all that is known around it, and the first
+/// `known` neighbours of the best. The first of those is better than both others: it is no local optimum.
+fn three_regions(known: usize) -> ([CellCode; 3], Vec<(CellCode, f64)>) {
+    let peaks = [CellOperation::Convolution3x3, CellOperation::SkipConnect, CellOperation::AveragePool3x3];
+    let peaks = peaks.map(uniform_cell);
+    let mut cells = vec![(peaks[2], 70.0), (peaks[0], 90.0), (peaks[1], 80.0)];
+    let around = cells_next_to(peaks[0]).into_iter().take(known);
+    let reward = |number| if number == 0 { 85.0 } else { 50.0 };
+    cells.extend(around.enumerate().map(|(number, cell)| (cell, reward(number))));
+    (peaks, cells)
+}
+
+#[test]
+fn the_search_leaves_for_the_next_local_optimum_when_the_neighbours_of_the_best_are_used_up() {
+    let ([best, second, third], mut cells) = three_regions(24);
+    let mut agent = climber();
+    // Of 24 neighbours all are known: every proposal leaves, and for the second peak, though a neighbour of the best has a
+    // higher reward.
+    let left = proposals(&mut agent, &memory_of_cells(&cells));
+    assert_eq!((near(&left, second), near(&left, best)), (400, 0));
+
+    // That is used up as well: on to the third.
+    cells.extend(cells_next_to(second).into_iter().map(|cell| (cell, 40.0)));
+    let memory = memory_of_cells(&cells);
+    let left = proposals(&mut agent, &memory);
+    assert_eq!((near(&left, third), near(&left, second)), (400, 0));
+    assert_eq!(left, proposals(&mut climber(), &memory), "an agent that caught up at once leaves as well");
+
+    // A neighbour of the third turns out better: then it is no optimum, and the neighbour is.
+    let climbed = cells_next_to(third)[5];
+    cells.push((climbed, 75.0));
+    let left = proposals(&mut agent, &memory_of_cells(&cells));
+    assert_eq!(near(&left, climbed), 400);
+}
+
+#[test]
+fn the_search_stays_while_the_best_has_new_neighbours() {
+    let ([best, ..], cells) = three_regions(0);
+    assert_eq!(near(&proposals(&mut climber(), &memory_of_cells(&cells)), best), 400);
+}
+
+#[test]
+fn the_search_leaves_with_the_fourth_power_of_the_share_that_is_used() {
+    // Of the neighbours of the best all are known, of those of the next four in 24: (7/12)^4 leaves 46 times of 400, the
+    // square would leave 136 times, and the eighth power 5 times.
+    let ([_, second, _], cells) = three_regions(24);
+    let left = near(&proposals(&mut climber_from(2), &memory_of_cells(&cells)), second);
+    assert!((20..90).contains(&left), "{left} of 400");
+}
+
+#[test]
+fn where_all_optima_are_used_up_the_search_goes_on_at_random() {
+    let best = uniform_cell(CellOperation::Convolution3x3);
+    let mut cells = vec![(best, 90.0)];
+    cells.extend(cells_next_to(best).into_iter().map(|cell| (cell, 50.0)));
+    let proposed = proposals(&mut climber(), &memory_of_cells(&cells));
+    assert!(proposed.iter().any(|cell| edges_apart(*cell, best) > 2));
 }
