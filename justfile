@@ -84,6 +84,11 @@ bench:
 bench-trainer *ARGS:
     cargo bench --bench trainer -- {{ ARGS }}
 
+# A folder that measures a machine with an NVIDIA card and no Rust (docs/gpu.md): `just gpu-bundle --data DIR`, or with
+# a cifar_search built elsewhere `just gpu-bundle --binaries DIR`.
+gpu-bundle *ARGS:
+    python3 benches/gpu/bundle {{ ARGS }}
+
 # Resident memory of 200 trainings in one process, with both allocators.
 bench-memory:
     cargo bench --bench memory

@@ -8,16 +8,14 @@
 //! A step is forward, backward and Adam on a batch that is there already. Its name says block, images, width and batch.
 //! Trainings side by side are timed at the end, unless a filter is given.
 
+#[path = "../examples/cifar_search/measure/training.rs"]
+mod training;
+
 use blockqnn::data::{Augmentation, BatchSource, Batches, DeviceSet, embedded};
 use blockqnn::export::Blueprint;
 use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, StemConfig, ToGraph};
-use blockqnn::network::{Device, Network, Tensor, device::default_device};
-use blockqnn::seed;
+use blockqnn::network::{Precision, device::default_device};
 use blockqnn::space::block::BlockCode;
-use blockqnn::train::Classifier;
-use burn::nn::loss::CrossEntropyLossConfig;
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Int, TensorData};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use rayon::ThreadPoolBuilder;
 use std::error::Error;
@@ -25,48 +23,17 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
+use training::{CELLS, Training};
 
-/// The block of the comparison with `PyTorch`.
-const CELLS: &str = "conv3(0) conv3(1) add(1,2) conv1(0) concat(3,4) terminal(5)";
 /// Pools and wide kernels.
 const POOLS: &str = "maxpool3(0) conv5(1) avgpool3(0) conv1(3) concat(2,4) terminal(5)";
 /// What random blocks of the quick preset are made of.
 const SMALL: &str = "conv1(0) conv3(1) maxpool3(2) add(1,3) conv5(0) terminal(4,5)";
 
-/// A network in training, with a batch.
-struct Training {
-    network: Option<Network>,
-    optimizer: ModuleOptimizer,
-    images: Tensor<4>,
-    labels: Tensor<1, Int>,
-}
-
-impl Training {
-    fn new(graph: &LayerGraph, config: &NetworkConfig, batch: usize) -> Self {
-        let device: Device = default_device().expect("flex is built in").autodiff();
-        let plain = device.clone().without_autodiff();
-        let network =
-            Network::new(graph, config, &mut seed::stream(1, "weights", 0), &device).expect("it can be built");
-        let ImageShape { channels, height, width } = config.image;
-        let mut rng = seed::stream(2, "images", 0);
-        #[expect(clippy::cast_possible_truncation)]
-        let pixels: Vec<f32> = (0..batch * channels * height * width).map(|_| seed::normal(&mut rng) as f32).collect();
-        let labels: Vec<i64> = (0i64..).zip(0..batch).map(|(image, _)| image % 10).collect();
-        Self {
-            network: Some(network),
-            optimizer: AdamConfig::new().with_epsilon(1e-8).init(),
-            images: Tensor::from_data(TensorData::new(pixels, [batch, channels, height, width]), &plain),
-            labels: Tensor::from_data(TensorData::new(labels, [batch]), &plain),
-        }
-    }
-
-    fn step(&mut self) {
-        let network = self.network.take().expect("it is put back");
-        let loss = CrossEntropyLossConfig::new().init(&network.device());
-        let loss = loss.forward(network.classify(self.images.clone().autodiff()), self.labels.clone().autodiff());
-        let gradients = GradientsParams::from_grads(loss.backward(), &network);
-        self.network = Some(self.optimizer.step(0.001, network, gradients));
-    }
+/// A network in training on `flex`.
+fn on_flex(graph: &LayerGraph, config: &NetworkConfig, batch: usize) -> Training {
+    let device = default_device().expect("flex is built in");
+    Training::new(graph, config, batch, Precision::F32, &device).expect("it can be built")
 }
 
 fn cifar(width: usize) -> NetworkConfig {
@@ -99,7 +66,7 @@ fn steps(criterion: &mut Criterion) {
     ] {
         let ImageShape { channels, height, width } = config.image;
         let id = format!("{height}x{width}x{channels}, width {}, batch {batch}", config.width);
-        let mut training = Training::new(&graph(block), &config, batch);
+        let mut training = on_flex(&graph(block), &config, batch);
         group.throughput(Throughput::Elements(batch as u64));
         group.bench_function(BenchmarkId::new(name, id), |bencher| bencher.iter(|| training.step()));
     }
@@ -134,7 +101,7 @@ fn speed(trainings: usize, threads: usize, graph: &LayerGraph, config: &NetworkC
     let train = || {
         let pool = ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build();
         let _pool = pool.expect("the thread is in no pool yet");
-        let mut training = Training::new(graph, config, batch);
+        let mut training = on_flex(graph, config, batch);
         training.step();
         barrier.wait();
         let start = Instant::now();
@@ -169,21 +136,11 @@ fn side_by_side() {
     }
 }
 
-/// The other side of `benches/peers/compare.py`: writes the network of the comparison as `PyTorch` source into `folder`, then
-/// answers each line of the input, a number of steps, with the seconds that they took.
+/// The other side of `benches/peers/compare.py`.
 fn peer(folder: &Path) -> Result<(), Box<dyn Error>> {
     let (graph, config) = (graph(CELLS), cifar(32));
     let blueprint = Blueprint::new("cells", graph.clone(), config.clone())?;
-    std::fs::write(folder.join("exported.py"), blueprint.to_pytorch())?;
-    let mut training = Training::new(&graph, &config, 64);
-    println!("ready");
-    for line in std::io::stdin().lines() {
-        let steps: u32 = line?.trim().parse()?;
-        let start = Instant::now();
-        (0..steps).for_each(|_| training.step());
-        println!("{}", start.elapsed().as_secs_f64());
-    }
-    Ok(())
+    on_flex(&graph, &config, 64).serve(&blueprint, folder)
 }
 
 criterion_group!(benches, steps, batches);

@@ -39,6 +39,12 @@
 //! cargo run --release --example cifar_search -- export DIR --rank 1 --to pytorch --out block.py
 //! ```
 //!
+//! Whether a device computes as `flex` does, how fast, and what it keeps of memory (`docs/gpu.md` makes tables of it):
+//!
+//! ```sh
+//! cargo run --release --features cuda --example cifar_search -- measure parity --device cuda
+//! ```
+//!
 //! Trainings on other machines, through a NATS broker (`docs/distributed.md`): one search, and a worker for each device:
 //!
 //! ```sh
@@ -54,6 +60,8 @@ mod arguments;
 mod download;
 #[path = "cifar_search/export.rs"]
 mod export;
+#[path = "cifar_search/measure/mod.rs"]
+mod measure;
 #[path = "cifar_search/output.rs"]
 mod output;
 #[path = "cifar_search/plan.rs"]
@@ -77,7 +85,7 @@ use blockqnn::agent::{Agent, Memory, RandomAgent};
 use blockqnn::data::{DataError, ImageSet};
 use blockqnn::environment::Cancellation;
 use blockqnn::experiment::Experiment;
-use blockqnn::graph::{LayerGraph, ToGraph};
+use blockqnn::graph::{Cost, LayerGraph, ToGraph};
 use blockqnn::network::Device;
 use blockqnn::network::device::{DeviceError, built_in_devices, default_device, parse_device};
 use blockqnn::search::{CostModel, Evaluator, Search, StopReason, ThreadEvaluator};
@@ -108,6 +116,7 @@ fn main() -> ExitCode {
     let outcome = match &arguments.command {
         None => search(&arguments),
         Some(Command::Export(arguments)) => export::run(arguments),
+        Some(Command::Measure(arguments)) => measure::run(arguments),
         Some(Command::Report(arguments)) => report::run(arguments),
         Some(Command::Verify(arguments)) => verify::run(arguments),
         #[cfg(feature = "nats")]
@@ -194,17 +203,23 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 /// What foretells the time of a trial: measured on random blocks, on the first device. Without it the search does as well.
 fn cost_model(experiment: &Experiment, environments: &[(&String, TrainingEnvironment)]) -> Option<CostModel> {
     let (_, environment) = environments.first()?;
-    let limits = &experiment.search.limits;
-    let network = &experiment.search.network;
-    let within = |graph: &LayerGraph| graph.cost(network).is_ok_and(|cost| limits.check(&cost).is_ok());
-    let (memory, mut rng) = (Memory::new(1), seed::stream(0, "cost model", 0));
-    let draw = |_| {
-        let walk = RandomAgent.propose(&experiment.space, &memory, &mut rng).ok()?;
-        Some(experiment.space.decode(&walk.actions).ok()?.to_graph())
-    };
-    let graphs = (0..CALIBRATION_DRAWS).filter_map(draw).filter(within).take(CALIBRATION_BLOCKS);
+    let graphs =
+        random_blocks(experiment, "cost model", CALIBRATION_DRAWS).map(|(graph, _)| graph).take(CALIBRATION_BLOCKS);
     let model = environment.cost_model(graphs, CALIBRATION_TIME);
     model.inspect_err(|error| eprintln!("no time left is foretold: {error}")).ok()
+}
+
+/// Random blocks of the experiment's space within its limits of cost, out of so many draws. The same purpose gives the same.
+fn random_blocks(experiment: &Experiment, purpose: &str, draws: usize) -> impl Iterator<Item = (LayerGraph, Cost)> {
+    let (memory, mut rng) = (Memory::new(1), seed::stream(0, purpose, 0));
+    let draw = move |_| {
+        let walk = RandomAgent.propose(&experiment.space, &memory, &mut rng).ok()?;
+        let graph = experiment.space.decode(&walk.actions).ok()?.to_graph();
+        let cost = graph.cost(&experiment.search.network).ok()?;
+        experiment.search.limits.check(&cost).ok()?;
+        Some((graph, cost))
+    };
+    (0..draws).filter_map(draw)
 }
 
 /// Threads of this process, each device with its share of them and at least one; or workers elsewhere.

@@ -3,7 +3,6 @@
 use blockqnn::environment::{BoxError, Progress};
 use blockqnn::evaluation::Trial;
 use blockqnn::experiment::{Experiment, Overrides, Preset, Verification, VerificationReport};
-use blockqnn::network::device::default_device;
 use blockqnn::network::{Device, Precision};
 use blockqnn::search::{Observer, RecordOf, RunFolder, RunHistory, Search, StopReason, ThreadEvaluator};
 use blockqnn::space::block::{BlockCode, BlockSpace};
@@ -169,8 +168,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     write_csv(&folder.join("verification.csv"), |out| found.write_csv(&experiment.space, out))?;
     // Where the report of the search looks for them.
     write_csv(&arguments.run.join("verified.csv"), |out| found.write_verified_csv(out))?;
-    let test =
-        if arguments.test { Some(test_accuracies(&experiment, data.as_deref(), &networks, &found)?) } else { None };
+    let test = if arguments.test {
+        Some(test_accuracies(&experiment, data.as_deref(), &networks, &found, &devices[0].1)?)
+    } else {
+        None
+    };
     print(&found, test.as_deref());
     Ok(ExitCode::SUCCESS)
 }
@@ -224,9 +226,9 @@ fn test_accuracies(
     data: Option<&Path>,
     networks: &Path,
     found: &VerificationReport,
+    device: &Device,
 ) -> Result<Vec<Option<f64>>, Box<dyn Error>> {
     let test = experiment.data.load_test(data)?;
-    let device: Device = default_device()?;
     found
         .rows
         .iter()
@@ -235,7 +237,7 @@ fn test_accuracies(
             if row.accuracy.is_none() {
                 return Ok(None);
             }
-            let classifier = ImageClassifier::load(folder.join("network.safetensors"), &device)?;
+            let classifier = ImageClassifier::load(folder.join("network.safetensors"), device)?;
             Ok(Some(classifier.accuracy(test.images())?))
         })
         .collect()

@@ -2,6 +2,7 @@
 
 mod device_faults;
 mod environment;
+mod faults_in_children;
 mod fitting;
 mod precision;
 mod resuming;
