@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 use training::{CELLS, Training};
 
 /// Pools and wide kernels.
-const POOLS: &str = "maxpool3(0) conv5(1) avgpool3(0) conv1(3) concat(2,4) terminal(5)";
+const POOLS: &str = "max3(0) conv5(1) avg3(0) conv1(3) concat(2,4) terminal(5)";
 /// What random blocks of the quick preset are made of.
-const SMALL: &str = "conv1(0) conv3(1) maxpool3(2) add(1,3) conv5(0) terminal(4,5)";
+const SMALL: &str = "conv1(0) conv3(1) max3(2) add(1,3) conv5(0) terminal(4)";
 
 /// A network in training on `flex`.
 fn on_flex(graph: &LayerGraph, config: &NetworkConfig, batch: usize) -> Training {
