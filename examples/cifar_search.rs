@@ -88,7 +88,7 @@ use blockqnn::experiment::Experiment;
 use blockqnn::graph::{Cost, LayerGraph, ToGraph};
 use blockqnn::network::Device;
 use blockqnn::network::device::{DeviceError, built_in_devices, default_device, parse_device};
-use blockqnn::search::{CostModel, Evaluator, Search, StopReason, ThreadEvaluator};
+use blockqnn::search::{CostModel, Evaluator, Scheduling, Search, StopReason, ThreadEvaluator};
 use blockqnn::seed;
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockCode;
@@ -158,8 +158,13 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     );
 
     let trials = experiment.search.trials;
-    let count = arguments.processes.count().unwrap_or(arguments.workers).get().max(devices.len());
     let names: Vec<&str> = devices.iter().map(|(name, _)| name.as_str()).collect();
+    let count = arguments
+        .processes
+        .count()
+        .or(arguments.workers)
+        .map_or_else(|| default_workers(&names, experiment.search.scheduling), NonZeroUsize::get);
+    let count = count.max(devices.len());
     let processes = arguments.processes.evaluator(&experiment, data.as_deref(), &names)?;
     let (evaluator, model): (BoxedEvaluator, _) = match processes {
         // This process leaves the devices alone, so that nothing is measured on them.
@@ -220,6 +225,14 @@ fn random_blocks(experiment: &Experiment, purpose: &str, draws: usize) -> impl I
         Some((graph, cost))
     };
     (0..draws).filter_map(draw)
+}
+
+/// Trainings at a time if nobody says how many. Two with a core each are quicker than one with two (`docs/performance.md`),
+/// and take the memory of two; without minibatches they would take the repeatability as well.
+fn default_workers(devices: &[&str], scheduling: Scheduling) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let on_the_cpu = devices.iter().all(|name| *name == "flex");
+    if on_the_cpu && cores > 1 && scheduling == Scheduling::Minibatch { 2 } else { 1 }
 }
 
 /// Threads of this process, each device with its share of them and at least one; or workers elsewhere.

@@ -67,9 +67,10 @@ pub(crate) struct Arguments {
     rolling: bool,
 
     /// Trainings at a time, each in a thread of its own; without --rolling the result is the same for any number. On
-    /// the CPU the cores are shared out among them
-    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
-    pub(crate) workers: NonZeroUsize,
+    /// the CPU the cores are shared out among them [default: 2 on the CPU, unless it has one core or with --rolling, else
+    /// 1]
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<NonZeroUsize>,
 
     #[command(flatten)]
     pub(crate) processes: crate::processes::Processes,
