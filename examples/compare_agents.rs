@@ -42,7 +42,7 @@ struct Arguments {
     /// Standard deviation of the noise on synthetic accuracies, in percent points.
     #[arg(long, value_name = "POINTS", default_value_t = 0.0)]
     noise: f64,
-    /// An agent: paper, metaqnn, tuned, rank, best, random, evolution, evolution50 or local. Repeatable; all, unless given.
+    /// An agent: paper, metaqnn, tuned, rank, best, random, evolution, evolution50, local or local10. Repeatable; all, unless given.
     #[arg(long, value_name = "NAME")]
     agent: Vec<String>,
     /// Budgets: evaluations (500) or, on a table with times, simulated seconds (20000s).

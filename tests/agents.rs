@@ -13,11 +13,12 @@ use blockqnn::space::{SearchSpace, SpaceError, walk, walk_by};
 use proptest::prelude::*;
 use std::convert::Infallible;
 use std::fs;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const NAMES: [&str; 7] = ["paper", "tuned", "rank", "best", "random", "evolution", "local"];
+const NAMES: [&str; 8] = ["paper", "tuned", "rank", "best", "random", "evolution", "local", "local10"];
 
 /// Settings that leave the random beginning within a few dozen trials.
 fn agent(name: &str) -> Box<dyn Agent<BlockSpace>> {
@@ -37,6 +38,7 @@ fn agent(name: &str) -> Box<dyn Agent<BlockSpace>> {
         "random" => Box::new(RandomAgent),
         "evolution" => Box::new(RegularizedEvolution::new(EvolutionConfig::small()).unwrap()),
         "local" => Box::new(LocalSearch::new()),
+        "local10" => Box::new(LocalSearch::new().with_starts(NonZeroU64::new(10).unwrap())),
         _ => unreachable!("{name}"),
     }
 }

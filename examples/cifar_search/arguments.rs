@@ -85,7 +85,7 @@ pub(crate) struct Arguments {
 
     /// Who proposes blocks: paper (the preset's tabular learner), best (least squares), random, evolution, evolution50 or
     /// local [default: paper]
-    #[arg(long, value_name = "NAME", value_parser = ["paper", "best", "random", "evolution", "evolution50", "local"])]
+    #[arg(long, value_name = "NAME", value_parser = ["paper", "best", "random", "evolution", "evolution50", "local", "local10"])]
     agent: Option<String>,
 
     /// Blocks to evaluate [default: as long as the epsilon schedule lasts]

@@ -60,9 +60,11 @@ pub(crate) fn regret(comparison: &Comparison) -> String {
         let points: Vec<String> =
             points.map(|(evaluation, &value)| format!("{:.1},{:.1}", x(f64::from(evaluation)), y(value))).collect();
         let points = points.join(" ");
-        line(format!(r#"<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>"#));
+        // Past the last colour they come again, dashed.
+        let dashes = if number < COLOURS.len() { "" } else { r#" stroke-dasharray="5 3""# };
+        line(format!(r#"<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"{dashes}/>"#));
         let y = top + 20.0 * number as f64;
-        line(format!(r#"<path d="M{} {y}h20" stroke="{colour}" stroke-width="3"/>"#, right_line + 10.0));
+        line(format!(r#"<path d="M{} {y}h20" stroke="{colour}" stroke-width="3"{dashes}/>"#, right_line + 10.0));
         line(format!(r#"<text x="{}" y="{}">{}</text>"#, right_line + 36.0, y + 4.0, escape(&standing.agent)));
     }
     line("</svg>".to_owned());

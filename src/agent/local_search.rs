@@ -7,9 +7,10 @@ use crate::space::SearchSpace;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
+use std::num::NonZeroU64;
 
 /// Local search by first improvement: neighbours are tried in random order, and the first better one is moved to. A
-/// place without a new neighbour is left for a random one.
+/// place without a new neighbour is left for a random one, or for the best of [several](Self::with_starts).
 ///
 /// Neighbours are all [`Edit`]s of a walk. Nothing is evaluated twice: a neighbour that was proposed before is passed
 /// over. Meant for minibatches of one: within a larger one, all trials are neighbours of the same place.
@@ -28,10 +29,20 @@ use std::io::{Read, Write};
 ///
 /// # References
 /// C. White, S. Nolen, Y. Savani, "Exploring the Loss Landscape in Neural Architecture Search", UAI 2021.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalSearch {
+    /// Random architectures that a climb begins at the best of.
+    starts: NonZeroU64,
+    /// How many of them this climb has seen.
+    seen: u64,
     /// Number of the episode that stands where the search stands.
     place: Option<u64>,
+}
+
+impl Default for LocalSearch {
+    fn default() -> Self {
+        Self { starts: NonZeroU64::MIN, seen: 0, place: None }
+    }
 }
 
 /// The saved form; the format has a number so that it can change.
@@ -39,14 +50,25 @@ pub struct LocalSearch {
 #[serde(deny_unknown_fields)]
 struct Saved {
     format: u32,
+    seen: u64,
     place: Option<u64>,
 }
 
 impl LocalSearch {
-    /// A search that begins at random.
+    /// A search whose climbs begin at one random architecture each.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same search, whose climbs begin at the best of `starts` random architectures each.
+    ///
+    /// Where an architecture has thousands of neighbours, as a block of many layers, a climb from one that is of no use may
+    /// take hundreds of trials to leave it.
+    #[must_use]
+    pub fn with_starts(mut self, starts: NonZeroU64) -> Self {
+        self.starts = starts;
+        self
     }
 
     fn current<'m, S: SearchSpace>(&self, memory: &'m Memory<S>) -> Option<&'m EpisodeOf<S>> {
@@ -76,8 +98,10 @@ impl LocalSearch {
 impl<S: SearchSpace> Agent<S> for LocalSearch {
     fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
         let neighbour = match self.current(memory) {
-            Some(current) => Self::new_neighbour(space, memory, &current.trajectory, rng)?,
-            None => None,
+            Some(current) if self.seen >= self.starts.get() => {
+                Self::new_neighbour(space, memory, &current.trajectory, rng)?
+            }
+            _ => None,
         };
         neighbour.map_or_else(|| random_walk(space, rng), Ok)
     }
@@ -94,28 +118,31 @@ impl<S: SearchSpace> Agent<S> for LocalSearch {
             if self.current(memory).is_none_or(|current| episode.reward > current.reward) {
                 self.place = Some(number);
             }
+            self.seen = self.seen.saturating_add(1);
         }
-        // A place with no new neighbour is left: the next random episode is where the search goes on.
+        // A place with no new neighbour is left: the search goes on from the next random episodes.
         if let Some(current) = self.current(memory)
+            && self.seen >= self.starts.get()
             && Self::new_neighbour(space, memory, &current.trajectory, rng)?.is_none()
         {
-            self.place = None;
+            (self.place, self.seen) = (None, 0);
         }
         Ok(())
     }
 
     fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {
-        serde_json::to_writer(out, &Saved { format: 1, place: self.place }).map_err(std::io::Error::from)?;
+        serde_json::to_writer(out, &Saved { format: 2, seen: self.seen, place: self.place })
+            .map_err(std::io::Error::from)?;
         Ok(())
     }
 
     fn load(&mut self, _space: &S, from: &mut dyn Read) -> Result<(), AgentError> {
         let corrupt = |message: String| AgentError::Corrupt { message };
         let saved: Saved = serde_json::from_reader(from).map_err(|error| corrupt(error.to_string()))?;
-        if saved.format != 1 {
-            return Err(corrupt(format!("its format is {}, but this version reads 1", saved.format)));
+        if saved.format != 2 {
+            return Err(corrupt(format!("its format is {}, but this version reads 2", saved.format)));
         }
-        self.place = saved.place;
+        (self.place, self.seen) = (saved.place, saved.seen);
         Ok(())
     }
 }
@@ -141,14 +168,31 @@ mod tests {
     }
 
     #[test]
+    fn a_climb_begins_at_the_best_of_its_starts() {
+        let space = CellSpace::new().with_identity(CellIdentity::Code);
+        let environment = environment_fn("3x3 convolutions", |cell: &CellCode, _| {
+            cell.edges().iter().filter(|operation| **operation == CellOperation::Convolution3x3).count() as f64
+        });
+        let agent = LocalSearch::new().with_starts(NonZeroU64::new(10).unwrap());
+        let config = SearchConfig::paper().with_trials(11, 1);
+        let report = Search::new(space, agent, environment, config).run().unwrap();
+        let best = report.records[..10].iter().max_by(|a, b| a.reward.cmp(&b.reward).then(b.id.cmp(&a.id)));
+        let (begin, next) = (best.unwrap().architecture.edges(), report.records[10].architecture.edges());
+        let others = report.records[..10].iter().filter(|record| record.architecture.edges() != begin);
+        let apart = |a: &[CellOperation], b: &[CellOperation]| a.iter().zip(b).filter(|(a, b)| a != b).count();
+        assert_eq!(apart(begin, next), 1);
+        assert!(others.map(|record| apart(record.architecture.edges(), next)).all(|places| places > 0));
+    }
+
+    #[test]
     fn a_saved_place_loads_and_other_formats_are_refused() {
         let space = CellSpace::new();
-        let agent = LocalSearch { place: Some(7) };
+        let agent = LocalSearch { seen: 3, place: Some(7), ..LocalSearch::new() };
         let mut bytes = Vec::new();
         Agent::<CellSpace>::save(&agent, &mut bytes).unwrap();
         let mut loaded = LocalSearch::new();
         loaded.load(&space, &mut bytes.as_slice()).unwrap();
         assert_eq!(loaded, agent);
-        assert!(loaded.load(&space, &mut br#"{"format":2,"place":null}"#.as_slice()).is_err());
+        assert!(loaded.load(&space, &mut br#"{"format":3,"seen":0,"place":null}"#.as_slice()).is_err());
     }
 }

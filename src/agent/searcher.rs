@@ -6,6 +6,10 @@ use super::{
 };
 use crate::space::SearchSpace;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroU64;
+
+/// Starts of `local10`.
+const TEN: NonZeroU64 = NonZeroU64::new(10).expect("not zero");
 
 /// An agent besides the tabular learner, with its settings.
 ///
@@ -29,7 +33,10 @@ pub enum Searcher {
     /// [`RegularizedEvolution`].
     Evolution(EvolutionConfig),
     /// [`LocalSearch`].
-    Local,
+    Local {
+        /// Random architectures that a climb begins at the best of.
+        starts: NonZeroU64,
+    },
     /// [`RandomAgent`].
     Random,
 }
@@ -39,7 +46,7 @@ pub enum Searcher {
 #[non_exhaustive]
 pub enum SearcherError {
     /// There is none of this name.
-    #[error("there is no searcher {name:?}: choose best, random, evolution, evolution50 or local")]
+    #[error("there is no searcher {name:?}: choose best, random, evolution, evolution50, local or local10")]
     Unknown {
         /// The name.
         name: String,
@@ -54,7 +61,8 @@ pub enum SearcherError {
 
 impl Searcher {
     /// The searcher of a name, with the settings that comparisons are made with: `best` is [`LeastSquares`], `evolution`
-    /// takes 3 of 10 and `evolution50` 25 of 50, and there are `local` and `random`.
+    /// takes 3 of 10 and `evolution50` 25 of 50, `local` climbs from one random architecture and `local10` from the best of
+    /// ten, and there is `random`.
     ///
     /// # Errors
     /// [`SearcherError::Unknown`] lists the names.
@@ -64,7 +72,8 @@ impl Searcher {
             "random" => Ok(Self::Random),
             "evolution" => Ok(Self::Evolution(EvolutionConfig::small())),
             "evolution50" => Ok(Self::Evolution(EvolutionConfig::large())),
-            "local" => Ok(Self::Local),
+            "local" => Ok(Self::Local { starts: NonZeroU64::MIN }),
+            "local10" => Ok(Self::Local { starts: TEN }),
             _ => Err(SearcherError::Unknown { name: name.to_owned() }),
         }
     }
@@ -77,7 +86,7 @@ impl Searcher {
         Ok(match *self {
             Self::LeastSquares(config) => Box::new(LeastSquares::new(config)?),
             Self::Evolution(config) => Box::new(RegularizedEvolution::new(config)?),
-            Self::Local => Box::new(LocalSearch::new()),
+            Self::Local { starts } => Box::new(LocalSearch::new().with_starts(starts)),
             Self::Random => Box::new(RandomAgent),
         })
     }
@@ -90,7 +99,7 @@ mod tests {
 
     #[test]
     fn every_searcher_survives_its_settings_and_wrong_ones_are_refused() {
-        for name in ["best", "random", "evolution", "evolution50", "local"] {
+        for name in ["best", "random", "evolution", "evolution50", "local", "local10"] {
             let searcher = Searcher::named(name).unwrap();
             let text = serde_json::to_string(&searcher).unwrap();
             assert_eq!(serde_json::from_str::<Searcher>(&text).unwrap(), searcher, "{text}");
@@ -103,6 +112,7 @@ mod tests {
         };
         assert!(refused(r#"{"least-squares":{"noise":0}}"#).starts_with("agent.noise is 0"));
         assert!(refused(r#"{"evolution":{"population":3,"sample":4}}"#).contains("population of 3"));
+        assert!(refused(r#"{"local":{"starts":0}}"#).contains("nonzero"));
         assert!(refused(r#"{"least-squares":{"loudness":0}}"#).contains("unknown field `loudness`"));
     }
 }

@@ -1,9 +1,6 @@
 //! Agents that take part in a comparison.
 
-use crate::agent::{
-    Agent, EpsilonSchedule, EvolutionConfig, LeastSquares, LeastSquaresConfig, LocalSearch, QLearning, QLearningConfig,
-    RandomAgent, RegularizedEvolution, ReplayConfig,
-};
+use crate::agent::{Agent, EpsilonSchedule, QLearning, QLearningConfig, ReplayConfig, Searcher};
 use crate::reward::{Credit, RedefinedReward};
 use crate::space::SearchSpace;
 use std::fmt;
@@ -35,8 +32,8 @@ pub struct UnknownAgent {
 
 impl<S: SearchSpace> Contender<S> {
     /// Names that [`named`](Self::named) knows.
-    pub const NAMES: [&'static str; 9] =
-        ["paper", "metaqnn", "tuned", "rank", "best", "random", "evolution", "evolution50", "local"];
+    pub const NAMES: [&'static str; 10] =
+        ["paper", "metaqnn", "tuned", "rank", "best", "random", "evolution", "evolution50", "local", "local10"];
 
     /// An agent that does not know its budget: one search to the largest budget serves all, and learns after each
     /// evaluation.
@@ -83,9 +80,10 @@ impl<S: SearchSpace> Contender<S> {
     /// - `metaqnn`: the same with the reward at Terminal alone, and an initial Q of 0
     /// - `tuned`: [`QLearningConfig::tuned`], with Equation 2
     /// - `rank`: [`QLearningConfig::rank`]
-    /// - `best`: [`LeastSquares`]
-    /// - `random`, `local`: [`RandomAgent`], [`LocalSearch`]
-    /// - `evolution`, `evolution50`: [`RegularizedEvolution`], 3 of 10 and 25 of 50
+    /// - `best`: [`LeastSquares`](crate::agent::LeastSquares)
+    /// - `random`: [`RandomAgent`](crate::agent::RandomAgent)
+    /// - `local`, `local10`: [`LocalSearch`](crate::agent::LocalSearch), whose climbs begin at one random architecture, and at the best of ten
+    /// - `evolution`, `evolution50`: [`RegularizedEvolution`](crate::agent::RegularizedEvolution), 3 of 10 and 25 of 50
     ///
     /// # Errors
     /// [`UnknownAgent`] lists the names.
@@ -93,12 +91,6 @@ impl<S: SearchSpace> Contender<S> {
     where
         S: 'static,
     {
-        let evolution = |config: EvolutionConfig| {
-            Self::anytime(name, move || match RegularizedEvolution::new(config) {
-                Ok(agent) => agent,
-                Err(error) => unreachable!("a preset is valid: {error}"),
-            })
-        };
         let paper = |minibatches| QLearningConfig {
             epsilon: EpsilonSchedule::paper().scaled_to(minibatches),
             replay: ReplayConfig { rounds: 1, batch: 128 },
@@ -112,15 +104,13 @@ impl<S: SearchSpace> Contender<S> {
                 Self::scheduled(name, schedule, |m| tabular(QLearningConfig::tuned(m))).with_credit(Credit::EveryLayer)
             }
             "rank" => Self::anytime(name, || tabular(QLearningConfig::rank())),
-            "best" => Self::anytime(name, || match LeastSquares::new(LeastSquaresConfig::default()) {
-                Ok(agent) => agent,
-                Err(error) => unreachable!("the default is valid: {error}"),
-            }),
-            "random" => Self::anytime(name, || RandomAgent),
-            "local" => Self::anytime(name, LocalSearch::new),
-            "evolution" => evolution(EvolutionConfig::small()),
-            "evolution50" => evolution(EvolutionConfig::large()),
-            _ => return Err(UnknownAgent { name: name.to_owned() }),
+            _ => {
+                let searcher = Searcher::named(name).map_err(|_| UnknownAgent { name: name.to_owned() })?;
+                Self::anytime(name, move || match searcher.agent() {
+                    Ok(agent) => agent,
+                    Err(error) => unreachable!("a preset is valid: {error}"),
+                })
+            }
         })
     }
 

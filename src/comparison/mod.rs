@@ -3,7 +3,7 @@
 //!
 //! Each [`Contender`] searches a [`Benchmark`] through the same controller as a search of days. At every budget, the
 //! architecture with the highest reward so far is the result, and it is judged by its *worth*: on a table the final
-//! accuracy, which no agent sees.
+//! accuracy, which no agent sees. A search whose trials have all failed by then counts as 0.
 //!
 //! An agent of your own takes part like any other:
 //!
@@ -161,9 +161,9 @@ pub enum ComparisonError {
         #[source]
         source: Box<SearchError>,
     },
-    /// A search ended without an architecture that can be evaluated.
-    #[error("the search of {agent} with seed {seed} found nothing within the budget of {budget}")]
-    NoResult {
+    /// A budget does not suffice for one evaluation.
+    #[error("no evaluation of {agent} with seed {seed} ends within {budget}: give a larger budget")]
+    NoEvaluation {
         /// Name of the agent.
         agent: String,
         /// The seed.
@@ -179,7 +179,7 @@ pub enum ComparisonError {
 pub struct Outcome {
     /// Seed of the search.
     pub seed: u64,
-    /// Worth of the architecture with the highest reward, in percent.
+    /// Worth of the architecture with the highest reward, in percent; 0 if none could be evaluated.
     pub worth: f64,
     /// Evaluations within the budget.
     pub evaluations: u64,
@@ -414,20 +414,24 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
                 }
                 Budget::Seconds(seconds) => SecondsBudget::new(seconds).within(&report.records),
             };
-            let worth = within.len().checked_sub(1).map_or(f64::NAN, |last| curve[last]);
-            if worth.is_nan() {
-                return Err(ComparisonError::NoResult { agent: contender.name().to_owned(), seed: job.seed, budget });
-            }
+            let Some(last) = within.len().checked_sub(1) else {
+                return Err(ComparisonError::NoEvaluation {
+                    agent: contender.name().to_owned(),
+                    seed: job.seed,
+                    budget,
+                });
+            };
+            let worth = curve[last];
             let seconds = within.iter().filter_map(|record| record.evaluation.metrics()).map(|m| m.seconds).sum();
             outcomes.push((place, Outcome { seed: job.seed, worth, evaluations: within.len() as u64, seconds }));
         }
         Ok(Finished { job, outcomes, curve })
     }
 
-    /// Worth of the best so far after each trial; NaN before there is any.
+    /// Worth of the best so far after each trial; 0, as of a network that is always wrong, before there is any.
     fn curve(&self, records: &[RecordOf<S>]) -> Vec<f64> {
         let mut best = None;
-        let mut worth = f64::NAN;
+        let mut worth = 0.0;
         let after = |record: &RecordOf<S>| {
             if record.evaluation.accuracy().is_some() && best.is_none_or(|best| record.reward > best) {
                 best = Some(record.reward);
@@ -454,7 +458,7 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         // A search that ended early keeps what it had.
         let regret = (0..longest).map(|trial| {
             let at = |curve: &&Vec<f64>| curve.get(trial).or(curve.last()).copied();
-            let worths: Vec<f64> = curves.iter().filter_map(at).filter(|worth| !worth.is_nan()).collect();
+            let worths: Vec<f64> = curves.iter().filter_map(at).collect();
             self.benchmark.optimum() - worths.iter().sum::<f64>() / worths.len().max(1) as f64
         });
         Standing { agent: self.contenders[contender].name().to_owned(), estimates, regret: regret.collect(), outcomes }

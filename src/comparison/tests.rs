@@ -1,6 +1,7 @@
 use super::*;
 use crate::environment::tabular::Table;
-use crate::space::cell::{CellCode, CellOperation, CellSpace};
+use crate::environment::{EnvironmentExt, environment_fn};
+use crate::space::cell::{CellCode, CellIdentity, CellOperation, CellSpace};
 
 /// A table of all cells whose quality is the number of their 3x3 convolutions; each takes 10 s and 1 s a convolution.
 fn table() -> Table {
@@ -33,8 +34,8 @@ fn one_seed_gives_one_curve_for_every_agent_with_any_number_of_threads() {
     }
     let mut csv = Vec::new();
     one.write_csv(&mut csv).unwrap();
-    assert_eq!(String::from_utf8(csv).unwrap().lines().count(), 1 + 9 * 2 * 3);
-    assert_eq!(one.to_string().lines().count(), 2 + 9);
+    assert_eq!(String::from_utf8(csv).unwrap().lines().count(), 1 + 10 * 2 * 3);
+    assert_eq!(one.to_string().lines().count(), 2 + 10);
 }
 
 #[test]
@@ -63,6 +64,19 @@ fn a_budget_of_seconds_counts_what_ended_in_time() {
         &|_| {},
     );
     assert!(timeless.unwrap_err().to_string().contains("give budgets in evaluations"));
+}
+
+#[test]
+fn a_search_that_found_nothing_counts_as_zero() {
+    let space = CellSpace::new().with_identity(CellIdentity::Code);
+    let nothing = || environment_fn("nothing works", |_: &CellCode, _| f64::NAN).boxed();
+    let benchmark = Benchmark::new("nothing works", space, nothing, |_| 90.0, 95.0);
+    let config = ComparisonConfig::new([Budget::Evaluations(5)]).with_seeds(2);
+    let comparison = Comparison::run(&benchmark, &contenders(), &config, &|_| {}).unwrap();
+    for standing in comparison.standings() {
+        assert!(standing.outcomes[0].iter().all(|outcome| outcome.worth == 0.0), "{}", standing.agent);
+        assert_eq!(standing.regret, [95.0; 5], "{}", standing.agent);
+    }
 }
 
 #[test]
