@@ -1,15 +1,36 @@
 //! Connecting to a broker.
 
 use super::DistributedError;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 
 /// Longest pause between two attempts to reach a broker that went away.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Silence after which a connection is checked.
 const PING: Duration = Duration::from_secs(5);
+
+/// Longest wait for an answer of the broker.
+pub(super) const ANSWER: Duration = Duration::from_secs(2);
+
+/// The threads that a connection lives on, beside those of the search.
+pub(super) fn runtime() -> Result<Runtime, DistributedError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("blockqnn broker")
+        .enable_all()
+        .build()
+        .map_err(|source| DistributedError::Runtime { source })
+}
+
+/// The streams of a connection.
+pub(super) fn jetstream(client: &Client) -> Context {
+    ContextBuilder::new().timeout(ANSWER).ack_timeout(ANSWER).build(client.clone())
+}
 
 /// Where a broker is, and how to be let in.
 ///

@@ -1,6 +1,6 @@
 //! The controller's end of the connection: puts tasks, takes results, and mends the broker.
 
-use super::connection::causes;
+use super::connection::{self, causes};
 use super::evaluator::NatsConfig;
 use super::protocol::{
     AGAIN, Claimed, Doing, Hello, Names, Outcome, Reply, Status, Verdict, Welcome, refusal, result_consumer,
@@ -28,9 +28,6 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// Longest silence between two looks.
 const LONGEST: Duration = Duration::from_secs(15);
-
-/// Longest wait for an answer of the broker.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A result that is not in the journal after this long is delivered again; that is harmless.
 const RESULT_WAIT: Duration = Duration::from_mins(10);
@@ -99,8 +96,7 @@ impl Controller {
         count: Arc<AtomicUsize>,
     ) -> Result<Self, DistributedError> {
         let client = broker.connect("blockqnn controller", "_CONTROLLER").await?;
-        let context =
-            jetstream::context::ContextBuilder::new().timeout(PATIENCE).ack_timeout(PATIENCE).build(client.clone());
+        let context = connection::jetstream(&client);
         let NatsConfig { identity, briefing, ack_wait, attempts, .. } = config;
         let welcome = Welcome { briefing, identity, consumer: String::new(), ack_wait, attempts };
         let quiet = Quiet { since: Instant::now(), pause: QUIET, connects: 0 };
