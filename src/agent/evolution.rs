@@ -47,6 +47,7 @@ impl EvolutionConfig {
 /// The settings of an evolution cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("agent.sample is {sample} of a population of {population}: it must be at least 1 and at most the population")]
+#[non_exhaustive]
 pub struct EvolutionConfigError {
     /// Size of the population.
     pub population: usize,
