@@ -12,7 +12,7 @@ use blockqnn::agent::{Agent, Memory, QLearning, QLearningConfig, RandomAgent};
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::graph::{NetworkConfig, ToGraph};
 use blockqnn::search::{
-    CostModel, PredictionError, RunFolder, RunHistory, Scheduling, Search, SearchConfig, SimulationConfig, simulate,
+    CostModel, PredictionQuality, RunFolder, RunHistory, Scheduling, Search, SearchConfig, SimulationConfig, simulate,
 };
 use blockqnn::seed;
 use blockqnn::space::SearchSpace;
@@ -141,7 +141,7 @@ fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Re
     let model = path.exists().then(|| read_model(&path)).transpose()?;
     if let Some(model) = &model {
         let pairs = measured.iter().map(|(cost, seconds)| (model.seconds(cost, network), *seconds));
-        if let Some(error) = PredictionError::of(pairs) {
+        if let Some(error) = PredictionQuality::of(pairs) {
             println!(
                 "the cost model foretold {} trials: measured times are {:.2} times as long, and then half of them are \
                  within {:.0} % and nine tenths within {:.0} %",

@@ -321,7 +321,7 @@ fn pages_for_a_browser_are_written() {
     ] {
         let report = Report::read(runs.into_iter().map(path)).unwrap();
         fs::create_dir_all(&out).unwrap();
-        report.write_html(&out.join(format!("{name}.html"))).unwrap();
+        report.write_html(out.join(format!("{name}.html"))).unwrap();
         assert!(out.join(format!("{name}.html")).exists());
     }
 }

@@ -1,13 +1,12 @@
 //! Regularized evolution: the baseline that learners are measured against.
 
 use super::edit::random_action;
-use super::{Agent, AgentError, Edit, EpisodeOf, Memory, TrajectoryOf};
+use super::{Agent, AgentError, Edit, Memory, TrajectoryOf};
 use crate::graph::ToGraph;
 use crate::seed;
 use crate::space::{SearchSpace, walk_by};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use std::io::{Read, Write};
 
 /// Settings of [`RegularizedEvolution`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +47,7 @@ impl EvolutionConfig {
 /// The settings of an evolution cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("agent.sample is {sample} of a population of {population}: it must be at least 1 and at most the population")]
+#[non_exhaustive]
 pub struct EvolutionConfigError {
     /// Size of the population.
     pub population: usize,
@@ -134,24 +134,6 @@ impl<S: SearchSpace> Agent<S> for RegularizedEvolution {
             }
         }
         random_walk(space, rng)
-    }
-
-    fn learn(
-        &mut self,
-        _space: &S,
-        _minibatch: &[EpisodeOf<S>],
-        _memory: &Memory<S>,
-        _rng: &mut dyn Rng,
-    ) -> Result<(), AgentError> {
-        Ok(())
-    }
-
-    fn save(&self, _out: &mut dyn Write) -> Result<(), AgentError> {
-        Ok(())
-    }
-
-    fn load(&mut self, _space: &S, _from: &mut dyn Read) -> Result<(), AgentError> {
-        Ok(())
     }
 }
 

@@ -1,9 +1,8 @@
 //! An agent that has nothing to decide.
 
-use super::{Agent, AgentError, EpisodeOf, Memory, TrajectoryOf};
+use super::{Agent, AgentError, Memory, TrajectoryOf};
 use crate::space::{SearchSpace, SpaceError, walk};
 use rand::Rng;
-use std::io::{Read, Write};
 
 /// Proposes given walks, one after the other, and learns nothing: a search with it evaluates a list.
 ///
@@ -49,23 +48,5 @@ impl<S: SearchSpace> Agent<S> for ListedAgent<S> {
         let position = memory.proposed() % self.walks.len() as u64;
         // It is below the length of a list in memory.
         Ok(self.walks[usize::try_from(position).unwrap_or_default()].clone())
-    }
-
-    fn learn(
-        &mut self,
-        _space: &S,
-        _minibatch: &[EpisodeOf<S>],
-        _memory: &Memory<S>,
-        _rng: &mut dyn Rng,
-    ) -> Result<(), AgentError> {
-        Ok(())
-    }
-
-    fn save(&self, _out: &mut dyn Write) -> Result<(), AgentError> {
-        Ok(())
-    }
-
-    fn load(&mut self, _space: &S, _from: &mut dyn Read) -> Result<(), AgentError> {
-        Ok(())
     }
 }

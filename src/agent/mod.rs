@@ -76,6 +76,8 @@ pub trait Agent<S: SearchSpace>: Send {
 
     /// Learns from a finished minibatch, in the order of proposal. The same episodes are the last ones of `memory`.
     ///
+    /// Nothing unless it is written: an agent that only looks at the memory has nothing to learn.
+    ///
     /// # Errors
     /// [`AgentError`] if the episodes do not fit the space.
     fn learn(
@@ -84,19 +86,31 @@ pub trait Agent<S: SearchSpace>: Send {
         minibatch: &[EpisodeOf<S>],
         memory: &Memory<S>,
         rng: &mut dyn Rng,
-    ) -> Result<(), AgentError>;
+    ) -> Result<(), AgentError> {
+        let _ = (space, minibatch, memory, rng);
+        Ok(())
+    }
 
     /// Writes what was learnt, in an order that does not depend on chance: equal agents write equal bytes.
     ///
+    /// Nothing unless it is written. An agent that changes in [`learn`](Self::learn) needs this and [`load`](Self::load),
+    /// or it does not go on as it was when a search is resumed; [`check_agent`](crate::testing::check_agent) finds that out.
+    ///
     /// # Errors
     /// [`AgentError::Io`] if `out` fails.
-    fn save(&self, out: &mut dyn Write) -> Result<(), AgentError>;
+    fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {
+        let _ = out;
+        Ok(())
+    }
 
     /// Replaces what was learnt by what [`save`](Self::save) wrote.
     ///
     /// # Errors
     /// [`AgentError::Io`] if `from` fails, [`AgentError::Corrupt`] if it holds something else.
-    fn load(&mut self, space: &S, from: &mut dyn Read) -> Result<(), AgentError>;
+    fn load(&mut self, space: &S, from: &mut dyn Read) -> Result<(), AgentError> {
+        let _ = (space, from);
+        Ok(())
+    }
 }
 
 impl<S: SearchSpace, T: Agent<S> + ?Sized> Agent<S> for Box<T> {

@@ -180,6 +180,7 @@ impl QLearningConfig {
 /// A setting of the Q-learner is out of its range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("agent.{field} is {value}: it must be {expected}")]
+#[non_exhaustive]
 pub struct QLearningConfigError {
     /// Name of the field.
     pub field: &'static str,

@@ -1,10 +1,9 @@
 //! The random agent: what every learner must beat.
 
 use super::evolution::random_walk;
-use super::{Agent, AgentError, EpisodeOf, Memory, TrajectoryOf};
+use super::{Agent, AgentError, Memory, TrajectoryOf};
 use crate::space::SearchSpace;
 use rand::Rng;
-use std::io::{Read, Write};
 
 /// Walks at random: each legal action is equally likely. Learns nothing.
 ///
@@ -15,23 +14,5 @@ pub struct RandomAgent;
 impl<S: SearchSpace> Agent<S> for RandomAgent {
     fn propose(&mut self, space: &S, _memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
         random_walk(space, rng)
-    }
-
-    fn learn(
-        &mut self,
-        _space: &S,
-        _minibatch: &[EpisodeOf<S>],
-        _memory: &Memory<S>,
-        _rng: &mut dyn Rng,
-    ) -> Result<(), AgentError> {
-        Ok(())
-    }
-
-    fn save(&self, _out: &mut dyn Write) -> Result<(), AgentError> {
-        Ok(())
-    }
-
-    fn load(&mut self, _space: &S, _from: &mut dyn Read) -> Result<(), AgentError> {
-        Ok(())
     }
 }

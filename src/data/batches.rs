@@ -1,6 +1,6 @@
-use std::num::NonZeroUsize;
-
 use crate::seed;
+use std::num::NonZeroUsize;
+use std::ops::Range;
 
 /// The order in which an epoch visits the images, cut into batches.
 ///
@@ -54,6 +54,16 @@ impl Batches {
     /// The batches, as indices of images.
     pub fn iter(&self) -> std::slice::Chunks<'_, usize> {
         self.order.chunks(self.size.get())
+    }
+
+    /// The batches from number `first` on, each with the places of its images in the order.
+    pub(super) fn with_places(&self, first: usize) -> impl Iterator<Item = (Range<usize>, &[usize])> {
+        let mut begin: usize = self.iter().take(first).map(<[usize]>::len).sum();
+        self.iter().skip(first).map(move |indices| {
+            let places = begin..begin + indices.len();
+            begin = places.end;
+            (places, indices)
+        })
     }
 }
 

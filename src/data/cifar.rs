@@ -43,6 +43,7 @@ const TRAIN_FILES: [&str; 5] =
 /// Which of the two labels of a CIFAR-100 image to learn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum CifarLabels {
     /// The 100 classes.
     #[default]
@@ -54,6 +55,7 @@ pub enum CifarLabels {
 /// What to do when some of the five CIFAR-10 training files are not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Missing {
     /// End with an error that names the missing files.
     #[default]

@@ -159,7 +159,7 @@ impl ImageFolder {
         let shared = Arc::new(self);
         let work = Arc::clone(&shared);
         let whole = Ahead::new(shared.files.len(), threads, window(threads), move |index| {
-            Picture::read(&work.file(index)).map(|_| ())
+            Picture::read(work.file(index)).map(|_| ())
         });
         let mut broken = Vec::new();
         let mut keep = Vec::with_capacity(shared.files.len());
@@ -193,7 +193,7 @@ impl ImageFolder {
         let folder = Arc::new(self.clone());
         let work = Arc::clone(&folder);
         let images = Ahead::new(self.files.len(), threads, window(threads), move |index| {
-            Picture::read(&work.file(index)).map(|picture| cropping.center(picture).planes())
+            Picture::read(work.file(index)).map(|picture| cropping.center(picture).planes())
         });
         let (mut labels, mut pixels, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for (image, (label, _)) in images.zip(&self.files) {
@@ -239,7 +239,7 @@ impl Pictures for ImageFolder {
     }
 
     fn picture(&self, index: usize) -> Result<Picture, DataError> {
-        Picture::read(&self.file(index))
+        Picture::read(self.file(index))
     }
 }
 

@@ -53,7 +53,8 @@ impl Picture {
     ///
     /// # Errors
     /// [`DataError::Io`] if it cannot be read, [`DataError::BrokenImage`] if it is no whole JPEG or PNG picture.
-    pub fn read(path: &Path) -> Result<Self, DataError> {
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, DataError> {
+        let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
         // A decoder that panics on a damaged file must not take the training with it.
         catch_unwind(AssertUnwindSafe(|| Self::decode(&bytes)))

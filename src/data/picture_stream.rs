@@ -192,14 +192,11 @@ impl BatchSource for PictureStream {
         let (cropping, epoch_seed) = (self.cropping, Cropping::epoch_seed(seed, epoch));
         let mut squares = self.squares(order, first, move |picture, index| cropping.random(picture, epoch_seed, index));
         let draws = draws(augmentation, self.len(), self.shape(), seed, epoch);
-        let mut done: usize = order.iter().take(first).map(<[usize]>::len).sum();
-        Box::new(order.iter().skip(first).map(move |indices| {
+        Box::new(order.with_places(first).map(move |(places, indices)| {
             let set = self.collect(indices, &mut squares)?;
             let all: Vec<usize> = (0..indices.len()).collect();
-            let begin = done;
-            done += indices.len();
             Ok(match &draws {
-                Some(draws) => set.augmented_batch(&all, augmentation, &draws[begin..done]),
+                Some(draws) => set.augmented_batch(&all, augmentation, &draws[places]),
                 None => set.batch(&all),
             })
         }))

@@ -91,12 +91,9 @@ impl BatchSource for DeviceSet {
         epoch: u64,
     ) -> BatchIterator<'a> {
         let draws = draws(augmentation, self.len(), self.shape(), seed, epoch);
-        let mut done: usize = order.iter().take(first).map(<[usize]>::len).sum();
-        Box::new(order.iter().skip(first).map(move |indices| {
-            let begin = done;
-            done += indices.len();
+        Box::new(order.with_places(first).map(move |(places, indices)| {
             Ok(match &draws {
-                Some(draws) => self.augmented_batch(indices, augmentation, &draws[begin..done]),
+                Some(draws) => self.augmented_batch(indices, augmentation, &draws[places]),
                 None => self.batch(indices),
             })
         }))

@@ -1,15 +1,37 @@
 //! Connecting to a broker.
 
 use super::DistributedError;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 
 /// Longest pause between two attempts to reach a broker that went away.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Silence after which a connection is checked.
 const PING: Duration = Duration::from_secs(5);
+
+/// Longest wait for an answer of the broker.
+pub(super) const ANSWER: Duration = Duration::from_secs(2);
+
+/// The threads that a connection lives on, beside those of the search.
+pub(super) fn runtime() -> Result<Runtime, DistributedError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("blockqnn broker")
+        .enable_all()
+        .build()
+        .map_err(|source| DistributedError::Runtime { source })
+}
+
+/// The streams of a connection.
+pub(super) fn jetstream(client: &Client) -> Context {
+    ContextBuilder::new().timeout(ANSWER).ack_timeout(ANSWER).build(client.clone())
+}
 
 /// Where a broker is, and how to be let in.
 ///
@@ -23,13 +45,27 @@ const PING: Duration = Duration::from_secs(5);
 /// let broker = Broker::new("tls://broker.example:4222").with_nkey("worker.nk").with_ca("ca.pem");
 /// assert_eq!(broker.url(), "tls://broker.example:4222");
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Broker {
     url: String,
     nkey: Option<PathBuf>,
     credentials: Option<PathBuf>,
     ca: Option<PathBuf>,
     certificate: Option<(PathBuf, PathBuf)>,
+}
+
+/// Shows the address without a password.
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url: _, nkey, credentials, ca, certificate } = self;
+        f.debug_struct("Broker")
+            .field("url", &self.shown())
+            .field("nkey", nkey)
+            .field("credentials", credentials)
+            .field("ca", ca)
+            .field("certificate", certificate)
+            .finish()
+    }
 }
 
 impl Broker {
@@ -77,7 +113,8 @@ impl Broker {
     fn shown(&self) -> String {
         let hide = |address: &str| match (address.split_once("://"), address.rsplit_once('@')) {
             (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-            _ => address.to_owned(),
+            (None, Some((_, host))) => host.to_owned(),
+            (_, None) => address.to_owned(),
         };
         self.url.split(',').map(hide).collect::<Vec<_>>().join(",")
     }
@@ -174,5 +211,8 @@ mod tests {
         let shown = |url: &str| Broker::new(url).shown();
         assert_eq!(shown("nats://user:secret@host:4222"), "nats://host:4222");
         assert_eq!(shown("nats://a:1,tls://u:p@b:2"), "nats://a:1,tls://b:2");
+        assert_eq!(shown("user:secret@host:4222,other"), "host:4222,other");
+        let debug = format!("{:?}", crate::distributed::NatsWorker::new(Broker::new("nats://user:secret@host:4222")));
+        assert!(debug.contains("nats://host:4222") && !debug.contains("secret"), "{debug}");
     }
 }

@@ -1,11 +1,10 @@
-//! The controller's end of the connection: puts tasks, takes results, and mends the broker.
+//! The controller's end of the connection: puts tasks and takes results.
 
-use super::connection::causes;
+mod mending;
+
+use super::connection::{self, causes};
 use super::evaluator::NatsConfig;
-use super::protocol::{
-    AGAIN, Claimed, Doing, Hello, Names, Outcome, Reply, Status, Verdict, Welcome, refusal, result_consumer,
-    task_consumer,
-};
+use super::protocol::{AGAIN, Claimed, Doing, Hello, Names, Outcome, Reply, Status, Verdict, Welcome, refusal};
 use super::{Broker, DistributedError};
 use crate::search::{Event, Verdict as SearchVerdict};
 use async_nats::jetstream::consumer::pull;
@@ -13,12 +12,12 @@ use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::{Acker, PublishMessage};
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, Message, Subscriber};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -28,12 +27,6 @@ const QUIET: Duration = Duration::from_secs(1);
 
 /// Longest silence between two looks.
 const LONGEST: Duration = Duration::from_secs(15);
-
-/// Longest wait for an answer of the broker.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// A result that is not in the journal after this long is delivered again; that is harmless.
-const RESULT_WAIT: Duration = Duration::from_mins(10);
 
 /// After a start that found the queues gone, workers may be at trials that the broker knows nothing of.
 const UNSURE: Duration = Duration::from_secs(10);
@@ -99,8 +92,7 @@ impl Controller {
         count: Arc<AtomicUsize>,
     ) -> Result<Self, DistributedError> {
         let client = broker.connect("blockqnn controller", "_CONTROLLER").await?;
-        let context =
-            jetstream::context::ContextBuilder::new().timeout(PATIENCE).ack_timeout(PATIENCE).build(client.clone());
+        let context = connection::jetstream(&client);
         let NatsConfig { identity, briefing, ack_wait, attempts, .. } = config;
         let welcome = Welcome { briefing, identity, consumer: String::new(), ack_wait, attempts };
         let quiet = Quiet { since: Instant::now(), pause: QUIET, connects: 0 };
@@ -382,101 +374,6 @@ impl Controller {
         let consumer: jetstream::consumer::Consumer<pull::Config> =
             self.context.get_consumer_from_stream(RESULT_CONSUMER, self.names.results()).await?;
         Ok(consumer.stream().max_messages_per_batch(1_000).heartbeat(QUIET).expires(LONGEST).messages().await?)
-    }
-
-    /// Makes what is missing of streams and consumers. Returns whether the tasks are gone.
-    async fn mend(&mut self) -> Result<bool, Broken> {
-        let [tasks, results, notes] = self.names.streams();
-        let lost = match self.context.get_stream(&tasks.name).await {
-            Ok(_) => false,
-            Err(error) => {
-                tracing::info!(%error, "making the queue of tasks");
-                true
-            }
-        };
-        let tasks = self.context.get_or_create_stream(tasks).await?;
-        let results = self.context.get_or_create_stream(results).await?;
-        self.context.get_or_create_stream(notes).await?;
-        let names: Vec<String> = tasks.consumer_names().try_collect().await?;
-        match names.first() {
-            Some(name) => self.welcome.consumer.clone_from(name),
-            None => self.replace_consumer().await?,
-        }
-        if results.consumer_info(RESULT_CONSUMER).await.is_err() {
-            let consumer = result_consumer(RESULT_CONSUMER.to_owned(), RESULT_WAIT);
-            results.create_consumer(consumer).await?;
-            self.results = None;
-        }
-        Ok(lost)
-    }
-
-    /// Hands all tasks out anew, through a consumer with a new name: leases of the old one are void, so that a worker
-    /// cannot acknowledge a task of the same number in place of its own.
-    async fn replace_consumer(&mut self) -> Result<(), Broken> {
-        let stream = self.context.get_stream_no_info(self.names.tasks()).await?;
-        let names: Vec<String> = stream.consumer_names().try_collect().await?;
-        for name in names {
-            stream.delete_consumer(&name).await?;
-        }
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let name = format!("workers-{:x}", now.as_nanos());
-        stream.create_consumer(task_consumer(name.clone(), self.welcome.ack_wait)).await?;
-        self.welcome.consumer = name;
-        Ok(())
-    }
-
-    /// Compares what the broker has with what the search waits for.
-    async fn reconcile(&mut self) -> Result<(), Broken> {
-        self.mend().await?;
-        let queued = self.subjects(&self.names.tasks(), "task").await?;
-        let results = self.subjects(&self.names.results(), "result").await?;
-        let keys: Vec<String> = self.flights.keys().cloned().collect();
-        let (mut put, mut fetched) = (0, 0);
-        for key in keys {
-            if results.contains(&key) {
-                fetched += u32::from(self.fetch(&key, false).await?);
-            } else if !queued.contains(&key) {
-                put += 1;
-                self.put(&key, true).await;
-            }
-        }
-        if put + fetched > 0 {
-            tracing::warn!(put, fetched, "the broker had lost tasks, or results were not delivered");
-        }
-        let stream = self.context.get_stream(self.names.tasks()).await?;
-        for key in queued.iter().filter(|key| !self.flights.contains_key(*key)) {
-            // Nobody waits for it: left over from another search, or its result came by another way.
-            stream.purge().filter(self.names.subject("task", key)).await?;
-        }
-        self.unstall(&stream).await
-    }
-
-    /// After a power cut of the broker a consumer can stand behind tasks that it never hands out.
-    async fn unstall(&mut self, stream: &jetstream::stream::Stream) -> Result<(), Broken> {
-        let messages = stream.get_info().await?.state.messages;
-        let consumer = stream.consumer_info(&self.welcome.consumer).await?;
-        let stalled = messages > 0 && consumer.num_pending == 0 && consumer.num_ack_pending == 0;
-        if stalled && self.stalled {
-            tracing::warn!(messages, "the broker does not hand out its tasks; making its consumer anew");
-            self.replace_consumer().await?;
-        }
-        // The two numbers are not of one moment: once may be chance.
-        self.stalled = stalled && !self.stalled;
-        if self.stalled {
-            self.quiet.pause = QUIET;
-        }
-        Ok(())
-    }
-
-    /// The last parts of the subjects that a stream has messages on.
-    async fn subjects(&self, stream: &str, kind: &str) -> Result<HashSet<String>, Broken> {
-        let stream = self.context.get_stream(stream).await?;
-        let mut subjects = stream.info_with_subjects(self.names.subject(kind, "*")).await?;
-        let mut found = HashSet::new();
-        while let Some((subject, _)) = subjects.try_next().await? {
-            found.extend(subject.rsplit('.').next().map(str::to_owned));
-        }
-        Ok(found)
     }
 }
 

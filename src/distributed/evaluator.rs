@@ -2,7 +2,7 @@
 
 use super::controller::{Command, Controller};
 use super::protocol::{Names, Task, key, short_identity};
-use super::{Broker, DistributedError};
+use super::{Broker, DistributedError, connection};
 use crate::environment::Cancellation;
 use crate::search::{Assignment, Evaluator, EvaluatorError, Event, Verdict};
 use serde::Serialize;
@@ -45,7 +45,7 @@ impl NatsConfig {
     /// [identity](crate::environment::Environment::identity): a worker with another is refused.
     pub fn new(identity: impl Into<String>) -> Self {
         let briefing = serde_json::Value::Null;
-        let (name, ack_wait) = ("search".to_owned(), Duration::from_mins(1));
+        let (name, ack_wait) = (Names::DEFAULT.to_owned(), Duration::from_mins(1));
         Self { name, identity: identity.into(), briefing, ack_wait, attempts: 3 }
     }
 
@@ -125,13 +125,8 @@ impl<A: Serialize> NatsEvaluator<A> {
     /// # Errors
     /// [`DistributedError`] if the broker cannot be reached, lets us not in, or has no JetStream.
     pub fn new(broker: &Broker, config: NatsConfig) -> Result<Self, DistributedError> {
-        let names = Names::new(&config.name).ok_or_else(|| DistributedError::Name { name: config.name.clone() })?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("blockqnn broker")
-            .enable_all()
-            .build()
-            .map_err(|source| DistributedError::Runtime { source })?;
+        let names = Names::new(&config.name)?;
+        let runtime = connection::runtime()?;
         let (commands, queue) = unbounded_channel();
         let (sender, events) = channel();
         let workers = Arc::new(AtomicUsize::new(0));

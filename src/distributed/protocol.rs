@@ -1,5 +1,6 @@
 //! What passes over the broker: subjects, streams and messages.
 
+use super::DistributedError;
 use crate::environment::Progress;
 use crate::evaluation::Trial;
 pub(super) use crate::search::child::Outcome;
@@ -28,10 +29,17 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// The names of the search `name`, if it is a word that may stand in a subject and in a stream's name.
-    pub(super) fn new(name: &str) -> Option<Self> {
+    /// What a search is called unless it is told otherwise.
+    pub(super) const DEFAULT: &str = "search";
+
+    /// The names of the search `name`, which must be a word that may stand in a subject and in a stream's name.
+    pub(super) fn new(name: &str) -> Result<Self, DistributedError> {
         let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        (!name.is_empty() && name.len() <= 64 && name.chars().all(good)).then(|| Self { name: name.to_owned() })
+        let name = name.to_owned();
+        if name.is_empty() || name.len() > 64 || !name.chars().all(good) {
+            return Err(DistributedError::Name { name });
+        }
+        Ok(Self { name })
     }
 
     pub(super) fn tasks(&self) -> String {
@@ -284,7 +292,7 @@ mod tests {
     #[test]
     fn a_name_that_would_change_a_subject_is_refused() {
         for bad in ["", "a.b", "*", ">", "a b", &"x".repeat(65)] {
-            assert!(Names::new(bad).is_none(), "{bad}");
+            assert!(matches!(Names::new(bad), Err(DistributedError::Name { name }) if name == bad), "{bad}");
         }
     }
 }

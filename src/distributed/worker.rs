@@ -2,14 +2,14 @@
 
 mod tasks;
 
-use super::connection::causes;
+use super::connection::{self, ANSWER, causes};
 use super::lease::{Hand, Presence};
 use super::protocol::{Doing, Hello, Names, Outcome, PROTOCOL, Reply, Welcome, short_identity};
 use super::trainer::{Factory, Line, Trainer, is_child, serve};
 use super::{Broker, DistributedError};
 use crate::environment::{Cancellation, Environment};
+use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{Consumer, pull};
-use async_nats::jetstream::{self, Context};
 use async_nats::{Client, RequestErrorKind};
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
@@ -23,9 +23,6 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Longest wait for a task in one request.
 const REQUEST: Duration = Duration::from_secs(2);
-
-/// Longest wait for an answer of the broker.
-const ANSWER: Duration = Duration::from_secs(2);
 
 /// Time without a task after which a worker asks whether the controller still is the one it knows.
 const RENEW: Duration = Duration::from_secs(10);
@@ -79,7 +76,7 @@ impl NatsWorker {
         let machine = machine.map_or("worker".to_owned(), |name| name.trim().to_owned());
         Self {
             broker,
-            search: "search".to_owned(),
+            search: Names::DEFAULT.to_owned(),
             name: format!("{machine}-{}", std::process::id()),
             patience: Duration::from_mins(5),
             idle_exit: None,
@@ -166,17 +163,11 @@ impl NatsWorker {
         let start = move |briefing: &serde_json::Value| {
             if child { Trainer::process(briefing) } else { Trainer::thread(&factory, briefing) }
         };
-        let names = Names::new(&self.search).ok_or_else(|| DistributedError::Name { name: self.search.clone() })?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("blockqnn broker")
-            .enable_all()
-            .build()
-            .map_err(|source| DistributedError::Runtime { source })?;
+        let names = Names::new(&self.search)?;
+        let runtime = connection::runtime()?;
         let departure = runtime.block_on(async {
             let client = self.broker.connect(&format!("blockqnn worker {}", self.name), "_WORKER").await?;
-            let context =
-                jetstream::context::ContextBuilder::new().timeout(ANSWER).ack_timeout(ANSWER).build(client.clone());
+            let context = connection::jetstream(&client);
             let hand = Hand::new(self.patience);
             let (worker, names) = (self.name.clone(), names.clone());
             let presence =

@@ -44,7 +44,7 @@ pub struct Synthetic {
 
 impl Synthetic {
     /// Layers of the best block between start and Terminal.
-    const BEST_LAYERS: f64 = 7.0;
+    const BEST_LAYERS: usize = 7;
 
     /// The environment without noise.
     #[must_use]
@@ -62,11 +62,9 @@ impl Synthetic {
     /// The true quality of a block, 20 to 100 percent, without noise.
     #[must_use]
     pub fn quality(block: &BlockCode) -> f64 {
-        let inner = &block.layers()[..block.len() - 1];
-        let layers = inner.len() as f64;
-        let distance = (layers - Self::BEST_LAYERS) / 4.0;
-        let fit: f64 = inner.iter().map(|&code| Self::fit(code)).sum();
-        20.0 + 40.0 * (-distance * distance).exp() + 40.0 * fit / layers
+        let layers = inner(block);
+        let fit: f64 = layers.iter().map(|&code| Self::fit(code)).sum();
+        length_term(layers.len(), Self::BEST_LAYERS) + 40.0 * fit / layers.len() as f64
     }
 
     /// How well a layer fits its place, 0 to 1.
@@ -81,13 +79,7 @@ impl Synthetic {
             (LayerKind::MaxPool, 3) => 0.3,
             _ => 0.0,
         };
-        let nearest = code.connections().iter().max().map_or(u8::MAX, |&from| code.index() - from);
-        let wiring = match nearest {
-            1 => 1.0,
-            2 => 0.5,
-            _ => 0.0,
-        };
-        0.6 * computes + 0.4 * wiring
+        0.6 * computes + 0.4 * in_line(code)
     }
 
     /// A block of the highest quality, 100.
@@ -101,7 +93,7 @@ impl Environment<BlockCode> for Synthetic {
     type Error = Infallible;
 
     fn evaluate(&mut self, block: &BlockCode, context: &TrialContext<'_>) -> Result<Evaluation, Infallible> {
-        Ok(measured(Self::quality(block), self.noise, context.trial().seed))
+        Ok(measured(Self::quality(block), self.noise, context))
     }
 
     fn identity(&self) -> String {
@@ -109,9 +101,35 @@ impl Environment<BlockCode> for Synthetic {
     }
 }
 
+/// How far a layer stands in line, 0 to 1: fully if one of its inputs is the layer before, half if it is the one before that.
+fn in_line(code: LayerCode) -> f64 {
+    match reach(code) {
+        1 => 1.0,
+        2 => 0.5,
+        _ => 0.0,
+    }
+}
+
+/// How far back the nearest input of a layer is.
+fn reach(code: LayerCode) -> u8 {
+    code.index() - code.connections().iter().max().copied().unwrap_or(0)
+}
+
+/// The layers of a block between start and Terminal.
+fn inner(block: &BlockCode) -> &[LayerCode] {
+    &block.layers()[..block.len() - 1]
+}
+
+/// `20 + 40 * exp(-((n - best) / 4)^2)`: the share of the length of a block in its quality. The best length is neither
+/// the shortest nor the longest, so that a learner that prefers long blocks, whatever they are worth, is found out.
+fn length_term(layers: usize, best: usize) -> f64 {
+    let distance = (layers as f64 - best as f64) / 4.0;
+    20.0 + 40.0 * (-distance * distance).exp()
+}
+
 /// What a training with this quality would measure: normal noise, drawn from the trial's seed.
-fn measured(quality: f64, noise: f64, seed: u64) -> Evaluation {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+fn measured(quality: f64, noise: f64, context: &TrialContext<'_>) -> Evaluation {
+    let mut rng = ChaCha8Rng::seed_from_u64(context.trial().seed);
     let accuracy = quality + noise * seed::normal(&mut rng);
     Evaluation::Measured(Metrics::from_accuracy(accuracy.clamp(0.0, 100.0)))
 }

@@ -221,7 +221,8 @@ impl Table {
     ///
     /// # Errors
     /// [`TableError`] names the file, and the line or column that is wrong.
-    pub fn read(path: &Path, dataset: Option<&str>) -> Result<Self, TableError> {
+    pub fn read(path: impl AsRef<Path>, dataset: Option<&str>) -> Result<Self, TableError> {
+        let path = path.as_ref();
         let text = std::fs::read_to_string(path);
         let text = text.map_err(|source| TableError::Read { path: path.to_owned(), source })?;
         Self::parse(&path.display().to_string(), &text, dataset)

@@ -36,8 +36,7 @@ impl Dataset {
     }
 
     /// Training images of the whole official set; none of a folder, which has what it has.
-    #[must_use]
-    pub fn official_images(self) -> Option<usize> {
+    fn official_images(self) -> Option<usize> {
         match self {
             Self::Embedded => Some(3_000),
             Self::Cifar10 | Self::Cifar100 => Some(50_000),

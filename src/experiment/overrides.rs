@@ -79,7 +79,8 @@ impl Overrides {
     ///
     /// # Errors
     /// If the file cannot be read or is no JSON object.
-    pub fn set_file(&mut self, path: &Path) -> Result<(), OverridesError> {
+    pub fn set_file(&mut self, path: impl AsRef<Path>) -> Result<(), OverridesError> {
+        let path = path.as_ref();
         let text = std::fs::read_to_string(path)
             .map_err(|source| OverridesError::Unreadable { path: path.to_owned(), source })?;
         let object: Map<String, Value> = serde_json::from_str(&text)

@@ -1,7 +1,9 @@
 use super::*;
 use crate::agent::ReplayConfig;
+use crate::environment::synthetic::Synthetic;
 use crate::search::{RunFolder, Search};
 use serde_json::json;
+use std::path::Path;
 
 #[test]
 fn every_preset_is_valid_and_has_a_name() {
@@ -198,6 +200,24 @@ fn an_image_folder_is_read_at_the_size_of_the_experiment() {
     assert!(error.to_string().starts_with("data.size is 4, but the images of cifar10"), "{error}");
 }
 
+/// Runs an experiment's search in a new run folder, with a synthetic environment in place of training.
+fn run_in(path: &Path, experiment: &Experiment) {
+    let Experiment { space, search, reward, .. } = experiment.clone();
+    let folder = RunFolder::create(path).unwrap().with_details(&experiment.details()).unwrap();
+    Search::new(space, experiment.agent().unwrap(), Synthetic::new(), search)
+        .with_reward(reward)
+        .with_run_folder(folder)
+        .run()
+        .unwrap();
+}
+
+/// The overrides that a run folder keeps.
+fn settings_of_run(path: &Path) -> Overrides {
+    let mut overrides = Overrides::new();
+    overrides.set_run(&RunFolder::resume(path).unwrap().settings().unwrap()).unwrap();
+    overrides
+}
+
 #[test]
 fn a_run_gives_back_the_experiment_it_was_started_with() {
     let parent = tempfile::tempdir().unwrap();
@@ -206,14 +226,9 @@ fn a_run_gives_back_the_experiment_it_was_started_with() {
     overrides.set_text("reward.mu=0.1").unwrap();
     overrides.set_text("search.trials=4").unwrap();
     let experiment = overrides.apply(Preset::Short).unwrap();
-    let folder = RunFolder::create(&path).unwrap().with_details(&experiment.details()).unwrap();
-    let environment = crate::environment::synthetic::Synthetic::new();
-    let search =
-        Search::new(experiment.space.clone(), experiment.agent().unwrap(), environment, experiment.search.clone());
-    search.with_reward(experiment.reward).with_run_folder(folder).run().unwrap();
+    run_in(&path, &experiment);
 
-    let mut overrides = Overrides::new();
-    overrides.set_run(&RunFolder::resume(&path).unwrap().settings().unwrap()).unwrap();
+    let mut overrides = settings_of_run(&path);
     assert_eq!(overrides.apply(Preset::Quick).unwrap(), experiment);
     overrides.set_text("search.trials=8").unwrap();
     assert_eq!(overrides.apply(Preset::Quick).unwrap().search.trials, 8);
@@ -226,12 +241,9 @@ fn the_settings_that_a_report_saves_repeat_the_experiment() {
     let experiment = Experiment::short();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");
-    let config = crate::search::SearchConfig { trials: 8, minibatch: 8, ..experiment.search.clone() };
-    let environment = crate::environment::synthetic::Synthetic::new();
-    Search::new(crate::space::block::BlockSpace::paper(), experiment.agent().unwrap(), environment, config.clone())
-        .with_run_folder(RunFolder::create(&path).unwrap().with_details(&experiment.details()).unwrap())
-        .run()
-        .unwrap();
+    let search = crate::search::SearchConfig { trials: 8, minibatch: 8, ..experiment.search.clone() };
+    let experiment = Experiment { search, ..experiment };
+    run_in(&path, &experiment);
     let html = crate::report::Report::read([&path]).unwrap().html().unwrap();
     let address = html.split("href=\"data:application/json,").nth(1).unwrap().split('"').next().unwrap();
     let mut parts = address.split('%');
@@ -244,7 +256,7 @@ fn the_settings_that_a_report_saves_repeat_the_experiment() {
     std::fs::write(&file, bytes).unwrap();
     let mut overrides = Overrides::new();
     overrides.set_file(&file).unwrap();
-    assert_eq!(overrides.apply(Preset::Quick).unwrap(), Experiment { search: config, ..experiment });
+    assert_eq!(overrides.apply(Preset::Quick).unwrap(), experiment);
 }
 
 #[test]
@@ -260,15 +272,10 @@ fn a_searcher_takes_the_place_of_the_tabular_learner() {
     experiment.validate().unwrap();
     let expected = LeastSquaresConfig { uniform: 5, ..LeastSquaresConfig::default() };
     assert_eq!(experiment.searcher, Some(Searcher::LeastSquares(expected)));
-    let folder = RunFolder::create(&path).unwrap().with_details(&experiment.details()).unwrap();
-    let environment = crate::environment::synthetic::Synthetic::new();
-    let search =
-        Search::new(experiment.space.clone(), experiment.agent().unwrap(), environment, experiment.search.clone());
-    search.with_reward(experiment.reward).with_run_folder(folder).run().unwrap();
+    run_in(&path, &experiment);
 
     // A run gives it back, and it can be taken away or changed for another.
-    let mut overrides = Overrides::new();
-    overrides.set_run(&RunFolder::resume(&path).unwrap().settings().unwrap()).unwrap();
+    let mut overrides = settings_of_run(&path);
     assert_eq!(overrides.apply(Preset::Quick).unwrap(), experiment);
     overrides.set_text("searcher=random").unwrap();
     assert_eq!(overrides.apply(Preset::Quick).unwrap().searcher, Some(Searcher::Random));

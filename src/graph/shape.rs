@@ -45,6 +45,7 @@ impl fmt::Display for ImageShape {
 /// pass any integer. Such an architecture is infeasible, not a programming error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the {quantity} of this architecture does not fit into 64 bits")]
+#[non_exhaustive]
 pub struct SizeOverflow {
     /// What overflowed.
     pub quantity: &'static str,

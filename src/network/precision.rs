@@ -47,6 +47,7 @@ pub enum Precision {
 /// No precision has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no precision is called {name:?}: there are f32 and bf16")]
+#[non_exhaustive]
 pub struct UnknownPrecision {
     /// The name.
     pub name: String,

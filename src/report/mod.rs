@@ -215,7 +215,8 @@ impl Report {
     ///
     /// # Errors
     /// [`ReportError`] if it cannot be drawn or written.
-    pub fn write_html(&self, path: &Path) -> Result<(), ReportError> {
+    pub fn write_html(&self, path: impl AsRef<Path>) -> Result<(), ReportError> {
+        let path = path.as_ref();
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(".tmp");
         write(Path::new(&temporary), self.html()?.as_bytes())?;
@@ -226,8 +227,8 @@ impl Report {
     ///
     /// # Errors
     /// [`ReportError`] if one cannot be drawn or written.
-    pub fn write_svg(&self, folder: &Path) -> Result<usize, ReportError> {
-        let pictures = self.pictures()?;
+    pub fn write_svg(&self, folder: impl AsRef<Path>) -> Result<usize, ReportError> {
+        let (folder, pictures) = (folder.as_ref(), self.pictures()?);
         pictures
             .iter()
             .try_for_each(|picture| write(&folder.join(format!("{}.svg", picture.name)), picture.svg.as_bytes()))?;
@@ -238,8 +239,8 @@ impl Report {
     ///
     /// # Errors
     /// [`ReportError`] if one cannot be drawn or written.
-    pub fn write_png(&self, folder: &Path) -> Result<usize, ReportError> {
-        let pictures = self.pictures()?;
+    pub fn write_png(&self, folder: impl AsRef<Path>) -> Result<usize, ReportError> {
+        let (folder, pictures) = (folder.as_ref(), self.pictures()?);
         pictures
             .iter()
             .try_for_each(|picture| write(&folder.join(format!("{}.png", picture.name)), &picture.png()?))?;
@@ -250,8 +251,8 @@ impl Report {
     ///
     /// # Errors
     /// [`ReportError::Io`] if one cannot be written.
-    pub fn write_csv(&self, folder: &Path) -> Result<usize, ReportError> {
-        let series = self.series();
+    pub fn write_csv(&self, folder: impl AsRef<Path>) -> Result<usize, ReportError> {
+        let (folder, series) = (folder.as_ref(), self.series());
         series
             .iter()
             .try_for_each(|series| write(&folder.join(format!("{}.csv", series.name)), series.csv().as_bytes()))?;

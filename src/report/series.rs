@@ -2,7 +2,7 @@
 
 use super::kind::Kind;
 use super::run::{Finished, Run, failure_name};
-use crate::search::quote;
+use crate::search::{self, quote};
 use std::collections::BTreeMap;
 
 /// A series of figures, as a table.
@@ -127,19 +127,10 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
 
 /// The measured trials that no other beats in accuracy at as few FLOPs, by rising FLOPs.
 pub(super) fn pareto_front(run: &Run) -> Vec<&Finished> {
-    let mut measured: Vec<&Finished> =
-        run.trials.iter().filter(|trial| trial.outcome.is_ok() && trial.cost.flops < u64::MAX).collect();
-    let accuracy = |trial: &Finished| trial.accuracy().unwrap_or(f64::NEG_INFINITY);
-    measured.sort_by(|a, b| {
-        a.cost.flops.cmp(&b.cost.flops).then(accuracy(b).total_cmp(&accuracy(a))).then(a.id.cmp(&b.id))
-    });
-    let mut best = f64::NEG_INFINITY;
-    measured.retain(|trial| {
-        let better = accuracy(trial) > best;
-        best = best.max(accuracy(trial));
-        better
-    });
-    measured
+    search::pareto_front(&run.trials, |trial| {
+        let accuracy = trial.accuracy().filter(|_| trial.cost.flops < u64::MAX)?;
+        Some((trial.cost.flops, accuracy, trial.id))
+    })
 }
 
 /// Kendall's rank correlation (tau-b) of pairs, or `None` where it is not defined.

@@ -172,10 +172,10 @@ impl CostModel {
     }
 }
 
-/// How far the foretold times of some trials were from the measured ones.
+/// How good the foretold times of some trials were: how far from the measured ones.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct PredictionError {
+pub struct PredictionQuality {
     /// Trials with both times.
     pub trials: usize,
     /// Median of measured over foretold: what everything took longer by, such as a device that others use too.
@@ -186,14 +186,14 @@ pub struct PredictionError {
     pub ninth_decile: f64,
 }
 
-impl PredictionError {
-    /// The error of pairs of foretold and measured seconds. Pairs that are not both positive and finite are left out.
+impl PredictionQuality {
+    /// That of pairs of foretold and measured seconds. Pairs that are not both positive and finite are left out.
     /// Nothing without a pair.
     ///
     /// ```
-    /// use blockqnn::search::PredictionError;
+    /// use blockqnn::search::PredictionQuality;
     ///
-    /// let error = PredictionError::of([(1.0, 2.2), (2.0, 4.0), (3.0, 5.4)]).ok_or("no pair")?;
+    /// let error = PredictionQuality::of([(1.0, 2.2), (2.0, 4.0), (3.0, 5.4)]).ok_or("no pair")?;
     /// assert_eq!((error.trials, error.factor), (3, 2.0));
     /// assert!((error.median - 0.1).abs() < 1e-9);
     /// # Ok::<(), &str>(())
@@ -269,8 +269,8 @@ mod tests {
 
     #[test]
     fn the_error_of_no_pair_is_none_and_of_exact_ones_zero() {
-        assert_eq!(PredictionError::of([(0.0, 1.0), (1.0, f64::NAN)]), None);
-        let error = PredictionError::of((1..=20).map(|n| (f64::from(n), 3.0 * f64::from(n)))).unwrap();
+        assert_eq!(PredictionQuality::of([(0.0, 1.0), (1.0, f64::NAN)]), None);
+        let error = PredictionQuality::of((1..=20).map(|n| (f64::from(n), 3.0 * f64::from(n)))).unwrap();
         assert_eq!((error.trials, error.factor), (20, 3.0));
         assert!(error.ninth_decile < 1e-12, "{error:?}");
     }

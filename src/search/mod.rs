@@ -28,9 +28,11 @@ mod utilisation;
 pub use budget::{SecondsBudget, SecondsObserver};
 pub use config::{Repeats, Scheduling, SearchConfig, SearchConfigError};
 pub use controller::{Search, SearchError};
-pub use cost_model::{CostModel, PredictionError, Rates, TrialSize, Workload};
+pub use cost_model::{CostModel, PredictionQuality, Rates, TrialSize, Workload};
 pub use evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};
 pub use observer::{MinibatchSummary, Observer, Start};
+#[cfg(feature = "report")]
+pub(crate) use pareto::pareto_front;
 pub use processes::{ProcessConfig, ProcessEvaluator, ProcessEvaluatorError};
 pub use record::{Record, RecordOf, SearchReport, StopReason};
 #[cfg(feature = "report")]

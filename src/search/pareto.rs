@@ -25,21 +25,29 @@ impl<S: SearchSpace> SearchReport<S> {
     /// ```
     #[must_use]
     pub fn pareto_front(&self, quantity: CostQuantity) -> Vec<&RecordOf<S>> {
-        let measured = |record: &&RecordOf<S>| record.evaluation.accuracy().is_some();
-        let accuracy = |record: &RecordOf<S>| record.evaluation.accuracy().unwrap_or(f64::NEG_INFINITY);
-        let mut records: Vec<&RecordOf<S>> = self.records.iter().filter(measured).collect();
-        records.sort_by(|a, b| {
-            let cheaper = a.cost.quantity(quantity).cmp(&b.cost.quantity(quantity));
-            cheaper.then(accuracy(b).total_cmp(&accuracy(a))).then(a.id.cmp(&b.id))
-        });
-        let mut best = f64::NEG_INFINITY;
-        records.retain(|record| {
-            let better = accuracy(record) > best;
-            best = best.max(accuracy(record));
-            better
-        });
-        records
+        let place = |record: &RecordOf<S>| {
+            let accuracy = record.evaluation.accuracy()?;
+            Some((record.cost.quantity(quantity), accuracy, record.id))
+        };
+        pareto_front(&self.records, place)
     }
+}
+
+/// The Pareto front of trials of which `place` tells cost, accuracy and number, if they have been measured; in the order of
+/// [`SearchReport::pareto_front`].
+pub(crate) fn pareto_front<T>(trials: &[T], place: impl Fn(&T) -> Option<(u64, f64, u64)>) -> Vec<&T> {
+    let placed = trials.iter().filter_map(|trial| Some((place(trial)?, trial)));
+    let mut placed: Vec<((u64, f64, u64), &T)> = placed.collect();
+    placed.sort_by(|((cost, accuracy, id), _), ((other_cost, other_accuracy, other_id), _)| {
+        cost.cmp(other_cost).then(other_accuracy.total_cmp(accuracy)).then(id.cmp(other_id))
+    });
+    let mut best = f64::NEG_INFINITY;
+    placed.retain(|((_, accuracy, _), _)| {
+        let better = *accuracy > best;
+        best = best.max(*accuracy);
+        better
+    });
+    placed.into_iter().map(|(_, trial)| trial).collect()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Everything about one finished trial: enough to build its network again, and to see why it was rewarded as it was.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Record<Action, Architecture> {
     /// Number of the trial, from 0, in the order of proposal.
     pub id: u64,

@@ -259,7 +259,10 @@ mod tests {
     }
 
     /// Runs until it is cancelled.
-    struct Endless;
+    #[derive(Default)]
+    struct Endless {
+        _alive: Arc<()>,
+    }
 
     impl Environment<BlockCode> for Endless {
         type Error = Infallible;
@@ -276,7 +279,7 @@ mod tests {
 
     #[test]
     fn cancelling_ends_all_that_runs_and_all_that_waits() {
-        let evaluator = ThreadEvaluator::new(vec![Endless, Endless]).unwrap();
+        let evaluator = ThreadEvaluator::new(vec![Endless::default(), Endless::default()]).unwrap();
         let cancellation = Cancellation::new();
         let raised = cancellation.clone();
         let later = std::thread::spawn(move || {
@@ -292,12 +295,14 @@ mod tests {
 
     #[test]
     fn dropping_an_evaluator_ends_its_threads() {
-        let mut evaluator = ThreadEvaluator::new(vec![Endless]).unwrap();
+        let held = Arc::new(());
+        let mut evaluator = ThreadEvaluator::new(vec![Endless { _alive: Arc::clone(&held) }]).unwrap();
         let block: BlockCode = "conv3(0) terminal(1)".parse().unwrap();
         let cost = crate::graph::ToGraph::to_graph(&block).cost(&SearchConfig::paper().network).unwrap();
         let fingerprint = crate::graph::ToGraph::to_graph(&block).fingerprint();
         let trial = crate::evaluation::Trial { id: 0, seed: 0, fingerprint, cost };
         evaluator.submit(Assignment::new(trial, 1, Arc::new(block))).unwrap();
         drop(evaluator);
+        assert_eq!(Arc::strong_count(&held), 1, "the environment went with its thread");
     }
 }

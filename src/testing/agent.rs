@@ -35,7 +35,7 @@ const RESAMPLES: usize = 1_000;
 /// than once:
 ///
 /// ```
-/// use blockqnn::agent::{Agent, AgentError, EpisodeOf, Memory, RandomAgent, TrajectoryOf};
+/// use blockqnn::agent::{Agent, AgentError, Memory, RandomAgent, TrajectoryOf};
 /// use blockqnn::space::SearchSpace;
 /// use blockqnn::space::block::BlockSpace;
 /// use blockqnn::testing::{Rule, check_agent};
@@ -48,9 +48,6 @@ const RESAMPLES: usize = 1_000;
 ///     fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
 ///         self.0 += 1;
 ///         RandomAgent.propose(space, memory, rng)
-///     }
-///     fn learn(&mut self, _: &S, _: &[EpisodeOf<S>], _: &Memory<S>, _: &mut dyn Rng) -> Result<(), AgentError> {
-///         Ok(())
 ///     }
 ///     fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {
 ///         Ok(out.write_all(&self.0.to_le_bytes())?)

@@ -205,6 +205,38 @@ fn an_agent_that_breaks_a_rule_is_caught_by_that_rule() {
     }
 }
 
+/// Proposes by how often it learnt, and saves nothing.
+struct Forgetful(u64);
+
+impl Agent<Chains> for Forgetful {
+    fn propose(
+        &mut self,
+        space: &Chains,
+        memory: &Memory<Chains>,
+        rng: &mut dyn Rng,
+    ) -> Result<TrajectoryOf<Chains>, AgentError> {
+        (0..self.0).for_each(|_| _ = rng.next_u64());
+        RandomAgent.propose(space, memory, rng)
+    }
+
+    fn learn(
+        &mut self,
+        _: &Chains,
+        _: &[EpisodeOf<Chains>],
+        _: &Memory<Chains>,
+        _: &mut dyn Rng,
+    ) -> Result<(), AgentError> {
+        self.0 += 1;
+        Ok(())
+    }
+}
+
+#[test]
+fn an_agent_that_learns_and_saves_nothing_is_caught() {
+    let violation = check_agent(&chains(), || Forgetful(0)).unwrap_err();
+    assert_eq!(violation.rule, Rule::LoadedAgentsGoOn, "{violation}");
+}
+
 /// Rates chains by their first kernel, with the rule that it breaks.
 #[derive(Clone, Copy)]
 struct FirstKernel(Option<Rule>, f64);

@@ -1,36 +1,12 @@
 //! Families of synthetic environments: for each seed another one, with a known optimum.
 
+use super::{inner, length_term, measured, reach};
 use crate::environment::{Environment, TrialContext};
-use crate::evaluation::{Evaluation, Metrics};
+use crate::evaluation::Evaluation;
 use crate::seed;
 use crate::space::block::{BlockCode, BlockSpace, LayerCode, LayerKind};
 use crate::space::{SearchSpace, SpaceError, walk_by};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use std::convert::Infallible;
-
-/// `20 + 40 * exp(-((n - best) / 4)^2)`: the share of the length of a block in its quality. The best length is neither
-/// the shortest nor the longest, so that a learner that prefers long blocks, whatever they are worth, is found out.
-fn length_term(layers: usize, best: usize) -> f64 {
-    let distance = (layers as f64 - best as f64) / 4.0;
-    20.0 + 40.0 * (-distance * distance).exp()
-}
-
-fn noisy(quality: f64, deviation: f64, context: &TrialContext<'_>) -> Evaluation {
-    let mut rng = ChaCha8Rng::seed_from_u64(context.trial().seed);
-    let accuracy = quality + deviation * seed::normal(&mut rng);
-    Evaluation::Measured(Metrics::from_accuracy(accuracy.clamp(0.0, 100.0)))
-}
-
-/// The layers of a block between start and Terminal.
-fn inner(block: &BlockCode) -> &[LayerCode] {
-    &block.layers()[..block.len() - 1]
-}
-
-/// How far back the nearest input of a layer is.
-fn reach(code: LayerCode) -> u8 {
-    code.index() - code.connections().iter().max().copied().unwrap_or(0)
-}
 
 /// Rates blocks by how like they are to one hidden block, drawn from a seed.
 ///
@@ -109,7 +85,7 @@ impl Environment<BlockCode> for HiddenBlock {
     type Error = Infallible;
 
     fn evaluate(&mut self, block: &BlockCode, context: &TrialContext<'_>) -> Result<Evaluation, Infallible> {
-        Ok(noisy(self.quality(block), self.noise, context))
+        Ok(measured(self.quality(block), self.noise, context))
     }
 
     fn identity(&self) -> String {
@@ -238,7 +214,7 @@ impl Environment<BlockCode> for Motifs {
     type Error = Infallible;
 
     fn evaluate(&mut self, block: &BlockCode, context: &TrialContext<'_>) -> Result<Evaluation, Infallible> {
-        Ok(noisy(self.quality(block), self.noise, context))
+        Ok(measured(self.quality(block), self.noise, context))
     }
 
     fn identity(&self) -> String {

@@ -1,6 +1,6 @@
 //! An environment in which the first layers of a block decide.
 
-use super::{measured, parsed};
+use super::{in_line, inner, measured, parsed};
 use crate::environment::{Environment, TrialContext};
 use crate::evaluation::Evaluation;
 use crate::space::block::{BlockCode, LayerCode, LayerKind};
@@ -51,11 +51,11 @@ impl FirstLayers {
     /// The true quality of a block, 6.6 to 100 percent within the paper's 23 layers, without noise.
     #[must_use]
     pub fn quality(block: &BlockCode) -> f64 {
-        let inner = &block.layers()[..block.len() - 1];
+        let layers = inner(block);
         let places = f64::from(Self::PLACES);
-        let first = inner.iter().filter(|code| code.index() <= Self::PLACES);
+        let first = layers.iter().filter(|code| code.index() <= Self::PLACES);
         let fit = first.map(|&code| Self::fit(code)).sum::<f64>() / places;
-        10.0 + 90.0 * fit - 0.2 * (inner.len() as f64 - places).max(0.0)
+        10.0 + 90.0 * fit - 0.2 * (layers.len() as f64 - places).max(0.0)
     }
 
     /// How well a layer fits its place, 0 to 1.
@@ -68,13 +68,7 @@ impl FirstLayers {
             (LayerKind::Concat, _) if !odd => 0.3,
             _ => 0.0,
         };
-        let nearest = code.connections().iter().max().map_or(u8::MAX, |&from| code.index() - from);
-        let wiring = match nearest {
-            1 => 1.0,
-            2 => 0.5,
-            _ => 0.0,
-        };
-        computes * wiring
+        computes * in_line(code)
     }
 
     /// A block of the highest quality, 100.
@@ -88,7 +82,7 @@ impl Environment<BlockCode> for FirstLayers {
     type Error = Infallible;
 
     fn evaluate(&mut self, block: &BlockCode, context: &TrialContext<'_>) -> Result<Evaluation, Infallible> {
-        Ok(measured(Self::quality(block), self.noise, context.trial().seed))
+        Ok(measured(Self::quality(block), self.noise, context))
     }
 
     fn identity(&self) -> String {

@@ -2,6 +2,7 @@
 
 /// How alike two rankings are: 1 for the same, -1 for the opposite.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Agreement {
     /// Kendall's tau-b: pairs in the same order less pairs in the opposite order, ties accounted for.
     pub kendall: f64,

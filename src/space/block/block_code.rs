@@ -34,6 +34,7 @@ pub struct BlockCode {
 /// A layer of a block breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("layer {layer}: {rule}")]
+#[non_exhaustive]
 pub struct BlockCodeError {
     /// Place of the layer in the block, from 1.
     pub layer: usize,

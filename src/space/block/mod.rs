@@ -89,6 +89,7 @@ impl From<BlockSpace> for BlockSpaceFields {
 /// The layer limit leaves no block, or passes what a layer code can count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("space.max_layers is {max_layers}: it must be from 2 (one layer and Terminal) to {}", LayerCode::MAX_INDEX)]
+#[non_exhaustive]
 pub struct BlockSpaceError {
     /// The limit given.
     pub max_layers: u8,

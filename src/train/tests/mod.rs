@@ -18,6 +18,7 @@ use crate::seed;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
+use std::cell::Cell;
 
 const CLASSES: usize = 3;
 
@@ -34,6 +35,19 @@ fn stripes(images: usize, seed: u64) -> ImageSet {
     let labels = (0..images).map(|image| u16::try_from(image % CLASSES).unwrap()).collect();
     let shape = crate::data::ImageShape { channels: 1, height: 6, width: 6 };
     ImageSet::new("stripes", shape, ["top", "middle", "bottom"], labels, pixels).unwrap()
+}
+
+/// Stops a training after so many batches.
+struct StopAfter(Cell<usize>);
+
+impl Watch for StopAfter {
+    fn is_cancelled(&self) -> bool {
+        self.0.get() == 0
+    }
+
+    fn report(&self, _: crate::environment::Progress) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
 }
 
 fn split() -> Split {

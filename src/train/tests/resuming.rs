@@ -4,19 +4,6 @@ use crate::train::{Checkpoints, Restarts, fit_resumable};
 use std::cell::Cell;
 use std::path::Path;
 
-/// Stops a training after so many batches.
-struct StopAfter(Cell<usize>);
-
-impl Watch for StopAfter {
-    fn is_cancelled(&self) -> bool {
-        self.0.get() == 0
-    }
-
-    fn report(&self, _: crate::environment::Progress) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
-}
-
 /// A recipe that uses everything that a checkpoint must hold.
 fn long_recipe(optimizer: OptimizerConfig) -> Recipe {
     Recipe {

@@ -5,19 +5,6 @@ use std::cell::Cell;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-/// Stops a training after so many batches.
-struct StopAfter(Cell<usize>);
-
-impl Watch for StopAfter {
-    fn is_cancelled(&self) -> bool {
-        self.0.get() == 0
-    }
-
-    fn report(&self, _: crate::environment::Progress) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
-}
-
 fn stream(pictures: Arc<dyn Pictures>, threads: usize) -> PictureStream {
     let cropping = Cropping::imagenet(6);
     let threads = NonZeroUsize::new(threads).unwrap();

@@ -96,7 +96,7 @@ fn image_files_are_turned_as_their_exif_data_say() {
     let (classifier, _) = trained(&folder.path().join("networks"));
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("turned.jpg"), include_bytes!("../../data/picture/turned.jpg")).unwrap();
-    let upright = crate::data::Picture::read(&path("turned.jpg")).unwrap().into_image();
+    let upright = crate::data::Picture::read(path("turned.jpg")).unwrap().into_image();
     upright.save(path("upright.png")).unwrap();
     image::imageops::rotate270(&upright).save(path("lying.png")).unwrap();
     let probabilities = |name: &str| classifier.classify_file(path(name)).unwrap().probabilities;

@@ -1,5 +1,5 @@
 //! A space, an agent, an environment, a reward and an evaluator of one's own, in one file.
-use blockqnn::agent::{Agent, AgentError, Edit, EpisodeOf, Memory, RandomAgent, TrajectoryOf};
+use blockqnn::agent::{Agent, AgentError, Edit, Memory, RandomAgent, TrajectoryOf};
 use blockqnn::environment::{Cancellation, Environment, TrialContext};
 use blockqnn::evaluation::{Evaluation, Metrics, NotFinite, Reward};
 use blockqnn::graph::{Cost, LayerGraph, Node, Operation, ToGraph};
@@ -9,7 +9,6 @@ use blockqnn::seed::Rng;
 use blockqnn::space::{SearchSpace, SpaceError, Step, walk};
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
-use std::io::{Read, Write};
 
 /// A decision: one branch more, or how all branches are joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,15 +71,6 @@ impl<S: SearchSpace> Agent<S> for Climber {
             Some(best) if rng.next_u32() % 4 > 0 => Edit::random(space, &best.trajectory, rng),
             _ => RandomAgent.propose(space, memory, rng),
         }
-    }
-    fn learn(&mut self, _: &S, _: &[EpisodeOf<S>], _: &Memory<S>, _: &mut dyn Rng) -> Result<(), AgentError> {
-        Ok(())
-    }
-    fn save(&self, _: &mut dyn Write) -> Result<(), AgentError> {
-        Ok(())
-    }
-    fn load(&mut self, _: &S, _: &mut dyn Read) -> Result<(), AgentError> {
-        Ok(())
     }
 }
 
