@@ -4,27 +4,38 @@
 //! cargo run --release --no-default-features --example calibrate_reward -- --table nasbench201.csv --dataset cifar100
 //! ```
 //!
-//! A table is CSV as `blockqnn::environment::tabular` describes it, with `final_accuracy`: the `results.csv` of a run with a
-//! column more, in which verified blocks have their accuracy and the others nothing.
+//! A table is CSV as `blockqnn::environment::tabular` describes it, with `final_accuracy`. The pairs may also be the blocks of a
+//! run that `cifar_search verify` trained on:
+//!
+//! ```text
+//! cargo run --release --no-default-features --example calibrate_reward -- --run RUN
+//! ```
 
 use blockqnn::comparison::calibration_pairs;
 use blockqnn::environment::tabular::Table;
 use blockqnn::reward::calibration::{Calibration, CalibrationConfig, Formula, Pair, Term, agreement_in_top, calibrate};
+use blockqnn::search::{RunFolder, RunHistory};
+use blockqnn::space::block::BlockSpace;
 use clap::Parser;
 use std::error::Error;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Fit the coefficients of the reward to pairs of early and final accuracy.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// A table with early and final accuracies.
-    #[arg(long, value_name = "FILE")]
-    table: PathBuf,
-    /// The data set whose rows count.
-    #[arg(long, value_name = "NAME")]
+    /// A table with early and final accuracies (CSV with columns architecture, accuracy, `final_accuracy` and, for the terms, flops,
+    /// density, parameters, seconds; or NAS-Bench-201's columns).
+    #[arg(long, value_name = "FILE", required_unless_present = "run")]
+    table: Option<PathBuf>,
+    /// The data set whose rows of the table count; not needed if the table has one alone.
+    #[arg(long, value_name = "NAME", requires = "table")]
     dataset: Option<String>,
+    /// Folder of a search whose best blocks `cifar_search verify` has trained on, in place of a table.
+    #[arg(long, value_name = "RUN", conflicts_with = "table")]
+    run: Option<PathBuf>,
     /// Terms that may get a coefficient: flops, density, parameters, seconds.
     #[arg(long, value_name = "LIST", default_value = "flops,density", value_delimiter = ',', value_parser = term)]
     terms: Vec<Term>,
@@ -51,13 +62,11 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let table = Table::read(&arguments.table, arguments.dataset.as_deref())?;
-    let pairs = calibration_pairs(&table);
-    println!(
-        "{} pairs of {} rows; density of a cell: its edges, at least 1/2, over 4 nodes",
-        pairs.len(),
-        table.entries().len()
-    );
+    let pairs = match (&arguments.run, &arguments.table) {
+        (Some(run), _) => of_run(run)?,
+        (None, Some(table)) => of_table(table, arguments.dataset.as_deref())?,
+        (None, None) => return Err("give --table FILE or --run RUN".into()),
+    };
     let config =
         CalibrationConfig { terms: arguments.terms.clone(), seed: arguments.seed, ..CalibrationConfig::default() };
     let calibration = calibrate(&pairs, &config)?;
@@ -74,6 +83,39 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     row(&pairs, &calibration.fitted, &arguments.top)?;
     tell(&calibration, &config);
     Ok(())
+}
+
+fn of_table(path: &Path, dataset: Option<&str>) -> Result<Vec<Pair>, Box<dyn Error>> {
+    let table = Table::read(path, dataset)?;
+    let pairs = calibration_pairs(&table);
+    if pairs.is_empty() {
+        let path = path.display();
+        return Err(
+            format!("no row of {path} has both an accuracy and a final_accuracy; for a run give --run RUN").into()
+        );
+    }
+    let rows = table.entries().len();
+    println!("{} pairs of {rows} rows; density of a cell: its edges, at least 1/2, over 4 nodes", pairs.len());
+    Ok(pairs)
+}
+
+/// The verified blocks of a run: `verified.csv` has a line `trial,accuracy` for each.
+fn of_run(run: &Path) -> Result<Vec<Pair>, Box<dyn Error>> {
+    let history: RunHistory<BlockSpace> = RunFolder::read(run)?;
+    let path = run.join("verified.csv");
+    let text = fs::read_to_string(&path)
+        .map_err(|error| format!("cannot read {}: {error}; `cifar_search verify` writes it", path.display()))?;
+    let mut pairs = Vec::new();
+    for (line, row) in (2..).zip(text.lines().skip(1)) {
+        let bad = || format!("{}, line {line}: {row:?} is no trial and accuracy: verify the run again", path.display());
+        let (trial, last) = row.split_once(',').ok_or_else(bad)?;
+        let (trial, last) = (trial.parse::<u64>().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
+        let record = history.records.iter().find(|record| record.id == trial).ok_or_else(bad)?;
+        let metrics = record.evaluation.metrics().ok_or_else(bad)?;
+        pairs.push(Pair::new(metrics.accuracy, last, &record.cost, metrics.seconds));
+    }
+    println!("{} verified blocks of {} trials", pairs.len(), history.records.len());
+    Ok(pairs)
 }
 
 fn row(pairs: &[Pair], formula: &Formula, tops: &[usize]) -> Result<(), Box<dyn Error>> {

@@ -133,29 +133,34 @@ fn main() -> ExitCode {
 
 fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     processes::serve_if_child();
-    let experiment = arguments.experiment()?;
+    let data = arguments.data_folder();
+    let experiment = arguments.experiment(data.as_deref())?;
     experiment.validate()?;
     if arguments.dry_run {
-        plan::print(&experiment, arguments.preset, arguments.data.as_deref())?;
+        plan::print(&experiment, arguments.preset, data.as_deref())?;
         return Ok(ExitCode::SUCCESS);
     }
     let devices = devices(&arguments.device)?;
-    let data = download::folder(experiment.data.dataset, arguments.data.as_deref(), arguments.download)?;
-    let left_out = &mut |error: &DataError| eprintln!("left out: {error}");
+    let data = download::folder(experiment.data.dataset, data.as_deref(), arguments.download)?;
+    let left_out = &mut |error: &DataError| eprintln!("left out: {}", output::without_advice(error));
     let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
     let experiment = experiment.for_data(training.shape(), training.classes().len());
     let folder = output::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
     let results = Results::new(&folder);
     eprintln!(
-        "{} trials in minibatches of {}, {} epochs each on {} images of {}; validation on {}; results in {}",
+        "{} trials in minibatches of {}, {} epochs each on {} images of {} ({} classes, guessing gives {:.1} %); validation \
+         on {}; results in {}",
         experiment.search.trials,
         experiment.search.minibatch,
         experiment.recipe.epochs,
         training.len(),
         experiment.data.dataset.name(),
+        experiment.search.network.classes,
+        100.0 / experiment.search.network.classes as f64,
         validation.len(),
         results.path().display(),
     );
+    output::warn_of_few_images(&experiment, &training, &validation);
 
     let trials = experiment.search.trials;
     let names: Vec<&str> = devices.iter().map(|(name, _)| name.as_str()).collect();
@@ -174,6 +179,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if let Some(model) = &model {
         results.write_cost_model(model)?;
     }
+    download::remember(results.path(), data.as_deref());
     let (space, settings) = (experiment.space.clone(), experiment.search.clone());
     let report = Search::with_evaluator(space, experiment.agent()?, evaluator, settings)
         .with_reward(experiment.reward)
@@ -183,25 +189,36 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         .run()?;
 
     results.write(&experiment.space, &report)?;
-    output::print_table(&report, arguments.top);
+    if !report.records.is_empty() {
+        output::print_table(&report, arguments.top);
+    }
     if report.machine_dependent() > 0 {
         eprintln!(
             "{} trials failed for reasons of this machine (time, memory, faults): the same seed need not repeat this run",
             report.machine_dependent()
         );
     }
-    eprintln!("{}", report.utilisation);
+    if report.utilisation.busy > 0.0 {
+        eprintln!("{}", report.utilisation);
+    }
     let (done, path) = (report.records.len(), results.path().display());
     match report.stop {
         StopReason::Cancelled => {
-            eprintln!("stopped: {done} of {trials} trials are in {path}; go on with --out {path} --resume");
+            let done = if done == 0 {
+                "before the first trial was done".to_owned()
+            } else {
+                format!("{done} of {trials} trials are in {path}")
+            };
+            eprintln!("stopped: {done}; go on with --out {path} --resume");
             return Ok(ExitCode::from(130));
         }
         StopReason::SpaceExhausted => {
             eprintln!("the space is used up: the agent found nothing new after {done} trials");
         }
-        _ => eprintln!("all {done} trials are in {path}"),
+        _ if report.utilisation.busy > 0.0 => eprintln!("all {done} trials are in {path}"),
+        _ => eprintln!("all {done} trials were in {path} before; more with --trials {}", 2 * done),
     }
+    output::print_next_steps(&path);
     Ok(ExitCode::SUCCESS)
 }
 

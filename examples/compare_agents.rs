@@ -15,11 +15,13 @@ use blockqnn::comparison::{Benchmark, Budget, Comparison, ComparisonConfig, Cont
 use blockqnn::environment::tabular::Table;
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockSpace;
+use blockqnn::space::cell::CellCode;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
 use std::fs;
-use std::path::PathBuf;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -33,7 +35,7 @@ struct Arguments {
     /// A table of cells (CSV, NAS-Bench-201's columns or the general ones), in place of a synthetic task.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["synthetic", "noise"])]
     table: Option<PathBuf>,
-    /// The data set whose rows of the table count, such as cifar10 or cifar100.
+    /// The data set whose rows of the table count, such as cifar10 or cifar100; not needed if the table has one alone.
     #[arg(long, value_name = "NAME", requires = "table")]
     dataset: Option<String>,
     /// The synthetic task on the paper's blocks: places, hidden:SEED or motifs:SEED.
@@ -45,9 +47,13 @@ struct Arguments {
     /// An agent: paper, metaqnn, tuned, rank, best, random, evolution, evolution50, local or local10. Repeatable; all, unless given.
     #[arg(long, value_name = "NAME")]
     agent: Vec<String>,
-    /// Budgets: evaluations (500) or, on a table with times, simulated seconds (20000s).
+    /// Budgets, with commas between them: evaluations (500) or, on a table with times, simulated seconds (20000s).
     #[arg(long, value_name = "LIST", default_value = "50,100,200,500", value_delimiter = ',')]
     budgets: Vec<Budget>,
+    /// Architectures that an agent proposes before it learns of them: 1 favours agents that learn quickly, a search on N
+    /// workers has N or more.
+    #[arg(long, value_name = "N", default_value = "1")]
+    minibatch: NonZeroU64,
     /// Searches of each agent.
     #[arg(long, default_value_t = 20)]
     seeds: u64,
@@ -60,7 +66,7 @@ struct Arguments {
     /// Write the outcome of every search as CSV.
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Draw the mean regret by evaluation as SVG.
+    /// Draw the mean regret (percent points of worth below the optimum) by evaluation as SVG.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
 }
@@ -77,9 +83,19 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     match &arguments.table {
-        Some(path) => compare(&Benchmark::cells(Table::read(path, arguments.dataset.as_deref())?), arguments),
+        Some(path) => compare(&Benchmark::cells(cells(path, arguments.dataset.as_deref())?), arguments),
         None => compare(&Benchmark::synthetic(arguments.synthetic, arguments.noise), arguments),
     }
+}
+
+/// A table of the cells of NAS-Bench-201, all of them.
+fn cells(path: &Path, dataset: Option<&str>) -> Result<Table, Box<dyn Error>> {
+    let table = Table::read(path, dataset)?;
+    if let Some(missing) = CellCode::all().map(|cell| cell.to_string()).find(|cell| table.entry(cell).is_err()) {
+        let path = path.display();
+        return Err(format!("{path} is no table of all cells of NAS-Bench-201: {missing} is not in it").into());
+    }
+    Ok(table)
 }
 
 fn compare<S: SearchSpace + Clone + 'static>(
@@ -90,6 +106,7 @@ fn compare<S: SearchSpace + Clone + 'static>(
     let names = if arguments.agent.is_empty() { &all[..] } else { &arguments.agent };
     let contenders = names.iter().map(|name| Contender::named(name)).collect::<Result<Vec<_>, _>>()?;
     let mut config = ComparisonConfig::new(arguments.budgets.clone()).with_seeds(arguments.seeds);
+    config.minibatch = arguments.minibatch.get();
     config.first_seed = arguments.first_seed;
     config.threads = arguments.threads.unwrap_or(config.threads);
 

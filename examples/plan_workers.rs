@@ -19,6 +19,7 @@ use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockSpace;
 use clap::Parser;
 use std::error::Error;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -26,7 +27,7 @@ use std::time::Instant;
 /// Plan how long a search takes on how many workers, on a virtual clock.
 ///
 /// Training times are drawn from those of a run; the rest is what the controller does. One line for each number of
-/// workers and each scheduling.
+/// workers and each scheduling: in minibatches workers wait for the slowest of each, rolling they do not.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110)]
 struct Arguments {
@@ -39,9 +40,9 @@ struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     foretold: Option<u64>,
 
-    /// Numbers of workers
-    #[arg(long, value_name = "N,N", value_delimiter = ',', default_values_t = [32, 1_000, 10_000])]
-    workers: Vec<usize>,
+    /// Numbers of workers, each a plan of its own
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "32,1000,10000")]
+    workers: Vec<NonZeroUsize>,
 
     /// Blocks of the search; the paper's whole schedule unless given
     #[arg(long, value_name = "N", default_value_t = 11_392)]
@@ -52,7 +53,7 @@ struct Arguments {
     minibatch: u64,
 
     /// Scale the run's training times to this mean, in seconds; the paper's are 726 [default: as they are]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     mean: Option<f64>,
 
     /// Failures of a worker in an hour of training
@@ -97,7 +98,7 @@ fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     );
     println!();
     println!(
-        "| workers | scheduling | hours | blocks an hour | busy | waiting at the barrier | controller busy | failures |"
+        "| workers | scheduling | hours | blocks an hour | busy | waiting for the slowest of a minibatch | controller busy | failures |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for &workers in &arguments.workers {
@@ -111,12 +112,12 @@ fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
                 failures_per_hour: arguments.failures,
                 lease: arguments.lease,
                 replacement: arguments.replacement,
-                ..SimulationConfig::paper(workers, scheduling)
+                ..SimulationConfig::paper(workers.get(), scheduling)
             };
             let end = simulate(&config, &times)?;
             let hours = end.utilisation.wall / 3_600.0;
             println!(
-                "| {workers} | {name} | {hours:.2} | {:.0} | {:.1} % | {:.1} % | {:.2} % | {} |",
+                "| {workers} | {name} | {hours:.3} | {:.0} | {:.1} % | {:.1} % | {:.2} % | {} |",
                 end.trials as f64 / hours,
                 100.0 * end.utilisation.share(),
                 100.0 * end.utilisation.barrier_share(),

@@ -8,7 +8,7 @@ use blockqnn::search::RunFolder;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::error::Error;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Search convolutional blocks with Q-learning (BlockQNN) on real images.
 ///
@@ -22,7 +22,8 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
-    /// Settings to start from: quick (minutes on two CPU cores), paper, short (the 89 minibatches of Figure 3), metaqnn
+    /// Settings to start from: quick (minutes on two CPU cores), paper, short (half as many minibatches as
+    /// paper), metaqnn (the paper's search as its predecessor MetaQNN does it: the reward at the last layer alone)
     #[arg(long, default_value = "quick", value_name = "NAME")]
     pub(crate) preset: Preset,
 
@@ -31,7 +32,7 @@ pub(crate) struct Arguments {
     dataset: Option<DatasetName>,
 
     /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (cifar-100-binary or what holds it); for --dataset
-    /// folder, one folder a class with JPEG or PNG files, or a folder whose train/ is such
+    /// folder, one folder a class with JPEG or PNG files, or a folder whose train/ is such. A run remembers it
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
@@ -48,7 +49,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "CHOICE", value_parser = ["refuse", "skip"])]
     broken_images: Option<String>,
 
-    /// Most training images, a balanced part; validation images come on top [default: the preset's]
+    /// Most training images, a balanced part; validation images come on top [default: 1000 for quick, else all]
     #[arg(long, value_name = "N")]
     train_limit: Option<usize>,
 
@@ -56,8 +57,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     validation: Option<usize>,
 
-    /// Device to train on: flex (CPU), ndarray (CPU, slow), cuda or cuda:N, wgpu; the last three need their feature.
-    /// Several, as in cuda:0,cuda:1, share the workers out among them
+    /// Device to train on: flex (CPU); with the feature of their name also ndarray (CPU, slow), cuda or cuda:N, and wgpu.
+    /// Several, as in cuda:0,cuda:1, share the workers out among them [default: flex]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) device: Vec<String>,
 
@@ -69,7 +70,7 @@ pub(crate) struct Arguments {
     /// Trainings at a time, each in a thread of its own; without --rolling the result is the same for any number. On
     /// the CPU the cores are shared out among them [default: 2 on the CPU, unless it has one core or with --rolling, else
     /// 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) workers: Option<NonZeroUsize>,
 
     #[command(flatten)]
@@ -83,8 +84,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Who proposes blocks: paper (the preset's tabular learner), best (least squares), random, evolution, evolution50 or
-    /// local [default: paper]
+    /// Who proposes blocks: paper (the preset's Q-learner), best (least squares on features of the blocks, for up to some
+    /// hundred trials), random, evolution (of 10, the best of 3 breeds), evolution50 (of 50, the best of 25), local (changes one
+    /// thing of a block at a time, while it gets better), local10 (the same from the best of ten blocks) [default: paper]
     #[arg(long, value_name = "NAME", value_parser = ["paper", "best", "random", "evolution", "evolution50", "local", "local10"])]
     agent: Option<String>,
 
@@ -137,7 +139,7 @@ pub(crate) struct Arguments {
     pub(crate) out: Option<PathBuf>,
 
     /// Go on with the run in --out DIR, stopped, killed or finished, with the settings it was started with (a finished
-    /// one with more --trials); only --data, --device and --top are to be given again
+    /// one with more --trials); only --device, --workers and --top are to be given again
     #[arg(long, requires = "out")]
     pub(crate) resume: bool,
 
@@ -165,9 +167,23 @@ enum DatasetName {
     Folder,
 }
 
+/// Reads a number that may not be 0.
+pub(crate) fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "it must be a whole number from 1".to_owned())
+}
+
 impl Arguments {
-    /// The preset, or the run to resume, with the file's settings, then the flags, then each --set on top.
-    pub(crate) fn experiment(&self) -> Result<Experiment, Box<dyn Error>> {
+    /// The folder of the images: `--data`, or where the run to resume had them.
+    pub(crate) fn data_folder(&self) -> Option<PathBuf> {
+        match &self.out {
+            Some(run) if self.resume => crate::download::remembered(run, self.data.as_deref()),
+            _ => self.data.clone(),
+        }
+    }
+
+    /// The preset, or the run to resume, with the file's settings, then the flags, then each --set on top. The classes of an
+    /// image folder are counted in `data`.
+    pub(crate) fn experiment(&self, data: Option<&Path>) -> Result<Experiment, Box<dyn Error>> {
         let mut overrides = Overrides::new();
         if let (true, Some(path)) = (self.resume, &self.out) {
             overrides.set_run(&RunFolder::resume(path)?.settings()?)?;
@@ -222,7 +238,11 @@ impl Arguments {
         }
         let mut experiment = overrides.apply(self.preset)?;
         if experiment.data.dataset == Dataset::Folder {
-            let folder = experiment.data.open_folder(self.data.as_deref())?;
+            let folder = experiment.data.open_folder(data)?;
+            if let [class] = folder.classes() {
+                let folder = folder.path().display();
+                return Err(format!("{folder} has one class folder, {class}: a classifier needs at least two").into());
+            }
             if experiment.data.size.is_none() {
                 overrides.set("data.size", 32);
             }
@@ -234,6 +254,7 @@ impl Arguments {
             }
             experiment = overrides.apply(self.preset)?;
         }
+        crate::download::refuse_unread(experiment.data.dataset, data)?;
         Ok(experiment)
     }
 }

@@ -1,8 +1,46 @@
-//! Where the data set is: in a folder that was named, or in the user's cache.
+//! Where the data set is: in a folder that was named, where the run had it, or in the user's cache.
 
 use blockqnn::experiment::Dataset;
 use std::error::Error;
+use std::fs;
 use std::path::{Path, PathBuf};
+
+/// File of a run that names the folder of its images, so that nobody has to when the run goes on or is verified.
+const MEMO: &str = "data_folder";
+
+/// Refuses a folder that would not be read: whoever names one means its images.
+pub(crate) fn refuse_unread(dataset: Dataset, data: Option<&Path>) -> Result<(), String> {
+    match data {
+        Some(data) if dataset == Dataset::Embedded => Err(format!(
+            "--data {} would not be read: the data set is embedded, the images inside the crate. For images of your own add \
+             --dataset folder, for CIFAR --dataset cifar10 or cifar100",
+            data.display()
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The folder that the images of a run came from, unless another is named or the run has the crate's own images.
+pub(crate) fn remembered(run: &Path, named: Option<&Path>) -> Option<PathBuf> {
+    named.map(Path::to_owned).or_else(|| {
+        let folder = PathBuf::from(fs::read_to_string(run.join(MEMO)).ok()?.trim_end_matches('\n'));
+        eprintln!("images from {}, as before (--data names another folder)", folder.display());
+        Some(folder)
+    })
+}
+
+/// Leaves in the folder of a run where its images are. It is a convenience: that it cannot be written stops no search.
+pub(crate) fn remember(run: &Path, data: Option<&Path>) {
+    if let Some(data) = data.and_then(|data| data.canonicalize().ok())
+        && let Some(data) = data.to_str()
+        && let Err(error) = fs::write(run.join(MEMO), format!("{data}\n"))
+    {
+        eprintln!(
+            "cannot write {}: {error}; --data is to be given again when the run goes on",
+            run.join(MEMO).display()
+        );
+    }
+}
 
 /// The folder of the data set: `data`, or with `--download` the one in the cache, fetched if it is not there yet.
 #[cfg(feature = "download")]

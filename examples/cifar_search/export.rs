@@ -57,6 +57,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let history: RunHistory<BlockSpace> = RunFolder::read(&arguments.run)?;
     let mut records: Vec<_> = history.records.iter().filter(|record| record.evaluation.accuracy().is_some()).collect();
     records.sort_by(|a, b| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
+    if let Some(damage) = &history.damage {
+        eprintln!("warning: {damage}; exporting from what comes before");
+    }
     let record = arguments.rank.checked_sub(1).and_then(|position| records.get(position)).ok_or_else(|| {
         format!("--rank is {}, but the run has {} measured blocks: ranks count from 1", arguments.rank, records.len())
     })?;
@@ -66,7 +69,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if arguments.to == Form::Safetensors {
         let Some(weights) = weights else {
             return Err(format!(
-                "the block of rank {} has no trained weights in {}: train it with `cifar_search verify {} --top {}`",
+                "the block of rank {} has no trained weights in {}: train it first, with `verify {} --top {}` in place of this \
+                 export",
                 arguments.rank,
                 folder.display(),
                 arguments.run.display(),

@@ -1,10 +1,12 @@
 //! The run folder and the table at the end.
 
 use crate::arguments::Arguments;
+use blockqnn::data::{DataError, ImageSet};
 use blockqnn::experiment::Experiment;
 use blockqnn::search::{CostModel, RunFolder, RunFolderError, SearchReport};
 use blockqnn::space::block::BlockSpace;
 use std::error::Error;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -15,16 +17,24 @@ pub(crate) struct Results {
 }
 
 /// The run folder of `--out`: the one to resume, or a new one.
-pub(crate) fn run_folder(arguments: &Arguments, experiment: &Experiment) -> Result<RunFolder, RunFolderError> {
+pub(crate) fn run_folder(arguments: &Arguments, experiment: &Experiment) -> Result<RunFolder, Box<dyn Error>> {
     match &arguments.out {
-        Some(path) if arguments.resume => RunFolder::resume(path),
-        Some(path) => RunFolder::create(path),
-        None => RunFolder::create(free_folder(&format!(
+        Some(path) if arguments.resume => Ok(RunFolder::resume(path)?),
+        Some(path) => RunFolder::create(path).map_err(|error| match error {
+            RunFolderError::Occupied { done, trials, .. } if done < trials => {
+                format!("{error} (--resume goes on with it, --out names another)").into()
+            }
+            RunFolderError::Occupied { done, .. } => {
+                format!("{error} (--resume --trials {} goes on with it, --out names another)", 2 * done).into()
+            }
+            _ => Box::<dyn Error>::from(error),
+        }),
+        None => Ok(RunFolder::create(free_folder(&format!(
             "{}-{}-seed{}",
             experiment.data.dataset.name(),
             arguments.preset,
             experiment.search.seed
-        ))),
+        )))?),
     }
 }
 
@@ -41,7 +51,10 @@ impl Results {
     /// workers were.
     pub(crate) fn write(&self, space: &BlockSpace, report: &SearchReport<BlockSpace>) -> Result<(), Box<dyn Error>> {
         self.write_file("results.csv", |out| Ok(report.write_csv(space, out)?))?;
-        self.write_file("utilisation.json", |out| Ok(serde_json::to_writer_pretty(out, &report.utilisation)?))?;
+        // A run that had nothing left to do keeps what is known of its workers.
+        if report.utilisation.busy > 0.0 {
+            self.write_file("utilisation.json", |out| Ok(serde_json::to_writer_pretty(out, &report.utilisation)?))?;
+        }
         if let Some(best) = report.best().first() {
             self.write_file("best.json", |out| Ok(serde_json::to_writer_pretty(out, best)?))?;
         }
@@ -74,6 +87,57 @@ fn free_folder(name: &str) -> PathBuf {
     let folder = Path::new("blockqnn-runs");
     let numbered = (2..).map(|number| folder.join(format!("{name}-{number}")));
     std::iter::once(folder.join(name)).chain(numbered).find(|path| !path.exists()).unwrap_or_default()
+}
+
+/// Fewer training steps than this hardly move a network off its initial weights.
+const FEW_STEPS: u64 = 30;
+/// Standard error of an accuracy, in percent points, from which on an order of blocks is mostly luck.
+const LARGE_ERROR: f64 = 5.0;
+
+/// Tells of settings with which the accuracies of blocks say little of the blocks.
+pub(crate) fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, validation: &ImageSet) {
+    let recipe = &experiment.recipe;
+    let batches = training.len().div_ceil(recipe.batch_size.max(1)) as u64;
+    let steps = batches * u64::from(recipe.epochs);
+    if steps < FEW_STEPS {
+        eprintln!(
+            "warning: {batches} batches an epoch and {} epochs are {steps} training steps a block: networks are hardly trained; \
+             raise --epochs, or lower --batch-size",
+            recipe.epochs
+        );
+    }
+    // Of an accuracy of 50 %, where it is largest.
+    let standard_error = 50.0 / (validation.len().max(1) as f64).sqrt();
+    if standard_error >= LARGE_ERROR {
+        eprintln!(
+            "warning: on {} validation images an accuracy has a standard error of up to {standard_error:.0} points: blocks closer \
+             than twice that cannot be told apart; raise --validation, or take the table as a hint",
+            validation.len()
+        );
+    }
+    let classes = experiment.search.network.classes;
+    if training.len() < classes {
+        eprintln!(
+            "warning: {} training images for {classes} classes: some have none; raise --train-limit",
+            training.len()
+        );
+    }
+}
+
+/// A broken image that is left out, without the advice to have it left out.
+pub(crate) fn without_advice(error: &DataError) -> String {
+    match error {
+        DataError::BrokenImage { path, message } => format!("{}: {message}", path.display()),
+        _ => error.to_string(),
+    }
+}
+
+/// Tells what can be done with a finished run.
+pub(crate) fn print_next_steps(run: &dyn Display) {
+    eprintln!("next, in place of the options of the search:");
+    eprintln!("  verify {run} --top 4                    trains the best blocks on");
+    eprintln!("  export {run} --to pytorch --out FILE    writes the best as PyTorch source");
+    eprintln!("  report {run}                            makes a page of the run (feature report)");
 }
 
 /// Prints the best blocks, one a line.

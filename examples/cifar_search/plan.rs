@@ -26,6 +26,10 @@ pub(crate) fn print(experiment: &Experiment, preset: Preset, folder: Option<&Pat
     );
     println!("  {} image passes in all (forward and backward), restarts not counted", experiment.image_passes(images));
     println!(
+        "  hours: divide that by 3,600 and by the images a second that a few trials on your device make (--trials 8); the \
+         example plan_workers does so for many workers"
+    );
+    println!(
         "  accuracy measured on {} images held out of the training set; the test set is not read",
         data.validation
     );
@@ -33,7 +37,7 @@ pub(crate) fn print(experiment: &Experiment, preset: Preset, folder: Option<&Pat
         println!("\nAgent (searcher; the settings of agent count for the number of blocks alone)");
         println!("  {}", serde_json::to_string(searcher)?);
     } else {
-        println!("\nEpsilon (Table 2)");
+        println!("\nEpsilon: the share of random decisions, by minibatch");
         print!("  epsilon    ");
         agent.epsilon.phases().iter().for_each(|phase| print!("{:>6}", phase.epsilon));
         print!("\n  minibatches");
@@ -41,13 +45,8 @@ pub(crate) fn print(experiment: &Experiment, preset: Preset, folder: Option<&Pat
         println!();
     }
     println!("\nTraining of a block");
-    println!("  optimizer {}", serde_json::to_string(&recipe.optimizer)?);
-    println!(
-        "  batch {}, learning rate {}, schedule {}",
-        recipe.batch_size,
-        recipe.learning_rate,
-        serde_json::to_string(&recipe.schedule)?
-    );
+    println!("  optimizer {:?}", recipe.optimizer);
+    println!("  batch {}, learning rate {}, schedule {:?}", recipe.batch_size, recipe.learning_rate, recipe.schedule);
     let rates: Vec<String> =
         (0..recipe.epochs.min(24)).map(|epoch| format!("{:.2e}", recipe.learning_rate_at(epoch, 0))).collect();
     println!("  learning rate by epoch: {}", rates.join(" "));

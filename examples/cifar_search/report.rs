@@ -39,11 +39,19 @@ pub(crate) struct Arguments {
 #[cfg(feature = "report")]
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     use blockqnn::report::Report;
+    use blockqnn::search::RunFolder;
+    use blockqnn::space::block::BlockSpace;
 
     let out = arguments.out.clone().unwrap_or_else(|| match arguments.folders.as_slice() {
         [folder] => folder.join("report.html"),
         _ => PathBuf::from("report.html"),
     });
+    for folder in &arguments.folders {
+        // The page tells of it too, and of a folder that is no run the report itself does.
+        if let Some(damage) = RunFolder::read::<BlockSpace>(folder).ok().and_then(|history| history.damage) {
+            eprintln!("warning: {damage}; the page tells of what comes before");
+        }
+    }
     loop {
         let mut report = Report::read(&arguments.folders)?.with_best(arguments.best);
         if let Some(seconds) = arguments.watch {
@@ -69,6 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 
 #[cfg(not(feature = "report"))]
 pub(crate) fn run(_arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    Err("this program was built without reports: run it with `cargo run --release --features report --example cifar_search`"
+    Err("this program was built without reports: run it with `cargo run --release --features report --example \
+         cifar_search -- report DIR`"
         .into())
 }

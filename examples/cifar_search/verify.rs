@@ -1,5 +1,6 @@
 //! `verify`: the best blocks of a run, trained to convergence.
 
+use blockqnn::data::DataError;
 use blockqnn::environment::{BoxError, Progress};
 use blockqnn::evaluation::Trial;
 use blockqnn::experiment::{Experiment, Overrides, Preset, Verification, VerificationReport};
@@ -36,11 +37,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = RecipeName::Cifar)]
     recipe: RecipeName,
 
-    /// Epochs of each training; the recipe's milestones move in proportion [default: the recipe's]
+    /// Epochs of each training; the recipe's milestones move in proportion [default: 300 for cifar, 90 for imagenet, 12 for
+    /// early-stop]
     #[arg(long, value_name = "N")]
     epochs: Option<u32>,
 
-    /// Images in a training step [default: the recipe's]
+    /// Images in a training step [default: 128 for cifar, 256 for the others]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
 
@@ -48,11 +50,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TYPE")]
     precision: Option<Precision>,
 
-    /// Images to train on: embedded, cifar10, cifar100 [default: those of the run]
+    /// Images to train on: embedded, cifar10, cifar100, folder [default: those of the run]
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
 
-    /// Folder with the official binary files of CIFAR-10 or CIFAR-100
+    /// Folder with the files of the data set, as for the search [default: where the run had its images]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
@@ -81,12 +83,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Devices to train on, as for the search
+    /// Devices to train on, as for the search [default: flex]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     device: Vec<String>,
 
-    /// Trainings at a time
-    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
+    /// Trainings at a time; each takes the memory of one
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN, value_parser = crate::arguments::at_least_one)]
     workers: NonZeroUsize,
 
     /// Epochs from one checkpoint of a training to the next; one is written on Ctrl-C and SIGTERM as well
@@ -110,12 +112,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if let Some(damage) = &history.damage {
         eprintln!("warning: {damage}; verifying what comes before");
     }
+    if history.records.iter().all(|record| record.evaluation.accuracy().is_none()) {
+        return Err(format!("there is nothing to verify: no block of {} was measured", arguments.run.display()).into());
+    }
     let experiment = arguments.experiment(&history)?;
     experiment.validate()?;
     let verification: Verification = Verification::new(&history.records, arguments.top.get());
     let devices = super::devices(&arguments.device)?;
-    let data = super::download::folder(experiment.data.dataset, arguments.data.as_deref(), arguments.download)?;
-    let (training, validation) = experiment.data.load(data.as_deref())?;
+    super::download::refuse_unread(experiment.data.dataset, arguments.data.as_deref())?;
+    // Where the run had its images those of another data set are not.
+    let remembered = if arguments.dataset.is_none() && arguments.data.is_none() {
+        super::download::remembered(&arguments.run, None)
+    } else {
+        arguments.data.clone()
+    };
+    let data = super::download::folder(experiment.data.dataset, remembered.as_deref(), arguments.download)?;
+    let left_out = &mut |error: &DataError| eprintln!("left out: {}", super::output::without_advice(error));
+    let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
     let experiment = experiment.for_data(training.shape(), training.classes().len());
 
     let folder = arguments.out.clone().unwrap_or_else(|| arguments.run.join("verification"));
@@ -278,7 +291,9 @@ fn print(found: &VerificationReport, test: Option<&[Option<f64>]>) {
                 "{name} and converged accuracy: Kendall's tau {:.3}, Spearman's rho {:.3}",
                 found.kendall, found.spearman
             ),
-            None => println!("{name} and converged accuracy: no order to compare (Kendall's tau is not defined)"),
+            None => println!(
+                "{name} and converged accuracy: no order to compare: on one side all are equal, or there are fewer than two"
+            ),
         }
     }
 }

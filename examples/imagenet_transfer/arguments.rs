@@ -23,8 +23,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = Preset::Quick)]
     preset: Preset,
 
-    /// The block: a run folder of cifar_search (its best block is taken), a file with a block as text, as JSON or as
-    /// `cifar_search export --to json` writes it, or the text itself [default: conv3(0) conv3(1) add(0,2) terminal(3)]
+    /// The block: a run folder of cifar_search (its best block is taken), a file with a block (text, JSON, or
+    /// what `cifar_search export --to json` writes), or the block itself as text, such as 'conv3(0) terminal(1)' [default: conv3(0) conv3(1) add(0,2) terminal(3)]
     #[arg(long, value_name = "PATH|TEXT", conflicts_with = "resume")]
     pub(crate) block: Option<String>,
 
@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     batch_size: Option<usize>,
 
     /// Learning rate of the first epoch [default: 0.1 for imagenet (SGD), else 0.002 (Adam)]
-    #[arg(long, value_name = "RATE", conflicts_with = "resume")]
+    #[arg(long, value_name = "RATE", conflicts_with = "resume", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
 
     /// Number type that the network computes in: f32, or bf16 (mixed: weights, normalisation and loss stay f32)
@@ -65,8 +65,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "resume")]
     pub(crate) seed: u64,
 
-    /// Device to train on: flex (CPU), ndarray (CPU, slow), cuda or cuda:N, wgpu; the last three need their feature. Several,
-    /// as in cuda:0,cuda:1, share every batch of training (experimental)
+    /// Device to train on: flex (CPU); with the feature of their name also ndarray (CPU, slow), cuda or cuda:N, and wgpu.
+    /// Several, as in cuda:0,cuda:1, share every batch of training (experimental) [default: flex]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) device: Vec<String>,
 

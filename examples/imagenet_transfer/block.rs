@@ -33,12 +33,29 @@ pub(crate) fn read(source: Option<&str>) -> Result<Block, Box<dyn Error>> {
         let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {source}: {error}"))?;
         return parse(text.trim()).map_err(|error| format!("{source} has no block: {error}").into());
     }
+    // Every layer of a block but `end` has parentheses, and few names of files do.
+    let is_text = source.contains('(') && !source.contains('/');
     let code: Result<BlockCode, _> = source.parse();
-    code.map(Block::from).map_err(|error| format!("there is no file {source}, and it is no block: {error}").into())
+    code.map(Block::from).map_err(|error| {
+        if is_text {
+            format!("--block: {error}")
+        } else {
+            format!("--block: there is no file or run folder {source:?}")
+        }
+        .into()
+    })
 }
 
 /// The block with the highest reward of a run.
 fn best(path: &Path) -> Result<Block, Box<dyn Error>> {
+    if path.join(crate::settings::FILE).exists() {
+        let path = path.display();
+        return Err(format!(
+            "{path} is the folder of a transfer, not of a search: its block is in its {}",
+            crate::settings::FILE
+        )
+        .into());
+    }
     let history: RunHistory<BlockSpace> = RunFolder::read(path)?;
     let measured = history.records.iter().filter(|record| record.evaluation.accuracy().is_some());
     // Of equal rewards the earlier one.

@@ -36,7 +36,7 @@ impl<S: SearchSpace> Contender<S> {
         ["paper", "metaqnn", "tuned", "rank", "best", "random", "evolution", "evolution50", "local", "local10"];
 
     /// An agent that does not know its budget: one search to the largest budget serves all, and learns after each
-    /// evaluation.
+    /// minibatch.
     pub fn anytime<A: Agent<S> + 'static>(
         name: impl Into<String>,
         make: impl Fn() -> A + Send + Sync + 'static,
@@ -125,9 +125,9 @@ impl<S: SearchSpace> Contender<S> {
         self.minibatches.is_some()
     }
 
-    /// The agent for a budget, and the size of its minibatches.
-    pub(super) fn agent(&self, evaluations: u64) -> (Box<dyn Agent<S>>, u64) {
-        let size = self.minibatches.map_or(1, |minibatches| evaluations.div_ceil(minibatches)).max(1);
+    /// The agent for a budget, and the size of its minibatches: at least `least`.
+    pub(super) fn agent(&self, evaluations: u64, least: u64) -> (Box<dyn Agent<S>>, u64) {
+        let size = self.minibatches.map_or(1, |minibatches| evaluations.div_ceil(minibatches)).max(least).max(1);
         ((self.make)(evaluations.div_ceil(size)), size)
     }
 

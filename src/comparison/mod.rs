@@ -116,14 +116,17 @@ pub struct ComparisonConfig {
     pub first_seed: u64,
     /// Searches that run at a time. It changes nothing but the time.
     pub threads: usize,
+    /// Architectures that an agent proposes before it learns of them, at least 1, as in a search with that many workers. An
+    /// agent with a schedule has larger minibatches where its budget has more of them than the schedule.
+    pub minibatch: u64,
 }
 
 impl ComparisonConfig {
-    /// 20 searches of each agent, as many at a time as the machine has cores.
+    /// 20 searches of each agent, as many at a time as the machine has cores, in minibatches of one.
     #[must_use]
     pub fn new(budgets: impl Into<Vec<Budget>>) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { budgets: budgets.into(), seeds: 20, first_seed: 0, threads }
+        Self { budgets: budgets.into(), seeds: 20, first_seed: 0, threads, minibatch: 1 }
     }
 
     /// The same comparison with another number of searches.
@@ -370,7 +373,7 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         let contender = &self.contenders[job.contender];
         let budget = self.config.budgets[job.budget];
         let evaluations = self.evaluations(budget);
-        let (agent, minibatch) = contender.agent(evaluations);
+        let (agent, minibatch) = contender.agent(evaluations, self.config.minibatch);
         let anytime_seconds = self.config.budgets.iter().filter_map(|budget| match budget {
             Budget::Seconds(seconds) => Some(*seconds),
             Budget::Evaluations(_) => None,

@@ -190,7 +190,8 @@ pub enum DataError {
         source: io::Error,
     },
     /// A file of an image folder is no picture that can be used.
-    #[error("the image {} is broken: {message}. Replace or delete it, or have broken images skipped", path.display())]
+    #[error("the image {} is broken: {message}. Replace or delete it, or have broken images skipped \
+         (--broken-images skip in the examples)", path.display())]
     BrokenImage {
         /// The file.
         path: PathBuf,
@@ -200,7 +201,7 @@ pub enum DataError {
     /// An image folder has no folders of classes with images.
     #[error(
         "there are no images in the folders of {}: it should hold one folder a class, named after it, with JPEG or PNG \
-         files", path.display()
+         files; if they lie in it directly, give the folder above", path.display()
     )]
     NoClassFolders {
         /// The folder.

@@ -162,7 +162,9 @@ pub enum ExperimentError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// The data set is read from a folder, and none was given.
-    #[error("the data set {dataset} is read from files: say where with --data DIR")]
+    #[error(
+        "the images of the data set {dataset} are read from files, and no folder is named: name it (--data DIR in the examples)"
+    )]
     NoFolder {
         /// Name of the data set.
         dataset: &'static str,

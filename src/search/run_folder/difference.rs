@@ -2,10 +2,14 @@
 
 use serde_json::Value;
 
-/// A line for each place where `then` and `now` differ, with the path to it.
+/// A line for each place where `then` and `now` differ, with the path to it. The identity of the environment follows from
+/// other settings, and is told where no other differs.
 pub(super) fn between(then: &Value, now: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     compare("", then, now, &mut lines);
+    if lines.len() > 1 {
+        lines.retain(|line| !line.starts_with("environment: "));
+    }
     lines
 }
 
@@ -35,5 +39,8 @@ mod tests {
         let now = json!({ "a": { "b": 2, "c": [1, 2] }, "d": "x" });
         assert_eq!(between(&then, &now), ["a.b: 1 in the folder, 2 now", "gone: 1 in the folder, null now"]);
         assert!(between(&then, &then).is_empty());
+        let (then, now) = (json!({ "environment": "x", "a": 1 }), json!({ "environment": "y", "a": 1 }));
+        assert_eq!(between(&then, &now), [r#"environment: "x" in the folder, "y" now"#]);
+        assert_eq!(between(&then, &json!({ "environment": "y", "a": 2 })), ["a: 1 in the folder, 2 now"]);
     }
 }

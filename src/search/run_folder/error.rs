@@ -29,7 +29,8 @@ pub enum RunFolderError {
         path: PathBuf,
     },
     /// There is nothing to resume.
-    #[error("{} is no run folder (it has no {DESCRIPTION}): check the path, or start a new run there", path.display())]
+    #[error("{} is no run folder (it has no {DESCRIPTION}): name the folder that a search \
+         wrote to", path.display())]
     NoRun {
         /// The folder.
         path: PathBuf,
@@ -91,6 +92,12 @@ pub enum RunFolderError {
         /// What the agent says.
         #[source]
         source: crate::agent::AgentError,
+    },
+    /// There is a checkpoint, and not the journal that it goes with.
+    #[error("there is no {}, but a checkpoint of the run: restore it from a copy, or start a new run in another folder", path.display())]
+    LostJournal {
+        /// Where the journal should be.
+        path: PathBuf,
     },
     /// The journal cannot be used.
     #[error(transparent)]

@@ -246,11 +246,16 @@ impl RunFolder {
             true
         };
         let path = self.path.join(JOURNAL);
+        // The journal is begun before the first checkpoint: one without the other has been lost.
+        if !path.exists() && self.path.join(CHECKPOINT).exists() {
+            return Err(RunFolderError::LostJournal { path });
+        }
         let contents = journal::read(&path)?;
         let past = Past::new(&path, &contents)?;
         if past.finished.len() as u64 > config.trials {
             let done = past.finished.len();
-            let differences = vec![format!("search.trials: {done} are finished, {} now", config.trials)];
+            let differences =
+                vec![format!("search.trials: {done} are finished, {} now: ask for {done} or more", config.trials)];
             return Err(RunFolderError::Changed { path: self.path, differences });
         }
         if is_new {

@@ -122,7 +122,7 @@ pub enum CodeRule {
         number: u8,
     },
     /// The kernel is not in the kind's list.
-    #[error("{} cannot have kernel {kernel}: Table 1 allows {:?}", .kind.word(), .kind.kernels())]
+    #[error("{} cannot have kernel {kernel}: Table 1 has {:?}", .kind.word(), .kind.kernels())]
     Kernel {
         /// Kind of the layer.
         kind: LayerKind,
@@ -182,7 +182,10 @@ pub enum CodeRule {
     #[error("layers follow the terminal layer")]
     EarlyTerminal,
     /// The text is not of the form `word kernel (connections)`.
-    #[error("{token:?} is no layer: expected something like conv3(0), max3(1), add(1,2) or terminal(3)")]
+    #[error(
+        "{token:?} is no layer: expected conv1(K), conv3(K), conv5(K), max1(K), max3(K), avg1(K), avg3(K), id(K), add(J,K), \
+         concat(J,K), terminal(K) or end, where J and K are earlier layers, 0 the block's input"
+    )]
     Syntax {
         /// The text of the layer.
         token: String,
