@@ -143,8 +143,7 @@ pub struct TrialSize {
 
 /// Predicts the seconds of a trial on one device from what its network costs.
 ///
-/// It knows a device from a few measured batches
-/// ([`TrainingEnvironment::cost_model`](crate::train::TrainingEnvironment::cost_model)). Restarts are not foreseen.
+/// It knows a device from a few measured batches (`train::TrainingEnvironment::cost_model`). Restarts are not foreseen.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CostModel {

@@ -1,12 +1,12 @@
 //! The paper's loop: propose a minibatch from a frozen agent, have all of it evaluated, learn it, again.
 
 use super::controller::SearchError;
-use super::run::{Judged, Pending, Run, episode, walk_again};
+use super::run::{Judged, Pending, Run, episode};
 use super::run_folder::Checkpoint;
 use super::{Evaluator, SearchConfig, StopReason};
 use crate::agent::Agent;
 use crate::seed;
-use crate::space::SearchSpace;
+use crate::space::{SearchSpace, walk};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl<S, G, V> Run<'_, S, G, V>
@@ -42,7 +42,7 @@ where
     /// Puts the first `trials` of the journal into the memory, without learning them.
     fn remember(&mut self, trials: u64) -> Result<(), SearchError> {
         for record in self.past.finished.range(..trials).map(|(_, record)| record.clone()) {
-            let trajectory = walk_again(&self.search.space, &record.actions)?;
+            let trajectory = walk(&self.search.space, &record.actions)?;
             let episode = episode::<S>(&*self.search.shaper, trajectory, &record)?;
             self.memory.note_proposed(record.fingerprint);
             self.memory.push(episode);

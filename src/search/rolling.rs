@@ -1,12 +1,12 @@
 //! The loop without a barrier: a trial is learnt when it ends, and the next is proposed when a worker is free.
 
 use super::controller::SearchError;
-use super::run::{Judged, Pending, Run, episode, walk_again};
+use super::run::{Judged, Pending, Run, episode};
 use super::run_folder::{Checkpoint, PastStep};
 use super::{Evaluator, StopReason};
 use crate::agent::Agent;
 use crate::seed;
-use crate::space::SearchSpace;
+use crate::space::{SearchSpace, walk};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Trials proposed and not finished, by number.
@@ -147,7 +147,7 @@ where
                 .map_err(|error| diverged(format!("the journal's walk is none of this space: {error}")))?,
             (None, None) => return Err(diverged("the journal does not hold its walk".to_owned())),
         };
-        let trajectory = walk_again(&self.search.space, &actions)?;
+        let trajectory = walk(&self.search.space, &actions)?;
         self.pending(id, trajectory)
     }
 

@@ -8,11 +8,11 @@ use super::{
     Start, StopReason, Utilisation, Verdict,
 };
 use crate::agent::{Agent, EpisodeOf, Memory, TrajectoryOf};
-use crate::evaluation::{Episode, Evaluation, Infeasibility, Metrics, Trajectory, Trial};
+use crate::evaluation::{Episode, Evaluation, Infeasibility, Metrics, Trial};
 use crate::graph::{Cost, CostError, Fingerprint, LayerGraph, ToGraph};
 use crate::reward::RewardShaper;
 use crate::seed;
-use crate::space::{SearchSpace, SpaceError, Step};
+use crate::space::SearchSpace;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -383,20 +383,6 @@ where
         }
         Ok(())
     }
-}
-
-/// The walk of `actions`, with the states between.
-pub(super) fn walk_again<S: SearchSpace>(space: &S, actions: &[S::Action]) -> Result<TrajectoryOf<S>, SpaceError> {
-    let mut state = space.initial_state();
-    let mut states = Vec::with_capacity(actions.len());
-    for action in actions {
-        let next = space.step(&state, action)?;
-        states.push(state.clone());
-        if let Step::Next(next) = next {
-            state = next;
-        }
-    }
-    Ok(Trajectory { states, actions: actions.to_vec() })
 }
 
 /// What the agent learns from a finished trial.
