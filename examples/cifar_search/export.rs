@@ -20,7 +20,7 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
-    /// Folder of the run
+    /// Folder of the run, or of a training by imagenet_transfer
     #[arg(value_name = "DIR")]
     run: PathBuf,
 
@@ -54,6 +54,10 @@ enum Form {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let trained = arguments.run.join("network.safetensors");
+    if trained.exists() && !arguments.run.join("search.json").exists() {
+        return of_transfer(arguments, &trained);
+    }
     let history: RunHistory<BlockSpace> = RunFolder::read(&arguments.run)?;
     let mut records: Vec<_> = history.records.iter().filter(|record| record.evaluation.accuracy().is_some()).collect();
     records.sort_by(|a, b| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
@@ -78,11 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
             )
             .into());
         };
-        let out = arguments.out.as_ref().ok_or("weights are written to a file: name it with --out FILE")?;
-        std::fs::copy(&weights, out)
-            .map_err(|error| format!("cannot copy {} to {}: {error}", weights.display(), out.display()))?;
-        eprintln!("{} from {}", out.display(), weights.display());
-        return Ok(ExitCode::SUCCESS);
+        return copy_weights(arguments, &weights);
     }
     // The network of the weights, where there are some, so that source and weights fit each other.
     let network = match &weights {
@@ -91,6 +91,36 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     };
     let name = BlockSpace::paper().describe(&record.architecture);
     let blueprint = Blueprint::new(name, record.architecture.to_graph(), network)?;
+    let accuracy = record.evaluation.accuracy().unwrap_or_default();
+    write_text(arguments, &blueprint, &format!("{accuracy:.2} % in the search"))
+}
+
+/// The network that `imagenet_transfer` trained: its folder has one network, and its weights are the file that is there.
+fn of_transfer(arguments: &Arguments, trained: &Path) -> Result<ExitCode, Box<dyn Error>> {
+    if arguments.rank != 1 {
+        return Err(format!(
+            "{} is the folder of a transfer, which has one network: leave --rank out",
+            arguments.run.display()
+        )
+        .into());
+    }
+    if arguments.to == Form::Safetensors {
+        return copy_weights(arguments, trained);
+    }
+    let classifier = ImageClassifier::load(trained, &default_device()?)?;
+    write_text(arguments, classifier.blueprint(), "as transferred")
+}
+
+fn copy_weights(arguments: &Arguments, weights: &Path) -> Result<ExitCode, Box<dyn Error>> {
+    let out = arguments.out.as_ref().ok_or("weights are written to a file: name it with --out FILE")?;
+    std::fs::copy(weights, out)
+        .map_err(|error| format!("cannot copy {} to {}: {error}", weights.display(), out.display()))?;
+    eprintln!("{} from {}", out.display(), weights.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the form that is asked for, and says to people what it is.
+fn write_text(arguments: &Arguments, blueprint: &Blueprint, remark: &str) -> Result<ExitCode, Box<dyn Error>> {
     let text = match arguments.to {
         Form::Json => blueprint.to_json(),
         Form::Dot => blueprint.to_dot(),
@@ -99,8 +129,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     match &arguments.out {
         Some(out) => {
             std::fs::write(out, text).map_err(|error| format!("cannot write {}: {error}", out.display()))?;
-            let accuracy = record.evaluation.accuracy().unwrap_or_default();
-            eprintln!("{}: {} ({accuracy:.2} % in the search)", out.display(), blueprint.name());
+            eprintln!("{}: {} ({remark})", out.display(), blueprint.name());
         }
         None => std::io::stdout().write_all(text.as_bytes())?,
     }

@@ -145,3 +145,15 @@ fn a_checkpoint_that_is_missing_damaged_or_of_another_run_changes_nothing() {
         assert_eq!(resume(&copied, 96).unwrap(), expected, "checkpoint {number}");
     }
 }
+
+#[test]
+fn a_checkpoint_without_its_journal_is_refused() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = finished(parent.path(), 32, Durability::EveryResult);
+    fs::rename(journal(&path), parent.path().join("kept")).unwrap();
+    let error = resume(&path, 32).unwrap_err().to_string();
+    assert!(error.contains("there is no") && error.contains("journal.jsonl, but a checkpoint"), "{error}");
+    assert!(!journal(&path).exists(), "a refusal leaves the folder as it is");
+    fs::rename(parent.path().join("kept"), journal(&path)).unwrap();
+    resume(&path, 32).unwrap();
+}
