@@ -89,10 +89,9 @@ bench-trainer *ARGS:
 gpu-bundle *ARGS:
     python3 benches/gpu/bundle {{ ARGS }}
 
-# Resident memory of 200 trainings in one process, with both allocators.
+# Resident memory of 200 trainings in one process.
 bench-memory:
     cargo bench --bench memory
-    cargo bench --bench memory_mimalloc
 
 # A search over NATS in which everything is killed, its leases and refusals (needs nats-server and openssl).
 nats *ARGS:

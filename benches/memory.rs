@@ -1,8 +1,7 @@
-//! Resident memory of one process that trains 200 different blocks on `flex`, with the system's allocator.
+//! Resident memory of one process that trains 200 different blocks on `flex`.
 //!
 //! ```sh
 //! cargo bench --bench memory
-//! cargo bench --bench memory_mimalloc
 //! ```
 //!
 //! The blocks are random ones of the quick preset, each trained for an epoch on 128 images; the one with the most activations
@@ -45,7 +44,7 @@ fn blocks(space: &BlockSpace, search: &SearchConfig) -> Result<Vec<LayerGraph>, 
     Ok(blocks.into_iter().map(|(_, graph)| graph).collect())
 }
 
-pub(crate) fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     let Experiment { space, search, recipe, .. } = Experiment::quick();
     let recipe = Recipe { epochs: 1, ..recipe };
     let split = Split::new(embedded::train().limit(160, 7)?, 32, 7)?;

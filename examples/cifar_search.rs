@@ -100,10 +100,6 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Training frees and asks for large buffers all the time; the system's allocator hands each back to the kernel.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Random blocks that tell the speed of the device, out of so many draws, and the time after which no other is begun.
 const CALIBRATION_BLOCKS: usize = 12;
 const CALIBRATION_DRAWS: usize = 200;

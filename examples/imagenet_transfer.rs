@@ -47,10 +47,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Training frees and asks for large buffers all the time; the system's allocator hands each back to the kernel.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Training images whose statistics normalise all images.
 const STATISTICS_IMAGES: usize = 2_000;
 /// An epoch of ImageNet takes hours, so that each is worth a checkpoint. One is also written when the training is stopped.
