@@ -87,7 +87,9 @@ use blockqnn::environment::Cancellation;
 use blockqnn::experiment::Experiment;
 use blockqnn::graph::{Cost, LayerGraph, ToGraph};
 use blockqnn::network::Device;
-use blockqnn::network::device::{DeviceError, built_in_devices, default_device, parse_device};
+use blockqnn::network::device::{
+    DeviceError, built_in_devices, default_device, keep_kernels, kernel_folder, parse_device,
+};
 use blockqnn::search::{CostModel, Evaluator, Scheduling, Search, StopReason, ThreadEvaluator};
 use blockqnn::seed;
 use blockqnn::space::SearchSpace;
@@ -108,6 +110,10 @@ const CALIBRATION_TIME: Duration = Duration::from_secs(5);
 type BoxedEvaluator = Box<dyn Evaluator<BlockCode>>;
 
 fn main() -> ExitCode {
+    // Before any device is opened, in child processes too.
+    if let Some(folder) = kernel_folder() {
+        keep_kernels(folder);
+    }
     let arguments = Arguments::parse();
     let outcome = match &arguments.command {
         None => search(&arguments),

@@ -37,7 +37,7 @@ use blockqnn::data::{BrokenImages, Cropping, DataError, ImageFolder, PictureStre
 use blockqnn::environment::Cancellation;
 use blockqnn::export::Blueprint;
 use blockqnn::network::Network;
-use blockqnn::network::device::{built_in_devices, parse_device};
+use blockqnn::network::device::{built_in_devices, keep_kernels, kernel_folder, parse_device};
 use blockqnn::train::{Checkpoints, FitOptions, ImageClassifier, Outcome, chance_accuracy, fit_with, top_k_accuracies};
 use clap::Parser;
 use settings::Settings;
@@ -53,6 +53,10 @@ const STATISTICS_IMAGES: usize = 2_000;
 const EPOCHS_A_CHECKPOINT: u32 = 1;
 
 fn main() -> ExitCode {
+    // Before any device is opened, in child processes too.
+    if let Some(folder) = kernel_folder() {
+        keep_kernels(folder);
+    }
     match transfer(&Arguments::parse()) {
         Ok(code) => code,
         Err(error) => {

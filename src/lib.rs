@@ -146,6 +146,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod agent;
+#[cfg(feature = "train")]
+mod cache;
 pub mod comparison;
 #[cfg(feature = "train")]
 pub mod data;

@@ -339,17 +339,7 @@ fn io_error(path: &Path, source: io::Error) -> DownloadError {
 /// # Errors
 /// [`DownloadError::NoCacheFolder`] if the environment names none of them.
 pub fn cache_folder() -> Result<PathBuf, DownloadError> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let user = || {
-        if cfg!(windows) {
-            variable("LOCALAPPDATA")
-        } else if cfg!(target_os = "macos") {
-            variable("HOME").map(|home| home.join("Library/Caches"))
-        } else {
-            variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")))
-        }
-    };
-    variable("BLOCKQNN_CACHE").or_else(|| Some(user()?.join("blockqnn"))).ok_or(DownloadError::NoCacheFolder)
+    crate::cache::folder().ok_or(DownloadError::NoCacheFolder)
 }
 
 #[cfg(test)]

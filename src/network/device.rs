@@ -4,6 +4,8 @@
 //! one is used is decided at run time, by name, and never implicitly: burn's own default depends on the features that
 //! other crates of the same build ask for.
 
+pub use super::kernels::{keep_kernels, kernel_folder};
+
 use super::Precision;
 use burn::tensor::Device;
 use std::fmt::Write;

@@ -9,6 +9,7 @@ pub mod device;
 #[cfg(feature = "flex")]
 mod flex;
 mod init;
+mod kernels;
 mod layer;
 mod precision;
 mod weights;
