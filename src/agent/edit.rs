@@ -1,9 +1,25 @@
 //! Edits of walks: the neighbours that evolution, local search and the least-squares learner go by.
 
-use super::{AgentError, TrajectoryOf};
+use super::{AgentError, Memory, TrajectoryOf};
+use crate::graph::ToGraph;
 use crate::seed;
-use crate::space::{SearchSpace, Step};
+use crate::space::{SearchSpace, Step, walk_by};
 use rand::Rng;
+
+/// A walk that takes every legal action with equal probability.
+pub(super) fn random_walk<S: SearchSpace>(space: &S, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
+    walk_by(space, |state| random_action(space, state, rng))
+}
+
+/// Whether the architecture of `walk` was never proposed.
+pub(super) fn is_new<S: SearchSpace>(
+    space: &S,
+    memory: &Memory<S>,
+    walk: &TrajectoryOf<S>,
+) -> Result<bool, AgentError> {
+    let architecture = space.decode(&walk.actions)?;
+    Ok(!memory.contains(&space.fingerprint(&architecture, &architecture.to_graph())))
+}
 
 /// One edit of a walk.
 ///
@@ -40,7 +56,7 @@ pub(super) fn legal<S: SearchSpace>(space: &S, state: &S::State) -> Result<Vec<S
 }
 
 /// A uniformly random legal action in `state`.
-pub(super) fn random_action<S: SearchSpace>(
+fn random_action<S: SearchSpace>(
     space: &S,
     state: &S::State,
     rng: &mut dyn Rng,

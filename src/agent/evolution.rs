@@ -1,10 +1,9 @@
 //! Regularized evolution: the baseline that learners are measured against.
 
-use super::edit::random_action;
+use super::edit::{is_new, random_walk};
 use super::{Agent, AgentError, Edit, Memory, TrajectoryOf};
-use crate::graph::ToGraph;
 use crate::seed;
-use crate::space::{SearchSpace, walk_by};
+use crate::space::SearchSpace;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -99,21 +98,6 @@ impl RegularizedEvolution {
 
 /// Edits tried for one child before a random walk takes its place: parents may have no new neighbour left.
 const ATTEMPTS: usize = 100;
-
-/// A walk that takes every legal action with equal probability.
-pub(super) fn random_walk<S: SearchSpace>(space: &S, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
-    walk_by(space, |state| random_action(space, state, rng))
-}
-
-/// Whether the architecture of `walk` was never proposed.
-pub(super) fn is_new<S: SearchSpace>(
-    space: &S,
-    memory: &Memory<S>,
-    walk: &TrajectoryOf<S>,
-) -> Result<bool, AgentError> {
-    let architecture = space.decode(&walk.actions)?;
-    Ok(!memory.contains(&space.fingerprint(&architecture, &architecture.to_graph())))
-}
 
 impl<S: SearchSpace> Agent<S> for RegularizedEvolution {
     fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {

@@ -1,6 +1,6 @@
 //! Local search: the hardest baseline on the published tables.
 
-use super::evolution::{is_new, random_walk};
+use super::edit::{is_new, random_walk};
 use super::{Agent, AgentError, Edit, EpisodeOf, Memory, TrajectoryOf};
 use crate::seed;
 use crate::space::SearchSpace;

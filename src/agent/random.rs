@@ -1,6 +1,6 @@
 //! The random agent: what every learner must beat.
 
-use super::evolution::random_walk;
+use super::edit::random_walk;
 use super::{Agent, AgentError, Memory, TrajectoryOf};
 use crate::space::SearchSpace;
 use rand::Rng;

@@ -20,7 +20,7 @@ use training::{CELLS, Training};
 
 /// Measure a device: whether it computes right, how fast, and what it keeps of memory
 ///
-/// Prints JSON objects, one a line, each as soon as it is measured. `benches/gpu/stages` makes tables of them.
+/// Prints JSON objects, one a line, each as soon as it is measured; docs/gpu.md tells how to make tables of them.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]

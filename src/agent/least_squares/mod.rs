@@ -2,17 +2,16 @@
 
 mod features;
 mod kernel;
+mod values;
 
-use super::edit::{Edit, legal};
-use super::evolution::{is_new, random_walk};
+use super::edit::{Edit, is_new, random_walk};
 use super::q_learning::log_ranks;
-use super::q_table::softmax;
 use super::{Agent, AgentError, EpisodeOf, Memory, TrajectoryOf};
 use crate::evaluation::Episode;
 use crate::graph::ToGraph;
 use crate::seed;
-use crate::space::{SearchSpace, walk_by};
-use features::{BUCKETS, Features, features, mix};
+use crate::space::SearchSpace;
+use features::{BUCKETS, Features, features};
 use kernel::Cholesky;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -20,6 +19,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
+use values::{Guide, Weights};
 
 /// Settings of [`LeastSquares`]. The default is the one fixed setting that its comparisons were made with.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -63,6 +63,7 @@ impl Default for LeastSquaresConfig {
 /// A setting of the least-squares learner is out of its range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("agent.{field} is {value}: it must be {expected}")]
+#[non_exhaustive]
 pub struct LeastSquaresConfigError {
     /// Name of the field.
     pub field: &'static str,
@@ -350,82 +351,6 @@ fn standardised(mut values: Vec<f64>) -> Vec<f64> {
     values
 }
 
-/// A weight for each place of a feature, NaN until it is asked for.
-struct Weights {
-    /// What the prior is drawn from.
-    nonce: u64,
-    /// The deviation of the prior.
-    scale: f64,
-    values: Vec<f64>,
-}
-
-impl Weights {
-    /// Normal weights of mean 0. Each is a function of its place and the nonce, and is computed when first asked for: a
-    /// draw does not depend on which features were met before. `values` is memory to use.
-    fn prior(nonce: u64, scale: f64, mut values: Vec<f64>) -> Self {
-        values.clear();
-        values.resize(BUCKETS, f64::NAN);
-        Self { nonce, scale, values }
-    }
-
-    fn weight(&mut self, place: u16) -> &mut f64 {
-        let value = &mut self.values[usize::from(place)];
-        if value.is_nan() {
-            // The number of ones among 128 random bits: normal but for its steps, and quick.
-            let first = mix([self.nonce, u64::from(place)]);
-            let ones = first.count_ones() + mix([first]).count_ones();
-            *value = self.scale * (f64::from(ones) - 64.0) / 32f64.sqrt();
-        }
-        value
-    }
-
-    fn value(&mut self, features: &Features) -> f64 {
-        features.iter().map(|&(place, value)| *self.weight(place) * f64::from(value)).sum()
-    }
-}
-
-/// Walks by the values of single decisions.
-struct Guide<A> {
-    /// For each position, the lists of legal actions met there with their values.
-    choices: Vec<Vec<(Vec<A>, Vec<f64>)>>,
-    temperature: f64,
-}
-
-impl<A: Clone + PartialEq> Guide<A> {
-    fn walk<S: SearchSpace<Action = A>>(
-        &mut self,
-        space: &S,
-        weights: &mut Weights,
-        rng: &mut dyn Rng,
-    ) -> Result<TrajectoryOf<S>, AgentError> {
-        let mut position = 0;
-        walk_by(space, |state| {
-            if position == self.choices.len() {
-                self.choices.push(Vec::new());
-            }
-            let actions = legal(space, state)?;
-            let known = &mut self.choices[position];
-            let place = known.iter().position(|(met, _)| *met == actions).unwrap_or_else(|| {
-                let mut value = |action: &A| {
-                    let (mut sum, mut count) = (0.0, 0.0f64);
-                    for place in features::decision(space, position, action) {
-                        sum += *weights.weight(place);
-                        count += 1.0;
-                    }
-                    // An action with more aspects shall not vary more for that.
-                    sum / count.max(1.0).sqrt()
-                };
-                let values = actions.iter().map(&mut value).collect();
-                known.push((actions, values));
-                known.len() - 1
-            });
-            let (actions, values) = &known[place];
-            position += 1;
-            Ok(actions[softmax(values, self.temperature, rng)].clone())
-        })
-    }
-}
-
 impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
     fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
         let episodes = memory.episodes();
@@ -445,7 +370,7 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
         let mut candidates = if leave { self.neighbours_of_open_optimum(space, memory)? } else { Vec::new() };
         if candidates.is_empty() {
             candidates = neighbours;
-            let mut guide = Guide { choices: Vec::new(), temperature: self.config.temperature };
+            let mut guide = Guide::new(self.config.temperature);
             for _ in 0..self.config.walks {
                 candidates.push(guide.walk(space, &mut weights, rng)?);
             }
@@ -460,7 +385,7 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
                 valued.push((weights.value(&features), candidate));
             }
         }
-        self.spare = weights.values;
+        self.spare = weights.into_memory();
         valued.sort_by(|a, b| b.0.total_cmp(&a.0));
         for (_, candidate) in valued {
             if is_new(space, memory, &candidate)? {
