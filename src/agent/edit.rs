@@ -56,11 +56,7 @@ pub(super) fn legal<S: SearchSpace>(space: &S, state: &S::State) -> Result<Vec<S
 }
 
 /// A uniformly random legal action in `state`.
-fn random_action<S: SearchSpace>(
-    space: &S,
-    state: &S::State,
-    rng: &mut dyn Rng,
-) -> Result<S::Action, AgentError> {
+fn random_action<S: SearchSpace>(space: &S, state: &S::State, rng: &mut dyn Rng) -> Result<S::Action, AgentError> {
     let mut legal = legal(space, state)?;
     Ok(legal.swap_remove(seed::index(rng, legal.len())))
 }
