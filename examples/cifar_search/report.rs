@@ -59,14 +59,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         }
         report.write_html(&out)?;
         eprintln!("the page is {}", out.display());
-        for (folder, what, write) in [
-            (&arguments.svg, "SVGs", Report::write_svg as fn(&Report, &std::path::Path) -> _),
-            (&arguments.png, "PNGs", Report::write_png),
-            (&arguments.csv, "CSV files", Report::write_csv),
-        ] {
-            if let Some(folder) = folder {
-                eprintln!("{} {what} are in {}", write(&report, folder)?, folder.display());
-            }
+        if let Some(folder) = &arguments.svg {
+            eprintln!("{} SVGs are in {}", report.write_svg(folder)?, folder.display());
+        }
+        if let Some(folder) = &arguments.png {
+            eprintln!("{} PNGs are in {}", report.write_png(folder)?, folder.display());
+        }
+        if let Some(folder) = &arguments.csv {
+            eprintln!("{} CSV files are in {}", report.write_csv(folder)?, folder.display());
         }
         match arguments.watch {
             Some(seconds) if report.is_running() => std::thread::sleep(std::time::Duration::from_secs(seconds)),
