@@ -150,7 +150,10 @@ fn the_embedded_images_load_without_a_folder_and_others_ask_for_one() {
     let (training, validation) = Experiment::quick().data.load(None).unwrap();
     assert_eq!((training.len(), validation.len()), (1_000, 400));
     let message = Experiment::paper().data.load(None).unwrap_err().to_string();
-    assert_eq!(message, "the data set cifar100 is read from files: say where with --data DIR");
+    assert_eq!(
+        message,
+        "the images of the data set cifar100 are read from files, and no folder is named: name it (--data DIR in the examples)"
+    );
 }
 
 #[test]
