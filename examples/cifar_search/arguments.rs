@@ -173,10 +173,10 @@ pub(crate) fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 impl Arguments {
-    /// The folder of the images: `--data`, or where the run to resume had them.
+    /// The folder of the images: `--data`, or where the run to resume had them. A download has a place of its own.
     pub(crate) fn data_folder(&self) -> Option<PathBuf> {
         match &self.out {
-            Some(run) if self.resume => crate::download::remembered(run, self.data.as_deref()),
+            Some(run) if self.resume && !self.download => crate::download::remembered(run, self.data.as_deref()),
             _ => self.data.clone(),
         }
     }

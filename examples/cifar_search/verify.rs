@@ -120,13 +120,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let verification: Verification = Verification::new(&history.records, arguments.top.get());
     let devices = super::devices(&arguments.device)?;
     super::download::refuse_unread(experiment.data.dataset, arguments.data.as_deref())?;
-    // Where the run had its images those of another data set are not.
-    let remembered = if arguments.dataset.is_none() && arguments.data.is_none() {
-        super::download::remembered(&arguments.run, None)
+    // Another data set is not where the run had its images, and a download has a place of its own.
+    let data = if arguments.dataset.is_none() && !arguments.download {
+        super::download::remembered(&arguments.run, arguments.data.as_deref())
     } else {
         arguments.data.clone()
     };
-    let data = super::download::folder(experiment.data.dataset, remembered.as_deref(), arguments.download)?;
+    let data = super::download::folder(experiment.data.dataset, data.as_deref(), arguments.download)?;
     let left_out = &mut |error: &DataError| eprintln!("left out: {}", super::output::without_advice(error));
     let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
     let experiment = experiment.for_data(training.shape(), training.classes().len());
