@@ -1,16 +1,16 @@
-//! Designs convolutional network blocks with Q-learning, and trains what it finds.
+//! Neural architecture search for convolutional network blocks with Q-learning.
 //!
-//! A *block* is a small graph of layers. Repeated over the stages of a fixed network it makes an image classifier. An
+//! A *block* is a small graph of layers. Repeated over the stages of a fixed network, it forms an image classifier. An
 //! agent writes blocks one layer at a time; a controller has each of them trained for a few epochs; the validation
-//! accuracy comes back as the reward that the agent learns from. This is BlockQNN, after Z. Zhong, J. Yan and C.-L.
-//! Liu, "Practical Network Blocks Design with Q-Learning".
+//! accuracy is the reward that the agent learns from. This is BlockQNN, from Z. Zhong, J. Yan and C.-L. Liu, "Practical
+//! Network Blocks Design with Q-Learning".
 //!
 //! Contents: [Quickstart](#quickstart) · [With real training](#with-real-training) · [The parts](#the-parts) ·
 //! [Features](#features) · [Terms](#terms) · [Should I use this?](#should-i-use-this)
 //!
 //! # Quickstart
 //!
-//! A search needs a space, an agent, an environment and settings. Here a formula stands in for the training, so that 64
+//! A search needs a space, an agent, an environment and settings. Here a formula replaces the training, so that 64
 //! blocks take less than a second:
 //!
 //! ```
@@ -32,11 +32,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The same seed and settings give the same blocks and rewards, on every machine.
+//! The same seed and settings give the same blocks and rewards.
 //!
 //! # With real training
 //!
-//! With the feature `train` and a device, the environment is a training. This one uses the images that come with the
+//! With the feature `train` and a device, the environment trains networks. This one uses the images that come with the
 //! crate, a part of Fashion-MNIST:
 //!
 //! ```no_run
@@ -52,7 +52,7 @@
 //! use blockqnn::space::block::BlockSpace;
 //! use blockqnn::train::{Recipe, TrainingEnvironment};
 //!
-//! // 500 images are held out of the training set to measure accuracy on; a search never sees the test set.
+//! // 500 images of the training set are held out to measure accuracy; a search never sees the test set.
 //! let split = Split::new(embedded::train(), 500, 7)?;
 //! let image = ImageShape { channels: 1, height: 28, width: 28 };
 //! let network = NetworkConfig { repeats: 1, width: 8, ..NetworkConfig::cifar() }.with_data(image, 10);
@@ -67,81 +67,83 @@
 //! # }
 //! ```
 //!
-//! Photographs of one's own come from a `data::ImageFolder`, in memory for a search or streamed for a long training;
-//! the example `imagenet_transfer` takes a block to them.
+//! Your own images come from a `data::ImageFolder`, in memory for a search or streamed for a long training; the example
+//! `imagenet_transfer` trains a found block on larger ones.
 //!
-//! `cargo run --release --example cifar_search` does the same with progress bars and a table of results.
+//! `cargo run --release --example cifar_search` does all of this on the command line, with progress bars and a table of
+//! results.
 //!
 //! # The parts
 //!
-//! Each part of a search is a trait. Write one of your own, and the others work with it.
+//! Each part of a search is a trait. Implement one, and the other parts work with it.
 //!
 //! | trait | what it decides | in the crate |
 //! | --- | --- | --- |
 //! | [`SearchSpace`](space::SearchSpace) | what can be designed, one decision after another | [`BlockSpace`](space::block::BlockSpace): the layer codes of Table 1; [`CellSpace`](space::cell::CellSpace): NAS-Bench-201 |
-//! | [`ToGraph`](graph::ToGraph) | the [`LayerGraph`](graph::LayerGraph) of an architecture: shapes, cost, density and fingerprint come from it | [`BlockCode`](space::block::BlockCode) |
-//! | [`Agent`](agent::Agent) | what is proposed next | [`QLearning`](agent::QLearning), [`RandomAgent`](agent::RandomAgent), [`ListedAgent`](agent::ListedAgent) |
-//! | [`Environment`](environment::Environment) | how good an architecture is | [`environment_fn`](environment::environment_fn), [`Synthetic`](environment::synthetic::Synthetic), `train::TrainingEnvironment` |
-//! | [`RewardShaper`](reward::RewardShaper) | the reward, and what each layer's update sees of it | [`RedefinedReward`](reward::RedefinedReward): formula 1 with either credit |
-//! | [`Evaluator`](search::Evaluator) | where trials are evaluated | [`InlineEvaluator`](search::InlineEvaluator): one after another; [`ThreadEvaluator`](search::ThreadEvaluator): several at a time; `distributed::NatsEvaluator`: on other machines |
-//! | [`Observer`](search::Observer) | nothing: it watches, and may stop the search | yours |
+//! | [`ToGraph`](graph::ToGraph) | the [`LayerGraph`](graph::LayerGraph) of an architecture: shapes, cost, density and fingerprint come from it | [`BlockCode`](space::block::BlockCode), [`CellCode`](space::cell::CellCode) |
+//! | [`Agent`](agent::Agent) | what is proposed next | [`QLearning`](agent::QLearning), [`LeastSquares`](agent::LeastSquares), [`RegularizedEvolution`](agent::RegularizedEvolution), [`LocalSearch`](agent::LocalSearch), [`RandomAgent`](agent::RandomAgent), [`ListedAgent`](agent::ListedAgent) |
+//! | [`Environment`](environment::Environment) | how good an architecture is | [`environment_fn`](environment::environment_fn), [`Synthetic`](environment::synthetic::Synthetic), [`TableEnvironment`](environment::tabular::TableEnvironment), `train::TrainingEnvironment` |
+//! | [`RewardShaper`](reward::RewardShaper) | the reward, and what each layer's update receives of it | [`RedefinedReward`](reward::RedefinedReward): formula 1 with any of the three credits, and with [`SoftTargets`](reward::SoftTargets) for cost |
+//! | [`Evaluator`](search::Evaluator) | where trials are evaluated | [`InlineEvaluator`](search::InlineEvaluator): one after another; [`ThreadEvaluator`](search::ThreadEvaluator) and [`ProcessEvaluator`](search::ProcessEvaluator): several at a time, in threads or child processes; `distributed::NatsEvaluator`: on other machines |
+//! | [`Observer`](search::Observer) | nothing: it watches, and may stop the search | [`SecondsObserver`](search::SecondsObserver), and yours |
 //!
 //! [`comparison`] compares agents on equal budgets, on tables and on synthetic tasks.
 //!
-//! [`Search`](search::Search) puts them together and runs them; with a [`RunFolder`](search::RunFolder) it survives whatever
-//! stops it, and the feature `report` makes a page of it. [`export`] writes a found block as JSON, DOT and
-//! `PyTorch` source; with `train`, the best blocks are trained to convergence and used on images. [`evaluation`] holds
-//! the plain data that passes between them, and [`seed`] all randomness. [`testing`] checks a part of your own against
-//! what the others rely on.
+//! [`Search`](search::Search) combines and runs them. With a [`RunFolder`](search::RunFolder) a search can be killed
+//! and resumed, and the feature `report` makes an HTML page of it. [`export`] writes a found block as JSON, DOT and
+//! `PyTorch` source; with `train`, the best blocks are trained to convergence and classify images. [`evaluation`]
+//! contains the plain data that passes between the parts, and [`seed`] all randomness. [`testing`] checks your own
+//! implementations against what the other parts rely on.
 //!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
 //! | `train` | yes | the modules `data`, `network`, `train` and `experiment`, on [burn](https://burn.dev); needs one device below to run |
-//! | `flex` | yes | the CPU, burn's default kernels in pure Rust |
+//! | `flex` | yes | the CPU, with burn's default pure Rust kernels and faster ones of our own |
 //! | `ndarray` | | the CPU, burn's older kernels: for comparisons, about 30 times slower in training |
 //! | `cuda` | | NVIDIA GPUs |
 //! | `cuda-nvrtc` | | NVIDIA GPUs, with kernels compiled by NVRTC instead of the bundled LLVM |
 //! | `wgpu` | | GPUs through Vulkan, Metal, DirectX 12 or WebGPU |
 //! | `nats` | | the module `distributed`: workers on other machines, through NATS JetStream |
 //! | `download` | | `data::download`: fetches CIFAR-10 and CIFAR-100 |
-//! | `report` | | the module `report`: a page, pictures and CSV from run folders, drawings of blocks; works without burn |
+//! | `report` | | the module `report`: an HTML page, plots and CSV from run folders, drawings of blocks; works without burn |
 //!
-//! `default-features = false` leaves the search alone: no burn, about 30 small dependencies.
+//! `default-features = false` leaves only the search: no burn, about 30 small dependencies.
 //!
 //! # Terms
 //!
-//! - **Layer code**: one line of Table 1, `(index, kind, kernel, connection 1, connection 2)`; `conv3(0)` as text.
+//! - **Layer code**: one line of Table 1, `(index, kind, kernel, connection 1, connection 2)`; as text, `conv3(0)`.
 //! - **Block code**: the layer codes of a block, from the first layer to Terminal, which ends it.
-//! - **Stage**: blocks at one size of the feature maps. A pool halves the size between stages, and the width doubles.
-//! - **Width**: filters of the convolutions in the first stage. **N**: blocks a stage.
+//! - **Stage**: the blocks at one size of the feature maps. Between stages, a pool halves the size and the width
+//!   doubles.
+//! - **Width**: filters of the convolutions in the first stage. **N**: blocks per stage.
 //! - **Trial**: one architecture to evaluate, with its number, seed and cost. **Minibatch**: trials that are proposed
 //!   before the agent learns from any of them; 64 in the paper.
 //! - **Trajectory**: the states and actions of a walk through a space. **Episode**: a trajectory with its rewards.
 //! - **Epsilon**: the probability of a random action. The **schedule** lowers it from 1 to 0.1 over the search (Table
 //!   2).
-//! - **Replay**: after each minibatch, old episodes are drawn at random and learnt again.
+//! - **Replay**: after each minibatch, earlier episodes are sampled at random and learned again.
 //! - **Early stop**: each network is trained for 12 epochs only. **Recipe**: how a network is trained, as data.
-//! - **Credit**: how a block's reward is spread over its layers: at every layer (Equation 2), at Terminal, or in
+//! - **Credit**: how a block's reward is distributed over its layers: at every layer (Equation 2), at Terminal, or in
 //!   shares.
 //! - **FLOPs**: multiply-adds of convolutions and the linear layer for one image. **Density**: edges divided by nodes
 //!   of a block.
 //! - **Fingerprint**: 128 bits that two blocks share if they are the same graph, however they are written.
-//! - **Infeasible**: said of an architecture that is too large, diverges, or cannot be evaluated; it is rewarded as if
-//!   it guessed.
+//! - **Infeasible**: an architecture that is too large, diverges, or cannot be evaluated; its reward is that of
+//!   guessing.
 //!
 //! # Should I use this?
 //!
-//! Yes, if you want to repeat or extend BlockQNN, to compare agents on equal budgets, or to search a discrete space of
-//! your own with a learner that repeats exactly from a seed.
+//! Yes, if you want to repeat or extend BlockQNN, to compare agents on equal budgets, or to search your own discrete
+//! space with a learner that repeats exactly from a seed.
 //!
 //! No, if you want a good image classifier soon: take a published architecture. A search on the scale of the paper
 //! (11,392 trainings) needs many GPUs. Gradient-based and weight-sharing methods (DARTS and its relatives) are not
-//! here.
+//! implemented.
 //!
-//! `docs/paper-map.md` in the repository tells what of the paper is here, how its gaps are read, and which test holds
-//! each reading; `docs/design.md` why the crate is built as it is.
+//! In the repository, `docs/paper-map.md` lists which statements of the paper are implemented, how its gaps are
+//! interpreted, and which test checks each reading; `docs/design.md` explains why the crate is built as it is.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
