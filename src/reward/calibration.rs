@@ -1,4 +1,4 @@
-//! Which reward foretells best what an architecture is worth in the end: coefficients fitted to pairs of early and final
+//! Which reward best predicts the final accuracy of an architecture: coefficients fitted to pairs of early and final
 //! accuracy.
 //!
 //! The redefined reward (formula 1) corrects the accuracy of a short training by FLOPs and density, so that it ranks
