@@ -209,7 +209,7 @@ fn a_damaged_run_is_reported_up_to_the_damage_and_a_folder_without_run_refused()
     let nothing = folder.path().join("nothing");
     let error = Report::read([&nothing]).unwrap_err();
     assert!(matches!(error, ReportError::RunFolder(_)));
-    assert!(error.to_string().contains("is no run folder"), "{error}");
+    assert!(error.to_string().contains("is not a run folder"), "{error}");
 }
 
 #[test]

@@ -45,7 +45,9 @@ pub enum EpsilonScheduleError {
         epsilon: f64,
     },
     /// The phases have more minibatches than fit into 64 bits.
-    #[error("the epsilon schedule has too many minibatches")]
+    #[error(
+        "the epsilon schedule has more minibatches in total than fit into 64 bits: use fewer minibatches per phase"
+    )]
     TooLong,
 }
 

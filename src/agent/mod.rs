@@ -34,19 +34,19 @@ use std::io::{Read, Write};
 #[non_exhaustive]
 pub enum AgentError {
     /// The space contradicts itself.
-    #[error("the search space and the agent disagree: {0}")]
+    #[error("the search space rejects what the agent does: {0}")]
     Space(#[from] SpaceError),
     /// A state has no legal action.
-    #[error("state {state} has no legal action; a search space must offer one until the walk ends")]
+    #[error("state {state} has no legal action: a search space must offer at least one until the walk ends")]
     NoAction {
         /// The state, as text.
         state: String,
     },
     /// The agent's state could not be written or read.
-    #[error("the agent's state could not be transferred: {0}")]
+    #[error("the agent's state could not be read or written: {0}")]
     Io(#[from] std::io::Error),
     /// What was read is no state of this agent.
-    #[error("this is no state of this agent: {message}")]
+    #[error("this is not a saved state of this agent: {message}")]
     Corrupt {
         /// What is wrong with it.
         message: String,

@@ -172,7 +172,7 @@ pub enum SyntheticTask {
 
 /// A text is no [`SyntheticTask`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no synthetic environment: expected places, hidden:SEED or motifs:SEED, such as motifs:1")]
+#[error("{text:?} is not a synthetic environment: expected places, hidden:SEED or motifs:SEED, such as motifs:1")]
 pub struct ParseTaskError {
     text: String,
 }

@@ -24,7 +24,7 @@ impl<S: SearchSpace> fmt::Debug for Contender<S> {
 
 /// There is no agent of this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no agent {name:?}: the agents are {}", Contender::<crate::space::block::BlockSpace>::NAMES.join(", "))]
+#[error("unknown agent {name:?}: choose one of {}", Contender::<crate::space::block::BlockSpace>::NAMES.join(", "))]
 #[non_exhaustive]
 pub struct UnknownAgent {
     /// The name.

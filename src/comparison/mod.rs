@@ -73,7 +73,7 @@ pub enum Budget {
 
 /// A text is no [`Budget`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no budget: expected a number of evaluations such as 500, or of seconds such as 20000s")]
+#[error("{text:?} is not a budget: expected a number of evaluations such as 500, or of seconds such as 20000s")]
 pub struct ParseBudgetError {
     text: String,
 }
@@ -148,7 +148,7 @@ pub enum ComparisonError {
         missing: &'static str,
     },
     /// A budget in seconds, and evaluations without time.
-    #[error("benchmark {benchmark} does not tell how long an evaluation takes: give budgets in evaluations")]
+    #[error("benchmark {benchmark} has no evaluation times: give budgets in evaluations such as 500, not in seconds")]
     NoSeconds {
         /// Name of the benchmark.
         benchmark: String,
@@ -165,7 +165,7 @@ pub enum ComparisonError {
         source: Box<SearchError>,
     },
     /// A budget does not suffice for one evaluation.
-    #[error("no evaluation of {agent} with seed {seed} ends within {budget}: give a larger budget")]
+    #[error("no evaluation of {agent} with seed {seed} ends within the budget of {budget}: give a larger budget")]
     NoEvaluation {
         /// Name of the agent.
         agent: String,

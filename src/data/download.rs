@@ -27,7 +27,8 @@ pub struct Archive {
 pub enum DownloadError {
     /// The user has no cache folder.
     #[error(
-        "there is no cache folder: set BLOCKQNN_CACHE to a folder, or fetch the data set by hand and name its folder"
+        "there is no cache folder: set the environment variable BLOCKQNN_CACHE to a folder, or download the data set yourself \
+         and give its folder (--data DIR in the examples)"
     )]
     NoCacheFolder,
     /// A file or folder of the cache could not be used.
@@ -41,8 +42,8 @@ pub enum DownloadError {
     },
     /// The transfer broke off, time and again.
     #[error(
-        "fetching {url} broke off {attempts} times, last with: {message}. {have} of {bytes} bytes are kept; the same \
-         command goes on from there"
+        "the download of {url} was interrupted {attempts} times, the last time with: {message}. {have} of {bytes} bytes are \
+         kept; repeat the command to continue from there"
     )]
     Broken {
         /// The address.
@@ -57,7 +58,10 @@ pub enum DownloadError {
         bytes: u64,
     },
     /// The server refuses.
-    #[error("{url} answers with status {status}: fetch the data set by hand and name its folder")]
+    #[error(
+        "{url} answers with HTTP status {status}: try again later, or download the data set yourself and give its folder (--data \
+             DIR in the examples)"
+    )]
     Status {
         /// The address.
         url: String,
@@ -66,7 +70,8 @@ pub enum DownloadError {
     },
     /// What was fetched is something else; it was deleted.
     #[error(
-        "what {url} gave is not the data set: its {what} is {found}, not {expected}. It was deleted; try again later"
+        "the file downloaded from {url} is not the data set: its {what} is {found}, not {expected}. It was deleted; try again \
+         later"
     )]
     Wrong {
         /// The address.
@@ -79,7 +84,7 @@ pub enum DownloadError {
         expected: String,
     },
     /// The archive, though it has the right checksum, cannot be unpacked.
-    #[error("cannot unpack the archive into {}: {source}", path.display())]
+    #[error("cannot unpack the archive into {}: {source}; check the free space and permissions, and repeat the command", path.display())]
     Unpack {
         /// The folder.
         path: PathBuf,
@@ -204,7 +209,7 @@ impl Archive {
         let mut message = String::new();
         for attempt in 0..self.attempts {
             if attempt > 0 {
-                tracing::warn!(url = self.url, message, "the transfer broke off and is tried again");
+                tracing::warn!(url = self.url, message, "the download was interrupted and is continued");
             }
             let mut file =
                 OpenOptions::new().create(true).append(true).open(part).map_err(|source| io_error(part, source))?;
@@ -266,9 +271,11 @@ impl Archive {
             }
             206 | 416 => {
                 truncate(file)?;
-                return Err(Attempt::Broken(format!("the server cannot go on after {have} bytes (status {status})")));
+                return Err(Attempt::Broken(format!(
+                    "the server cannot continue after {have} bytes (HTTP status {status})"
+                )));
             }
-            429 | 500.. => return Err(Attempt::Broken(format!("the server answers with status {status}"))),
+            429 | 500.. => return Err(Attempt::Broken(format!("the server answers with HTTP status {status}"))),
             status => return Err(Attempt::Failed(DownloadError::Status { url: self.url.clone(), status })),
         }
         // One byte more than there should be tells that it is something else.

@@ -58,7 +58,7 @@ impl Picture {
         let bytes = std::fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
         // A decoder that panics on a damaged file must not take the training with it.
         catch_unwind(AssertUnwindSafe(|| Self::decode(&bytes)))
-            .unwrap_or_else(|_| Err("its decoder failed on it".to_owned()))
+            .unwrap_or_else(|_| Err("the image decoder crashed on it".to_owned()))
             .map_err(|message| DataError::BrokenImage { path: path.to_owned(), message })
     }
 
@@ -81,7 +81,10 @@ impl Picture {
         let (short, long) = (picture.width().min(picture.height()), picture.width().max(picture.height()));
         if short == 0 || long / short >= Self::MAX_ASPECT {
             let (width, height) = (picture.width(), picture.height());
-            return Err(format!("its size of {width}x{height} is too long for its width"));
+            return Err(format!(
+                "its size of {width}x{height} pixels is too elongated: the longer side must be less than {} times the shorter",
+                Self::MAX_ASPECT
+            ));
         }
         Ok(Self(picture.into_rgb8()))
     }

@@ -81,21 +81,21 @@ pub enum DistributedError {
         source: std::io::Error,
     },
     /// A file has no nkey.
-    #[error("{} holds no seed of an nkey: a line that begins with SU, as `nk -gen user` prints", path.display())]
+    #[error("{} holds no nkey seed: it needs a line that begins with SU, as printed by `nk -gen user`", path.display())]
     Seed {
         /// The file.
         path: PathBuf,
     },
     /// The name of a search does not fit into a subject.
-    #[error("{name:?} cannot name a search on a broker: 1 to 64 letters, digits, - and _ can")]
+    #[error("{name:?} is not a valid name of a search on a broker: use 1 to 64 letters, digits, - and _")]
     Name {
         /// The name.
         name: String,
     },
     /// The broker is there, and has no JetStream or does not let us use it.
     #[error(
-        "the broker does not keep the queues of the search: {message}; it must run with JetStream (nats-server -js), and \
-         the account must be allowed to create streams"
+        "the broker cannot store the queues of the search: {message}; it must run with JetStream (nats-server -js), and the \
+         account must be allowed to create streams"
     )]
     JetStream {
         /// What it said.
@@ -108,7 +108,7 @@ pub enum DistributedError {
         reason: String,
     },
     /// The environment could not be made.
-    #[error("the environment cannot be made: {message}")]
+    #[error("the environment cannot be created: {message}")]
     Environment {
         /// What it said.
         message: String,

@@ -74,7 +74,7 @@ impl fmt::Display for Preset {
 
 /// No preset has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no preset {name:?}: choose quick, paper, short or metaqnn")]
+#[error("unknown preset {name:?}: choose quick, paper, short or metaqnn")]
 pub struct UnknownPreset {
     name: String,
 }
@@ -148,10 +148,15 @@ pub enum ExperimentError {
         field: &'static str,
     },
     /// An image folder needs a size.
-    #[error("the photographs of a folder have many sizes: say with --size (data.size) how many pixels to train on")]
+    #[error(
+        "the photographs of a folder have different sizes: set data.size (--size in the examples) to the width and height in \
+             pixels to train on, such as 32"
+    )]
     NoSize,
     /// The images of an official set have a size already.
-    #[error("data.size is {size}, but the images of {dataset} have a size of their own: leave it out")]
+    #[error(
+        "data.size is {size}, but the images of {dataset} have a fixed size: omit data.size (--size in the examples)"
+    )]
     SizeOfOfficialSet {
         /// The size.
         size: u32,
@@ -163,7 +168,8 @@ pub enum ExperimentError {
     Data(#[from] DataError),
     /// The data set is read from a folder, and none was given.
     #[error(
-        "the images of the data set {dataset} are read from files, and no folder is named: name it (--data DIR in the examples)"
+        "the images of the data set {dataset} are read from files, but no folder is given: give one (--data DIR in the \
+         examples; --download fetches CIFAR)"
     )]
     NoFolder {
         /// Name of the data set.

@@ -47,7 +47,7 @@ pub enum OverridesError {
         source: std::io::Error,
     },
     /// The file is no JSON object.
-    #[error("the configuration {} is no JSON object: {message}", path.display())]
+    #[error("the configuration {} is not a JSON object: {message}", path.display())]
     NoObject {
         /// The file.
         path: PathBuf,
@@ -55,13 +55,13 @@ pub enum OverridesError {
         message: String,
     },
     /// A word is not of the form `path=value`.
-    #[error("{text:?} is no setting: write it as path=value, for example agent.learning_rate=0.1")]
+    #[error("{text:?} is not a setting: write it as path=value, for example agent.learning_rate=0.1")]
     Syntax {
         /// The word.
         text: String,
     },
     /// The changed settings are no experiment.
-    #[error("{message}; --dry-run prints all settings there are")]
+    #[error("{message}; --dry-run of the example cifar_search prints all settings")]
     Invalid {
         /// What is wrong, with the path of the field.
         message: String,
@@ -97,7 +97,10 @@ impl Overrides {
     pub fn set_run(&mut self, settings: &RunSettings) -> Result<(), OverridesError> {
         let invalid = |message: String| OverridesError::Invalid { message };
         let Value::Object(mut sections) = settings.details.clone() else {
-            return Err(invalid("the run in this folder was not started from an experiment".to_owned()));
+            return Err(invalid(
+                "the run in this folder has no settings of an experiment (it was started by another program)"
+                    .to_owned(),
+            ));
         };
         let search = serde_json::to_value(&settings.search).map_err(|error| invalid(error.to_string()))?;
         sections.insert("search".to_owned(), search);
@@ -174,7 +177,7 @@ impl Overrides {
         };
         if let Some(name) = settings.keys().next() {
             return Err(invalid(format!(
-                "unknown section `{name}`: settings begin with space, agent, searcher, reward, search, recipe or data"
+                "unknown section `{name}`: a setting must begin with space, agent, searcher, reward, search, recipe or data"
             )));
         }
         if !self.contains("search.trials") {

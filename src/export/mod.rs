@@ -48,18 +48,21 @@ pub enum BlueprintError {
     #[error(transparent)]
     Graph(#[from] GraphError),
     /// The text is not JSON of this form.
-    #[error("this is no exported architecture: {0}")]
+    #[error("this is not an exported architecture: {0}")]
     Json(#[from] serde_json::Error),
     /// It was written by a later version of this crate.
     #[error(
-        "the architecture has format {found}, and this version reads up to {FORMAT}: use the version that wrote it"
+        "the architecture has format {found}, but this version of blockqnn reads formats up to {FORMAT}: use the version that \
+         wrote it"
     )]
     Newer {
         /// Its format.
         found: u32,
     },
     /// What it says of itself is not true.
-    #[error("the architecture says that its {what} is {said}, but it is {is}: it was changed by hand or damaged")]
+    #[error(
+        "the architecture says that its {what} is {said}, but it is {is}: the file was edited or damaged, so export it again"
+    )]
     Contradiction {
         /// What is wrong.
         what: &'static str,

@@ -41,7 +41,7 @@ pub struct Fingerprint([u8; 16]);
 
 /// A text is no [`Fingerprint`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no fingerprint: expected 32 hexadecimal digits")]
+#[error("{text:?} is not a fingerprint: expected 32 hexadecimal digits")]
 pub struct ParseFingerprintError {
     text: String,
 }

@@ -137,7 +137,7 @@ pub enum GraphError {
         input: usize,
     },
     /// A kernel is even or zero.
-    #[error("node {node} has a kernel of {kernel}: kernels are odd, so that the output keeps the size of the input")]
+    #[error("node {node} has a kernel of {kernel}: it must be odd, so that the output keeps the size of the input")]
     EvenKernel {
         /// Position of the node.
         node: usize,

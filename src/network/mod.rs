@@ -51,7 +51,9 @@ pub enum NetworkError {
         limit: u64,
     },
     /// The weights of one layer do not fit into the memory of the host.
-    #[error("no memory for the {elements} weights of a layer")]
+    #[error(
+        "not enough memory for the {elements} weights of a layer: use a smaller network, or a machine with more memory"
+    )]
     OutOfMemory {
         /// Number of weights.
         elements: usize,

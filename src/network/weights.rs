@@ -20,19 +20,24 @@ pub enum WeightsError {
         message: String,
     },
     /// A tensor of the network is not there.
-    #[error("the weights lack {name:?}: they belong to another network")]
+    #[error("the weights have no {name:?}: they belong to another network; load those of this one")]
     Missing {
         /// Name of the tensor.
         name: String,
     },
     /// There are tensors that the network does not have.
-    #[error("the weights have {name:?}, which the network has not: they belong to another network")]
+    #[error(
+        "the weights have {name:?}, which the network does not have: they belong to another network; load those of this one"
+    )]
     Unexpected {
         /// Name of the first of them.
         name: String,
     },
     /// A tensor has another shape or type than the network's.
-    #[error("the weights {name:?} are {found}, but the network has {expected}: they belong to another network")]
+    #[error(
+        "the weights {name:?} are {found}, but the network has {expected}: they belong to another network; load those of this \
+         one"
+    )]
     Shape {
         /// Name of the tensor.
         name: String,
@@ -42,7 +47,7 @@ pub enum WeightsError {
         expected: String,
     },
     /// The device could not give the weights.
-    #[error("the device failed to give its weights: {message}")]
+    #[error("the weights cannot be read from the device: {message}")]
     Device {
         /// What it said.
         message: String,

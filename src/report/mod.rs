@@ -50,7 +50,7 @@ pub enum ReportError {
         source: io::Error,
     },
     /// The accuracies of verified blocks cannot be read.
-    #[error("line {line} of {} cannot be read: {message}", path.display())]
+    #[error("line {line} of {} is invalid: {message}; create the file again with `cifar_search verify`, or delete it", path.display())]
     Verified {
         /// The file.
         path: PathBuf,
@@ -60,7 +60,7 @@ pub enum ReportError {
         message: String,
     },
     /// How busy the workers were cannot be read.
-    #[error("{} does not tell how busy workers were: {message}. Delete it, or restore it from a copy", path.display())]
+    #[error("{} is not a valid record of worker utilisation: {message}. Delete it, or restore it from a copy", path.display())]
     Utilisation {
         /// The file.
         path: PathBuf,
@@ -76,7 +76,7 @@ pub enum ReportError {
         message: String,
     },
     /// A picture could not be turned into a PNG.
-    #[error("cannot make a PNG of the picture {name}: {message}")]
+    #[error("cannot render the figure {name} as PNG: {message}")]
     Png {
         /// Name of the picture.
         name: String,

@@ -274,17 +274,20 @@ fn read_verified(path: &Path) -> Result<BTreeMap<u64, f64>, ReportError> {
     let header: Vec<&str> = lines.next().map_or_else(Vec::new, |(_, line)| line.split(',').map(str::trim).collect());
     let column = |name: &str| {
         let found = header.iter().position(|column| *column == name);
-        found.ok_or_else(|| malformed(0, &format!("there is no column {name}: it needs trial and accuracy")))
+        found.ok_or_else(|| {
+            malformed(0, &format!("there is no column {name}: the columns trial and accuracy are required"))
+        })
     };
     let (trial, accuracy) = (column("trial")?, column("accuracy")?);
     let mut verified = BTreeMap::new();
     for (line, text) in lines.filter(|(_, line)| !line.trim().is_empty()) {
         let fields: Vec<&str> = text.split(',').map(str::trim).collect();
         let number = fields.get(trial).and_then(|field| field.parse::<u64>().ok());
-        let number = number.ok_or_else(|| malformed(line, "its trial is no number"))?;
+        let number = number.ok_or_else(|| malformed(line, "its trial is not a number"))?;
         let percent = fields.get(accuracy).and_then(|field| field.parse::<f64>().ok());
         let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
-        verified.insert(number, percent.ok_or_else(|| malformed(line, "its accuracy is not from 0 to 100"))?);
+        verified
+            .insert(number, percent.ok_or_else(|| malformed(line, "its accuracy is not a percentage from 0 to 100"))?);
     }
     Ok(verified)
 }

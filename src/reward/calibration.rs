@@ -171,7 +171,7 @@ impl Default for CalibrationConfig {
 #[non_exhaustive]
 pub enum CalibrationError {
     /// Too few pairs.
-    #[error("{pairs} pairs are too few to calibrate on: at least {needed} are needed")]
+    #[error("{pairs} pairs are too few to calibrate on: at least {needed} are needed, so verify more blocks")]
     TooFew {
         /// Pairs given.
         pairs: usize,
@@ -179,7 +179,7 @@ pub enum CalibrationError {
         needed: usize,
     },
     /// A quantity is missing, not finite or not above 0.
-    #[error("pair {pair} has no {quantity} above 0: leave the term out, or the pair")]
+    #[error("pair {pair} (counted from 0) has no {quantity} above 0: omit the term, or the pair")]
     Missing {
         /// Number of the pair, from 0.
         pair: usize,
@@ -187,7 +187,7 @@ pub enum CalibrationError {
         quantity: Term,
     },
     /// An accuracy is not finite.
-    #[error("pair {pair} has an accuracy that is no finite number")]
+    #[error("pair {pair} (counted from 0) has an accuracy that is not a finite number: correct or omit it")]
     NotFinite {
         /// Number of the pair, from 0.
         pair: usize,
@@ -457,11 +457,14 @@ mod tests {
         let default = CalibrationConfig::default();
         assert!(message(&pairs[..5], &default).starts_with("5 pairs are too few"));
         let seconds = CalibrationConfig { terms: vec![Term::Seconds], ..default.clone() };
-        assert_eq!(message(&pairs, &seconds), "pair 0 has no ln(seconds) above 0: leave the term out, or the pair");
+        assert_eq!(
+            message(&pairs, &seconds),
+            "pair 0 (counted from 0) has no ln(seconds) above 0: omit the term, or the pair"
+        );
         let top = CalibrationConfig { top: 0.0, ..default.clone() };
         assert!(message(&pairs, &top).starts_with("calibration.top is 0"));
         let mut broken = pairs.clone();
         broken[7].last = f64::NAN;
-        assert!(message(&broken, &default).starts_with("pair 7 has an accuracy"));
+        assert!(message(&broken, &default).starts_with("pair 7 (counted from 0) has an accuracy"));
     }
 }

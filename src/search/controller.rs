@@ -23,7 +23,7 @@ pub enum SearchError {
     #[error(transparent)]
     Agent(#[from] AgentError),
     /// The agent proposed what the space refuses.
-    #[error("the agent proposed a walk that the search space refuses: {0}")]
+    #[error("the agent proposed a walk that the search space rejects: {0}")]
     Space(#[from] SpaceError),
     /// The evaluator broke down.
     #[error(transparent)]
@@ -38,7 +38,7 @@ pub enum SearchError {
         source: NotFinite,
     },
     /// A credit did not give one reward a layer.
-    #[error("the reward shaper spread the reward of trial {trial} over {found} layers instead of {layers}")]
+    #[error("the reward shaper returned rewards for {found} layers of trial {trial}, which has {layers}")]
     Credit {
         /// Number of the trial.
         trial: u64,
@@ -52,8 +52,8 @@ pub enum SearchError {
     RunFolder(#[from] RunFolderError),
     /// What was proposed or rewarded now is not what the journal has.
     #[error(
-        "trial {trial} differs from the journal: {message}. The agent, the space or the reward changed since the run \
-         began; resume it with those it was started with, or start a new run"
+        "trial {trial} differs from the journal: {message}. The agent, the search space or the reward has changed since the \
+         run was started; resume it with the original ones, or start a new run"
     )]
     Diverged {
         /// Number of the trial.

@@ -80,7 +80,7 @@ pub enum Event {
 
 /// The evaluator itself broke: no trial can be evaluated any more.
 #[derive(Debug, thiserror::Error)]
-#[error("the evaluator broke down: {0}")]
+#[error("the evaluator failed: {0}")]
 pub struct EvaluatorError(#[source] pub BoxError);
 
 /// Hands trials to environments and brings their verdicts back, in whatever order they end.
@@ -191,7 +191,8 @@ pub(super) fn check_condition<A, E: Environment<A>>(environment: &E, verdict: &V
         _ => "nothing more can be evaluated in this process",
     };
     Err(EvaluatorError(
-        format!("{message}; start the program again to go on (child processes do that by themselves)").into(),
+        format!("{message}; start the program again to continue (with child processes this happens automatically)")
+            .into(),
     ))
 }
 

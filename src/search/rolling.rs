@@ -106,7 +106,7 @@ where
                         None => self.propose_one(id, |fingerprint| is_under_way(&under_way, fingerprint))?,
                     };
                     let Some(pending) = pending else {
-                        let message = "the agent finds nothing new, where it did".to_owned();
+                        let message = "the agent finds no new architecture, but the journal has one".to_owned();
                         return Err(SearchError::Diverged { trial: id, message });
                     };
                     self.memory.note_proposed(pending.trial.fingerprint);
@@ -115,7 +115,7 @@ where
                 }
                 PastStep::Finished(id) => {
                     let Some(pending) = under_way.remove(&id) else {
-                        let message = "the journal finishes it before it was proposed".to_owned();
+                        let message = "in the journal it is finished before it is proposed".to_owned();
                         return Err(SearchError::Diverged { trial: id, message });
                     };
                     self.finish(&pending)?;
@@ -143,8 +143,9 @@ where
         let diverged = |message: String| SearchError::Diverged { trial: id, message };
         let actions = match (self.past.finished.get(&id), self.past.walks.get(&id)) {
             (Some(record), _) => record.actions.clone(),
-            (None, Some(walk)) => serde_json::from_value(walk.clone())
-                .map_err(|error| diverged(format!("the journal's walk is none of this space: {error}")))?,
+            (None, Some(walk)) => serde_json::from_value(walk.clone()).map_err(|error| {
+                diverged(format!("the journal's walk does not belong to this search space: {error}"))
+            })?,
             (None, None) => return Err(diverged("the journal does not hold its walk".to_owned())),
         };
         let trajectory = walk(&self.search.space, &actions)?;

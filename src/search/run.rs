@@ -128,7 +128,7 @@ where
         let Trial { id, fingerprint, .. } = pending.trial;
         match self.past.proposed.get(&id) {
             Some(known) if *known != fingerprint => {
-                let message = format!("the agent proposes {fingerprint}, where it proposed {known}");
+                let message = format!("the agent proposes the architecture {fingerprint}, but the journal has {known}");
                 Err(SearchError::Diverged { trial: id, message })
             }
             Some(_) => Ok(()),
@@ -277,7 +277,7 @@ where
             }
             Event::Ended { trial, verdict } => ended = Some((trial, verdict)),
             Event::WorkerLost { worker, message } => {
-                tracing::warn!(%worker, %message, "a worker is gone");
+                tracing::warn!(%worker, %message, "a worker is lost");
                 for observer in &mut *observers {
                     observer.on_worker_lost(&worker, &message);
                 }

@@ -96,7 +96,9 @@ pub enum SimulationError {
         field: &'static str,
     },
     /// A time or rate is negative, no number or infinite.
-    #[error("{field} is {value}: it must be a finite number of seconds (a rate an hour), and training times above 0")]
+    #[error(
+        "{field} is {value}: it must be finite and not negative (in seconds, rates per hour), and training times must be above 0"
+    )]
     NoDuration {
         /// Name of the field.
         field: &'static str,
@@ -104,7 +106,7 @@ pub enum SimulationError {
         value: f64,
     },
     /// There are no training times to draw from.
-    #[error("there are no training times to draw from: take those of a run whose trials were trained")]
+    #[error("there are no training times to draw from: use those of a run with trained trials")]
     NoTimes,
 }
 

@@ -19,7 +19,10 @@ pub enum ThreadEvaluatorError {
     #[error("an evaluator needs at least one environment")]
     NoEnvironment,
     /// Two would give different results, so that a result would depend on who computed it.
-    #[error("environment {number} is {found:?}, and the first is {expected:?}: all must be the same")]
+    #[error(
+        "environment {number} is {found:?}, but the first is {expected:?}: all must be the same, so create them from the same data \
+         and settings"
+    )]
     Different {
         /// Position of the environment, from 0.
         number: usize,

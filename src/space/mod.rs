@@ -37,7 +37,7 @@ pub enum SpaceError {
         action: String,
     },
     /// The actions end before a terminal state, or go on after one.
-    #[error("these {actions} actions are no complete walk: {message}")]
+    #[error("these {actions} actions are not a complete walk: {message}")]
     Incomplete {
         /// Number of actions.
         actions: usize,

@@ -81,7 +81,7 @@ pub enum ClassifierError {
         source: WeightsError,
     },
     /// The file does not say what network its weights are of.
-    #[error("{} does not tell what network it is of ({message}): it must be saved by ImageClassifier::save", path.display())]
+    #[error("{} does not describe its network ({message}): it must be a file written by ImageClassifier::save", path.display())]
     Unlabelled {
         /// The file.
         path: PathBuf,
@@ -98,7 +98,7 @@ pub enum ClassifierError {
         source: BlueprintError,
     },
     /// The parts do not fit each other.
-    #[error("the network has {network} {what}, but {given} were given: take those of its training set")]
+    #[error("the network has {network} {what}, but {given} were given: use those of its training set")]
     Mismatch {
         /// What is counted.
         what: &'static str,
@@ -116,7 +116,7 @@ pub enum ClassifierError {
         images: ImageShape,
     },
     /// Files have 1 or 3 channels, and the network takes another number.
-    #[error("the network takes images of {channels} channels: image files give 1 or 3")]
+    #[error("the network takes images of {channels} channels, but image files have 1 or 3")]
     Channels {
         /// Channels of the network's images.
         channels: usize,
@@ -174,7 +174,7 @@ impl ImageClassifier {
         let (_, header) = SafeTensors::read_metadata(&bytes)
             .map_err(|error| weights(WeightsError::Format { message: error.to_string() }))?;
         let text = header.metadata().as_ref().and_then(|facts| facts.get(KEY));
-        let text = text.ok_or_else(|| unlabelled(format!("its metadata have no {KEY:?}")))?;
+        let text = text.ok_or_else(|| unlabelled(format!("its metadata has no {KEY:?}")))?;
         let facts: Facts = serde_json::from_str(text).map_err(|error| unlabelled(error.to_string()))?;
         let blueprint = Blueprint::from_json(&facts.architecture.to_string())
             .map_err(|source| ClassifierError::Blueprint { path: path.clone(), source })?;

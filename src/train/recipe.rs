@@ -185,7 +185,7 @@ pub enum RecipeError {
         range: &'static str,
     },
     /// Milestones do not ascend.
-    #[error("recipe.schedule.epochs has {epoch} after {before}: milestones must ascend")]
+    #[error("recipe.schedule.epochs has {epoch} after {before}: milestones must be in ascending order")]
     NotAscending {
         /// The milestone before.
         before: u32,

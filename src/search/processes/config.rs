@@ -26,7 +26,7 @@ pub enum ProcessEvaluatorError {
         source: io::Error,
     },
     /// A process could not make its environment.
-    #[error("child process {number} cannot make its environment: {message}")]
+    #[error("child process {number} cannot create its environment: {message}")]
     Environment {
         /// Position of the process, from 0.
         number: usize,
@@ -35,7 +35,8 @@ pub enum ProcessEvaluatorError {
     },
     /// Two would give different results, so that a result would depend on who computed it.
     #[error(
-        "the environment of child process {number} is {found:?}, and that of the first {expected:?}: all must be the same"
+        "the environment of child process {number} is {found:?}, but that of the first is {expected:?}: all must be the same, so \
+         give them the same data and settings"
     )]
     Different {
         /// Position of the process, from 0.

@@ -199,14 +199,14 @@ impl<A: Serialize> ProcessEvaluator<A> {
         match line {
             Some(Line::Ready { identity }) if identity != self.identity => {
                 let was = &self.identity;
-                Err(EvaluatorError(format!("a new child process is {identity:?}, and the first was {was:?}").into()))
+                Err(EvaluatorError(format!("the environment of a new child process is {identity:?}, but that of the first was {was:?}: did the data change?").into()))
             }
             Some(Line::Ready { .. }) => {
                 slot.ready = true;
                 Ok(false)
             }
             Some(Line::Unready { message }) => {
-                Err(EvaluatorError(format!("a new child process cannot make its environment: {message}").into()))
+                Err(EvaluatorError(format!("a new child process cannot create its environment: {message}").into()))
             }
             Some(Line::Progress(progress)) => {
                 if let Some(work) = &slot.work {
@@ -225,7 +225,7 @@ impl<A: Serialize> ProcessEvaluator<A> {
                 let evaluated = matches!(outcome, Outcome::Evaluated(_));
                 let ended = self.end(number, verdict(outcome), listener);
                 if condition.broken {
-                    self.lose(number, "its device can compute nothing more", listener)?;
+                    self.lose(number, "its device failed and cannot be used again", listener)?;
                 } else {
                     if evaluated {
                         self.failures = 0;
@@ -277,7 +277,7 @@ impl<A: Serialize> ProcessEvaluator<A> {
         listener(Event::WorkerLost { worker, message: message.to_owned() });
         self.failures += 1;
         if self.failures > self.config.failures_in_a_row {
-            let text = format!("{} child processes failed in a row, the last because {message}", self.failures);
+            let text = format!("{} child processes failed in a row, the last one with: {message}", self.failures);
             return Err(EvaluatorError(text.into()));
         }
         self.replace(number)

@@ -48,7 +48,7 @@ pub(super) fn read(path: &Path) -> Option<(Header, Vec<u8>)> {
     let bytes = std::fs::read(path).ok()?;
     let parsed = parse(&bytes);
     if parsed.is_none() {
-        tracing::warn!(path = %path.display(), "passing over a checkpoint that is damaged or of another version");
+        tracing::warn!(path = %path.display(), "ignoring a checkpoint that is damaged or of another version");
     }
     parsed
 }

@@ -127,7 +127,7 @@ impl<S: SearchSpace> RunHistory<S> {
                             path: journal.to_owned(),
                             // The first line is no entry, and lines count from 1.
                             line: position as u64 + 2,
-                            cause: format!("trial {} finishes a second time", first.id),
+                            cause: format!("trial {} is finished a second time", first.id),
                         });
                         finished.insert(first.id, first);
                         break;

@@ -254,8 +254,10 @@ impl RunFolder {
         let past = Past::new(&path, &contents)?;
         if past.finished.len() as u64 > config.trials {
             let done = past.finished.len();
-            let differences =
-                vec![format!("search.trials: {done} are finished, {} now: ask for {done} or more", config.trials)];
+            let differences = vec![format!(
+                "search.trials: {done} are finished in the folder, {} now: give {done} or more",
+                config.trials
+            )];
             return Err(RunFolderError::Changed { path: self.path, differences });
         }
         if is_new {

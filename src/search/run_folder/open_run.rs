@@ -71,7 +71,7 @@ impl<S: SearchSpace> Past<S> {
                 }
                 Entry::Finished(record) => {
                     if past.finished.insert(record.id, record.clone()).is_some() {
-                        return Err(damaged(format!("trial {} finishes a second time", record.id)));
+                        return Err(damaged(format!("trial {} is finished a second time", record.id)));
                     }
                     past.steps.push(PastStep::Finished(record.id));
                 }
@@ -80,7 +80,7 @@ impl<S: SearchSpace> Past<S> {
                     let finished = past.finished.len() as u64;
                     if *trials != finished || finished <= before {
                         return Err(damaged(format!(
-                            "it says that {trials} trials are learnt, where {finished} are finished and {before} were learnt"
+                            "it says that {trials} trials are learned, but {finished} are finished and {before} were learned before"
                         )));
                     }
                     past.learnt.push((*trials, sum.clone()));
@@ -163,7 +163,7 @@ impl OpenRun {
         let (header, agent) = checkpoint::read(&self.folder.path.join(CHECKPOINT))?;
         let fits = past.learnt.iter().any(|(trials, sum)| (trials, sum) == (&header.trials, &header.journal));
         if !fits {
-            tracing::warn!("passing over a checkpoint that is not of this journal");
+            tracing::warn!("ignoring a checkpoint that does not belong to this journal");
         }
         fits.then_some(Checkpoint { trials: header.trials, resampled: header.resampled, agent })
     }
