@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvolutionConfig {
-    /// Architectures that can be parents: the youngest so many.
+    /// Number of architectures that can be parents: the youngest ones.
     pub population: usize,
     /// Architectures drawn from the population for each child; the best of them is its parent.
     pub sample: usize,

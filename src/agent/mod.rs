@@ -29,7 +29,7 @@ use crate::space::{SearchSpace, SpaceError};
 use rand::Rng;
 use std::io::{Read, Write};
 
-/// Why an agent cannot go on.
+/// Why an agent cannot continue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AgentError {
@@ -45,7 +45,7 @@ pub enum AgentError {
     /// The agent's state could not be written or read.
     #[error("the agent's state could not be read or written: {0}")]
     Io(#[from] std::io::Error),
-    /// What was read is no state of this agent.
+    /// What was read is not a state of this agent.
     #[error("this is not a saved state of this agent: {message}")]
     Corrupt {
         /// What is wrong with it.
@@ -62,7 +62,7 @@ pub type EpisodeOf<S> = Episode<<S as SearchSpace>::State, <S as SearchSpace>::A
 /// Proposes walks through a space and learns from their rewards, a minibatch at a time.
 ///
 /// The controller asks for proposals until a minibatch is full, has them evaluated, appends the episodes to the
-/// [`Memory`] and calls [`learn`](Self::learn). A proposal that was made before is thrown away and asked for anew, so
+/// [`Memory`] and calls [`learn`](Self::learn). A proposal that was made before is discarded and requested again, so
 /// `propose` must not learn from being asked.
 ///
 /// All randomness comes from `rng`. Then the same seed gives the same search, and a search that was stopped goes on as

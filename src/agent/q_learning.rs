@@ -67,7 +67,7 @@ pub struct QLearningConfig {
     pub epsilon: EpsilonSchedule,
     /// Experience replay.
     pub replay: ReplayConfig,
-    /// What the table tells apart.
+    /// What the table distinguishes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub view: StateView,
     /// How values come from episodes.
@@ -82,7 +82,7 @@ pub struct QLearningConfig {
     pub clip_at_median: bool,
 }
 
-/// Whether a setting has the value that the paper's learner has: it is left out of files then, as it was before there
+/// Whether a setting has the paper's value: it is then omitted from files, as it was before there
 /// was such a setting.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()

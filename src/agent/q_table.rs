@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 /// Version of the form that [`QTable::save`] writes.
 const FORMAT: u32 = 1;
 
-/// What a Q-table tells apart.
+/// What a Q-table distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

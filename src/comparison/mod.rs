@@ -71,7 +71,7 @@ pub enum Budget {
     Seconds(f64),
 }
 
-/// A text is no [`Budget`].
+/// A text is not a [`Budget`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a budget: expected a number of evaluations such as 500, or of seconds such as 20000s")]
 pub struct ParseBudgetError {
@@ -114,7 +114,7 @@ pub struct ComparisonConfig {
     pub seeds: u64,
     /// Seed of the first; the others count on from it.
     pub first_seed: u64,
-    /// Searches that run at a time. It changes nothing but the time.
+    /// Number of simultaneous searches. It only affects the time, not the result.
     pub threads: usize,
     /// Architectures that an agent proposes before it learns of them, at least 1, as in a search with that many workers. An
     /// agent with a schedule has larger minibatches where its budget has more of them than the schedule.
@@ -176,7 +176,7 @@ pub enum ComparisonError {
     },
 }
 
-/// What one search had come to at one budget.
+/// The result of one search at one budget.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -186,7 +186,7 @@ pub struct Outcome {
     pub worth: f64,
     /// Evaluations within the budget.
     pub evaluations: u64,
-    /// Seconds of those evaluations; 0 if the benchmark tells none.
+    /// Seconds of those evaluations; 0 if the benchmark has no times.
     pub seconds: f64,
 }
 

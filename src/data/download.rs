@@ -1,6 +1,6 @@
 //! Fetching CIFAR-10 and CIFAR-100 from their official address.
 //!
-//! An archive is fetched once, checked, and unpacked into a folder of the user's cache; a transfer that broke goes on where
+//! An archive is fetched once, checked, and unpacked into a folder of the user's cache; an interrupted download continues where
 //! it was. Nothing is fetched unless it is asked for.
 
 use flate2::read::GzDecoder;
@@ -137,7 +137,7 @@ impl Archive {
         self
     }
 
-    /// The same archive, giving up a transfer that stands still for so long, after so many attempts. The default is a
+    /// The same archive, which abandons a download that stalls for this long, after this many attempts. The default is a
     /// minute, and five.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration, attempts: u32) -> Self {
@@ -158,7 +158,7 @@ impl Archive {
         cache.join(&self.folder)
     }
 
-    /// The archive's folder below `cache`, fetched if it is not there yet. `progress` hears of the bytes that are there and
+    /// The archive's folder below `cache`, fetched if it is not there yet. `progress` receives the bytes that are there and
     /// of how many there will be.
     ///
     /// The folder appears whole or not at all; two processes do not disturb each other.
@@ -196,7 +196,7 @@ impl Archive {
         Ok(folder)
     }
 
-    /// Fills `part`, going on from what is in it.
+    /// Fills `part`, continuing after what is in it.
     fn transfer(&self, part: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), DownloadError> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_connect(Some(self.patience))

@@ -189,7 +189,7 @@ pub enum DataError {
         /// The system's error.
         source: io::Error,
     },
-    /// A file of an image folder is no picture that can be used.
+    /// A file of an image folder is not a usable picture.
     #[error("the image {} is broken: {message}. Replace or delete it, or skip broken images \
          (--broken-images skip in the examples)", path.display())]
     BrokenImage {
@@ -270,7 +270,7 @@ pub enum DataError {
         labels: usize,
         /// The images' size.
         shape: ImageShape,
-        /// The number of bytes wanted.
+        /// The expected number of bytes.
         expected: usize,
         /// The number of bytes given.
         found: usize,

@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How deep image files may lie below the folder of their class.
+/// How deep image files may be below the folder of their class.
 const DEPTH: u32 = 8;
 /// Images that each thread may be ahead when a folder is read as a whole.
 const AHEAD: usize = 4;
@@ -28,7 +28,7 @@ pub enum BrokenImages {
     Skip,
 }
 
-/// A folder of photographs, in which each class has a folder of its own: which files there are, of which class.
+/// A folder of photographs with one subfolder per class: its files and their classes.
 ///
 /// ```text
 /// flowers/train/daisy/1.jpg
@@ -143,7 +143,7 @@ impl ImageFolder {
     /// The path of an image.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If `index` is not below the number of images.
     #[must_use]
     pub fn file(&self, index: usize) -> PathBuf {
         self.path.join(&self.files[index].1)
@@ -177,7 +177,7 @@ impl ImageFolder {
     /// Reads all images at one size into memory: for searches, and whatever else trains on small images.
     ///
     /// Each image is scaled until its shorter side has `size` pixels and cut to the square in its middle. The result is
-    /// the same for any number of threads. Images that were left out are told as errors, one each.
+    /// the same for any number of threads. Images that were left out are returned as errors, one each.
     ///
     /// # Errors
     /// [`DataError`] if `size` is 0, the images do not fit into memory, a file cannot be read, an image is broken and
@@ -248,7 +248,7 @@ fn window(threads: NonZeroUsize) -> NonZeroUsize {
     threads.saturating_mul(NonZeroUsize::new(AHEAD).unwrap_or(NonZeroUsize::MIN))
 }
 
-/// The error of a broken image that is left out; what is no fault of an image remains an error.
+/// The error of a broken image that is left out; what is not the fault of an image remains an error.
 fn left_out(result: Result<(), DataError>) -> Result<Option<DataError>, DataError> {
     match result {
         Ok(()) => Ok(None),

@@ -44,7 +44,7 @@ const SOURCE: Source = Source {
 /// The images get one channel.
 ///
 /// # Errors
-/// If a file cannot be opened, is no IDX file of its kind or is damaged, if the files do not belong together, or if a
+/// If a file cannot be opened, is not an IDX file of its kind or is damaged, if the files do not belong together, or if a
 /// label has no class.
 pub fn load<C: Into<String>>(
     name: impl Into<String>,

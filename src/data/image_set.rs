@@ -181,7 +181,7 @@ impl ImageSet {
 
     /// A balanced part of at most `images` images: the classes are as equally large as the set allows.
     ///
-    /// The choice depends on `seed` alone, and with one seed a smaller part lies within a larger one. The images keep
+    /// The choice depends on `seed` alone, and with one seed a smaller part is contained in a larger one. The images keep
     /// their order. All classes are kept, also those that got no image.
     ///
     /// # Errors

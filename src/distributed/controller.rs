@@ -47,7 +47,7 @@ struct Flight {
     told_started: bool,
 }
 
-/// A worker that was heard of.
+/// A known worker.
 struct Seen {
     at: Instant,
     every: Duration,
@@ -74,7 +74,7 @@ pub(super) struct Controller {
     stalled: bool,
 }
 
-/// When to look after the broker next.
+/// When to check the broker next.
 struct Quiet {
     since: Instant,
     pause: Duration,
@@ -257,7 +257,7 @@ impl Controller {
         self.tell(Event::Ended { trial, verdict });
     }
 
-    /// The one place where the search is told anything. An evaluator that is gone needs nothing.
+    /// The only place that reports to the search. An evaluator that was dropped needs nothing.
     fn tell(&self, event: Event) {
         let _ = self.events.send(event);
     }
@@ -295,7 +295,7 @@ impl Controller {
         self.respond(message, &reply).await;
     }
 
-    /// Tells a worker that was handed an old task whether the result is there, or nobody wants it any more.
+    /// Tells a worker that received an old task whether the result is there, or no longer needed.
     async fn answer(&self, message: &Message) {
         let key = message.subject.rsplit('.').next().unwrap_or_default();
         if !self.flights.contains_key(key) {

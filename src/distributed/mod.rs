@@ -3,10 +3,10 @@
 //! [`NatsEvaluator`] is the controller's side: an [`Evaluator`](crate::search::Evaluator) that puts trials on a broker
 //! and takes results from it. [`NatsWorker`] is the other side: a process for each device, started by whatever starts
 //! processes on a cluster, that takes a trial, has a child process train it, and stores the result. Workers come and go
-//! as they like; `docs/distributed.md` in the repository tells how to run them under Slurm and Kubernetes.
+//! as they like; `docs/distributed.md` in the repository describes how to run them under Slurm and Kubernetes.
 //!
 //! The broker only passes work. The truth is the journal of the search: a broker whose disk was wiped is filled again, a
-//! controller that was killed goes on from its [`RunFolder`](crate::search::RunFolder), and a worker that is killed
+//! controller that was killed continues from its [`RunFolder`](crate::search::RunFolder), and a worker that is killed
 //! costs what it had in hand. Each result is applied exactly once, and a search in minibatches ends with the same table
 //! as on one machine.
 //!
@@ -61,7 +61,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DistributedError {
-    /// The broker cannot be reached, or lets nobody in.
+    /// The broker cannot be reached, or rejects the connection.
     #[error("cannot connect to the broker at {url}: {message}; {hint}")]
     Connect {
         /// Its address.
@@ -101,7 +101,7 @@ pub enum DistributedError {
         /// What it said.
         message: String,
     },
-    /// The controller does not want this worker.
+    /// The controller rejects this worker.
     #[error("the controller refuses this worker: {reason}")]
     Refused {
         /// Why.

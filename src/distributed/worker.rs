@@ -31,7 +31,7 @@ const RENEW: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Departure {
-    /// It was asked to stop; a trial in hand was handed back.
+    /// It was asked to stop; its current trial was returned.
     Stopped,
     /// There was nothing to do for as long as it was to wait.
     Idle,
@@ -122,7 +122,7 @@ impl NatsWorker {
         self
     }
 
-    /// The same worker, which trains in a thread of its own process: quicker for evaluations of microseconds. Then a
+    /// The same worker, which trains in a thread of its own process: faster for evaluations of microseconds. Then a
     /// lack of memory, a crash or a hang ends the whole worker.
     #[must_use]
     pub fn without_child_process(mut self) -> Self {
@@ -130,7 +130,7 @@ impl NatsWorker {
         self
     }
 
-    /// The same worker, stopped through `cancellation`: it hands the trial at hand back, which does not count as an
+    /// The same worker, stopped through `cancellation`: it returns its current trial, which does not count as an
     /// attempt. Raise it on SIGTERM.
     #[must_use]
     pub fn with_cancellation(mut self, cancellation: Cancellation) -> Self {
@@ -254,7 +254,7 @@ impl Session<'_> {
         self.is_stopped() || self.worker.idle_exit.is_some_and(|longest| self.busy.elapsed() > longest)
     }
 
-    /// Asks the controller for its terms, and waits for one; or goes on by those that are known. Nothing if the worker
+    /// Asks the controller for its terms, and waits for one; or continues with the known ones. Nothing if the worker
     /// is to leave.
     async fn greet(
         &self,

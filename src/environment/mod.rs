@@ -1,4 +1,4 @@
-//! Environments: what tells how good an architecture is.
+//! Environments: what measures how good an architecture is.
 
 mod function;
 pub mod synthetic;
@@ -39,7 +39,7 @@ impl Progress {
 pub struct Cancellation(Arc<AtomicBool>);
 
 impl Cancellation {
-    /// A flag that nobody has raised yet.
+    /// A flag that has not been raised yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -50,14 +50,14 @@ impl Cancellation {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether somebody asked to stop.
+    /// Whether a stop was requested.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-/// A trial while it runs: what to evaluate it with, whom to tell about progress, and whether to go on.
+/// A trial while it runs: what to evaluate it with, whom to report progress to, and whether to continue.
 pub struct TrialContext<'a> {
     trial: &'a Trial,
     cancellation: Cancellation,
@@ -65,7 +65,7 @@ pub struct TrialContext<'a> {
 }
 
 impl<'a> TrialContext<'a> {
-    /// A context that nobody watches or cancels.
+    /// A context without progress reports and cancellation.
     #[must_use]
     pub fn new(trial: &'a Trial) -> Self {
         Self { trial, cancellation: Cancellation::new(), on_progress: None }
@@ -150,7 +150,7 @@ pub struct Condition {
     /// Nothing more can be evaluated in this process: a GPU whose driver gave up fails whatever it is asked until the
     /// process ends. What the last evaluation ended with is a fault, whatever it says.
     pub broken: bool,
-    /// Memory that this process holds on its device, in bytes, if the device tells.
+    /// Memory that this process holds on its device, in bytes, if the device reports it.
     pub device_bytes: Option<u64>,
 }
 
@@ -161,7 +161,7 @@ impl Condition {
         Self { broken: true, device_bytes: None }
     }
 
-    /// The environment is well, and holds so many bytes on its device.
+    /// The environment works, and holds this many bytes on its device.
     #[must_use]
     pub fn well(device_bytes: Option<u64>) -> Self {
         Self { broken: false, device_bytes }

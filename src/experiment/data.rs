@@ -113,7 +113,7 @@ impl DataConfig {
     /// The training images of an image folder: those in `train` if there is such a folder, else those in the folder itself.
     ///
     /// # Errors
-    /// [`ExperimentError`] if there is no folder, or it is no image folder.
+    /// [`ExperimentError`] if there is no folder, or it is not an image folder.
     pub fn open_folder(&self, folder: Option<&Path>) -> Result<ImageFolder, ExperimentError> {
         let folder = folder.ok_or(ExperimentError::NoFolder { dataset: self.dataset.name() })?;
         Ok(ImageFolder::open(training_part(folder))?)

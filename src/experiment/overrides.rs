@@ -46,7 +46,7 @@ pub enum OverridesError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is no JSON object.
+    /// The file is not a JSON object.
     #[error("the configuration {} is not a JSON object: {message}", path.display())]
     NoObject {
         /// The file.
@@ -60,7 +60,7 @@ pub enum OverridesError {
         /// The word.
         text: String,
     },
-    /// The changed settings are no experiment.
+    /// The changed settings are not a valid experiment.
     #[error("{message}; --dry-run of the example cifar_search prints all settings")]
     Invalid {
         /// What is wrong, with the path of the field.
@@ -78,7 +78,7 @@ impl Overrides {
     /// Takes the changes of a JSON file. Later changes win.
     ///
     /// # Errors
-    /// If the file cannot be read or is no JSON object.
+    /// If the file cannot be read or is not a JSON object.
     pub fn set_file(&mut self, path: impl AsRef<Path>) -> Result<(), OverridesError> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path)
@@ -89,7 +89,7 @@ impl Overrides {
         Ok(())
     }
 
-    /// Takes all settings of the run in a folder, to go on with it. Later changes win.
+    /// Takes all settings of the run in a folder, to continue it. Later changes win.
     ///
     /// # Errors
     /// [`OverridesError::Invalid`] if the run was not started with an experiment's
@@ -108,7 +108,7 @@ impl Overrides {
         Ok(())
     }
 
-    /// Takes one change written as `path=value`. The value is JSON; what is no JSON is a string.
+    /// Takes one change written as `path=value`. The value is JSON; anything that is not JSON is a string.
     ///
     /// # Errors
     /// [`OverridesError::Syntax`] if there is no path or no `=`.

@@ -26,7 +26,7 @@ pub struct Candidate<Action> {
     pub reward: f64,
 }
 
-/// The best blocks of a search, and a search of its own that trains them once more.
+/// The best blocks of a search, and a separate search that trains them again.
 ///
 /// The second search has a [`ListedAgent`]; so it is journalled, resumed and spread over workers as any other. It has no
 /// order to learn, so that it waits for no minibatch, and may be extended to more blocks of the same search.

@@ -37,14 +37,14 @@ pub struct Blueprint {
     cost: Cost,
 }
 
-/// Why something is no [`Blueprint`].
+/// Why something is not a valid [`Blueprint`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlueprintError {
     /// The network cannot be built.
     #[error(transparent)]
     Cost(#[from] CostError),
-    /// The block is no graph.
+    /// The block is not a valid graph.
     #[error(transparent)]
     Graph(#[from] GraphError),
     /// The text is not JSON of this form.

@@ -70,7 +70,7 @@ pub struct CostLimits {
     pub activation_bytes: Option<u64>,
 }
 
-/// A cost lies above its limit.
+/// A cost exceeds its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{quantity:?} of {value} lie over the limit of {limit}")]
 pub struct OverLimit {

@@ -41,7 +41,7 @@ pub enum Operation {
         /// Side of the window in pixels, odd.
         kernel: u8,
     },
-    /// Mean over the part of a square window that lies inside the image.
+    /// Mean over the part of a square window that is inside the image.
     AveragePool {
         /// Side of the window in pixels, odd.
         kernel: u8,
@@ -92,7 +92,7 @@ impl ToGraph for LayerGraph {
     }
 }
 
-/// Why a list of nodes is no [`LayerGraph`].
+/// Why a list of nodes is not a valid [`LayerGraph`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GraphError {

@@ -18,7 +18,7 @@ const KINDS: [(&str, bool); 4] = [
     ("wgpu", cfg!(feature = "wgpu")),
 ];
 
-/// Why there is no device of a name.
+/// Why a name does not give a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
@@ -40,7 +40,7 @@ pub enum DeviceError {
         /// The feature that builds it in.
         feature: &'static str,
     },
-    /// What stands after the colon is no index, or this kind of device has none.
+    /// What follows the colon is not an index, or this kind of device has none.
     #[error("device {name:?} has an invalid index: only cuda takes one, a number from 0, such as cuda:0")]
     BadIndex {
         /// The name that was given.

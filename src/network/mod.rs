@@ -69,7 +69,7 @@ impl From<CostError> for NetworkError {
     }
 }
 
-/// A convolutional network made of one block, repeated: an image classifier.
+/// A convolutional network that repeats one block: an image classifier.
 ///
 /// Its structure is that of [`NetworkConfig`]; it has exactly the parameters that
 /// [`LayerGraph::cost`] counts. Layers that do not reach the output of the block have weights, but are not computed and

@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashMap};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeightsError {
-    /// The bytes are no safetensors, or there is no way to write these tensors.
+    /// The bytes are not safetensors, or these tensors cannot be written.
     #[error("not a usable safetensors file: {message}")]
     Format {
         /// What is wrong.
@@ -54,7 +54,7 @@ pub enum WeightsError {
     },
 }
 
-/// Where a named tensor lies in a network.
+/// Where a named tensor is in a network.
 enum Place<'a> {
     Kernel(&'a mut Param<Tensor<4>>),
     Vector(&'a mut Param<Tensor<1>>),
@@ -65,7 +65,7 @@ enum Place<'a> {
     BatchCount,
 }
 
-/// A tensor on the host, as it lies in a file.
+/// A tensor on the host, as it is stored in a file.
 struct Stored {
     name: String,
     dtype: Dtype,

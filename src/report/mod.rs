@@ -1,6 +1,6 @@
 //! The report of a search: is it learning, what did it find, was it worth it.
 //!
-//! [`Run::read`] reads a run folder, also of a search that is on. [`Report`] makes of one or several: a page that stands
+//! [`Run::read`] reads a run folder, also of a running search. [`Report`] makes of one or several: a page that stands
 //! alone ([`Report::html`]), pictures as SVG and PNG ([`Report::pictures`]), and every series as CSV ([`Report::series`]).
 //! [`draw`] draws a single block.
 //!
@@ -136,7 +136,7 @@ impl Report {
         self
     }
 
-    /// The same report, whose page reads itself anew after so many seconds as long as one of its runs is on: for a page
+    /// The same report, whose page reloads itself after this many seconds as long as one of its runs is running: for a page
     /// that is written again and again.
     #[must_use]
     pub fn with_refresh(mut self, seconds: u64) -> Self {
@@ -150,7 +150,7 @@ impl Report {
         &self.runs
     }
 
-    /// Whether the search of one of the runs is on.
+    /// Whether the search of one of the runs is running.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.runs.iter().any(|run| run.state == run::State::Running)

@@ -31,7 +31,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Puts the content of an SVG into its outer element, which tells the size and the description. `detail` units of the
+    /// Puts the content of an SVG into its outer element, which has the size and the description. `detail` units of the
     /// content are one unit of the picture.
     pub(super) fn new(
         name: &str,

@@ -13,10 +13,10 @@ use std::path::Path;
 
 /// File of a run folder that holds the accuracies of retrained blocks.
 const VERIFIED: &str = "verified.csv";
-/// File of a run folder that tells how busy the workers were.
+/// File of a run folder that records how busy the workers were.
 const UTILISATION: &str = "utilisation.json";
 
-/// The schedule in an experiment's settings. A searcher in place of the tabular learner has none.
+/// The schedule in an experiment's settings. A searcher instead of the tabular learner has none.
 fn schedule(details: &serde_json::Value) -> Option<EpsilonSchedule> {
     if !details["searcher"].is_null() {
         return None;
@@ -121,15 +121,15 @@ pub(super) fn failure_name(reason: &Infeasibility) -> &'static str {
 }
 
 impl Run {
-    /// Reads the run folder of a block search, without disturbing a search that is on.
+    /// Reads the run folder of a block search, without disturbing a running search.
     ///
     /// If the folder holds a file `verified.csv` with the columns `trial` and `accuracy` (percent), its accuracies are shown
-    /// as those after training to convergence. A file `utilisation.json` tells how busy the workers were, as
+    /// as those after training to convergence. A file `utilisation.json` records how busy the workers were, as
     /// [`Utilisation`] serialises.
     ///
     /// # Errors
-    /// [`ReportError`] if there is no run in the folder, or it cannot be read. A journal that is damaged is no error: the
-    /// report tells the damage, and what comes before it.
+    /// [`ReportError`] if there is no run in the folder, or it cannot be read. A damaged journal is not an error: the
+    /// report names the damage, and shows the trials before it.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ReportError> {
         let path = path.as_ref();
         let history: RunHistory<BlockSpace> = RunFolder::read(path)?;
@@ -201,7 +201,7 @@ impl Run {
         self
     }
 
-    /// The same run with accuracies in percent after training to convergence, by trial, in place of those of
+    /// The same run with accuracies in percent after training to convergence, by trial, instead of those of
     /// `verified.csv`.
     #[must_use]
     pub fn with_verified(mut self, accuracies: impl IntoIterator<Item = (u64, f64)>) -> Self {
@@ -209,7 +209,7 @@ impl Run {
         self
     }
 
-    /// The same run with how busy its workers were, in place of what `utilisation.json` tells.
+    /// The same run with how busy its workers were, instead of the contents of `utilisation.json`.
     #[must_use]
     pub fn with_utilisation(mut self, utilisation: Utilisation) -> Self {
         self.utilisation = Some(utilisation);

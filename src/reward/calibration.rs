@@ -4,7 +4,7 @@
 //! The redefined reward (formula 1) corrects the accuracy of a short training by FLOPs and density, so that it ranks
 //! blocks as a long training would. Whether its coefficients do that, and what their signs are, depends on space, data
 //! and recipe: on the cells of NAS-Bench-201 the paper's signs hurt. [`calibrate`] finds coefficients by rank
-//! correlation, and says by cross-validation whether they are worth having.
+//! correlation, and determines by cross-validation whether they are worth using.
 
 mod correlation;
 
@@ -133,7 +133,7 @@ impl fmt::Display for Formula {
     }
 }
 
-/// How well `formula` ranks the `top` pairs of highest early accuracy; all of them, if there are no more.
+/// How well `formula` ranks the `top` pairs of highest early accuracy, or all pairs if there are fewer.
 ///
 /// # Errors
 /// [`CalibrationError`] if there are too few pairs, or a quantity is missing.
@@ -222,7 +222,7 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// The formula to use: the fitted one if it is worth having, else the accuracy alone.
+    /// The formula to use: the fitted one if it is worth using, otherwise the accuracy alone.
     #[must_use]
     pub fn recommended(&self) -> Formula {
         if self.worth_having { self.fitted.clone() } else { Formula::accuracy() }
@@ -260,7 +260,7 @@ impl HeldOut {
     }
 }
 
-/// Fits the coefficients of a formula to pairs, and tells by cross-validation what the fit is worth.
+/// Fits the coefficients of a formula to pairs, and estimates by cross-validation how good the fit is.
 ///
 /// The fit maximises the mean of Kendall's tau over all pairs and over the top, one coefficient after another over a
 /// grid from -8 to 8, until none moves. Rank correlations have no gradient, and a finer grid fits noise.

@@ -47,7 +47,7 @@ pub struct SearchConfig {
     pub seed: u64,
     /// Trials in a minibatch; the paper has 64.
     pub minibatch: u64,
-    /// Trials of the whole run. The last minibatch is shorter if it is no multiple.
+    /// Trials of the whole run. The last minibatch is shorter if this is not a multiple of its size.
     pub trials: u64,
     /// When trials are proposed and learnt.
     #[serde(default, skip_serializing_if = "Scheduling::is_minibatch")]

@@ -19,7 +19,7 @@ pub enum SearchError {
     /// A setting cannot be.
     #[error(transparent)]
     Config(#[from] SearchConfigError),
-    /// The agent cannot go on.
+    /// The agent cannot continue.
     #[error(transparent)]
     Agent(#[from] AgentError),
     /// The agent proposed what the space refuses.
@@ -164,7 +164,7 @@ where
     /// Runs the search to its end, and returns all records.
     ///
     /// # Errors
-    /// [`SearchError`]; what an evaluation fails with is no error but part of its record.
+    /// [`SearchError`]; a failed evaluation is not an error but part of its record.
     pub fn run(self) -> Result<SearchReport<S>, SearchError> {
         self.run_with_agent().map(|(report, _)| report)
     }

@@ -1,4 +1,4 @@
-//! What a trial will take, told from its network before it is trained.
+//! Predicts what a trial takes from its network, before it is trained.
 
 use crate::graph::{Cost, NetworkConfig};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// A batch of so many images for a network of this cost.
+    /// A batch of `images` images for a network of this cost.
     #[must_use]
     pub fn new(cost: &Cost, network: &NetworkConfig, images: u64) -> Self {
         let blocks = (network.stages as u64).saturating_mul(network.repeats as u64);
@@ -37,7 +37,7 @@ impl Workload {
         }
     }
 
-    /// What the time is made of: multiply-adds, bytes moved, parameters, operations, and the batch itself.
+    /// The components of the time: multiply-adds, bytes moved, parameters, operations, and the batch itself.
     fn features(&self) -> [f64; 5] {
         let images = self.images as f64;
         [

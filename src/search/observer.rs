@@ -45,7 +45,7 @@ pub trait Observer<S: SearchSpace> {
     }
 
     /// A trial was finished before the search was resumed. Called after [`on_start`](Self::on_start), in the order of
-    /// proposal; nothing else is told of such a trial.
+    /// proposal; nothing else is reported about such a trial.
     ///
     /// # Errors
     /// Whatever should stop the search.
@@ -67,7 +67,7 @@ pub trait Observer<S: SearchSpace> {
     /// A worker is gone; what it had in hand is tried again elsewhere.
     fn on_worker_lost(&mut self, worker: &str, message: &str) {}
 
-    /// The evaluation of a trial goes on. Called often.
+    /// The evaluation of a trial makes progress. Called often.
     fn on_progress(&mut self, trial: u64, progress: &Progress) {}
 
     /// The attempt to evaluate a trial failed; there may be another.

@@ -25,7 +25,7 @@ pub struct Record<Action, Architecture> {
     pub fingerprint: Fingerprint,
     /// Size of its network; sizes that do not fit into 64 bits are `u64::MAX`.
     pub cost: Cost,
-    /// What came of it.
+    /// Its result.
     pub evaluation: Evaluation,
     /// The reward that the agent learnt from.
     pub reward: Reward,

@@ -93,7 +93,7 @@ where
         Ok(true)
     }
 
-    /// Repeats what the journal tells, event by event, and returns the trials that had not ended.
+    /// Replays the journal, event by event, and returns the trials that had not ended.
     fn repeat_past(&mut self, checkpoint: Option<&Checkpoint>) -> Result<UnderWay<S>, SearchError> {
         let mut under_way = BTreeMap::new();
         // Up to here the agent knows everything already.
@@ -170,7 +170,7 @@ where
         if learnt.is_multiple_of(self.search.config.minibatch) { self.note_learnt() } else { Ok(()) }
     }
 
-    /// Journals and tells how many trials are learnt, if that was not done yet.
+    /// Journals and reports how many trials are learnt, if that was not done yet.
     fn note_learnt(&mut self) -> Result<(), SearchError> {
         let learnt = self.report.records.len() as u64;
         if learnt == 0 || self.past.learnt.last().is_some_and(|(trials, _)| learnt <= *trials) {

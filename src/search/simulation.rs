@@ -25,11 +25,11 @@ pub struct SimulationConfig {
     pub attempts: u32,
     /// Controller's time to propose a trial.
     pub propose: f64,
-    /// Controller's time to journal and learn a trial, its share of the replay included.
+    /// Controller's time to journal a trial and learn from it, including its share of the replay.
     pub learn: f64,
-    /// Failures of a worker in an hour of training.
+    /// Failures per worker and hour of training.
     pub failures_per_hour: f64,
-    /// Time until a failure is noticed: the lease of a trial, `ack_wait` with NATS.
+    /// Time until a failure is detected: the lease of a trial, `ack_wait` with NATS.
     pub lease: f64,
     /// Time until a failed worker is replaced.
     pub replacement: f64,
@@ -95,7 +95,7 @@ pub enum SimulationError {
         /// Name of the field.
         field: &'static str,
     },
-    /// A time or rate is negative, no number or infinite.
+    /// A time or rate is negative, infinite or not a number.
     #[error(
         "{field} is {value}: it must be finite and not negative (in seconds, rates per hour), and training times must be above 0"
     )]
@@ -110,17 +110,17 @@ pub enum SimulationError {
     NoTimes,
 }
 
-/// What came of a simulation. Times are in seconds.
+/// Result of a simulation. Times are in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Simulated {
-    /// How busy the workers were, and what the barrier cost.
+    /// How busy the workers were, and the cost of the barrier.
     pub utilisation: Utilisation,
     /// Time the controller worked.
     pub controller: f64,
     /// Failures of workers.
     pub failures: u64,
-    /// Training time that failures threw away, part of [`Utilisation::busy`].
+    /// Training time lost to failures, part of [`Utilisation::busy`].
     pub wasted: f64,
     /// Trials that ended as failed, their attempts used up.
     pub failed: u64,

@@ -1,4 +1,4 @@
-//! An evaluator with several environments, each in a thread of its own.
+//! An evaluator with several environments, each in its own thread.
 
 use super::evaluator::{check_condition, evaluate_once};
 use super::{Assignment, Evaluator, EvaluatorError, Event};
@@ -42,7 +42,7 @@ pub enum ThreadEvaluatorError {
     },
 }
 
-/// Evaluates as many trials at a time as it has environments, each in a worker thread of its own.
+/// Evaluates as many trials at a time as it has environments, each in its own worker thread.
 ///
 /// A search in minibatches learns in the order of proposal, so that any number of workers gives the same result to the
 /// bit, as long as an evaluation depends on architecture and seed alone.
@@ -65,7 +65,7 @@ pub enum ThreadEvaluatorError {
 /// ```
 #[derive(Debug)]
 pub struct ThreadEvaluator<A> {
-    /// Present until the evaluator is dropped: its end tells the workers to go home.
+    /// Present until the evaluator is dropped: its end tells the workers to exit.
     queue: Option<Sender<Assignment<A>>>,
     /// An error says that an environment is broken.
     events: Receiver<Result<Event, EvaluatorError>>,

@@ -22,7 +22,7 @@ const RESAMPLES: usize = 1_000;
 /// `make` makes equal agents. Two of them search side by side. Each proposal must be a complete walk of legal actions; the
 /// two agents must propose the same, also when asked twice, and be saved as the same bytes, before and after a proposal.
 /// In the middle of the search a third agent is loaded with what the first was saved as: it must be saved as the same bytes, and
-/// go on as the others. Half of a saved agent must be refused, unless agents of this kind save nothing.
+/// continue as the others. Half of a saved agent must be refused, unless agents of this kind save nothing.
 ///
 /// Give the agent settings with which it leaves its random beginning within a few dozen trials, or the check sees nothing
 /// of what comes after. In a space with fewer architectures than trials the check ends early.

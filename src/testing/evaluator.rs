@@ -17,10 +17,10 @@ const TRIALS: usize = 12;
 /// `make` makes evaluators with equal environments, which must evaluate what they are given without a fault
 /// ([`check_environment`](super::check_environment) checks that). One of them gets all trials at once, one gets one at a
 /// time, and both must bring the same evaluations. Each `wait` must end with the end of one submitted trial, no trial may end
-/// twice, and events may tell of submitted trials alone. Nothing to wait for is an error, before the first trial and
+/// twice, and events may only concern submitted trials. Nothing to wait for is an error, before the first trial and
 /// after the last. A third evaluator is cancelled while it has all trials in hand, and must end each of them still.
 ///
-/// What ends soon cannot be told from what ends never: an evaluator that hangs makes the check hang.
+/// Whether something never ends cannot be determined: an evaluator that hangs makes the check hang.
 ///
 /// # Errors
 /// The first [`Violation`] found.

@@ -14,7 +14,7 @@ use crate::reward::RewardShaper;
 /// The first [`Violation`] found.
 ///
 /// # Examples
-/// A logarithm of the accuracy, which is no number for a block that gets nothing right:
+/// A logarithm of the accuracy, which is not a number for a block that gets nothing right:
 ///
 /// ```
 /// use blockqnn::evaluation::{Evaluation, NotFinite, Reward};

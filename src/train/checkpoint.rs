@@ -1,4 +1,4 @@
-//! Checkpoints of long trainings: what it takes to go on with the next batch as if nothing had happened.
+//! Checkpoints of long trainings: everything needed to continue with the next batch as if nothing had happened.
 
 use super::{Epoch, Recipe, TrainError};
 use crate::search::write_atomically;
@@ -18,7 +18,7 @@ const KEY: &str = "training";
 
 /// Where a long training keeps its checkpoint and its log, and how often it writes them.
 ///
-/// A training that is given a folder with a checkpoint goes on from there; see
+/// A training that is given a folder with a checkpoint continues from there; see
 /// [`fit_resumable`](super::fit_resumable). The folder has
 /// - `checkpoint.safetensors`: weights, running statistics, state of the optimizer, and the position down to the batch;
 /// - `epochs.csv`: `epoch` (from 1), `learning_rate`, `training_loss`, `accuracy` (percent; empty if not measured),
@@ -44,7 +44,7 @@ impl Checkpoints {
         Self { folder: folder.into(), every: 10 }
     }
 
-    /// The same with a checkpoint after each `epochs` epochs; 0 is on cancellation alone.
+    /// The same with a checkpoint after each `epochs` epochs; 0 writes one only on cancellation.
     #[must_use]
     pub fn with_every(mut self, epochs: u32) -> Self {
         self.every = epochs;
@@ -69,7 +69,7 @@ impl Checkpoints {
         }
     }
 
-    /// Whether it is time for a checkpoint after so many epochs.
+    /// Whether a checkpoint is due after this many epochs.
     pub(super) fn is_due(&self, epochs: u32) -> bool {
         self.every > 0 && epochs.is_multiple_of(self.every)
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// Why a training could not be done: a mistake in what it was given, or a fault of the machine.
 ///
-/// That a network is too large or diverges is no error, but an
+/// That a network is too large or diverges is not an error, but an
 /// [`Infeasibility`](crate::evaluation::Infeasibility).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -15,7 +15,7 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-/// Under which key the metadata of a weights file tell what the weights are.
+/// The key of the metadata of a weights file that describes the weights.
 const KEY: &str = "classifier";
 /// Images that are classified at a time.
 const BATCH: NonZeroUsize = NonZeroUsize::new(256).unwrap();
@@ -88,7 +88,7 @@ pub enum ClassifierError {
         /// What is wrong.
         message: String,
     },
-    /// What it says of its network is no network.
+    /// Its description of the network is not a valid network.
     #[error("cannot load {}: {source}", path.display())]
     Blueprint {
         /// The file.
@@ -129,7 +129,7 @@ pub enum ClassifierError {
     Train(#[from] TrainError),
 }
 
-/// What the metadata of a weights file tell.
+/// The metadata of a weights file.
 #[derive(Serialize, Deserialize)]
 struct Facts {
     architecture: serde_json::Value,
@@ -266,7 +266,7 @@ impl ImageClassifier {
     /// decoded and turned as a [`Picture`] is.
     ///
     /// # Errors
-    /// If the file is no image, or the network takes other images than files give.
+    /// If the file is not an image, or the network takes other images than files contain.
     pub fn classify_file(&self, path: impl AsRef<Path>) -> Result<Prediction, ClassifierError> {
         let pixels = self.pixels(path.as_ref())?;
         let set = ImageSet::new("image file", self.blueprint.network().image, self.classes.clone(), vec![0], pixels)?;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// How a network is trained: plain data that a configuration file can hold.
 ///
-/// The presets come with the paper's figures; every field is public, so a recipe of one's own is a preset with some
-/// fields changed. [`validate`](Self::validate) tells which field makes no sense.
+/// The presets come with the paper's figures; every field is public, so a custom recipe is a preset with some
+/// fields changed. [`validate`](Self::validate) names the first invalid field.
 ///
 /// ```
 /// use blockqnn::train::{Recipe, Schedule};
@@ -57,7 +57,7 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub label_smoothing: f64,
     /// Decay of a running mean of the weights (and running statistics) over steps, from 0 to below 1, such as 0.999: the
-    /// mean is what is measured and kept, the training goes on from the weights themselves. None in the paper.
+    /// mean is what is measured and kept, the training continues from the weights themselves. None in the paper.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_averaging: Option<f64>,
     /// Epochs from one measurement on the validation images to the next; if absent, they are measured at the end (and
@@ -140,7 +140,7 @@ pub enum Schedule {
     Cosine,
 }
 
-/// What happens when an attempt fails: the network is drawn anew and trained with a lower learning rate.
+/// What happens when an attempt fails: the network is initialised again and trained with a lower learning rate.
 ///
 /// An attempt fails when its validation accuracy after the first epoch is not above that of a random predictor, or when
 /// its loss is not a finite number after any epoch; see [`fit`](super::fit).
@@ -174,7 +174,7 @@ pub enum RecipeError {
         /// Name of the field.
         field: &'static str,
     },
-    /// A figure lies outside its range.
+    /// A number is outside its range.
     #[error("recipe.{field} is {value}: it must be {range}")]
     OutOfRange {
         /// Name of the field.

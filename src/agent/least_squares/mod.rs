@@ -104,7 +104,7 @@ impl LeastSquaresConfig {
 /// posterior depends on how much of the neighbourhood is used up: in a space whose architectures have thousands of
 /// neighbours the mean leads upwards for long, in one with dozens the search is soon stuck without curiosity. When nearly
 /// all of it is used up, most proposals are neighbours of the next best local optimum among what was evaluated, as local
-/// search moves on. It learns from finished architectures and ranks the next decision; it is no temporal-difference
+/// search moves on. It learns from finished architectures and ranks the next decision; it is not a temporal-difference
 /// learner.
 ///
 /// Everything it knows is a function of the [`Memory`]: it saves nothing but the form of its state.
@@ -323,7 +323,7 @@ impl<S: SearchSpace> LeastSquares<S> {
 }
 
 /// Numbers of the episodes to fit: all up to `most`; of more, the best third of `most` among the older ones, and the
-/// latest. It changes in steps of a third, so that the factor need not be made anew for each episode.
+/// latest. It changes in steps of a third, so that the factor need not be recomputed for each episode.
 fn window<State, Action>(episodes: &[Episode<State, Action>], most: usize) -> Vec<usize> {
     let count = episodes.len();
     if count <= most {

@@ -1,7 +1,7 @@
 //! A real set that comes with the crate: 3,000 training and 1,000 test images of Fashion-MNIST.
 //!
 //! The images are 28 by 28 gray pixels of ten kinds of clothing, equally many of each. They are a part of the real set,
-//! so figures on them are not to be compared with published ones. `README.md` beside the files tells how the part was
+//! so figures on them are not to be compared with published ones. `README.md` beside the files describes how the part was
 //! made and under which licence (MIT) it stands.
 //!
 //! # References

@@ -37,8 +37,8 @@ impl Controller {
         Ok(lost)
     }
 
-    /// Hands all tasks out anew, through a consumer with a new name: leases of the old one are void, so that a worker
-    /// cannot acknowledge a task of the same number in place of its own.
+    /// Delivers all tasks again, through a consumer with a new name: leases of the old one are void, so that a worker
+    /// cannot acknowledge a task of the same number instead of its own.
     async fn replace_consumer(&mut self) -> Result<(), Broken> {
         let stream = self.context.get_stream_no_info(self.names.tasks()).await?;
         let names: Vec<String> = stream.consumer_names().try_collect().await?;
@@ -78,7 +78,7 @@ impl Controller {
         self.unstall(&stream).await
     }
 
-    /// After a power cut of the broker a consumer can stand behind tasks that it never hands out.
+    /// After a power failure of the broker a consumer can be stuck at tasks that it never delivers.
     async fn unstall(&mut self, stream: &Stream) -> Result<(), Broken> {
         let messages = stream.get_info().await?.state.messages;
         let consumer = stream.consumer_info(&self.welcome.consumer).await?;

@@ -29,7 +29,7 @@ fn scales(points: &[(f64, f64)]) -> Option<(Scale, Scale)> {
 const FLOPS: &str = "FLOPs: multiply-adds of the whole network for one image (logarithmic)";
 const ACCURACY: &str = "accuracy on validation images (%)";
 
-/// A front as a staircase: what is reached at most at so many FLOPs.
+/// A front as a staircase: the best accuracy at up to a number of FLOPs.
 fn front_line(front: &[(f64, f64)], right: f64) -> Vec<(f64, f64)> {
     let mut line: Vec<(f64, f64)> = Vec::new();
     for &(x, y) in front {

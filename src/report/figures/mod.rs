@@ -47,7 +47,7 @@ impl Figures {
     }
 }
 
-/// What each picture is made by: the picture, or a sentence that tells why there is none.
+/// What each picture is made by: the picture, or a sentence that explains why there is none.
 type Drawn = Result<Result<Figure, String>, ReportError>;
 
 /// The pictures of one run, and drawings of its `best` best blocks.

@@ -51,7 +51,7 @@ pub enum ProcessEvaluatorError {
 /// Estimates the memory that an evaluation takes on the device, in bytes.
 type Estimate = Arc<dyn Fn(&Cost) -> u64 + Send + Sync>;
 
-/// How a [`ProcessEvaluator`](super::ProcessEvaluator) runs its children and looks after them.
+/// How a [`ProcessEvaluator`](super::ProcessEvaluator) runs and supervises its children.
 #[derive(Clone)]
 pub struct ProcessConfig {
     program: Option<(PathBuf, Vec<OsString>)>,
@@ -136,7 +136,7 @@ impl ProcessConfig {
     }
 
     /// The same with limits on what a child may hold after an evaluation, in bytes: of its device's memory (where its
-    /// environment [tells](crate::environment::Condition::device_bytes)), and of the machine's (on Linux). One that holds more
+    /// environment [reports](crate::environment::Condition::device_bytes)), and of the machine's (on Linux). One that holds more
     /// is replaced before its next trial.
     #[must_use]
     pub fn with_memory_limit(mut self, device_bytes: Option<u64>, resident_bytes: Option<u64>) -> Self {

@@ -18,7 +18,7 @@ use std::fmt::Display;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-/// How often a waiting controller looks after its children.
+/// How often a waiting controller checks its children.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Evaluates trials in child processes of this machine, each one at a time: several trainings share a GPU, and what goes wrong

@@ -134,7 +134,7 @@ pub(super) struct Contents<R> {
     durability: Option<Durability>,
     valid: u64,
     last: Sum,
-    /// The last line is whole but for its line break.
+    /// The last line is complete except for its line break.
     unterminated: bool,
 }
 
@@ -144,7 +144,7 @@ pub(super) fn read<R: DeserializeOwned>(path: &Path) -> Result<Contents<R>, Jour
     outcome.map(|()| contents)
 }
 
-/// Reads a journal as far as it is whole, and tells what is wrong after that, if anything but a torn tail is.
+/// Reads a journal as far as it is intact, and returns what is wrong after that, unless it is only a torn tail.
 pub(super) fn read_up_to_damage<R: DeserializeOwned>(path: &Path) -> (Contents<R>, Result<(), JournalError>) {
     let mut contents = Contents {
         entries: Vec::new(),
@@ -264,7 +264,7 @@ const RESERVE: usize = 256 << 10;
 
 impl Journal {
     /// Opens the journal for appending: cuts off a torn tail, and writes the first line of a new one. A journal keeps the
-    /// durability that its first line tells, for how a torn tail is told from damage depends on it.
+    /// durability in its first line, because how a torn tail is distinguished from damage depends on it.
     pub(super) fn open<R>(path: &Path, contents: &Contents<R>, durability: Durability) -> Result<Self, JournalError> {
         let io = |source| JournalError::Io { path: path.to_owned(), source };
         let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;

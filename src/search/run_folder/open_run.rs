@@ -1,4 +1,4 @@
-//! A run while its search is on: what the journal tells of its past, and what is written as it goes on.
+//! A run while its search is running: what the journal says about its past, and what is written as it continues.
 
 use super::journal::{self, Entry, Journal};
 use super::{CHECKPOINT, Durability, JournalError, RunFolder, RunFolderError, checkpoint};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-/// What the journal tells of a run.
+/// What the journal says about a run.
 #[derive(Debug)]
 pub(in crate::search) struct Past<S: SearchSpace> {
     /// Finished trials by number.
@@ -33,7 +33,7 @@ pub(in crate::search) enum PastStep {
     Proposed(u64),
     /// This trial was finished.
     Finished(u64),
-    /// So many trials were learnt.
+    /// This many trials were learnt.
     Learnt(u64),
 }
 
@@ -80,7 +80,7 @@ impl<S: SearchSpace> Past<S> {
                     let finished = past.finished.len() as u64;
                     if *trials != finished || finished <= before {
                         return Err(damaged(format!(
-                            "it says that {trials} trials are learned, but {finished} are finished and {before} were learned before"
+                            "it says that {trials} trials are learnt, but {finished} are finished and {before} were learnt before"
                         )));
                     }
                     past.learnt.push((*trials, sum.clone()));
@@ -98,7 +98,7 @@ impl<S: SearchSpace> Past<S> {
     }
 }
 
-/// A run folder while its search is on.
+/// A run folder while its search is running.
 #[derive(Debug)]
 pub(in crate::search) struct OpenRun {
     pub(super) folder: RunFolder,

@@ -31,7 +31,7 @@ pub enum LayerKind {
     /// Convolution alone, as it stands in the ablation space. Kernel 1, 3 or 5. The paper writes it like the cell; its
     /// own number keeps the two apart in files.
     PlainConvolution = 10,
-    /// Ends the block without a connection of its own (the form of the later literature).
+    /// Ends the block without its own connection (the form of the later literature).
     UnconnectedTerminal = 11,
 }
 
@@ -172,7 +172,7 @@ pub enum CodeRule {
     /// A block has no layer between start and terminal.
     #[error("a block needs at least one layer before its terminal layer")]
     NoLayer,
-    /// The last layer is no terminal layer.
+    /// The last layer is not a terminal layer.
     #[error("the last layer must be terminal(K) or end, but is {}", .kind.word())]
     NotTerminal {
         /// Kind of the last layer.

@@ -77,7 +77,7 @@ pub struct CellCode {
     edges: [CellOperation; 6],
 }
 
-/// A text is no cell.
+/// A text is not a cell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CellCodeError {
