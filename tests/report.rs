@@ -173,7 +173,7 @@ fn an_unfinished_minibatch_is_a_ring_and_no_part_of_the_line() {
     let finished: Vec<usize> = journal.match_indices("\"event\":{\"finished\"").map(|(at, _)| at).collect();
     fs::write(path.join("journal.jsonl"), &journal[..finished[37] + 40]).unwrap();
     let html = page(&path);
-    assert!(html.contains("Not finished, and no process is at it: 37 of 48 blocks"));
+    assert!(html.contains("Not finished and not running: 37 of 48 blocks"));
     assert!(html.contains("unfinished minibatch (ring)"));
     assert!(html.contains("were not written whole"));
 }

@@ -323,7 +323,7 @@ impl<S: SearchSpace> QTable<S> {
         let corrupt = |message: String| AgentError::Corrupt { message };
         let of_format = |format: u32| match format {
             FORMAT => Ok(()),
-            _ => Err(corrupt(format!("its format is {format}, but this version reads {FORMAT}"))),
+            _ => Err(corrupt(format!("its format is {format}, but this version of blockqnn reads format {FORMAT}"))),
         };
         if view == StateView::Position {
             let saved: SavedPositions<S::Action> =

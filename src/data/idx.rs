@@ -86,7 +86,7 @@ fn fashion_mnist(name: &str, dir: &Path, part: &str) -> Result<ImageSet, DataErr
         found.unwrap_or_default()
     });
     if !missing.is_empty() {
-        let hint = format!("{} (plain files without .gz will do)", SOURCE.hint);
+        let hint = format!("{} (uncompressed files without .gz also work)", SOURCE.hint);
         return Err(DataError::MissingFiles { path: folder, missing, hint });
     }
     load(name, images, labels, FASHION_MNIST_CLASSES)

@@ -139,7 +139,7 @@ impl<A: Serialize> NatsEvaluator<A> {
 }
 
 fn gone() -> EvaluatorError {
-    EvaluatorError("the connection to the broker was given up".into())
+    EvaluatorError("the connection to the broker was closed".into())
 }
 
 impl<A: Serialize> Evaluator<A> for NatsEvaluator<A> {

@@ -125,7 +125,7 @@ impl Presence {
         let every = (ack_wait / 4).clamp(Duration::from_millis(10), LONGEST);
         let Ok(mut claims) = self.client.subscribe(self.names.subject("claim", "*")).await else {
             // Without it a trial may be trained twice; the second result is refused.
-            return tracing::warn!("this worker cannot listen to others");
+            return tracing::warn!("this worker cannot receive messages of other workers");
         };
         let mut tick = interval(every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -182,19 +182,19 @@ pub(super) struct Welcome {
 pub(super) fn refusal(hello: &Hello, identity: &str, version: &str) -> Option<String> {
     if hello.protocol != PROTOCOL {
         return Some(format!(
-            "it speaks protocol {} and the controller protocol {PROTOCOL}: build both from the same version of blockqnn",
+            "it uses protocol {}, but the controller uses protocol {PROTOCOL}: build both from the same version of blockqnn",
             hello.protocol
         ));
     }
     if line_of(&hello.version) != line_of(version) {
         return Some(format!(
-            "it is blockqnn {} and the controller {version}: build both from the same version",
+            "it is blockqnn {}, but the controller is {version}: build both from the same version",
             hello.version
         ));
     }
     match &hello.identity {
         Some(found) if found != identity => Some(format!(
-            "its environment is {found:?} and that of the search {identity:?}: give it the same data set, recipe and \
+            "its environment is {found:?}, but that of the search is {identity:?}: give it the same data set, recipe and \
              network"
         )),
         _ => None,

@@ -221,7 +221,7 @@ impl Session<'_> {
             let Some((running, _, identity)) = &mut trainer else { continue };
             let Some(welcome) = self.greet(Some(identity), known.as_ref()).await? else { return Ok(self.departure()) };
             if presence.is_none() {
-                tracing::info!(worker = self.worker.name, "the controller welcomes this worker");
+                tracing::info!(worker = self.worker.name, "the controller accepts this worker");
                 presence = Some(AbortOnDrop(tokio::spawn(self.presence.clone().keep(welcome.ack_wait))));
             }
             let consumer = self.context.get_consumer_from_stream(&welcome.consumer, self.names.tasks()).await;
@@ -334,7 +334,7 @@ impl Session<'_> {
                 Ok(Some(message)) => message,
                 Ok(None) => continue,
                 Err(error) => {
-                    tracing::debug!(error = causes(&*error), "no tasks can be had now");
+                    tracing::debug!(error = causes(&*error), "cannot get tasks now");
                     sleep(Duration::from_millis(100)).await;
                     return None;
                 }

@@ -116,7 +116,7 @@ impl ChildProcess {
                             return;
                         }
                     }
-                    Some(Err(error)) => tracing::warn!(%error, text, "a child says what nobody understands"),
+                    Some(Err(error)) => tracing::warn!(%error, text, "a child process sent a line that cannot be read"),
                     None if text.is_empty() => {}
                     None => eprintln!("{text}"),
                 }

@@ -150,7 +150,7 @@ impl<A> Evaluator<A> for ThreadEvaluator<A> {
     fn submit(&mut self, assignment: Assignment<A>) -> Result<(), EvaluatorError> {
         let sent = self.queue.as_ref().is_some_and(|queue| queue.send(assignment).is_ok());
         if !sent {
-            return Err(EvaluatorError("all workers are gone".into()));
+            return Err(EvaluatorError("all worker threads have ended".into()));
         }
         self.submitted += 1;
         Ok(())
@@ -175,7 +175,9 @@ impl<A> Evaluator<A> for ThreadEvaluator<A> {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(EvaluatorError("all workers are gone".into())),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(EvaluatorError("all worker threads have ended".into()));
+                }
             }
         }
     }

@@ -157,7 +157,7 @@ pub fn walk<S: SearchSpace + ?Sized>(
             Step::Terminal if position + 1 == actions.len() => {
                 return Ok(Trajectory { states, actions: actions.to_vec() });
             }
-            Step::Terminal => return Err(incomplete("they go on after a terminal state")),
+            Step::Terminal => return Err(incomplete("they continue after a terminal state")),
         }
     }
     Err(incomplete("there are none"))

@@ -71,7 +71,7 @@ where
 pub(super) fn check_identity(identity: &str, others: &[String]) -> Result<(), Violation> {
     Rule::IdentityIsStable.hold(!identity.trim().is_empty(), || "it is empty".to_owned())?;
     match others.iter().find(|other| *other != identity) {
-        Some(other) => Err(Rule::IdentityIsStable.broken(format!("it is {identity:?} once and {other:?} then"))),
+        Some(other) => Err(Rule::IdentityIsStable.broken(format!("it is {identity:?} first and {other:?} later"))),
         None => Ok(()),
     }
 }

@@ -56,7 +56,7 @@ pub fn check_reward(shaper: &(impl RewardShaper + ?Sized)) -> Result<(), Violati
                 };
                 let (first, then) = (reward()?, reward()?);
                 Rule::RewardsRepeat
-                    .hold(first == then, || format!("{evaluation:?} has {first} first and {then} then"))?;
+                    .hold(first == then, || format!("{evaluation:?} has {first} first and {then} later"))?;
             }
         }
     }

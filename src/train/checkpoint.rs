@@ -178,14 +178,14 @@ impl Snapshot {
         let file = SafeTensors::deserialize(&bytes).map_err(|error| failed(&path, &error))?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| failed(&path, &error))?;
         let Some(text) = header.metadata().as_ref().and_then(|facts| facts.get(KEY)) else {
-            return refuse("it is no checkpoint of a training");
+            return refuse("it is not a checkpoint of a training");
         };
         let description: Description = serde_json::from_str(text).map_err(|error| failed(&path, &error))?;
         if description.format > FORMAT {
             return refuse("it was written by a later version of this crate");
         }
         if description.task != *task {
-            return refuse("it is of a training with another recipe, seed or number of images");
+            return refuse("it belongs to a training with another recipe, seed or number of images");
         }
         let tensor = |name: String| -> Result<Tensor<1>, TrainError> {
             let view = file.tensor(&name).map_err(|error| failed(&path, &error))?;

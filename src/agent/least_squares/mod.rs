@@ -83,7 +83,7 @@ impl LeastSquaresConfig {
         let candidates = self.parents.saturating_mul(self.edits).saturating_add(self.walks);
         let checks = [
             ("uniform", self.uniform as f64, self.uniform >= 1, "at least 1"),
-            ("walks", candidates as f64, candidates >= 1, "with edits, at least 1"),
+            ("walks", candidates as f64, candidates >= 1, "at least 1, unless agent.parents and agent.edits are"),
             ("curiosity", self.curiosity, (0.0..=1.0).contains(&self.curiosity), "from 0 to 1"),
             ("noise", self.noise, positive(self.noise), "above 0 and finite"),
             ("temperature", self.temperature, positive(self.temperature), "above 0 and finite"),
@@ -423,7 +423,9 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
         let saved: Saved = serde_json::from_reader(from).map_err(|error| corrupt(error.to_string()))?;
         if saved.format != 1 || saved.agent != "least-squares" {
             let Saved { format, agent } = saved;
-            return Err(corrupt(format!("it is of agent {agent:?} in format {format}, not of \"least-squares\" in 1")));
+            return Err(corrupt(format!(
+                "it is of agent {agent:?} in format {format}, but this agent is \"least-squares\" in format 1"
+            )));
         }
         *self = Self::new(self.config).map_err(|error| corrupt(error.to_string()))?;
         Ok(())

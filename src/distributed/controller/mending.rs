@@ -17,7 +17,7 @@ impl Controller {
         let lost = match self.context.get_stream(&tasks.name).await {
             Ok(_) => false,
             Err(error) => {
-                tracing::info!(%error, "making the queue of tasks");
+                tracing::info!(%error, "creating the queue of tasks");
                 true
             }
         };
@@ -68,7 +68,7 @@ impl Controller {
             }
         }
         if put + fetched > 0 {
-            tracing::warn!(put, fetched, "the broker had lost tasks, or results were not delivered");
+            tracing::warn!(put, fetched, "the broker had lost tasks, or had not delivered results");
         }
         let stream = self.context.get_stream(self.names.tasks()).await?;
         for key in queued.iter().filter(|key| !self.flights.contains_key(*key)) {
@@ -84,7 +84,7 @@ impl Controller {
         let consumer = stream.consumer_info(&self.welcome.consumer).await?;
         let stalled = messages > 0 && consumer.num_pending == 0 && consumer.num_ack_pending == 0;
         if stalled && self.stalled {
-            tracing::warn!(messages, "the broker does not hand out its tasks; making its consumer anew");
+            tracing::warn!(messages, "the broker does not deliver its tasks; creating its consumer again");
             self.replace_consumer().await?;
         }
         // The two numbers are not of one moment: once may be chance.

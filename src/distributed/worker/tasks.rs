@@ -126,7 +126,7 @@ impl Session<'_> {
             if hand.hangs() {
                 trainer.stop();
                 let message = format!("its training showed no progress for {:?}", self.worker.patience);
-                tracing::warn!(key, message, killed = trainer.can_be_killed(), "a training hangs");
+                tracing::warn!(key, message, killed = trainer.can_be_killed(), "a training makes no progress");
                 self.presence.tell(Doing::GaveUp { key: key.to_owned(), message }, REQUEST).await;
                 // Without a note: this attempt counts.
                 for lease in hand.put_down() {
@@ -199,7 +199,7 @@ impl Session<'_> {
             let presence = self.presence.clone();
             tokio::spawn(async move {
                 if let Err(error) = presence.lease(&lease).double_ack().await {
-                    tracing::debug!(%error, "a task is not off the queue yet");
+                    tracing::debug!(%error, "a task is not removed from the queue yet");
                 }
             });
         }

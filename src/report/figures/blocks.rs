@@ -108,7 +108,7 @@ pub(super) fn costs(runs: &[Run]) -> Drawn {
         plot.layers.push(Layer::Dots { points: front, colour, radius: 3.0, opacity: 1.0, hollow: false });
         plot.legend.push((Swatch::Line, colour, run.name.clone()));
     }
-    let caption = "The best accuracy of each run at so many FLOPs or fewer.".to_owned();
+    let caption = "The best accuracy of each run with at most this many FLOPs.".to_owned();
     Ok(Ok(Figure { picture: plot.picture("comparison-flops", &caption)?, caption, table: None }))
 }
 
@@ -142,9 +142,9 @@ pub(super) fn lengths(run: &Run) -> Drawn {
     ];
     plot.hints = minibatches
         .iter()
-        .map(|m| (x(m), m.layers.mean, format!("minibatch {}: {:.1} layers in the mean", m.number + 1, m.layers.mean)))
+        .map(|m| (x(m), m.layers.mean, format!("minibatch {}: {:.1} layers on average", m.number + 1, m.layers.mean)))
         .collect();
-    let caption = "Layers of the blocks of each minibatch, start and terminal left out.".to_owned();
+    let caption = "Layers of the blocks of each minibatch, without start and terminal.".to_owned();
     Ok(Ok(Figure { picture: plot.picture("lengths", &caption)?, caption, table: None }))
 }
 

@@ -199,7 +199,11 @@ impl<A: Serialize> ProcessEvaluator<A> {
         match line {
             Some(Line::Ready { identity }) if identity != self.identity => {
                 let was = &self.identity;
-                Err(EvaluatorError(format!("the environment of a new child process is {identity:?}, but that of the first was {was:?}: did the data change?").into()))
+                let text = format!(
+                    "the environment of a new child process is {identity:?}, but that of the first was {was:?}: did the data \
+                     change?"
+                );
+                Err(EvaluatorError(text.into()))
             }
             Some(Line::Ready { .. }) => {
                 slot.ready = true;
@@ -343,7 +347,7 @@ impl<A: Serialize> Evaluator<A> for ProcessEvaluator<A> {
             let ended = match self.messages.recv_timeout(LOOK) {
                 Ok(message) => self.take(message, &mut sort),
                 Err(RecvTimeoutError::Timeout) => self.look_after(&mut sort),
-                Err(RecvTimeoutError::Disconnected) => Err(EvaluatorError("all child processes are gone".into())),
+                Err(RecvTimeoutError::Disconnected) => Err(EvaluatorError("all child processes have ended".into())),
             };
             late.into_iter().chain(end).for_each(&mut *listener);
             if ended? {
