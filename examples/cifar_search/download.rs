@@ -52,12 +52,14 @@ pub(crate) fn folder(dataset: Dataset, data: Option<&Path>, fetch: bool) -> Resu
         _ if !fetch => return Ok(data.map(Path::to_owned)),
         Dataset::Cifar10 => Archive::cifar10(),
         Dataset::Cifar100 => Archive::cifar100(),
-        _ => return Err(format!(
-            "--download applies to the data sets cifar10 and cifar100, but the data set is {}: add --dataset cifar10 or \
-             cifar100, or omit --download",
-            dataset.name()
-        )
-        .into()),
+        _ => {
+            let name = dataset.name();
+            return Err(format!(
+                "--download is for the data sets cifar10 and cifar100, but the data set is {name}: add --dataset cifar10 \
+                 or cifar100, or omit --download"
+            )
+            .into());
+        }
     };
     let cache = data.map_or_else(cache_folder, |data| Ok(data.to_owned()))?;
     if !archive.folder_in(&cache).exists() {

@@ -177,7 +177,7 @@ fn network_readings(Experiment { search, recipe, data, .. }: &Experiment) -> Rea
         (
             "restarts",
             format!(
-                "also if the loss is not finite; after the last of {} restarts training continues in any case",
+                "also if the loss is not finite; after {} restarts a network no better than chance is trained further",
                 recipe.restarts.max
             ),
         ),

@@ -59,13 +59,13 @@ pub type TrajectoryOf<S> = Trajectory<<S as SearchSpace>::State, <S as SearchSpa
 /// An episode in a space `S`.
 pub type EpisodeOf<S> = Episode<<S as SearchSpace>::State, <S as SearchSpace>::Action>;
 
-/// Proposes walks through a space and learns from their rewards, a minibatch at a time.
+/// Proposes walks through a space and learns from their rewards, one minibatch at a time.
 ///
 /// The controller asks for proposals until a minibatch is full, has them evaluated, appends the episodes to the
 /// [`Memory`] and calls [`learn`](Self::learn). A proposal that was made before is discarded and requested again, so
 /// `propose` must not learn from being asked.
 ///
-/// All randomness comes from `rng`. Then the same seed gives the same search, and a search that was stopped goes on as
+/// All randomness comes from `rng`. Then the same seed gives the same search, and a search that was stopped continues as
 /// if it had not been.
 pub trait Agent<S: SearchSpace>: Send {
     /// Proposes a complete walk.
@@ -76,7 +76,7 @@ pub trait Agent<S: SearchSpace>: Send {
 
     /// Learns from a finished minibatch, in the order of proposal. The same episodes are the last ones of `memory`.
     ///
-    /// Nothing unless it is written: an agent that only looks at the memory has nothing to learn.
+    /// By default it does nothing: an agent that only looks at the memory has nothing to learn.
     ///
     /// # Errors
     /// [`AgentError`] if the episodes do not fit the space.
@@ -93,8 +93,8 @@ pub trait Agent<S: SearchSpace>: Send {
 
     /// Writes what was learnt, in an order that does not depend on chance: equal agents write equal bytes.
     ///
-    /// Nothing unless it is written. An agent that changes in [`learn`](Self::learn) needs this and [`load`](Self::load),
-    /// or it does not go on as it was when a search is resumed; [`check_agent`](crate::testing::check_agent) finds that out.
+    /// By default it writes nothing. An agent that changes in [`learn`](Self::learn) needs this and [`load`](Self::load),
+    /// or it behaves differently when a search is resumed; [`check_agent`](crate::testing::check_agent) detects that.
     ///
     /// # Errors
     /// [`AgentError::Io`] if `out` fails.

@@ -151,7 +151,7 @@ impl QLearningConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`QLearningConfigError`] names the first field that cannot be.
+    /// [`QLearningConfigError`] names the first invalid field.
     pub fn validate(&self) -> Result<(), QLearningConfigError> {
         let temperature = match self.policy {
             Policy::Softmax { temperature, .. } => temperature,

@@ -1,4 +1,4 @@
-//! Fetching CIFAR-10 and CIFAR-100 from their official address.
+//! Downloads CIFAR-10 and CIFAR-100 from their official address.
 //!
 //! An archive is fetched once, checked, and unpacked into a folder of the user's cache; an interrupted download continues where
 //! it was. Nothing is fetched unless it is asked for.
@@ -40,7 +40,7 @@ pub enum DownloadError {
         #[source]
         source: io::Error,
     },
-    /// The transfer broke off, time and again.
+    /// The download was interrupted repeatedly.
     #[error(
         "the download of {url} was interrupted {attempts} times, the last time with: {message}. {have} of {bytes} bytes are \
          kept; repeat the command to continue from there"
@@ -57,7 +57,7 @@ pub enum DownloadError {
         /// Bytes of the archive.
         bytes: u64,
     },
-    /// The server refuses.
+    /// The server rejects the request.
     #[error(
         "{url} answers with HTTP status {status}: try again later, or download the data set yourself and give its folder (--data \
              DIR in the examples)"
@@ -68,7 +68,7 @@ pub enum DownloadError {
         /// The status of HTTP.
         status: u16,
     },
-    /// What was fetched is something else; it was deleted.
+    /// The downloaded file is something else; it was deleted.
     #[error(
         "the file downloaded from {url} is not the data set: its {what} is {found}, not {expected}. It was deleted; try again \
          later"
@@ -161,7 +161,7 @@ impl Archive {
     /// The archive's folder below `cache`, fetched if it is not there yet. `progress` receives the bytes that are there and
     /// of how many there will be.
     ///
-    /// The folder appears whole or not at all; two processes do not disturb each other.
+    /// The folder appears complete or not at all; two processes do not disturb each other.
     ///
     /// # Errors
     /// [`DownloadError`] if the archive cannot be fetched, is something else, or there is no room for it.
@@ -329,7 +329,7 @@ impl Archive {
     }
 }
 
-/// Why one attempt at a transfer ended early.
+/// Why one attempt at a download ended early.
 enum Attempt {
     /// Another may succeed.
     Broken(String),

@@ -136,7 +136,7 @@ impl TestSet {
 mod tests {
     use super::*;
 
-    /// Distinct images of `counts` images a class.
+    /// Distinct images of `counts` images per class.
     fn set(counts: &[usize]) -> ImageSet {
         let labels: Vec<u16> =
             counts.iter().zip(0..).flat_map(|(&count, label)| std::iter::repeat_n(label, count)).collect();

@@ -160,7 +160,7 @@ impl Controller {
         Ok((hello, status, claims))
     }
 
-    /// Takes a trial: looks for a result that is there already, and else puts the task.
+    /// Accepts a trial: looks for an existing result, and otherwise stores the task.
     async fn submit(&mut self, trial: u64, key: String, payload: Vec<u8>) {
         self.flights.insert(key.clone(), Flight { trial, payload, told_started: false });
         if self.known.remove(&key) {

@@ -16,13 +16,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Epochs finished in the present attempt.
+    /// Epochs finished in the current attempt.
     pub epoch: u32,
     /// Epochs of the whole attempt.
     pub epochs: u32,
-    /// Restarts before the present attempt.
+    /// Restarts before the current attempt.
     pub restarts: u32,
-    /// Share of the present epoch that is done, 0 to 1.
+    /// Fraction of the current epoch that is done, 0 to 1.
     pub fraction: f64,
 }
 
@@ -91,13 +91,13 @@ impl<'a> TrialContext<'a> {
         self.trial
     }
 
-    /// Whether the evaluation should return now; what it returns is then thrown away.
+    /// Whether the evaluation should return now; what it returns is then discarded.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.cancellation.is_cancelled()
     }
 
-    /// Tells how far the evaluation is. Long evaluations should call this at least every few seconds: progress bars and
+    /// Reports the progress of the evaluation. Long evaluations should call this at least every few seconds: progress bars and
     /// heartbeats depend on it.
     pub fn report(&self, progress: Progress) {
         if let Some(listener) = self.on_progress {
@@ -118,11 +118,11 @@ impl fmt::Debug for TrialContext<'_> {
 /// Evaluates architectures: trains them, looks them up, or computes something.
 ///
 /// `Err` is a fault of the worker (a lost device, an unreadable file): the controller tries the trial again, a bounded
-/// number of times. A fact about the architecture (too large, diverged) is no error but
+/// number of times. A fact about the architecture (too large, diverged) is not an error but
 /// [`Evaluation::Infeasible`]: it is recorded and never tried again.
 ///
 /// The result may depend on the architecture and [`Trial::seed`] only, never on time, place or earlier trials: that
-/// makes a search repeatable and its cache right. See `examples/custom_environment.rs` for one of your own.
+/// makes a search repeatable and its cache correct. See `examples/custom_environment.rs` for a custom one.
 pub trait Environment<A: ?Sized>: Send {
     /// Faults of the worker.
     type Error: std::error::Error + Send + Sync + 'static;
@@ -137,7 +137,7 @@ pub trait Environment<A: ?Sized>: Send {
     /// identity give the same results; a run is resumed only with the identity it was started with.
     fn identity(&self) -> String;
 
-    /// How the last evaluation left this environment. By default nothing is known against it.
+    /// How the last evaluation left this environment. By default it is assumed to work.
     fn condition(&self) -> Condition {
         Condition::default()
     }
@@ -147,8 +147,8 @@ pub trait Environment<A: ?Sized>: Send {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Condition {
-    /// Nothing more can be evaluated in this process: a GPU whose driver gave up fails whatever it is asked until the
-    /// process ends. What the last evaluation ended with is a fault, whatever it says.
+    /// Nothing more can be evaluated in this process: a GPU whose driver failed rejects all work until the
+    /// process ends. The result of the last evaluation is then treated as a fault.
     pub broken: bool,
     /// Memory that this process holds on its device, in bytes, if the device reports it.
     pub device_bytes: Option<u64>,
@@ -213,7 +213,7 @@ impl<A: ?Sized, E: Environment<A> + ?Sized> Environment<A> for Box<E> {
     }
 }
 
-/// What every [`Environment`] can do besides.
+/// Additional methods of every [`Environment`].
 pub trait EnvironmentExt<A: ?Sized>: Environment<A> + Sized + 'static {
     /// The same environment behind one pointer, so that environments of several types fit into one list.
     ///

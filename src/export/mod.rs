@@ -161,7 +161,7 @@ impl Blueprint {
         Ok(blueprint)
     }
 
-    /// The block as a graph in the DOT language of Graphviz, one node a layer.
+    /// The block as a graph in the DOT language of Graphviz, one node per layer.
     #[must_use]
     pub fn to_dot(&self) -> String {
         dot::write(self)

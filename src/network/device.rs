@@ -57,7 +57,7 @@ pub enum DeviceError {
         /// How many devices of the kind there are.
         count: usize,
     },
-    /// The device does not compute in a number type.
+    /// The device does not support a number type.
     #[error(
         "{device} does not support {precision}: use the precision f32 (--precision f32 in the examples), or another device"
     )]

@@ -37,7 +37,7 @@ pub enum SearchError {
         #[source]
         source: NotFinite,
     },
-    /// A credit did not give one reward a layer.
+    /// A credit did not give one reward per layer.
     #[error("the reward shaper returned rewards for {found} layers of trial {trial}, which has {layers}")]
     Credit {
         /// Number of the trial.

@@ -69,7 +69,7 @@ pub struct Rates {
     pub byte: f64,
     /// Seconds a parameter.
     pub parameter: f64,
-    /// Seconds a node.
+    /// Seconds per node.
     pub node: f64,
     /// Seconds a batch.
     pub batch: f64,

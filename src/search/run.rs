@@ -1,4 +1,4 @@
-//! A search on its way: what both schedulings do with a trial, from its proposal to its record.
+//! A running search: what both schedulings do with a trial, from its proposal to its record.
 
 use super::controller::{Search, SearchError};
 use super::run_folder::{Checkpoint, OpenRun, Past};

@@ -105,7 +105,7 @@ pub enum Rule {
     RewardsAreFinite,
     /// The same evaluation has the same reward.
     RewardsRepeat,
-    /// A credit has one reward a layer.
+    /// A credit has one reward per layer.
     CreditHasOneRewardALayer,
     /// An evaluator takes trials, and brings a verdict on each.
     TrialsEnd,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// How a network is trained: plain data that a configuration file can hold.
 ///
-/// The presets come with the paper's figures; every field is public, so a custom recipe is a preset with some
+/// The presets have the paper's values; every field is public, so a custom recipe is a preset with some
 /// fields changed. [`validate`](Self::validate) names the first invalid field.
 ///
 /// ```
@@ -121,14 +121,14 @@ impl OptimizerConfig {
 pub enum Schedule {
     /// The same in all epochs.
     Constant,
-    /// Times `factor` whenever `every` more epochs are done.
+    /// Multiplied by `factor` after every `every` epochs.
     Step {
         /// Epochs with the same learning rate, at least 1. Paper, early stop: 5.
         every: u32,
         /// Above 0, at most 1. Paper, early stop: 0.2.
         factor: f64,
     },
-    /// Times `factor` when as many epochs are done as each of `epochs` says.
+    /// Multiplied by `factor` when each of these numbers of epochs is finished.
     Milestones {
         /// Numbers of finished epochs, ascending, each at least 1. Paper, converged training on CIFAR: 150 and 225.
         epochs: Vec<u32>,
@@ -153,7 +153,7 @@ pub enum Schedule {
 pub struct Restarts {
     /// The most restarts; 0 for none. Paper: 3.
     pub max: u32,
-    /// The learning rate's factor a restart, above 0, at most 1. Paper: 0.4.
+    /// The factor of the learning rate per restart, above 0, at most 1. Paper: 0.4.
     pub factor: f64,
 }
 
@@ -164,7 +164,7 @@ impl Default for Restarts {
     }
 }
 
-/// Why a [`Recipe`] describes no training.
+/// Why a [`Recipe`] is invalid.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecipeError {
@@ -184,7 +184,7 @@ pub enum RecipeError {
         /// The range, in words.
         range: &'static str,
     },
-    /// Milestones do not ascend.
+    /// Milestones are not in ascending order.
     #[error("recipe.schedule.epochs has {epoch} after {before}: milestones must be in ascending order")]
     NotAscending {
         /// The milestone before.
@@ -242,7 +242,7 @@ impl Recipe {
     /// The paper's optimizer and schedule on `ImageNet`: batches of 256, SGD (momentum 0.9, weight decay 1e-4), learning
     /// rate 0.1 divided by 10 after 30 and 60 epochs; 90 epochs, which the paper does not state.
     ///
-    /// Of the paper's augmentation there is the flip alone: crops of images of other sizes belong where they are read.
+    /// Of the paper's augmentation it has only the flip: crops of images of other sizes are made where they are read.
     ///
     /// # References
     /// Section "Experiment on `ImageNet`".
@@ -367,7 +367,7 @@ impl Recipe {
     }
 }
 
-/// Whether an option is off, which files leave out: so a run of before there was the option is the same run.
+/// Whether an option is off, which is omitted from files: so a run from before the option existed stays the same run.
 fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

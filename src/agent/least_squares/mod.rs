@@ -77,7 +77,7 @@ impl LeastSquaresConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`LeastSquaresConfigError`] names the first field that cannot be.
+    /// [`LeastSquaresConfigError`] names the first invalid field.
     pub fn validate(&self) -> Result<(), LeastSquaresConfigError> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         let candidates = self.parents.saturating_mul(self.edits).saturating_add(self.walks);

@@ -45,7 +45,7 @@ pub(super) struct Layout {
     pub(super) height: f64,
 }
 
-/// What stands in a layer.
+/// What is placed in a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Item {
     Node(usize),

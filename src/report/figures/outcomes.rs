@@ -9,7 +9,7 @@ use crate::report::series::{self, Series, kendall, minibatches};
 use crate::report::text::{count, duration};
 use std::fmt::Write;
 
-/// A figure of a block, if it has it.
+/// A number of a block, if it has it.
 type Figured<'a> = &'a dyn Fn(&Finished) -> Option<f64>;
 
 /// A line of the comparison: its name, its colour, whether it is dashed, its figures.

@@ -1,6 +1,6 @@
 //! Which trainings fit beside each other.
 
-/// The memory of a device, and what is spoken for.
+/// The memory of a device, and how much is reserved.
 #[derive(Debug)]
 pub(super) struct Packing {
     capacity: Option<u64>,
