@@ -36,7 +36,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Metrics that consist of an accuracy in percent alone.
+    /// Metrics that consist only of an accuracy in percent.
     #[must_use]
     pub fn from_accuracy(accuracy: f64) -> Self {
         Self { accuracy, training_loss: None, epochs: 0, restarts: 0, seconds: 0.0 }

@@ -14,7 +14,7 @@ pub struct EpsilonPhase {
 
 /// The probability of a random action over the course of a search.
 ///
-/// A schedule counts trials, not proposals: a proposal that is thrown away because it was made before does not advance
+/// A schedule counts trials, not proposals: a proposal that is discarded because it was made before does not advance
 /// it. After its end the last epsilon stays.
 ///
 /// ```

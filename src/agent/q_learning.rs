@@ -114,7 +114,7 @@ impl QLearningConfig {
 
     /// TUNED-TD, for searches of hundreds of trials: the paper's learner with learning rate 0.1, epsilon 1 for the first
     /// fifth of `minibatches` and 0.1 after, rewards clipped at their running median, one round of replay, and values by
-    /// position alone. Ours, found on NAS-Bench-201.
+    /// position alone. Not from the paper; found on NAS-Bench-201.
     ///
     /// ```
     /// use blockqnn::agent::QLearningConfig;

@@ -5,7 +5,7 @@
 //! architecture with the highest reward so far is the result, and it is judged by its *worth*: on a table the final
 //! accuracy, which no agent sees. A search whose trials have all failed by then counts as 0.
 //!
-//! An agent of your own takes part like any other:
+//! A custom agent takes part like any other:
 //!
 //! ```
 //! use blockqnn::agent::{Agent, AgentError, Edit, EpisodeOf, Memory, RandomAgent, TrajectoryOf};
@@ -234,7 +234,7 @@ struct Job {
     budget: usize,
 }
 
-/// What a search came to: the outcome of each budget that it serves, and the worth after each evaluation.
+/// The result of a search: the outcome of each budget that it serves, and the worth after each evaluation.
 struct Finished {
     job: Job,
     outcomes: Vec<(usize, Outcome)>,

@@ -48,9 +48,9 @@ pub enum Operation {
     },
     /// The input, unchanged.
     Identity,
-    /// The rectifier alone.
+    /// Only the rectifier.
     Relu,
-    /// Batch normalisation alone.
+    /// Only batch normalisation.
     BatchNorm,
     /// Zeros of its input's shape: what an element-wise sum of nothing is (the cell space).
     Zero,
@@ -108,7 +108,7 @@ pub enum GraphError {
         /// Number of nodes given.
         nodes: usize,
     },
-    /// `Input` stands elsewhere than first, or `Output` elsewhere than last.
+    /// `Input` is not the first node, or `Output` not the last.
     #[error(
         "node {node} is {operation:?}, which does not belong there: the first node alone is Input, the last alone Output"
     )]

@@ -46,7 +46,7 @@ pub struct NetworkConfig {
     pub classes: usize,
     /// The layers in front of the first stage.
     pub stem: StemConfig,
-    /// Number of stages; a max pool of stride 2 stands between two stages.
+    /// Number of stages; there is a max pool of stride 2 between two stages.
     pub stages: usize,
     /// Blocks per stage: N of the paper.
     pub repeats: usize,

@@ -75,7 +75,7 @@ impl From<CostError> for NetworkError {
 /// [`LayerGraph::cost`] counts. Layers that do not reach the output of the block have weights, but are not computed and
 /// get no gradient.
 ///
-/// It trains if it stands on a device with gradients (`device.autodiff()`): batch normalisation then uses the
+/// It trains if it is on a device with gradients (`device.autodiff()`): batch normalisation then uses the
 /// statistics of the batch and updates its running ones (momentum 0.1). For inference take burn's `network.valid()` and
 /// tensors on the plain device.
 ///
@@ -113,7 +113,7 @@ pub struct Network {
     plan: Plan,
 }
 
-/// Where the pools stand.
+/// Where the pools are.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     stem_pools: u8,
@@ -199,7 +199,7 @@ impl Network {
         self.classifier.forward(pooled)
     }
 
-    /// The device that it stands on.
+    /// The device that it is on.
     #[must_use]
     pub fn device(&self) -> Device {
         self.stem.weight.val().device()

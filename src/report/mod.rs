@@ -156,7 +156,7 @@ impl Report {
         self.runs.iter().any(|run| run.state == run::State::Running)
     }
 
-    /// The page: HTML that stands alone.
+    /// The page: self-contained HTML.
     ///
     /// # Errors
     /// [`ReportError::Plot`] if a chart cannot be drawn.

@@ -45,7 +45,7 @@ pub(crate) enum Outcome {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Line {
-    /// The environment stands.
+    /// The environment is ready.
     Ready { identity: String },
     /// The environment could not be made.
     Unready { message: String },

@@ -78,7 +78,7 @@ pub struct Rates {
 impl Rates {
     /// The rates that come nearest to measured seconds, by the sum of squared relative errors.
     ///
-    /// Measurements without a positive finite time are left out; without any, all rates are 0.
+    /// Measurements without a positive finite time are ignored; without any, all rates are 0.
     ///
     /// ```
     /// use blockqnn::search::{Rates, Workload};

@@ -72,7 +72,7 @@ where
             && under_way < self.search.evaluator.workers().max(1)
     }
 
-    /// Proposes the next trial and hands it out, or finishes it if its outcome is known. `false` if there is none.
+    /// Proposes the next trial and submits it, or finishes it if its outcome is known. `false` if there is none.
     fn propose_next(&mut self, under_way: &mut UnderWay<S>) -> Result<bool, SearchError> {
         let id = self.memory.proposed();
         let Some(mut pending) = self.propose_one(id, |fingerprint| is_under_way(under_way, fingerprint))? else {

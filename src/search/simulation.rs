@@ -130,7 +130,7 @@ pub struct Simulated {
 
 /// Plays a search through on a virtual clock, each training lasting one of `times`, drawn at random.
 ///
-/// The controller does one thing at a time, as the real one does. In minibatches it proposes all, hands all out, waits for
+/// The controller does one thing at a time, as the real one does. In minibatches it proposes all, submits all, waits for
 /// the last, and learns; rolling, it learns each trial that ends and proposes the next. A worker that fails loses its
 /// training; after [`lease`](SimulationConfig::lease) the trial goes to another.
 ///
@@ -146,7 +146,7 @@ pub struct Simulated {
 /// ```
 ///
 /// # Errors
-/// [`SimulationError`] names the first setting that cannot be.
+/// [`SimulationError`] names the first invalid setting.
 pub fn simulate(config: &SimulationConfig, times: &[f64]) -> Result<Simulated, SimulationError> {
     config.validate(times)?;
     let mut simulation = Simulation::new(config, times);

@@ -22,7 +22,7 @@ const KEY: &str = "training";
 /// [`fit_resumable`](super::fit_resumable). The folder has
 /// - `checkpoint.safetensors`: weights, running statistics, state of the optimizer, and the position down to the batch;
 /// - `epochs.csv`: `epoch` (from 1), `learning_rate`, `training_loss`, `accuracy` (percent; empty if not measured),
-///   `seconds` (since the beginning, pauses left out), `images_per_second`.
+///   `seconds` (since the beginning, without pauses), `images_per_second`.
 ///
 /// ```
 /// use blockqnn::train::Checkpoints;
@@ -94,7 +94,7 @@ pub(super) struct Progress {
     /// Finished batches of the present epoch.
     pub(super) batch: usize,
     pub(super) epochs: Vec<Epoch>,
-    /// Since the beginning, pauses left out.
+    /// Since the beginning, without pauses.
     pub(super) seconds: f64,
 }
 

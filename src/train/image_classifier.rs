@@ -275,7 +275,7 @@ impl ImageClassifier {
         Ok(predictions.swap_remove(0))
     }
 
-    /// Classifies all PNG and JPEG files of a folder, in the order of their names; other files are passed over.
+    /// Classifies all PNG and JPEG files of a folder, in the order of their names; other files are ignored.
     ///
     /// # Errors
     /// As [`classify_file`](Self::classify_file), or if the folder cannot be read.

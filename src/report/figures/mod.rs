@@ -1,4 +1,4 @@
-//! The pictures of a report, each with a caption, and what is left out and why.
+//! The pictures of a report, each with a caption, and what is not drawn and why.
 
 mod blocks;
 mod learning;

@@ -1,4 +1,4 @@
-//! The page: HTML that stands alone, readable without a script.
+//! The page: self-contained HTML, readable without a script.
 
 mod settings;
 

@@ -99,7 +99,7 @@ impl MemoryLimit {
 }
 
 impl ProcessConfig {
-    /// This program again; a child is hung after 5 minutes without progress, for the first step on a GPU may have kernels to
+    /// This program again; a child is considered hung after 5 minutes without progress, because the first step on a GPU may have kernels to
     /// compile; 10 failures in a row; no limits on memory.
     #[must_use]
     pub fn new() -> Self {

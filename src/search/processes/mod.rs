@@ -93,7 +93,7 @@ impl<A: Serialize> ProcessEvaluator<A> {
         }
     }
 
-    /// Starts a child process for each name and briefing, and waits until their environments stand.
+    /// Starts a child process for each name and briefing, and waits until their environments are ready.
     ///
     /// # Errors
     /// [`ProcessEvaluatorError`] if there is none, one cannot be started or cannot make its environment, or two have different

@@ -20,7 +20,7 @@ pub struct Fault {
     pub message: String,
 }
 
-/// What is known of a run from its folder alone: a snapshot, if the search is still on.
+/// What is known about a run from its folder: a snapshot, if the search is still running.
 ///
 /// ```
 /// use blockqnn::agent::RandomAgent;

@@ -1,7 +1,7 @@
 //! The journal: what happened in a run, a checksummed line an event, appended and never rewritten.
 //!
 //! A line is `{"sum":"<16 hex digits>","event":<event>}`. The sum is the first 8 bytes of the SHA-256 of the sum before
-//! and the event's text, so that a line that was edited, removed or moved is found out wherever it stands.
+//! and the event's text, so that a line that was edited, removed or moved is detected wherever it is.
 
 use crate::graph::Fingerprint;
 use serde::de::DeserializeOwned;
@@ -138,7 +138,7 @@ pub(super) struct Contents<R> {
     unterminated: bool,
 }
 
-/// Reads a journal. A torn tail is left out; damage before it is an error.
+/// Reads a journal. A torn tail is ignored; damage before it is an error.
 pub(super) fn read<R: DeserializeOwned>(path: &Path) -> Result<Contents<R>, JournalError> {
     let (contents, outcome) = read_up_to_damage(path);
     outcome.map(|()| contents)
@@ -312,7 +312,7 @@ impl Journal {
         Ok(hex(sum))
     }
 
-    /// Writes a line. On a full disk the reserve is given up for it, so that what was paid for is kept; the search then
+    /// Writes a line. On a full disk the reserve is deleted for it, so that the finished evaluation is kept; the search then
     /// stops all the same.
     fn write(&mut self, line: &[u8], commit: bool) -> Result<(), JournalError> {
         let Self { path, file, reserve, .. } = self;

@@ -60,7 +60,7 @@ struct Description {
     details: Value,
 }
 
-/// A folder that a search writes to as it goes, held by this process alone.
+/// A folder that a search writes to while it runs, held exclusively by this process.
 ///
 /// Give it to [`Search::with_run_folder`](super::Search::with_run_folder). A search that was killed at any moment is
 /// resumed by running it again with the same settings and [`RunFolder::resume`], and ends as if nothing had happened.
