@@ -36,7 +36,7 @@ use std::process::ExitCode;
 struct Arguments {
     /// CSV table with early and final accuracies in percent: columns architecture, accuracy, `final_accuracy` and, for the
     /// terms, flops, density, parameters, seconds; or NAS-Bench-201's columns.
-    #[arg(long, value_name = "FILE", required_unless_present = "run")]
+    #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
     /// Data set whose rows of the table are used, such as cifar10; required if the table has several.
     #[arg(long, value_name = "NAME", requires = "table")]
@@ -73,7 +73,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let pairs = match (&arguments.run, &arguments.table) {
         (Some(run), _) => of_run(run)?,
         (None, Some(table)) => of_table(table, arguments.dataset.as_deref())?,
-        (None, None) => return Err("give --table FILE or --run RUN".into()),
+        (None, None) => return Err("there are no pairs to fit to: give --table FILE or --run RUN (see --help)".into()),
     };
     let config =
         CalibrationConfig { terms: arguments.terms.clone(), seed: arguments.seed, ..CalibrationConfig::default() };

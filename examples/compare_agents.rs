@@ -20,7 +20,7 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
 use std::fs;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -47,7 +47,7 @@ struct Arguments {
     #[arg(long, value_name = "TASK", default_value = "places")]
     synthetic: SyntheticTask,
     /// Standard deviation of the noise on synthetic accuracies, in percentage points.
-    #[arg(long, value_name = "POINTS", default_value_t = 0.0)]
+    #[arg(long, value_name = "POINTS", default_value_t = 0.0, value_parser = deviation, allow_negative_numbers = true)]
     noise: f64,
     /// Agent to compare: paper, metaqnn, tuned, rank, best, random, evolution, evolution50, local or local10 (repeatable)
     /// [default: all].
@@ -68,13 +68,20 @@ struct Arguments {
     first_seed: u64,
     /// Simultaneous searches; the result does not depend on it [default: the number of cores].
     #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
     /// Write the result of every search to this CSV file.
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
     /// Draw the mean regret (percentage points below the optimum) over the evaluations to this SVG file.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+}
+
+fn deviation(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(points) if points.is_finite() && points >= 0.0 => Ok(points),
+        _ => Err("it must be a number of percentage points, 0 or more, such as 1.5".to_owned()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -107,6 +114,10 @@ fn cells(path: &Path, dataset: Option<&str>) -> Result<Table, Box<dyn Error>> {
     Ok(table)
 }
 
+fn failed(path: &Path, error: &dyn Error) -> String {
+    format!("cannot write {}: {error}", path.display())
+}
+
 fn compare<S: SearchSpace + Clone + 'static>(
     benchmark: &Benchmark<S>,
     arguments: &Arguments,
@@ -117,8 +128,12 @@ fn compare<S: SearchSpace + Clone + 'static>(
     let mut config = ComparisonConfig::new(arguments.budgets.clone()).with_seeds(arguments.seeds);
     config.minibatch = arguments.minibatch.get();
     config.first_seed = arguments.first_seed;
-    config.threads = arguments.threads.unwrap_or(config.threads);
+    config.threads = arguments.threads.map_or(config.threads, NonZeroUsize::get);
 
+    // Before the comparison, which may take long.
+    for path in [&arguments.csv, &arguments.svg].into_iter().flatten() {
+        fs::OpenOptions::new().create(true).append(true).open(path).map_err(|error| failed(path, &error))?;
+    }
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} searches, {elapsed} of about {duration}  {msg}")?;
     let bar = ProgressBar::no_length().with_style(style);
     let start = Instant::now();
@@ -137,7 +152,6 @@ fn compare<S: SearchSpace + Clone + 'static>(
     );
     println!("{comparison}");
     println!("took {:.1} s with {} threads", start.elapsed().as_secs_f64(), config.threads);
-    let failed = |path: &PathBuf, error: &dyn Error| format!("cannot write {}: {error}", path.display());
     if let Some(path) = &arguments.csv {
         let mut csv = Vec::new();
         comparison.write_csv(&mut csv)?;

@@ -65,15 +65,15 @@ struct Arguments {
     mean: Option<f64>,
 
     /// Failures per worker and hour of training
-    #[arg(long, value_name = "RATE", default_value_t = 0.01)]
+    #[arg(long, value_name = "RATE", default_value_t = 0.01, allow_negative_numbers = true)]
     failures: f64,
 
     /// Seconds until a failure is detected and the block is given to another worker
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, allow_negative_numbers = true)]
     lease: f64,
 
     /// Seconds until a failed worker is replaced
-    #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0, allow_negative_numbers = true)]
     replacement: f64,
 
     /// Random seed of the drawn times and failures
