@@ -23,6 +23,7 @@ use std::fs;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Instant;
 
 /// Compare agents on equal budgets, by the mean quality of the best architecture found, with its standard error.
@@ -58,7 +59,7 @@ struct Arguments {
     budgets: Vec<Budget>,
     /// Architectures that an agent proposes before it learns from them: 1 favours agents that learn quickly; a search on N
     /// workers uses N or more.
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one::<NonZeroU64>)]
     minibatch: NonZeroU64,
     /// Number of searches of each agent, each with another random seed.
     #[arg(long, value_name = "N", default_value_t = 20)]
@@ -67,7 +68,7 @@ struct Arguments {
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     first_seed: u64,
     /// Simultaneous searches; the result does not depend on it [default: the number of cores].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroUsize>)]
     threads: Option<NonZeroUsize>,
     /// Write the result of every search to this CSV file.
     #[arg(long, value_name = "FILE")]
@@ -75,6 +76,10 @@ struct Arguments {
     /// Draw the mean regret (percentage points below the optimum) over the evaluations to this SVG file.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+}
+
+fn at_least_one<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "it must be a whole number of at least 1".to_owned())
 }
 
 fn deviation(text: &str) -> Result<f64, String> {

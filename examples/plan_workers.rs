@@ -49,7 +49,7 @@ struct Arguments {
     predicted: Option<u64>,
 
     /// Numbers of workers to simulate, separated by commas
-    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "32,1000,10000")]
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "32,1000,10000", value_parser = at_least_one)]
     workers: Vec<NonZeroUsize>,
 
     /// Blocks that the search evaluates; the default is the paper's whole schedule
@@ -79,6 +79,10 @@ struct Arguments {
     /// Random seed of the drawn times and failures
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+}
+
+fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "it must be a whole number of at least 1".to_owned())
 }
 
 fn main() -> ExitCode {

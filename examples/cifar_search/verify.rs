@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     run: PathBuf,
 
     /// Blocks to train, highest reward first; the paper trains 100. Repeat the command with a larger number to add more
-    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(10).expect("10 is not 0"))]
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(10).expect("10 is not 0"), value_parser = crate::arguments::at_least_one)]
     top: NonZeroUsize,
 
     /// Training recipe: cifar (the paper's 300 epochs), imagenet (90 epochs), early-stop (the 12 epochs of
@@ -138,6 +138,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let left_out = &mut |error: &DataError| eprintln!("skipped: {}", super::output::without_advice(error));
     let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
     let experiment = experiment.for_data(training.shape(), training.classes().len());
+    if arguments.test {
+        // Read already here, so that missing test images are reported before the trainings.
+        drop(experiment.data.load_test(data.as_deref())?);
+    }
 
     let folder = arguments.out.clone().unwrap_or_else(|| arguments.run.join("verification"));
     let resumed = folder.join("search.json").exists();

@@ -28,7 +28,7 @@ use std::str::FromStr;
 ///
 /// assert_eq!("bf16".parse(), Ok(Precision::Bf16));
 /// assert_eq!(Precision::default().to_string(), "f32");
-/// assert!("f16".parse::<Precision>().unwrap_err().to_string().starts_with("no precision is called \"f16\""));
+/// assert!("f16".parse::<Precision>().unwrap_err().to_string().starts_with("unknown precision \"f16\""));
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -22,7 +22,7 @@ use std::str::FromStr;
 /// assert_eq!((residual.to_graph().edge_count(), residual.to_graph().node_count()), (5, 5));
 ///
 /// let error = "conv3(0) max5(1) terminal(2)".parse::<BlockCode>().unwrap_err();
-/// assert_eq!(error.to_string(), "layer 2: max cannot have kernel 5: Table 1 has [1, 3]");
+/// assert_eq!(error.to_string(), "layer 2: max cannot have kernel 5: choose one of [1, 3]");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
