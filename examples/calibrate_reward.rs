@@ -1,12 +1,12 @@
-//! Fits the coefficients of the redefined reward to pairs of early and final accuracy, and reports how well they rank held-out
-//! architectures.
+//! Fits the coefficients of the redefined reward to pairs of early and final accuracy, and reports how well they rank
+//! held-out architectures.
 //!
 //! ```text
 //! cargo run --release --no-default-features --example calibrate_reward -- --table nasbench201.csv --dataset cifar100
 //! ```
 //!
-//! A table is CSV as described in `blockqnn::environment::tabular`, with `final_accuracy`. The pairs may also be the blocks of a
-//! run that `cifar_search verify` has trained to convergence:
+//! A table is CSV as described in `blockqnn::environment::tabular`, with `final_accuracy`. The pairs may also be the
+//! blocks of a run that `cifar_search verify` has trained to convergence:
 //!
 //! ```text
 //! cargo run --release --no-default-features --example calibrate_reward -- --run RUN
@@ -34,8 +34,8 @@ use std::process::ExitCode;
     after_help = "Example:\n  cargo run --release --no-default-features --example calibrate_reward -- --run RUN"
 )]
 struct Arguments {
-    /// CSV table with early and final accuracies in percent: columns architecture, accuracy, `final_accuracy` and, for the
-    /// terms, flops, density, parameters, seconds; or NAS-Bench-201's columns.
+    /// CSV table with early and final accuracies in percent: columns architecture, accuracy, `final_accuracy` and, for
+    /// the terms, flops, density, parameters, seconds; or NAS-Bench-201's columns.
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
     /// Data set whose rows of the table are used, such as cifar10; required if the table has several.

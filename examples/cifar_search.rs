@@ -13,8 +13,8 @@
 //! cargo run --release --features cuda --example cifar_search -- --preset paper --data DIR --device cuda
 //! ```
 //!
-//! On your own photographs, in one folder per class (or in `DIR/train`, if the example `imagenet_transfer` is to train the best
-//! block afterwards):
+//! On your own photographs, in one folder per class (or in `DIR/train`, if the example `imagenet_transfer` is to train
+//! the best block afterwards):
 //!
 //! ```sh
 //! cargo run --release --example cifar_search -- --dataset folder --data DIR --size 32
@@ -39,8 +39,8 @@
 //! cargo run --release --example cifar_search -- export DIR --rank 1 --to pytorch --out block.py
 //! ```
 //!
-//! Check whether a device computes the same as `flex`, how fast, and how much memory it holds (`docs/gpu.md` makes tables of
-//! it):
+//! Check whether a device computes the same as `flex`, how fast, and how much memory it holds (`docs/gpu.md` makes
+//! tables of it):
 //!
 //! ```sh
 //! cargo run --release --features cuda --example cifar_search -- measure parity --device cuda
@@ -103,8 +103,8 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Random blocks that measure the speed of the device, the draws to find them, and the time after which no further block is
-/// measured.
+/// Random blocks that measure the speed of the device, the draws to find them, and the time after which no further
+/// block is measured.
 const CALIBRATION_BLOCKS: usize = 12;
 const CALIBRATION_DRAWS: usize = 200;
 const CALIBRATION_TIME: Duration = Duration::from_secs(5);
@@ -227,7 +227,8 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The model that predicts the time of a trial, measured on random blocks on the first device. The search works without it.
+/// The model that predicts the time of a trial, measured on random blocks on the first device. The search works without
+/// it.
 fn cost_model(experiment: &Experiment, environments: &[(&String, TrainingEnvironment)]) -> Option<CostModel> {
     let (_, environment) = environments.first()?;
     let graphs =
@@ -236,8 +237,8 @@ fn cost_model(experiment: &Experiment, environments: &[(&String, TrainingEnviron
     model.inspect_err(|error| eprintln!("warning: the time left cannot be predicted: {error}")).ok()
 }
 
-/// Random blocks of the experiment's space within its cost limits, out of `draws` draws. The same purpose gives the same
-/// blocks.
+/// Random blocks of the experiment's space within its cost limits, out of `draws` draws. The same purpose gives the
+/// same blocks.
 fn random_blocks(experiment: &Experiment, purpose: &str, draws: usize) -> impl Iterator<Item = (LayerGraph, Cost)> {
     let (memory, mut rng) = (Memory::new(1), seed::stream(0, purpose, 0));
     let draw = move |_| {
@@ -250,8 +251,8 @@ fn random_blocks(experiment: &Experiment, purpose: &str, draws: usize) -> impl I
     (0..draws).filter_map(draw)
 }
 
-/// Simultaneous trainings by default. Two with one core each are faster than one with two (`docs/performance.md`) and need
-/// twice the memory; without minibatches they would also make the run irreproducible.
+/// Simultaneous trainings by default. Two with one core each are faster than one with two (`docs/performance.md`) and
+/// need twice the memory; without minibatches they would also make the run irreproducible.
 fn default_workers(devices: &[&str], scheduling: Scheduling) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let on_the_cpu = devices.iter().all(|name| *name == "flex");

@@ -5,8 +5,8 @@
 //! cargo run --release --no-default-features --example compare_agents -- --table nasbench201.csv --dataset cifar100
 //! ```
 //!
-//! A table is CSV as described in `blockqnn::environment::tabular`. To compare your own agent, see `blockqnn::comparison`: it
-//! takes a few lines of Rust.
+//! A table is CSV as described in `blockqnn::environment::tabular`. To compare your own agent, see
+//! `blockqnn::comparison`: it takes a few lines of Rust.
 
 #[path = "compare_agents/svg.rs"]
 mod svg;
@@ -28,8 +28,8 @@ use std::time::Instant;
 
 /// Compare agents on equal budgets, by the mean quality of the best architecture found, with its standard error.
 ///
-/// On a table, the quality is the final accuracy of the cell with the highest early accuracy so far; agents see only the
-/// early accuracy. On a synthetic task it is the accuracy without noise.
+/// On a table, the quality is the final accuracy of the cell with the highest early accuracy so far; agents see only
+/// the early accuracy. On a synthetic task it is the accuracy without noise.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -38,7 +38,8 @@ use std::time::Instant;
                   --agent best --agent local"
 )]
 struct Arguments {
-    /// CSV table of all cells of NAS-Bench-201 (its own columns, or architecture, accuracy, ...), instead of a synthetic task.
+    /// CSV table of all cells of NAS-Bench-201 (its own columns, or architecture, accuracy, ...), instead of a
+    /// synthetic task.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["synthetic", "noise"])]
     table: Option<PathBuf>,
     /// Data set whose rows of the table are used, such as cifar10 or cifar100; required if the table has several.
@@ -50,15 +51,15 @@ struct Arguments {
     /// Standard deviation of the noise on synthetic accuracies, in percentage points.
     #[arg(long, value_name = "POINTS", default_value_t = 0.0, value_parser = deviation, allow_negative_numbers = true)]
     noise: f64,
-    /// Agent to compare: paper, metaqnn, tuned, rank, best, random, evolution, evolution50, local or local10 (repeatable)
-    /// [default: all].
+    /// Agent to compare: paper, metaqnn, tuned, rank, best, random, evolution, evolution50, local or local10
+    /// (repeatable) [default: all].
     #[arg(long, value_name = "NAME")]
     agent: Vec<String>,
     /// Budgets, separated by commas: evaluations (500) or, on a table with training times, simulated seconds (20000s).
     #[arg(long, value_name = "LIST", default_value = "50,100,200,500", value_delimiter = ',')]
     budgets: Vec<Budget>,
-    /// Architectures that an agent proposes before it learns from them: 1 favours agents that learn quickly; a search on N
-    /// workers uses N or more.
+    /// Architectures that an agent proposes before it learns from them: 1 favours agents that learn quickly; a search
+    /// on N workers uses N or more.
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one::<NonZeroU64>)]
     minibatch: NonZeroU64,
     /// Number of searches of each agent, each with another random seed.

@@ -1,14 +1,15 @@
 //! Transfers a block to larger images: trains a network built from it on an image folder, with the paper's ImageNet
 //! augmentation, and measures top-1 and top-5 accuracy.
 //!
-//! Without arguments it runs for a few minutes on two CPU cores: a block in a small network, on the images that come with the
-//! crate, enlarged to twice the size that a search trains on:
+//! Without arguments it runs for a few minutes on two CPU cores: a block in a small network, on the images that come
+//! with the crate, enlarged to twice the size that a search trains on:
 //!
 //! ```sh
 //! cargo run --release --example imagenet_transfer
 //! ```
 //!
-//! On photographs in one folder per class, `DIR/train/CLASS/*.jpg` and `DIR/val/CLASS/*.jpg`, with the best block of a search:
+//! On photographs in one folder per class, `DIR/train/CLASS/*.jpg` and `DIR/val/CLASS/*.jpg`, with the best block of a
+//! search:
 //!
 //! ```sh
 //! cargo run --release --example imagenet_transfer -- --block RUN --data DIR --size 64

@@ -1,13 +1,13 @@
-//! Plans a cluster: how long a search would take on a given number of workers, with and without the barrier at the end of each
-//! minibatch.
+//! Plans a cluster: how long a search would take on a given number of workers, with and without the barrier at the end
+//! of each minibatch.
 //!
 //! ```sh
 //! cargo run --release --no-default-features --example plan_workers -- RUN --workers 32,1000,10000
 //! ```
 //!
-//! RUN is the folder of a run (`cifar_search --out RUN`). Training times are drawn from those measured in the run, or with
-//! `--predicted N` from those that the run's cost model predicts for N random blocks of its search space. The controller's
-//! own time per trial is measured here, by a short search that computes a formula instead of training.
+//! RUN is the folder of a run (`cifar_search --out RUN`). Training times are drawn from those measured in the run, or
+//! with `--predicted N` from those that the run's cost model predicts for N random blocks of its search space. The
+//! controller's own time per trial is measured here, by a short search that computes a formula instead of training.
 
 use blockqnn::agent::{Agent, Memory, QLearning, QLearningConfig, RandomAgent};
 use blockqnn::environment::synthetic::Synthetic;
@@ -27,9 +27,9 @@ use std::time::Instant;
 
 /// Estimate how long a search takes on a given number of workers, by simulation on a virtual clock.
 ///
-/// Training times are drawn from those of a finished or running search. The table has one row for each number of workers
-/// and each scheduling: with `minibatch`, workers wait for the slowest training of each minibatch; with `rolling`, they do
-/// not.
+/// Training times are drawn from those of a finished or running search. The table has one row for each number of
+/// workers and each scheduling: with `minibatch`, workers wait for the slowest training of each minibatch; with
+/// `rolling`, they do not.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -42,9 +42,9 @@ struct Arguments {
     #[arg(value_name = "RUN")]
     run: PathBuf,
 
-    /// Use the times that the run's cost model (`cost_model.json`) predicts for N random blocks of its search space, instead of
-    /// measured times: a search that has learnt trains only a small, unrepresentative part of the space [default: measured
-    /// times]
+    /// Use the times that the run's cost model (`cost_model.json`) predicts for N random blocks of its search space,
+    /// instead of measured times: a search that has learnt trains only a small, unrepresentative part of the space
+    /// [default: measured times]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     predicted: Option<u64>,
 
@@ -144,7 +144,8 @@ fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Training times in seconds, measured in the run or predicted. If the run has a cost model, prints how accurate it was.
+/// Training times in seconds, measured in the run or predicted. If the run has a cost model, prints how accurate it
+/// was.
 fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Result<Vec<f64>, Box<dyn Error>> {
     let run = &arguments.run;
     let trained = history.records.iter().filter(|record| !record.cached);
@@ -225,8 +226,8 @@ fn scaled(times: Vec<f64>, mean: Option<f64>) -> Vec<f64> {
     times.into_iter().map(|time| time * scale).collect()
 }
 
-/// Seconds that the controller takes to propose a trial, and to journal it and learn from it with its share of the paper's
-/// replay, measured by short searches with and without learning.
+/// Seconds that the controller takes to propose a trial, and to journal it and learn from it with its share of the
+/// paper's replay, measured by short searches with and without learning.
 fn controller_time() -> Result<(f64, f64), Box<dyn Error>> {
     let seconds = |replay_rounds| -> Result<f64, Box<dyn Error>> {
         let mut config = QLearningConfig::paper();

@@ -89,8 +89,8 @@ impl Evaluation {
 /// Why an architecture has no accuracy.
 ///
 /// The first four are facts about the architecture and hold wherever it is evaluated; the last three depend on the
-/// machine, and a run with one of them reports it. The controller gives a trial that timed out or ran out of memory a second
-/// attempt with nothing beside it, before it takes the outcome.
+/// machine, and a run with one of them reports it. The controller gives a trial that timed out or ran out of memory a
+/// second attempt with nothing beside it, before it takes the outcome.
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 #[non_exhaustive]

@@ -22,9 +22,9 @@ Examples, each after `cargo run --release --example cifar_search --`:
 
 /// Search convolutional blocks with Q-learning (BlockQNN) on real images.
 ///
-/// Blocks are sampled layer by layer; each is trained for a few epochs in a small network, and the agent learns from its
-/// validation accuracy. The best blocks are printed at the end, one per line. Without options the search runs for a few
-/// minutes on two CPU cores, on images that are part of the program.
+/// Blocks are sampled layer by layer; each is trained for a few epochs in a small network, and the agent learns from
+/// its validation accuracy. The best blocks are printed at the end, one per line. Without options the search runs for a
+/// few minutes on two CPU cores, on images that are part of the program.
 #[derive(Debug, Parser)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
@@ -33,9 +33,9 @@ pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
-    /// Settings to start from: quick (minutes on two CPU cores), paper (BlockQNN's search: 11,392 blocks, days on GPUs),
-    /// short (half as many minibatches as paper), metaqnn (as paper, but with the reward only at the last layer, as in its
-    /// predecessor MetaQNN)
+    /// Settings to start from: quick (minutes on two CPU cores), paper (BlockQNN's search: 11,392 blocks, days on
+    /// GPUs), short (half as many minibatches as paper), metaqnn (as paper, but with the reward only at the last layer,
+    /// as in its predecessor MetaQNN)
     #[arg(long, default_value = "quick", value_name = "NAME")]
     pub(crate) preset: Preset,
 
@@ -44,8 +44,8 @@ pub(crate) struct Arguments {
     dataset: Option<DatasetName>,
 
     /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (cifar-100-binary or its parent); for --dataset
-    /// folder, a folder with one subfolder of JPEG or PNG files per class, or one whose train/ is such a folder. --resume
-    /// and verify use the same folder again
+    /// folder, a folder with one subfolder of JPEG or PNG files per class, or one whose train/ is such a folder.
+    /// --resume and verify use the same folder again
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
@@ -74,19 +74,19 @@ pub(crate) struct Arguments {
     validation: Option<usize>,
 
     /// Device to train on: flex (CPU); when built with the feature of the same name also ndarray (CPU, slow), cuda or
-    /// cuda:N (GPU number N), and wgpu. Workers are distributed over several devices, such as cuda:0,cuda:1 [default: the
-    /// first of flex, ndarray, cuda and wgpu that is built in]
+    /// cuda:N (GPU number N), and wgpu. Workers are distributed over several devices, such as cuda:0,cuda:1 [default:
+    /// the first of flex, ndarray, cuda and wgpu that is built in]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) device: Vec<String>,
 
-    /// Propose a block as soon as a worker is free and learn from each block when its training ends, instead of in whole
-    /// minibatches: keeps workers busy, but runs with several workers are not reproducible
+    /// Propose a block as soon as a worker is free and learn from each block when its training ends, instead of in
+    /// whole minibatches: keeps workers busy, but runs with several workers are not reproducible
     #[arg(long)]
     rolling: bool,
 
     /// Simultaneous trainings, each in its own thread; each needs the memory of one training. On the CPU they share the
-    /// cores. Without --rolling the result does not depend on it [default: 2 on a CPU with several cores unless --rolling
-    /// is given, otherwise 1]
+    /// cores. Without --rolling the result does not depend on it [default: 2 on a CPU with several cores unless
+    /// --rolling is given, otherwise 1]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) workers: Option<NonZeroUsize>,
 
@@ -101,10 +101,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Agent that proposes blocks: paper (the preset's Q-learning agent), best (least squares on features of the blocks;
-    /// recommended for up to a few hundred trials), random, evolution (population 10, tournaments of 3), evolution50
-    /// (population 50, tournaments of 25), local (local search: changes one property of a block at a time while the reward
-    /// improves), local10 (the same, starting from the best of ten random blocks) [default: paper]
+    /// Agent that proposes blocks: paper (the preset's Q-learning agent), best (least squares on features of the
+    /// blocks; recommended for up to a few hundred trials), random, evolution (population 10, tournaments of 3),
+    /// evolution50 (population 50, tournaments of 25), local (local search: changes one property of a block at a time
+    /// while the reward improves), local10 (the same, starting from the best of ten random blocks) [default: paper]
     #[arg(long, value_name = "NAME", value_parser = ["paper", "best", "random", "evolution", "evolution50", "local", "local10"])]
     agent: Option<String>,
 
@@ -128,7 +128,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
 
-    /// Filters of each convolution in the first stage; doubled in each further stage [default: 8 for quick, otherwise 32]
+    /// Filters of each convolution in the first stage; doubled in each further stage [default: 8 for quick, otherwise
+    /// 32]
     #[arg(long, value_name = "N")]
     width: Option<usize>,
 
@@ -136,17 +137,18 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     repeats: Option<usize>,
 
-    /// Number type of the computation: f32, or bf16 (mixed precision: weights, normalisation and loss stay f32) [default:
-    /// f32]
+    /// Number type of the computation: f32, or bf16 (mixed precision: weights, normalisation and loss stay f32)
+    /// [default: f32]
     #[arg(long, value_name = "TYPE")]
     precision: Option<Precision>,
 
-    /// JSON file with settings that override the preset's, in the format that --dry-run prints; options override the file
+    /// JSON file with settings that override the preset's, in the format that --dry-run prints; options override the
+    /// file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Override any setting, for example --set agent.learning_rate=0.1 --set reward.mu=0 (repeatable; --dry-run prints all
-    /// settings)
+    /// Override any setting, for example --set agent.learning_rate=0.1 --set reward.mu=0 (repeatable; --dry-run prints
+    /// all settings)
     #[arg(long = "set", value_name = "PATH=VALUE")]
     settings: Vec<String>,
 
@@ -159,8 +161,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Continue the run in --out DIR with the settings it was started with, whether it was stopped, killed or has finished
-    /// (then with more --trials). Only --device, --workers, --processes and --top have to be given again
+    /// Continue the run in --out DIR with the settings it was started with, whether it was stopped, killed or has
+    /// finished (then with more --trials). Only --device, --workers, --processes and --top have to be given again
     #[arg(long, requires = "out")]
     pub(crate) resume: bool,
 
@@ -202,8 +204,8 @@ impl Arguments {
         }
     }
 
-    /// The preset or the resumed run, overridden by the file's settings, then the options, then each --set. The classes of
-    /// an image folder are counted in `data`.
+    /// The preset or the resumed run, overridden by the file's settings, then the options, then each --set. The classes
+    /// of an image folder are counted in `data`.
     pub(crate) fn experiment(&self, data: Option<&Path>) -> Result<Experiment, Box<dyn Error>> {
         let mut overrides = Overrides::new();
         if let (true, Some(path)) = (self.resume, &self.out) {

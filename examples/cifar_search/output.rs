@@ -62,7 +62,8 @@ impl Results {
         Ok(())
     }
 
-    /// Writes `cost_model.json`, the model that predicted the times of the trials, for plans of other searches on the device.
+    /// Writes `cost_model.json`, the model that predicted the times of the trials, for plans of other searches on the
+    /// device.
     pub(crate) fn write_cost_model(&self, model: &CostModel) -> Result<(), Box<dyn Error>> {
         self.write_file("cost_model.json", |out| Ok(serde_json::to_writer_pretty(out, model)?))
     }

@@ -18,18 +18,19 @@ const GIBIBYTE: f64 = 1_073_741_824.0;
 #[derive(Debug, Clone, clap::Args)]
 #[expect(clippy::struct_field_names, reason = "the names of fields are those of flags")]
 pub(crate) struct Processes {
-    /// Simultaneous trainings, each in its own child process: recommended for GPUs. A process that fails, hangs or uses too
-    /// much memory is replaced, and its block is trained again. The result is the same as with --workers [default: threads
-    /// of one process]
+    /// Simultaneous trainings, each in its own child process: recommended for GPUs. A process that fails, hangs or uses
+    /// too much memory is replaced, and its block is trained again. The result is the same as with --workers [default:
+    /// threads of one process]
     #[arg(long, value_name = "N", conflicts_with = "workers", value_parser = crate::arguments::at_least_one)]
     processes: Option<NonZeroUsize>,
 
-    /// Memory of each device in GiB: further trainings start only if their estimated memory still fits [default: no limit]
+    /// Memory of each device in GiB: further trainings start only if their estimated memory still fits [default: no
+    /// limit]
     #[arg(long, value_name = "GIB", requires = "processes", value_parser = gibibytes)]
     device_memory: Option<u64>,
 
-    /// Memory in GiB, of the device or of the machine, above which a child process is replaced after its training [default:
-    /// no limit]
+    /// Memory in GiB, of the device or of the machine, above which a child process is replaced after its training
+    /// [default: no limit]
     #[arg(long, value_name = "GIB", requires = "processes", value_parser = gibibytes)]
     process_memory: Option<u64>,
 

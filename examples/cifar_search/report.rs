@@ -16,7 +16,8 @@ pub(crate) struct Arguments {
     #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
 
-    /// File for the page, which needs no other files [default: report.html in DIR, or in the current folder for several runs]
+    /// File for the page, which needs no other files [default: report.html in DIR, or in the current folder for several
+    /// runs]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 

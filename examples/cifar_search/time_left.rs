@@ -1,5 +1,5 @@
-//! The time left: for proposed trials what the cost model predicts, corrected by the trials that have ended; for trials not
-//! yet proposed their mean.
+//! The time left: for proposed trials what the cost model predicts, corrected by the trials that have ended; for trials
+//! not yet proposed their mean.
 
 use crate::progress::done;
 use blockqnn::environment::Progress;

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 /// Train the best blocks of a run to convergence, and report how well the short trainings had ranked them
 ///
-/// The blocks with the highest rewards are trained with a full recipe, on the run's data set or another one, measured on
-/// held-out images, and printed by converged accuracy. After an interruption, repeat the command to continue.
+/// The blocks with the highest rewards are trained with a full recipe, on the run's data set or another one, measured
+/// on held-out images, and printed by converged accuracy. After an interruption, repeat the command to continue.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  cargo run --release --example cifar_search -- verify RUN --top 4 --epochs 20")]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
@@ -39,8 +39,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = RecipeName::Cifar)]
     recipe: RecipeName,
 
-    /// Epochs of each training; the milestones of the learning rate are scaled in proportion [default: 300 for cifar, 90 for
-    /// imagenet, 12 for early-stop]
+    /// Epochs of each training; the milestones of the learning rate are scaled in proportion [default: 300 for cifar,
+    /// 90 for imagenet, 12 for early-stop]
     #[arg(long, value_name = "N")]
     epochs: Option<u32>,
 
@@ -77,8 +77,8 @@ pub(crate) struct Arguments {
     test: bool,
 
     /// Override any setting, for example --set search.network.width=32 --set recipe.schedule=cosine --set
-    /// recipe.label_smoothing=0.1 (repeatable; recipe options that are off by default: augmentation.cutout, warm_up_epochs,
-    /// label_smoothing, weight_averaging)
+    /// recipe.label_smoothing=0.1 (repeatable; recipe options that are off by default: augmentation.cutout,
+    /// warm_up_epochs, label_smoothing, weight_averaging)
     #[arg(long = "set", value_name = "PATH=VALUE")]
     settings: Vec<String>,
 

@@ -15,7 +15,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, clap::Args)]
 #[expect(clippy::struct_field_names, reason = "each field is a flag, and says of what")]
 pub(crate) struct Access {
-    /// Name of the search on the broker: 1 to 64 letters, digits, - and _. Searches with different names can share a broker
+    /// Name of the search on the broker: 1 to 64 letters, digits, - and _. Searches with different names can share a
+    /// broker
     #[arg(long, value_name = "NAME", default_value = "search")]
     nats_name: String,
 
@@ -63,8 +64,8 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    /// The evaluator on the broker, if the search is to use one. Workers receive the experiment, so that they need only the
-    /// images.
+    /// The evaluator on the broker, if the search is to use one. Workers receive the experiment, so that they need only
+    /// the images.
     pub(crate) fn evaluator(
         &self,
         experiment: &Experiment,

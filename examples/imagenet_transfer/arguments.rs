@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 /// Train a block on larger images than it was found on, and measure top-1 and top-5 accuracy.
 ///
-/// Training images are scaled to a shorter side of 256 to 480 pixels, cropped to a random square of 224 pixels, and half
-/// of them are mirrored; for validation the shorter side is 256 and the crop is central. With another --size all of these
-/// are scaled in proportion. Images are read ahead by threads and need not fit into memory.
+/// Training images are scaled to a shorter side of 256 to 480 pixels, cropped to a random square of 224 pixels, and
+/// half of them are mirrored; for validation the shorter side is 256 and the crop is central. With another --size all
+/// of these are scaled in proportion. Images are read ahead by threads and need not fit into memory.
 ///
 /// With fewer than six classes top-5 is 100 %. Among equal outputs the first class counts.
 #[derive(Debug, Parser)]
@@ -29,17 +29,18 @@ pub(crate) struct Arguments {
     preset: Preset,
 
     /// Block to train: a run folder of cifar_search (its best block is used), a file with a block (text, JSON, or the
-    /// output of `cifar_search export --to json`), or the block itself as text, such as 'conv3(0) terminal(1)' [default:
-    /// conv3(0) conv3(1) add(0,2) terminal(3)]
+    /// output of `cifar_search export --to json`), or the block itself as text, such as 'conv3(0) terminal(1)'
+    /// [default: conv3(0) conv3(1) add(0,2) terminal(3)]
     #[arg(long, value_name = "PATH|TEXT", conflicts_with = "resume")]
     pub(crate) block: Option<String>,
 
-    /// Folder with train/ and val/, each with one subfolder of JPEG or PNG files per class [default: the images that are
-    /// part of the program, enlarged]
+    /// Folder with train/ and val/, each with one subfolder of JPEG or PNG files per class [default: the images that
+    /// are part of the program, enlarged]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Width and height in pixels of the network's input images [default: 224 for imagenet, 64 with --data, otherwise 56]
+    /// Width and height in pixels of the network's input images [default: 224 for imagenet, 64 with --data, otherwise
+    /// 56]
     #[arg(long, value_name = "PIXELS", conflicts_with = "resume", value_parser = clap::value_parser!(u32).range(8..=1024))]
     size: Option<u32>,
 
@@ -60,8 +61,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TYPE", default_value_t = Precision::F32, conflicts_with = "resume")]
     precision: Precision,
 
-    /// Filters of each convolution in the first stage; doubled in each further stage [default: 64 for imagenet, otherwise
-    /// 16]
+    /// Filters of each convolution in the first stage; doubled in each further stage [default: 64 for imagenet,
+    /// otherwise 16]
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     width: Option<usize>,
 
@@ -74,8 +75,8 @@ pub(crate) struct Arguments {
     pub(crate) seed: u64,
 
     /// Device to train on: flex (CPU); when built with the feature of the same name also ndarray (CPU, slow), cuda or
-    /// cuda:N (GPU number N), and wgpu. Several devices, such as cuda:0,cuda:1, share each training batch (experimental)
-    /// [default: the first of flex, ndarray, cuda and wgpu that is built in]
+    /// cuda:N (GPU number N), and wgpu. Several devices, such as cuda:0,cuda:1, share each training batch
+    /// (experimental) [default: the first of flex, ndarray, cuda and wgpu that is built in]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) device: Vec<String>,
 
@@ -92,7 +93,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Continue the stopped or killed training in --out DIR with the settings it was started with; only --data, --device,
+    /// Continue the stopped or killed training in --out DIR with the settings it was started with; only --data,
+    /// --device,
     /// --threads and --broken-images have to be given again
     #[arg(long, requires = "out")]
     pub(crate) resume: bool,
@@ -110,8 +112,8 @@ enum Preset {
 enum Broken {
     /// Stop at the first one when it is reached, and name it
     Refuse,
-    /// Check all images before the training (which takes as long as reading them for an epoch), list the broken ones and
-    /// train without them
+    /// Check all images before the training (which takes as long as reading them for an epoch), list the broken ones
+    /// and train without them
     Skip,
 }
 

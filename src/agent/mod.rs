@@ -65,8 +65,8 @@ pub type EpisodeOf<S> = Episode<<S as SearchSpace>::State, <S as SearchSpace>::A
 /// [`Memory`] and calls [`learn`](Self::learn). A proposal that was made before is discarded and requested again, so
 /// `propose` must not learn from being asked.
 ///
-/// All randomness comes from `rng`. Then the same seed gives the same search, and a search that was stopped continues as
-/// if it had not been.
+/// All randomness comes from `rng`. Then the same seed gives the same search, and a search that was stopped continues
+/// as if it had not been.
 pub trait Agent<S: SearchSpace>: Send {
     /// Proposes a complete walk.
     ///
@@ -93,8 +93,9 @@ pub trait Agent<S: SearchSpace>: Send {
 
     /// Writes what was learnt, in an order that does not depend on chance: equal agents write equal bytes.
     ///
-    /// By default it writes nothing. An agent that changes in [`learn`](Self::learn) needs this and [`load`](Self::load),
-    /// or it behaves differently when a search is resumed; [`check_agent`](crate::testing::check_agent) detects that.
+    /// By default it writes nothing. An agent that changes in [`learn`](Self::learn) needs this and
+    /// [`load`](Self::load), or it behaves differently when a search is resumed;
+    /// [`check_agent`](crate::testing::check_agent) detects that.
     ///
     /// # Errors
     /// [`AgentError::Io`] if `out` fails.

@@ -1,7 +1,7 @@
 //! Downloads CIFAR-10 and CIFAR-100 from their official address.
 //!
-//! An archive is fetched once, checked, and unpacked into a folder of the user's cache; an interrupted download continues where
-//! it was. Nothing is fetched unless it is asked for.
+//! An archive is fetched once, checked, and unpacked into a folder of the user's cache; an interrupted download
+//! continues where it was. Nothing is fetched unless it is asked for.
 
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
@@ -137,8 +137,8 @@ impl Archive {
         self
     }
 
-    /// The same archive, which abandons a download that stalls for this long, after this many attempts. The default is a
-    /// minute, and five.
+    /// The same archive, which abandons a download that stalls for this long, after this many attempts. The default is
+    /// a minute, and five.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration, attempts: u32) -> Self {
         self.patience = patience;
@@ -158,8 +158,8 @@ impl Archive {
         cache.join(&self.folder)
     }
 
-    /// The archive's folder below `cache`, fetched if it is not there yet. `progress` receives the bytes that are there and
-    /// of how many there will be.
+    /// The archive's folder below `cache`, fetched if it is not there yet. `progress` receives the bytes that are there
+    /// and of how many there will be.
     ///
     /// The folder appears complete or not at all; two processes do not disturb each other.
     ///

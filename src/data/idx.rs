@@ -44,8 +44,8 @@ const SOURCE: Source = Source {
 /// The images get one channel.
 ///
 /// # Errors
-/// If a file cannot be opened, is not an IDX file of its kind or is damaged, if the files do not belong together, or if a
-/// label has no class.
+/// If a file cannot be opened, is not an IDX file of its kind or is damaged, if the files do not belong together, or if
+/// a label has no class.
 pub fn load<C: Into<String>>(
     name: impl Into<String>,
     images: impl AsRef<Path>,

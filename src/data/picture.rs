@@ -173,7 +173,8 @@ impl Picture {
     }
 }
 
-/// Whether a JPEG file is complete up to its end marker. The decoder fills up what is missing with gray, and says nothing.
+/// Whether a JPEG file is complete up to its end marker. The decoder fills up what is missing with gray, and says
+/// nothing.
 fn is_whole_jpeg(bytes: &[u8]) -> bool {
     let byte = |position: usize| bytes.get(position).copied();
     // Behind the marker that begins a file come segments; an embedded thumbnail lies within one.

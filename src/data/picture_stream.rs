@@ -51,8 +51,8 @@ pub struct PictureStream {
 }
 
 impl PictureStream {
-    /// How many squares are ready or being prepared unless [`with_ahead`](Self::with_ahead) says otherwise: two batches of the
-    /// paper's 256, at 224 pixels 77 MB.
+    /// How many squares are ready or being prepared unless [`with_ahead`](Self::with_ahead) says otherwise: two batches
+    /// of the paper's 256, at 224 pixels 77 MB.
     pub const DEFAULT_AHEAD: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 
     /// Pictures as squares, normalised by `statistics`, for a device. As many threads decode as the computer has cores.

@@ -87,8 +87,8 @@ impl Names {
     }
 }
 
-/// The consumer that delivers tasks to workers. A message is redelivered until it is acknowledged: workers count attempts,
-/// because a message that the server gives up on would stay in the stream for ever.
+/// The consumer that delivers tasks to workers. A message is redelivered until it is acknowledged: workers count
+/// attempts, because a message that the server gives up on would stay in the stream for ever.
 pub(super) fn task_consumer(name: String, ack_wait: Duration) -> pull::Config {
     pull::Config {
         durable_name: Some(name),

@@ -97,8 +97,8 @@ impl<'a> TrialContext<'a> {
         self.cancellation.is_cancelled()
     }
 
-    /// Reports the progress of the evaluation. Long evaluations should call this at least every few seconds: progress bars and
-    /// heartbeats depend on it.
+    /// Reports the progress of the evaluation. Long evaluations should call this at least every few seconds: progress
+    /// bars and heartbeats depend on it.
     pub fn report(&self, progress: Progress) {
         if let Some(listener) = self.on_progress {
             listener(progress);

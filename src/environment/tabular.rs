@@ -16,8 +16,9 @@
 //!
 //! The file that [`SearchReport::write_csv`](crate::search::SearchReport::write_csv) writes is such a table. So is the
 //! form with the columns `arch`, `dataset`, `val_acc_12ep`, `test_acc_200ep`, `train_time_200ep_s`, `flops_m`, `params`
-//! in which NAS-Bench-201 is commonly distributed: it is recognised by its column `val_acc_12ep`, the 12-epoch validation accuracy
-//! is what the search sees, the 200-epoch test accuracy the final one, and 12 of 200 epochs the time.
+//! in which NAS-Bench-201 is commonly distributed: it is recognised by its column `val_acc_12ep`, the 12-epoch
+//! validation accuracy is what the search sees, the 200-epoch test accuracy the final one, and 12 of 200 epochs the
+//! time.
 
 mod csv;
 

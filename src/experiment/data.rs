@@ -18,8 +18,8 @@ pub enum Dataset {
     Cifar10,
     /// CIFAR-100 with fine labels, official binary files: 3x32x32, 100 classes.
     Cifar100,
-    /// Photographs in one folder per class (see [`ImageFolder`]), at the size that [`DataConfig::size`] says: the folder
-    /// itself, or its `train` if there is one.
+    /// Photographs in one folder per class (see [`ImageFolder`]), at the size that [`DataConfig::size`] says: the
+    /// folder itself, or its `train` if there is one.
     Folder,
 }
 

@@ -108,8 +108,8 @@ pub struct Experiment {
     pub space: BlockSpace,
     /// The agent that chooses them: the tabular learner.
     pub agent: QLearningConfig,
-    /// The agent that chooses them instead; `agent` then only determines the default number of trials. Omitted from files when it
-    /// is none.
+    /// The agent that chooses them instead; `agent` then only determines the default number of trials. Omitted from
+    /// files when it is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub searcher: Option<Searcher>,
     /// What the agent learns from.
@@ -220,8 +220,8 @@ impl Experiment {
     ///
     /// What differs from the paper, and why: blocks of up to 6 layers in networks of 2 stages at 14 and 7 pixels, N = 1
     /// and 8 filters, 2 epochs on 1,000 images, so that a training takes seconds; 64 blocks in minibatches of 8; a
-    /// learning rate of 0.1 and a schedule that explores for the first quarter, because with 0.01 it learns nothing from 64 blocks;
-    /// plain accuracy as the reward.
+    /// learning rate of 0.1 and a schedule that explores for the first quarter, because with 0.01 it learns nothing
+    /// from 64 blocks; plain accuracy as the reward.
     #[must_use]
     pub fn quick() -> Self {
         let phases = [(1.0, 2), (0.5, 2), (0.2, 2), (0.1, 2)];

@@ -28,8 +28,8 @@ pub struct Candidate<Action> {
 
 /// The best blocks of a search, and a separate search that trains them again.
 ///
-/// The second search has a [`ListedAgent`]; so it is journalled, resumed and distributed over workers like any other. It has no
-/// order to learn, so that it waits for no minibatch, and may be extended to more blocks of the same search.
+/// The second search has a [`ListedAgent`]; so it is journalled, resumed and distributed over workers like any other.
+/// It has no order to learn, so that it waits for no minibatch, and may be extended to more blocks of the same search.
 ///
 /// ```
 /// use blockqnn::agent::RandomAgent;

@@ -216,8 +216,8 @@ struct Leaf {
 }
 
 impl Search<'_> {
-    /// Searches below `partition`, and returns the level at which the search continues: the current one, or one nearer to
-    /// the root if an automorphism showed that nothing new can come from here.
+    /// Searches below `partition`, and returns the level at which the search continues: the current one, or one nearer
+    /// to the root if an automorphism showed that nothing new can come from here.
     fn explore(&mut self, partition: &Partition) -> usize {
         let level = self.path.len();
         let Some(cell) = partition.largest_open_cell() else {

@@ -16,8 +16,8 @@ const EPSILON: f64 = 1e-5;
 /// Makes layers, in the order in which it is asked.
 ///
 /// Weights are normal with mean 0 and variance 2 / fan-in (He et al. 2015, "Delving Deep into Rectifiers", Equation 10),
-/// drawn one by one in the order in which they are stored in memory. They come from the given generator alone: burn's own
-/// generator is one for the whole process, so a training beside this one would change them.
+/// drawn one by one in the order in which they are stored in memory. They come from the given generator alone: burn's
+/// own generator is one for the whole process, so a training beside this one would change them.
 pub(super) struct Initializer<'a> {
     rng: &'a mut dyn Rng,
     device: &'a Device,

@@ -136,8 +136,8 @@ impl Report {
         self
     }
 
-    /// The same report, whose page reloads itself after this many seconds as long as one of its runs is running: for a page
-    /// that is written again and again.
+    /// The same report, whose page reloads itself after this many seconds as long as one of its runs is running: for a
+    /// page that is written again and again.
     #[must_use]
     pub fn with_refresh(mut self, seconds: u64) -> Self {
         self.refresh = Some(seconds);

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 pub trait RewardShaper: Send + Sync {
     /// The reward of an architecture.
     ///
-    /// `accuracy` is in percent: the measured one, or the chance accuracy (100 / classes) if the architecture turned out
-    /// infeasible. `evaluation` holds everything that was measured, `cost` the size of the network; sizes that do not
-    /// fit into 64 bits are `u64::MAX`.
+    /// `accuracy` is in percent: the measured one, or the chance accuracy (100 / classes) if the architecture turned
+    /// out infeasible. `evaluation` holds everything that was measured, `cost` the size of the network; sizes that do
+    /// not fit into 64 bits are `u64::MAX`.
     ///
     /// # Errors
     /// [`NotFinite`] if the formula gives no finite number; the search then stops.

@@ -43,7 +43,8 @@ pub type RecordOf<S> = Record<<S as SearchSpace>::Action, <S as SearchSpace>::Ar
 pub enum StopReason {
     /// All trials were evaluated.
     Completed,
-    /// The agent found nothing new within the bound of resamples: the space, or the part that the agent reaches, is exhausted.
+    /// The agent found nothing new within the bound of resamples: the space, or the part that the agent reaches, is
+    /// exhausted.
     SpaceExhausted,
     /// A stop was requested.
     Cancelled,

@@ -257,8 +257,8 @@ where
         Ok(())
     }
 
-    /// Waits for the next trial to end, and passes on what happens meanwhile. `barrier`: nothing more is submitted until
-    /// all that are under way end.
+    /// Waits for the next trial to end, and passes on what happens meanwhile. `barrier`: nothing more is submitted
+    /// until all that are under way end.
     pub(super) fn wait(&mut self, barrier: bool) -> Result<Option<(u64, Verdict)>, SearchError> {
         let Search { evaluator, observers, cancellation, .. } = &mut self.search;
         let tally = &mut self.tally;

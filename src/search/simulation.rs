@@ -130,9 +130,9 @@ pub struct Simulated {
 
 /// Plays a search through on a virtual clock, each training lasting one of `times`, drawn at random.
 ///
-/// The controller does one thing at a time, as the real one does. In minibatches it proposes all, submits all, waits for
-/// the last, and learns; rolling, it learns each trial that ends and proposes the next. A worker that fails loses its
-/// training; after [`lease`](SimulationConfig::lease) the trial goes to another.
+/// The controller does one thing at a time, as the real one does. In minibatches it proposes all, submits all, waits
+/// for the last, and learns; rolling, it learns each trial that ends and proposes the next. A worker that fails loses
+/// its training; after [`lease`](SimulationConfig::lease) the trial goes to another.
 ///
 /// ```
 /// use blockqnn::search::{Scheduling, SimulationConfig, simulate};

@@ -14,8 +14,8 @@ use std::cell::RefCell;
 /// percent; progress must be possible; both environments must name what results depend on in the same words. Where a
 /// training takes a minute, a few architectures will do.
 ///
-/// A training on a GPU rarely repeats to the bit, which the check reports; check it on a CPU. That an evaluation returns soon
-/// once it [is cancelled](TrialContext::is_cancelled) is not checked.
+/// A training on a GPU rarely repeats to the bit, which the check reports; check it on a CPU. That an evaluation
+/// returns soon once it [is cancelled](TrialContext::is_cancelled) is not checked.
 ///
 /// # Errors
 /// The first [`Violation`] found.

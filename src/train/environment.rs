@@ -19,9 +19,9 @@ use std::sync::Arc;
 
 /// Evaluates an architecture by training the network it makes: the environment of the paper.
 ///
-/// It takes whatever has a [`LayerGraph`](crate::graph::LayerGraph). The images are kept on the device and are copied there
-/// once; clones share them, so that each worker of a process can have one. Two networks trained at once, in two threads,
-/// make better use of two cores than one after the other.
+/// It takes whatever has a [`LayerGraph`](crate::graph::LayerGraph). The images are kept on the device and are copied
+/// there once; clones share them, so that each worker of a process can have one. Two networks trained at once, in two
+/// threads, make better use of two cores than one after the other.
 ///
 /// A network that diverges, takes too long, exhausts the memory of the device or cannot be built for its size is [`Evaluation::Infeasible`]. The
 /// environment has no limit on cost: that is up to the search that proposes trials.
@@ -137,8 +137,9 @@ impl TrainingEnvironment {
     }
 
     /// The same environment, keeping what it trains in a separate folder below `folder` for each trial (see
-    /// [`trial_folder`](Self::trial_folder)): checkpoints every `checkpoint_every` epochs, from which an interrupted trial goes
-    /// on, the log, and in the end `network.safetensors`, which [`ImageClassifier::load`] loads. Results stay the same.
+    /// [`trial_folder`](Self::trial_folder)): checkpoints every `checkpoint_every` epochs, from which an interrupted
+    /// trial goes on, the log, and in the end `network.safetensors`, which [`ImageClassifier::load`] loads. Results
+    /// stay the same.
     #[must_use]
     pub fn with_networks_kept(mut self, folder: impl Into<PathBuf>, checkpoint_every: u32) -> Self {
         self.keep = Some(Keep { folder: folder.into(), every: checkpoint_every });

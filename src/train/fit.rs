@@ -424,7 +424,8 @@ impl Session<'_> {
         snapshot.write(checkpoints, &self.task)
     }
 
-    /// The mean loss and the number of correct predictions on the validation images, as tensors that have not been waited for.
+    /// The mean loss and the number of correct predictions on the validation images, as tensors that have not been
+    /// waited for.
     fn evaluate<M: Classifier>(&self, network: &M, attempt: &Attempt<M>) -> Result<[Tensor<1>; 2], Stop> {
         let device = self.validation.device();
         let mut mean = Tensor::<1>::zeros([1], device);

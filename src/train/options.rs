@@ -45,11 +45,11 @@ pub struct FitOptions<'a> {
     pub checkpoints: Option<&'a Checkpoints>,
     /// Further devices, which take their part of every training batch. Experimental: tested only on CPU devices.
     ///
-    /// The batch is distributed as equally as possible over the device of the images and these. Each computes the gradients of
-    /// its part with a copy of the network, in its own thread; their sum makes one step on the device of the images,
-    /// the same step as that of one device but for rounding and for batch normalisation, which sees the part alone, and
-    /// whose running statistics are those of the first part. Images are gathered, and the validation images evaluated, on the device of
-    /// the images. A training may be continued on another number of devices.
+    /// The batch is distributed as equally as possible over the device of the images and these. Each computes the
+    /// gradients of its part with a copy of the network, in its own thread; their sum makes one step on the device of
+    /// the images, the same step as that of one device but for rounding and for batch normalisation, which sees the
+    /// part alone, and whose running statistics are those of the first part. Images are gathered, and the validation
+    /// images evaluated, on the device of the images. A training may be continued on another number of devices.
     pub more_devices: &'a [Device],
 }
 

@@ -47,8 +47,8 @@ enum What {
 
 #[derive(Debug, clap::Args)]
 struct DeviceArgument {
-    /// Device to measure: flex (CPU); when built with the feature of the same name also ndarray (CPU, slow), cuda or cuda:N
-    /// (GPU number N), and wgpu
+    /// Device to measure: flex (CPU); when built with the feature of the same name also ndarray (CPU, slow), cuda or
+    /// cuda:N (GPU number N), and wgpu
     #[arg(long = "device", value_name = "NAME", default_value = "flex")]
     name: String,
 }

@@ -22,7 +22,8 @@ struct Limits {
 const SINGLE: Limits = Limits { values: 1e-3, gradients: 1e-3 };
 /// Largest deviation with factors rounded to 11 bits, as with TF32, in consecutive convolutions.
 const ROUNDED: Limits = Limits { values: 5e-2, gradients: 5e-2 };
-/// Largest deviation of whole networks in `bfloat16` from single precision: 8 bits, and rectifiers that decide differently.
+/// Largest deviation of whole networks in `bfloat16` from single precision: 8 bits, and rectifiers that decide
+/// differently.
 const MIXED: Limits = Limits { values: 0.1, gradients: 0.5 };
 /// Draws of random blocks, many of which may exceed the cost limits.
 const DRAWS: usize = 200;

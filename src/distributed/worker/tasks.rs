@@ -205,7 +205,8 @@ impl Session<'_> {
         }
     }
 
-    /// Returns a task that was not started, or was interrupted through no fault of its own: it does not count as an attempt.
+    /// Returns a task that was not started, or was interrupted through no fault of its own: it does not count as an
+    /// attempt.
     async fn hand_back(&self, key: &str, lease: &str, pause: Option<Duration>) {
         self.note(key, lease).await;
         let _ = self.presence.lease(lease).ack_with(AckKind::Nak(pause)).await;

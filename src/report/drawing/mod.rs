@@ -14,9 +14,9 @@ const MARGIN: f64 = 16.0;
 
 /// Draws a block as self-contained SVG: for a README, a paper, a page.
 ///
-/// Layers run from top to bottom. A node shows what it computes, its kernel, and how many channels it puts out in the first
-/// block of the paper's CIFAR network; a dashed edge passes a 1x1 convolution that widens it for an addition. For other
-/// networks, captions and PNG see [`BlockDrawing`].
+/// Layers run from top to bottom. A node shows what it computes, its kernel, and how many channels it puts out in the
+/// first block of the paper's CIFAR network; a dashed edge passes a 1x1 convolution that widens it for an addition. For
+/// other networks, captions and PNG see [`BlockDrawing`].
 ///
 /// ```
 /// use blockqnn::space::block::BlockCode;

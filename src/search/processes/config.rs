@@ -99,8 +99,8 @@ impl MemoryLimit {
 }
 
 impl ProcessConfig {
-    /// This program again; a child is considered hung after 5 minutes without progress, because the first step on a GPU may have kernels to
-    /// compile; 10 failures in a row; no limits on memory.
+    /// This program again; a child is considered hung after 5 minutes without progress, because the first step on a GPU
+    /// may have kernels to compile; 10 failures in a row; no limits on memory.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -136,8 +136,8 @@ impl ProcessConfig {
     }
 
     /// The same with limits on what a child may hold after an evaluation, in bytes: of its device's memory (where its
-    /// environment [reports](crate::environment::Condition::device_bytes)), and of the machine's (on Linux). One that holds more
-    /// is replaced before its next trial.
+    /// environment [reports](crate::environment::Condition::device_bytes)), and of the machine's (on Linux). One that
+    /// holds more is replaced before its next trial.
     #[must_use]
     pub fn with_memory_limit(mut self, device_bytes: Option<u64>, resident_bytes: Option<u64>) -> Self {
         self.memory = MemoryLimit { device_bytes, resident_bytes };

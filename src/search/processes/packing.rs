@@ -14,8 +14,8 @@ impl Packing {
         Self { capacity, taken: 0, running: 0 }
     }
 
-    /// Whether a training that needs this many bytes may start now: beside the others if it fits, or alone if it never fits.
-    /// An estimate is not a measurement, so even then it is worth a try.
+    /// Whether a training that needs this many bytes may start now: beside the others if it fits, or alone if it never
+    /// fits. An estimate is not a measurement, so even then it is worth a try.
     pub(super) fn admits(&self, bytes: u64) -> bool {
         match self.capacity {
             Some(capacity) => self.running == 0 || self.taken.saturating_add(bytes) <= capacity,

@@ -66,7 +66,8 @@ pub struct RunHistory<S: SearchSpace> {
 }
 
 impl RunFolder {
-    /// Reads the run in a folder and changes nothing there: no lock is taken, so that a running search is not disturbed.
+    /// Reads the run in a folder and changes nothing there: no lock is taken, so that a running search is not
+    /// disturbed.
     ///
     /// A journal that is damaged is read up to the damage; see [`RunHistory::damage`].
     ///
@@ -141,8 +142,8 @@ impl<S: SearchSpace> RunHistory<S> {
     }
 }
 
-/// Whether a process holds the lock. A shared lock, released at once, shows it: two readers are not in each other's way, and
-/// a search that starts in that moment waits for longer.
+/// Whether a process holds the lock. A shared lock, released at once, shows it: two readers are not in each other's
+/// way, and a search that starts in that moment waits for longer.
 fn is_locked(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }

@@ -312,8 +312,8 @@ impl Journal {
         Ok(hex(sum))
     }
 
-    /// Writes a line. On a full disk the reserve is deleted for it, so that the finished evaluation is kept; the search then
-    /// stops all the same.
+    /// Writes a line. On a full disk the reserve is deleted for it, so that the finished evaluation is kept; the search
+    /// then stops all the same.
     fn write(&mut self, line: &[u8], commit: bool) -> Result<(), JournalError> {
         let Self { path, file, reserve, .. } = self;
         let io = |source| JournalError::Io { path: path.clone(), source };

@@ -273,8 +273,8 @@ impl RunFolder {
     }
 }
 
-/// Locks a file, waiting a moment for a holder that is about to release it. A lock that was just released may be held for
-/// milliseconds by a child process that is being started: it has the open file until it runs its own program.
+/// Locks a file, waiting a moment for a holder that is about to release it. A lock that was just released may be held
+/// for milliseconds by a child process that is being started: it has the open file until it runs its own program.
 fn try_lock_patiently(lock: &File) -> Result<(), TryLockError> {
     let mut result = lock.try_lock();
     for _ in 0..50 {

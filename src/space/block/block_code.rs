@@ -10,8 +10,8 @@ use std::str::FromStr;
 ///
 /// Only valid blocks can exist: every layer obeys Table 1, indices count from 1, and the last layer alone is terminal.
 ///
-/// The text form has one word per layer, `conv3(0)` for a 3x3 convolution of the start layer, `add(1,2)` for a sum; it and
-/// JSON round-trip.
+/// The text form has one word per layer, `conv3(0)` for a 3x3 convolution of the start layer, `add(1,2)` for a sum; it
+/// and JSON round-trip.
 ///
 /// ```
 /// use blockqnn::graph::ToGraph;
