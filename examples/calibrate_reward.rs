@@ -1,11 +1,12 @@
-//! Fits the coefficients of the redefined reward to pairs of early and final accuracy, and tells what the fit is worth.
+//! Fits the coefficients of the redefined reward to pairs of early and final accuracy, and reports how well they rank
+//! held-out architectures.
 //!
 //! ```text
 //! cargo run --release --no-default-features --example calibrate_reward -- --table nasbench201.csv --dataset cifar100
 //! ```
 //!
-//! A table is CSV as `blockqnn::environment::tabular` describes it, with `final_accuracy`. The pairs may also be the blocks of a
-//! run that `cifar_search verify` trained on:
+//! A table is CSV as described in `blockqnn::environment::tabular`, with `final_accuracy`. The pairs may also be the
+//! blocks of a run that `cifar_search verify` has trained to convergence:
 //!
 //! ```text
 //! cargo run --release --no-default-features --example calibrate_reward -- --run RUN
@@ -23,27 +24,34 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Fit the coefficients of the reward to pairs of early and final accuracy.
+///
+/// Prints the rank correlation of several scores with the final accuracy, cross-validates the fit, and recommends
+/// coefficients.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(
+    version,
+    max_term_width = 110,
+    after_help = "Example:\n  cargo run --release --no-default-features --example calibrate_reward -- --run RUN"
+)]
 struct Arguments {
-    /// A table with early and final accuracies (CSV with columns architecture, accuracy, `final_accuracy` and, for the terms, flops,
-    /// density, parameters, seconds; or NAS-Bench-201's columns).
-    #[arg(long, value_name = "FILE", required_unless_present = "run")]
+    /// CSV table with early and final accuracies in percent: columns architecture, accuracy, `final_accuracy` and, for
+    /// the terms, flops, density, parameters, seconds; or NAS-Bench-201's columns.
+    #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
-    /// The data set whose rows of the table count; not needed if the table has one alone.
+    /// Data set whose rows of the table are used, such as cifar10; required if the table has several.
     #[arg(long, value_name = "NAME", requires = "table")]
     dataset: Option<String>,
-    /// Folder of a search whose best blocks `cifar_search verify` has trained on, in place of a table.
+    /// Folder of a search whose best blocks `cifar_search verify` has trained to convergence, instead of a table.
     #[arg(long, value_name = "RUN", conflicts_with = "table")]
     run: Option<PathBuf>,
-    /// Terms that may get a coefficient: flops, density, parameters, seconds.
+    /// Terms of the reward to fit, separated by commas: flops, density, parameters, seconds.
     #[arg(long, value_name = "LIST", default_value = "flops,density", value_delimiter = ',', value_parser = term)]
     terms: Vec<Term>,
-    /// Architectures of highest early accuracy to rank besides all of them.
+    /// Numbers of architectures with the highest early accuracy to rank separately, besides all of them.
     #[arg(long, value_name = "LIST", default_value = "1000,200", value_delimiter = ',')]
     top: Vec<usize>,
-    /// Seed of the halves of the cross-validation.
-    #[arg(long, default_value_t = 0)]
+    /// Random seed of the cross-validation's splits into halves.
+    #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }
 
@@ -65,7 +73,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let pairs = match (&arguments.run, &arguments.table) {
         (Some(run), _) => of_run(run)?,
         (None, Some(table)) => of_table(table, arguments.dataset.as_deref())?,
-        (None, None) => return Err("give --table FILE or --run RUN".into()),
+        (None, None) => return Err("there are no pairs to fit to: give --table FILE or --run RUN (see --help)".into()),
     };
     let config =
         CalibrationConfig { terms: arguments.terms.clone(), seed: arguments.seed, ..CalibrationConfig::default() };
@@ -81,7 +89,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         row(&pairs, &opposite, &arguments.top)?;
     }
     row(&pairs, &calibration.fitted, &arguments.top)?;
-    tell(&calibration, &config);
+    print_result(&calibration, &config);
     Ok(())
 }
 
@@ -91,11 +99,17 @@ fn of_table(path: &Path, dataset: Option<&str>) -> Result<Vec<Pair>, Box<dyn Err
     if pairs.is_empty() {
         let path = path.display();
         return Err(
-            format!("no row of {path} has both an accuracy and a final_accuracy; for a run give --run RUN").into()
+            format!(
+                "no row of {path} has both an accuracy and a final_accuracy: add the column final_accuracy, or give --run RUN"
+            )
+            .into()
         );
     }
     let rows = table.entries().len();
-    println!("{} pairs of {rows} rows; density of a cell: its edges, at least 1/2, over 4 nodes", pairs.len());
+    println!(
+        "{} pairs from {rows} rows; the density of a cell is its edges (at least 1/2) divided by its 4 nodes",
+        pairs.len()
+    );
     Ok(pairs)
 }
 
@@ -103,11 +117,19 @@ fn of_table(path: &Path, dataset: Option<&str>) -> Result<Vec<Pair>, Box<dyn Err
 fn of_run(run: &Path) -> Result<Vec<Pair>, Box<dyn Error>> {
     let history: RunHistory<BlockSpace> = RunFolder::read(run)?;
     let path = run.join("verified.csv");
-    let text = fs::read_to_string(&path)
-        .map_err(|error| format!("cannot read {}: {error}; `cifar_search verify` writes it", path.display()))?;
+    let text = fs::read_to_string(&path).map_err(|error| {
+        format!("cannot read {}: {error}; create it with `cifar_search verify {}`", path.display(), run.display())
+    })?;
     let mut pairs = Vec::new();
     for (line, row) in (2..).zip(text.lines().skip(1)) {
-        let bad = || format!("{}, line {line}: {row:?} is no trial and accuracy: verify the run again", path.display());
+        let bad = || {
+            format!(
+                "{}, line {line}: {row:?} is not the number of a measured trial and an accuracy in percent: create the file \
+                 again with `cifar_search verify {}`",
+                path.display(),
+                run.display()
+            )
+        };
         let (trial, last) = row.split_once(',').ok_or_else(bad)?;
         let (trial, last) = (trial.parse::<u64>().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
         let record = history.records.iter().find(|record| record.id == trial).ok_or_else(bad)?;
@@ -128,9 +150,12 @@ fn row(pairs: &[Pair], formula: &Formula, tops: &[usize]) -> Result<(), Box<dyn 
     Ok(())
 }
 
-fn tell(calibration: &Calibration, config: &CalibrationConfig) {
+fn print_result(calibration: &Calibration, config: &CalibrationConfig) {
     let percent = 100.0 * config.top;
-    println!("\nOn halves held out, {} splits: Kendall's tau of all, and of the top {percent} %", config.splits);
+    println!(
+        "\nOn held-out halves, mean of {} splits: Kendall's tau of all architectures, and of the top {percent} %",
+        config.splits
+    );
     for (name, held_out) in ["accuracy alone", "fitted to the other half"].iter().zip(calibration.held_out) {
         println!("  {name}: {:.3}, {:.3}", held_out.all.kendall, held_out.top.kendall);
     }

@@ -13,46 +13,47 @@
 //! cargo run --release --features cuda --example cifar_search -- --preset paper --data DIR --device cuda
 //! ```
 //!
-//! On photographs of one's own, in one folder a class (or in `DIR/train`, with the best block to be transferred by the example
-//! `imagenet_transfer`):
+//! On your own photographs, in one folder per class (or in `DIR/train`, if the example `imagenet_transfer` is to train
+//! the best block afterwards):
 //!
 //! ```sh
 //! cargo run --release --example cifar_search -- --dataset folder --data DIR --size 32
 //! ```
 //!
-//! A search that was stopped or killed goes on where it was:
+//! Continue a search that was stopped or killed:
 //!
 //! ```sh
 //! cargo run --release --example cifar_search -- --out DIR --resume
 //! ```
 //!
-//! A page of what a run came to, also while it is on:
+//! Write an HTML page about a run, finished or still running:
 //!
 //! ```sh
 //! cargo run --release --features report --example cifar_search -- report DIR
 //! ```
 //!
-//! The best blocks of a finished search are trained to convergence, and leave as `PyTorch` source, weights, JSON or DOT:
+//! Train the best blocks of a finished search to convergence, and export one as `PyTorch` source, weights, JSON or DOT:
 //!
 //! ```sh
 //! cargo run --release --example cifar_search -- verify DIR --top 4
 //! cargo run --release --example cifar_search -- export DIR --rank 1 --to pytorch --out block.py
 //! ```
 //!
-//! Whether a device computes as `flex` does, how fast, and what it keeps of memory (`docs/gpu.md` makes tables of it):
+//! Check whether a device computes the same as `flex`, how fast, and how much memory it holds (`docs/gpu.md` makes
+//! tables of it):
 //!
 //! ```sh
 //! cargo run --release --features cuda --example cifar_search -- measure parity --device cuda
 //! ```
 //!
-//! Trainings on other machines, through a NATS broker (`docs/distributed.md`): one search, and a worker for each device:
+//! Train on other machines, through a NATS broker (`docs/distributed.md`): one search, and one worker per device:
 //!
 //! ```sh
 //! cargo run --release --features nats --example cifar_search -- --nats nats://broker:4222
 //! cargo run --release --features nats --example cifar_search -- worker --nats nats://broker:4222 --device flex
 //! ```
 //!
-//! `--dry-run` shows what a search would do and cost, `--help` every flag.
+//! `--dry-run` shows what a search would do and cost, `--help` every option.
 
 #[path = "cifar_search/arguments.rs"]
 mod arguments;
@@ -102,7 +103,8 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Random blocks that tell the speed of the device, out of so many draws, and the time after which no other is begun.
+/// Random blocks that measure the speed of the device, the draws to find them, and the time after which no further
+/// block is measured.
 const CALIBRATION_BLOCKS: usize = 12;
 const CALIBRATION_DRAWS: usize = 200;
 const CALIBRATION_TIME: Duration = Duration::from_secs(5);
@@ -144,14 +146,14 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     let devices = devices(&arguments.device)?;
     let data = download::folder(experiment.data.dataset, data.as_deref(), arguments.download)?;
-    let left_out = &mut |error: &DataError| eprintln!("left out: {}", output::without_advice(error));
+    let left_out = &mut |error: &DataError| eprintln!("skipped: {}", output::without_advice(error));
     let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
     let experiment = experiment.for_data(training.shape(), training.classes().len());
     let folder = output::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
     let results = Results::new(&folder);
     eprintln!(
-        "{} trials in minibatches of {}, {} epochs each on {} images of {} ({} classes, guessing gives {:.1} %); validation \
-         on {}; results in {}",
+        "{} trials in minibatches of {}, {} epochs each on {} images of {} ({} classes, chance accuracy {:.1} %); validation \
+         on {} images; results in {}",
         experiment.search.trials,
         experiment.search.minibatch,
         experiment.recipe.epochs,
@@ -174,7 +176,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let count = count.max(devices.len());
     let processes = arguments.processes.evaluator(&experiment, data.as_deref(), &names)?;
     let (evaluator, model): (BoxedEvaluator, _) = match processes {
-        // This process leaves the devices alone, so that nothing is measured on them.
+        // This process does not open the devices, so nothing is measured on them.
         Some(processes) => (Box::new(processes), None),
         None => in_this_process(arguments, &experiment, (&training, &validation), &devices, count)?,
     };
@@ -187,7 +189,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         .with_reward(experiment.reward)
         .with_run_folder(folder)
         .with_observer(progress::Display::new(&experiment, count, model))
-        .with_cancellation(stop_on_ctrl_c("finished trials are on disk, --resume goes on")?)
+        .with_cancellation(stop_on_ctrl_c("finished trials are on disk, --resume continues the run")?)
         .run()?;
 
     results.write(&experiment.space, &report)?;
@@ -196,7 +198,8 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     if report.machine_dependent() > 0 {
         eprintln!(
-            "{} trials failed for reasons of this machine (time, memory, faults): the same seed need not repeat this run",
+            "warning: {} trials failed because of this machine (time limit, memory or device faults), so the same seed may not \
+             reproduce this run; the column infeasible of results.csv has the reasons",
             report.machine_dependent()
         );
     }
@@ -207,33 +210,35 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     match report.stop {
         StopReason::Cancelled => {
             let done = if done == 0 {
-                "before the first trial was done".to_owned()
+                "before the first trial was finished".to_owned()
             } else {
                 format!("{done} of {trials} trials are in {path}")
             };
-            eprintln!("stopped: {done}; go on with --out {path} --resume");
+            eprintln!("stopped: {done}; continue with --out {path} --resume");
             return Ok(ExitCode::from(130));
         }
         StopReason::SpaceExhausted => {
-            eprintln!("the space is used up: the agent found nothing new after {done} trials");
+            eprintln!("the search space is exhausted: the agent found no new block after {done} trials");
         }
         _ if report.utilisation.busy > 0.0 => eprintln!("all {done} trials are in {path}"),
-        _ => eprintln!("all {done} trials were in {path} before; more with --trials {}", 2 * done),
+        _ => eprintln!("all {done} trials were finished before, in {path}; extend the run with --trials {}", 2 * done),
     }
     output::print_next_steps(&path);
     Ok(ExitCode::SUCCESS)
 }
 
-/// What foretells the time of a trial: measured on random blocks, on the first device. Without it the search does as well.
+/// The model that predicts the time of a trial, measured on random blocks on the first device. The search works without
+/// it.
 fn cost_model(experiment: &Experiment, environments: &[(&String, TrainingEnvironment)]) -> Option<CostModel> {
     let (_, environment) = environments.first()?;
     let graphs =
         random_blocks(experiment, "cost model", CALIBRATION_DRAWS).map(|(graph, _)| graph).take(CALIBRATION_BLOCKS);
     let model = environment.cost_model(graphs, CALIBRATION_TIME);
-    model.inspect_err(|error| eprintln!("no time left is foretold: {error}")).ok()
+    model.inspect_err(|error| eprintln!("warning: the time left cannot be predicted: {error}")).ok()
 }
 
-/// Random blocks of the experiment's space within its limits of cost, out of so many draws. The same purpose gives the same.
+/// Random blocks of the experiment's space within its cost limits, out of `draws` draws. The same purpose gives the
+/// same blocks.
 fn random_blocks(experiment: &Experiment, purpose: &str, draws: usize) -> impl Iterator<Item = (LayerGraph, Cost)> {
     let (memory, mut rng) = (Memory::new(1), seed::stream(0, purpose, 0));
     let draw = move |_| {
@@ -246,15 +251,15 @@ fn random_blocks(experiment: &Experiment, purpose: &str, draws: usize) -> impl I
     (0..draws).filter_map(draw)
 }
 
-/// Trainings at a time if nobody says how many. Two with a core each are quicker than one with two (`docs/performance.md`),
-/// and take the memory of two; without minibatches they would take the repeatability as well.
+/// Simultaneous trainings by default. Two with one core each are faster than one with two (`docs/performance.md`) and
+/// need twice the memory; without minibatches they would also make the run irreproducible.
 fn default_workers(devices: &[&str], scheduling: Scheduling) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let on_the_cpu = devices.iter().all(|name| *name == "flex");
     if on_the_cpu && cores > 1 && scheduling == Scheduling::Minibatch { 2 } else { 1 }
 }
 
-/// Threads of this process, each device with its share of them and at least one; or workers elsewhere.
+/// Threads of this process, at least one per device; or workers on other machines.
 fn in_this_process(
     arguments: &Arguments,
     experiment: &Experiment,
@@ -293,7 +298,7 @@ fn remote_workers(
     Ok(remote.map(|remote| -> Box<dyn Evaluator<BlockCode>> { Box::new(remote) }))
 }
 
-/// None: that takes the feature `nats`.
+/// None: this requires the feature `nats`.
 #[cfg(not(feature = "nats"))]
 #[expect(clippy::unnecessary_wraps, reason = "the same as with the feature")]
 fn remote_workers(
@@ -313,8 +318,8 @@ fn devices(names: &[String]) -> Result<Vec<(String, Device)>, DeviceError> {
     names.iter().map(|name| Ok((name.clone(), parse_device(name)?))).collect()
 }
 
-/// The first Ctrl-C or SIGTERM stops the search and keeps what is finished, the second ends the program at once: what is
-/// finished is in the journal by then.
+/// The first Ctrl-C or SIGTERM stops the search and keeps what is finished; the second ends the program at once, when
+/// everything finished is already in the journal.
 fn stop_on_ctrl_c(meanwhile: &'static str) -> Result<Cancellation, ctrlc::Error> {
     let cancellation = Cancellation::new();
     let raised = cancellation.clone();
@@ -322,7 +327,7 @@ fn stop_on_ctrl_c(meanwhile: &'static str) -> Result<Cancellation, ctrlc::Error>
         if raised.is_cancelled() {
             std::process::exit(130);
         }
-        eprintln!("\nstopping; Ctrl-C again ends at once ({meanwhile})");
+        eprintln!("\nstopping; press Ctrl-C again to exit immediately ({meanwhile})");
         raised.cancel();
     })?;
     Ok(cancellation)

@@ -1,12 +1,12 @@
-//! Compares agents on equal budgets: on a table of trained architectures, or on a synthetic task whose best is known.
+//! Compares agents on equal budgets: on a table of trained architectures, or on a synthetic task with a known optimum.
 //!
 //! ```text
 //! cargo run --release --no-default-features --example compare_agents -- --synthetic hidden:1 --agent best --agent local
 //! cargo run --release --no-default-features --example compare_agents -- --table nasbench201.csv --dataset cifar100
 //! ```
 //!
-//! A table is CSV as `blockqnn::environment::tabular` describes it. An agent of your own takes part by a few lines of Rust:
-//! see `blockqnn::comparison`.
+//! A table is CSV as described in `blockqnn::environment::tabular`. To compare your own agent, see
+//! `blockqnn::comparison`: it takes a few lines of Rust.
 
 #[path = "compare_agents/svg.rs"]
 mod svg;
@@ -20,55 +20,74 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
 use std::fs;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::time::Instant;
 
-/// Compare agents on equal budgets: mean worth of what they find, with its standard error.
+/// Compare agents on equal budgets, by the mean quality of the best architecture found, with its standard error.
 ///
-/// On a table, the worth is the final accuracy of the cell with the highest early accuracy so far; agents see the early
-/// accuracy alone. On a synthetic task it is the quality without noise.
+/// On a table, the quality is the final accuracy of the cell with the highest early accuracy so far; agents see only
+/// the early accuracy. On a synthetic task it is the accuracy without noise.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(
+    version,
+    max_term_width = 110,
+    after_help = "Example:\n  cargo run --release --no-default-features --example compare_agents -- --synthetic hidden:1 \
+                  --agent best --agent local"
+)]
 struct Arguments {
-    /// A table of cells (CSV, NAS-Bench-201's columns or the general ones), in place of a synthetic task.
+    /// CSV table of all cells of NAS-Bench-201 (its own columns, or architecture, accuracy, ...), instead of a
+    /// synthetic task.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["synthetic", "noise"])]
     table: Option<PathBuf>,
-    /// The data set whose rows of the table count, such as cifar10 or cifar100; not needed if the table has one alone.
+    /// Data set whose rows of the table are used, such as cifar10 or cifar100; required if the table has several.
     #[arg(long, value_name = "NAME", requires = "table")]
     dataset: Option<String>,
-    /// The synthetic task on the paper's blocks: places, hidden:SEED or motifs:SEED.
+    /// Synthetic task on the paper's blocks: places, hidden:SEED or motifs:SEED, such as motifs:1.
     #[arg(long, value_name = "TASK", default_value = "places")]
     synthetic: SyntheticTask,
-    /// Standard deviation of the noise on synthetic accuracies, in percent points.
-    #[arg(long, value_name = "POINTS", default_value_t = 0.0)]
+    /// Standard deviation of the noise on synthetic accuracies, in percentage points.
+    #[arg(long, value_name = "POINTS", default_value_t = 0.0, value_parser = deviation, allow_negative_numbers = true)]
     noise: f64,
-    /// An agent: paper, metaqnn, tuned, rank, best, random, evolution, evolution50, local or local10. Repeatable; all, unless given.
+    /// Agent to compare: paper, metaqnn, tuned, rank, best, random, evolution, evolution50, local or local10
+    /// (repeatable) [default: all].
     #[arg(long, value_name = "NAME")]
     agent: Vec<String>,
-    /// Budgets, with commas between them: evaluations (500) or, on a table with times, simulated seconds (20000s).
+    /// Budgets, separated by commas: evaluations (500) or, on a table with training times, simulated seconds (20000s).
     #[arg(long, value_name = "LIST", default_value = "50,100,200,500", value_delimiter = ',')]
     budgets: Vec<Budget>,
-    /// Architectures that an agent proposes before it learns of them: 1 favours agents that learn quickly, a search on N
-    /// workers has N or more.
-    #[arg(long, value_name = "N", default_value = "1")]
+    /// Architectures that an agent proposes before it learns from them: 1 favours agents that learn quickly; a search
+    /// on N workers uses N or more.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one::<NonZeroU64>)]
     minibatch: NonZeroU64,
-    /// Searches of each agent.
-    #[arg(long, default_value_t = 20)]
+    /// Number of searches of each agent, each with another random seed.
+    #[arg(long, value_name = "N", default_value_t = 20)]
     seeds: u64,
-    /// Seed of the first of them.
+    /// Random seed of the first search; the others use the following numbers.
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     first_seed: u64,
-    /// Searches at a time; all cores, unless given. It changes nothing but the time.
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-    /// Write the outcome of every search as CSV.
+    /// Simultaneous searches; the result does not depend on it [default: the number of cores].
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroUsize>)]
+    threads: Option<NonZeroUsize>,
+    /// Write the result of every search to this CSV file.
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
-    /// Draw the mean regret (percent points of worth below the optimum) by evaluation as SVG.
+    /// Draw the mean regret (percentage points below the optimum) over the evaluations to this SVG file.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+}
+
+fn at_least_one<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "it must be a whole number of at least 1".to_owned())
+}
+
+fn deviation(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(points) if points.is_finite() && points >= 0.0 => Ok(points),
+        _ => Err("it must be a number of percentage points, 0 or more, such as 1.5".to_owned()),
+    }
 }
 
 fn main() -> ExitCode {
@@ -93,9 +112,16 @@ fn cells(path: &Path, dataset: Option<&str>) -> Result<Table, Box<dyn Error>> {
     let table = Table::read(path, dataset)?;
     if let Some(missing) = CellCode::all().map(|cell| cell.to_string()).find(|cell| table.entry(cell).is_err()) {
         let path = path.display();
-        return Err(format!("{path} is no table of all cells of NAS-Bench-201: {missing} is not in it").into());
+        return Err(format!(
+                "{path} is not a complete table of NAS-Bench-201: the cell {missing} is missing; give a table with all 15625 cells"
+            )
+            .into());
     }
     Ok(table)
+}
+
+fn failed(path: &Path, error: &dyn Error) -> String {
+    format!("cannot write {}: {error}", path.display())
 }
 
 fn compare<S: SearchSpace + Clone + 'static>(
@@ -108,8 +134,12 @@ fn compare<S: SearchSpace + Clone + 'static>(
     let mut config = ComparisonConfig::new(arguments.budgets.clone()).with_seeds(arguments.seeds);
     config.minibatch = arguments.minibatch.get();
     config.first_seed = arguments.first_seed;
-    config.threads = arguments.threads.unwrap_or(config.threads);
+    config.threads = arguments.threads.map_or(config.threads, NonZeroUsize::get);
 
+    // Before the comparison, which may take long.
+    for path in [&arguments.csv, &arguments.svg].into_iter().flatten() {
+        fs::OpenOptions::new().create(true).append(true).open(path).map_err(|error| failed(path, &error))?;
+    }
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} searches, {elapsed} of about {duration}  {msg}")?;
     let bar = ProgressBar::no_length().with_style(style);
     let start = Instant::now();
@@ -121,23 +151,22 @@ fn compare<S: SearchSpace + Clone + 'static>(
     bar.finish_and_clear();
 
     println!(
-        "{}: mean worth of {} searches, the optimum is {:.2}",
+        "{}: mean quality over {} searches, the optimum is {:.2}",
         comparison.benchmark(),
         config.seeds,
         comparison.optimum()
     );
     println!("{comparison}");
-    println!("{:.1} s with {} threads", start.elapsed().as_secs_f64(), config.threads);
-    let failed = |path: &PathBuf, error: &dyn Error| format!("cannot write {}: {error}", path.display());
+    println!("took {:.1} s with {} threads", start.elapsed().as_secs_f64(), config.threads);
     if let Some(path) = &arguments.csv {
         let mut csv = Vec::new();
         comparison.write_csv(&mut csv)?;
         fs::write(path, csv).map_err(|error| failed(path, &error))?;
-        println!("every search: {}", path.display());
+        println!("wrote the result of every search to {}", path.display());
     }
     if let Some(path) = &arguments.svg {
         fs::write(path, svg::regret(&comparison)).map_err(|error| failed(path, &error))?;
-        println!("regret curve: {}", path.display());
+        println!("wrote the regret curve to {}", path.display());
     }
     Ok(())
 }

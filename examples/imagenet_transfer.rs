@@ -1,14 +1,15 @@
-//! Transfers a block to larger images: trains a network of it on an image folder, with the paper's ImageNet augmentation, and
-//! measures top-1 and top-5.
+//! Transfers a block to larger images: trains a network built from it on an image folder, with the paper's ImageNet
+//! augmentation, and measures top-1 and top-5 accuracy.
 //!
-//! With no arguments it runs for minutes on two CPU cores: a block in a small network, on the images that come with the
-//! crate, enlarged to twice the size that a search trains on:
+//! Without arguments it runs for a few minutes on two CPU cores: a block in a small network, on the images that come
+//! with the crate, enlarged to twice the size that a search trains on:
 //!
 //! ```sh
 //! cargo run --release --example imagenet_transfer
 //! ```
 //!
-//! On photographs in one folder a class, `DIR/train/CLASS/*.jpg` and `DIR/val/CLASS/*.jpg`, with the best block of a search:
+//! On photographs in one folder per class, `DIR/train/CLASS/*.jpg` and `DIR/val/CLASS/*.jpg`, with the best block of a
+//! search:
 //!
 //! ```sh
 //! cargo run --release --example imagenet_transfer -- --block RUN --data DIR --size 64
@@ -21,7 +22,7 @@
 //!     --preset imagenet --block RUN --data DIR --device cuda --out imagenet
 //! ```
 //!
-//! A training that was stopped or killed goes on where it was: `--out OUT --resume`, with `--data` given again.
+//! Continue a training that was stopped or killed with `--out OUT --resume`, and give `--data` again.
 
 #[path = "imagenet_transfer/arguments.rs"]
 mod arguments;
@@ -49,8 +50,8 @@ use std::sync::Arc;
 
 /// Training images whose statistics normalise all images.
 const STATISTICS_IMAGES: usize = 2_000;
-/// An epoch of ImageNet takes hours, so that each is worth a checkpoint. One is also written when the training is stopped.
-const EPOCHS_A_CHECKPOINT: u32 = 1;
+/// An epoch of ImageNet takes hours, so each is worth a checkpoint. One is also written when the training is stopped.
+const EPOCHS_PER_CHECKPOINT: u32 = 1;
 
 fn main() -> ExitCode {
     // Before any device is opened, in child processes too.
@@ -73,10 +74,13 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     };
     let devices = names.iter().map(|name| parse_device(name)).collect::<Result<Vec<_>, _>>()?;
     // There is at least one name.
-    let [device, more_devices @ ..] = &devices[..] else { return Err("no device is named".into()) };
+    let [device, more_devices @ ..] = &devices[..] else {
+        return Err("no device is given: name one with --device, such as --device flex".into());
+    };
     if !more_devices.is_empty() {
         eprintln!(
-            "training on {} devices, a part of each batch on each; this is experimental, and was tested on CPU devices alone",
+            "warning: training on {} devices, with a part of each batch on each, is experimental and has only been tested on \
+             CPU devices",
             devices.len()
         );
     }
@@ -109,8 +113,8 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let (training, validation) = (stream(training)?, stream(validation)?);
     let Settings { recipe, cropping, images: [training_images, validation_images], .. } = &settings;
     eprintln!(
-        "block {}\n{} parameters, {} FLOPs an image of {size}x{size}; {training_images} images in {} classes, \
-         {validation_images} to measure with\n{} epochs in batches of {} on {}, {threads} threads that read images; \
+        "block {}\n{} parameters, {} FLOPs per image of {size}x{size}; {training_images} training images in {} classes, \
+         {validation_images} validation images\n{} epochs in batches of {} on {}, {threads} threads reading images; \
          results in {}",
         blueprint.name(),
         blueprint.cost().parameters,
@@ -123,7 +127,7 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         size = cropping.size(),
     );
 
-    let checkpoints = Checkpoints::new(&out).with_every(EPOCHS_A_CHECKPOINT);
+    let checkpoints = Checkpoints::new(&out).with_every(EPOCHS_PER_CHECKPOINT);
     let watch = watch::Display::new(stop_on_ctrl_c()?, *training_images);
     let build =
         |rng: &mut dyn rand::Rng, device: &_| Ok(Network::new(blueprint.block(), blueprint.network(), rng, device)?);
@@ -131,10 +135,13 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let trained = match fit_with(recipe, &training, &validation, settings.seed, &options, build)? {
         Outcome::Trained(trained) => trained,
         Outcome::Cancelled => {
-            eprintln!("stopped; go on with --out {} --resume (and the same --data)", out.display());
+            eprintln!("stopped; continue with --out {} --resume (and the same --data)", out.display());
             return Ok(ExitCode::from(130));
         }
-        outcome => return Err(format!("the training failed ({outcome:?}): try a lower --learning-rate").into()),
+        Outcome::Infeasible(reason) => {
+            return Err(format!("{reason}: start again with a lower --learning-rate and another --out").into());
+        }
+        outcome => return Err(format!("the training ended without a network: {outcome:?}").into()),
     };
     let batch = NonZeroUsize::new(recipe.batch_size).unwrap_or(NonZeroUsize::MIN);
     let accuracies = top_k_accuracies(&trained.network, &validation, batch, &[1, 5])?;
@@ -145,9 +152,9 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     checkpoints.delete()?;
     let count = settings.classes.len();
     let chance = |k: usize| chance_accuracy(count) * k.min(count) as f64;
-    println!("top-1 {:.2} %  (guessing: {:.2} %)", accuracies[0], chance(1));
-    println!("top-5 {:.2} %  (guessing: {:.2} %)", accuracies[1], chance(5));
-    println!("{}: network.safetensors, epochs.csv, result.json", out.display());
+    println!("top-1 {:.2} %  (chance: {:.2} %)", accuracies[0], chance(1));
+    println!("top-5 {:.2} %  (chance: {:.2} %)", accuracies[1], chance(5));
+    println!("wrote network.safetensors, epochs.csv and result.json to {}", out.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -169,10 +176,10 @@ fn pictures(arguments: &Arguments, threads: NonZeroUsize) -> Result<Parts, Box<d
         if arguments.broken_images() == BrokenImages::Refuse {
             return Ok(Arc::new(folder));
         }
-        eprintln!("looking for broken images in {}", folder.path().display());
+        eprintln!("checking the images in {}", folder.path().display());
         let (folder, broken) = folder.without_broken(threads)?;
         for error in &broken {
-            eprintln!("left out: {error}");
+            eprintln!("skipped: {}", without_advice(error));
         }
         Ok(Arc::new(folder))
     };
@@ -181,12 +188,21 @@ fn pictures(arguments: &Arguments, threads: NonZeroUsize) -> Result<Parts, Box<d
 
 fn no_part(data: &Path, name: &str) -> String {
     format!(
-        "{} has no folder {name}: it should hold train and val, each with one folder a class with JPEG or PNG files",
+        "{} has no folder {name}: --data must be a folder that holds train and val, each with one subfolder of JPEG or PNG \
+         files per class",
         data.display()
     )
 }
 
-/// The first Ctrl-C or SIGTERM stops the training and keeps a checkpoint, the second ends the program at once.
+/// The message about a broken image that is skipped, without the advice to skip it.
+fn without_advice(error: &DataError) -> String {
+    match error {
+        DataError::BrokenImage { path, message } => format!("{}: {message}", path.display()),
+        _ => error.to_string(),
+    }
+}
+
+/// The first Ctrl-C or SIGTERM stops the training and writes a checkpoint; the second ends the program at once.
 fn stop_on_ctrl_c() -> Result<Cancellation, ctrlc::Error> {
     let cancellation = Cancellation::new();
     let raised = cancellation.clone();
@@ -195,7 +211,8 @@ fn stop_on_ctrl_c() -> Result<Cancellation, ctrlc::Error> {
             std::process::exit(130);
         }
         eprintln!(
-            "\nstopping after this batch; Ctrl-C again ends at once (--resume then goes on from the last checkpoint)"
+            "\nstopping after this batch; press Ctrl-C again to exit immediately (--resume then continues from the last \
+             checkpoint)"
         );
         raised.cancel();
     })?;

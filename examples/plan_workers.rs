@@ -1,12 +1,13 @@
-//! Plans a cluster: how long a search would take on how many workers, with and without the barrier of the minibatch.
+//! Plans a cluster: how long a search would take on a given number of workers, with and without the barrier at the end
+//! of each minibatch.
 //!
 //! ```sh
 //! cargo run --release --no-default-features --example plan_workers -- RUN --workers 32,1000,10000
 //! ```
 //!
-//! RUN is the folder of a run (`cifar_search --out RUN`), whose trials tell how training times spread; with `--foretold N`, N
-//! random blocks of the run's space tell it, through the cost model that the run left. The controller's own time for a
-//! trial is measured here, by a search in which a formula stands in for the training.
+//! RUN is the folder of a run (`cifar_search --out RUN`). Training times are drawn from those measured in the run, or
+//! with `--predicted N` from those that the run's cost model predicts for N random blocks of its search space. The
+//! controller's own time per trial is measured here, by a short search that computes a formula instead of training.
 
 use blockqnn::agent::{Agent, Memory, QLearning, QLearningConfig, RandomAgent};
 use blockqnn::environment::synthetic::Synthetic;
@@ -24,27 +25,34 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Plan how long a search takes on how many workers, on a virtual clock.
+/// Estimate how long a search takes on a given number of workers, by simulation on a virtual clock.
 ///
-/// Training times are drawn from those of a run; the rest is what the controller does. One line for each number of
-/// workers and each scheduling: in minibatches workers wait for the slowest of each, rolling they do not.
+/// Training times are drawn from those of a finished or running search. The table has one row for each number of
+/// workers and each scheduling: with `minibatch`, workers wait for the slowest training of each minibatch; with
+/// `rolling`, they do not.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 110)]
+#[command(
+    version,
+    max_term_width = 110,
+    after_help = "Example, with the paper's mean of 726 seconds per training:\n  cargo run --release --no-default-features \
+                  --example plan_workers -- RUN --mean 726 --workers 32,1000"
+)]
 struct Arguments {
-    /// Folder of a run whose trainings tell how times spread
+    /// Folder of the run that training times are taken from (`cifar_search --out RUN`)
     #[arg(value_name = "RUN")]
     run: PathBuf,
 
-    /// Take the times of N random blocks of the run's space, as its cost model (`cost_model.json`) foretells them, in place of measured
-    /// ones: a run that learns trains few of the blocks that there are
+    /// Use the times that the run's cost model (`cost_model.json`) predicts for N random blocks of its search space,
+    /// instead of measured times: a search that has learnt trains only a small, unrepresentative part of the space
+    /// [default: measured times]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    foretold: Option<u64>,
+    predicted: Option<u64>,
 
-    /// Numbers of workers, each a plan of its own
-    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "32,1000,10000")]
+    /// Numbers of workers to simulate, separated by commas
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "32,1000,10000", value_parser = at_least_one)]
     workers: Vec<NonZeroUsize>,
 
-    /// Blocks of the search; the paper's whole schedule unless given
+    /// Blocks that the search evaluates; the default is the paper's whole schedule
     #[arg(long, value_name = "N", default_value_t = 11_392)]
     trials: u64,
 
@@ -52,25 +60,29 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 64)]
     minibatch: u64,
 
-    /// Scale the run's training times to this mean, in seconds; the paper's are 726 [default: as they are]
+    /// Scale the training times to this mean, in seconds; the paper's mean is 726 [default: no scaling]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     mean: Option<f64>,
 
-    /// Failures of a worker in an hour of training
-    #[arg(long, value_name = "RATE", default_value_t = 0.01)]
+    /// Failures per worker and hour of training
+    #[arg(long, value_name = "RATE", default_value_t = 0.01, allow_negative_numbers = true)]
     failures: f64,
 
-    /// Seconds until a failure is noticed
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    /// Seconds until a failure is detected and the block is given to another worker
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, allow_negative_numbers = true)]
     lease: f64,
 
     /// Seconds until a failed worker is replaced
-    #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0, allow_negative_numbers = true)]
     replacement: f64,
 
-    /// Seed of times and failures
+    /// Random seed of the drawn times and failures
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+}
+
+fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "it must be a whole number of at least 1".to_owned())
 }
 
 fn main() -> ExitCode {
@@ -84,13 +96,16 @@ fn main() -> ExitCode {
 }
 
 fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    if let Some(mean) = arguments.mean.filter(|mean| !(mean.is_finite() && *mean > 0.0)) {
+        return Err(format!("--mean is {mean}: it must be a number of seconds above 0").into());
+    }
     let history = RunFolder::read::<BlockSpace>(&arguments.run)?;
     let times = scaled(training_times(arguments, &history)?, arguments.mean);
     let (propose, learn) = controller_time()?;
     let mean = times.iter().sum::<f64>() / times.len() as f64;
     println!(
         "{} trials; {} training times with a mean of {mean:.1} s; the controller takes {:.3} ms to propose a trial and \
-         {:.3} ms to learn it",
+         {:.3} ms to learn from it",
         arguments.trials,
         times.len(),
         1_000.0 * propose,
@@ -98,7 +113,7 @@ fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     );
     println!();
     println!(
-        "| workers | scheduling | hours | blocks an hour | busy | waiting for the slowest of a minibatch | controller busy | failures |"
+        "| workers | scheduling | hours | blocks per hour | busy | waiting for the slowest of a minibatch | controller busy | failures |"
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for &workers in &arguments.workers {
@@ -129,7 +144,8 @@ fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Training times in seconds: measured in the run, or foretold. If the run left a cost model, says how good it was.
+/// Training times in seconds, measured in the run or predicted. If the run has a cost model, prints how accurate it
+/// was.
 fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Result<Vec<f64>, Box<dyn Error>> {
     let run = &arguments.run;
     let trained = history.records.iter().filter(|record| !record.cached);
@@ -144,8 +160,8 @@ fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Re
         let pairs = measured.iter().map(|(cost, seconds)| (model.seconds(cost, network), *seconds));
         if let Some(error) = PredictionQuality::of(pairs) {
             println!(
-                "the cost model foretold {} trials: measured times are {:.2} times as long, and then half of them are \
-                 within {:.0} % and nine tenths within {:.0} %",
+                "cost model on {} trials: measured times are {:.2} times the predicted ones; corrected by that factor, half of \
+                 the predictions are within {:.0} % and 90 % of them within {:.0} %",
                 error.trials,
                 error.factor,
                 100.0 * error.median,
@@ -153,25 +169,47 @@ fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Re
             );
         }
     }
-    if let Some(count) = arguments.foretold {
-        let model = model.ok_or_else(|| format!("{} is missing: leave --foretold away", path.display()))?;
-        let space: BlockSpace = serde_json::from_value(history.settings.details["space"].clone())
-            .map_err(|error| format!("{} does not tell its space ({error}): leave --foretold away", run.display()))?;
-        return Ok(foretold(&model, &space, network, count, arguments.seed));
+    if let Some(count) = arguments.predicted {
+        let model = model.ok_or_else(|| {
+            format!(
+                "there is no cost model {}: omit --predicted to use measured times (a search with --processes writes none)",
+                path.display()
+            )
+        })?;
+        let space: BlockSpace = serde_json::from_value(history.settings.details["space"].clone()).map_err(|error| {
+            format!(
+                "the settings of {} have no valid search space ({error}): omit --predicted to use measured times",
+                run.display()
+            )
+        })?;
+        let times = predicted(&model, &space, network, count, arguments.seed);
+        if times.is_empty() {
+            return Err(format!(
+                "none of {count} random blocks fits the network of {}: raise --predicted",
+                run.display()
+            )
+            .into());
+        }
+        return Ok(times);
     }
     if measured.is_empty() {
-        return Err(format!("{} has no trial that was trained: take another run", run.display()).into());
+        return Err(format!(
+            "the run in {} has no measured training times yet: choose a run with trained blocks, or use --predicted N",
+            run.display()
+        )
+        .into());
     }
     Ok(measured.into_iter().map(|(_, seconds)| seconds).collect())
 }
 
 fn read_model(path: &Path) -> Result<CostModel, Box<dyn Error>> {
     let text = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    serde_json::from_slice(&text).map_err(|error| format!("{} is no cost model: {error}", path.display()).into())
+    serde_json::from_slice(&text)
+        .map_err(|error| format!("{} is not a valid cost model: {error}", path.display()).into())
 }
 
-/// The foretold seconds of random blocks.
-fn foretold(model: &CostModel, space: &BlockSpace, network: &NetworkConfig, count: u64, seed: u64) -> Vec<f64> {
+/// The predicted seconds of random blocks.
+fn predicted(model: &CostModel, space: &BlockSpace, network: &NetworkConfig, count: u64, seed: u64) -> Vec<f64> {
     let (memory, mut rng) = (Memory::new(1), seed::stream(seed, "blocks to plan with", 0));
     let draw = |_| {
         let walk = RandomAgent.propose(space, &memory, &mut rng).ok()?;
@@ -181,15 +219,15 @@ fn foretold(model: &CostModel, space: &BlockSpace, network: &NetworkConfig, coun
     (0..count).filter_map(draw).collect()
 }
 
-/// The times, scaled to a mean if one is wanted.
+/// The times, scaled to the mean if one is given.
 fn scaled(times: Vec<f64>, mean: Option<f64>) -> Vec<f64> {
     let present = times.iter().sum::<f64>() / times.len() as f64;
-    let scale = mean.map_or(1.0, |wanted| wanted / present);
+    let scale = mean.map_or(1.0, |mean| mean / present);
     times.into_iter().map(|time| time * scale).collect()
 }
 
-/// Seconds that the controller takes to propose a trial, and to journal and learn it with its share of the paper's replay,
-/// measured by short searches with and without learning.
+/// Seconds that the controller takes to propose a trial, and to journal it and learn from it with its share of the
+/// paper's replay, measured by short searches with and without learning.
 fn controller_time() -> Result<(f64, f64), Box<dyn Error>> {
     let seconds = |replay_rounds| -> Result<f64, Box<dyn Error>> {
         let mut config = QLearningConfig::paper();
@@ -203,13 +241,13 @@ fn controller_time() -> Result<(f64, f64), Box<dyn Error>> {
             .run()?;
         Ok(start.elapsed().as_secs_f64() / 512.0)
     };
-    // The quickest of three: what else the machine does only adds to it.
+    // The fastest of three: other load on the machine only adds time.
     let quickest = |replay_rounds| -> Result<f64, Box<dyn Error>> {
         let times = (0..3).map(|_| seconds(replay_rounds)).collect::<Result<Vec<_>, _>>()?;
         Ok(times.into_iter().fold(f64::INFINITY, f64::min))
     };
     let with_replay = quickest(QLearningConfig::paper().replay.rounds)?;
     let without = quickest(0)?;
-    // Without replay a trial costs its proposal and its journal line; which of the two hardly matters to a plan.
+    // Without replay a trial costs its proposal and its journal line; how the time splits hardly matters to a plan.
     Ok((without / 2.0, without / 2.0 + (with_replay - without).max(0.0)))
 }

@@ -31,12 +31,12 @@ pub struct Metrics {
     pub epochs: u32,
     /// Restarts with a lower learning rate before that attempt (Section "Experiment Details").
     pub restarts: u32,
-    /// Wall-clock time in seconds; tells, decides nothing.
+    /// Wall-clock time in seconds; for information only.
     pub seconds: f64,
 }
 
 impl Metrics {
-    /// Metrics that consist of an accuracy in percent alone.
+    /// Metrics that consist only of an accuracy in percent.
     #[must_use]
     pub fn from_accuracy(accuracy: f64) -> Self {
         Self { accuracy, training_loss: None, epochs: 0, restarts: 0, seconds: 0.0 }
@@ -66,7 +66,7 @@ impl Evaluation {
         }
     }
 
-    /// Whether another machine, or the same at another time, might come to another evaluation.
+    /// Whether another machine, or the same one at another time, might give another evaluation.
     #[must_use]
     pub fn depends_on_machine(&self) -> bool {
         let Self::Infeasible(reason) = self else { return false };
@@ -89,8 +89,8 @@ impl Evaluation {
 /// Why an architecture has no accuracy.
 ///
 /// The first four are facts about the architecture and hold wherever it is evaluated; the last three depend on the
-/// machine, and a run that meets one says so. The controller gives a trial that timed out or ran out of memory a second
-/// attempt with nothing beside it, before it takes the outcome.
+/// machine, and a run with one of them reports it. The controller gives a trial that timed out or ran out of memory a
+/// second attempt with nothing beside it, before it takes the outcome.
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 #[non_exhaustive]
@@ -115,7 +115,7 @@ pub enum Infeasibility {
         /// Restarts with a lower learning rate before.
         restarts: u32,
     },
-    /// The environment refuses it for a reason of its own.
+    /// The environment rejects it for its own reason.
     #[error("{message}")]
     Rejected {
         /// The environment's reason.

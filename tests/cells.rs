@@ -20,7 +20,7 @@ fn every_row_of_the_real_table_is_a_cell_and_every_cell_has_a_row() {
         assert_eq!(table.entries().iter().filter(|row| row.doubtful).count(), 204);
     }
     let error = Table::read(&path, None).unwrap_err().to_string();
-    assert!(error.contains("has rows of [\"cifar10\", \"cifar100\"]: name the data set"), "{error}");
+    assert!(error.contains("has rows of several data sets, [\"cifar10\", \"cifar100\"]: name the data set"), "{error}");
     CellSpace::network().validate().unwrap();
 }
 

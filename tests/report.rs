@@ -173,7 +173,7 @@ fn an_unfinished_minibatch_is_a_ring_and_no_part_of_the_line() {
     let finished: Vec<usize> = journal.match_indices("\"event\":{\"finished\"").map(|(at, _)| at).collect();
     fs::write(path.join("journal.jsonl"), &journal[..finished[37] + 40]).unwrap();
     let html = page(&path);
-    assert!(html.contains("Not finished, and no process is at it: 37 of 48 blocks"));
+    assert!(html.contains("Not finished and not running: 37 of 48 blocks"));
     assert!(html.contains("unfinished minibatch (ring)"));
     assert!(html.contains("were not written whole"));
 }
@@ -209,7 +209,7 @@ fn a_damaged_run_is_reported_up_to_the_damage_and_a_folder_without_run_refused()
     let nothing = folder.path().join("nothing");
     let error = Report::read([&nothing]).unwrap_err();
     assert!(matches!(error, ReportError::RunFolder(_)));
-    assert!(error.to_string().contains("is no run folder"), "{error}");
+    assert!(error.to_string().contains("is not a run folder"), "{error}");
 }
 
 #[test]

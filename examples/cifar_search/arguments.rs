@@ -10,66 +10,83 @@ use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples, each after `cargo run --release --example cifar_search --`:
+  --trials 16 --seed 1
+  --dataset cifar100 --data DIR --train-limit 2000 --out my-run
+  --out my-run --resume
+  --preset paper --dry-run
+  verify my-run --top 4
+  export my-run --rank 1 --to pytorch --out block.py";
+
 /// Search convolutional blocks with Q-learning (BlockQNN) on real images.
 ///
-/// Blocks are sampled layer by layer, each is trained for a few epochs in a small network, and its validation accuracy
-/// is what the agent learns from. The best blocks are printed at the end, one a line.
+/// Blocks are sampled layer by layer; each is trained for a few epochs in a small network, and the agent learns from
+/// its validation accuracy. The best blocks are printed at the end, one per line. Without options the search runs for a
+/// few minutes on two CPU cores, on images that are part of the program.
 #[derive(Debug, Parser)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
-#[command(version, max_term_width = 110, args_conflicts_with_subcommands = true)]
+#[command(version, max_term_width = 110, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 
-    /// Settings to start from: quick (minutes on two CPU cores), paper, short (half as many minibatches as
-    /// paper), metaqnn (the paper's search as its predecessor MetaQNN does it: the reward at the last layer alone)
+    /// Settings to start from: quick (minutes on two CPU cores), paper (BlockQNN's search: 11,392 blocks, days on
+    /// GPUs), short (half as many minibatches as paper), metaqnn (as paper, but with the reward only at the last layer,
+    /// as in its predecessor MetaQNN)
     #[arg(long, default_value = "quick", value_name = "NAME")]
     pub(crate) preset: Preset,
 
-    /// Images to train on [default: the preset's: embedded for quick, else cifar100]
+    /// Images to train on; embedded ones need no files [default: embedded for quick, otherwise cifar100]
     #[arg(long, value_enum)]
     dataset: Option<DatasetName>,
 
-    /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (cifar-100-binary or what holds it); for --dataset
-    /// folder, one folder a class with JPEG or PNG files, or a folder whose train/ is such. A run remembers it
+    /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (cifar-100-binary or its parent); for --dataset
+    /// folder, a folder with one subfolder of JPEG or PNG files per class, or one whose train/ is such a folder.
+    /// --resume and verify use the same folder again
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Fetch CIFAR-10 or CIFAR-100 from its official address, once: into the user's cache folder, or into --data DIR
-    /// (needs the feature download)
+    /// Download CIFAR-10 or CIFAR-100 from its official address if it is not there yet: into --data DIR, or into the
+    /// user's cache folder (requires the feature download)
     #[arg(long)]
     pub(crate) download: bool,
 
-    /// Pixels of a side that the photographs of --dataset folder are scaled and cropped to [default: 32]
+    /// Width and height in pixels that the photographs of --dataset folder are scaled and cropped to [default: 32]
     #[arg(long, value_name = "PIXELS")]
     size: Option<u32>,
 
-    /// What to do with photographs that cannot be decoded: refuse (stop and name the first) or skip (name and leave out)
+    /// What to do with photographs that cannot be decoded: refuse (stop and name the first one) or skip (list them and
+    /// train without them) [default: refuse]
     #[arg(long, value_name = "CHOICE", value_parser = ["refuse", "skip"])]
     broken_images: Option<String>,
 
-    /// Most training images, a balanced part; validation images come on top [default: 1000 for quick, else all]
+    /// Maximum number of training images, equally many of each class; validation images are not counted [default: 1000
+    /// for quick, otherwise all]
     #[arg(long, value_name = "N")]
     train_limit: Option<usize>,
 
-    /// Images held out of the training set to measure accuracy on [default: a fifth of a folder, 400 for quick, else 5000]
+    /// Images held out of the training set to measure accuracy on [default: a fifth of the images, at most 5000, for
+    /// --dataset folder; 400 for quick, otherwise 5000]
     #[arg(long, value_name = "N")]
     validation: Option<usize>,
 
-    /// Device to train on: flex (CPU); with the feature of their name also ndarray (CPU, slow), cuda or cuda:N, and wgpu.
-    /// Several, as in cuda:0,cuda:1, share the workers out among them [default: flex]
+    /// Device to train on: flex (CPU); when built with the feature of the same name also ndarray (CPU, slow), cuda or
+    /// cuda:N (GPU number N), and wgpu. Workers are distributed over several devices, such as cuda:0,cuda:1 [default:
+    /// the first of flex, ndarray, cuda and wgpu that is built in]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) device: Vec<String>,
 
-    /// Propose a block as soon as a worker is free and learn each as it ends, in place of whole minibatches: keeps
-    /// workers busy, but no two runs with several workers are equal
+    /// Propose a block as soon as a worker is free and learn from each block when its training ends, instead of in
+    /// whole minibatches: keeps workers busy, but runs with several workers are not reproducible
     #[arg(long)]
     rolling: bool,
 
-    /// Trainings at a time, each in a thread of its own; without --rolling the result is the same for any number. On
-    /// the CPU the cores are shared out among them [default: 2 on the CPU, unless it has one core or with --rolling, else
-    /// 1]
+    /// Simultaneous trainings, each in its own thread; each needs the memory of one training. On the CPU they share the
+    /// cores. Without --rolling the result does not depend on it [default: 2 on a CPU with several cores unless
+    /// --rolling is given, otherwise 1]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) workers: Option<NonZeroUsize>,
 
@@ -80,75 +97,81 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) controller: crate::worker::Controller,
 
-    /// Seed of the search [default: 0]
+    /// Random seed of the search: the same seed and settings give the same blocks [default: 0]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 
-    /// Who proposes blocks: paper (the preset's Q-learner), best (least squares on features of the blocks, for up to some
-    /// hundred trials), random, evolution (of 10, the best of 3 breeds), evolution50 (of 50, the best of 25), local (changes one
-    /// thing of a block at a time, while it gets better), local10 (the same from the best of ten blocks) [default: paper]
+    /// Agent that proposes blocks: paper (the preset's Q-learning agent), best (least squares on features of the
+    /// blocks; recommended for up to a few hundred trials), random, evolution (population 10, tournaments of 3),
+    /// evolution50 (population 50, tournaments of 25), local (local search: changes one property of a block at a time
+    /// while the reward improves), local10 (the same, starting from the best of ten random blocks) [default: paper]
     #[arg(long, value_name = "NAME", value_parser = ["paper", "best", "random", "evolution", "evolution50", "local", "local10"])]
     agent: Option<String>,
 
-    /// Blocks to evaluate [default: as long as the epsilon schedule lasts]
+    /// Blocks to evaluate [default: the length of the epsilon schedule; --dry-run shows it]
     #[arg(long, value_name = "N")]
     trials: Option<u64>,
 
-    /// Blocks in a minibatch [default: 8 for quick, else 64]
+    /// Blocks per minibatch, after which the agent learns [default: 8 for quick, otherwise 64]
     #[arg(long, value_name = "N")]
     minibatch: Option<u64>,
 
-    /// Most layers of a block, Terminal included [default: 6 for quick, else 23]
+    /// Maximum number of layers of a block, including Terminal [default: 6 for quick, otherwise 23]
     #[arg(long, value_name = "N")]
     max_layers: Option<u8>,
 
-    /// Epochs of each training [default: 2 for quick, else 12]
+    /// Epochs of each training [default: 2 for quick, otherwise 12]
     #[arg(long, value_name = "N")]
     epochs: Option<u32>,
 
-    /// Images in a training step [default: 32 for quick, else 256]
+    /// Images per training step [default: 32 for quick, otherwise 256]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
 
-    /// Filters of the convolutions in the first stage [default: 8 for quick, else 32]
+    /// Filters of each convolution in the first stage; doubled in each further stage [default: 8 for quick, otherwise
+    /// 32]
     #[arg(long, value_name = "N")]
     width: Option<usize>,
 
-    /// Blocks in a stage, N of the paper [default: 1 for quick, else 4]
+    /// Blocks per stage, the paper's N [default: 1 for quick, otherwise 4]
     #[arg(long, value_name = "N")]
     repeats: Option<usize>,
 
-    /// Number type that networks compute in: f32, or bf16 (mixed: weights, normalisation and loss stay f32) [default: f32]
+    /// Number type of the computation: f32, or bf16 (mixed precision: weights, normalisation and loss stay f32)
+    /// [default: f32]
     #[arg(long, value_name = "TYPE")]
     precision: Option<Precision>,
 
-    /// JSON file with settings that replace the preset's, in the form that --dry-run prints
+    /// JSON file with settings that override the preset's, in the format that --dry-run prints; options override the
+    /// file
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Replace any setting: --set agent.learning_rate=0.1 --set reward.mu=0 (repeatable; --dry-run prints all)
+    /// Override any setting, for example --set agent.learning_rate=0.1 --set reward.mu=0 (repeatable; --dry-run prints
+    /// all settings)
     #[arg(long = "set", value_name = "PATH=VALUE")]
     settings: Vec<String>,
 
-    /// Print the whole resolved configuration and what it costs, and train nothing
+    /// Print the resolved configuration and its cost, without training anything
     #[arg(long)]
     pub(crate) dry_run: bool,
 
-    /// New folder for the run, or with --resume that of the run to go on with [default: blockqnn-runs/DATASET-PRESET-seedN, numbered if taken]
+    /// New folder for the run, or with --resume the folder of the run to continue [default:
+    /// blockqnn-runs/DATASET-PRESET-seedN, with a number appended if it exists]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Go on with the run in --out DIR, stopped, killed or finished, with the settings it was started with (a finished
-    /// one with more --trials); only --device, --workers and --top are to be given again
+    /// Continue the run in --out DIR with the settings it was started with, whether it was stopped, killed or has
+    /// finished (then with more --trials). Only --device, --workers, --processes and --top have to be given again
     #[arg(long, requires = "out")]
     pub(crate) resume: bool,
 
-    /// Blocks in the table at the end
+    /// Blocks in the table that is printed at the end
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub(crate) top: usize,
 }
 
-/// What there is besides the search.
+/// Everything besides the search itself.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Export(crate::export::Arguments),
@@ -167,13 +190,13 @@ enum DatasetName {
     Folder,
 }
 
-/// Reads a number that may not be 0.
+/// Parses a number that must not be 0.
 pub(crate) fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
-    text.parse().map_err(|_| "it must be a whole number from 1".to_owned())
+    text.parse().map_err(|_| "it must be a whole number of at least 1".to_owned())
 }
 
 impl Arguments {
-    /// The folder of the images: `--data`, or where the run to resume had them. A download has a place of its own.
+    /// The folder of the images: `--data`, or the one that the resumed run used. A download chooses its own folder.
     pub(crate) fn data_folder(&self) -> Option<PathBuf> {
         match &self.out {
             Some(run) if self.resume && !self.download => crate::download::remembered(run, self.data.as_deref()),
@@ -181,8 +204,8 @@ impl Arguments {
         }
     }
 
-    /// The preset, or the run to resume, with the file's settings, then the flags, then each --set on top. The classes of an
-    /// image folder are counted in `data`.
+    /// The preset or the resumed run, overridden by the file's settings, then the options, then each --set. The classes
+    /// of an image folder are counted in `data`.
     pub(crate) fn experiment(&self, data: Option<&Path>) -> Result<Experiment, Box<dyn Error>> {
         let mut overrides = Overrides::new();
         if let (true, Some(path)) = (self.resume, &self.out) {
@@ -229,7 +252,7 @@ impl Arguments {
         }
         match self.agent.as_deref() {
             None => {}
-            // A configuration may have another.
+            // A configuration file may name another agent.
             Some("paper") => overrides.set("searcher", serde_json::Value::Null),
             Some(name) => overrides.set("searcher", serde_json::to_value(Searcher::named(name)?)?),
         }
@@ -241,7 +264,11 @@ impl Arguments {
             let folder = experiment.data.open_folder(data)?;
             if let [class] = folder.classes() {
                 let folder = folder.path().display();
-                return Err(format!("{folder} has one class folder, {class}: a classifier needs at least two").into());
+                return Err(format!(
+                    "{folder} has only one class folder, {class}: a classifier needs at least two classes, so add another \
+                     folder, or give the folder that holds the class folders"
+                )
+                .into());
             }
             if experiment.data.size.is_none() {
                 overrides.set("data.size", 32);

@@ -1,19 +1,19 @@
-//! Where the data set is: in a folder that was named, where the run had it, or in the user's cache.
+//! Where the data set is: in the given folder, where the run had it, or in the user's cache.
 
 use blockqnn::experiment::Dataset;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// File of a run that names the folder of its images, so that nobody has to when the run goes on or is verified.
+/// File of a run that names the folder of its images, so that `--data` need not be repeated on resuming or verifying.
 const MEMO: &str = "data_folder";
 
-/// Refuses a folder that would not be read: whoever names one means its images.
+/// Rejects a folder that would not be read: whoever gives one wants its images used.
 pub(crate) fn refuse_unread(dataset: Dataset, data: Option<&Path>) -> Result<(), String> {
     match data {
         Some(data) if dataset == Dataset::Embedded => Err(format!(
-            "--data {} would not be read: the data set is embedded, the images inside the crate. For images of your own add \
-             --dataset folder, for CIFAR --dataset cifar10 or cifar100",
+            "--data {} would not be used: the data set is embedded, the images inside the program. Add --dataset folder for \
+             your own images, or --dataset cifar10 or cifar100 for the CIFAR files; or omit --data",
             data.display()
         )),
         _ => Ok(()),
@@ -24,25 +24,25 @@ pub(crate) fn refuse_unread(dataset: Dataset, data: Option<&Path>) -> Result<(),
 pub(crate) fn remembered(run: &Path, named: Option<&Path>) -> Option<PathBuf> {
     named.map(Path::to_owned).or_else(|| {
         let folder = PathBuf::from(fs::read_to_string(run.join(MEMO)).ok()?.trim_end_matches('\n'));
-        eprintln!("images from {}, as before (--data names another folder)", folder.display());
+        eprintln!("reading images from {}, as before (choose another folder with --data)", folder.display());
         Some(folder)
     })
 }
 
-/// Leaves in the folder of a run where its images are. It is a convenience: that it cannot be written stops no search.
+/// Notes in the folder of a run where its images are. It is a convenience: failing to write it does not stop a search.
 pub(crate) fn remember(run: &Path, data: Option<&Path>) {
     if let Some(data) = data.and_then(|data| data.canonicalize().ok())
         && let Some(data) = data.to_str()
         && let Err(error) = fs::write(run.join(MEMO), format!("{data}\n"))
     {
         eprintln!(
-            "cannot write {}: {error}; --data is to be given again when the run goes on",
+            "warning: cannot write {}: {error}; give --data again when you resume or verify the run",
             run.join(MEMO).display()
         );
     }
 }
 
-/// The folder of the data set: `data`, or with `--download` the one in the cache, fetched if it is not there yet.
+/// The folder of the data set: `data`, or with `--download` the one in the cache, downloaded if it is not there yet.
 #[cfg(feature = "download")]
 pub(crate) fn folder(dataset: Dataset, data: Option<&Path>, fetch: bool) -> Result<Option<PathBuf>, Box<dyn Error>> {
     use blockqnn::data::download::{Archive, cache_folder};
@@ -52,11 +52,18 @@ pub(crate) fn folder(dataset: Dataset, data: Option<&Path>, fetch: bool) -> Resu
         _ if !fetch => return Ok(data.map(Path::to_owned)),
         Dataset::Cifar10 => Archive::cifar10(),
         Dataset::Cifar100 => Archive::cifar100(),
-        _ => return Err(format!("--download fetches cifar10 and cifar100, and {} needs none", dataset.name()).into()),
+        _ => {
+            let name = dataset.name();
+            return Err(format!(
+                "--download is for the data sets cifar10 and cifar100, but the data set is {name}: add --dataset cifar10 \
+                 or cifar100, or omit --download"
+            )
+            .into());
+        }
     };
     let cache = data.map_or_else(cache_folder, |data| Ok(data.to_owned()))?;
     if !archive.folder_in(&cache).exists() {
-        eprintln!("fetching {} into {}", archive.url(), cache.display());
+        eprintln!("downloading {} into {}", archive.url(), cache.display());
     }
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left")?);
@@ -71,7 +78,11 @@ pub(crate) fn folder(dataset: Dataset, data: Option<&Path>, fetch: bool) -> Resu
 #[cfg(not(feature = "download"))]
 pub(crate) fn folder(_: Dataset, data: Option<&Path>, fetch: bool) -> Result<Option<PathBuf>, Box<dyn Error>> {
     if fetch {
-        return Err("this program was built without downloads: build it with --features download".into());
+        return Err(
+            "--download requires the feature download: run `cargo run --release --features download --example \
+                    cifar_search -- ...`, or download the files yourself and give their folder with --data"
+                .into(),
+        );
     }
     Ok(data.map(Path::to_owned))
 }

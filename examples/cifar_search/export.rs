@@ -1,4 +1,4 @@
-//! `export`: a found block in the forms in which others use it.
+//! `export`: a block that was found, in formats for use elsewhere.
 
 use blockqnn::export::Blueprint;
 use blockqnn::graph::ToGraph;
@@ -15,24 +15,27 @@ use std::process::ExitCode;
 
 /// Write a block that a search found as JSON, DOT, PyTorch source, or trained weights
 ///
-/// The PyTorch source needs torch alone. Weights are those that `verify` trained; their names are those of the source,
-/// whose function load_weights reads them.
+/// The PyTorch source depends only on torch. Weights are those that `verify` trained; the function load_weights of the
+/// PyTorch source reads them.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  cargo run --release --example cifar_search -- export RUN --rank 1 --to pytorch --out block.py"
+)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
-    /// Folder of the run, or of a training by imagenet_transfer
+    /// Folder of a run (the search's --out), or of a training by imagenet_transfer
     #[arg(value_name = "DIR")]
     run: PathBuf,
 
-    /// Which block: 1 has the highest reward
+    /// Which measured block to export: 1 has the highest reward
     #[arg(long, value_name = "N", default_value_t = 1)]
     rank: usize,
 
-    /// Form to write
+    /// Format to write
     #[arg(long, value_enum)]
     to: Form,
 
-    /// File to write [default: the standard output, but for weights]
+    /// File to write; required for safetensors [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -47,9 +50,9 @@ enum Form {
     Json,
     /// The block as a graph for Graphviz
     Dot,
-    /// A Python module that needs torch alone
+    /// A Python module that depends only on torch
     Pytorch,
-    /// The weights of the verified network
+    /// The weights that `verify` trained
     Safetensors,
 }
 
@@ -62,19 +65,29 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let mut records: Vec<_> = history.records.iter().filter(|record| record.evaluation.accuracy().is_some()).collect();
     records.sort_by(|a, b| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
     if let Some(damage) = &history.damage {
-        eprintln!("warning: {damage}; exporting from what comes before");
+        eprintln!("warning: {damage}; exporting from the trials before the damage");
     }
-    let record = arguments.rank.checked_sub(1).and_then(|position| records.get(position)).ok_or_else(|| {
-        format!("--rank is {}, but the run has {} measured blocks: ranks count from 1", arguments.rank, records.len())
-    })?;
+    let record =
+        arguments.rank.checked_sub(1).and_then(|position| records.get(position)).ok_or_else(|| {
+            match records.len() {
+                0 => format!(
+                    "the run in {} has no measured block yet: continue the search with --resume, or choose another run",
+                    arguments.run.display()
+                ),
+                count => format!(
+                    "--rank is {}, but the run has {count} measured blocks: choose 1 to {count}",
+                    arguments.rank
+                ),
+            }
+        })?;
     let folder = arguments.verification.clone().unwrap_or_else(|| arguments.run.join("verification"));
     let weights = weights(&folder.join("networks"), &record.fingerprint.to_string())?;
 
     if arguments.to == Form::Safetensors {
         let Some(weights) = weights else {
             return Err(format!(
-                "the block of rank {} has no trained weights in {}: train it first, with `verify {} --top {}` in place of this \
-                 export",
+                "the block of rank {} has no trained weights in {}: train it first with the subcommand `verify {} --top {}`, or \
+                 give the folder of its verification with --verification",
                 arguments.rank,
                 folder.display(),
                 arguments.run.display(),
@@ -84,7 +97,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         };
         return copy_weights(arguments, &weights);
     }
-    // The network of the weights, where there are some, so that source and weights fit each other.
+    // The network of the weights if there are any, so that source and weights fit each other.
     let network = match &weights {
         Some(weights) => ImageClassifier::load(weights, &default_device()?)?.blueprint().network().clone(),
         None => history.settings.search.network.clone(),
@@ -95,11 +108,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     write_text(arguments, &blueprint, &format!("{accuracy:.2} % in the search"))
 }
 
-/// The network that `imagenet_transfer` trained: its folder has one network, and its weights are the file that is there.
+/// The only network in a folder of `imagenet_transfer`.
 fn of_transfer(arguments: &Arguments, trained: &Path) -> Result<ExitCode, Box<dyn Error>> {
     if arguments.rank != 1 {
         return Err(format!(
-            "{} is the folder of a transfer, which has one network: leave --rank out",
+            "{} is a folder of imagenet_transfer, which has only one network: omit --rank",
             arguments.run.display()
         )
         .into());
@@ -112,14 +125,15 @@ fn of_transfer(arguments: &Arguments, trained: &Path) -> Result<ExitCode, Box<dy
 }
 
 fn copy_weights(arguments: &Arguments, weights: &Path) -> Result<ExitCode, Box<dyn Error>> {
-    let out = arguments.out.as_ref().ok_or("weights are written to a file: name it with --out FILE")?;
+    let out =
+        arguments.out.as_ref().ok_or("weights cannot be written to standard output: name a file with --out FILE")?;
     std::fs::copy(weights, out)
         .map_err(|error| format!("cannot copy {} to {}: {error}", weights.display(), out.display()))?;
-    eprintln!("{} from {}", out.display(), weights.display());
+    eprintln!("copied {} to {}", weights.display(), out.display());
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the form that is asked for, and says to people what it is.
+/// Writes the requested format, and reports what was written on standard error.
 fn write_text(arguments: &Arguments, blueprint: &Blueprint, remark: &str) -> Result<ExitCode, Box<dyn Error>> {
     let text = match arguments.to {
         Form::Json => blueprint.to_json(),
@@ -136,7 +150,7 @@ fn write_text(arguments: &Arguments, blueprint: &Blueprint, remark: &str) -> Res
     Ok(ExitCode::SUCCESS)
 }
 
-/// The network that was trained for a block, if there is one: its folder begins with the fingerprint.
+/// The network that was trained for a block, if there is one: its folder's name begins with the fingerprint.
 fn weights(folder: &Path, fingerprint: &str) -> Result<Option<PathBuf>, Box<dyn Error>> {
     if !folder.exists() {
         return Ok(None);

@@ -22,10 +22,11 @@ pub(crate) fn run_folder(arguments: &Arguments, experiment: &Experiment) -> Resu
         Some(path) if arguments.resume => Ok(RunFolder::resume(path)?),
         Some(path) => RunFolder::create(path).map_err(|error| match error {
             RunFolderError::Occupied { done, trials, .. } if done < trials => {
-                format!("{error} (--resume goes on with it, --out names another)").into()
+                format!("{error} (continue it with --resume, or choose another folder with --out)").into()
             }
             RunFolderError::Occupied { done, .. } => {
-                format!("{error} (--resume --trials {} goes on with it, --out names another)", 2 * done).into()
+                format!("{error} (extend it with --resume --trials {}, or choose another folder with --out)", 2 * done)
+                    .into()
             }
             _ => Box::<dyn Error>::from(error),
         }),
@@ -47,11 +48,11 @@ impl Results {
         &self.path
     }
 
-    /// Writes `results.csv`, all trials best first, `best.json`, the best one whole, and `utilisation.json`, how busy the
-    /// workers were.
+    /// Writes `results.csv` (all trials, best first), `best.json` (the complete record of the best one) and
+    /// `utilisation.json` (how busy the workers were).
     pub(crate) fn write(&self, space: &BlockSpace, report: &SearchReport<BlockSpace>) -> Result<(), Box<dyn Error>> {
         self.write_file("results.csv", |out| Ok(report.write_csv(space, out)?))?;
-        // A run that had nothing left to do keeps what is known of its workers.
+        // A run that had nothing left to do keeps the earlier file.
         if report.utilisation.busy > 0.0 {
             self.write_file("utilisation.json", |out| Ok(serde_json::to_writer_pretty(out, &report.utilisation)?))?;
         }
@@ -61,7 +62,8 @@ impl Results {
         Ok(())
     }
 
-    /// Writes `cost_model.json`, what foretold the times of the trials: for plans of other searches on the device.
+    /// Writes `cost_model.json`, the model that predicted the times of the trials, for plans of other searches on the
+    /// device.
     pub(crate) fn write_cost_model(&self, model: &CostModel) -> Result<(), Box<dyn Error>> {
         self.write_file("cost_model.json", |out| Ok(serde_json::to_writer_pretty(out, model)?))
     }
@@ -89,20 +91,20 @@ fn free_folder(name: &str) -> PathBuf {
     std::iter::once(folder.join(name)).chain(numbered).find(|path| !path.exists()).unwrap_or_default()
 }
 
-/// Fewer training steps than this hardly move a network off its initial weights.
+/// Fewer training steps than this hardly change a network's initial weights.
 const FEW_STEPS: u64 = 30;
-/// Standard error of an accuracy, in percent points, from which on an order of blocks is mostly luck.
+/// Standard error of an accuracy, in percentage points, from which on the order of blocks is mostly chance.
 const LARGE_ERROR: f64 = 5.0;
 
-/// Tells of settings with which the accuracies of blocks say little of the blocks.
+/// Warns about settings with which accuracies say little about the blocks.
 pub(crate) fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, validation: &ImageSet) {
     let recipe = &experiment.recipe;
     let batches = training.len().div_ceil(recipe.batch_size.max(1)) as u64;
     let steps = batches * u64::from(recipe.epochs);
     if steps < FEW_STEPS {
         eprintln!(
-            "warning: {batches} batches an epoch and {} epochs are {steps} training steps a block: networks are hardly trained; \
-             raise --epochs, or lower --batch-size",
+            "warning: {batches} batches per epoch and {} epochs are only {steps} training steps per block, so networks are \
+             hardly trained (at least {FEW_STEPS} are recommended): increase --epochs or decrease --batch-size",
             recipe.epochs
         );
     }
@@ -110,21 +112,22 @@ pub(crate) fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, v
     let standard_error = 50.0 / (validation.len().max(1) as f64).sqrt();
     if standard_error >= LARGE_ERROR {
         eprintln!(
-            "warning: on {} validation images an accuracy has a standard error of up to {standard_error:.0} points: blocks closer \
-             than twice that cannot be told apart; raise --validation, or take the table as a hint",
+            "warning: on {} validation images an accuracy has a standard error of up to {standard_error:.0} percentage points, \
+             and blocks that differ by less than twice that cannot be distinguished: increase --validation, or treat the \
+             ranking as approximate",
             validation.len()
         );
     }
     let classes = experiment.search.network.classes;
     if training.len() < classes {
         eprintln!(
-            "warning: {} training images for {classes} classes: some have none; raise --train-limit",
+            "warning: {} training images for {classes} classes, so some classes have none: increase --train-limit",
             training.len()
         );
     }
 }
 
-/// A broken image that is left out, without the advice to have it left out.
+/// The message about a broken image that is skipped, without the advice to skip it.
 pub(crate) fn without_advice(error: &DataError) -> String {
     match error {
         DataError::BrokenImage { path, message } => format!("{}: {message}", path.display()),
@@ -132,15 +135,15 @@ pub(crate) fn without_advice(error: &DataError) -> String {
     }
 }
 
-/// Tells what can be done with a finished run.
+/// Prints what can be done with a finished run.
 pub(crate) fn print_next_steps(run: &dyn Display) {
-    eprintln!("next, in place of the options of the search:");
-    eprintln!("  verify {run} --top 4                    trains the best blocks on");
-    eprintln!("  export {run} --to pytorch --out FILE    writes the best as PyTorch source");
-    eprintln!("  report {run}                            makes a page of the run (feature report)");
+    eprintln!("next steps (subcommands, instead of the options of the search):");
+    eprintln!("  verify {run} --top 4                    trains the best blocks to convergence");
+    eprintln!("  export {run} --to pytorch --out FILE    writes the best block as PyTorch source");
+    eprintln!("  report {run}                            writes a page about the run (requires the feature report)");
 }
 
-/// Prints the best blocks, one a line.
+/// Prints the best blocks, one per line.
 pub(crate) fn print_table(report: &SearchReport<BlockSpace>, top: usize) {
     println!("rank  accuracy   reward  parameters        FLOPs  block");
     for (position, record) in report.best().into_iter().take(top).enumerate() {

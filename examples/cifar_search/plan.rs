@@ -9,7 +9,7 @@ use blockqnn::space::block::{BlockCode, ConvolutionRule, TerminalRule};
 use std::error::Error;
 use std::path::Path;
 
-/// Prints the resolved configuration, what it costs, and every reading that the paper leaves open.
+/// Prints the resolved configuration, its cost, and how every point that the paper leaves open is interpreted.
 pub(crate) fn print(experiment: &Experiment, preset: Preset, folder: Option<&Path>) -> Result<(), Box<dyn Error>> {
     let Experiment { agent, searcher, search, recipe, data, .. } = experiment;
     let images = data.training_images(folder)? as u64;
@@ -24,20 +24,20 @@ pub(crate) fn print(experiment: &Experiment, preset: Preset, folder: Option<&Pat
         recipe.epochs,
         data.dataset.name(),
     );
-    println!("  {} image passes in all (forward and backward), restarts not counted", experiment.image_passes(images));
+    println!("  {} image passes in total (forward and backward), without restarts", experiment.image_passes(images));
     println!(
-        "  hours: divide that by 3,600 and by the images a second that a few trials on your device make (--trials 8); the \
-         example plan_workers does so for many workers"
+        "  hours: divide that by 3,600 and by the images per second of your device, measured with a few trials (--trials 8); \
+         the example plan_workers estimates the time for many workers"
     );
     println!(
-        "  accuracy measured on {} images held out of the training set; the test set is not read",
+        "  accuracy is measured on {} images held out of the training set; the test set is not read",
         data.validation
     );
     if let Some(searcher) = searcher {
-        println!("\nAgent (searcher; the settings of agent count for the number of blocks alone)");
+        println!("\nAgent (setting searcher; the settings under agent only determine the number of blocks)");
         println!("  {}", serde_json::to_string(searcher)?);
     } else {
-        println!("\nEpsilon: the share of random decisions, by minibatch");
+        println!("\nEpsilon: the fraction of random decisions, and for how many minibatches");
         print!("  epsilon    ");
         agent.epsilon.phases().iter().for_each(|phase| print!("{:>6}", phase.epsilon));
         print!("\n  minibatches");
@@ -51,7 +51,7 @@ pub(crate) fn print(experiment: &Experiment, preset: Preset, folder: Option<&Pat
         (0..recipe.epochs.min(24)).map(|epoch| format!("{:.2e}", recipe.learning_rate_at(epoch, 0))).collect();
     println!("  learning rate by epoch: {}", rates.join(" "));
     println!(
-        "  no better than guessing after epoch 1: learning rate x{}, again from the start, at most {} times",
+        "  if no better than chance after epoch 1: restart with the learning rate times {}, at most {} times",
         recipe.restarts.factor, recipe.restarts.max
     );
 
@@ -78,7 +78,7 @@ fn print_sizes(experiment: &Experiment) -> Result<(), Box<dyn Error>> {
 }
 
 fn print_readings(experiment: &Experiment) {
-    println!("\nReadings that the paper leaves open");
+    println!("\nInterpretation of what the paper leaves open");
     let readings = [learning_readings(experiment), block_readings(experiment), network_readings(experiment)];
     for (name, reading) in readings.concat() {
         println!("  {name:<14} {reading}");
@@ -91,17 +91,20 @@ fn learning_readings(Experiment { agent, searcher, reward, search, .. }: &Experi
     let replay = agent.replay;
     let credit = match reward.credit {
         Credit::EveryLayer => "the reward at every layer's update, Equation 2 (reward.credit)",
-        Credit::Terminal => "the reward at Terminal alone, as MetaQNN (reward.credit)",
-        _ => "the T-th part of the reward at each layer (reward.credit)",
+        Credit::Terminal => "the reward at Terminal only, as in MetaQNN (reward.credit)",
+        _ => "the reward divided by the number of layers T at each layer (reward.credit)",
     };
     let repeats = match search.repeats {
-        Repeats::Resample => "a block that was evaluated before is proposed anew (search.repeats)",
+        Repeats::Resample => "a block that was evaluated before is replaced by a new proposal (search.repeats)",
         _ => "a block that was evaluated before is rewarded from the cache (search.repeats)",
     };
     let guess = 100.0 / search.network.classes as f64;
     let tabular = vec![
-        ("learning rate", format!("{} of the Q-table; the paper has 0.01 (agent.learning_rate)", agent.learning_rate)),
-        ("initial Q", format!("{} percent points (agent.initial_q)", agent.initial_q)),
+        (
+            "learning rate",
+            format!("{} for the Q-table; the paper uses 0.01 (agent.learning_rate)", agent.learning_rate),
+        ),
+        ("initial Q", format!("{} percentage points (agent.initial_q)", agent.initial_q)),
         ("discount", format!("{}, as Equation 2 is printed (agent.discount)", agent.discount)),
         ("ties", "a greedy choice among equal values is random".to_owned()),
         (
@@ -124,7 +127,7 @@ fn learning_readings(Experiment { agent, searcher, reward, search, .. }: &Experi
         ("FLOPs", "multiply-adds of convolutions and the linear layer, whole network, one image".to_owned()),
         ("density", "edges / nodes of the block as proposed; start and terminal count as nodes".to_owned()),
         ("repeats", repeats.to_owned()),
-        ("infeasible", format!("rewarded as guessing: {guess:.2} % (search.limits sets bounds)")),
+        ("infeasible", format!("rewarded with the chance accuracy: {guess:.2} % (search.limits sets the limits)")),
     ];
     if searcher.is_some() { of_all } else { [tabular, of_all].concat() }
 }
@@ -136,11 +139,11 @@ fn block_readings(Experiment { space, .. }: &Experiment) -> Readings {
     };
     let convolution = match space.convolution() {
         ConvolutionRule::PreActivation => "ReLU, convolution without bias, batch norm in one layer (space.convolution)",
-        _ => "convolution alone; ReLU and batch norm are layers (space.convolution)",
+        _ => "convolution only; ReLU and batch norm are separate layers (space.convolution)",
     };
     let first = space.actions(&space.initial_state()).len();
     let layers = format!(
-        "up to {}, Terminal among them; {first} first actions; Terminal never directly after the start",
+        "up to {}, including Terminal; {first} possible first actions; Terminal never directly after the start",
         space.max_layers()
     );
     vec![
@@ -149,10 +152,10 @@ fn block_readings(Experiment { space, .. }: &Experiment) -> Readings {
         ("convolution", convolution.to_owned()),
         (
             "additions",
-            "unequal channels: 1x1 convolutions without bias or norm take the narrower to the wider".to_owned(),
+            "for unequal channels, 1x1 convolutions without bias or norm widen the narrower input".to_owned(),
         ),
         ("average pools", "the mean over the part of the window inside the image".to_owned()),
-        ("output", "layers without out-connection are concatenated in the order of their index".to_owned()),
+        ("output", "layers without successor are concatenated in the order of their index".to_owned()),
     ]
 }
 
@@ -163,7 +166,7 @@ fn network_readings(Experiment { search, recipe, data, .. }: &Experiment) -> Rea
         (
             "network",
             format!(
-                "{} stages of N = {} blocks, width {} doubled a stage; stem {}x{} stride {}, {} pools (search.network)",
+                "{} stages of N = {} blocks, width {} doubled per stage; stem {}x{} stride {}, {} pools (search.network)",
                 network.stages, network.repeats, network.width, stem.kernel, stem.kernel, stem.stride, stem.pools
             ),
         ),
@@ -174,7 +177,7 @@ fn network_readings(Experiment { search, recipe, data, .. }: &Experiment) -> Rea
         (
             "restarts",
             format!(
-                "also after a loss that is not finite; after the last of {} a network that guesses is trained on",
+                "also if the loss is not finite; after {} restarts a network no better than chance is trained further",
                 recipe.restarts.max
             ),
         ),

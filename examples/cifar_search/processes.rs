@@ -14,29 +14,32 @@ use std::time::Duration;
 
 const GIBIBYTE: f64 = 1_073_741_824.0;
 
-/// The flags of trainings in child processes.
+/// The options of trainings in child processes.
 #[derive(Debug, Clone, clap::Args)]
 #[expect(clippy::struct_field_names, reason = "the names of fields are those of flags")]
 pub(crate) struct Processes {
-    /// Trainings at a time, each in a child process: for GPUs. A child that fails, hangs or grows too far is replaced, and its
-    /// block tried again. The result is the same as with --workers
-    #[arg(long, value_name = "N", conflicts_with = "workers")]
+    /// Simultaneous trainings, each in its own child process: recommended for GPUs. A process that fails, hangs or uses
+    /// too much memory is replaced, and its block is trained again. The result is the same as with --workers [default:
+    /// threads of one process]
+    #[arg(long, value_name = "N", conflicts_with = "workers", value_parser = crate::arguments::at_least_one)]
     processes: Option<NonZeroUsize>,
 
-    /// Memory of the device: trainings share it as far as their estimated need goes [default: no limit]
+    /// Memory of each device in GiB: further trainings start only if their estimated memory still fits [default: no
+    /// limit]
     #[arg(long, value_name = "GIB", requires = "processes", value_parser = gibibytes)]
     device_memory: Option<u64>,
 
-    /// Memory, of the device or of the machine, above which a child process is replaced after a training [default: no limit]
+    /// Memory in GiB, of the device or of the machine, above which a child process is replaced after its training
+    /// [default: no limit]
     #[arg(long, value_name = "GIB", requires = "processes", value_parser = gibibytes)]
     process_memory: Option<u64>,
 
-    /// Seconds without progress after which a child process counts as hung, and is killed
+    /// Seconds without progress after which a child process is considered hung and is killed
     #[arg(long, value_name = "SECONDS", requires = "processes", default_value_t = 300)]
     process_patience: u64,
 }
 
-/// What a child is told.
+/// What a child process receives.
 #[derive(Debug, Serialize, Deserialize)]
 struct Briefing {
     experiment: Experiment,
@@ -55,12 +58,12 @@ pub(crate) fn serve_if_child() {
 }
 
 impl Processes {
-    /// Trainings at a time, if they are to be in child processes.
+    /// Simultaneous trainings, if they are to run in child processes.
     pub(crate) fn count(&self) -> Option<NonZeroUsize> {
         self.processes
     }
 
-    /// The child processes, if there are to be any. Devices take turns.
+    /// The child processes, if any are requested, assigned to the devices in turn.
     pub(crate) fn evaluator(
         &self,
         experiment: &Experiment,
@@ -78,7 +81,7 @@ impl Processes {
             .with_memory_limit(self.process_memory, self.process_memory);
         if let Some(bytes) = self.device_memory {
             let recipe = experiment.recipe.clone();
-            // Each device has so much; the packing knows of one sum.
+            // The limit is per device; the packing uses the sum.
             let bytes = bytes.saturating_mul(devices.len() as u64);
             config = config.with_device_memory(bytes, move |cost| memory_estimate(cost, &recipe));
         }
@@ -88,9 +91,9 @@ impl Processes {
 }
 
 fn gibibytes(text: &str) -> Result<u64, String> {
-    let number: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    let number: f64 = text.parse().unwrap_or(f64::NAN);
     if !(number > 0.0 && number < 1e6) {
-        return Err("it must be a number of GiB above 0".to_owned());
+        return Err("it must be a number of GiB above 0 and below 1000000, such as 16 or 7.5".to_owned());
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 0 and 10^15")]
     let bytes = (number * GIBIBYTE) as u64;

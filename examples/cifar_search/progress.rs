@@ -1,4 +1,4 @@
-//! Progress: bars on a terminal, a line a minibatch in a log.
+//! Progress: bars on a terminal, one line per minibatch in a log.
 
 use crate::time_left::TimeLeft;
 use blockqnn::agent::EpsilonSchedule;
@@ -15,23 +15,23 @@ use std::time::{Duration, Instant};
 /// Steps of the bar of one training.
 const FINE: u64 = 1_000;
 
-/// Shows how far a search is, its best block so far, and the time left.
+/// Shows the progress of a search, its best block so far, and the time left.
 pub(crate) struct Display {
-    /// None if the agent has none.
+    /// None if the agent has no epsilon schedule.
     schedule: Option<EpsilonSchedule>,
     minibatch: u64,
     trials: u64,
     workers: usize,
-    /// Every worker that was heard of and is not gone.
+    /// Every worker that has reported and is not lost.
     names: BTreeSet<String>,
-    /// Who is at a trial, and since when.
+    /// Which worker evaluates a trial, and since when.
     at: BTreeMap<u64, (String, Instant)>,
     started: Instant,
     bars: Option<Bars>,
     best: Option<(f64, String)>,
-    /// Mean accuracy of the last minibatch that was learnt.
+    /// Mean accuracy of the last complete minibatch.
     last_mean: Option<f64>,
-    /// How far each training is that is on.
+    /// Progress of each running training.
     trainings: BTreeMap<u64, Progress>,
     left: TimeLeft,
 }
@@ -49,7 +49,7 @@ impl Bars {
     fn new(trials: u64) -> Result<Self, indicatif::style::TemplateError> {
         let lines = MultiProgress::new();
         let blocks = lines.add(ProgressBar::new(trials));
-        blocks.set_style(ProgressStyle::with_template("blocks   {bar:30} {pos}/{len}, {elapsed} gone, {msg} left")?);
+        blocks.set_style(ProgressStyle::with_template("blocks   {bar:30} {pos}/{len}, {elapsed} elapsed, {msg} left")?);
         let learning = lines.add(ProgressBar::new_spinner());
         learning.set_style(ProgressStyle::with_template("learning {wide_msg}")?);
         let training = lines.add(ProgressBar::new(FINE));
@@ -82,7 +82,7 @@ impl Display {
         }
     }
 
-    /// Seconds until the search ends, as far as anything is known.
+    /// Estimated seconds until the search ends.
     fn seconds_left(&self) -> Option<f64> {
         let workers = self.workers.max(self.names.len());
         self.left.seconds(self.trials, workers, &self.trainings)
@@ -96,7 +96,7 @@ impl Display {
 }
 
 impl Display {
-    /// Counts a finished trial, and keeps the best.
+    /// Counts a finished trial and keeps the best one.
     fn show(&mut self, record: &RecordOf<BlockSpace>) {
         self.trainings.remove(&record.id);
         self.at.remove(&record.id);
@@ -116,7 +116,7 @@ impl Display {
 }
 
 impl Display {
-    /// Epsilon at a trial, as text; a dash if the agent has no schedule.
+    /// Epsilon of a trial as text; a dash if the agent has no schedule.
     fn epsilon(&self, trial: u64) -> String {
         let schedule = self.schedule.as_ref();
         schedule.map_or("-".to_owned(), |schedule| schedule.at(trial, self.minibatch).to_string())
@@ -166,8 +166,9 @@ impl Observer<BlockSpace> for Display {
         if let Some(bars) = &self.bars {
             let (minibatch, of) = (trial.id / self.minibatch.max(1) + 1, self.minibatches());
             let (epsilon, mean) = (self.epsilon(trial.id), percent(self.last_mean));
-            bars.learning
-                .set_message(format!("minibatch {minibatch}/{of}, epsilon {epsilon}, mean of the last {mean}"));
+            bars.learning.set_message(format!(
+                "minibatch {minibatch}/{of}, epsilon {epsilon}, mean accuracy of the last one {mean}"
+            ));
         }
         Ok(())
     }
@@ -179,7 +180,7 @@ impl Observer<BlockSpace> for Display {
 
     fn on_worker_lost(&mut self, worker: &str, message: &str) {
         self.names.remove(worker);
-        let line = format!("worker {worker} is gone: {message}");
+        let line = format!("worker {worker} is lost: {message}");
         match &self.bars {
             Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
             None => eprintln!("{line}"),
@@ -201,7 +202,7 @@ impl Observer<BlockSpace> for Display {
     }
 
     fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {
-        let line = format!("block {trial}, attempt {attempt} failed: {message}");
+        let line = format!("block {trial}: attempt {attempt} failed: {message}");
         match &self.bars {
             Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
             None => eprintln!("{line}"),
@@ -218,7 +219,7 @@ impl Observer<BlockSpace> for Display {
         let left = self.seconds_left().unwrap_or_default();
         self.last_mean = summary.mean_accuracy;
         let line = format!(
-            "minibatch {:>3}/{}  epsilon {:<4} mean {}  best {}  infeasible {}  {}  {gone:.0} s gone, {left:.0} s left",
+            "minibatch {:>3}/{}  epsilon {:<4} mean {}  best {}  infeasible {}  {}  {gone:.0} s elapsed, {left:.0} s left",
             summary.minibatch + 1,
             self.minibatches(),
             self.epsilon(summary.minibatch * self.minibatch),

@@ -1,37 +1,43 @@
-//! `cifar_search report`: a page, pictures and tables from run folders.
+//! `cifar_search report`: a page, figures and tables from run folders.
 
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Make a page of one or several runs, finished or still going; nothing in their folders is touched but what you name
+/// Write an HTML page about one or several runs, finished or still running
+///
+/// The runs themselves are only read; the page, figures and tables are all that is written.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  cargo run --release --features report --example cifar_search -- report RUN --watch 60"
+)]
 pub(crate) struct Arguments {
-    /// Folders of runs, as --out of a search named them; several are shown side by side
+    /// Folders of runs, as given to the search with --out; several are compared side by side
     #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
 
-    /// File for the page, which stands alone [default: report.html in DIR, or in the working folder for several runs]
+    /// File for the page, which needs no other files [default: report.html in DIR, or in the current folder for several
+    /// runs]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
-    /// Folder for every picture as SVG
+    /// Also write every figure as SVG into this folder
     #[arg(long, value_name = "FOLDER")]
     svg: Option<PathBuf>,
 
-    /// Folder for every picture as PNG
+    /// Also write every figure as PNG into this folder
     #[arg(long, value_name = "FOLDER")]
     png: Option<PathBuf>,
 
-    /// Folder for every series as CSV
+    /// Also write the data of every figure as CSV into this folder
     #[arg(long, value_name = "FOLDER")]
     csv: Option<PathBuf>,
 
-    /// Best blocks to draw of each run, at most 100
+    /// Number of best blocks to draw for each run, at most 100
     #[arg(long, value_name = "N", default_value_t = 6)]
     best: usize,
 
-    /// Write the page again after so many seconds, and have the browser read it again, as long as a search is on
+    /// Rewrite the page every this many seconds while a search is running, and have the browser reload it
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     watch: Option<u64>,
 }
@@ -47,9 +53,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         _ => PathBuf::from("report.html"),
     });
     for folder in &arguments.folders {
-        // The page tells of it too, and of a folder that is no run the report itself does.
+        // The page mentions it too; a folder that is not a run is reported by the report itself.
         if let Some(damage) = RunFolder::read::<BlockSpace>(folder).ok().and_then(|history| history.damage) {
-            eprintln!("warning: {damage}; the page tells of what comes before");
+            eprintln!("warning: {damage}; the page shows the trials before the damage");
         }
     }
     loop {
@@ -58,15 +64,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
             report = report.with_refresh(seconds);
         }
         report.write_html(&out)?;
-        eprintln!("the page is {}", out.display());
+        eprintln!("wrote the page {}", out.display());
         if let Some(folder) = &arguments.svg {
-            eprintln!("{} SVGs are in {}", report.write_svg(folder)?, folder.display());
+            eprintln!("wrote {} SVG files to {}", report.write_svg(folder)?, folder.display());
         }
         if let Some(folder) = &arguments.png {
-            eprintln!("{} PNGs are in {}", report.write_png(folder)?, folder.display());
+            eprintln!("wrote {} PNG files to {}", report.write_png(folder)?, folder.display());
         }
         if let Some(folder) = &arguments.csv {
-            eprintln!("{} CSV files are in {}", report.write_csv(folder)?, folder.display());
+            eprintln!("wrote {} CSV files to {}", report.write_csv(folder)?, folder.display());
         }
         match arguments.watch {
             Some(seconds) if report.is_running() => std::thread::sleep(std::time::Duration::from_secs(seconds)),
@@ -77,7 +83,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 
 #[cfg(not(feature = "report"))]
 pub(crate) fn run(_arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    Err("this program was built without reports: run it with `cargo run --release --features report --example \
+    Err("this program was built without the feature report: run `cargo run --release --features report --example \
          cifar_search -- report DIR`"
         .into())
 }

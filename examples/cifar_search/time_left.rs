@@ -1,5 +1,5 @@
-//! The time left: what the cost model says of the trials that are known, corrected by those that ended, and their mean for
-//! those that nobody has proposed yet.
+//! The time left: for proposed trials what the cost model predicts, corrected by the trials that have ended; for trials
+//! not yet proposed their mean.
 
 use crate::progress::done;
 use blockqnn::environment::Progress;
@@ -8,15 +8,15 @@ use blockqnn::graph::NetworkConfig;
 use blockqnn::search::CostModel;
 use std::collections::BTreeMap;
 
-/// What is known of the times of a search's trials, in seconds.
+/// What is known about the times of a search's trials, in seconds.
 pub(crate) struct TimeLeft {
     model: Option<CostModel>,
     network: NetworkConfig,
-    /// Predicted, of the trials that were proposed and have not ended.
+    /// Predicted times of the trials that were proposed and have not ended.
     open: BTreeMap<u64, f64>,
     /// Trials that ended.
     ended: u64,
-    /// Trials whose time was measured, their times, and what had been predicted of them.
+    /// Trials whose time was measured, the sum of their times, and the sum of the predicted times.
     measured: u64,
     seconds: f64,
     predicted: f64,
@@ -33,7 +33,7 @@ impl TimeLeft {
         }
     }
 
-    /// A trial ended, after so many seconds if it was trained.
+    /// A trial ended, after this many seconds if it was trained.
     pub(crate) fn finished(&mut self, trial: u64, seconds: Option<f64>) {
         let predicted = self.open.remove(&trial);
         self.ended += 1;
@@ -44,9 +44,9 @@ impl TimeLeft {
         }
     }
 
-    /// Seconds until so many trials have ended on so many workers; `None` as long as nothing is known.
+    /// Seconds until `trials` trials have ended on `workers` workers; `None` as long as nothing is known.
     pub(crate) fn seconds(&self, trials: u64, workers: usize, running: &BTreeMap<u64, Progress>) -> Option<f64> {
-        // Trials beside others take longer than the calibration, which had the device for itself.
+        // Simultaneous trials take longer than the calibration, which had the device to itself.
         let correction = if self.predicted > 0.0 { self.seconds / self.predicted } else { 1.0 };
         let mean = if self.measured > 0 {
             self.seconds / self.measured as f64

@@ -2,7 +2,7 @@
 
 use blockqnn::data::DataError;
 use blockqnn::environment::{BoxError, Progress};
-use blockqnn::evaluation::Trial;
+use blockqnn::evaluation::{Evaluation, Trial};
 use blockqnn::experiment::{Experiment, Overrides, Preset, Verification, VerificationReport};
 use blockqnn::network::{Device, Precision};
 use blockqnn::search::{Observer, RecordOf, RunFolder, RunHistory, Search, StopReason, ThreadEvaluator};
@@ -18,35 +18,37 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Train the best blocks of a run to convergence, and tell how well the early stop had ranked them
+/// Train the best blocks of a run to convergence, and report how well the short trainings had ranked them
 ///
-/// The blocks with the highest rewards are trained by a full recipe, on the run's data set or another, measured on held-out
-/// images, and printed by converged accuracy. Stopped or killed, the same command goes on where it was.
+/// The blocks with the highest rewards are trained with a full recipe, on the run's data set or another one, measured
+/// on held-out images, and printed by converged accuracy. After an interruption, repeat the command to continue.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  cargo run --release --example cifar_search -- verify RUN --top 4 --epochs 20")]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
-    /// Folder of the run
+    /// Folder of the run, as given to the search with --out
     #[arg(value_name = "DIR")]
     run: PathBuf,
 
-    /// Blocks to train, best reward first; the paper takes 100. More can be added later
-    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(10).expect("10 is not 0"))]
+    /// Blocks to train, highest reward first; the paper trains 100. Repeat the command with a larger number to add more
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(10).expect("10 is not 0"), value_parser = crate::arguments::at_least_one)]
     top: NonZeroUsize,
 
-    /// How to train: cifar (the paper's 300 epochs), imagenet, early-stop
+    /// Training recipe: cifar (the paper's 300 epochs), imagenet (90 epochs), early-stop (the 12 epochs of
+    /// a search)
     #[arg(long, value_enum, default_value_t = RecipeName::Cifar)]
     recipe: RecipeName,
 
-    /// Epochs of each training; the recipe's milestones move in proportion [default: 300 for cifar, 90 for imagenet, 12 for
-    /// early-stop]
+    /// Epochs of each training; the milestones of the learning rate are scaled in proportion [default: 300 for cifar,
+    /// 90 for imagenet, 12 for early-stop]
     #[arg(long, value_name = "N")]
     epochs: Option<u32>,
 
-    /// Images in a training step [default: 128 for cifar, 256 for the others]
+    /// Images per training step [default: 128 for cifar, 256 for the others]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
 
-    /// Number type that networks compute in: f32, or bf16 (mixed), whatever the search used [default: f32]
+    /// Number type of the computation: f32, or bf16 (mixed precision), independent of the search's [default: f32]
     #[arg(long, value_name = "TYPE")]
     precision: Option<Precision>,
 
@@ -54,48 +56,49 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
 
-    /// Folder with the files of the data set, as for the search [default: where the run had its images]
+    /// Folder with the files of the data set, as for the search [default: the folder that the run used]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// Fetch CIFAR-10 or CIFAR-100, as for the search
+    /// Download CIFAR-10 or CIFAR-100, as for the search (requires the feature download)
     #[arg(long)]
     download: bool,
 
-    /// Most training images, a balanced part; 0 for all [default: as in the run]
+    /// Maximum number of training images, equally many of each class; 0 for all [default: as in the run]
     #[arg(long, value_name = "N")]
     train_limit: Option<usize>,
 
-    /// Images held out of the training set, by which blocks are ranked [default: as in the run]
+    /// Images held out of the training set, on which the blocks are ranked [default: as in the run]
     #[arg(long, value_name = "N")]
     validation: Option<usize>,
 
-    /// Also measure the trained networks on the test images, which chose nothing
+    /// Also measure the trained networks on the test images, which no search or ranking has used
     #[arg(long)]
     test: bool,
 
-    /// Replace any setting: --set search.network.width=32 --set recipe.schedule=cosine --set recipe.label_smoothing=0.1
-    /// (recipe options that are off: augmentation.cutout, warm_up_epochs, label_smoothing, weight_averaging)
+    /// Override any setting, for example --set search.network.width=32 --set recipe.schedule=cosine --set
+    /// recipe.label_smoothing=0.1 (repeatable; recipe options that are off by default: augmentation.cutout,
+    /// warm_up_epochs, label_smoothing, weight_averaging)
     #[arg(long = "set", value_name = "PATH=VALUE")]
     settings: Vec<String>,
 
-    /// JSON file with settings
+    /// JSON file with settings that override the run's, in the format that the search's --dry-run prints
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Devices to train on, as for the search [default: flex]
+    /// Devices to train on, as for the search [default: the first that is built in, normally flex]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     device: Vec<String>,
 
-    /// Trainings at a time; each takes the memory of one
+    /// Simultaneous trainings; each needs the memory of one training
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN, value_parser = crate::arguments::at_least_one)]
     workers: NonZeroUsize,
 
-    /// Epochs from one checkpoint of a training to the next; one is written on Ctrl-C and SIGTERM as well
+    /// Epochs between checkpoints of a training; a checkpoint is also written on Ctrl-C and SIGTERM
     #[arg(long, value_name = "N", default_value_t = 10)]
     checkpoint_every: u32,
 
-    /// Folder of the verification [default: DIR/verification]
+    /// Folder for the results, checkpoints and trained networks [default: DIR/verification]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -110,26 +113,35 @@ enum RecipeName {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let history: RunHistory<BlockSpace> = RunFolder::read(&arguments.run)?;
     if let Some(damage) = &history.damage {
-        eprintln!("warning: {damage}; verifying what comes before");
+        eprintln!("warning: {damage}; verifying the trials before the damage");
     }
     if history.records.iter().all(|record| record.evaluation.accuracy().is_none()) {
-        return Err(format!("there is nothing to verify: no block of {} was measured", arguments.run.display()).into());
+        return Err(format!(
+            "there is nothing to verify: no block of the run in {} has been measured yet; continue the search with --resume, \
+             or choose another run",
+            arguments.run.display()
+        )
+        .into());
     }
     let experiment = arguments.experiment(&history)?;
     experiment.validate()?;
     let verification: Verification = Verification::new(&history.records, arguments.top.get());
     let devices = super::devices(&arguments.device)?;
     super::download::refuse_unread(experiment.data.dataset, arguments.data.as_deref())?;
-    // Another data set is not where the run had its images, and a download has a place of its own.
+    // Another data set is not in the run's image folder, and a download chooses its own folder.
     let data = if arguments.dataset.is_none() && !arguments.download {
         super::download::remembered(&arguments.run, arguments.data.as_deref())
     } else {
         arguments.data.clone()
     };
     let data = super::download::folder(experiment.data.dataset, data.as_deref(), arguments.download)?;
-    let left_out = &mut |error: &DataError| eprintln!("left out: {}", super::output::without_advice(error));
+    let left_out = &mut |error: &DataError| eprintln!("skipped: {}", super::output::without_advice(error));
     let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
     let experiment = experiment.for_data(training.shape(), training.classes().len());
+    if arguments.test {
+        // Read already here, so that missing test images are reported before the trainings.
+        drop(experiment.data.load_test(data.as_deref())?);
+    }
 
     let folder = arguments.out.clone().unwrap_or_else(|| arguments.run.join("verification"));
     let resumed = folder.join("search.json").exists();
@@ -151,13 +163,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     let blocks = verification.candidates().len();
     eprintln!(
-        "{blocks} blocks of {}, {} epochs each on {} images of {}; validation on {}; {} {}",
+        "{blocks} blocks of {}, {} epochs each on {} images of {}; validation on {} images; {} {}",
         arguments.run.display(),
         experiment.recipe.epochs,
         training.len(),
         experiment.data.dataset.name(),
         validation.len(),
-        if resumed { "going on in" } else { "results in" },
+        if resumed { "continuing in" } else { "results in" },
         folder.display(),
     );
     let config = verification.config(experiment.search.seed, experiment.search.network.clone());
@@ -166,15 +178,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         .with_reward(blockqnn::reward::RedefinedReward::accuracy(blockqnn::reward::Credit::Terminal))
         .with_run_folder(run_folder)
         .with_observer(Display::new(training.len()))
-        .with_cancellation(super::stop_on_ctrl_c("what is trained is on disk, the same command goes on")?);
+        .with_cancellation(super::stop_on_ctrl_c("checkpoints are on disk, the same command continues")?);
     let report = search.run()?;
     let found = verification.report(&report);
     if report.stop == StopReason::Cancelled {
-        eprintln!("stopped: {} of {blocks} blocks are done; the same command goes on", found.rows.len());
+        eprintln!("stopped: {} of {blocks} blocks are finished; repeat the command to continue", found.rows.len());
         return Ok(ExitCode::from(130));
     }
     for record in &report.records {
-        // What is finished is in the journal, and no longer needs its checkpoint.
+        // A finished trial is in the journal and no longer needs its checkpoint.
         let folder = TrainingEnvironment::trial_folder(&networks, record.fingerprint, record.seed);
         Checkpoints::new(folder).delete()?;
     }
@@ -191,7 +203,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 impl Arguments {
-    /// The run's settings with the full recipe, then the flags, then each --set on top.
+    /// The run's settings with the full recipe, overridden by the file, then the options, then each --set.
     fn experiment(&self, history: &RunHistory<BlockSpace>) -> Result<Experiment, Box<dyn Error>> {
         let mut of_run = Overrides::new();
         of_run.set_run(&history.settings)?;
@@ -208,7 +220,7 @@ impl Arguments {
         if let Some(path) = &self.config {
             overrides.set_file(path)?;
         }
-        // The trials of the search say nothing here; named, they stay.
+        // The number of trials is irrelevant here; set explicitly, it stays.
         overrides.set("search.trials", experiment.search.trials);
         if let Some(dataset) = &self.dataset {
             overrides.set("data.dataset", dataset.as_str());
@@ -265,7 +277,7 @@ fn write_csv(path: &Path, contents: impl Fn(&mut dyn Write) -> std::io::Result<(
     write().map_err(|error| format!("cannot write {}: {error}", path.display()).into())
 }
 
-/// Prints the blocks by converged accuracy, and how far the search's order agrees.
+/// Prints the blocks by converged accuracy, and the rank correlation with the order of the search.
 fn print(found: &VerificationReport, test: Option<&[Option<f64>]>) {
     let percent = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2} %"));
     let test_title = if test.is_some() { "      test" } else { "" };
@@ -292,16 +304,17 @@ fn print(found: &VerificationReport, test: Option<&[Option<f64>]>) {
                 found.kendall, found.spearman
             ),
             None => println!(
-                "{name} and converged accuracy: no order to compare: on one side all are equal, or there are fewer than two"
+                "{name} and converged accuracy: no rank correlation, which requires at least two blocks and different values on \
+                 both sides"
             ),
         }
     }
 }
 
-/// How often a training tells of itself.
+/// How often the progress of a training is printed.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Tells how far each training is, its speed, and the time left.
+/// Prints the progress of each training, its speed, and the time left.
 struct Display {
     images: usize,
     trainings: HashMap<u64, Training>,
@@ -310,8 +323,8 @@ struct Display {
 /// A training as this process sees it.
 struct Training {
     began: Instant,
-    told: Instant,
-    /// Epochs that were done when this process first heard of it.
+    printed: Instant,
+    /// Epochs that were finished when this process first reported on it.
     first: f64,
 }
 
@@ -323,7 +336,7 @@ impl Display {
 
 impl Observer<BlockSpace> for Display {
     fn on_restored(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
-        eprintln!("block {} was done before", record.id + 1);
+        eprintln!("block {} was finished before", record.id + 1);
         Ok(())
     }
 
@@ -335,20 +348,20 @@ impl Observer<BlockSpace> for Display {
     fn on_progress(&mut self, trial: u64, progress: &Progress) {
         let done = f64::from(progress.epoch) + progress.fraction;
         let now = Instant::now();
-        let training = self.trainings.entry(trial).or_insert(Training { began: now, told: now, first: done });
+        let training = self.trainings.entry(trial).or_insert(Training { began: now, printed: now, first: done });
         let seconds = now.duration_since(training.began).as_secs_f64();
-        if now.duration_since(training.told) < EVERY || done <= training.first {
+        if now.duration_since(training.printed) < EVERY || done <= training.first {
             return;
         }
-        training.told = now;
-        let epochs_a_second = (done - training.first) / seconds;
-        let left = Duration::from_secs_f64((f64::from(progress.epochs) - done).max(0.0) / epochs_a_second);
+        training.printed = now;
+        let epochs_per_second = (done - training.first) / seconds;
+        let left = Duration::from_secs_f64((f64::from(progress.epochs) - done).max(0.0) / epochs_per_second);
         eprintln!(
             "block {}: epoch {}/{}, {:.0} images/s, {} left",
             trial + 1,
             progress.epoch + 1,
             progress.epochs,
-            epochs_a_second * self.images as f64,
+            epochs_per_second * self.images as f64,
             indicatif::HumanDuration(left),
         );
     }
@@ -362,7 +375,10 @@ impl Observer<BlockSpace> for Display {
             Some(metrics) => {
                 eprintln!("block {}: {:.2} % in {:.0} s", record.id + 1, metrics.accuracy, metrics.seconds);
             }
-            None => eprintln!("block {}: not measured", record.id + 1),
+            None => match &record.evaluation {
+                Evaluation::Infeasible(reason) => eprintln!("block {}: not measured: {reason}", record.id + 1),
+                _ => eprintln!("block {}: not measured", record.id + 1),
+            },
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! `worker`: trains blocks for a search on another machine. `--nats`: the search that hands them out.
+//! `worker`: trains blocks for a search on another machine. `--nats`: the search that distributes them.
 
 use blockqnn::distributed::{Broker, Departure, NatsConfig, NatsEvaluator, NatsWorker};
 use blockqnn::environment::{BoxError, Environment};
@@ -15,19 +15,21 @@ use std::time::Duration;
 #[derive(Debug, Clone, clap::Args)]
 #[expect(clippy::struct_field_names, reason = "each field is a flag, and says of what")]
 pub(crate) struct Access {
-    /// Name of the search on the broker; searches with different names share one
+    /// Name of the search on the broker: 1 to 64 letters, digits, - and _. Searches with different names can share a
+    /// broker
     #[arg(long, value_name = "NAME", default_value = "search")]
     nats_name: String,
 
-    /// File with the seed of the nkey to be let in by the broker
+    /// File with the seed (SU...) of the nkey to authenticate with at the broker
     #[arg(long, value_name = "FILE")]
     nats_nkey: Option<PathBuf>,
 
-    /// Credentials file (.creds) to be let in by the broker
+    /// Credentials file (.creds) to authenticate with at the broker
     #[arg(long, value_name = "FILE", conflicts_with = "nats_nkey")]
     nats_creds: Option<PathBuf>,
 
-    /// Certificate (PEM) of the authority that signed the broker's
+    /// PEM file with the certificate of the authority that signed the broker's certificate [default: the system's
+    /// authorities]
     #[arg(long, value_name = "FILE")]
     nats_ca: Option<PathBuf>,
 }
@@ -48,12 +50,12 @@ impl Access {
     }
 }
 
-/// The flags of the search that hands its blocks out.
+/// The options of a search that distributes its blocks.
 #[derive(Debug, Clone, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Controller {
     /// Have blocks trained by `cifar_search worker` processes, through the NATS broker at this address (nats://host:4222,
-    /// or tls:// with encryption), in place of threads of this process
+    /// or tls://host:4222 with encryption), instead of threads of this process
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
 
@@ -62,8 +64,8 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    /// The evaluator on the broker, if the search is to use one. Workers are told the experiment, so that they need
-    /// nothing but the images.
+    /// The evaluator on the broker, if the search is to use one. Workers receive the experiment, so that they need only
+    /// the images.
     pub(crate) fn evaluator(
         &self,
         experiment: &Experiment,
@@ -81,35 +83,38 @@ impl Controller {
 
 /// Train blocks for a search that was started with --nats, on this machine
 ///
-/// One worker for each device. It hears from the search what to train and how, needs the same images (--data), and works
-/// until it is stopped; SIGTERM or Ctrl-C hands the block at hand back.
+/// Start one worker per device. It receives from the search what to train and how, needs the same images (--data), and
+/// works until it is stopped; on SIGTERM or Ctrl-C it returns its current block to the search.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  cargo run --release --features nats,cuda --example cifar_search -- worker --nats \
+                        nats://broker:4222 --device cuda:0")]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
-    /// Address of the NATS broker (nats://host:4222, or tls:// with encryption)
+    /// Address of the NATS broker (nats://host:4222, or tls://host:4222 with encryption)
     #[arg(long, value_name = "URL")]
     nats: String,
 
     #[command(flatten)]
     access: Access,
 
-    /// Folder with the official binary files of CIFAR-10 or CIFAR-100, for a search on those
+    /// Folder with the images on this machine, the same ones as the search has; not needed for the embedded data set
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// Device to train on: flex (CPU), ndarray (CPU, slow), cuda or cuda:N, wgpu; the last three need their feature
+    /// Device to train on: flex (CPU); when built with the feature of the same name also ndarray (CPU, slow), cuda or
+    /// cuda:N (GPU number N), and wgpu [default: the first that is built in, normally flex]
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
 
-    /// Name of this worker in the progress of the search [default: machine, process and device]
+    /// Name of this worker in the search's progress output [default: machine, process and device]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// Seconds without progress after which a training counts as hung, and is killed
+    /// Seconds without progress after which a training is considered hung and is killed
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     patience: u64,
 
-    /// Leave after so many seconds without a block to train [default: never]
+    /// Exit after this many seconds without a block to train [default: never]
     #[arg(long, value_name = "SECONDS")]
     idle_exit: Option<u64>,
 }
@@ -129,7 +134,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if let Some(seconds) = arguments.idle_exit {
         worker = worker.with_idle_exit(Duration::from_secs(seconds));
     }
-    let worker = worker.with_cancellation(crate::stop_on_ctrl_c("the block at hand goes back to the search")?);
+    let worker = worker.with_cancellation(crate::stop_on_ctrl_c("the current block is returned to the search")?);
     eprintln!("worker {} of the search {:?} at {}", worker.name(), arguments.access.nats_name, arguments.nats);
     let (data, device) = (arguments.data.clone(), arguments.device.clone());
     let departure = worker.run::<BlockCode, _, BoxError>(move |briefing| {
@@ -141,7 +146,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     })?;
     match departure {
         Departure::Stopped => eprintln!("stopped"),
-        _ => eprintln!("nothing to do for {} s", arguments.idle_exit.unwrap_or_default()),
+        _ => eprintln!("exiting: no block to train for {} s", arguments.idle_exit.unwrap_or_default()),
     }
     Ok(ExitCode::SUCCESS)
 }

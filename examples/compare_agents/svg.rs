@@ -1,12 +1,12 @@
-//! The regret curve as SVG, written by hand: it has lines, axes and names, and needs no feature of the crate.
+//! The regret curve as SVG, written directly: lines, axes and names, without any feature of the crate.
 
 use blockqnn::comparison::Comparison;
 
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 560.0;
-/// Margins: left, top, right, bottom. The names stand in the right one.
+/// Margins: left, top, right, bottom. The names are in the right one.
 const MARGINS: [f64; 4] = [70.0, 50.0, 130.0, 60.0];
-/// Colours that colour-blind readers can tell apart (Okabe and Ito), and a grey.
+/// Colours that colour-blind readers can distinguish (Okabe and Ito), and a grey.
 const COLOURS: [&str; 9] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442", "#888888"];
 
@@ -52,7 +52,7 @@ pub(crate) fn regret(comparison: &Comparison) -> String {
     line(format!(r#"<text x="{middle}" y="{}" text-anchor="middle">evaluations</text>"#, HEIGHT - 14.0));
     let side = f64::midpoint(top, bottom_line);
     line(format!(
-        r#"<text transform="translate(18 {side}) rotate(-90)" text-anchor="middle">mean regret, percent points</text>"#
+        r#"<text transform="translate(18 {side}) rotate(-90)" text-anchor="middle">mean regret, percentage points</text>"#
     ));
     for (number, standing) in comparison.standings().iter().enumerate() {
         let colour = COLOURS[number % COLOURS.len()];
@@ -60,7 +60,7 @@ pub(crate) fn regret(comparison: &Comparison) -> String {
         let points: Vec<String> =
             points.map(|(evaluation, &value)| format!("{:.1},{:.1}", x(f64::from(evaluation)), y(value))).collect();
         let points = points.join(" ");
-        // Past the last colour they come again, dashed.
+        // After the last colour they repeat, dashed.
         let dashes = if number < COLOURS.len() { "" } else { r#" stroke-dasharray="5 3""# };
         line(format!(r#"<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"{dashes}/>"#));
         let y = top + 20.0 * number as f64;

@@ -10,89 +10,99 @@ use std::path::{Path, PathBuf};
 
 /// Train a block on larger images than it was found on, and measure top-1 and top-5 accuracy.
 ///
-/// Training images are scaled until the shorter side is 256 to 480 pixels, a random square of 224 is cut out, and half of
-/// them are mirrored; to measure, the shorter side is 256 and the middle is cut out. At another --size all three are in
-/// proportion. Images are read by threads ahead of the device and need not fit into memory.
+/// Training images are scaled to a shorter side of 256 to 480 pixels, cropped to a random square of 224 pixels, and
+/// half of them are mirrored; for validation the shorter side is 256 and the crop is central. With another --size all
+/// of these are scaled in proportion. Images are read ahead by threads and need not fit into memory.
 ///
-/// With fewer than five classes top-5 is 100 %. Of equal outputs the class that comes first counts.
+/// With fewer than six classes top-5 is 100 %. Among equal outputs the first class counts.
 #[derive(Debug, Parser)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
-#[command(version, max_term_width = 110)]
+#[command(
+    version,
+    max_term_width = 110,
+    after_help = "Example, with the best block of a search:\n  cargo run --release --example imagenet_transfer -- --block RUN \
+                  --data DIR --size 64 --out large"
+)]
 pub(crate) struct Arguments {
     /// Settings to start from
     #[arg(long, value_enum, default_value_t = Preset::Quick)]
     preset: Preset,
 
-    /// The block: a run folder of cifar_search (its best block is taken), a file with a block (text, JSON, or
-    /// what `cifar_search export --to json` writes), or the block itself as text, such as 'conv3(0) terminal(1)' [default: conv3(0) conv3(1) add(0,2) terminal(3)]
+    /// Block to train: a run folder of cifar_search (its best block is used), a file with a block (text, JSON, or the
+    /// output of `cifar_search export --to json`), or the block itself as text, such as 'conv3(0) terminal(1)'
+    /// [default: conv3(0) conv3(1) add(0,2) terminal(3)]
     #[arg(long, value_name = "PATH|TEXT", conflicts_with = "resume")]
     pub(crate) block: Option<String>,
 
-    /// Folder with train/ and val/, each with one folder a class with JPEG or PNG files [default: the images that come with
-    /// the crate, enlarged]
+    /// Folder with train/ and val/, each with one subfolder of JPEG or PNG files per class [default: the images that
+    /// are part of the program, enlarged]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Pixels of a side that the network sees [default: 224 for imagenet, 64 for --data, else 56]
+    /// Width and height in pixels of the network's input images [default: 224 for imagenet, 64 with --data, otherwise
+    /// 56]
     #[arg(long, value_name = "PIXELS", conflicts_with = "resume", value_parser = clap::value_parser!(u32).range(8..=1024))]
     size: Option<u32>,
 
-    /// Epochs; the milestones of the schedule move in proportion [default: 90 for imagenet, 10 for --data, else 2]
+    /// Training epochs; the milestones of the learning rate are scaled in proportion [default: 90 for imagenet, 10 with
+    /// --data, otherwise 2]
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     epochs: Option<u32>,
 
-    /// Images in a step [default: 256 for imagenet, else 32]
+    /// Images per training step [default: 256 for imagenet, otherwise 32]
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     batch_size: Option<usize>,
 
-    /// Learning rate of the first epoch [default: 0.1 for imagenet (SGD), else 0.002 (Adam)]
+    /// Learning rate of the first epoch [default: 0.1 for imagenet (SGD), otherwise 0.002 (Adam)]
     #[arg(long, value_name = "RATE", conflicts_with = "resume", allow_negative_numbers = true)]
     learning_rate: Option<f64>,
 
-    /// Number type that the network computes in: f32, or bf16 (mixed: weights, normalisation and loss stay f32)
+    /// Number type of the computation: f32, or bf16 (mixed precision: weights, normalisation and loss stay f32)
     #[arg(long, value_name = "TYPE", default_value_t = Precision::F32, conflicts_with = "resume")]
     precision: Precision,
 
-    /// Filters of the convolutions in the first stage [default: 64 for imagenet, else 16]
+    /// Filters of each convolution in the first stage; doubled in each further stage [default: 64 for imagenet,
+    /// otherwise 16]
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     width: Option<usize>,
 
-    /// Blocks in a stage, N of the paper [default: 3 for imagenet, else 1]
+    /// Blocks per stage, the paper's N [default: 3 for imagenet, otherwise 1]
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     repeats: Option<usize>,
 
-    /// Seed of weights, order, crops and flips
+    /// Random seed of the weights, the order of images, crops and flips
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "resume")]
     pub(crate) seed: u64,
 
-    /// Device to train on: flex (CPU); with the feature of their name also ndarray (CPU, slow), cuda or cuda:N, and wgpu.
-    /// Several, as in cuda:0,cuda:1, share every batch of training (experimental) [default: flex]
+    /// Device to train on: flex (CPU); when built with the feature of the same name also ndarray (CPU, slow), cuda or
+    /// cuda:N (GPU number N), and wgpu. Several devices, such as cuda:0,cuda:1, share each training batch
+    /// (experimental) [default: the first of flex, ndarray, cuda and wgpu that is built in]
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub(crate) device: Vec<String>,
 
-    /// Threads that read, decode and crop images; the result is the same for any number [default: as many as cores]
+    /// Threads that read, decode and crop images; the result does not depend on it [default: the number of cores]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
 
-    /// What to do with images that cannot be decoded: stop and name the first when it is reached, or look for them
-    /// beforehand (which takes as long as an epoch of reading), name them and leave them out
+    /// What to do with images that cannot be decoded
     #[arg(long, value_enum, default_value_t = Broken::Refuse)]
     broken_images: Broken,
 
     /// Folder for the network (network.safetensors), its log (epochs.csv), its accuracies (result.json) and the checkpoint
-    /// [default: blockqnn-runs/transfer, numbered if taken]
+    /// [default: blockqnn-runs/transfer, with a number appended if it exists]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Go on with the training in --out DIR, stopped or killed, with the settings it was started with; only --data,
-    /// --device, --threads and --broken-images are to be given again
+    /// Continue the stopped or killed training in --out DIR with the settings it was started with; only --data,
+    /// --device,
+    /// --threads and --broken-images have to be given again
     #[arg(long, requires = "out")]
     pub(crate) resume: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Preset {
-    /// Minutes on two CPU cores: a narrow network, N = 1, Adam on half a cosine. Ours
+    /// Minutes on two CPU cores: a narrow network, N = 1, Adam with a cosine schedule
     Quick,
     /// The paper's training on ImageNet: N = 3, 224 pixels, SGD, a tenth of the learning rate after 30 and 60 of 90 epochs
     Imagenet,
@@ -100,7 +110,10 @@ enum Preset {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Broken {
+    /// Stop at the first one when it is reached, and name it
     Refuse,
+    /// Check all images before the training (which takes as long as reading them for an epoch), list the broken ones
+    /// and train without them
     Skip,
 }
 
@@ -121,7 +134,7 @@ impl Arguments {
         self.size.unwrap_or(default)
     }
 
-    /// How to train, and the network around the block.
+    /// The training recipe, and the network around the block.
     pub(crate) fn training(&self, classes: usize) -> (Recipe, NetworkConfig) {
         let quick = Recipe {
             epochs: if self.data.is_some() { 10 } else { 2 },
@@ -137,7 +150,7 @@ impl Arguments {
         };
         if let Some(epochs) = self.epochs {
             recipe = recipe.scaled_to(epochs);
-            // The accuracy is measured after each epoch, however many there are.
+            // The accuracy is measured after each epoch, regardless of their number.
             recipe.measure_every = Some(1);
         }
         recipe.batch_size = self.batch_size.unwrap_or(recipe.batch_size);
@@ -164,10 +177,14 @@ impl Arguments {
         };
         let taken = out.join(crate::settings::FILE).exists();
         match (self.resume, taken) {
-            (true, false) => Err(format!("there is no training in {}: leave --resume out to begin one", out.display())),
-            (false, true) => {
-                Err(format!("there is a training in {}: go on with --resume, or name another --out", out.display()))
-            }
+            (true, false) => Err(format!(
+                "there is no training to resume in {}: name its folder with --out, or omit --resume to start one",
+                out.display()
+            )),
+            (false, true) => Err(format!(
+                "{} already holds a training: continue it with --resume, or choose another folder with --out",
+                out.display()
+            )),
             _ => Ok(out.clone()),
         }
     }

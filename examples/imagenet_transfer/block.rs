@@ -1,4 +1,4 @@
-//! The block to transfer, in whatever form it comes.
+//! Reads the block to transfer, in any of its formats.
 
 use blockqnn::export::Blueprint;
 use blockqnn::graph::{LayerGraph, ToGraph};
@@ -7,10 +7,10 @@ use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::error::Error;
 use std::path::Path;
 
-/// Two convolutions and a shortcut: written by hand, found by no search.
+/// Two convolutions and a shortcut, written by hand rather than found by a search.
 const DEFAULT: &str = "conv3(0) conv3(1) add(0,2) terminal(3)";
 
-/// A block and what it is called.
+/// A block and its name.
 pub(crate) struct Block {
     pub(crate) name: String,
     pub(crate) graph: LayerGraph,
@@ -31,16 +31,19 @@ pub(crate) fn read(source: Option<&str>) -> Result<Block, Box<dyn Error>> {
     }
     if path.is_file() {
         let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {source}: {error}"))?;
-        return parse(text.trim()).map_err(|error| format!("{source} has no block: {error}").into());
+        return parse(text.trim())
+            .map_err(|error| format!("--block: the file {source} has no valid block: {error}").into());
     }
-    // Every layer of a block but `end` has parentheses, and few names of files do.
+    // Every layer of a block except `end` has parentheses, and few file names do.
     let is_text = source.contains('(') && !source.contains('/');
     let code: Result<BlockCode, _> = source.parse();
     code.map(Block::from).map_err(|error| {
         if is_text {
             format!("--block: {error}")
         } else {
-            format!("--block: there is no file or run folder {source:?}")
+            format!(
+                "--block: {source:?} is neither a run folder nor a file, and not a block such as 'conv3(0) conv3(1) terminal(2)'"
+            )
         }
         .into()
     })
@@ -51,8 +54,8 @@ fn best(path: &Path) -> Result<Block, Box<dyn Error>> {
     if path.join(crate::settings::FILE).exists() {
         let path = path.display();
         return Err(format!(
-            "{path} is the folder of a transfer, not of a search: its block is in its {}",
-            crate::settings::FILE
+            "--block: {path} is a folder of imagenet_transfer, not of a search: give its file {path}/{} instead",
+            crate::settings::BLOCK
         )
         .into());
     }
@@ -60,11 +63,16 @@ fn best(path: &Path) -> Result<Block, Box<dyn Error>> {
     let measured = history.records.iter().filter(|record| record.evaluation.accuracy().is_some());
     // Of equal rewards the earlier one.
     let best = measured.max_by(|a, b| a.reward.cmp(&b.reward).then(b.id.cmp(&a.id)));
-    let best = best.ok_or_else(|| format!("no block of the run in {} was measured", path.display()))?;
+    let best = best.ok_or_else(|| {
+        format!(
+            "--block: no block of the run in {} has been measured yet: continue the search, or choose another run",
+            path.display()
+        )
+    })?;
     Ok(best.architecture.clone().into())
 }
 
-/// A block as `export --to json` writes it, as `best.json` has it, as its code in JSON, or as text.
+/// A block as written by `export --to json`, as in `best.json`, as its code in JSON, or as text.
 fn parse(text: &str) -> Result<Block, Box<dyn Error>> {
     let Ok(json) = serde_json::from_str::<serde_json::Value>(text) else {
         return Ok(text.parse::<BlockCode>()?.into());

@@ -1,4 +1,4 @@
-//! What a training was started with, and what it came to, in its folder.
+//! The settings and the result of a training, in its folder.
 
 use blockqnn::data::{ChannelStatistics, Cropping};
 use blockqnn::export::Blueprint;
@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::path::Path;
 
-/// The file of the settings; the block and the network around it are in `block.json`.
+/// The file of the settings.
 pub(crate) const FILE: &str = "transfer.json";
-const BLOCK: &str = "block.json";
+/// The file of the block and the network around it.
+pub(crate) const BLOCK: &str = "block.json";
 
-/// All that decides a training besides the block, its network and the images.
+/// Everything that determines a training except the block, its network and the images.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
@@ -25,9 +26,9 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Writes the settings and the block to a folder, which is made.
+    /// Writes the settings and the block to a folder, which is created if needed.
     pub(crate) fn write(&self, folder: &Path, blueprint: &Blueprint) -> Result<(), Box<dyn Error>> {
-        std::fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+        std::fs::create_dir_all(folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
         write(folder, BLOCK, &blueprint.to_json())?;
         write(folder, FILE, &(serde_json::to_string_pretty(self)? + "\n"))
     }
@@ -38,18 +39,24 @@ impl Settings {
             let path = folder.join(name);
             std::fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))
         };
-        let damaged = |name: &str, error: &dyn Error| format!("{} is damaged: {error}", folder.join(name).display());
+        let damaged = |name: &str, error: &dyn Error| {
+            format!(
+                "{} is damaged: {error}; restore it from a copy, or start again with another --out",
+                folder.join(name).display()
+            )
+        };
         let settings = serde_json::from_str(&read(FILE)?).map_err(|error| damaged(FILE, &error))?;
         let blueprint = Blueprint::from_json(&read(BLOCK)?).map_err(|error| damaged(BLOCK, &error))?;
         Ok((settings, blueprint))
     }
 
-    /// Whether the images are those that the training was started with, as far as their numbers and classes tell.
+    /// Checks by number and classes that the images are those the training was started with.
     pub(crate) fn check_images(&self, classes: &[String], training: usize, validation: usize) -> Result<(), String> {
         if self.classes != classes || self.images != [training, validation] {
             return Err(format!(
-                "the training was started on {} and {} images in {} classes, but --data has {training} and {validation} in \
-                 {}, or other classes: name the same --data (and --broken-images)",
+                "the training was started on {} training and {} validation images in {} classes, but --data now has {training} \
+                 and {validation} images in {} classes, or classes with other names: give the same --data and --broken-images \
+                 as before",
                 self.images[0],
                 self.images[1],
                 self.classes.len(),

@@ -1,16 +1,16 @@
-//! Tells how far a training is.
+//! Prints the progress of a training.
 
 use blockqnn::environment::{Cancellation, Progress};
 use blockqnn::train::Watch;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-/// How often a training tells of itself.
+/// How often the progress is printed.
 const EVERY: Duration = Duration::from_secs(10);
 
 pub(crate) struct Display {
     cancellation: Cancellation,
-    /// In an epoch.
+    /// Images per epoch.
     images: usize,
     state: RefCell<Option<State>>,
 }
@@ -18,8 +18,8 @@ pub(crate) struct Display {
 /// The training as this process sees it.
 struct State {
     began: Instant,
-    told: Instant,
-    /// Epochs that were done when this process first heard of it.
+    printed: Instant,
+    /// Epochs that were finished when this process first reported on it.
     first: f64,
 }
 
@@ -38,18 +38,18 @@ impl Watch for Display {
         let done = f64::from(progress.epoch) + progress.fraction;
         let now = Instant::now();
         let mut state = self.state.borrow_mut();
-        let state = state.get_or_insert(State { began: now, told: now, first: done });
-        if now.duration_since(state.told) < EVERY || done <= state.first {
+        let state = state.get_or_insert(State { began: now, printed: now, first: done });
+        if now.duration_since(state.printed) < EVERY || done <= state.first {
             return;
         }
-        state.told = now;
-        let epochs_a_second = (done - state.first) / now.duration_since(state.began).as_secs_f64();
-        let left = Duration::from_secs_f64((f64::from(progress.epochs) - done).max(0.0) / epochs_a_second);
+        state.printed = now;
+        let epochs_per_second = (done - state.first) / now.duration_since(state.began).as_secs_f64();
+        let left = Duration::from_secs_f64((f64::from(progress.epochs) - done).max(0.0) / epochs_per_second);
         eprintln!(
             "epoch {}/{}, {:.0} images/s, {} left",
             progress.epoch + 1,
             progress.epochs,
-            epochs_a_second * self.images as f64,
+            epochs_per_second * self.images as f64,
             indicatif::HumanDuration(left),
         );
     }

@@ -35,7 +35,7 @@ pub enum Edit<Action> {
         /// The action.
         action: Action,
     },
-    /// An action more, before a place of the walk.
+    /// An additional action, before a place of the walk.
     Insert {
         /// The place, from 0.
         place: usize,

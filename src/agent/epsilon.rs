@@ -14,7 +14,7 @@ pub struct EpsilonPhase {
 
 /// The probability of a random action over the course of a search.
 ///
-/// A schedule counts trials, not proposals: a proposal that is thrown away because it was made before does not advance
+/// A schedule counts trials, not proposals: a proposal that is discarded because it was made before does not advance
 /// it. After its end the last epsilon stays.
 ///
 /// ```
@@ -29,14 +29,14 @@ pub struct EpsilonSchedule {
     phases: Vec<EpsilonPhase>,
 }
 
-/// A list of phases is no [`EpsilonSchedule`].
+/// A list of phases is not a valid [`EpsilonSchedule`].
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EpsilonScheduleError {
     /// There is no phase, or none with a minibatch.
     #[error("the epsilon schedule is empty: give at least one phase with at least one minibatch")]
     Empty,
-    /// An epsilon is no probability.
+    /// An epsilon is not a probability.
     #[error("phase {phase} of the epsilon schedule has epsilon {epsilon}: it must be from 0 to 1")]
     NoProbability {
         /// Number of the phase, from 1.
@@ -45,7 +45,9 @@ pub enum EpsilonScheduleError {
         epsilon: f64,
     },
     /// The phases have more minibatches than fit into 64 bits.
-    #[error("the epsilon schedule has too many minibatches")]
+    #[error(
+        "the epsilon schedule has more minibatches in total than fit into 64 bits: use fewer minibatches per phase"
+    )]
     TooLong,
 }
 
@@ -53,7 +55,7 @@ impl EpsilonSchedule {
     /// Makes a schedule of its phases.
     ///
     /// # Errors
-    /// If there is no minibatch, an epsilon is no probability, or the sum of minibatches overflows.
+    /// If there is no minibatch, an epsilon is not a probability, or the sum of minibatches overflows.
     pub fn new(phases: Vec<EpsilonPhase>) -> Result<Self, EpsilonScheduleError> {
         for (position, phase) in phases.iter().enumerate() {
             if !(0.0..=1.0).contains(&phase.epsilon) {

@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvolutionConfig {
-    /// Architectures that can be parents: the youngest so many.
+    /// Number of architectures that can be parents: the youngest ones.
     pub population: usize,
     /// Architectures drawn from the population for each child; the best of them is its parent.
     pub sample: usize,
 }
 
 impl EvolutionConfig {
-    /// A population of 10, of which 3 compete: quick, for hundreds of evaluations.
+    /// A population of 10, of which 3 compete: fast, for hundreds of evaluations.
     #[must_use]
     pub fn small() -> Self {
         Self { population: 10, sample: 3 }
@@ -43,7 +43,7 @@ impl EvolutionConfig {
     }
 }
 
-/// The settings of an evolution cannot be.
+/// The settings of an evolution are invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("agent.sample is {sample} of a population of {population}: it must be at least 1 and at most the population")]
 #[non_exhaustive]
@@ -83,7 +83,7 @@ impl RegularizedEvolution {
     /// An evolution that begins at random.
     ///
     /// # Errors
-    /// [`EvolutionConfigError`] if the settings cannot be.
+    /// [`EvolutionConfigError`] if the settings are invalid.
     pub fn new(config: EvolutionConfig) -> Result<Self, EvolutionConfigError> {
         config.validate()?;
         Ok(Self { config })

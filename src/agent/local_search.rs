@@ -140,7 +140,10 @@ impl<S: SearchSpace> Agent<S> for LocalSearch {
         let corrupt = |message: String| AgentError::Corrupt { message };
         let saved: Saved = serde_json::from_reader(from).map_err(|error| corrupt(error.to_string()))?;
         if saved.format != 2 {
-            return Err(corrupt(format!("its format is {}, but this version reads 2", saved.format)));
+            return Err(corrupt(format!(
+                "its format is {}, but this version of blockqnn reads format 2",
+                saved.format
+            )));
         }
         (self.place, self.seen) = (saved.place, saved.seen);
         Ok(())

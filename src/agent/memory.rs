@@ -1,4 +1,4 @@
-//! The memory of a search: what was proposed and what came of it.
+//! The memory of a search: what was proposed, and the results.
 
 use super::EpisodeOf;
 use crate::graph::Fingerprint;

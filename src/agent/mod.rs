@@ -29,24 +29,24 @@ use crate::space::{SearchSpace, SpaceError};
 use rand::Rng;
 use std::io::{Read, Write};
 
-/// Why an agent cannot go on.
+/// Why an agent cannot continue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AgentError {
     /// The space contradicts itself.
-    #[error("the search space and the agent disagree: {0}")]
+    #[error("the search space rejects what the agent does: {0}")]
     Space(#[from] SpaceError),
     /// A state has no legal action.
-    #[error("state {state} has no legal action; a search space must offer one until the walk ends")]
+    #[error("state {state} has no legal action: a search space must offer at least one until the walk ends")]
     NoAction {
         /// The state, as text.
         state: String,
     },
     /// The agent's state could not be written or read.
-    #[error("the agent's state could not be transferred: {0}")]
+    #[error("the agent's state could not be read or written: {0}")]
     Io(#[from] std::io::Error),
-    /// What was read is no state of this agent.
-    #[error("this is no state of this agent: {message}")]
+    /// What was read is not a state of this agent.
+    #[error("this is not a saved state of this agent: {message}")]
     Corrupt {
         /// What is wrong with it.
         message: String,
@@ -59,14 +59,14 @@ pub type TrajectoryOf<S> = Trajectory<<S as SearchSpace>::State, <S as SearchSpa
 /// An episode in a space `S`.
 pub type EpisodeOf<S> = Episode<<S as SearchSpace>::State, <S as SearchSpace>::Action>;
 
-/// Proposes walks through a space and learns from their rewards, a minibatch at a time.
+/// Proposes walks through a space and learns from their rewards, one minibatch at a time.
 ///
 /// The controller asks for proposals until a minibatch is full, has them evaluated, appends the episodes to the
-/// [`Memory`] and calls [`learn`](Self::learn). A proposal that was made before is thrown away and asked for anew, so
+/// [`Memory`] and calls [`learn`](Self::learn). A proposal that was made before is discarded and requested again, so
 /// `propose` must not learn from being asked.
 ///
-/// All randomness comes from `rng`. Then the same seed gives the same search, and a search that was stopped goes on as
-/// if it had not been.
+/// All randomness comes from `rng`. Then the same seed gives the same search, and a search that was stopped continues
+/// as if it had not been.
 pub trait Agent<S: SearchSpace>: Send {
     /// Proposes a complete walk.
     ///
@@ -76,7 +76,7 @@ pub trait Agent<S: SearchSpace>: Send {
 
     /// Learns from a finished minibatch, in the order of proposal. The same episodes are the last ones of `memory`.
     ///
-    /// Nothing unless it is written: an agent that only looks at the memory has nothing to learn.
+    /// By default it does nothing: an agent that only looks at the memory has nothing to learn.
     ///
     /// # Errors
     /// [`AgentError`] if the episodes do not fit the space.
@@ -93,8 +93,9 @@ pub trait Agent<S: SearchSpace>: Send {
 
     /// Writes what was learnt, in an order that does not depend on chance: equal agents write equal bytes.
     ///
-    /// Nothing unless it is written. An agent that changes in [`learn`](Self::learn) needs this and [`load`](Self::load),
-    /// or it does not go on as it was when a search is resumed; [`check_agent`](crate::testing::check_agent) finds that out.
+    /// By default it writes nothing. An agent that changes in [`learn`](Self::learn) needs this and
+    /// [`load`](Self::load), or it behaves differently when a search is resumed;
+    /// [`check_agent`](crate::testing::check_agent) detects that.
     ///
     /// # Errors
     /// [`AgentError::Io`] if `out` fails.

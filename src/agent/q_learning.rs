@@ -67,7 +67,7 @@ pub struct QLearningConfig {
     pub epsilon: EpsilonSchedule,
     /// Experience replay.
     pub replay: ReplayConfig,
-    /// What the table tells apart.
+    /// What the table distinguishes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub view: StateView,
     /// How values come from episodes.
@@ -82,7 +82,7 @@ pub struct QLearningConfig {
     pub clip_at_median: bool,
 }
 
-/// Whether a setting has the value that the paper's learner has: it is left out of files then, as it was before there
+/// Whether a setting has the paper's value: it is then omitted from files, as it was before there
 /// was such a setting.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -114,7 +114,7 @@ impl QLearningConfig {
 
     /// TUNED-TD, for searches of hundreds of trials: the paper's learner with learning rate 0.1, epsilon 1 for the first
     /// fifth of `minibatches` and 0.1 after, rewards clipped at their running median, one round of replay, and values by
-    /// position alone. Ours, found on NAS-Bench-201.
+    /// position alone. Not from the paper; found on NAS-Bench-201.
     ///
     /// ```
     /// use blockqnn::agent::QLearningConfig;
@@ -151,7 +151,7 @@ impl QLearningConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`QLearningConfigError`] names the first field that cannot be.
+    /// [`QLearningConfigError`] names the first invalid field.
     pub fn validate(&self) -> Result<(), QLearningConfigError> {
         let temperature = match self.policy {
             Policy::Softmax { temperature, .. } => temperature,

@@ -12,7 +12,7 @@ use std::io::{Read, Write};
 /// Version of the form that [`QTable::save`] writes.
 const FORMAT: u32 = 1;
 
-/// What a Q-table tells apart.
+/// What a Q-table distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -323,7 +323,7 @@ impl<S: SearchSpace> QTable<S> {
         let corrupt = |message: String| AgentError::Corrupt { message };
         let of_format = |format: u32| match format {
             FORMAT => Ok(()),
-            _ => Err(corrupt(format!("its format is {format}, but this version reads {FORMAT}"))),
+            _ => Err(corrupt(format!("its format is {format}, but this version of blockqnn reads format {FORMAT}"))),
         };
         if view == StateView::Position {
             let saved: SavedPositions<S::Action> =

@@ -46,7 +46,7 @@ pub enum Searcher {
 #[non_exhaustive]
 pub enum SearcherError {
     /// There is none of this name.
-    #[error("there is no searcher {name:?}: choose best, random, evolution, evolution50, local or local10")]
+    #[error("unknown searcher {name:?}: choose best, random, evolution, evolution50, local or local10")]
     Unknown {
         /// The name.
         name: String,

@@ -117,7 +117,7 @@ impl<S: SearchSpace> Benchmark<S> {
         self.optimum
     }
 
-    /// Seconds that an evaluation takes on average, if the benchmark tells.
+    /// Seconds that an evaluation takes on average, if known.
     #[must_use]
     pub fn mean_seconds(&self) -> Option<f64> {
         self.mean_seconds
@@ -170,9 +170,9 @@ pub enum SyntheticTask {
     Motifs(u64),
 }
 
-/// A text is no [`SyntheticTask`].
+/// A text is not a [`SyntheticTask`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no synthetic environment: expected places, hidden:SEED or motifs:SEED, such as motifs:1")]
+#[error("{text:?} is not a synthetic environment: expected places, hidden:SEED or motifs:SEED, such as motifs:1")]
 pub struct ParseTaskError {
     text: String,
 }

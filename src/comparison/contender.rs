@@ -5,7 +5,7 @@ use crate::reward::{Credit, RedefinedReward};
 use crate::space::SearchSpace;
 use std::fmt;
 
-/// An agent with a name, made anew for each search.
+/// An agent with a name, created again for each search.
 pub struct Contender<S: SearchSpace> {
     name: String,
     /// Minibatches that a schedule has at most; without a schedule the agent does not know its budget.
@@ -24,7 +24,7 @@ impl<S: SearchSpace> fmt::Debug for Contender<S> {
 
 /// There is no agent of this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no agent {name:?}: the agents are {}", Contender::<crate::space::block::BlockSpace>::NAMES.join(", "))]
+#[error("unknown agent {name:?}: choose one of {}", Contender::<crate::space::block::BlockSpace>::NAMES.join(", "))]
 #[non_exhaustive]
 pub struct UnknownAgent {
     /// The name.
@@ -46,7 +46,7 @@ impl<S: SearchSpace> Contender<S> {
         Self { name: name.into(), minibatches: None, make, credit: Credit::Terminal }
     }
 
-    /// An agent with a schedule: each budget is a search of its own, of up to `minibatches` minibatches; `make` is given
+    /// An agent with a schedule: each budget is a separate search, of up to `minibatches` minibatches; `make` is given
     /// how many there are.
     ///
     /// ```

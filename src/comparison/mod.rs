@@ -5,7 +5,7 @@
 //! architecture with the highest reward so far is the result, and it is judged by its *worth*: on a table the final
 //! accuracy, which no agent sees. A search whose trials have all failed by then counts as 0.
 //!
-//! An agent of your own takes part like any other:
+//! A custom agent takes part like any other:
 //!
 //! ```
 //! use blockqnn::agent::{Agent, AgentError, Edit, EpisodeOf, Memory, RandomAgent, TrajectoryOf};
@@ -71,9 +71,9 @@ pub enum Budget {
     Seconds(f64),
 }
 
-/// A text is no [`Budget`].
+/// A text is not a [`Budget`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no budget: expected a number of evaluations such as 500, or of seconds such as 20000s")]
+#[error("{text:?} is not a budget: expected a number of evaluations such as 500, or of seconds such as 20000s")]
 pub struct ParseBudgetError {
     text: String,
 }
@@ -114,7 +114,7 @@ pub struct ComparisonConfig {
     pub seeds: u64,
     /// Seed of the first; the others count on from it.
     pub first_seed: u64,
-    /// Searches that run at a time. It changes nothing but the time.
+    /// Number of simultaneous searches. It only affects the time, not the result.
     pub threads: usize,
     /// Architectures that an agent proposes before it learns of them, at least 1, as in a search with that many workers. An
     /// agent with a schedule has larger minibatches where its budget has more of them than the schedule.
@@ -148,7 +148,7 @@ pub enum ComparisonError {
         missing: &'static str,
     },
     /// A budget in seconds, and evaluations without time.
-    #[error("benchmark {benchmark} does not tell how long an evaluation takes: give budgets in evaluations")]
+    #[error("benchmark {benchmark} has no evaluation times: give budgets in evaluations such as 500, not in seconds")]
     NoSeconds {
         /// Name of the benchmark.
         benchmark: String,
@@ -165,7 +165,7 @@ pub enum ComparisonError {
         source: Box<SearchError>,
     },
     /// A budget does not suffice for one evaluation.
-    #[error("no evaluation of {agent} with seed {seed} ends within {budget}: give a larger budget")]
+    #[error("no evaluation of {agent} with seed {seed} ends within the budget of {budget}: give a larger budget")]
     NoEvaluation {
         /// Name of the agent.
         agent: String,
@@ -176,7 +176,7 @@ pub enum ComparisonError {
     },
 }
 
-/// What one search had come to at one budget.
+/// The result of one search at one budget.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -186,7 +186,7 @@ pub struct Outcome {
     pub worth: f64,
     /// Evaluations within the budget.
     pub evaluations: u64,
-    /// Seconds of those evaluations; 0 if the benchmark tells none.
+    /// Seconds of those evaluations; 0 if the benchmark has no times.
     pub seconds: f64,
 }
 
@@ -234,7 +234,7 @@ struct Job {
     budget: usize,
 }
 
-/// What a search came to: the outcome of each budget that it serves, and the worth after each evaluation.
+/// The result of a search: the outcome of each budget that it serves, and the worth after each evaluation.
 struct Finished {
     job: Job,
     outcomes: Vec<(usize, Outcome)>,

@@ -1,4 +1,4 @@
-//! Work done in threads ahead of whoever takes the results, in order and with bounded memory.
+//! Work done in threads ahead of the consumer of the results, in order and with bounded memory.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;

@@ -27,7 +27,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augmentation {
-    /// Black pixels around an image, out of which a crop of its own size is taken at random; 0 for none. Paper, CIFAR: 4.
+    /// Black pixels around an image, from which a crop of the original size is taken at random; 0 for none. Paper,
+    /// CIFAR: 4.
     pub pad: usize,
     /// Whether half of the images are mirrored, left to right. Paper: yes.
     pub flip: bool,
@@ -62,7 +63,7 @@ impl Augmentation {
         *self == Self::default()
     }
 
-    /// Draws for so many images of a shape, one after the other.
+    /// Draws for a number of images of a shape, one after the other.
     ///
     /// # Panics
     /// If the shape has no pixels.

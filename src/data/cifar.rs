@@ -60,7 +60,7 @@ pub enum Missing {
     /// End with an error that names the missing files.
     #[default]
     Refuse,
-    /// Take the files that are there, at least one. The set's name then tells how many there were.
+    /// Take the files that are there, at least one. The set's name then says how many there were.
     Allow,
 }
 

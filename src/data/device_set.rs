@@ -197,7 +197,7 @@ impl DeviceSet {
     }
 
     /// Row `y` of an image is taken from its row `y + down`, column `x`, or in a mirrored one `width - 1 - x`, from its
-    /// column `x + right`; what lies outside is 0.
+    /// column `x + right`; what is outside is 0.
     fn crop_and_flip(&self, pixels: Tensor<4>, draws: &[Draw]) -> Tensor<4> {
         let [images, channels, height, width] = pixels.dims();
         let (last_row, last_column) = (whole(height) - 1, whole(width) - 1);

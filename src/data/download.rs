@@ -1,7 +1,7 @@
-//! Fetching CIFAR-10 and CIFAR-100 from their official address.
+//! Downloads CIFAR-10 and CIFAR-100 from their official address.
 //!
-//! An archive is fetched once, checked, and unpacked into a folder of the user's cache; a transfer that broke goes on where
-//! it was. Nothing is fetched unless it is asked for.
+//! An archive is fetched once, checked, and unpacked into a folder of the user's cache; an interrupted download
+//! continues where it was. Nothing is fetched unless it is asked for.
 
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
@@ -27,7 +27,8 @@ pub struct Archive {
 pub enum DownloadError {
     /// The user has no cache folder.
     #[error(
-        "there is no cache folder: set BLOCKQNN_CACHE to a folder, or fetch the data set by hand and name its folder"
+        "there is no cache folder: set the environment variable BLOCKQNN_CACHE to a folder, or download the data set yourself \
+         and give its folder (--data DIR in the examples)"
     )]
     NoCacheFolder,
     /// A file or folder of the cache could not be used.
@@ -39,10 +40,10 @@ pub enum DownloadError {
         #[source]
         source: io::Error,
     },
-    /// The transfer broke off, time and again.
+    /// The download was interrupted repeatedly.
     #[error(
-        "fetching {url} broke off {attempts} times, last with: {message}. {have} of {bytes} bytes are kept; the same \
-         command goes on from there"
+        "the download of {url} was interrupted {attempts} times, the last time with: {message}. {have} of {bytes} bytes are \
+         kept; repeat the command to continue from there"
     )]
     Broken {
         /// The address.
@@ -56,17 +57,21 @@ pub enum DownloadError {
         /// Bytes of the archive.
         bytes: u64,
     },
-    /// The server refuses.
-    #[error("{url} answers with status {status}: fetch the data set by hand and name its folder")]
+    /// The server rejects the request.
+    #[error(
+        "{url} answers with HTTP status {status}: try again later, or download the data set yourself and give its folder (--data \
+             DIR in the examples)"
+    )]
     Status {
         /// The address.
         url: String,
         /// The status of HTTP.
         status: u16,
     },
-    /// What was fetched is something else; it was deleted.
+    /// The downloaded file is something else; it was deleted.
     #[error(
-        "what {url} gave is not the data set: its {what} is {found}, not {expected}. It was deleted; try again later"
+        "the file downloaded from {url} is not the data set: its {what} is {found}, not {expected}. It was deleted; try again \
+         later"
     )]
     Wrong {
         /// The address.
@@ -79,7 +84,7 @@ pub enum DownloadError {
         expected: String,
     },
     /// The archive, though it has the right checksum, cannot be unpacked.
-    #[error("cannot unpack the archive into {}: {source}", path.display())]
+    #[error("cannot unpack the archive into {}: {source}; check the free space and permissions, and repeat the command", path.display())]
     Unpack {
         /// The folder.
         path: PathBuf,
@@ -132,8 +137,8 @@ impl Archive {
         self
     }
 
-    /// The same archive, giving up a transfer that stands still for so long, after so many attempts. The default is a
-    /// minute, and five.
+    /// The same archive, which abandons a download that stalls for this long, after this many attempts. The default is
+    /// a minute, and five.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration, attempts: u32) -> Self {
         self.patience = patience;
@@ -153,10 +158,10 @@ impl Archive {
         cache.join(&self.folder)
     }
 
-    /// The archive's folder below `cache`, fetched if it is not there yet. `progress` hears of the bytes that are there and
-    /// of how many there will be.
+    /// The archive's folder below `cache`, fetched if it is not there yet. `progress` receives the bytes that are there
+    /// and of how many there will be.
     ///
-    /// The folder appears whole or not at all; two processes do not disturb each other.
+    /// The folder appears complete or not at all; two processes do not disturb each other.
     ///
     /// # Errors
     /// [`DownloadError`] if the archive cannot be fetched, is something else, or there is no room for it.
@@ -191,7 +196,7 @@ impl Archive {
         Ok(folder)
     }
 
-    /// Fills `part`, going on from what is in it.
+    /// Fills `part`, continuing after what is in it.
     fn transfer(&self, part: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), DownloadError> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_connect(Some(self.patience))
@@ -204,7 +209,7 @@ impl Archive {
         let mut message = String::new();
         for attempt in 0..self.attempts {
             if attempt > 0 {
-                tracing::warn!(url = self.url, message, "the transfer broke off and is tried again");
+                tracing::warn!(url = self.url, message, "the download was interrupted and is continued");
             }
             let mut file =
                 OpenOptions::new().create(true).append(true).open(part).map_err(|source| io_error(part, source))?;
@@ -266,9 +271,11 @@ impl Archive {
             }
             206 | 416 => {
                 truncate(file)?;
-                return Err(Attempt::Broken(format!("the server cannot go on after {have} bytes (status {status})")));
+                return Err(Attempt::Broken(format!(
+                    "the server cannot continue after {have} bytes (HTTP status {status})"
+                )));
             }
-            429 | 500.. => return Err(Attempt::Broken(format!("the server answers with status {status}"))),
+            429 | 500.. => return Err(Attempt::Broken(format!("the server answers with HTTP status {status}"))),
             status => return Err(Attempt::Failed(DownloadError::Status { url: self.url.clone(), status })),
         }
         // One byte more than there should be tells that it is something else.
@@ -322,7 +329,7 @@ impl Archive {
     }
 }
 
-/// Why one attempt at a transfer ended early.
+/// Why one attempt at a download ended early.
 enum Attempt {
     /// Another may succeed.
     Broken(String),

@@ -36,7 +36,7 @@ pub enum DataError {
         expected: String,
     },
     /// Files of the set are missing from the folder.
-    #[error("the folder {} lacks {missing}: {hint}", path.display(), missing = missing.join(", "))]
+    #[error("the folder {} does not contain {missing}: {hint}", path.display(), missing = missing.join(", "))]
     MissingFiles {
         /// The folder that was searched.
         path: PathBuf,
@@ -132,7 +132,7 @@ pub enum DataError {
     },
     /// The header of an IDX file promises another number of bytes than follow.
     #[error(
-        "the file {} is truncated or damaged: its header promises {declared} bytes of data, and {found} follow; copy \
+        "the file {} is truncated or damaged: its header declares {declared} bytes of data, and {found} follow; copy \
          or download it again", path.display(), found = if *more { "more".to_owned() } else { found.to_string() }
     )]
     IdxLength {
@@ -147,8 +147,8 @@ pub enum DataError {
     },
     /// The header of an IDX file promises more than this crate reads.
     #[error(
-        "the header of {} promises {declared} bytes of data, more than the {limit} that are accepted; the file is \
-         damaged, so copy or download it again", path.display()
+        "the header of {} declares {declared} bytes of data, more than the maximum of {limit}; the file is damaged, so \
+         copy or download it again", path.display()
     )]
     IdxTooLarge {
         /// The file.
@@ -160,7 +160,7 @@ pub enum DataError {
     },
     /// An image file and its label file hold different numbers of records.
     #[error(
-        "{} holds {image_count} images, but {} holds {label_count} labels; take both files from the same set",
+        "{} holds {image_count} images, but {} holds {label_count} labels; use both files of the same set",
         images.display(), labels.display()
     )]
     CountMismatch {
@@ -189,8 +189,8 @@ pub enum DataError {
         /// The system's error.
         source: io::Error,
     },
-    /// A file of an image folder is no picture that can be used.
-    #[error("the image {} is broken: {message}. Replace or delete it, or have broken images skipped \
+    /// A file of an image folder is not a usable picture.
+    #[error("the image {} is broken: {message}. Replace or delete it, or skip broken images \
          (--broken-images skip in the examples)", path.display())]
     BrokenImage {
         /// The file.
@@ -200,22 +200,22 @@ pub enum DataError {
     },
     /// An image folder has no folders of classes with images.
     #[error(
-        "there are no images in the folders of {}: it should hold one folder a class, named after it, with JPEG or PNG \
-         files; if they lie in it directly, give the folder above", path.display()
+        "there are no class folders with images in {}: it should hold one folder per class, named after the class, with \
+         JPEG or PNG files; if the images are directly in it, give its parent folder", path.display()
     )]
     NoClassFolders {
         /// The folder.
         path: PathBuf,
     },
     /// The folder of a class holds no images, or only broken ones.
-    #[error("the class folder {} has no (readable) JPEG or PNG files: add some or delete it", path.display())]
+    #[error("the class folder {} has no readable JPEG or PNG files: add some, or delete the folder", path.display())]
     EmptyClass {
         /// The folder of the class.
         path: PathBuf,
     },
     /// A part of an image folder lacks classes that the training part has.
     #[error(
-        "{} has no folder for {}{}: it must have the classes of the training images", path.display(),
+        "{} has no folder for {}{}: it must have the same class folders as the training images", path.display(),
         quoted(&missing[..missing.len().min(3)]),
         if missing.len() > 3 { format!(" and {} more", missing.len() - 3) } else { String::new() }
     )]
@@ -226,7 +226,7 @@ pub enum DataError {
         missing: Vec<String>,
     },
     /// A part of an image folder has a class that the training part has not.
-    #[error("{} has a folder for {class:?}, which is no class of the training images: delete or rename it", path.display())]
+    #[error("{} has a folder for {class:?}, which is not a class of the training images: delete or rename it", path.display())]
     UnknownClass {
         /// The folder.
         path: PathBuf,
@@ -270,7 +270,7 @@ pub enum DataError {
         labels: usize,
         /// The images' size.
         shape: ImageShape,
-        /// The number of bytes wanted.
+        /// The expected number of bytes.
         expected: usize,
         /// The number of bytes given.
         found: usize,

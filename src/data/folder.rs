@@ -1,4 +1,4 @@
-//! Folders of photographs, one folder a class.
+//! Folders of photographs, one folder per class.
 
 use super::ahead::Ahead;
 use super::{Cropping, DataError, ImageSet, Picture, Pictures};
@@ -9,12 +9,12 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How deep image files may lie below the folder of their class.
+/// How deep image files may be below the folder of their class.
 const DEPTH: u32 = 8;
 /// Images that each thread may be ahead when a folder is read as a whole.
 const AHEAD: usize = 4;
 
-/// What is done with a file that has the name of an image and cannot be decoded.
+/// What to do with a file that has the name of an image but cannot be decoded.
 ///
 /// Written as `"refuse"` or `"skip"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -24,11 +24,11 @@ pub enum BrokenImages {
     /// The first one ends the reading with an error that names it.
     #[default]
     Refuse,
-    /// They are left out, and named.
+    /// They are skipped, and named.
     Skip,
 }
 
-/// A folder of photographs, in which each class has a folder of its own: which files there are, of which class.
+/// A folder of photographs with one subfolder per class: its files and their classes.
 ///
 /// ```text
 /// flowers/train/daisy/1.jpg
@@ -38,7 +38,7 @@ pub enum BrokenImages {
 ///
 /// - A class is named as its folder. Labels count from 0 in the order of the names (byte by byte).
 /// - Images are the files whose names end in `.jpg`, `.jpeg` or `.png`, in large or small letters, at most eight folders
-///   below that of their class, sorted by path. Other files, and all whose names begin with a dot, are passed over.
+///   below that of their class, sorted by path. Other files, and all whose names begin with a dot, are ignored.
 /// - Every class has an image. A folder of a class without one is an error.
 ///
 /// Nothing is decoded to open a folder, so that one of a million images opens in seconds. What [`Picture`] refuses to
@@ -71,7 +71,7 @@ pub struct ImageFolder {
 }
 
 impl ImageFolder {
-    /// Looks through a folder.
+    /// Lists the images of a folder.
     ///
     /// # Errors
     /// [`DataError`] if there is no such folder, it has no folders with images, a class has no image, there are more than
@@ -116,7 +116,7 @@ impl ImageFolder {
         }
     }
 
-    /// Looks through the folder of another part of the same images, such as those to validate with: it must have the same
+    /// Lists the images of another part of the same images, such as those to validate with: it must have the same
     /// classes.
     ///
     /// # Errors
@@ -143,7 +143,7 @@ impl ImageFolder {
     /// The path of an image.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// If `index` is not below the number of images.
     #[must_use]
     pub fn file(&self, index: usize) -> PathBuf {
         self.path.join(&self.files[index].1)
@@ -154,7 +154,7 @@ impl ImageFolder {
     /// It takes as long as an epoch of decoding.
     ///
     /// # Errors
-    /// [`DataError::EmptyClass`] if a class has broken images alone, [`DataError::Io`] if a file cannot be read at all.
+    /// [`DataError::EmptyClass`] if a class has only broken images, [`DataError::Io`] if a file cannot be read at all.
     pub fn without_broken(self, threads: NonZeroUsize) -> Result<(Self, Vec<DataError>), DataError> {
         let shared = Arc::new(self);
         let work = Arc::clone(&shared);
@@ -177,11 +177,11 @@ impl ImageFolder {
     /// Reads all images at one size into memory: for searches, and whatever else trains on small images.
     ///
     /// Each image is scaled until its shorter side has `size` pixels and cut to the square in its middle. The result is
-    /// the same for any number of threads. Images that were left out are told as errors, one each.
+    /// the same for any number of threads. Images that were left out are returned as errors, one each.
     ///
     /// # Errors
     /// [`DataError`] if `size` is 0, the images do not fit into memory, a file cannot be read, an image is broken and
-    /// refused, or a class has none but broken ones.
+    /// refused, or a class has only broken ones.
     pub fn load(
         &self,
         size: u32,
@@ -243,12 +243,12 @@ impl Pictures for ImageFolder {
     }
 }
 
-/// How many images may be under way when a folder is read as a whole.
+/// How many images may be in progress when a folder is read as a whole.
 fn window(threads: NonZeroUsize) -> NonZeroUsize {
     threads.saturating_mul(NonZeroUsize::new(AHEAD).unwrap_or(NonZeroUsize::MIN))
 }
 
-/// The error of a broken image that is left out; what is no fault of an image remains an error.
+/// The error of a broken image that is left out; what is not the fault of an image remains an error.
 fn left_out(result: Result<(), DataError>) -> Result<Option<DataError>, DataError> {
     match result {
         Ok(()) => Ok(None),

@@ -44,8 +44,8 @@ const SOURCE: Source = Source {
 /// The images get one channel.
 ///
 /// # Errors
-/// If a file cannot be opened, is no IDX file of its kind or is damaged, if the files do not belong together, or if a
-/// label has no class.
+/// If a file cannot be opened, is not an IDX file of its kind or is damaged, if the files do not belong together, or if
+/// a label has no class.
 pub fn load<C: Into<String>>(
     name: impl Into<String>,
     images: impl AsRef<Path>,
@@ -86,7 +86,7 @@ fn fashion_mnist(name: &str, dir: &Path, part: &str) -> Result<ImageSet, DataErr
         found.unwrap_or_default()
     });
     if !missing.is_empty() {
-        let hint = format!("{} (plain files without .gz will do)", SOURCE.hint);
+        let hint = format!("{} (uncompressed files without .gz also work)", SOURCE.hint);
         return Err(DataError::MissingFiles { path: folder, missing, hint });
     }
     load(name, images, labels, FASHION_MNIST_CLASSES)

@@ -109,7 +109,7 @@ impl ImageSet {
         Ok(Self { name: set, shape, image_bytes, classes, labels, pixels })
     }
 
-    /// What the set is called in reports and errors.
+    /// The name of the set in reports and errors.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -181,8 +181,8 @@ impl ImageSet {
 
     /// A balanced part of at most `images` images: the classes are as equally large as the set allows.
     ///
-    /// The choice depends on `seed` alone, and with one seed a smaller part lies within a larger one. The images keep
-    /// their order. All classes are kept, also those that got no image.
+    /// The choice depends on `seed` alone, and with one seed a smaller part is contained in a larger one. The images
+    /// keep their order. All classes are kept, also those that got no image.
     ///
     /// # Errors
     /// If `images` is 0.
@@ -212,7 +212,8 @@ impl ImageSet {
         Ok(self.select(self.name.clone(), &chosen))
     }
 
-    /// A name for the content: equal for equal sizes, labels, number of classes and pixels, whatever the set is called.
+    /// A name for the content: equal for equal sizes, labels, number of classes and pixels, regardless of the set's
+    /// name.
     ///
     /// It is the same on every platform and in every release of the same journal format.
     #[must_use]

@@ -4,7 +4,7 @@
 //! - [`embedded`]: 3,000 training and 1,000 test images of Fashion-MNIST that come with the crate.
 //! - [`cifar`]: the official binary files of CIFAR-10 and CIFAR-100.
 //! - [`idx`]: the IDX files of MNIST and Fashion-MNIST, plain or gzipped.
-//! - [`ImageFolder`]: photographs in one folder a class, JPEG or PNG; whole and small into memory, or streamed.
+//! - [`ImageFolder`]: photographs in one folder per class, JPEG or PNG; all of them at a small size in memory, or streamed.
 //! - [`Split`]: the training and validation parts of a *training* set, which is all that a search sees.
 //! - [`DeviceSet`]: a set on a device as bytes, from which batches are gathered and normalised there.
 //! - [`BatchSource`]: what a training draws from: a [`DeviceSet`], or a [`PictureStream`], whose pictures are decoded and

@@ -11,7 +11,7 @@ use std::path::Path;
 /// A picture of any size, decoded to eight bits of red, green and blue.
 ///
 /// What a file holds becomes that in this way:
-/// - The format is told from the content, JPEG or PNG, whatever the file is called.
+/// - The format, JPEG or PNG, is recognised by the content, regardless of the file's name.
 /// - Grayscale is repeated over the three channels.
 /// - CMYK and YCCK (JPEG) are multiplied out, as Adobe's programs write them: a channel is its own ink times black.
 ///   Colour profiles are not applied.
@@ -52,17 +52,17 @@ impl Picture {
     /// Reads and decodes a file.
     ///
     /// # Errors
-    /// [`DataError::Io`] if it cannot be read, [`DataError::BrokenImage`] if it is no whole JPEG or PNG picture.
+    /// [`DataError::Io`] if it cannot be read, [`DataError::BrokenImage`] if it is not a complete JPEG or PNG picture.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
         // A decoder that panics on a damaged file must not take the training with it.
         catch_unwind(AssertUnwindSafe(|| Self::decode(&bytes)))
-            .unwrap_or_else(|_| Err("its decoder failed on it".to_owned()))
+            .unwrap_or_else(|_| Err("the image decoder crashed on it".to_owned()))
             .map_err(|message| DataError::BrokenImage { path: path.to_owned(), message })
     }
 
-    /// Decodes the content of a file; the error tells what is wrong with it.
+    /// Decodes the content of a file; the error says what is wrong with it.
     fn decode(bytes: &[u8]) -> Result<Self, String> {
         if bytes.is_empty() {
             return Err("it is empty".to_owned());
@@ -81,7 +81,10 @@ impl Picture {
         let (short, long) = (picture.width().min(picture.height()), picture.width().max(picture.height()));
         if short == 0 || long / short >= Self::MAX_ASPECT {
             let (width, height) = (picture.width(), picture.height());
-            return Err(format!("its size of {width}x{height} is too long for its width"));
+            return Err(format!(
+                "its size of {width}x{height} pixels is too elongated: the longer side must be less than {} times the shorter",
+                Self::MAX_ASPECT
+            ));
         }
         Ok(Self(picture.into_rgb8()))
     }
@@ -153,7 +156,7 @@ impl Picture {
         (0..3).flat_map(|channel| pixels.iter().skip(channel).step_by(3).copied()).collect()
     }
 
-    /// The pixels, for what this crate has no function of its own for.
+    /// The pixels, for what this crate has no function for.
     pub(crate) fn into_image(self) -> RgbImage {
         self.0
     }
@@ -170,7 +173,8 @@ impl Picture {
     }
 }
 
-/// Whether a JPEG file goes on to its end marker. The decoder fills up what is missing with gray, and says nothing.
+/// Whether a JPEG file is complete up to its end marker. The decoder fills up what is missing with gray, and says
+/// nothing.
 fn is_whole_jpeg(bytes: &[u8]) -> bool {
     let byte = |position: usize| bytes.get(position).copied();
     // Behind the marker that begins a file come segments; an embedded thumbnail lies within one.

@@ -51,8 +51,8 @@ pub struct PictureStream {
 }
 
 impl PictureStream {
-    /// How many squares are ready or under way unless [`with_ahead`](Self::with_ahead) says otherwise: two batches of the
-    /// paper's 256, at 224 pixels 77 MB.
+    /// How many squares are ready or being prepared unless [`with_ahead`](Self::with_ahead) says otherwise: two batches
+    /// of the paper's 256, at 224 pixels 77 MB.
     pub const DEFAULT_AHEAD: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 
     /// Pictures as squares, normalised by `statistics`, for a device. As many threads decode as the computer has cores.
@@ -83,14 +83,14 @@ impl PictureStream {
         })
     }
 
-    /// Decodes in so many threads; the batches are the same for any number.
+    /// Decodes in this many threads; the batches are the same for any number.
     #[must_use]
     pub fn with_threads(mut self, threads: NonZeroUsize) -> Self {
         self.threads = threads;
         self
     }
 
-    /// Holds at most so many squares ready or under way; less than a batch is fine, and slower.
+    /// Holds at most this many squares ready or being prepared; less than a batch works, but is slower.
     #[must_use]
     pub fn with_ahead(mut self, images: NonZeroUsize) -> Self {
         self.ahead = images;
@@ -98,7 +98,7 @@ impl PictureStream {
     }
 
     /// The statistics of at most `images` pictures, evenly chosen, as they are cropped for evaluation: by which training and
-    /// evaluation are normalised. A few thousand tell as much as all.
+    /// evaluation are normalised. A few thousand are as good as all.
     ///
     /// # Errors
     /// [`DataError`] if there are no pictures, or one cannot be read.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::DataError;
 
-/// Where a set's files lie and come from.
+/// Where a set's files are and come from.
 #[derive(Debug)]
 pub(super) struct Source {
     /// The folder that the official archive unpacks to.

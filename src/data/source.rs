@@ -45,7 +45,7 @@ pub trait BatchSource: Debug {
     /// The number of classes.
     fn classes(&self) -> usize;
 
-    /// The device that batches lie on.
+    /// The device that batches are on.
     fn device(&self) -> &Device;
 
     /// The batches of `order` from number `first` on, changed at random for training.

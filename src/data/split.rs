@@ -7,7 +7,7 @@ use crate::seed;
 /// The training and the validation part of a training set: all the images that a search sees.
 ///
 /// The paper rewards a block by its accuracy on 5,000 images held out of the training set (section 4); the test set
-/// stays unseen until the best blocks are verified. So a split is made of the training records alone, and a
+/// stays unseen until the best blocks are verified. So a split is made only from the training records, and a
 /// [`TestSet`] cannot become one.
 ///
 /// ```
@@ -24,7 +24,7 @@ pub struct Split {
 }
 
 impl Split {
-    /// Holds `validation` images out of a training set: of each class in proportion, chosen by `seed` alone.
+    /// Holds `validation` images out of a training set: of each class in proportion, determined by `seed` only.
     ///
     /// Both parts keep the order of the set. A class's share is rounded down or up, so that the sum is right.
     ///
@@ -108,7 +108,7 @@ fn shares(counts: &[usize], total: usize, seed: u64) -> Vec<usize> {
 
 /// Images that are for verifying what a search found, and for nothing else.
 ///
-/// It is a type of its own so that no search is scored on test images by mistake: whoever wants them as an
+/// It is a type of its own so that no search is scored on test images by mistake: to use them as an
 /// [`ImageSet`] has to write [`images`](Self::images).
 ///
 /// ```
@@ -136,7 +136,7 @@ impl TestSet {
 mod tests {
     use super::*;
 
-    /// Distinct images of `counts` images a class.
+    /// Distinct images of `counts` images per class.
     fn set(counts: &[usize]) -> ImageSet {
         let labels: Vec<u16> =
             counts.iter().zip(0..).flat_map(|(&count, label)| std::iter::repeat_n(label, count)).collect();

@@ -134,7 +134,7 @@ impl Broker {
             .event_callback(|event| async move {
                 match event {
                     Event::Connected => tracing::info!("connected to the broker"),
-                    Event::Disconnected => tracing::warn!("the broker is gone; trying to reach it again"),
+                    Event::Disconnected => tracing::warn!("the connection to the broker is lost; reconnecting"),
                     event => tracing::warn!(%event, "the broker says"),
                 }
             });
@@ -162,10 +162,10 @@ impl Broker {
         let addresses: Vec<&str> = self.url.split(',').collect();
         options.connect(addresses).await.map_err(|source| {
             let hint = match source.kind() {
-                ConnectErrorKind::ServerParse => "the address looks like nats://host:4222 or tls://host:4222",
+                ConnectErrorKind::ServerParse => "the address must have the form nats://host:4222 or tls://host:4222",
                 ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
                     "the broker does not accept these credentials: give the nkey, the credentials file or the \
-                     user:password@ of an account that it knows"
+                     user:password@ of one of its accounts"
                 }
                 ConnectErrorKind::Tls => {
                     "the encrypted connection failed: the broker requires TLS with a certificate that is not trusted \
@@ -179,7 +179,7 @@ impl Broker {
                 "the broker requires TLS with a certificate that is not trusted here: give the certificate of its \
                  authority"
             } else if source.kind() == ConnectErrorKind::Io && message.contains("corrupt message") {
-                "the broker has no TLS at all: take nats:// in place of tls://, or give the broker a certificate"
+                "the broker has no TLS at all: use nats:// instead of tls://, or configure a certificate in the broker"
             } else {
                 hint
             };

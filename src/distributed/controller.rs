@@ -47,7 +47,7 @@ struct Flight {
     told_started: bool,
 }
 
-/// A worker that was heard of.
+/// A known worker.
 struct Seen {
     at: Instant,
     every: Duration,
@@ -74,7 +74,7 @@ pub(super) struct Controller {
     stalled: bool,
 }
 
-/// When to look after the broker next.
+/// When to check the broker next.
 struct Quiet {
     since: Instant,
     pause: Duration,
@@ -160,7 +160,7 @@ impl Controller {
         Ok((hello, status, claims))
     }
 
-    /// Takes a trial: looks for a result that is there already, and else puts the task.
+    /// Accepts a trial: looks for an existing result, and otherwise stores the task.
     async fn submit(&mut self, trial: u64, key: String, payload: Vec<u8>) {
         self.flights.insert(key.clone(), Flight { trial, payload, told_started: false });
         if self.known.remove(&key) {
@@ -168,7 +168,7 @@ impl Controller {
                 Ok(true) => return,
                 Ok(false) => {}
                 // It is looked for again when it stays quiet.
-                Err(error) => return tracing::debug!(%error, key, "cannot read a result that is there"),
+                Err(error) => return tracing::debug!(%error, key, "cannot read a stored result"),
             }
         }
         if trial == 0 {
@@ -199,7 +199,7 @@ impl Controller {
                     }
                 });
             }
-            Err(error) => tracing::debug!(%error, key, "a task cannot be put now"),
+            Err(error) => tracing::debug!(%error, key, "cannot store a task now"),
         }
     }
 
@@ -257,7 +257,7 @@ impl Controller {
         self.tell(Event::Ended { trial, verdict });
     }
 
-    /// The one place where the search is told anything. An evaluator that is gone needs nothing.
+    /// The only place that reports to the search. An evaluator that was dropped needs nothing.
     fn tell(&self, event: Event) {
         let _ = self.events.send(event);
     }
@@ -295,7 +295,7 @@ impl Controller {
         self.respond(message, &reply).await;
     }
 
-    /// Tells a worker that was handed an old task whether the result is there, or nobody wants it any more.
+    /// Tells a worker that received an old task whether the result is there, or no longer needed.
     async fn answer(&self, message: &Message) {
         let key = message.subject.rsplit('.').next().unwrap_or_default();
         if !self.flights.contains_key(key) {
@@ -326,7 +326,7 @@ impl Controller {
                 }
             }
             Doing::GaveUp { key, message } => {
-                tracing::warn!(worker, key, message, "a worker gave a trial up");
+                tracing::warn!(worker, key, message, "a worker gave up on a trial");
                 if let Some(flight) = self.flights.get_mut(&key) {
                     flight.told_started = false;
                 }
@@ -351,7 +351,7 @@ impl Controller {
         let lost = self.workers.iter().filter(|(_, seen)| seen.at.elapsed() > seen.every * 3 + QUIET);
         for worker in lost.map(|(worker, _)| worker.clone()).collect::<Vec<_>>() {
             if let Some(seen) = self.workers.remove(&worker) {
-                let message = format!("not heard of for {:.0} s", seen.at.elapsed().as_secs_f64());
+                let message = format!("no message from it for {:.0} s", seen.at.elapsed().as_secs_f64());
                 self.tell(Event::WorkerLost { worker, message });
             }
         }
@@ -365,7 +365,7 @@ impl Controller {
         self.quiet.since = Instant::now();
         self.quiet.pause = (self.quiet.pause * 2).min(LONGEST);
         if let Err(error) = self.reconcile().await {
-            tracing::warn!(error = causes(&*error), "the broker cannot be looked after now");
+            tracing::warn!(error = causes(&*error), "cannot check the queues of the broker now");
             self.quiet.pause = QUIET;
         }
     }
@@ -389,7 +389,7 @@ async fn next_result(results: &mut Option<pull::Stream>) -> Option<jetstream::Me
     match stream.next().await {
         Some(Ok(message)) => Some(message),
         Some(Err(error)) => {
-            tracing::debug!(%error, "the delivery of results broke off");
+            tracing::debug!(%error, "the delivery of results was interrupted");
             None
         }
         None => None,

@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Longest wait for the last acknowledgements.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// What a controller tells the broker and its workers.
+/// The settings of a controller for the broker and its workers.
 ///
 /// ```
 /// use blockqnn::distributed::NatsConfig;
@@ -93,7 +93,7 @@ impl NatsConfig {
 /// Has trials evaluated by [`NatsWorker`](super::NatsWorker)s on any number of machines.
 ///
 /// Workers may come and go at any time; with none a search waits. A result is kept by the broker until the search has it
-/// in its journal, and taken once. A search that is stopped leaves its queue behind: workers go on with it, and the
+/// in its journal, and taken once. A search that is stopped leaves its queue behind: workers continue with it, and the
 /// results are there when the search is resumed.
 ///
 /// The broker is given tasks again that it lost, its queues are made again if they are gone, and a consumer that stands
@@ -139,7 +139,7 @@ impl<A: Serialize> NatsEvaluator<A> {
 }
 
 fn gone() -> EvaluatorError {
-    EvaluatorError("the connection to the broker was given up".into())
+    EvaluatorError("the connection to the broker was closed".into())
 }
 
 impl<A: Serialize> Evaluator<A> for NatsEvaluator<A> {

@@ -21,7 +21,7 @@ struct Held {
     advanced: Instant,
     /// Whether the training is over, and only the result is to be stored.
     trained: bool,
-    /// Every lease of it: a broker that was away hands a trial out anew, while its worker is at it.
+    /// Every lease of it: a broker that was unreachable delivers a trial again while its worker is evaluating it.
     leases: Vec<String>,
 }
 
@@ -88,7 +88,7 @@ impl Hand {
         held.as_ref().filter(|held| !self.hanging(held)).map(|held| held.leases.clone()).unwrap_or_default()
     }
 
-    /// Takes another lease of the trial over, if it is the one at hand and goes on.
+    /// Takes another lease of the trial over, if it is the current one and still running.
     fn adopt(&self, key: &str, lease: String) -> bool {
         match &mut *self.lock() {
             Some(held) if held.key == key && !self.hanging(held) => {
@@ -119,13 +119,13 @@ impl Presence {
         }
     }
 
-    /// Gives signs of life for ever: to the controller, to the broker for the trial at hand, and to other workers that
-    /// were handed it too.
+    /// Sends heartbeats for ever: to the controller, to the broker for the current trial, and to other workers that
+    /// received it too.
     pub(super) async fn keep(self, ack_wait: Duration) {
         let every = (ack_wait / 4).clamp(Duration::from_millis(10), LONGEST);
         let Ok(mut claims) = self.client.subscribe(self.names.subject("claim", "*")).await else {
             // Without it a trial may be trained twice; the second result is refused.
-            return tracing::warn!("this worker cannot listen to others");
+            return tracing::warn!("this worker cannot receive messages of other workers");
         };
         let mut tick = interval(every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

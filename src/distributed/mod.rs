@@ -3,10 +3,10 @@
 //! [`NatsEvaluator`] is the controller's side: an [`Evaluator`](crate::search::Evaluator) that puts trials on a broker
 //! and takes results from it. [`NatsWorker`] is the other side: a process for each device, started by whatever starts
 //! processes on a cluster, that takes a trial, has a child process train it, and stores the result. Workers come and go
-//! as they like; `docs/distributed.md` in the repository tells how to run them under Slurm and Kubernetes.
+//! as they like; `docs/distributed.md` in the repository describes how to run them under Slurm and Kubernetes.
 //!
 //! The broker only passes work. The truth is the journal of the search: a broker whose disk was wiped is filled again, a
-//! controller that was killed goes on from its [`RunFolder`](crate::search::RunFolder), and a worker that is killed
+//! controller that was killed continues from its [`RunFolder`](crate::search::RunFolder), and a worker that is killed
 //! costs what it had in hand. Each result is applied exactly once, and a search in minibatches ends with the same table
 //! as on one machine.
 //!
@@ -61,7 +61,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DistributedError {
-    /// The broker cannot be reached, or lets nobody in.
+    /// The broker cannot be reached, or rejects the connection.
     #[error("cannot connect to the broker at {url}: {message}; {hint}")]
     Connect {
         /// Its address.
@@ -81,34 +81,34 @@ pub enum DistributedError {
         source: std::io::Error,
     },
     /// A file has no nkey.
-    #[error("{} holds no seed of an nkey: a line that begins with SU, as `nk -gen user` prints", path.display())]
+    #[error("{} holds no nkey seed: it needs a line that begins with SU, as printed by `nk -gen user`", path.display())]
     Seed {
         /// The file.
         path: PathBuf,
     },
     /// The name of a search does not fit into a subject.
-    #[error("{name:?} cannot name a search on a broker: 1 to 64 letters, digits, - and _ can")]
+    #[error("{name:?} is not a valid name of a search on a broker: use 1 to 64 letters, digits, - and _")]
     Name {
         /// The name.
         name: String,
     },
     /// The broker is there, and has no JetStream or does not let us use it.
     #[error(
-        "the broker does not keep the queues of the search: {message}; it must run with JetStream (nats-server -js), and \
-         the account must be allowed to create streams"
+        "the broker cannot store the queues of the search: {message}; it must run with JetStream (nats-server -js), and the \
+         account must be allowed to create streams"
     )]
     JetStream {
         /// What it said.
         message: String,
     },
-    /// The controller does not want this worker.
+    /// The controller rejects this worker.
     #[error("the controller refuses this worker: {reason}")]
     Refused {
         /// Why.
         reason: String,
     },
     /// The environment could not be made.
-    #[error("the environment cannot be made: {message}")]
+    #[error("the environment cannot be created: {message}")]
     Environment {
         /// What it said.
         message: String,

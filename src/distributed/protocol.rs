@@ -1,4 +1,4 @@
-//! What passes over the broker: subjects, streams and messages.
+//! What is sent over the broker: subjects, streams and messages.
 
 use super::DistributedError;
 use crate::environment::Progress;
@@ -13,13 +13,13 @@ use std::time::Duration;
 /// Version of the messages. Worker and controller must have the same.
 pub(super) const PROTOCOL: u32 = 1;
 
-/// Most messages that may be handed out at a time: more than there are workers.
+/// Most messages that may be delivered and unacknowledged at a time: more than there are workers.
 const MAX_HANDED_OUT: i64 = 65_536;
 
 /// Most workers that may wait for a task at a time; the server's own default is 512.
 const MAX_WAITING: i64 = 4_096;
 
-/// Results and notes older than this are forgotten, should nobody come back for them.
+/// Results and notes older than this are deleted.
 const MAX_AGE: Duration = Duration::from_hours(24 * 30);
 
 /// Names of subjects and streams of a search.
@@ -29,7 +29,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// What a search is called unless it is told otherwise.
+    /// The default name of a search.
     pub(super) const DEFAULT: &str = "search";
 
     /// The names of the search `name`, which must be a word that may stand in a subject and in a stream's name.
@@ -87,8 +87,8 @@ impl Names {
     }
 }
 
-/// The consumer that hands tasks to workers. A message is handed out until it is acknowledged: workers count attempts,
-/// for a message that the server gives up on would stay in the stream for ever.
+/// The consumer that delivers tasks to workers. A message is redelivered until it is acknowledged: workers count
+/// attempts, because a message that the server gives up on would stay in the stream for ever.
 pub(super) fn task_consumer(name: String, ack_wait: Duration) -> pull::Config {
     pull::Config {
         durable_name: Some(name),
@@ -182,33 +182,33 @@ pub(super) struct Welcome {
 pub(super) fn refusal(hello: &Hello, identity: &str, version: &str) -> Option<String> {
     if hello.protocol != PROTOCOL {
         return Some(format!(
-            "it speaks protocol {} and the controller protocol {PROTOCOL}: build both from the same version of blockqnn",
+            "it uses protocol {}, but the controller uses protocol {PROTOCOL}: build both from the same version of blockqnn",
             hello.protocol
         ));
     }
     if line_of(&hello.version) != line_of(version) {
         return Some(format!(
-            "it is blockqnn {} and the controller {version}: build both from the same version",
+            "it is blockqnn {}, but the controller is {version}: build both from the same version",
             hello.version
         ));
     }
     match &hello.identity {
         Some(found) if found != identity => Some(format!(
-            "its environment is {found:?} and that of the search {identity:?}: give it the same data set, recipe and \
+            "its environment is {found:?}, but that of the search is {identity:?}: give it the same data set, recipe and \
              network"
         )),
         _ => None,
     }
 }
 
-/// The part of a version that tells which versions are compatible: major and minor before 1.0, else major.
+/// The part of a version that compatible versions share: major and minor before 1.0, else major.
 fn line_of(version: &str) -> &str {
     let mut dots = version.match_indices('.').map(|(position, _)| position);
     let first = dots.next().unwrap_or(version.len());
     if &version[..first] == "0" { &version[..dots.next().unwrap_or(version.len())] } else { &version[..first] }
 }
 
-/// Asks whether somebody is at a trial whose lease was handed out anew, and hands the lease over.
+/// Asks whether another worker is evaluating a trial whose lease was delivered again, and passes the lease on.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Claim {
     /// Who asks.
@@ -221,13 +221,13 @@ pub(super) struct Claim {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Claimed {
-    /// A worker is at it, and took the lease over.
+    /// A worker is evaluating it, and took the lease over.
     Mine,
-    /// The controller has its result, or does not want it any more.
+    /// The controller has its result, or no longer needs it.
     Done,
 }
 
-/// What a worker is at, told every few seconds and whenever it changes.
+/// What a worker is doing, reported every few seconds and whenever it changes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Status {
     pub(super) worker: String,
@@ -245,7 +245,7 @@ pub(super) enum Doing {
         key: String,
         progress: Option<Progress>,
     },
-    /// It goes, for a reason.
+    /// It leaves, for a reason.
     Leaving {
         reason: String,
     },

@@ -31,7 +31,7 @@ const RENEW: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Departure {
-    /// It was asked to stop; a trial in hand was handed back.
+    /// It was asked to stop; its current trial was returned.
     Stopped,
     /// There was nothing to do for as long as it was to wait.
     Idle,
@@ -122,7 +122,7 @@ impl NatsWorker {
         self
     }
 
-    /// The same worker, which trains in a thread of its own process: quicker for evaluations of microseconds. Then a
+    /// The same worker, which trains in a thread of its own process: faster for evaluations of microseconds. Then a
     /// lack of memory, a crash or a hang ends the whole worker.
     #[must_use]
     pub fn without_child_process(mut self) -> Self {
@@ -130,7 +130,7 @@ impl NatsWorker {
         self
     }
 
-    /// The same worker, stopped through `cancellation`: it hands the trial at hand back, which does not count as an
+    /// The same worker, stopped through `cancellation`: it returns its current trial, which does not count as an
     /// attempt. Raise it on SIGTERM.
     #[must_use]
     pub fn with_cancellation(mut self, cancellation: Cancellation) -> Self {
@@ -221,7 +221,7 @@ impl Session<'_> {
             let Some((running, _, identity)) = &mut trainer else { continue };
             let Some(welcome) = self.greet(Some(identity), known.as_ref()).await? else { return Ok(self.departure()) };
             if presence.is_none() {
-                tracing::info!(worker = self.worker.name, "the controller welcomes this worker");
+                tracing::info!(worker = self.worker.name, "the controller accepts this worker");
                 presence = Some(AbortOnDrop(tokio::spawn(self.presence.clone().keep(welcome.ack_wait))));
             }
             let consumer = self.context.get_consumer_from_stream(&welcome.consumer, self.names.tasks()).await;
@@ -254,7 +254,7 @@ impl Session<'_> {
         self.is_stopped() || self.worker.idle_exit.is_some_and(|longest| self.busy.elapsed() > longest)
     }
 
-    /// Asks the controller for its terms, and waits for one; or goes on by those that are known. Nothing if the worker
+    /// Asks the controller for its terms, and waits for one; or continues with the known ones. Nothing if the worker
     /// is to leave.
     async fn greet(
         &self,
@@ -334,7 +334,7 @@ impl Session<'_> {
                 Ok(Some(message)) => message,
                 Ok(None) => continue,
                 Err(error) => {
-                    tracing::debug!(error = causes(&*error), "no tasks can be had now");
+                    tracing::debug!(error = causes(&*error), "cannot get tasks now");
                     sleep(Duration::from_millis(100)).await;
                     return None;
                 }

@@ -1,4 +1,4 @@
-//! Environments: what tells how good an architecture is.
+//! Environments: what measures how good an architecture is.
 
 mod function;
 pub mod synthetic;
@@ -16,13 +16,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Epochs finished in the present attempt.
+    /// Epochs finished in the current attempt.
     pub epoch: u32,
     /// Epochs of the whole attempt.
     pub epochs: u32,
-    /// Restarts before the present attempt.
+    /// Restarts before the current attempt.
     pub restarts: u32,
-    /// Share of the present epoch that is done, 0 to 1.
+    /// Fraction of the current epoch that is done, 0 to 1.
     pub fraction: f64,
 }
 
@@ -39,7 +39,7 @@ impl Progress {
 pub struct Cancellation(Arc<AtomicBool>);
 
 impl Cancellation {
-    /// A flag that nobody has raised yet.
+    /// A flag that has not been raised yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -50,14 +50,14 @@ impl Cancellation {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether somebody asked to stop.
+    /// Whether a stop was requested.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-/// A trial while it runs: what to evaluate it with, whom to tell about progress, and whether to go on.
+/// A trial while it runs: what to evaluate it with, whom to report progress to, and whether to continue.
 pub struct TrialContext<'a> {
     trial: &'a Trial,
     cancellation: Cancellation,
@@ -65,7 +65,7 @@ pub struct TrialContext<'a> {
 }
 
 impl<'a> TrialContext<'a> {
-    /// A context that nobody watches or cancels.
+    /// A context without progress reports and cancellation.
     #[must_use]
     pub fn new(trial: &'a Trial) -> Self {
         Self { trial, cancellation: Cancellation::new(), on_progress: None }
@@ -91,14 +91,14 @@ impl<'a> TrialContext<'a> {
         self.trial
     }
 
-    /// Whether the evaluation should return now; what it returns is then thrown away.
+    /// Whether the evaluation should return now; what it returns is then discarded.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.cancellation.is_cancelled()
     }
 
-    /// Tells how far the evaluation is. Long evaluations should call this at least every few seconds: progress bars and
-    /// heartbeats depend on it.
+    /// Reports the progress of the evaluation. Long evaluations should call this at least every few seconds: progress
+    /// bars and heartbeats depend on it.
     pub fn report(&self, progress: Progress) {
         if let Some(listener) = self.on_progress {
             listener(progress);
@@ -118,11 +118,11 @@ impl fmt::Debug for TrialContext<'_> {
 /// Evaluates architectures: trains them, looks them up, or computes something.
 ///
 /// `Err` is a fault of the worker (a lost device, an unreadable file): the controller tries the trial again, a bounded
-/// number of times. A fact about the architecture (too large, diverged) is no error but
+/// number of times. A fact about the architecture (too large, diverged) is not an error but
 /// [`Evaluation::Infeasible`]: it is recorded and never tried again.
 ///
 /// The result may depend on the architecture and [`Trial::seed`] only, never on time, place or earlier trials: that
-/// makes a search repeatable and its cache right. See `examples/custom_environment.rs` for one of your own.
+/// makes a search repeatable and its cache correct. See `examples/custom_environment.rs` for a custom one.
 pub trait Environment<A: ?Sized>: Send {
     /// Faults of the worker.
     type Error: std::error::Error + Send + Sync + 'static;
@@ -137,7 +137,7 @@ pub trait Environment<A: ?Sized>: Send {
     /// identity give the same results; a run is resumed only with the identity it was started with.
     fn identity(&self) -> String;
 
-    /// How the last evaluation left this environment. By default nothing is known against it.
+    /// How the last evaluation left this environment. By default it is assumed to work.
     fn condition(&self) -> Condition {
         Condition::default()
     }
@@ -147,10 +147,10 @@ pub trait Environment<A: ?Sized>: Send {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Condition {
-    /// Nothing more can be evaluated in this process: a GPU whose driver gave up fails whatever it is asked until the
-    /// process ends. What the last evaluation ended with is a fault, whatever it says.
+    /// Nothing more can be evaluated in this process: a GPU whose driver failed rejects all work until the
+    /// process ends. The result of the last evaluation is then treated as a fault.
     pub broken: bool,
-    /// Memory that this process holds on its device, in bytes, if the device tells.
+    /// Memory that this process holds on its device, in bytes, if the device reports it.
     pub device_bytes: Option<u64>,
 }
 
@@ -161,7 +161,7 @@ impl Condition {
         Self { broken: true, device_bytes: None }
     }
 
-    /// The environment is well, and holds so many bytes on its device.
+    /// The environment works, and holds this many bytes on its device.
     #[must_use]
     pub fn well(device_bytes: Option<u64>) -> Self {
         Self { broken: false, device_bytes }
@@ -213,7 +213,7 @@ impl<A: ?Sized, E: Environment<A> + ?Sized> Environment<A> for Box<E> {
     }
 }
 
-/// What every [`Environment`] can do besides.
+/// Additional methods of every [`Environment`].
 pub trait EnvironmentExt<A: ?Sized>: Environment<A> + Sized + 'static {
     /// The same environment behind one pointer, so that environments of several types fit into one list.
     ///

@@ -19,13 +19,13 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::convert::Infallible;
 
-/// Rates block codes by a formula in microseconds, in place of a training of minutes.
+/// Rates block codes by a formula in microseconds, instead of a training of minutes.
 ///
 /// With n layers between start and Terminal, the quality in percent is
-/// `20 + 40 * exp(-((n - 7) / 4)^2) + 40 * m`: the first term wants seven layers, so that the best block is neither the
-/// shortest nor the longest, and m, from 0 to 1, is the mean over the layers of how well each fits its place. A layer
-/// gets 0.6 for what it computes (3x3 and 5x5 convolutions on odd places, additions on even ones, less for the others)
-/// and 0.4 for where its input comes from (the layer before is best).
+/// `20 + 40 * exp(-((n - 7) / 4)^2) + 40 * m`: the first term is highest for seven layers, so that the best block is
+/// neither the shortest nor the longest, and m, from 0 to 1, is the mean over the layers of how well each fits its
+/// place. A layer gets 0.6 for what it computes (3x3 and 5x5 convolutions on odd places, additions on even ones, less
+/// for the others) and 0.4 for where its input comes from (the layer before is best).
 ///
 /// A learner that prefers long blocks whatever they are worth falls into the length term: it is the trap that Equation 2
 /// sets (`docs/reproduction.md`).

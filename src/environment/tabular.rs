@@ -16,8 +16,9 @@
 //!
 //! The file that [`SearchReport::write_csv`](crate::search::SearchReport::write_csv) writes is such a table. So is the
 //! form with the columns `arch`, `dataset`, `val_acc_12ep`, `test_acc_200ep`, `train_time_200ep_s`, `flops_m`, `params`
-//! in which NAS-Bench-201 is handed around: it is known by its column `val_acc_12ep`, the 12-epoch validation accuracy
-//! is what the search sees, the 200-epoch test accuracy the final one, and 12 of 200 epochs the time.
+//! in which NAS-Bench-201 is commonly distributed: it is recognised by its column `val_acc_12ep`, the 12-epoch
+//! validation accuracy is what the search sees, the 200-epoch test accuracy the final one, and 12 of 200 epochs the
+//! time.
 
 mod csv;
 
@@ -34,7 +35,7 @@ use std::sync::Arc;
 #[non_exhaustive]
 pub enum TableError {
     /// The file cannot be read.
-    #[error("the table {} cannot be read: {source}; check its path", path.display())]
+    #[error("cannot read the table {}: {source}; check its path", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -73,7 +74,9 @@ pub enum TableError {
         found: Vec<String>,
     },
     /// The table has rows of several data sets, and none was named.
-    #[error("table {name} has rows of {found:?}: name the data set to take")]
+    #[error(
+        "table {name} has rows of several data sets, {found:?}: name the data set to use (--dataset NAME in the examples)"
+    )]
     AmbiguousDataset {
         /// Name of the table.
         name: String,
@@ -191,7 +194,7 @@ impl Columns {
             }
             match text.parse::<f64>() {
                 Ok(value) if value.is_finite() => Ok(Some(value)),
-                _ => Err(format!("{text:?} is no number (field {})", column + 1)),
+                _ => Err(format!("{text:?} is not a finite number (field {})", column + 1)),
             }
         };
         let scaled = |column: Option<(usize, f64)>| -> Result<Option<f64>, String> {
@@ -260,7 +263,7 @@ impl Table {
             }
             let entry = columns.entry(&fields).map_err(|message| row_error(line, message))?;
             if table.index.insert(entry.architecture.clone(), table.entries.len()).is_some() {
-                return Err(row_error(line, format!("{:?} has a row already", entry.architecture)));
+                return Err(row_error(line, format!("{:?} already has a row", entry.architecture)));
             }
             table.entries.push(entry);
         }
@@ -268,7 +271,7 @@ impl Table {
             Some(dataset) if table.entries.is_empty() || columns.dataset.is_none() => {
                 Err(TableError::UnknownDataset { name: name.to_owned(), dataset: dataset.to_owned(), found: datasets })
             }
-            _ if table.entries.is_empty() => Err(row_error(2, "the table has no row".to_owned())),
+            _ if table.entries.is_empty() => Err(row_error(2, "the table has no rows".to_owned())),
             _ => {
                 table.digest = digest(&table.entries);
                 Ok(table)
@@ -379,14 +382,14 @@ mod tests {
     fn what_is_wrong_with_a_table_is_told_with_its_line() {
         for (csv, expected) in [
             ("", "t.csv, line 1: the file is empty"),
-            ("architecture,accuracy\n", "the table has no row"),
+            ("architecture,accuracy\n", "the table has no rows"),
             ("architecture,seconds\na,1\n", "no column \"accuracy\"; it has [\"architecture\", \"seconds\"]"),
             ("architecture,accuracy\na,1\nb\n", "line 3: it has 1 fields, but the first line has 2"),
-            ("architecture,accuracy\na,high\n", "line 2: \"high\" is no number (field 2)"),
-            ("architecture,accuracy\na,inf\n", "line 2: \"inf\" is no number"),
-            ("architecture,accuracy\na,1\na,2\n", "line 3: \"a\" has a row already"),
+            ("architecture,accuracy\na,high\n", "line 2: \"high\" is not a finite number (field 2)"),
+            ("architecture,accuracy\na,inf\n", "line 2: \"inf\" is not a finite number"),
+            ("architecture,accuracy\na,1\na,2\n", "line 3: \"a\" already has a row"),
             ("architecture,accuracy\n\"a,1\n", "line 2: a quote is not closed"),
-            ("architecture,accuracy,dataset\na,1,x\na,1,y\n", "has rows of [\"x\", \"y\"]"),
+            ("architecture,accuracy,dataset\na,1,x\na,1,y\n", "has rows of several data sets, [\"x\", \"y\"]"),
             ("val_acc_12ep\n1\n", "no column \"arch\""),
         ] {
             let message = error(csv, None);

@@ -18,8 +18,8 @@ pub enum Dataset {
     Cifar10,
     /// CIFAR-100 with fine labels, official binary files: 3x32x32, 100 classes.
     Cifar100,
-    /// Photographs in one folder a class (see [`ImageFolder`]), at the size that [`DataConfig::size`] says: the folder
-    /// itself, or its `train` if there is one.
+    /// Photographs in one folder per class (see [`ImageFolder`]), at the size that [`DataConfig::size`] says: the
+    /// folder itself, or its `train` if there is one.
     Folder,
 }
 
@@ -35,7 +35,7 @@ impl Dataset {
         }
     }
 
-    /// Training images of the whole official set; none of a folder, which has what it has.
+    /// Number of training images of the whole official set; none for a folder.
     fn official_images(self) -> Option<usize> {
         match self {
             Self::Embedded => Some(3_000),
@@ -44,7 +44,7 @@ impl Dataset {
         }
     }
 
-    /// Shape of the images and number of classes; none of a folder.
+    /// Shape of the images and number of classes; none for a folder.
     #[must_use]
     pub fn shape(self) -> Option<(ImageShape, usize)> {
         let fashion = ImageShape { channels: 1, height: 28, width: 28 };
@@ -63,14 +63,14 @@ impl Dataset {
 pub struct DataConfig {
     /// The data set.
     pub dataset: Dataset,
-    /// Most training images, a balanced part; the validation images come on top. All if absent.
+    /// Maximum number of training images, a balanced part, not counting the validation images. All if absent.
     pub train_limit: Option<usize>,
     /// Images held out of the training set to measure accuracy on. The paper does not say how many; 5,000 is our
     /// reading. The test set is never touched.
     pub validation: usize,
     /// What to do when some of the five training files of CIFAR-10 are not there.
     pub missing_files: cifar::Missing,
-    /// Side of the squares that the photographs of a folder become, in pixels; for a folder alone, which needs it.
+    /// Side of the squares that the photographs of a folder become, in pixels; only for a folder, which requires it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
     /// What to do with photographs of a folder that cannot be decoded.
@@ -113,7 +113,7 @@ impl DataConfig {
     /// The training images of an image folder: those in `train` if there is such a folder, else those in the folder itself.
     ///
     /// # Errors
-    /// [`ExperimentError`] if there is no folder, or it is no image folder.
+    /// [`ExperimentError`] if there is no folder, or it is not an image folder.
     pub fn open_folder(&self, folder: Option<&Path>) -> Result<ImageFolder, ExperimentError> {
         let folder = folder.ok_or(ExperimentError::NoFolder { dataset: self.dataset.name() })?;
         Ok(ImageFolder::open(training_part(folder))?)
@@ -127,7 +127,7 @@ impl DataConfig {
         self.load_telling(folder, &mut |_| {})
     }
 
-    /// The same as [`load`](Self::load), telling `left_out` of every broken image that is skipped.
+    /// The same as [`load`](Self::load), calling `left_out` for every broken image that is skipped.
     ///
     /// # Errors
     /// As [`load`](Self::load).

@@ -1,6 +1,6 @@
 //! A whole block search as plain data: what a configuration file holds and a preset names.
 //!
-//! [`Experiment`] gathers the settings of every room: space, agent, reward, controller, recipe and data. It comes from a
+//! [`Experiment`] gathers the settings of space, agent, reward, controller, recipe and data. It comes from a
 //! [`Preset`], with [`Overrides`] on top, and is checked as a whole before anything runs.
 
 mod data;
@@ -29,7 +29,7 @@ use std::str::FromStr;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Preset {
-    /// Minutes on two CPU cores: short blocks, small networks, few images, a quicker learner. Ours.
+    /// Minutes on two CPU cores: short blocks, small networks, few images, a faster learner. Not from the paper.
     Quick,
     /// The paper's search: 178 minibatches of 64 blocks on CIFAR-100, 12 epochs each.
     Paper,
@@ -74,7 +74,7 @@ impl fmt::Display for Preset {
 
 /// No preset has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no preset {name:?}: choose quick, paper, short or metaqnn")]
+#[error("unknown preset {name:?}: choose quick, paper, short or metaqnn")]
 pub struct UnknownPreset {
     name: String,
 }
@@ -90,7 +90,7 @@ impl FromStr for Preset {
     }
 }
 
-/// Everything that decides a block search, as plain data.
+/// Everything that determines a block search, as plain data.
 ///
 /// ```
 /// use blockqnn::experiment::Experiment;
@@ -106,10 +106,10 @@ impl FromStr for Preset {
 pub struct Experiment {
     /// Where blocks come from.
     pub space: BlockSpace,
-    /// Who chooses them: the tabular learner.
+    /// The agent that chooses them: the tabular learner.
     pub agent: QLearningConfig,
-    /// Who chooses them in its place; `agent` then counts for the default number of trials alone. Left out of files when it
-    /// is none.
+    /// The agent that chooses them instead; `agent` then only determines the default number of trials. Omitted from
+    /// files when it is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub searcher: Option<Searcher>,
     /// What the agent learns from.
@@ -129,7 +129,7 @@ pub enum ExperimentError {
     /// A setting of the agent.
     #[error(transparent)]
     Agent(#[from] QLearningConfigError),
-    /// A setting of the agent in its place.
+    /// A setting of the agent that replaces it.
     #[error("in searcher: {0}")]
     Searcher(#[from] SearcherError),
     /// A setting of the reward.
@@ -148,10 +148,15 @@ pub enum ExperimentError {
         field: &'static str,
     },
     /// An image folder needs a size.
-    #[error("the photographs of a folder have many sizes: say with --size (data.size) how many pixels to train on")]
+    #[error(
+        "the photographs of a folder have different sizes: set data.size (--size in the examples) to the width and height in \
+             pixels to train on, such as 32"
+    )]
     NoSize,
-    /// The images of an official set have a size already.
-    #[error("data.size is {size}, but the images of {dataset} have a size of their own: leave it out")]
+    /// The images of an official set have a fixed size.
+    #[error(
+        "data.size is {size}, but the images of {dataset} have a fixed size: omit data.size (--size in the examples)"
+    )]
     SizeOfOfficialSet {
         /// The size.
         size: u32,
@@ -163,7 +168,8 @@ pub enum ExperimentError {
     Data(#[from] DataError),
     /// The data set is read from a folder, and none was given.
     #[error(
-        "the images of the data set {dataset} are read from files, and no folder is named: name it (--data DIR in the examples)"
+        "the images of the data set {dataset} are read from files, but no folder is given: give one (--data DIR in the \
+         examples; --download fetches CIFAR)"
     )]
     NoFolder {
         /// Name of the data set.
@@ -214,8 +220,8 @@ impl Experiment {
     ///
     /// What differs from the paper, and why: blocks of up to 6 layers in networks of 2 stages at 14 and 7 pixels, N = 1
     /// and 8 filters, 2 epochs on 1,000 images, so that a training takes seconds; 64 blocks in minibatches of 8; a
-    /// learning rate of 0.1 and a schedule that explores for the first quarter, for 0.01 learns nothing from 64 blocks;
-    /// plain accuracy as the reward.
+    /// learning rate of 0.1 and a schedule that explores for the first quarter, because with 0.01 it learns nothing
+    /// from 64 blocks; plain accuracy as the reward.
     #[must_use]
     pub fn quick() -> Self {
         let phases = [(1.0, 2), (0.5, 2), (0.2, 2), (0.1, 2)];
@@ -285,7 +291,7 @@ impl Experiment {
     /// Checks every setting.
     ///
     /// # Errors
-    /// The first setting that cannot be, by name.
+    /// The first invalid setting, by name.
     pub fn validate(&self) -> Result<(), ExperimentError> {
         self.agent()?;
         self.reward.validate()?;

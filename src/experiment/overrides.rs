@@ -46,8 +46,8 @@ pub enum OverridesError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is no JSON object.
-    #[error("the configuration {} is no JSON object: {message}", path.display())]
+    /// The file is not a JSON object.
+    #[error("the configuration {} is not a JSON object: {message}", path.display())]
     NoObject {
         /// The file.
         path: PathBuf,
@@ -55,13 +55,13 @@ pub enum OverridesError {
         message: String,
     },
     /// A word is not of the form `path=value`.
-    #[error("{text:?} is no setting: write it as path=value, for example agent.learning_rate=0.1")]
+    #[error("{text:?} is not a setting: write it as path=value, for example agent.learning_rate=0.1")]
     Syntax {
         /// The word.
         text: String,
     },
-    /// The changed settings are no experiment.
-    #[error("{message}; --dry-run prints all settings there are")]
+    /// The changed settings are not a valid experiment.
+    #[error("{message}; --dry-run of the example cifar_search prints all settings")]
     Invalid {
         /// What is wrong, with the path of the field.
         message: String,
@@ -78,7 +78,7 @@ impl Overrides {
     /// Takes the changes of a JSON file. Later changes win.
     ///
     /// # Errors
-    /// If the file cannot be read or is no JSON object.
+    /// If the file cannot be read or is not a JSON object.
     pub fn set_file(&mut self, path: impl AsRef<Path>) -> Result<(), OverridesError> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path)
@@ -89,7 +89,7 @@ impl Overrides {
         Ok(())
     }
 
-    /// Takes all settings of the run in a folder, to go on with it. Later changes win.
+    /// Takes all settings of the run in a folder, to continue it. Later changes win.
     ///
     /// # Errors
     /// [`OverridesError::Invalid`] if the run was not started with an experiment's
@@ -97,7 +97,10 @@ impl Overrides {
     pub fn set_run(&mut self, settings: &RunSettings) -> Result<(), OverridesError> {
         let invalid = |message: String| OverridesError::Invalid { message };
         let Value::Object(mut sections) = settings.details.clone() else {
-            return Err(invalid("the run in this folder was not started from an experiment".to_owned()));
+            return Err(invalid(
+                "the run in this folder has no settings of an experiment (it was started by another program)"
+                    .to_owned(),
+            ));
         };
         let search = serde_json::to_value(&settings.search).map_err(|error| invalid(error.to_string()))?;
         sections.insert("search".to_owned(), search);
@@ -105,7 +108,7 @@ impl Overrides {
         Ok(())
     }
 
-    /// Takes one change written as `path=value`. The value is JSON; what is no JSON is a string.
+    /// Takes one change written as `path=value`. The value is JSON; anything that is not JSON is a string.
     ///
     /// # Errors
     /// [`OverridesError::Syntax`] if there is no path or no `=`.
@@ -174,7 +177,7 @@ impl Overrides {
         };
         if let Some(name) = settings.keys().next() {
             return Err(invalid(format!(
-                "unknown section `{name}`: settings begin with space, agent, searcher, reward, search, recipe or data"
+                "unknown section `{name}`: a setting must begin with space, agent, searcher, reward, search, recipe or data"
             )));
         }
         if !self.contains("search.trials") {

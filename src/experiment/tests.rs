@@ -139,7 +139,7 @@ fn a_configuration_file_is_read_or_named_in_the_error() {
     let missing = overrides.set_file(&path).unwrap_err().to_string();
     assert!(missing.contains("settings.json"), "{missing}");
     std::fs::write(&path, "[1]").unwrap();
-    assert!(overrides.set_file(&path).unwrap_err().to_string().contains("is no JSON object"));
+    assert!(overrides.set_file(&path).unwrap_err().to_string().contains("is not a JSON object"));
     std::fs::write(&path, r#"{"recipe": {"epochs": 5}}"#).unwrap();
     overrides.set_file(&path).unwrap();
     assert_eq!(overrides.apply(Preset::Quick).unwrap().recipe.epochs, 5);
@@ -172,7 +172,7 @@ fn an_image_folder_is_read_at_the_size_of_the_experiment() {
     let mut overrides = Overrides::new();
     overrides.set("data.dataset", "folder");
     let sizeless = overrides.apply(Preset::Quick).unwrap();
-    assert!(sizeless.validate().unwrap_err().to_string().contains("say with --size"));
+    assert!(sizeless.validate().unwrap_err().to_string().contains("--size in the examples"));
     overrides.set("data.size", 4);
     overrides.set("data.validation", 6);
     let experiment = overrides.apply(Preset::Quick).unwrap();

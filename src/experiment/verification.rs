@@ -26,10 +26,10 @@ pub struct Candidate<Action> {
     pub reward: f64,
 }
 
-/// The best blocks of a search, and a search of its own that trains them once more.
+/// The best blocks of a search, and a separate search that trains them again.
 ///
-/// The second search has a [`ListedAgent`]; so it is journalled, resumed and spread over workers as any other. It has no
-/// order to learn, so that it waits for no minibatch, and may be extended to more blocks of the same search.
+/// The second search has a [`ListedAgent`]; so it is journalled, resumed and distributed over workers like any other.
+/// It has no order to learn, so that it waits for no minibatch, and may be extended to more blocks of the same search.
 ///
 /// ```
 /// use blockqnn::agent::RandomAgent;
@@ -43,7 +43,7 @@ pub struct Candidate<Action> {
 /// let found = Search::new(space.clone(), RandomAgent, Synthetic::new(), config.clone()).run()?;
 ///
 /// let verification = Verification::new(&found.records, 4);
-/// // In place of a long training.
+/// // Instead of a long training.
 /// let long = environment_fn("longer is better", |block: &BlockCode, _| 50.0 + block.len() as f64);
 /// let agent = verification.agent(&space)?;
 /// let config = verification.config(7, config.network);

@@ -37,29 +37,32 @@ pub struct Blueprint {
     cost: Cost,
 }
 
-/// Why something is no [`Blueprint`].
+/// Why something is not a valid [`Blueprint`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlueprintError {
     /// The network cannot be built.
     #[error(transparent)]
     Cost(#[from] CostError),
-    /// The block is no graph.
+    /// The block is not a valid graph.
     #[error(transparent)]
     Graph(#[from] GraphError),
     /// The text is not JSON of this form.
-    #[error("this is no exported architecture: {0}")]
+    #[error("this is not an exported architecture: {0}")]
     Json(#[from] serde_json::Error),
     /// It was written by a later version of this crate.
     #[error(
-        "the architecture has format {found}, and this version reads up to {FORMAT}: use the version that wrote it"
+        "the architecture has format {found}, but this version of blockqnn reads formats up to {FORMAT}: use the version that \
+         wrote it"
     )]
     Newer {
         /// Its format.
         found: u32,
     },
     /// What it says of itself is not true.
-    #[error("the architecture says that its {what} is {said}, but it is {is}: it was changed by hand or damaged")]
+    #[error(
+        "the architecture says that its {what} is {said}, but it is {is}: the file was edited or damaged, so export it again"
+    )]
     Contradiction {
         /// What is wrong.
         what: &'static str,
@@ -158,7 +161,7 @@ impl Blueprint {
         Ok(blueprint)
     }
 
-    /// The block as a graph in the DOT language of Graphviz, one node a layer.
+    /// The block as a graph in the DOT language of Graphviz, one node per layer.
     #[must_use]
     pub fn to_dot(&self) -> String {
         dot::write(self)

@@ -1,7 +1,7 @@
 //! Canonical labelling of small multigraphs: one byte string for all graphs that differ only in the numbers of their
 //! vertices.
 //!
-//! Colour refinement first splits the vertices into cells that their neighbourhoods tell apart; most graphs end with
+//! Colour refinement first splits the vertices into cells that their neighbourhoods distinguish; most graphs end with
 //! one vertex a cell there. What is left is searched: a vertex of a cell is individualised, the partition refined again,
 //! and so on down to leaves, each of which is a numbering with a certificate. The canonical form is the smallest
 //! certificate among the leaves whose refinements left the smallest traces. Two leaves with one certificate show an
@@ -216,8 +216,8 @@ struct Leaf {
 }
 
 impl Search<'_> {
-    /// Searches below `partition`, and returns the level at which the search goes on: the current one, or one nearer to
-    /// the root if an automorphism showed that nothing new can come from here.
+    /// Searches below `partition`, and returns the level at which the search continues: the current one, or one nearer
+    /// to the root if an automorphism showed that nothing new can come from here.
     fn explore(&mut self, partition: &Partition) -> usize {
         let level = self.path.len();
         let Some(cell) = partition.largest_open_cell() else {

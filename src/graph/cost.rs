@@ -20,7 +20,7 @@ pub struct Cost {
     pub flops: u64,
     /// Bytes of the f32 outputs of all operations for one image: what training keeps for the backward pass.
     pub activation_bytes: u64,
-    /// Convolutions and linear layers on the longest path from image to logits, projections left out.
+    /// Convolutions and linear layers on the longest path from image to logits, without projections.
     pub depth: u64,
     /// Nodes of the block: start, layers and terminal.
     pub nodes: u64,
@@ -70,7 +70,7 @@ pub struct CostLimits {
     pub activation_bytes: Option<u64>,
 }
 
-/// A cost lies above its limit.
+/// A cost exceeds its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{quantity:?} of {value} lie over the limit of {limit}")]
 pub struct OverLimit {
@@ -170,7 +170,7 @@ impl LayerGraph {
         })
     }
 
-    /// Convolutions on the path from input to output that has most of them; projections of additions left out.
+    /// Convolutions on the path from input to output that has most of them, without projections of additions.
     #[must_use]
     pub fn longest_convolution_path(&self) -> u64 {
         let mut longest: Vec<u64> = Vec::with_capacity(self.node_count());

@@ -39,15 +39,15 @@ use std::str::FromStr;
 #[serde(into = "String", try_from = "String")]
 pub struct Fingerprint([u8; 16]);
 
-/// A text is no [`Fingerprint`].
+/// A text is not a [`Fingerprint`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no fingerprint: expected 32 hexadecimal digits")]
+#[error("{text:?} is not a fingerprint: expected 32 hexadecimal digits")]
 pub struct ParseFingerprintError {
     text: String,
 }
 
 impl Fingerprint {
-    /// The fingerprint of something that is told apart by its name, and not by its graph; see
+    /// The fingerprint of something that is identified by its name instead of its graph; see
     /// [`SearchSpace::fingerprint`](crate::space::SearchSpace::fingerprint).
     ///
     /// ```

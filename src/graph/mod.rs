@@ -41,16 +41,16 @@ pub enum Operation {
         /// Side of the window in pixels, odd.
         kernel: u8,
     },
-    /// Mean over the part of a square window that lies inside the image.
+    /// Mean over the part of a square window that is inside the image.
     AveragePool {
         /// Side of the window in pixels, odd.
         kernel: u8,
     },
     /// The input, unchanged.
     Identity,
-    /// The rectifier alone.
+    /// Only the rectifier.
     Relu,
-    /// Batch normalisation alone.
+    /// Only batch normalisation.
     BatchNorm,
     /// Zeros of its input's shape: what an element-wise sum of nothing is (the cell space).
     Zero,
@@ -92,7 +92,7 @@ impl ToGraph for LayerGraph {
     }
 }
 
-/// Why a list of nodes is no [`LayerGraph`].
+/// Why a list of nodes is not a valid [`LayerGraph`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GraphError {
@@ -108,7 +108,7 @@ pub enum GraphError {
         /// Number of nodes given.
         nodes: usize,
     },
-    /// `Input` stands elsewhere than first, or `Output` elsewhere than last.
+    /// `Input` is not the first node, or `Output` not the last.
     #[error(
         "node {node} is {operation:?}, which does not belong there: the first node alone is Input, the last alone Output"
     )]
@@ -137,7 +137,7 @@ pub enum GraphError {
         input: usize,
     },
     /// A kernel is even or zero.
-    #[error("node {node} has a kernel of {kernel}: kernels are odd, so that the output keeps the size of the input")]
+    #[error("node {node} has a kernel of {kernel}: it must be odd, so that the output keeps the size of the input")]
     EvenKernel {
         /// Position of the node.
         node: usize,

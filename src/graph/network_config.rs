@@ -46,7 +46,7 @@ pub struct NetworkConfig {
     pub classes: usize,
     /// The layers in front of the first stage.
     pub stem: StemConfig,
-    /// Number of stages; a max pool of stride 2 stands between two stages.
+    /// Number of stages; there is a max pool of stride 2 between two stages.
     pub stages: usize,
     /// Blocks per stage: N of the paper.
     pub repeats: usize,
@@ -65,7 +65,7 @@ pub enum NetworkConfigError {
         field: &'static str,
     },
     /// The kernel of the stem is even.
-    #[error("network.stem.kernel is {kernel}: kernels are odd")]
+    #[error("network.stem.kernel is {kernel}: it must be odd, such as 3")]
     EvenKernel {
         /// The kernel.
         kernel: u8,
@@ -78,7 +78,8 @@ pub enum NetworkConfigError {
     },
     /// More blocks than [`NetworkConfig::MAX_BLOCKS`].
     #[error(
-        "network.stages of {stages} times network.repeats of {repeats} are more than {} blocks",
+        "network.stages of {stages} times network.repeats of {repeats} is more than the maximum of {} blocks: decrease one of \
+         them",
         NetworkConfig::MAX_BLOCKS
     )]
     TooDeep {
@@ -89,7 +90,8 @@ pub enum NetworkConfigError {
     },
     /// Pooling leaves nothing of the image.
     #[error(
-        "a {height}x{width} image is too small for this network: nothing is left of it at {place}; use fewer stages or stem pools"
+        "a {height}x{width} image is too small for this network: it has no pixels left at {place}; decrease network.stages or \
+         network.stem.pools, or use larger images"
     )]
     ImageTooSmall {
         /// Height of the input image in pixels.
@@ -257,7 +259,7 @@ mod tests {
 
     #[test]
     fn an_even_stem_kernel_is_refused() {
-        assert_eq!(error(|config| config.stem.kernel = 4), "network.stem.kernel is 4: kernels are odd");
+        assert_eq!(error(|config| config.stem.kernel = 4), "network.stem.kernel is 4: it must be odd, such as 3");
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub struct SizeOverflow {
 
 impl LayerGraph {
     /// Channels that each node puts out when the graph's input has `input` channels and its convolutions have `width`
-    /// filters. One entry a node, in the order of [`nodes`](Self::nodes); the last is the graph's output.
+    /// filters. One entry per node, in the order of [`nodes`](Self::nodes); the last is the graph's output.
     ///
     /// # Errors
     /// [`SizeOverflow`] if a concatenation does not fit into 64 bits.

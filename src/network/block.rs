@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// Which nodes of a graph feed which, shared by all blocks of a network.
 #[derive(Debug)]
 pub(super) struct Wiring {
-    /// Per node, the nodes whose outputs it takes; none if its own output reaches nobody.
+    /// Per node, the nodes whose outputs it takes; none if its own output is not used.
     inputs: Vec<Vec<usize>>,
     /// Per node, how often its output is taken.
     uses: Vec<usize>,

@@ -18,7 +18,7 @@ const KINDS: [(&str, bool); 4] = [
     ("wgpu", cfg!(feature = "wgpu")),
 ];
 
-/// Why there is no device of a name.
+/// Why a name does not give a device.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
@@ -40,22 +40,27 @@ pub enum DeviceError {
         /// The feature that builds it in.
         feature: &'static str,
     },
-    /// What stands after the colon is no index, or this kind of device has none.
-    #[error("device {name:?} has a bad index: only cuda takes one, a number from 0, as in cuda:0")]
+    /// What follows the colon is not an index, or this kind of device has none.
+    #[error("device {name:?} has an invalid index: only cuda takes one, a number from 0, such as cuda:0")]
     BadIndex {
         /// The name that was given.
         name: String,
     },
     /// This computer has fewer devices of the kind.
-    #[error("device {name:?} does not exist: this computer has {count} of its kind")]
+    #[error(
+        "device {name:?} does not exist: {count} devices of its kind were found on this computer; check the driver, and that the \
+             index is below that number"
+    )]
     Missing {
         /// The name that was given.
         name: String,
         /// How many devices of the kind there are.
         count: usize,
     },
-    /// The device does not compute in a number type.
-    #[error("{device} does not compute in {precision}: use --precision f32, or another device")]
+    /// The device does not support a number type.
+    #[error(
+        "{device} does not support {precision}: use the precision f32 (--precision f32 in the examples), or another device"
+    )]
     Precision {
         /// The device, as burn writes it.
         device: String,
@@ -72,7 +77,7 @@ fn choices(built_in: &[&str], present: &[String]) -> String {
     let mut text = format!("built in: {}; present: {}", list(built_in), list(present));
     if !absent.is_empty() {
         // Writing to a string cannot fail.
-        let _ = write!(text, "; further ones with --features {}", absent.join(","));
+        let _ = write!(text, "; more with --features {}", absent.join(","));
     }
     text
 }
@@ -199,7 +204,7 @@ mod tests {
         assert_eq!(
             DeviceError::Unknown { name: "gpu".to_owned(), built_in, present }.to_string(),
             "unknown device \"gpu\": built in: flex, cuda; present: flex, cuda:0; \
-             further ones with --features ndarray,wgpu"
+             more with --features ndarray,wgpu"
         );
     }
 

@@ -16,8 +16,8 @@ const EPSILON: f64 = 1e-5;
 /// Makes layers, in the order in which it is asked.
 ///
 /// Weights are normal with mean 0 and variance 2 / fan-in (He et al. 2015, "Delving Deep into Rectifiers", Equation 10),
-/// drawn one by one in the order in which they lie in memory. They come from the given generator alone: burn's own
-/// generator is one for the whole process, so a training beside this one would change them.
+/// drawn one by one in the order in which they are stored in memory. They come from the given generator alone: burn's
+/// own generator is one for the whole process, so a training beside this one would change them.
 pub(super) struct Initializer<'a> {
     rng: &'a mut dyn Rng,
     device: &'a Device,
@@ -28,7 +28,7 @@ impl<'a> Initializer<'a> {
         Self { rng, device }
     }
 
-    /// A convolution without bias, padded by half its kernel; its weights lie as output, input, row, column.
+    /// A convolution without bias, padded by half its kernel; its weights are ordered as output, input, row, column.
     pub(super) fn convolution(&mut self, kernel: u8, stride: u8, from: u64, to: u64) -> Result<Conv2d, NetworkError> {
         let side = usize::from(kernel);
         let stride = usize::from(stride);
@@ -52,7 +52,7 @@ impl<'a> Initializer<'a> {
         Ok(config.init(self.device))
     }
 
-    /// A linear layer whose bias is 0; its weights lie as input, output.
+    /// A linear layer whose bias is 0; its weights are ordered as input, output.
     pub(super) fn linear(&mut self, from: u64, to: usize) -> Result<Linear, NetworkError> {
         let from = size(from)?;
         let weights = self.he([from, to], &[from])?;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Where compiled kernels are kept unless somebody says otherwise: `kernels` in the cache folder of this crate, which is that of
+/// Where compiled kernels are kept by default: `kernels` in the cache folder of this crate, which is that of
 /// the variable `BLOCKQNN_CACHE` or `blockqnn` in the user's cache folder. `None` if the environment names neither.
 #[must_use]
 pub fn kernel_folder() -> Option<PathBuf> {

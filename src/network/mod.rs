@@ -51,7 +51,9 @@ pub enum NetworkError {
         limit: u64,
     },
     /// The weights of one layer do not fit into the memory of the host.
-    #[error("no memory for the {elements} weights of a layer")]
+    #[error(
+        "not enough memory for the {elements} weights of a layer: use a smaller network, or a machine with more memory"
+    )]
     OutOfMemory {
         /// Number of weights.
         elements: usize,
@@ -67,13 +69,13 @@ impl From<CostError> for NetworkError {
     }
 }
 
-/// A convolutional network made of one block, repeated: an image classifier.
+/// A convolutional network that repeats one block: an image classifier.
 ///
 /// Its structure is that of [`NetworkConfig`]; it has exactly the parameters that
 /// [`LayerGraph::cost`] counts. Layers that do not reach the output of the block have weights, but are not computed and
 /// get no gradient.
 ///
-/// It trains if it stands on a device with gradients (`device.autodiff()`): batch normalisation then uses the
+/// It trains if it is on a device with gradients (`device.autodiff()`): batch normalisation then uses the
 /// statistics of the batch and updates its running ones (momentum 0.1). For inference take burn's `network.valid()` and
 /// tensors on the plain device.
 ///
@@ -111,7 +113,7 @@ pub struct Network {
     plan: Plan,
 }
 
-/// Where the pools stand.
+/// Where the pools are.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     stem_pools: u8,
@@ -197,7 +199,7 @@ impl Network {
         self.classifier.forward(pooled)
     }
 
-    /// The device that it stands on.
+    /// The device that it is on.
     #[must_use]
     pub fn device(&self) -> Device {
         self.stem.weight.val().device()

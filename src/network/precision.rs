@@ -28,7 +28,7 @@ use std::str::FromStr;
 ///
 /// assert_eq!("bf16".parse(), Ok(Precision::Bf16));
 /// assert_eq!(Precision::default().to_string(), "f32");
-/// assert!("f16".parse::<Precision>().unwrap_err().to_string().starts_with("no precision is called \"f16\""));
+/// assert!("f16".parse::<Precision>().unwrap_err().to_string().starts_with("unknown precision \"f16\""));
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -46,7 +46,7 @@ pub enum Precision {
 
 /// No precision has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no precision is called {name:?}: there are f32 and bf16")]
+#[error("unknown precision {name:?}: choose f32 or bf16")]
 #[non_exhaustive]
 pub struct UnknownPrecision {
     /// The name.
@@ -141,7 +141,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&precision).unwrap(), format!("{:?}", precision.name()));
         }
         let error = "half".parse::<Precision>().unwrap_err().to_string();
-        assert_eq!(error, "no precision is called \"half\": there are f32 and bf16");
+        assert_eq!(error, "unknown precision \"half\": choose f32 or bf16");
     }
 
     #[cfg(feature = "ndarray")]

@@ -13,26 +13,31 @@ use std::collections::{BTreeSet, HashMap};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeightsError {
-    /// The bytes are no safetensors, or there is no way to write these tensors.
+    /// The bytes are not safetensors, or these tensors cannot be written.
     #[error("not a usable safetensors file: {message}")]
     Format {
         /// What is wrong.
         message: String,
     },
     /// A tensor of the network is not there.
-    #[error("the weights lack {name:?}: they belong to another network")]
+    #[error("the weights have no {name:?}: they belong to another network; load those of this one")]
     Missing {
         /// Name of the tensor.
         name: String,
     },
     /// There are tensors that the network does not have.
-    #[error("the weights have {name:?}, which the network has not: they belong to another network")]
+    #[error(
+        "the weights have {name:?}, which the network does not have: they belong to another network; load those of this one"
+    )]
     Unexpected {
         /// Name of the first of them.
         name: String,
     },
     /// A tensor has another shape or type than the network's.
-    #[error("the weights {name:?} are {found}, but the network has {expected}: they belong to another network")]
+    #[error(
+        "the weights {name:?} are {found}, but the network has {expected}: they belong to another network; load those of this \
+         one"
+    )]
     Shape {
         /// Name of the tensor.
         name: String,
@@ -42,14 +47,14 @@ pub enum WeightsError {
         expected: String,
     },
     /// The device could not give the weights.
-    #[error("the device failed to give its weights: {message}")]
+    #[error("the weights cannot be read from the device: {message}")]
     Device {
         /// What it said.
         message: String,
     },
 }
 
-/// Where a named tensor lies in a network.
+/// Where a named tensor is in a network.
 enum Place<'a> {
     Kernel(&'a mut Param<Tensor<4>>),
     Vector(&'a mut Param<Tensor<1>>),
@@ -60,7 +65,7 @@ enum Place<'a> {
     BatchCount,
 }
 
-/// A tensor on the host, as it lies in a file.
+/// A tensor on the host, as it is stored in a file.
 struct Stored {
     name: String,
     dtype: Dtype,

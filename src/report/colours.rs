@@ -11,7 +11,7 @@ pub(super) const NODE_EDGE: &str = "#39424C";
 /// Backgrounds of the phases of an epsilon schedule, in turn.
 pub(super) const BANDS: [&str; 2] = ["#F5F7F9", "#E8ECF1"];
 
-/// Colours of lines and points, told apart by colour-blind readers (M. Okabe and K. Ito), in the order of use.
+/// Colours of lines and points, distinguishable for colour-blind readers (M. Okabe and K. Ito), in the order of use.
 pub(super) const SERIES: [(u8, u8, u8); 7] = [
     (0x00, 0x72, 0xB2),
     (0xD5, 0x5E, 0x00),

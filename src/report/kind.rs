@@ -1,4 +1,4 @@
-//! What a layer computes, as a report tells kinds apart: by word and by colour.
+//! What a layer computes, as a report distinguishes kinds: by word and by colour.
 
 use crate::graph::Operation;
 
@@ -78,7 +78,8 @@ impl Kind {
     }
 
     /// Fill of a node or an area. Kinds that often stand side by side differ in lightness as well as in hue, so that they
-    /// are told apart without seeing colours; every picture names them in words besides. After Okabe and Ito's palette.
+    /// are distinguishable without seeing colours; every picture names them in words besides. After Okabe and Ito's
+    /// palette.
     pub(super) fn colour(self) -> (u8, u8, u8) {
         match self {
             Self::Convolution1 => (0xBF, 0xE1, 0xF6),

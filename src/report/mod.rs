@@ -1,6 +1,6 @@
 //! The report of a search: is it learning, what did it find, was it worth it.
 //!
-//! [`Run::read`] reads a run folder, also of a search that is on. [`Report`] makes of one or several: a page that stands
+//! [`Run::read`] reads a run folder, also of a running search. [`Report`] makes of one or several: a page that stands
 //! alone ([`Report::html`]), pictures as SVG and PNG ([`Report::pictures`]), and every series as CSV ([`Report::series`]).
 //! [`draw`] draws a single block.
 //!
@@ -50,7 +50,7 @@ pub enum ReportError {
         source: io::Error,
     },
     /// The accuracies of verified blocks cannot be read.
-    #[error("line {line} of {} cannot be read: {message}", path.display())]
+    #[error("line {line} of {} is invalid: {message}; create the file again with `cifar_search verify`, or delete it", path.display())]
     Verified {
         /// The file.
         path: PathBuf,
@@ -60,7 +60,7 @@ pub enum ReportError {
         message: String,
     },
     /// How busy the workers were cannot be read.
-    #[error("{} does not tell how busy workers were: {message}. Delete it, or restore it from a copy", path.display())]
+    #[error("{} is not a valid record of worker utilisation: {message}. Delete it, or restore it from a copy", path.display())]
     Utilisation {
         /// The file.
         path: PathBuf,
@@ -76,7 +76,7 @@ pub enum ReportError {
         message: String,
     },
     /// A picture could not be turned into a PNG.
-    #[error("cannot make a PNG of the picture {name}: {message}")]
+    #[error("cannot render the figure {name} as PNG: {message}")]
     Png {
         /// Name of the picture.
         name: String,
@@ -136,8 +136,8 @@ impl Report {
         self
     }
 
-    /// The same report, whose page reads itself anew after so many seconds as long as one of its runs is on: for a page
-    /// that is written again and again.
+    /// The same report, whose page reloads itself after this many seconds as long as one of its runs is running: for a
+    /// page that is written again and again.
     #[must_use]
     pub fn with_refresh(mut self, seconds: u64) -> Self {
         self.refresh = Some(seconds);
@@ -150,13 +150,13 @@ impl Report {
         &self.runs
     }
 
-    /// Whether the search of one of the runs is on.
+    /// Whether the search of one of the runs is running.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.runs.iter().any(|run| run.state == run::State::Running)
     }
 
-    /// The page: HTML that stands alone.
+    /// The page: self-contained HTML.
     ///
     /// # Errors
     /// [`ReportError::Plot`] if a chart cannot be drawn.

@@ -14,7 +14,7 @@ pub(super) const FONT_FAMILY: &str = "DejaVu Sans, Verdana, Segoe UI, sans-serif
 /// Pixels of a PNG for each unit of the SVG: sharp on dense screens and in print.
 const PIXELS: f32 = 2.0;
 
-/// A picture of a report, as SVG that stands alone: no script, no style sheet, nothing to fetch.
+/// A picture of a report, as self-contained SVG: no script, no style sheet, nothing to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Picture {
@@ -31,7 +31,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Puts the content of an SVG into its outer element, which tells the size and the description. `detail` units of the
+    /// Puts the content of an SVG into its outer element, which has the size and the description. `detail` units of the
     /// content are one unit of the picture.
     pub(super) fn new(
         name: &str,

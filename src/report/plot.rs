@@ -72,7 +72,7 @@ pub(super) struct Plot {
     /// Phases behind the chart: from, to, label.
     pub(super) bands: Vec<(f64, f64, String)>,
     pub(super) layers: Vec<Layer>,
-    /// Places that tell something when pointed at.
+    /// Places that show a text when pointed at.
     pub(super) hints: Vec<(f64, f64, String)>,
     /// Texts beside places: to the right of them.
     pub(super) texts: Vec<(f64, f64, String)>,
@@ -175,7 +175,7 @@ impl Plot {
         (svg, height)
     }
 
-    /// Draws axes and layers into `target`; returns the texts and hints that lie above, in units of the picture.
+    /// Draws axes and layers into `target`; returns the texts and hints that are drawn above, in units of the picture.
     fn draw(&self, target: &mut String, top: u32) -> Result<String, Box<dyn std::error::Error>> {
         let size = (WIDTH * DETAIL, self.height * DETAIL);
         let root = SVGBackend::with_string(target, size).into_drawing_area();

@@ -13,10 +13,10 @@ use std::path::Path;
 
 /// File of a run folder that holds the accuracies of retrained blocks.
 const VERIFIED: &str = "verified.csv";
-/// File of a run folder that tells how busy the workers were.
+/// File of a run folder that records how busy the workers were.
 const UTILISATION: &str = "utilisation.json";
 
-/// The schedule in an experiment's settings. A searcher in place of the tabular learner has none.
+/// The schedule in an experiment's settings. A searcher instead of the tabular learner has none.
 fn schedule(details: &serde_json::Value) -> Option<EpsilonSchedule> {
     if !details["searcher"].is_null() {
         return None;
@@ -121,15 +121,15 @@ pub(super) fn failure_name(reason: &Infeasibility) -> &'static str {
 }
 
 impl Run {
-    /// Reads the run folder of a block search, without disturbing a search that is on.
+    /// Reads the run folder of a block search, without disturbing a running search.
     ///
     /// If the folder holds a file `verified.csv` with the columns `trial` and `accuracy` (percent), its accuracies are shown
-    /// as those after training to convergence. A file `utilisation.json` tells how busy the workers were, as
+    /// as those after training to convergence. A file `utilisation.json` records how busy the workers were, as
     /// [`Utilisation`] serialises.
     ///
     /// # Errors
-    /// [`ReportError`] if there is no run in the folder, or it cannot be read. A journal that is damaged is no error: the
-    /// report tells the damage, and what comes before it.
+    /// [`ReportError`] if there is no run in the folder, or it cannot be read. A damaged journal is not an error: the
+    /// report names the damage, and shows the trials before it.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ReportError> {
         let path = path.as_ref();
         let history: RunHistory<BlockSpace> = RunFolder::read(path)?;
@@ -201,7 +201,7 @@ impl Run {
         self
     }
 
-    /// The same run with accuracies in percent after training to convergence, by trial, in place of those of
+    /// The same run with accuracies in percent after training to convergence, by trial, instead of those of
     /// `verified.csv`.
     #[must_use]
     pub fn with_verified(mut self, accuracies: impl IntoIterator<Item = (u64, f64)>) -> Self {
@@ -209,7 +209,7 @@ impl Run {
         self
     }
 
-    /// The same run with how busy its workers were, in place of what `utilisation.json` tells.
+    /// The same run with how busy its workers were, instead of the contents of `utilisation.json`.
     #[must_use]
     pub fn with_utilisation(mut self, utilisation: Utilisation) -> Self {
         self.utilisation = Some(utilisation);
@@ -274,17 +274,20 @@ fn read_verified(path: &Path) -> Result<BTreeMap<u64, f64>, ReportError> {
     let header: Vec<&str> = lines.next().map_or_else(Vec::new, |(_, line)| line.split(',').map(str::trim).collect());
     let column = |name: &str| {
         let found = header.iter().position(|column| *column == name);
-        found.ok_or_else(|| malformed(0, &format!("there is no column {name}: it needs trial and accuracy")))
+        found.ok_or_else(|| {
+            malformed(0, &format!("there is no column {name}: the columns trial and accuracy are required"))
+        })
     };
     let (trial, accuracy) = (column("trial")?, column("accuracy")?);
     let mut verified = BTreeMap::new();
     for (line, text) in lines.filter(|(_, line)| !line.trim().is_empty()) {
         let fields: Vec<&str> = text.split(',').map(str::trim).collect();
         let number = fields.get(trial).and_then(|field| field.parse::<u64>().ok());
-        let number = number.ok_or_else(|| malformed(line, "its trial is no number"))?;
+        let number = number.ok_or_else(|| malformed(line, "its trial is not a number"))?;
         let percent = fields.get(accuracy).and_then(|field| field.parse::<f64>().ok());
         let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
-        verified.insert(number, percent.ok_or_else(|| malformed(line, "its accuracy is not from 0 to 100"))?);
+        verified
+            .insert(number, percent.ok_or_else(|| malformed(line, "its accuracy is not a percentage from 0 to 100"))?);
     }
     Ok(verified)
 }

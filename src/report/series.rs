@@ -62,7 +62,7 @@ pub(super) struct Minibatch {
     pub(super) seconds: f64,
 }
 
-/// The mean of some numbers, and what a tenth of them lies below and above.
+/// The mean of some numbers, and their first and ninth deciles.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Spread {
     pub(super) mean: f64,

@@ -27,7 +27,7 @@ pub(super) fn slug(text: &str) -> String {
     if slug.is_empty() { "run".to_owned() } else { slug.to_owned() }
 }
 
-/// At most `most` characters of `text`, the middle left out.
+/// At most `most` characters of `text`; a long one is shortened in the middle.
 pub(super) fn shorten(text: &str, most: usize) -> String {
     let characters: Vec<char> = text.chars().collect();
     if characters.len() <= most {

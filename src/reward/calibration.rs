@@ -1,10 +1,10 @@
-//! Which reward foretells best what an architecture is worth in the end: coefficients fitted to pairs of early and final
+//! Which reward best predicts the final accuracy of an architecture: coefficients fitted to pairs of early and final
 //! accuracy.
 //!
 //! The redefined reward (formula 1) corrects the accuracy of a short training by FLOPs and density, so that it ranks
 //! blocks as a long training would. Whether its coefficients do that, and what their signs are, depends on space, data
 //! and recipe: on the cells of NAS-Bench-201 the paper's signs hurt. [`calibrate`] finds coefficients by rank
-//! correlation, and says by cross-validation whether they are worth having.
+//! correlation, and determines by cross-validation whether they are worth using.
 
 mod correlation;
 
@@ -133,7 +133,7 @@ impl fmt::Display for Formula {
     }
 }
 
-/// How well `formula` ranks the `top` pairs of highest early accuracy; all of them, if there are no more.
+/// How well `formula` ranks the `top` pairs of highest early accuracy, or all pairs if there are fewer.
 ///
 /// # Errors
 /// [`CalibrationError`] if there are too few pairs, or a quantity is missing.
@@ -171,7 +171,7 @@ impl Default for CalibrationConfig {
 #[non_exhaustive]
 pub enum CalibrationError {
     /// Too few pairs.
-    #[error("{pairs} pairs are too few to calibrate on: at least {needed} are needed")]
+    #[error("{pairs} pairs are too few to calibrate on: at least {needed} are needed, so verify more blocks")]
     TooFew {
         /// Pairs given.
         pairs: usize,
@@ -179,7 +179,7 @@ pub enum CalibrationError {
         needed: usize,
     },
     /// A quantity is missing, not finite or not above 0.
-    #[error("pair {pair} has no {quantity} above 0: leave the term out, or the pair")]
+    #[error("pair {pair} (counted from 0) has no {quantity} above 0: omit the term, or the pair")]
     Missing {
         /// Number of the pair, from 0.
         pair: usize,
@@ -187,7 +187,7 @@ pub enum CalibrationError {
         quantity: Term,
     },
     /// An accuracy is not finite.
-    #[error("pair {pair} has an accuracy that is no finite number")]
+    #[error("pair {pair} (counted from 0) has an accuracy that is not a finite number: correct or omit it")]
     NotFinite {
         /// Number of the pair, from 0.
         pair: usize,
@@ -222,7 +222,7 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// The formula to use: the fitted one if it is worth having, else the accuracy alone.
+    /// The formula to use: the fitted one if it is worth using, otherwise the accuracy alone.
     #[must_use]
     pub fn recommended(&self) -> Formula {
         if self.worth_having { self.fitted.clone() } else { Formula::accuracy() }
@@ -260,7 +260,7 @@ impl HeldOut {
     }
 }
 
-/// Fits the coefficients of a formula to pairs, and tells by cross-validation what the fit is worth.
+/// Fits the coefficients of a formula to pairs, and estimates by cross-validation how good the fit is.
 ///
 /// The fit maximises the mean of Kendall's tau over all pairs and over the top, one coefficient after another over a
 /// grid from -8 to 8, until none moves. Rank correlations have no gradient, and a finer grid fits noise.
@@ -457,11 +457,14 @@ mod tests {
         let default = CalibrationConfig::default();
         assert!(message(&pairs[..5], &default).starts_with("5 pairs are too few"));
         let seconds = CalibrationConfig { terms: vec![Term::Seconds], ..default.clone() };
-        assert_eq!(message(&pairs, &seconds), "pair 0 has no ln(seconds) above 0: leave the term out, or the pair");
+        assert_eq!(
+            message(&pairs, &seconds),
+            "pair 0 (counted from 0) has no ln(seconds) above 0: omit the term, or the pair"
+        );
         let top = CalibrationConfig { top: 0.0, ..default.clone() };
         assert!(message(&pairs, &top).starts_with("calibration.top is 0"));
         let mut broken = pairs.clone();
         broken[7].last = f64::NAN;
-        assert!(message(&broken, &default).starts_with("pair 7 has an accuracy"));
+        assert!(message(&broken, &default).starts_with("pair 7 (counted from 0) has an accuracy"));
     }
 }

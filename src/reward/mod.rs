@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 
 /// Turns an evaluation into the reward of an architecture, and spreads it over the layers.
 ///
-/// It alone decides both: an agent's update takes the rewards of an episode as they come.
+/// Only the shaper decides both: an agent's update uses the rewards of an episode as they are.
 pub trait RewardShaper: Send + Sync {
     /// The reward of an architecture.
     ///
-    /// `accuracy` is in percent: the measured one, or that of guessing (100 / classes) if the architecture turned out
-    /// infeasible. `evaluation` holds everything that was measured, `cost` the size of the network; sizes that do not
-    /// fit into 64 bits are `u64::MAX`.
+    /// `accuracy` is in percent: the measured one, or the chance accuracy (100 / classes) if the architecture turned
+    /// out infeasible. `evaluation` holds everything that was measured, `cost` the size of the network; sizes that do
+    /// not fit into 64 bits are `u64::MAX`.
     ///
     /// # Errors
-    /// [`NotFinite`] if the formula gives no finite number; the search stops then.
+    /// [`NotFinite`] if the formula gives no finite number; the search then stops.
     fn reward(&self, accuracy: f64, evaluation: &Evaluation, cost: &Cost) -> Result<Reward, NotFinite>;
 
     /// What the update of each of the `layers` actions sees, first layer first; Terminal is one of them.
@@ -97,13 +97,13 @@ impl Credit {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedefinedReward {
-    /// Coefficient of ln(FLOPs), in percent points.
+    /// Coefficient of ln(FLOPs), in percentage points.
     pub mu: f64,
-    /// Coefficient of ln(density), in percent points.
+    /// Coefficient of ln(density), in percentage points.
     pub rho: f64,
     /// How the reward is spread over the layers.
     pub credit: Credit,
-    /// Costs to aim at.
+    /// Target costs.
     #[serde(skip_serializing_if = "SoftTargets::is_empty")]
     pub targets: SoftTargets,
 }
@@ -115,13 +115,13 @@ impl RedefinedReward {
         Self { mu: 0.5, rho: 0.5, credit: Credit::EveryLayer, targets: SoftTargets::default() }
     }
 
-    /// The accuracy alone, spread as `credit` says.
+    /// The accuracy only, spread according to `credit`.
     #[must_use]
     pub fn accuracy(credit: Credit) -> Self {
         Self { mu: 0.0, rho: 0.0, credit, targets: SoftTargets::default() }
     }
 
-    /// Checks that the coefficients are finite, and the targets possible.
+    /// Checks that the coefficients are finite, and the targets valid.
     ///
     /// # Errors
     /// [`RewardConfigError`] names the one that is not.

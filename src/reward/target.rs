@@ -4,20 +4,20 @@ use super::RewardConfigError;
 use crate::graph::{Cost, CostQuantity};
 use serde::{Deserialize, Serialize};
 
-/// A cost that is aimed at, and what it costs to miss it.
+/// A target cost, and the penalty for exceeding it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SoftTarget {
-    /// The cost that is free, above 0.
+    /// The cost up to which there is no penalty, above 0.
     pub target: f64,
-    /// Percent points of reward for each doubling over the target, 0 or more.
+    /// Penalty in percentage points of reward for each doubling over the target, 0 or more.
     pub weight: f64,
 }
 
-/// Soft targets for the parts of a cost; `None` aims at nothing.
+/// Soft targets for the parts of a cost; `None` sets no target.
 ///
 /// A cost over its target takes `weight * log2(cost / target)` from the reward, one below it nothing: unlike a hard
-/// limit ([`CostLimits`](crate::graph::CostLimits)), it leaves an architecture that is a little too large its chance.
+/// limit ([`CostLimits`](crate::graph::CostLimits)), it does not rule out an architecture that is slightly too large.
 ///
 /// ```
 /// use blockqnn::evaluation::{Evaluation, Metrics};
@@ -60,13 +60,13 @@ impl SoftTargets {
         ]
     }
 
-    /// Whether nothing is aimed at.
+    /// Whether there are no targets.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// What `cost` takes from a reward, in percent points.
+    /// The penalty of `cost` on a reward, in percentage points.
     #[must_use]
     pub fn penalty(&self, cost: &Cost) -> f64 {
         let one = |(quantity, _, _, target): (CostQuantity, _, _, Option<SoftTarget>)| {

@@ -7,8 +7,8 @@ use crate::space::SearchSpace;
 /// Stops a search when its evaluations have used up a budget of seconds, measured or simulated
 /// ([`Metrics::seconds`](crate::evaluation::Metrics::seconds)).
 ///
-/// The evaluation that passes the budget is the last. It would not have ended in time, so that what counts is what
-/// [`within`](Self::within) leaves.
+/// The evaluation that exceeds the budget is the last. It would not have ended in time, so only what
+/// [`within`](Self::within) returns counts.
 ///
 /// ```
 /// use blockqnn::agent::RandomAgent;

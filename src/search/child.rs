@@ -1,6 +1,6 @@
 //! A child process that evaluates: this program again, fed with one task a line on its standard input.
 //!
-//! Lives long, for a process for each trial would load its data and compile its kernels anew each time.
+//! Runs for many trials, because a process per trial would load its data and compile its kernels again each time.
 
 use super::evaluator::evaluate_once;
 use super::{Assignment, Event, Verdict};
@@ -33,7 +33,7 @@ pub(crate) struct Task<A> {
     pub(crate) architecture: A,
 }
 
-/// How an attempt ended, as a child tells it.
+/// How an attempt ended, as a child reports it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Outcome {
@@ -45,18 +45,18 @@ pub(crate) enum Outcome {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Line {
-    /// The environment stands.
+    /// The environment is ready.
     Ready { identity: String },
     /// The environment could not be made.
     Unready { message: String },
-    /// An evaluation goes on.
+    /// An evaluation makes progress.
     Progress(Progress),
     /// An evaluation ended.
     Done {
         outcome: Outcome,
         /// How it left the environment.
         condition: Condition,
-        /// Memory of the machine that the process holds, where the system tells.
+        /// Memory of the machine that the process holds, where the system reports it.
         resident_bytes: Option<u64>,
     },
 }
@@ -116,7 +116,7 @@ impl ChildProcess {
                             return;
                         }
                     }
-                    Some(Err(error)) => tracing::warn!(%error, text, "a child says what nobody understands"),
+                    Some(Err(error)) => tracing::warn!(%error, text, "a child process sent a line that cannot be read"),
                     None if text.is_empty() => {}
                     None => eprintln!("{text}"),
                 }
@@ -158,7 +158,7 @@ impl Drop for ChildProcess {
     }
 }
 
-/// What the end of a child tells about its task. A system that lacks memory kills with SIGKILL, and nobody else does
+/// What the end of a child means for its task. A system that lacks memory kills with SIGKILL, and nothing else does
 /// behind the parent's back.
 fn outcome_of(status: ExitStatus) -> Outcome {
     #[cfg(unix)]
@@ -210,7 +210,7 @@ where
     std::process::exit(0);
 }
 
-/// Makes the environment, and tells how that went.
+/// Makes the environment, and reports the result.
 pub(crate) fn prepare<A, E, X>(factory: &Factory<E, X>, briefing: &serde_json::Value, say: &dyn Fn(Line)) -> Option<E>
 where
     E: Environment<A>,
@@ -228,7 +228,7 @@ where
     }
 }
 
-/// Evaluates one task, and tells what it came to.
+/// Evaluates one task, and reports the result.
 pub(crate) fn serve_one<A, E>(environment: &mut E, task: &[u8], stop: &Cancellation, say: &dyn Fn(Line))
 where
     A: DeserializeOwned,
@@ -273,7 +273,7 @@ fn evaluate<A, E: Environment<A>>(
     }
 }
 
-/// Bytes of memory that this process holds, where the system tells.
+/// Bytes of memory that this process holds, where the system reports them.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -3,12 +3,12 @@
 use crate::graph::{CostLimits, NetworkConfig, NetworkConfigError};
 use serde::{Deserialize, Serialize};
 
-/// What to do with a proposal whose architecture was evaluated before, perhaps in other words.
+/// What to do with a proposal whose architecture was evaluated before, perhaps in another notation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Repeats {
-    /// Throw it away and ask for another: every trial of the run is a different architecture ("unique minibatch",
+    /// Discard it and request another: every trial of the run is a different architecture ("unique minibatch",
     /// Table 2).
     #[default]
     Resample,
@@ -32,7 +32,7 @@ pub enum Scheduling {
 }
 
 impl Scheduling {
-    /// Whether it is the default, which files leave out.
+    /// Whether it is the default, which is omitted from files.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
     fn is_minibatch(&self) -> bool {
         *self == Self::Minibatch
@@ -47,14 +47,14 @@ pub struct SearchConfig {
     pub seed: u64,
     /// Trials in a minibatch; the paper has 64.
     pub minibatch: u64,
-    /// Trials of the whole run. The last minibatch is shorter if it is no multiple.
+    /// Trials of the whole run. The last minibatch is shorter if this is not a multiple of its size.
     pub trials: u64,
     /// When trials are proposed and learnt.
     #[serde(default, skip_serializing_if = "Scheduling::is_minibatch")]
     pub scheduling: Scheduling,
     /// What to do with what was evaluated before.
     pub repeats: Repeats,
-    /// Proposals thrown away in a row before the space counts as exhausted.
+    /// Proposals discarded in a row before the space is considered exhausted.
     pub max_resamples: u32,
     /// Attempts to evaluate a trial whose environment fails or panics.
     pub attempts: u32,
@@ -106,7 +106,7 @@ impl SearchConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`SearchConfigError`] names the first field that cannot be.
+    /// [`SearchConfigError`] names the first invalid field.
     pub fn validate(&self) -> Result<(), SearchConfigError> {
         let positive = [
             ("minibatch", self.minibatch),
@@ -122,7 +122,7 @@ impl SearchConfig {
     }
 }
 
-/// A setting of the controller cannot be.
+/// A setting of the controller is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SearchConfigError {
@@ -132,7 +132,7 @@ pub enum SearchConfigError {
         /// Name of the field.
         field: &'static str,
     },
-    /// The network is none.
+    /// The network's configuration is invalid.
     #[error(transparent)]
     Network(#[from] NetworkConfigError),
 }

@@ -16,14 +16,14 @@ use std::fmt;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SearchError {
-    /// A setting cannot be.
+    /// A setting is invalid.
     #[error(transparent)]
     Config(#[from] SearchConfigError),
-    /// The agent cannot go on.
+    /// The agent cannot continue.
     #[error(transparent)]
     Agent(#[from] AgentError),
     /// The agent proposed what the space refuses.
-    #[error("the agent proposed a walk that the search space refuses: {0}")]
+    #[error("the agent proposed a walk that the search space rejects: {0}")]
     Space(#[from] SpaceError),
     /// The evaluator broke down.
     #[error(transparent)]
@@ -37,8 +37,8 @@ pub enum SearchError {
         #[source]
         source: NotFinite,
     },
-    /// A credit did not give one reward a layer.
-    #[error("the reward shaper spread the reward of trial {trial} over {found} layers instead of {layers}")]
+    /// A credit did not give one reward per layer.
+    #[error("the reward shaper returned rewards for {found} layers of trial {trial}, which has {layers}")]
     Credit {
         /// Number of the trial.
         trial: u64,
@@ -52,8 +52,8 @@ pub enum SearchError {
     RunFolder(#[from] RunFolderError),
     /// What was proposed or rewarded now is not what the journal has.
     #[error(
-        "trial {trial} differs from the journal: {message}. The agent, the space or the reward changed since the run \
-         began; resume it with those it was started with, or start a new run"
+        "trial {trial} differs from the journal: {message}. The agent, the search space or the reward has changed since the \
+         run was started; resume it with the original ones, or start a new run"
     )]
     Diverged {
         /// Number of the trial.
@@ -164,7 +164,7 @@ where
     /// Runs the search to its end, and returns all records.
     ///
     /// # Errors
-    /// [`SearchError`]; what an evaluation fails with is no error but part of its record.
+    /// [`SearchError`]; a failed evaluation is not an error but part of its record.
     pub fn run(self) -> Result<SearchReport<S>, SearchError> {
         self.run_with_agent().map(|(report, _)| report)
     }

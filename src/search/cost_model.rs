@@ -1,4 +1,4 @@
-//! What a trial will take, told from its network before it is trained.
+//! Predicts what a trial takes from its network, before it is trained.
 
 use crate::graph::{Cost, NetworkConfig};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// A batch of so many images for a network of this cost.
+    /// A batch of `images` images for a network of this cost.
     #[must_use]
     pub fn new(cost: &Cost, network: &NetworkConfig, images: u64) -> Self {
         let blocks = (network.stages as u64).saturating_mul(network.repeats as u64);
@@ -37,7 +37,7 @@ impl Workload {
         }
     }
 
-    /// What the time is made of: multiply-adds, bytes moved, parameters, operations, and the batch itself.
+    /// The components of the time: multiply-adds, bytes moved, parameters, operations, and the batch itself.
     fn features(&self) -> [f64; 5] {
         let images = self.images as f64;
         [
@@ -69,7 +69,7 @@ pub struct Rates {
     pub byte: f64,
     /// Seconds a parameter.
     pub parameter: f64,
-    /// Seconds a node.
+    /// Seconds per node.
     pub node: f64,
     /// Seconds a batch.
     pub batch: f64,
@@ -78,7 +78,7 @@ pub struct Rates {
 impl Rates {
     /// The rates that come nearest to measured seconds, by the sum of squared relative errors.
     ///
-    /// Measurements without a positive finite time are left out; without any, all rates are 0.
+    /// Measurements without a positive finite time are ignored; without any, all rates are 0.
     ///
     /// ```
     /// use blockqnn::search::{Rates, Workload};
@@ -171,13 +171,13 @@ impl CostModel {
     }
 }
 
-/// How good the foretold times of some trials were: how far from the measured ones.
+/// How accurate the predicted times of some trials were, compared with the measured ones.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct PredictionQuality {
     /// Trials with both times.
     pub trials: usize,
-    /// Median of measured over foretold: what everything took longer by, such as a device that others use too.
+    /// Median of measured over predicted: the factor by which everything took longer, for example on a shared device.
     pub factor: f64,
     /// Median of the relative error that is left when all are scaled by that factor.
     pub median: f64,
@@ -186,7 +186,7 @@ pub struct PredictionQuality {
 }
 
 impl PredictionQuality {
-    /// That of pairs of foretold and measured seconds. Pairs that are not both positive and finite are left out.
+    /// The quality of pairs of predicted and measured seconds; pairs that are not both positive and finite are ignored.
     /// Nothing without a pair.
     ///
     /// ```
@@ -200,8 +200,8 @@ impl PredictionQuality {
     #[must_use]
     pub fn of(pairs: impl IntoIterator<Item = (f64, f64)>) -> Option<Self> {
         let positive = |seconds: f64| seconds.is_finite() && seconds > 0.0;
-        let ratios = pairs.into_iter().filter(|&(foretold, measured)| positive(foretold) && positive(measured));
-        let mut ratios: Vec<f64> = ratios.map(|(foretold, measured)| measured / foretold).collect();
+        let ratios = pairs.into_iter().filter(|&(predicted, measured)| positive(predicted) && positive(measured));
+        let mut ratios: Vec<f64> = ratios.map(|(predicted, measured)| measured / predicted).collect();
         ratios.sort_by(f64::total_cmp);
         let factor = *ratios.get(ratios.len() / 2)?;
         let mut errors: Vec<f64> = ratios.iter().map(|ratio| (ratio / factor - 1.0).abs()).collect();

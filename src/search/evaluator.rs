@@ -44,7 +44,7 @@ pub enum Verdict {
     Cancelled,
 }
 
-/// What an evaluator tells its controller.
+/// What an evaluator reports to its controller.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
@@ -55,7 +55,7 @@ pub enum Event {
         /// Name of the worker; see [`Evaluator::workers`].
         worker: String,
     },
-    /// An evaluation goes on.
+    /// An evaluation makes progress.
     Progress {
         /// Number of the trial.
         trial: u64,
@@ -69,7 +69,7 @@ pub enum Event {
         /// How it ended.
         verdict: Verdict,
     },
-    /// A worker is gone. What it had in hand is tried again elsewhere, or ends as a fault of its own.
+    /// A worker is lost. Its trial is tried again elsewhere, or ends as a fault.
     WorkerLost {
         /// Name of the worker.
         worker: String,
@@ -80,7 +80,7 @@ pub enum Event {
 
 /// The evaluator itself broke: no trial can be evaluated any more.
 #[derive(Debug, thiserror::Error)]
-#[error("the evaluator broke down: {0}")]
+#[error("the evaluator failed: {0}")]
 pub struct EvaluatorError(#[source] pub BoxError);
 
 /// Hands trials to environments and brings their verdicts back, in whatever order they end.
@@ -108,7 +108,7 @@ pub trait Evaluator<A> {
     }
 
     /// Hears that the verdict on a trial is safe: in the journal and on the disk, if the run has one. An evaluator that
-    /// keeps verdicts until somebody has them may forget this one.
+    /// keeps verdicts until they are received may forget this one.
     ///
     /// # Errors
     /// [`EvaluatorError`] if no trial can be evaluated any more.
@@ -181,7 +181,7 @@ impl<A, E: Environment<A>> Evaluator<A> for InlineEvaluator<A, E> {
 }
 
 /// An environment of this process that is broken ends the search, for every further trial would fail, and be recorded as if it
-/// were its own fault. The trial at hand is as if it had not begun: a resumed search evaluates it again.
+/// were its own fault. The current trial is treated as not started: a resumed search evaluates it again.
 pub(super) fn check_condition<A, E: Environment<A>>(environment: &E, verdict: &Verdict) -> Result<(), EvaluatorError> {
     if !environment.condition().broken {
         return Ok(());
@@ -191,7 +191,8 @@ pub(super) fn check_condition<A, E: Environment<A>>(environment: &E, verdict: &V
         _ => "nothing more can be evaluated in this process",
     };
     Err(EvaluatorError(
-        format!("{message}; start the program again to go on (child processes do that by themselves)").into(),
+        format!("{message}; start the program again to continue (with child processes this happens automatically)")
+            .into(),
     ))
 }
 

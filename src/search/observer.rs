@@ -33,7 +33,7 @@ pub struct MinibatchSummary {
 
 /// Watches a search: progress bars, logs and journals are observers.
 ///
-/// Every method does nothing unless written. An error stops the search before anything later happens.
+/// By default every method does nothing. An error stops the search before anything later happens.
 #[expect(unused_variables, reason = "the default methods name what they are given")]
 pub trait Observer<S: SearchSpace> {
     /// The search begins.
@@ -45,7 +45,7 @@ pub trait Observer<S: SearchSpace> {
     }
 
     /// A trial was finished before the search was resumed. Called after [`on_start`](Self::on_start), in the order of
-    /// proposal; nothing else is told of such a trial.
+    /// proposal; nothing else is reported about such a trial.
     ///
     /// # Errors
     /// Whatever should stop the search.
@@ -64,10 +64,10 @@ pub trait Observer<S: SearchSpace> {
     /// A worker began to evaluate a trial.
     fn on_started(&mut self, trial: u64, worker: &str) {}
 
-    /// A worker is gone; what it had in hand is tried again elsewhere.
+    /// A worker is lost; its trial is tried again elsewhere.
     fn on_worker_lost(&mut self, worker: &str, message: &str) {}
 
-    /// The evaluation of a trial goes on. Called often.
+    /// The evaluation of a trial makes progress. Called often.
     fn on_progress(&mut self, trial: u64, progress: &Progress) {}
 
     /// The attempt to evaluate a trial failed; there may be another.
@@ -92,7 +92,7 @@ pub trait Observer<S: SearchSpace> {
     /// The search is over.
     ///
     /// # Errors
-    /// Whatever the caller of the search should hear of.
+    /// Whatever the caller of the search should receive as its error.
     fn on_end(&mut self, report: &SearchReport<S>) -> Result<(), BoxError> {
         Ok(())
     }

@@ -33,8 +33,8 @@ impl<S: SearchSpace> SearchReport<S> {
     }
 }
 
-/// The Pareto front of trials of which `place` tells cost, accuracy and number, if they have been measured; in the order of
-/// [`SearchReport::pareto_front`].
+/// The Pareto front of trials for which `place` gives cost, accuracy and number, if they have been measured; in the
+/// order of [`SearchReport::pareto_front`].
 pub(crate) fn pareto_front<T>(trials: &[T], place: impl Fn(&T) -> Option<(u64, f64, u64)>) -> Vec<&T> {
     let placed = trials.iter().filter_map(|trial| Some((place(trial)?, trial)));
     let mut placed: Vec<((u64, f64, u64), &T)> = placed.collect();

@@ -1,4 +1,4 @@
-//! What a search leaves behind.
+//! The results of a search.
 
 use super::Utilisation;
 use crate::evaluation::{Evaluation, Reward};
@@ -25,7 +25,7 @@ pub struct Record<Action, Architecture> {
     pub fingerprint: Fingerprint,
     /// Size of its network; sizes that do not fit into 64 bits are `u64::MAX`.
     pub cost: Cost,
-    /// What came of it.
+    /// Its result.
     pub evaluation: Evaluation,
     /// The reward that the agent learnt from.
     pub reward: Reward,
@@ -43,9 +43,10 @@ pub type RecordOf<S> = Record<<S as SearchSpace>::Action, <S as SearchSpace>::Ar
 pub enum StopReason {
     /// All trials were evaluated.
     Completed,
-    /// The agent found nothing new within the bound of resamples: the space, or what the agent reaches of it, is used up.
+    /// The agent found nothing new within the bound of resamples: the space, or the part that the agent reaches, is
+    /// exhausted.
     SpaceExhausted,
-    /// Somebody asked to stop.
+    /// A stop was requested.
     Cancelled,
 }
 
@@ -57,7 +58,7 @@ pub struct SearchReport<S: SearchSpace> {
     pub records: Vec<RecordOf<S>>,
     /// Why the search ended.
     pub stop: StopReason,
-    /// Proposals that were thrown away because they were made before.
+    /// Proposals that were discarded because they had been made before.
     pub resampled: u64,
     /// How busy the workers were, since the search was started or resumed.
     pub utilisation: Utilisation,
@@ -82,7 +83,7 @@ impl<S: SearchSpace> SearchReport<S> {
     }
 
     /// Number of trials whose outcome another machine, or the same at another time, might not repeat: a run that has one
-    /// need not repeat to the bit.
+    /// may not repeat to the bit.
     #[must_use]
     pub fn machine_dependent(&self) -> usize {
         self.records.iter().filter(|record| record.evaluation.depends_on_machine()).count()

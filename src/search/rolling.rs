@@ -72,7 +72,7 @@ where
             && under_way < self.search.evaluator.workers().max(1)
     }
 
-    /// Proposes the next trial and hands it out, or finishes it if its outcome is known. `false` if there is none.
+    /// Proposes the next trial and submits it, or finishes it if its outcome is known. `false` if there is none.
     fn propose_next(&mut self, under_way: &mut UnderWay<S>) -> Result<bool, SearchError> {
         let id = self.memory.proposed();
         let Some(mut pending) = self.propose_one(id, |fingerprint| is_under_way(under_way, fingerprint))? else {
@@ -93,7 +93,7 @@ where
         Ok(true)
     }
 
-    /// Repeats what the journal tells, event by event, and returns the trials that had not ended.
+    /// Replays the journal, event by event, and returns the trials that had not ended.
     fn repeat_past(&mut self, checkpoint: Option<&Checkpoint>) -> Result<UnderWay<S>, SearchError> {
         let mut under_way = BTreeMap::new();
         // Up to here the agent knows everything already.
@@ -106,7 +106,7 @@ where
                         None => self.propose_one(id, |fingerprint| is_under_way(&under_way, fingerprint))?,
                     };
                     let Some(pending) = pending else {
-                        let message = "the agent finds nothing new, where it did".to_owned();
+                        let message = "the agent finds no new architecture, but the journal has one".to_owned();
                         return Err(SearchError::Diverged { trial: id, message });
                     };
                     self.memory.note_proposed(pending.trial.fingerprint);
@@ -115,7 +115,7 @@ where
                 }
                 PastStep::Finished(id) => {
                     let Some(pending) = under_way.remove(&id) else {
-                        let message = "the journal finishes it before it was proposed".to_owned();
+                        let message = "in the journal it is finished before it is proposed".to_owned();
                         return Err(SearchError::Diverged { trial: id, message });
                     };
                     self.finish(&pending)?;
@@ -143,8 +143,9 @@ where
         let diverged = |message: String| SearchError::Diverged { trial: id, message };
         let actions = match (self.past.finished.get(&id), self.past.walks.get(&id)) {
             (Some(record), _) => record.actions.clone(),
-            (None, Some(walk)) => serde_json::from_value(walk.clone())
-                .map_err(|error| diverged(format!("the journal's walk is none of this space: {error}")))?,
+            (None, Some(walk)) => serde_json::from_value(walk.clone()).map_err(|error| {
+                diverged(format!("the journal's walk does not belong to this search space: {error}"))
+            })?,
             (None, None) => return Err(diverged("the journal does not hold its walk".to_owned())),
         };
         let trajectory = walk(&self.search.space, &actions)?;
@@ -169,7 +170,7 @@ where
         if learnt.is_multiple_of(self.search.config.minibatch) { self.note_learnt() } else { Ok(()) }
     }
 
-    /// Journals and tells how many trials are learnt, if that was not done yet.
+    /// Journals and reports how many trials are learnt, if that was not done yet.
     fn note_learnt(&mut self) -> Result<(), SearchError> {
         let learnt = self.report.records.len() as u64;
         if learnt == 0 || self.past.learnt.last().is_some_and(|(trials, _)| learnt <= *trials) {

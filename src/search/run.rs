@@ -1,4 +1,4 @@
-//! A search on its way: what both schedulings do with a trial, from its proposal to its record.
+//! A running search: what both schedulings do with a trial, from its proposal to its record.
 
 use super::controller::{Search, SearchError};
 use super::run_folder::{Checkpoint, OpenRun, Past};
@@ -22,13 +22,13 @@ pub(super) struct Run<'o, S: SearchSpace, G, V> {
     pub(super) search: Search<'o, S, G, V>,
     pub(super) memory: Memory<S>,
     pub(super) report: SearchReport<S>,
-    /// Metrics by fingerprint: rewards are computed anew, for the same network may be written as another block.
+    /// Metrics by fingerprint: rewards are computed again, because the same network may be written as another block.
     pub(super) cache: HashMap<Fingerprint, Evaluation>,
     log: Option<OpenRun>,
     pub(super) past: Past<S>,
     /// Finished trials that are not safely on disk yet, so that the evaluator must keep them.
     unsafe_yet: Vec<u64>,
-    /// Trials learnt when the journal and the observers last heard of it.
+    /// Trials learnt when that was last reported to the journal and the observers.
     pub(super) told_learnt: Option<u64>,
     tally: Tally,
 }
@@ -128,7 +128,7 @@ where
         let Trial { id, fingerprint, .. } = pending.trial;
         match self.past.proposed.get(&id) {
             Some(known) if *known != fingerprint => {
-                let message = format!("the agent proposes {fingerprint}, where it proposed {known}");
+                let message = format!("the agent proposes the architecture {fingerprint}, but the journal has {known}");
                 Err(SearchError::Diverged { trial: id, message })
             }
             Some(_) => Ok(()),
@@ -257,8 +257,8 @@ where
         Ok(())
     }
 
-    /// Waits for the next trial to end, and passes on what happens meanwhile. `barrier`: nothing more is handed out until
-    /// all that are under way end.
+    /// Waits for the next trial to end, and passes on what happens meanwhile. `barrier`: nothing more is submitted
+    /// until all that are under way end.
     pub(super) fn wait(&mut self, barrier: bool) -> Result<Option<(u64, Verdict)>, SearchError> {
         let Search { evaluator, observers, cancellation, .. } = &mut self.search;
         let tally = &mut self.tally;
@@ -277,7 +277,7 @@ where
             }
             Event::Ended { trial, verdict } => ended = Some((trial, verdict)),
             Event::WorkerLost { worker, message } => {
-                tracing::warn!(%worker, %message, "a worker is gone");
+                tracing::warn!(%worker, %message, "a worker is lost");
                 for observer in &mut *observers {
                     observer.on_worker_lost(&worker, &message);
                 }
@@ -289,7 +289,7 @@ where
         Ok(ended)
     }
 
-    /// Rewards a trial, keeps its evaluation, and tells the observers.
+    /// Rewards a trial, keeps its evaluation, and notifies the observers.
     pub(super) fn finish(&mut self, pending: &Pending<S>) -> Result<(), SearchError> {
         let record = self.record(pending)?;
         // What depends on the machine is not a fact about the architecture, and not kept for another trial.
@@ -358,7 +358,7 @@ where
         })
     }
 
-    /// Journals that a minibatch was learnt, whose records begin at `start`, and tells the observers.
+    /// Journals that a minibatch was learnt, whose records begin at `start`, and notifies the observers.
     pub(super) fn tell_learnt(&mut self, minibatch: u64, start: usize) -> Result<(), SearchError> {
         if let Some(log) = &mut self.log {
             let agent = &self.search.agent;
@@ -421,7 +421,7 @@ fn appraise(graph: &LayerGraph, config: &SearchConfig) -> (Cost, Option<Infeasib
     }
 }
 
-/// Why an evaluation might come to something else with the machine to itself.
+/// Why an evaluation might have another result with the machine to itself.
 fn lacked_room(evaluation: &Evaluation) -> Option<&Infeasibility> {
     match evaluation {
         Evaluation::Infeasible(reason @ (Infeasibility::TimedOut { .. } | Infeasibility::OutOfMemory { .. })) => {
@@ -431,7 +431,7 @@ fn lacked_room(evaluation: &Evaluation) -> Option<&Infeasibility> {
     }
 }
 
-/// An accuracy that is no number is a fact about the evaluation, not a reward.
+/// An accuracy that is not a number is a fact about the evaluation, not a reward.
 fn checked(evaluation: Evaluation) -> Evaluation {
     match evaluation {
         Evaluation::Measured(Metrics { accuracy, .. }) if !accuracy.is_finite() => {

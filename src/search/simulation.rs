@@ -25,11 +25,11 @@ pub struct SimulationConfig {
     pub attempts: u32,
     /// Controller's time to propose a trial.
     pub propose: f64,
-    /// Controller's time to journal and learn a trial, its share of the replay included.
+    /// Controller's time to journal a trial and learn from it, including its share of the replay.
     pub learn: f64,
-    /// Failures of a worker in an hour of training.
+    /// Failures per worker and hour of training.
     pub failures_per_hour: f64,
-    /// Time until a failure is noticed: the lease of a trial, `ack_wait` with NATS.
+    /// Time until a failure is detected: the lease of a trial, `ack_wait` with NATS.
     pub lease: f64,
     /// Time until a failed worker is replaced.
     pub replacement: f64,
@@ -95,8 +95,10 @@ pub enum SimulationError {
         /// Name of the field.
         field: &'static str,
     },
-    /// A time or rate is negative, no number or infinite.
-    #[error("{field} is {value}: it must be a finite number of seconds (a rate an hour), and training times above 0")]
+    /// A time or rate is negative, infinite or not a number.
+    #[error(
+        "{field} is {value}: it must be finite and not negative (in seconds, rates per hour), and training times must be above 0"
+    )]
     NoDuration {
         /// Name of the field.
         field: &'static str,
@@ -104,21 +106,21 @@ pub enum SimulationError {
         value: f64,
     },
     /// There are no training times to draw from.
-    #[error("there are no training times to draw from: take those of a run whose trials were trained")]
+    #[error("there are no training times to draw from: use those of a run with trained trials")]
     NoTimes,
 }
 
-/// What came of a simulation. Times are in seconds.
+/// Result of a simulation. Times are in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Simulated {
-    /// How busy the workers were, and what the barrier cost.
+    /// How busy the workers were, and the cost of the barrier.
     pub utilisation: Utilisation,
     /// Time the controller worked.
     pub controller: f64,
     /// Failures of workers.
     pub failures: u64,
-    /// Training time that failures threw away, part of [`Utilisation::busy`].
+    /// Training time lost to failures, part of [`Utilisation::busy`].
     pub wasted: f64,
     /// Trials that ended as failed, their attempts used up.
     pub failed: u64,
@@ -128,9 +130,9 @@ pub struct Simulated {
 
 /// Plays a search through on a virtual clock, each training lasting one of `times`, drawn at random.
 ///
-/// The controller does one thing at a time, as the real one does. In minibatches it proposes all, hands all out, waits for
-/// the last, and learns; rolling, it learns each trial that ends and proposes the next. A worker that fails loses its
-/// training; after [`lease`](SimulationConfig::lease) the trial goes to another.
+/// The controller does one thing at a time, as the real one does. In minibatches it proposes all, submits all, waits
+/// for the last, and learns; rolling, it learns each trial that ends and proposes the next. A worker that fails loses
+/// its training; after [`lease`](SimulationConfig::lease) the trial goes to another.
 ///
 /// ```
 /// use blockqnn::search::{Scheduling, SimulationConfig, simulate};
@@ -144,7 +146,7 @@ pub struct Simulated {
 /// ```
 ///
 /// # Errors
-/// [`SimulationError`] names the first setting that cannot be.
+/// [`SimulationError`] names the first invalid setting.
 pub fn simulate(config: &SimulationConfig, times: &[f64]) -> Result<Simulated, SimulationError> {
     config.validate(times)?;
     let mut simulation = Simulation::new(config, times);

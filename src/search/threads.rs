@@ -1,4 +1,4 @@
-//! An evaluator with several environments, each in a thread of its own.
+//! An evaluator with several environments, each in its own thread.
 
 use super::evaluator::{check_condition, evaluate_once};
 use super::{Assignment, Evaluator, EvaluatorError, Event};
@@ -19,7 +19,10 @@ pub enum ThreadEvaluatorError {
     #[error("an evaluator needs at least one environment")]
     NoEnvironment,
     /// Two would give different results, so that a result would depend on who computed it.
-    #[error("environment {number} is {found:?}, and the first is {expected:?}: all must be the same")]
+    #[error(
+        "environment {number} is {found:?}, but the first is {expected:?}: all must be the same, so create them from the same data \
+         and settings"
+    )]
     Different {
         /// Position of the environment, from 0.
         number: usize,
@@ -39,7 +42,7 @@ pub enum ThreadEvaluatorError {
     },
 }
 
-/// Evaluates as many trials at a time as it has environments, each in a worker thread of its own.
+/// Evaluates as many trials at a time as it has environments, each in its own worker thread.
 ///
 /// A search in minibatches learns in the order of proposal, so that any number of workers gives the same result to the
 /// bit, as long as an evaluation depends on architecture and seed alone.
@@ -62,7 +65,7 @@ pub enum ThreadEvaluatorError {
 /// ```
 #[derive(Debug)]
 pub struct ThreadEvaluator<A> {
-    /// Present until the evaluator is dropped: its end tells the workers to go home.
+    /// Present until the evaluator is dropped: its end tells the workers to exit.
     queue: Option<Sender<Assignment<A>>>,
     /// An error says that an environment is broken.
     events: Receiver<Result<Event, EvaluatorError>>,
@@ -147,7 +150,7 @@ impl<A> Evaluator<A> for ThreadEvaluator<A> {
     fn submit(&mut self, assignment: Assignment<A>) -> Result<(), EvaluatorError> {
         let sent = self.queue.as_ref().is_some_and(|queue| queue.send(assignment).is_ok());
         if !sent {
-            return Err(EvaluatorError("all workers are gone".into()));
+            return Err(EvaluatorError("all worker threads have ended".into()));
         }
         self.submitted += 1;
         Ok(())
@@ -172,7 +175,9 @@ impl<A> Evaluator<A> for ThreadEvaluator<A> {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(EvaluatorError("all workers are gone".into())),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(EvaluatorError("all worker threads have ended".into()));
+                }
             }
         }
     }

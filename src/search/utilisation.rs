@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Instant;
 
-/// How busy the workers of a search were, in seconds. It tells, and decides nothing.
+/// How busy the workers of a search were, in seconds. For information only.
 ///
 /// ```
 /// use blockqnn::search::Utilisation;
@@ -18,7 +18,7 @@ use std::time::Instant;
 pub struct Utilisation {
     /// Workers; the most there were at a time.
     pub workers: usize,
-    /// Seconds from the first trial handed out to the end of the last.
+    /// Seconds from the submission of the first trial to the end of the last.
     pub wall: f64,
     /// Seconds that workers spent on trials, summed over workers.
     pub busy: f64,
@@ -57,20 +57,20 @@ impl fmt::Display for Utilisation {
     }
 }
 
-/// Adds up times as a search goes on.
+/// Adds up times while a search runs.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     sum: Utilisation,
     first: Option<Instant>,
     last: Option<Instant>,
-    /// Trials handed out and not ended.
+    /// Trials submitted and not ended.
     under_way: usize,
     /// Since when each running trial runs.
     running: HashMap<u64, Instant>,
 }
 
 impl Tally {
-    /// A trial is handed out, to be begun when one of `workers` is free.
+    /// A trial is submitted, to be started when one of `workers` is free.
     pub(super) fn submitted(&mut self, now: Instant, workers: usize) {
         self.pass(now, workers, false);
         self.first.get_or_insert(now);

@@ -18,7 +18,7 @@ impl<T> Datum for T where T: Clone + Eq + Ord + Hash + Debug + Serialize + Deser
 /// Where an action leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step<State> {
-    /// To another state; the walk goes on.
+    /// To another state; the walk continues.
     Next(State),
     /// To the end: the actions so far decode to an architecture.
     Terminal,
@@ -36,8 +36,8 @@ pub enum SpaceError {
         /// The action, as text.
         action: String,
     },
-    /// The actions end before a terminal state, or go on after one.
-    #[error("these {actions} actions are no complete walk: {message}")]
+    /// The actions end before a terminal state, or continue after one.
+    #[error("these {actions} actions are not a complete walk: {message}")]
     Incomplete {
         /// Number of actions.
         actions: usize,
@@ -111,7 +111,7 @@ pub trait SearchSpace: Send + Sync {
     }
 
     /// The parts of `action` that a learner may generalise over, as numbers of the space's choice; actions that share a
-    /// number share what is learnt of it. One number a distinct action unless a space knows better.
+    /// number share what is learnt about it. By default every distinct action has its own number.
     fn aspects(&self, action: &Self::Action) -> Vec<u64> {
         let mut hasher = StableHasher::default();
         action.hash(&mut hasher);
@@ -157,7 +157,7 @@ pub fn walk<S: SearchSpace + ?Sized>(
             Step::Terminal if position + 1 == actions.len() => {
                 return Ok(Trajectory { states, actions: actions.to_vec() });
             }
-            Step::Terminal => return Err(incomplete("they go on after a terminal state")),
+            Step::Terminal => return Err(incomplete("they continue after a terminal state")),
         }
     }
     Err(incomplete("there are none"))

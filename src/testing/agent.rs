@@ -22,7 +22,7 @@ const RESAMPLES: usize = 1_000;
 /// `make` makes equal agents. Two of them search side by side. Each proposal must be a complete walk of legal actions; the
 /// two agents must propose the same, also when asked twice, and be saved as the same bytes, before and after a proposal.
 /// In the middle of the search a third agent is loaded with what the first was saved as: it must be saved as the same bytes, and
-/// go on as the others. Half of a saved agent must be refused, unless agents of this kind save nothing.
+/// continue as the others. Half of a saved agent must be refused, unless agents of this kind save nothing.
 ///
 /// Give the agent settings with which it leaves its random beginning within a few dozen trials, or the check sees nothing
 /// of what comes after. In a space with fewer architectures than trials the check ends early.
@@ -93,11 +93,11 @@ where
         }
         let first = saved(&agents[0])?;
         Rule::EqualAgentsSaveEqualBytes.hold(saved(&agents[1])? == first, || {
-            format!("two agents with one history differ after minibatch {minibatch}: does a hash map give the order?")
+            format!("two agents with the same history differ after minibatch {minibatch}: does something depend on the order of a hash map?")
         })?;
         if let Some(loaded) = agents.get(2) {
             Rule::LoadedAgentsGoOn.hold(saved(loaded)? == first, || {
-                format!("after minibatch {minibatch} the loaded agent is another than the saved one")
+                format!("after minibatch {minibatch} the loaded agent differs from the saved one")
             })?;
         }
     }
@@ -118,14 +118,14 @@ fn propose<S: SearchSpace, G: Agent<S>>(
             let before = saved(agent)?;
             let asked_before = rng.clone();
             let mut ask = |rng| {
-                agent
-                    .propose(space, memory, rng)
-                    .map_err(|error| Rule::AgentGoesOn.broken(format!("it has nothing for trial {trial}: {error}")))
+                agent.propose(space, memory, rng).map_err(|error| {
+                    Rule::AgentGoesOn.broken(format!("it proposes nothing for trial {trial}: {error}"))
+                })
             };
             let found = ask(rng)?;
             let again = ask(&mut asked_before.clone())?;
             Rule::ProposingTeachesNothing.hold(found == again && saved(agent)? == before, || {
-                format!("asked twice for trial {trial}, the agent is not what it was, or proposes something else")
+                format!("asked twice for trial {trial}, the agent has changed or proposes something else")
             })?;
             let rule = if number < 2 { Rule::AgentRepeats } else { Rule::LoadedAgentsGoOn };
             let same = proposal.as_ref().is_none_or(|first| *first == found);
@@ -133,10 +133,11 @@ fn propose<S: SearchSpace, G: Agent<S>>(
             proposal = Some(found);
         }
         let Some(trajectory) = proposal else { return Ok(None) };
-        let legal = walk(space, &trajectory.actions)
-            .map_err(|error| Rule::ProposalsAreWalks.broken(format!("{:?} is none: {error}", trajectory.actions)))?;
+        let legal = walk(space, &trajectory.actions).map_err(|error| {
+            Rule::ProposalsAreWalks.broken(format!("{:?} is not a walk: {error}", trajectory.actions))
+        })?;
         Rule::ProposalsAreWalks.hold(legal.states == trajectory.states, || {
-            format!("{:?} goes through {:?}, not through {:?}", trajectory.actions, legal.states, trajectory.states)
+            format!("{:?} visits the states {:?}, not {:?}", trajectory.actions, legal.states, trajectory.states)
         })?;
         let architecture =
             space.decode(&trajectory.actions).map_err(|error| Rule::WalksDecode.broken(error.to_string()))?;
@@ -169,9 +170,9 @@ fn reloaded<S: SearchSpace, G: Agent<S>>(space: &S, agent: &G, mut fresh: G) -> 
     }
     fresh
         .load(space, &mut bytes.as_slice())
-        .map_err(|error| Rule::AgentGoesOn.broken(format!("what it was saved as cannot be loaded: {error}")))?;
+        .map_err(|error| Rule::AgentGoesOn.broken(format!("its saved state cannot be loaded: {error}")))?;
     Rule::LoadedAgentsGoOn.hold(saved(&fresh)? == bytes, || {
-        "a loaded agent is saved as other bytes than it was loaded from".to_owned()
+        "a loaded agent is saved as different bytes than those it was loaded from".to_owned()
     })?;
     Ok(fresh)
 }

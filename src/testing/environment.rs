@@ -6,16 +6,16 @@ use crate::evaluation::{Evaluation, Trial};
 use crate::space::SearchSpace;
 use std::cell::RefCell;
 
-/// Checks an environment on so many random `architectures` of `space`.
+/// Checks an environment on this many random `architectures` of `space`.
 ///
 /// `make` makes equal environments. Each architecture is evaluated three times: by one environment, by another in the
-/// opposite order, and by the first again. All must come to the same evaluation, the time it took aside; an outcome that
-/// [depends on the machine](Evaluation::depends_on_machine) is compared with nothing. Accuracies must lie between 0 and 100
+/// opposite order, and by the first again. All must give the same evaluation, except for its time; an outcome that
+/// [depends on the machine](Evaluation::depends_on_machine) is not compared. Accuracies must be between 0 and 100
 /// percent; progress must be possible; both environments must name what results depend on in the same words. Where a
 /// training takes a minute, a few architectures will do.
 ///
-/// A training on a GPU seldom repeats to the bit, and is then told so; check it on a CPU. That an evaluation returns soon
-/// once it [is cancelled](TrialContext::is_cancelled) is not checked.
+/// A training on a GPU rarely repeats to the bit, which the check reports; check it on a CPU. That an evaluation
+/// returns soon once it [is cancelled](TrialContext::is_cancelled) is not checked.
 ///
 /// # Errors
 /// The first [`Violation`] found.
@@ -71,7 +71,7 @@ where
 pub(super) fn check_identity(identity: &str, others: &[String]) -> Result<(), Violation> {
     Rule::IdentityIsStable.hold(!identity.trim().is_empty(), || "it is empty".to_owned())?;
     match others.iter().find(|other| *other != identity) {
-        Some(other) => Err(Rule::IdentityIsStable.broken(format!("it is {identity:?} once and {other:?} then"))),
+        Some(other) => Err(Rule::IdentityIsStable.broken(format!("it is {identity:?} first and {other:?} later"))),
         None => Ok(()),
     }
 }

@@ -17,10 +17,10 @@ const TRIALS: usize = 12;
 /// `make` makes evaluators with equal environments, which must evaluate what they are given without a fault
 /// ([`check_environment`](super::check_environment) checks that). One of them gets all trials at once, one gets one at a
 /// time, and both must bring the same evaluations. Each `wait` must end with the end of one submitted trial, no trial may end
-/// twice, and events may tell of submitted trials alone. Nothing to wait for is an error, before the first trial and
+/// twice, and events may only concern submitted trials. Nothing to wait for is an error, before the first trial and
 /// after the last. A third evaluator is cancelled while it has all trials in hand, and must end each of them still.
 ///
-/// What ends soon cannot be told from what ends never: an evaluator that hangs makes the check hang.
+/// Whether something never ends cannot be determined: an evaluator that hangs makes the check hang.
 ///
 /// # Errors
 /// The first [`Violation`] found.
@@ -122,8 +122,8 @@ impl<V> Checked<V> {
     {
         let mut told = None;
         let waited = self.evaluator.wait(&Cancellation::new(), &mut |event| told = Some(event));
-        Rule::WaitingForNothingIsAnError.hold(waited.is_err(), || format!("it waited, and told of {told:?}"))?;
-        Rule::EvaluatorsHaveWorkers.hold(self.evaluator.workers() > 0, || "it says that it has none".to_owned())
+        Rule::WaitingForNothingIsAnError.hold(waited.is_err(), || format!("it waited, and reported {told:?}"))?;
+        Rule::EvaluatorsHaveWorkers.hold(self.evaluator.workers() > 0, || "it reports 0 workers".to_owned())
     }
 
     fn submit<A>(&mut self, assignment: &Assignment<A>) -> Result<(), Violation>
@@ -133,7 +133,7 @@ impl<V> Checked<V> {
     {
         let trial = assignment.trial.id;
         let submitted = self.evaluator.submit(assignment.clone());
-        submitted.map_err(|error| Rule::TrialsEnd.broken(format!("trial {trial} is not taken: {error}")))?;
+        submitted.map_err(|error| Rule::TrialsEnd.broken(format!("trial {trial} is not accepted: {error}")))?;
         self.in_hand.insert(trial);
         Ok(())
     }
@@ -161,7 +161,9 @@ impl<V> Checked<V> {
             };
             let expected = stray.is_none() && self.in_hand.remove(&trial);
             Rule::WaitEndsOneTrial.hold(expected, || {
-                format!("trial {trial} ended without being in hand, or after an event of another: {stray:?}")
+                format!(
+                    "trial {trial} ended without having been submitted, or after an event of another trial: {stray:?}"
+                )
             })?;
             self.evaluator
                 .acknowledge(trial)

@@ -71,7 +71,7 @@ pub enum Rule {
     WalksEnd,
     /// A complete walk decodes to an architecture.
     WalksDecode,
-    /// A walk that is not complete, or goes on after its end, does not decode.
+    /// A walk that is not complete, or continues after its end, does not decode.
     IncompleteWalksAreRefused,
     /// States, actions and architectures are equal to themselves after a round trip through JSON.
     DataRoundTrips,
@@ -87,9 +87,9 @@ pub enum Rule {
     ProposingTeachesNothing,
     /// Equal agents are saved as equal bytes.
     EqualAgentsSaveEqualBytes,
-    /// A loaded agent goes on as the saved one.
+    /// A loaded agent continues as the saved one.
     LoadedAgentsGoOn,
-    /// What is no saved agent is refused.
+    /// What is not a saved agent is refused.
     DamagedSavesAreRefused,
     /// An environment says what its results depend on, always in the same words.
     IdentityIsStable,
@@ -105,7 +105,7 @@ pub enum Rule {
     RewardsAreFinite,
     /// The same evaluation has the same reward.
     RewardsRepeat,
-    /// A credit has one reward a layer.
+    /// A credit has one reward per layer.
     CreditHasOneRewardALayer,
     /// An evaluator takes trials, and brings a verdict on each.
     TrialsEnd,
@@ -129,25 +129,25 @@ impl fmt::Display for Rule {
             Self::WalksDecode => "a complete walk must decode to an architecture",
             Self::IncompleteWalksAreRefused => "a walk that is not complete must not decode",
             Self::DataRoundTrips => "data must be equal to itself after a round trip through JSON",
-            Self::TransfersAreLegal => "what is carried over to another state must be legal there",
+            Self::TransfersAreLegal => "an action that is carried over to another state must be legal there",
             Self::ProposalsAreWalks => "a proposal must be a complete walk of legal actions",
             Self::AgentGoesOn => "an agent must do what it is asked",
             Self::AgentRepeats => "equal agents with equal seeds must propose the same",
             Self::ProposingTeachesNothing => "an agent must not learn from being asked for a proposal",
             Self::EqualAgentsSaveEqualBytes => "equal agents must be saved as equal bytes",
-            Self::LoadedAgentsGoOn => "a loaded agent must go on as the saved one",
-            Self::DamagedSavesAreRefused => "what is no saved agent must be refused",
-            Self::IdentityIsStable => "an identity must say something, and always the same",
+            Self::LoadedAgentsGoOn => "a loaded agent must continue as the saved one",
+            Self::DamagedSavesAreRefused => "what is not a saved agent must be refused",
+            Self::IdentityIsStable => "an identity must not be empty, and must always be the same",
             Self::EvaluationsSucceed => "an environment must evaluate what it is given",
             Self::EvaluationsRepeat => "an evaluation must depend on architecture and seed alone",
             Self::AccuracyIsAPercentage => "an accuracy must be between 0 and 100 percent",
             Self::ProgressIsPossible => "reported progress must be possible",
             Self::RewardsAreFinite => "a reward must be a finite number",
             Self::RewardsRepeat => "the same evaluation must have the same reward",
-            Self::CreditHasOneRewardALayer => "a credit must have one reward a layer",
+            Self::CreditHasOneRewardALayer => "a credit must have one reward per layer",
             Self::TrialsEnd => "an evaluator must take trials and end them",
             Self::WaitEndsOneTrial => "each wait must end exactly one trial, and no trial may end twice",
-            Self::WaitingForNothingIsAnError => "waiting must be an error if nothing was submitted",
+            Self::WaitingForNothingIsAnError => "waiting must return an error if nothing was submitted",
             Self::EvaluatorsHaveWorkers => "an evaluator must have at least one worker",
         })
     }

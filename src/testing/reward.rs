@@ -14,7 +14,7 @@ use crate::reward::RewardShaper;
 /// The first [`Violation`] found.
 ///
 /// # Examples
-/// A logarithm of the accuracy, which is no number for a block that gets nothing right:
+/// A logarithm of the accuracy, which is not a number for a block that gets nothing right:
 ///
 /// ```
 /// use blockqnn::evaluation::{Evaluation, NotFinite, Reward};
@@ -56,7 +56,7 @@ pub fn check_reward(shaper: &(impl RewardShaper + ?Sized)) -> Result<(), Violati
                 };
                 let (first, then) = (reward()?, reward()?);
                 Rule::RewardsRepeat
-                    .hold(first == then, || format!("{evaluation:?} has {first} first and {then} then"))?;
+                    .hold(first == then, || format!("{evaluation:?} has {first} first and {then} later"))?;
             }
         }
     }

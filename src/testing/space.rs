@@ -87,7 +87,7 @@ fn check_state<S: SearchSpace>(
     let actions = space.actions(state);
     let again = space.actions(state);
     Rule::SpaceRepeats
-        .hold(actions == again, || format!("state {state:?} offers {actions:?} first and {again:?} then"))?;
+        .hold(actions == again, || format!("state {state:?} offers {actions:?} first and {again:?} later"))?;
     let distinct: BTreeSet<_> = actions.iter().collect();
     Rule::ActionsAreDistinct.hold(distinct.len() == actions.len(), || format!("state {state:?} offers {actions:?}"))?;
     for action in &actions {
@@ -98,7 +98,7 @@ fn check_state<S: SearchSpace>(
         };
         let (first, then) = (takes()?, takes()?);
         Rule::SpaceRepeats
-            .hold(first == then, || format!("{action:?} in {state:?} leads to {first:?} first and {then:?} then"))?;
+            .hold(first == then, || format!("{action:?} in {state:?} leads to {first:?} first and {then:?} later"))?;
         if let Step::Next(next) = &first {
             Rule::SpaceOffersActions.hold(!space.actions(next).is_empty(), || format!("state {next:?} has none"))?;
         }
@@ -142,12 +142,14 @@ fn check_transfer<S: SearchSpace>(
 }
 
 fn check_walk<S: SearchSpace>(space: &S, actions: &[S::Action]) -> Result<(), Violation> {
-    let decoded =
-        || space.decode(actions).map_err(|error| Rule::WalksDecode.broken(format!("{actions:?} does not: {error}")));
+    let decoded = || {
+        space.decode(actions).map_err(|error| Rule::WalksDecode.broken(format!("{actions:?} does not decode: {error}")))
+    };
     let architecture = decoded()?;
     let json = as_json("architecture", &architecture)?;
-    Rule::SpaceRepeats
-        .hold(as_json("architecture", &decoded()?)? == json, || format!("{actions:?} decodes to different ones"))?;
+    Rule::SpaceRepeats.hold(as_json("architecture", &decoded()?)? == json, || {
+        format!("{actions:?} decodes to different architectures")
+    })?;
     for length in 0..actions.len() {
         Rule::IncompleteWalksAreRefused.hold(space.decode(&actions[..length]).is_err(), || {
             format!("the first {length} actions of {actions:?} decode to an architecture")
@@ -156,7 +158,7 @@ fn check_walk<S: SearchSpace>(space: &S, actions: &[S::Action]) -> Result<(), Vi
     if let Some(last) = actions.last() {
         let longer = [actions, std::slice::from_ref(last)].concat();
         Rule::IncompleteWalksAreRefused
-            .hold(space.decode(&longer).is_err(), || format!("{longer:?} goes on after its end, and decodes"))?;
+            .hold(space.decode(&longer).is_err(), || format!("{longer:?} continues after its end, but decodes"))?;
     }
 
     let read: S::Architecture = from_json("architecture", &json)?;
@@ -167,7 +169,8 @@ fn check_walk<S: SearchSpace>(space: &S, actions: &[S::Action]) -> Result<(), Vi
     let repeats = architecture.to_graph() == graph
         && space.fingerprint(&read, &graph) == fingerprint
         && space.describe(&architecture) == space.describe(&read);
-    Rule::SpaceRepeats.hold(repeats, || format!("graph, fingerprint or description of {json} change"))
+    Rule::SpaceRepeats
+        .hold(repeats, || format!("graph, fingerprint or description of {json} changes from call to call"))
 }
 
 fn as_json<T: Serialize>(what: &str, value: &T) -> Result<String, Violation> {

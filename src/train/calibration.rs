@@ -15,7 +15,7 @@ use burn::tensor::Tensor;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-/// Measured batches of each network after one that is not; the quickest counts.
+/// Measured batches of each network after an unmeasured one; the fastest counts.
 const BATCHES: usize = 3;
 
 /// Seconds of a training step and of a batch that is classified.

@@ -1,4 +1,4 @@
-//! Checkpoints of long trainings: what it takes to go on with the next batch as if nothing had happened.
+//! Checkpoints of long trainings: everything needed to continue with the next batch as if nothing had happened.
 
 use super::{Epoch, Recipe, TrainError};
 use crate::search::write_atomically;
@@ -18,11 +18,11 @@ const KEY: &str = "training";
 
 /// Where a long training keeps its checkpoint and its log, and how often it writes them.
 ///
-/// A training that is given a folder with a checkpoint goes on from there; see
+/// A training that is given a folder with a checkpoint continues from there; see
 /// [`fit_resumable`](super::fit_resumable). The folder has
 /// - `checkpoint.safetensors`: weights, running statistics, state of the optimizer, and the position down to the batch;
 /// - `epochs.csv`: `epoch` (from 1), `learning_rate`, `training_loss`, `accuracy` (percent; empty if not measured),
-///   `seconds` (since the beginning, pauses left out), `images_per_second`.
+///   `seconds` (since the beginning, without pauses), `images_per_second`.
 ///
 /// ```
 /// use blockqnn::train::Checkpoints;
@@ -44,7 +44,7 @@ impl Checkpoints {
         Self { folder: folder.into(), every: 10 }
     }
 
-    /// The same with a checkpoint after each `epochs` epochs; 0 is on cancellation alone.
+    /// The same with a checkpoint after each `epochs` epochs; 0 writes one only on cancellation.
     #[must_use]
     pub fn with_every(mut self, epochs: u32) -> Self {
         self.every = epochs;
@@ -69,7 +69,7 @@ impl Checkpoints {
         }
     }
 
-    /// Whether it is time for a checkpoint after so many epochs.
+    /// Whether a checkpoint is due after this many epochs.
     pub(super) fn is_due(&self, epochs: u32) -> bool {
         self.every > 0 && epochs.is_multiple_of(self.every)
     }
@@ -94,7 +94,7 @@ pub(super) struct Progress {
     /// Finished batches of the present epoch.
     pub(super) batch: usize,
     pub(super) epochs: Vec<Epoch>,
-    /// Since the beginning, pauses left out.
+    /// Since the beginning, without pauses.
     pub(super) seconds: f64,
 }
 
@@ -178,14 +178,14 @@ impl Snapshot {
         let file = SafeTensors::deserialize(&bytes).map_err(|error| failed(&path, &error))?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| failed(&path, &error))?;
         let Some(text) = header.metadata().as_ref().and_then(|facts| facts.get(KEY)) else {
-            return refuse("it is no checkpoint of a training");
+            return refuse("it is not a checkpoint of a training");
         };
         let description: Description = serde_json::from_str(text).map_err(|error| failed(&path, &error))?;
         if description.format > FORMAT {
             return refuse("it was written by a later version of this crate");
         }
         if description.task != *task {
-            return refuse("it is of a training with another recipe, seed or number of images");
+            return refuse("it belongs to a training with another recipe, seed or number of images");
         }
         let tensor = |name: String| -> Result<Tensor<1>, TrainError> {
             let view = file.tensor(&name).map_err(|error| failed(&path, &error))?;

@@ -19,12 +19,12 @@ use std::sync::Arc;
 
 /// Evaluates an architecture by training the network it makes: the environment of the paper.
 ///
-/// It takes whatever has a [`LayerGraph`](crate::graph::LayerGraph). The images lie on the device and are copied there
-/// once; clones share them, so that each worker of a process can have one. Two networks trained at once, in two threads,
-/// make better use of two cores than one after the other.
+/// It takes whatever has a [`LayerGraph`](crate::graph::LayerGraph). The images are kept on the device and are copied
+/// there once; clones share them, so that each worker of a process can have one. Two networks trained at once, in two
+/// threads, make better use of two cores than one after the other.
 ///
 /// A network that diverges, takes too long, exhausts the memory of the device or cannot be built for its size is [`Evaluation::Infeasible`]. The
-/// environment has no limit on cost: that is for whoever proposes trials.
+/// environment has no limit on cost: that is up to the search that proposes trials.
 ///
 /// ```
 /// use blockqnn::data::{Split, embedded};
@@ -136,16 +136,17 @@ impl TrainingEnvironment {
         })
     }
 
-    /// The same environment, keeping what it trains in a folder of its own below `folder` for each trial (see
-    /// [`trial_folder`](Self::trial_folder)): checkpoints every so many epochs, from which a trial that was cut off goes
-    /// on, the log, and in the end `network.safetensors`, which [`ImageClassifier::load`] loads. Results stay the same.
+    /// The same environment, keeping what it trains in a separate folder below `folder` for each trial (see
+    /// [`trial_folder`](Self::trial_folder)): checkpoints every `checkpoint_every` epochs, from which an interrupted
+    /// trial goes on, the log, and in the end `network.safetensors`, which [`ImageClassifier::load`] loads. Results
+    /// stay the same.
     #[must_use]
     pub fn with_networks_kept(mut self, folder: impl Into<PathBuf>, checkpoint_every: u32) -> Self {
         self.keep = Some(Keep { folder: folder.into(), every: checkpoint_every });
         self
     }
 
-    /// The same environment, computing with so many threads on the CPU devices, in each thread that evaluates with it.
+    /// The same environment, computing with this many threads on CPU devices, in each thread that evaluates with it.
     ///
     /// Without it all trainings of a process share as many threads as there are cores. Results stay the same, to the bit. On a
     /// GPU it changes nothing.
@@ -213,7 +214,7 @@ impl TrainingEnvironment {
         })
     }
 
-    /// Gives memory that the last network held back to the device, and tells of what is left.
+    /// Returns memory that the last network held to the device, and logs what is left.
     fn clean_up(&self) {
         let device = self.training.device();
         device.memory_cleanup();
@@ -288,7 +289,7 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
     }
 }
 
-/// Gives the current thread a pool of its own, if it has none yet.
+/// Gives the current thread its own pool, if it has none yet.
 #[cfg(feature = "flex")]
 fn use_threads(threads: NonZeroUsize) {
     thread_local! {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// Why a training could not be done: a mistake in what it was given, or a fault of the machine.
 ///
-/// That a network is too large or diverges is no error, but an
+/// That a network is too large or diverges is not an error, but an
 /// [`Infeasibility`](crate::evaluation::Infeasibility).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -56,7 +56,7 @@ pub enum TrainError {
     /// The validation images do not look like the training images.
     #[error(
         "the training images are {} in {training_classes} classes, but the validation images are {} in \
-         {validation_classes}: both must be parts of one set",
+         {validation_classes}: both must be parts of the same data set",
         shape(training),
         shape(validation)
     )]
@@ -71,7 +71,7 @@ pub enum TrainError {
         validation_classes: usize,
     },
     /// A checkpoint could not be written, or not be used.
-    #[error("cannot use {}: {message}. Delete it to begin the training anew", path.display())]
+    #[error("cannot use {}: {message}. Delete it to start the training again from the beginning", path.display())]
     Checkpoint {
         /// The file.
         path: PathBuf,
@@ -95,7 +95,7 @@ pub enum TrainError {
         message: String,
     },
     /// The device fails whatever it is asked, until the process ends.
-    #[error("the device is lost until the process ends: {message}")]
+    #[error("the device cannot be used until the program is started again: {message}")]
     DevicePoisoned {
         /// What it said.
         message: String,

@@ -246,7 +246,7 @@ struct Attempt<M> {
     epoch: u32,
     /// Finished batches of the present epoch.
     batch: usize,
-    /// What they add to the epoch's mean loss, as a tensor that nobody waited for.
+    /// What they add to the epoch's mean loss, as a tensor that has not been waited for.
     mean: Tensor<1>,
     epochs: Vec<Epoch>,
 }
@@ -424,7 +424,8 @@ impl Session<'_> {
         snapshot.write(checkpoints, &self.task)
     }
 
-    /// The mean loss and the number of correct predictions on the validation images, as tensors that nobody waited for.
+    /// The mean loss and the number of correct predictions on the validation images, as tensors that have not been
+    /// waited for.
     fn evaluate<M: Classifier>(&self, network: &M, attempt: &Attempt<M>) -> Result<[Tensor<1>; 2], Stop> {
         let device = self.validation.device();
         let mut mean = Tensor::<1>::zeros([1], device);
@@ -477,7 +478,7 @@ fn read(reads: &dyn DeviceReads, figures: Vec<Tensor<1>>) -> Result<Reading, Sto
     Ok(Reading { training_loss: figures[0].into(), validation })
 }
 
-/// The part of `set` that so many images are.
+/// The fraction of `set` that this number of images is.
 fn share(images: usize, set: &dyn BatchSource) -> f64 {
     images as f64 / set.len() as f64
 }

@@ -15,7 +15,7 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-/// Under which key the metadata of a weights file tell what the weights are.
+/// The key of the metadata of a weights file that describes the weights.
 const KEY: &str = "classifier";
 /// Images that are classified at a time.
 const BATCH: NonZeroUsize = NonZeroUsize::new(256).unwrap();
@@ -81,14 +81,14 @@ pub enum ClassifierError {
         source: WeightsError,
     },
     /// The file does not say what network its weights are of.
-    #[error("{} does not tell what network it is of ({message}): it must be saved by ImageClassifier::save", path.display())]
+    #[error("{} does not describe its network ({message}): it must be a file written by ImageClassifier::save", path.display())]
     Unlabelled {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         message: String,
     },
-    /// What it says of its network is no network.
+    /// Its description of the network is not a valid network.
     #[error("cannot load {}: {source}", path.display())]
     Blueprint {
         /// The file.
@@ -98,7 +98,7 @@ pub enum ClassifierError {
         source: BlueprintError,
     },
     /// The parts do not fit each other.
-    #[error("the network has {network} {what}, but {given} were given: take those of its training set")]
+    #[error("the network has {network} {what}, but {given} were given: use those of its training set")]
     Mismatch {
         /// What is counted.
         what: &'static str,
@@ -116,7 +116,7 @@ pub enum ClassifierError {
         images: ImageShape,
     },
     /// Files have 1 or 3 channels, and the network takes another number.
-    #[error("the network takes images of {channels} channels: image files give 1 or 3")]
+    #[error("the network takes images of {channels} channels, but image files have 1 or 3")]
     Channels {
         /// Channels of the network's images.
         channels: usize,
@@ -129,7 +129,7 @@ pub enum ClassifierError {
     Train(#[from] TrainError),
 }
 
-/// What the metadata of a weights file tell.
+/// The metadata of a weights file.
 #[derive(Serialize, Deserialize)]
 struct Facts {
     architecture: serde_json::Value,
@@ -174,7 +174,7 @@ impl ImageClassifier {
         let (_, header) = SafeTensors::read_metadata(&bytes)
             .map_err(|error| weights(WeightsError::Format { message: error.to_string() }))?;
         let text = header.metadata().as_ref().and_then(|facts| facts.get(KEY));
-        let text = text.ok_or_else(|| unlabelled(format!("its metadata have no {KEY:?}")))?;
+        let text = text.ok_or_else(|| unlabelled(format!("its metadata has no {KEY:?}")))?;
         let facts: Facts = serde_json::from_str(text).map_err(|error| unlabelled(error.to_string()))?;
         let blueprint = Blueprint::from_json(&facts.architecture.to_string())
             .map_err(|source| ClassifierError::Blueprint { path: path.clone(), source })?;
@@ -266,7 +266,7 @@ impl ImageClassifier {
     /// decoded and turned as a [`Picture`] is.
     ///
     /// # Errors
-    /// If the file is no image, or the network takes other images than files give.
+    /// If the file is not an image, or the network takes other images than files contain.
     pub fn classify_file(&self, path: impl AsRef<Path>) -> Result<Prediction, ClassifierError> {
         let pixels = self.pixels(path.as_ref())?;
         let set = ImageSet::new("image file", self.blueprint.network().image, self.classes.clone(), vec![0], pixels)?;
@@ -275,7 +275,7 @@ impl ImageClassifier {
         Ok(predictions.swap_remove(0))
     }
 
-    /// Classifies all PNG and JPEG files of a folder, in the order of their names; other files are passed over.
+    /// Classifies all PNG and JPEG files of a folder, in the order of their names; other files are ignored.
     ///
     /// # Errors
     /// As [`classify_file`](Self::classify_file), or if the folder cannot be read.

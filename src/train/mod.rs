@@ -56,7 +56,7 @@ impl Classifier for Network {
     }
 }
 
-/// Accuracy of a random predictor over so many classes, in percent.
+/// Accuracy of a random predictor over this many classes, in percent.
 ///
 /// ```
 /// assert_eq!(blockqnn::train::chance_accuracy(100), 1.0);

@@ -6,7 +6,7 @@ use super::{fit, fit_resumable, fit_with};
 use crate::environment::{Progress, TrialContext};
 use burn::tensor::Device;
 
-/// Whoever watches a training: hears of its progress and may stop it.
+/// An observer of a training: receives its progress and may stop it.
 ///
 /// `()` does neither; a [`TrialContext`] does both. See [`fit`].
 pub trait Watch {
@@ -15,7 +15,7 @@ pub trait Watch {
         false
     }
 
-    /// Hears how far the training is, after every batch of training and of validation.
+    /// Receives the progress of the training, after every batch of training and of validation.
     ///
     /// The share of the epoch times the number of training images is the number of images done in it. On a GPU they may
     /// still be queued.
@@ -34,22 +34,22 @@ impl Watch for TrialContext<'_> {
     }
 }
 
-/// How a training runs: what [`fit_with`] takes beside the recipe and the images.
+/// How a training runs: what [`fit_with`] takes in addition to the recipe and the images.
 ///
-/// By default nobody watches, there are no checkpoints, and there is one device, that of the images.
+/// By default nothing watches, there are no checkpoints, and there is one device, that of the images.
 #[derive(Clone, Copy)]
 pub struct FitOptions<'a> {
-    /// Hears of the progress, and may stop the training.
+    /// Receives the progress, and may stop the training.
     pub watch: &'a dyn Watch,
-    /// Where the training is kept, to be gone on with; see [`fit_resumable`].
+    /// Where the training is kept, to be continued; see [`fit_resumable`].
     pub checkpoints: Option<&'a Checkpoints>,
-    /// Further devices, which take their part of every batch of training. Experimental: tested on CPU devices alone.
+    /// Further devices, which take their part of every training batch. Experimental: tested only on CPU devices.
     ///
-    /// The batch is dealt out as equally as can be over the device of the images and these. Each computes the gradients of
-    /// its part with a copy of the network, in a thread of its own; their sum makes one step on the device of the images,
-    /// the same step as that of one device but for rounding and for batch normalisation, which sees the part alone, and
-    /// whose running statistics are those of the first part. Images are gathered, and the validation images evaluated, on the device of
-    /// the images. A training may be gone on with on another number of devices.
+    /// The batch is distributed as equally as possible over the device of the images and these. Each computes the
+    /// gradients of its part with a copy of the network, in its own thread; their sum makes one step on the device of
+    /// the images, the same step as that of one device but for rounding and for batch normalisation, which sees the
+    /// part alone, and whose running statistics are those of the first part. Images are gathered, and the validation
+    /// images evaluated, on the device of the images. A training may be continued on another number of devices.
     pub more_devices: &'a [Device],
 }
 

@@ -50,6 +50,6 @@ pub struct Epoch {
     pub training_loss: f64,
     /// Accuracy on the validation images after the epoch, in percent, if it was measured.
     pub accuracy: Option<f64>,
-    /// Seconds since the training began, pauses left out.
+    /// Seconds since the training began, without pauses.
     pub seconds: f64,
 }

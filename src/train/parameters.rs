@@ -5,7 +5,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
 
 /// The same module with its parameters numbered from 0. An optimizer keeps its state by these numbers; burn draws them at
-/// random, so that a state would not be found again in a module that was built anew.
+/// random, so that a state would not be found again in a module that was built again.
 pub(super) fn numbered<M: Module>(module: M) -> M {
     module.map(&mut Numbering { next: 0 })
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// How a network is trained: plain data that a configuration file can hold.
 ///
-/// The presets come with the paper's figures; every field is public, so a recipe of one's own is a preset with some
-/// fields changed. [`validate`](Self::validate) tells which field makes no sense.
+/// The presets have the paper's values; every field is public, so a custom recipe is a preset with some
+/// fields changed. [`validate`](Self::validate) names the first invalid field.
 ///
 /// ```
 /// use blockqnn::train::{Recipe, Schedule};
@@ -57,7 +57,7 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub label_smoothing: f64,
     /// Decay of a running mean of the weights (and running statistics) over steps, from 0 to below 1, such as 0.999: the
-    /// mean is what is measured and kept, the training goes on from the weights themselves. None in the paper.
+    /// mean is what is measured and kept, the training continues from the weights themselves. None in the paper.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_averaging: Option<f64>,
     /// Epochs from one measurement on the validation images to the next; if absent, they are measured at the end (and
@@ -121,14 +121,14 @@ impl OptimizerConfig {
 pub enum Schedule {
     /// The same in all epochs.
     Constant,
-    /// Times `factor` whenever `every` more epochs are done.
+    /// Multiplied by `factor` after every `every` epochs.
     Step {
         /// Epochs with the same learning rate, at least 1. Paper, early stop: 5.
         every: u32,
         /// Above 0, at most 1. Paper, early stop: 0.2.
         factor: f64,
     },
-    /// Times `factor` when as many epochs are done as each of `epochs` says.
+    /// Multiplied by `factor` when each of these numbers of epochs is finished.
     Milestones {
         /// Numbers of finished epochs, ascending, each at least 1. Paper, converged training on CIFAR: 150 and 225.
         epochs: Vec<u32>,
@@ -140,7 +140,7 @@ pub enum Schedule {
     Cosine,
 }
 
-/// What happens when an attempt fails: the network is drawn anew and trained with a lower learning rate.
+/// What happens when an attempt fails: the network is initialised again and trained with a lower learning rate.
 ///
 /// An attempt fails when its validation accuracy after the first epoch is not above that of a random predictor, or when
 /// its loss is not a finite number after any epoch; see [`fit`](super::fit).
@@ -153,7 +153,7 @@ pub enum Schedule {
 pub struct Restarts {
     /// The most restarts; 0 for none. Paper: 3.
     pub max: u32,
-    /// The learning rate's factor a restart, above 0, at most 1. Paper: 0.4.
+    /// The factor of the learning rate per restart, above 0, at most 1. Paper: 0.4.
     pub factor: f64,
 }
 
@@ -164,7 +164,7 @@ impl Default for Restarts {
     }
 }
 
-/// Why a [`Recipe`] describes no training.
+/// Why a [`Recipe`] is invalid.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecipeError {
@@ -174,7 +174,7 @@ pub enum RecipeError {
         /// Name of the field.
         field: &'static str,
     },
-    /// A figure lies outside its range.
+    /// A number is outside its range.
     #[error("recipe.{field} is {value}: it must be {range}")]
     OutOfRange {
         /// Name of the field.
@@ -184,8 +184,8 @@ pub enum RecipeError {
         /// The range, in words.
         range: &'static str,
     },
-    /// Milestones do not ascend.
-    #[error("recipe.schedule.epochs has {epoch} after {before}: milestones must ascend")]
+    /// Milestones are not in ascending order.
+    #[error("recipe.schedule.epochs has {epoch} after {before}: milestones must be in ascending order")]
     NotAscending {
         /// The milestone before.
         before: u32,
@@ -242,7 +242,7 @@ impl Recipe {
     /// The paper's optimizer and schedule on `ImageNet`: batches of 256, SGD (momentum 0.9, weight decay 1e-4), learning
     /// rate 0.1 divided by 10 after 30 and 60 epochs; 90 epochs, which the paper does not state.
     ///
-    /// Of the paper's augmentation there is the flip alone: crops of images of other sizes belong where they are read.
+    /// Of the paper's augmentation it has only the flip: crops of images of other sizes are made where they are read.
     ///
     /// # References
     /// Section "Experiment on `ImageNet`".
@@ -367,7 +367,7 @@ impl Recipe {
     }
 }
 
-/// Whether an option is off, which files leave out: so a run of before there was the option is the same run.
+/// Whether an option is off, which is omitted from files: so a run from before the option existed stays the same run.
 fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

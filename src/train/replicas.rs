@@ -30,7 +30,7 @@ impl Replicas {
         Self { devices: devices.collect() }
     }
 
-    /// The gradients of the mean loss of a batch that lies on the first device.
+    /// The gradients of the mean loss of a batch that is on the first device.
     ///
     /// On several devices each normalises by the mean and the variance of its own part of the batch, as is usual, and the
     /// running statistics are those of the first part.
@@ -78,7 +78,7 @@ struct Part {
     share: f64,
 }
 
-/// So many images dealt out to at most so many devices, as equally as can be, the first get one more.
+/// Distributes images over devices as equally as possible; the first ones get one more.
 fn parts(images: usize, devices: usize) -> Vec<Part> {
     let mut start = 0;
     (0..devices.min(images))

@@ -113,7 +113,10 @@ fn a_journal_with_a_later_format_is_refused() {
         "{\"sum\":\"13064351fa1abb40\",\"event\":{\"journal\":{\"format\":2,\"durability\":\"every-result\"}}}\n";
     fs::write(journal(&path), line).unwrap();
     let error = resume(&path, 16).unwrap_err().to_string();
-    assert!(error.contains("journal.jsonl has format 2, and this version of blockqnn reads up to 1"), "{error}");
+    assert!(
+        error.contains("journal.jsonl has format 2, but this version of blockqnn reads formats up to 1"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -152,7 +155,10 @@ fn a_checkpoint_without_its_journal_is_refused() {
     let path = finished(parent.path(), 32, Durability::EveryResult);
     fs::rename(journal(&path), parent.path().join("kept")).unwrap();
     let error = resume(&path, 32).unwrap_err().to_string();
-    assert!(error.contains("there is no") && error.contains("journal.jsonl, but a checkpoint"), "{error}");
+    assert!(
+        error.contains("there is a checkpoint of the run, but no ") && error.contains("journal.jsonl: restore it"),
+        "{error}"
+    );
     assert!(!journal(&path).exists(), "a refusal leaves the folder as it is");
     fs::rename(parent.path().join("kept"), journal(&path)).unwrap();
     resume(&path, 32).unwrap();

@@ -14,15 +14,18 @@ fn every_folder_that_cannot_be_used_is_refused_with_what_to_do() {
     let run = finished(parent.path(), 32, Durability::EveryResult);
     let create = |path: &Path| RunFolder::create(path).unwrap_err().to_string();
     let error = create(&run);
-    assert!(error.contains("holds a finished run of 32 of 32 trials: resume it, or choose another folder"), "{error}");
+    assert!(
+        error.contains("holds a finished run with 32 of 32 trials: resume it, or choose another folder"),
+        "{error}"
+    );
 
     let foreign = parent.path().join("foreign");
     fs::create_dir(&foreign).unwrap();
     fs::write(foreign.join("thesis.tex"), "").unwrap();
     let error = create(&foreign);
-    assert!(error.contains("is not empty, and no run folder"), "{error}");
+    assert!(error.contains("is neither empty nor a run folder"), "{error}");
     let error = RunFolder::resume(&foreign).unwrap_err().to_string();
-    assert!(error.contains("is no run folder (it has no search.json)"), "{error}");
+    assert!(error.contains("is not a run folder (it has no search.json)"), "{error}");
     assert!(fs::read_dir(&foreign).unwrap().count() == 1, "a refused folder stays as it is");
 
     let held = RunFolder::resume(&run).unwrap();
@@ -43,7 +46,7 @@ fn every_folder_that_cannot_be_used_is_refused_with_what_to_do() {
         (resumed(config(32).with_seed(6), 3.0, "", paper), "search.seed: 5 in the folder, 6 now"),
         (resumed(config(32), 4.0, "", paper), "environment: \"synthetic 1, noise 3\" in the folder"),
         (resumed(config(32), 3.0, "x", paper), "details: null in the folder, \"x\" now"),
-        (resumed(config(16), 3.0, "", paper), "search.trials: 32 are finished, 16 now"),
+        (resumed(config(16), 3.0, "", paper), "search.trials: 32 are finished in the folder, 16 now"),
     ] {
         let error = result.unwrap_err();
         assert!(error.contains("was started with other settings") && error.contains(expected), "{error}");
@@ -56,10 +59,10 @@ fn every_folder_that_cannot_be_used_is_refused_with_what_to_do() {
     let description = fs::read_to_string(run.join("search.json")).unwrap();
     fs::write(run.join("search.json"), description.replace("\"format\": 1", "\"format\": 2")).unwrap();
     let error = resumed(config(32), 3.0, "", paper).unwrap_err();
-    assert!(error.contains("search.json has format 2, and this version of blockqnn reads up to 1"), "{error}");
+    assert!(error.contains("search.json has format 2, but this version of blockqnn reads formats up to 1"), "{error}");
     fs::write(run.join("search.json"), &description[..40]).unwrap();
     let error = resumed(config(32), 3.0, "", paper).unwrap_err();
-    assert!(error.contains("search.json is no description of a run"), "{error}");
+    assert!(error.contains("search.json is not a valid description of a run"), "{error}");
 }
 
 #[test]

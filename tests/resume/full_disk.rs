@@ -36,7 +36,7 @@ fn a_full_disk_stops_the_search_with_everything_finished_on_it() {
         };
         let error = run(RunFolder::create(&path).unwrap()).unwrap_err().to_string();
         assert!(error.contains("No space left on device"), "{error}");
-        assert!(error.contains("Nothing finished is lost: make room, and resume the run"), "{error}");
+        assert!(error.contains("Finished trials are not lost: free some space, and resume the run"), "{error}");
         // Room for a while, as when something else is deleted: the run goes on elsewhere.
         let roomy = parent.path().join("roomy");
         copy(&path, &roomy);

@@ -1,6 +1,6 @@
 //! `measure memory`: many different networks in one process.
 
-use super::{DeviceArgument, NetworkArguments, caught, device_memory, tell};
+use super::{DeviceArgument, NetworkArguments, caught, device_memory, print_row};
 use blockqnn::data::{Split, embedded};
 use blockqnn::environment::{Environment, TrialContext};
 use blockqnn::evaluation::{Evaluation, Trial};
@@ -15,10 +15,10 @@ use std::time::Instant;
 /// Images that the accuracy is measured on, ten of each class.
 const VALIDATION: usize = 100;
 
-/// Draws for each network, after which a space counts as used up.
+/// Draws per network, after which the space is considered exhausted.
 const DRAWS: usize = 100;
 
-/// So many networks in a row may fail.
+/// Number of networks in a row that may fail.
 const FAILURES: u32 = 3;
 
 #[derive(Debug, clap::Args)]
@@ -29,26 +29,26 @@ pub(super) struct Arguments {
     #[command(flatten)]
     network: NetworkArguments,
 
-    /// Different networks to train
+    /// Number of different networks to train
     #[arg(long, value_name = "N", default_value_t = 300)]
     networks: usize,
 
-    /// Training steps of each, at most as many as the 2,900 embedded images allow
+    /// Training steps of each network; limited by the 2,900 embedded images
     #[arg(long, value_name = "N", default_value_t = 4)]
     steps: usize,
 }
 
-/// As a search trains them, on the embedded images, so that no files are needed.
+/// Trains as a search does, on the embedded images, so that no files are needed.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let Arguments { device, network, networks, steps } = arguments;
     let device = device.open(network.precision)?;
     let experiment = network.experiment();
     let images = embedded::train();
-    let wanted = steps.saturating_mul(experiment.recipe.batch_size).saturating_add(VALIDATION);
-    let images = images.limit(wanted.min(images.len()), 7)?;
+    let needed = steps.saturating_mul(experiment.recipe.batch_size).saturating_add(VALIDATION);
+    let images = images.limit(needed.min(images.len()), 7)?;
     let split = Split::new(images, VALIDATION, 7)?;
     let experiment = experiment.for_data(split.shape(), split.classes().len());
-    // A network is not to be trained twice because it guesses after so few steps.
+    // No restarts: after so few steps a network may well be no better than chance.
     let restarts = Restarts { max: 0, ..experiment.recipe.restarts };
     let recipe = Recipe { epochs: 1, restarts, ..experiment.recipe.clone() };
     let mut environment = TrainingEnvironment::new(&split, experiment.search.network.clone(), recipe, &device)?;
@@ -69,7 +69,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
             Err(failure) if failures > FAILURES => return Err(failure.into()),
             Err(failure) => format!("failed: {failure}"),
         };
-        tell(&json!({
+        print_row(&json!({
             "network": id + 1,
             "outcome": outcome,
             "seconds": start.elapsed().as_secs_f64(),

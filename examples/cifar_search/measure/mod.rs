@@ -1,4 +1,4 @@
-//! `measure`: whether a device computes right, how fast, and what it keeps of memory.
+//! `measure`: whether a device computes correctly, how fast it is, and how much memory it holds.
 
 mod memory;
 mod parity;
@@ -18,10 +18,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use training::{CELLS, Training};
 
-/// Measure a device: whether it computes right, how fast, and what it keeps of memory
+/// Measure a device: whether it computes correctly, how fast it is, and how much memory it holds
 ///
-/// Prints JSON objects, one a line, each as soon as it is measured; docs/gpu.md tells how to make tables of them.
+/// Prints JSON objects, one per line, each as soon as it is measured; docs/gpu.md describes how to make tables of them.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  cargo run --release --features cuda --example cifar_search -- measure parity --device cuda"
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     what: What,
@@ -29,22 +32,23 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Whether the device opens and a training step ends, and in which number types it computes
+    /// Open the device, run two training steps, and report the number types that it supports
     Check {
         #[command(flatten)]
         device: DeviceArgument,
     },
-    /// Every kind of layer and whole networks against the CPU device flex: logits, loss, gradients
+    /// Compare logits, loss and gradients of every kind of layer and of whole networks with the CPU device flex
     Parity(parity::Arguments),
-    /// Training steps of one network: answers each line of the input, a number of steps, with the seconds that they took
+    /// Time training steps of one network: for each number of steps on standard input, print the seconds that they took
     Steps(Steps),
-    /// Many different random networks, one after the other: seconds, and the memory that is held after each
+    /// Train many random networks one after the other: print the seconds, and the memory held after each
     Memory(memory::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
 struct DeviceArgument {
-    /// Device to measure: flex (CPU), ndarray (CPU, slow), cuda or cuda:N, wgpu; the last three need their feature
+    /// Device to measure: flex (CPU); when built with the feature of the same name also ndarray (CPU, slow), cuda or
+    /// cuda:N (GPU number N), and wgpu
     #[arg(long = "device", value_name = "NAME", default_value = "flex")]
     name: String,
 }
@@ -60,23 +64,23 @@ impl DeviceArgument {
 /// The network around a block, and its batches.
 #[derive(Debug, clap::Args)]
 struct NetworkArguments {
-    /// Settings to start from: quick, paper
+    /// Settings to start from: quick, paper, short or metaqnn
     #[arg(long, default_value = "quick", value_name = "NAME")]
     preset: Preset,
 
-    /// Images in a training step [default: the preset's]
+    /// Images per training step [default: the preset's]
     #[arg(long, value_name = "N")]
     batch_size: Option<usize>,
 
-    /// Filters of the convolutions in the first stage [default: the preset's]
+    /// Filters of each convolution in the first stage [default: the preset's]
     #[arg(long, value_name = "N")]
     width: Option<usize>,
 
-    /// Blocks in a stage, N of the paper [default: the preset's]
+    /// Blocks per stage, the paper's N [default: the preset's]
     #[arg(long, value_name = "N")]
     repeats: Option<usize>,
 
-    /// Number type that networks compute in: f32, or bf16 (mixed)
+    /// Number type of the computation: f32, or bf16 (mixed precision)
     #[arg(long, value_name = "TYPE", default_value_t)]
     precision: Precision,
 }
@@ -101,11 +105,11 @@ struct Steps {
     #[command(flatten)]
     network: NetworkArguments,
 
-    /// The block, as text
+    /// Block to train, as text
     #[arg(long, value_name = "TEXT", default_value = CELLS)]
     block: BlockCode,
 
-    /// Folder for exported.py, the network as PyTorch source
+    /// Existing folder for exported.py, the network as PyTorch source
     #[arg(long, value_name = "DIR")]
     folder: PathBuf,
 }
@@ -123,8 +127,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
 }
 
-/// A row of what is measured.
-fn tell(row: &Value) {
+/// Prints a row of measurements.
+fn print_row(row: &Value) {
     println!("{row}");
 }
 
@@ -147,7 +151,7 @@ fn check(name: &DeviceArgument) -> Result<ExitCode, Box<dyn Error>> {
         });
         good &= measured.is_ok();
         let (device_name, precision) = (format!("{device:?}"), precision.name());
-        tell(&match measured {
+        print_row(&match measured {
             Ok((first, second, loss)) => json!({
                 "device": device_name,
                 "precision": precision,
@@ -162,7 +166,7 @@ fn check(name: &DeviceArgument) -> Result<ExitCode, Box<dyn Error>> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What `measure` gives, or the message of its error or panic: a device that fails in one thing may do the next.
+/// The result of `measure`, or the message of its error or panic: a device that fails in one case may pass the next.
 fn caught<T>(measure: impl FnOnce() -> Result<T, Box<dyn Error>>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(measure)) {
         Ok(measured) => measured.map_err(|error| error.to_string()),
@@ -189,7 +193,7 @@ fn graph<const N: usize>(nodes: [(Operation, &[usize]); N]) -> Result<LayerGraph
     Ok(LayerGraph::new(nodes.map(|(operation, inputs)| Node::new(operation, inputs)).into())?)
 }
 
-/// Bytes that the device holds for this process, if it tells.
+/// Bytes that the device holds for this process, if it reports them.
 fn device_memory(device: &Device) -> Option<Value> {
     let usage = device.memory_pool_usage()?;
     Some(json!({ "in_use": usage.bytes_in_use, "reserved": usage.bytes_reserved }))

@@ -1,7 +1,7 @@
 //! `measure parity`: a device against `flex`.
 
 use super::training::{CELLS, Training};
-use super::{DeviceArgument, NetworkArguments, caught, graph, tell};
+use super::{DeviceArgument, NetworkArguments, caught, graph, print_row};
 use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Operation, StemConfig, ToGraph};
 use blockqnn::network::device::parse_device;
 use blockqnn::network::{Device, Precision, Tensor};
@@ -12,19 +12,20 @@ use serde_json::{Value, json};
 use std::error::Error;
 use std::process::ExitCode;
 
-/// How far logits and loss may be off, and gradients.
+/// Limits of the deviation of logits and loss, and of gradients.
 struct Limits {
     values: f64,
     gradients: f64,
 }
 
-/// What deviates by no more is computed in single precision.
+/// Largest deviation of computations in single precision.
 const SINGLE: Limits = Limits { values: 1e-3, gradients: 1e-3 };
-/// What deviates by no more may come from factors rounded to 11 bits, as with TF32, in convolutions upon convolutions.
+/// Largest deviation with factors rounded to 11 bits, as with TF32, in consecutive convolutions.
 const ROUNDED: Limits = Limits { values: 5e-2, gradients: 5e-2 };
-/// What whole networks in `bfloat16` may deviate by from single precision: 8 bits, and rectifiers that decide otherwise.
+/// Largest deviation of whole networks in `bfloat16` from single precision: 8 bits, and rectifiers that decide
+/// differently.
 const MIXED: Limits = Limits { values: 0.1, gradients: 0.5 };
-/// Draws of random blocks, of which many may be over the limits of cost.
+/// Draws of random blocks, many of which may exceed the cost limits.
 const DRAWS: usize = 200;
 /// Steps of Adam from the same weights.
 const STEPS: u32 = 10;
@@ -37,12 +38,12 @@ pub(super) struct Arguments {
     #[command(flatten)]
     network: NetworkArguments,
 
-    /// Random blocks among the whole networks
+    /// Number of random blocks among the whole networks
     #[arg(long, value_name = "N", default_value_t = 4)]
     random: usize,
 }
 
-/// A network, and how many images it is given.
+/// A network and its batch size.
 struct Case {
     name: String,
     graph: LayerGraph,
@@ -81,7 +82,7 @@ fn layers() -> Result<Vec<Case>, Box<dyn Error>> {
         ("stem and head".to_owned(), graph([(Input, &[]), (Output, &[0])])?),
         ("identity".to_owned(), one(Identity)?),
         ("relu".to_owned(), one(Relu)?),
-        // A rectifier after it, for otherwise the head's normalisation undoes it and leaves it no gradient.
+        // Followed by a rectifier: otherwise the head's normalisation undoes it and leaves it no gradient.
         ("batch norm".to_owned(), graph([(Input, &[]), (BatchNorm, &[0]), (Relu, &[1]), (Output, &[2])])?),
         ("add".to_owned(), graph([(Input, &[]), (cell(1), &[0]), (cell(3), &[0]), (Add, &[1, 2]), (Output, &[3])])?),
         ("add, with a projection".to_owned(), {
@@ -144,10 +145,10 @@ struct Pass {
 impl Pass {
     fn of(case: &Case, precision: Precision, device: &Device) -> Result<Self, Box<dyn Error>> {
         let training = Training::new(&case.graph, &case.config, case.batch, precision, device)?;
-        let (logits, loss) = training.forward().ok_or("there is no network")?;
+        let (logits, loss) = training.forward().ok_or("the network is missing after a failed step")?;
         let gradients = loss.backward();
         let mut visitor = Visitor { gradients: &gradients, values: Vec::new(), failure: None };
-        training.network.as_ref().ok_or("there is no network")?.visit(&mut visitor);
+        training.network.as_ref().ok_or("the network is missing after a failed step")?.visit(&mut visitor);
         if let Some(failure) = visitor.failure {
             return Err(failure.into());
         }
@@ -205,7 +206,7 @@ fn deviation(left: &[&[f32]], right: &[&[f32]]) -> f64 {
     relative.fold(0.0, |most, value| if value.is_nan() || value > most { value } else { most })
 }
 
-/// Prints how far the device is from the reference in single precision, and tells whether that is near enough.
+/// Prints how far the device is from the reference in single precision, and returns whether that is close enough.
 fn compare(case: &Case, precision: Precision, device: &Device, reference: &Device) -> bool {
     let measured = caught(|| {
         let (found, wanted) = (Pass::of(case, precision, device)?, Pass::of(case, Precision::F32, reference)?);
@@ -215,16 +216,16 @@ fn compare(case: &Case, precision: Precision, device: &Device, reference: &Devic
         let verdict = verdict(&[logits, loss], gradients, precision);
         Ok((json!({ "logits": logits, "loss": loss, "gradients": gradients }), verdict))
     });
-    tell_case(case.name.clone(), precision, measured)
+    print_case(case.name.clone(), precision, measured)
 }
 
-/// Prints the row of a case, and tells whether it is good.
-fn tell_case(name: String, precision: Precision, measured: Result<(Value, &'static str), String>) -> bool {
+/// Prints the row of a case, and returns whether it is good.
+fn print_case(name: String, precision: Precision, measured: Result<(Value, &'static str), String>) -> bool {
     let (mut row, verdict) = measured.unwrap_or_else(|failure| (json!({ "failure": failure }), FAILED));
     row["case"] = name.into();
     row["precision"] = precision.name().into();
     row["verdict"] = verdict.into();
-    tell(&row);
+    print_row(&row);
     ![DIFFERS, FAILED].contains(&verdict)
 }
 
@@ -238,7 +239,7 @@ fn steps(case: &Case, device: &Device, reference: &Device) -> bool {
         let mut training = Training::new(&case.graph, &case.config, case.batch, Precision::F32, device)?;
         let mut losses = Vec::new();
         for _ in 0..STEPS {
-            let (_, loss) = training.forward().ok_or("there is no network")?;
+            let (_, loss) = training.forward().ok_or("the network is missing after a failed step")?;
             losses.push(loss);
             training.step();
         }
@@ -251,7 +252,7 @@ fn steps(case: &Case, device: &Device, reference: &Device) -> bool {
         let verdict = verdict(&[loss], 0.0, Precision::Bf16);
         Ok((json!({ "loss": loss, "losses": found, "losses_of_flex": wanted }), verdict))
     });
-    tell_case(format!("{}, {STEPS} steps of Adam", case.name), Precision::F32, measured)
+    print_case(format!("{}, {STEPS} steps of Adam", case.name), Precision::F32, measured)
 }
 
 const DIFFERS: &str = "differs";

@@ -17,7 +17,7 @@ pub(crate) const CELLS: &str = "conv3(0) conv3(1) add(1,2) conv1(0) concat(3,4) 
 
 /// A network in training, with a batch. The same arguments give the same weights and images on every device.
 pub(crate) struct Training {
-    /// Always there but for the middle of a step.
+    /// Always there except in the middle of a step.
     pub(crate) network: Option<Network>,
     optimizer: ModuleOptimizer,
     images: Tensor<4>,
@@ -65,7 +65,7 @@ impl Training {
         self.network = Some(self.optimizer.step(0.001, network, gradients));
     }
 
-    /// The seconds of so many steps, until the device has done them.
+    /// The seconds of `steps` steps, until the device has finished them.
     pub(crate) fn seconds(&mut self, steps: u32) -> Result<f64, Box<dyn Error>> {
         let start = Instant::now();
         (0..steps).for_each(|_| self.step());

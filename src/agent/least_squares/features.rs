@@ -10,7 +10,7 @@ use crate::space::SearchSpace;
 /// Places that features are hashed to.
 pub(super) const BUCKETS: usize = 1 << 14;
 
-/// More paths from input to output than these are not told apart: their number grows exponentially with the layers.
+/// More paths from input to output than these are not distinguished: their number grows exponentially with the layers.
 const MOST_PATHS: u64 = 32;
 
 /// The features of an architecture that are on: places and values.
@@ -116,11 +116,11 @@ fn thermometers(group: Group, counted: &mut Vec<u64>, places: &mut Vec<u16>) {
     counted.clear();
 }
 
-/// A graph without what lies on no path from input to output, and with its sums passed through: a sum is where paths
+/// A graph without what is on no path from input to output, and with its sums passed through: a sum is where paths
 /// meet, and what it sums is what follows each other.
 struct Outline<'g> {
     graph: &'g LayerGraph,
-    /// Nodes that lie on a path.
+    /// Nodes that are on a path.
     live: u128,
     /// For each node, the nodes that it follows.
     inputs: Vec<u128>,
@@ -197,7 +197,7 @@ impl<'g> Outline<'g> {
         bits(self.live).map(|node| self.label(node))
     }
 
-    /// Live nodes that are no sum.
+    /// Live nodes that are not sums.
     fn layers(&self) -> impl Iterator<Item = usize> {
         bits(self.live).filter(|&node| self.graph.nodes()[node].operation != Operation::Add)
     }

@@ -77,13 +77,13 @@ impl LeastSquaresConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`LeastSquaresConfigError`] names the first field that cannot be.
+    /// [`LeastSquaresConfigError`] names the first invalid field.
     pub fn validate(&self) -> Result<(), LeastSquaresConfigError> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         let candidates = self.parents.saturating_mul(self.edits).saturating_add(self.walks);
         let checks = [
             ("uniform", self.uniform as f64, self.uniform >= 1, "at least 1"),
-            ("walks", candidates as f64, candidates >= 1, "with edits, at least 1"),
+            ("walks", candidates as f64, candidates >= 1, "at least 1, unless agent.parents and agent.edits are"),
             ("curiosity", self.curiosity, (0.0..=1.0).contains(&self.curiosity), "from 0 to 1"),
             ("noise", self.noise, positive(self.noise), "above 0 and finite"),
             ("temperature", self.temperature, positive(self.temperature), "above 0 and finite"),
@@ -104,7 +104,7 @@ impl LeastSquaresConfig {
 /// posterior depends on how much of the neighbourhood is used up: in a space whose architectures have thousands of
 /// neighbours the mean leads upwards for long, in one with dozens the search is soon stuck without curiosity. When nearly
 /// all of it is used up, most proposals are neighbours of the next best local optimum among what was evaluated, as local
-/// search moves on. It learns from finished architectures and ranks the next decision; it is no temporal-difference
+/// search moves on. It learns from finished architectures and ranks the next decision; it is not a temporal-difference
 /// learner.
 ///
 /// Everything it knows is a function of the [`Memory`]: it saves nothing but the form of its state.
@@ -323,7 +323,7 @@ impl<S: SearchSpace> LeastSquares<S> {
 }
 
 /// Numbers of the episodes to fit: all up to `most`; of more, the best third of `most` among the older ones, and the
-/// latest. It changes in steps of a third, so that the factor need not be made anew for each episode.
+/// latest. It changes in steps of a third, so that the factor need not be recomputed for each episode.
 fn window<State, Action>(episodes: &[Episode<State, Action>], most: usize) -> Vec<usize> {
     let count = episodes.len();
     if count <= most {
@@ -423,7 +423,9 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
         let saved: Saved = serde_json::from_reader(from).map_err(|error| corrupt(error.to_string()))?;
         if saved.format != 1 || saved.agent != "least-squares" {
             let Saved { format, agent } = saved;
-            return Err(corrupt(format!("it is of agent {agent:?} in format {format}, not of \"least-squares\" in 1")));
+            return Err(corrupt(format!(
+                "it is of agent {agent:?} in format {format}, but this agent is \"least-squares\" in format 1"
+            )));
         }
         *self = Self::new(self.config).map_err(|error| corrupt(error.to_string()))?;
         Ok(())

@@ -1,8 +1,8 @@
 //! A real set that comes with the crate: 3,000 training and 1,000 test images of Fashion-MNIST.
 //!
 //! The images are 28 by 28 gray pixels of ten kinds of clothing, equally many of each. They are a part of the real set,
-//! so figures on them are not to be compared with published ones. `README.md` beside the files tells how the part was
-//! made and under which licence (MIT) it stands.
+//! so figures on them are not to be compared with published ones. `README.md` beside the files describes how the part
+//! was made and under which licence (MIT) it stands.
 //!
 //! # References
 //! H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms",

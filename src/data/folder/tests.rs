@@ -103,7 +103,7 @@ fn folders_without_images_are_refused_by_name() {
         }
         let error = ImageFolder::open(folder.path()).unwrap_err();
         assert!(matches!(error, DataError::NoClassFolders { .. }), "{error}");
-        assert!(error.to_string().contains("one folder a class"), "{error}");
+        assert!(error.to_string().contains("one folder per class"), "{error}");
     }
     assert!(matches!(ImageFolder::open("no/such/folder"), Err(DataError::MissingFolder { .. })));
     let file = empty_class.path().join("a/1.png");
@@ -116,7 +116,10 @@ fn a_part_must_have_the_classes_of_the_training_images() {
     let training = ImageFolder::open(training.path()).unwrap();
     let missing = folder(&[("b/1.png", 1)]);
     let error = training.open_part(missing.path()).unwrap_err();
-    assert!(error.to_string().contains("has no folder for \"a\", \"c\": it must have the classes"), "{error}");
+    assert!(
+        error.to_string().contains("has no folder for \"a\", \"c\": it must have the same class folders"),
+        "{error}"
+    );
     let unknown = folder(&[("a/1.png", 1), ("b/1.png", 1), ("c/1.png", 1), ("d/1.png", 1)]);
     let error = training.open_part(unknown.path()).unwrap_err();
     assert!(matches!(&error, DataError::UnknownClass { class, .. } if class == "d"), "{error}");

@@ -112,7 +112,10 @@ fn what_is_no_picture_is_refused_in_words() {
     assert_eq!(Picture::decode(b"These are words.").unwrap_err(), "its content is neither JPEG nor PNG");
     assert_eq!(Picture::decode(b"GIF89a").unwrap_err(), "its content is neither JPEG nor PNG");
     let long = png(image::ExtendedColorType::L8, 50, 1, &[0; 50]);
-    assert_eq!(Picture::decode(&long).unwrap_err(), "its size of 50x1 is too long for its width");
+    assert_eq!(
+        Picture::decode(&long).unwrap_err(),
+        "its size of 50x1 pixels is too elongated: the longer side must be less than 50 times the shorter"
+    );
     assert!(Picture::decode(&png(image::ExtendedColorType::L8, 49, 1, &[0; 49])).is_ok());
 }
 

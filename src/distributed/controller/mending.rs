@@ -17,7 +17,7 @@ impl Controller {
         let lost = match self.context.get_stream(&tasks.name).await {
             Ok(_) => false,
             Err(error) => {
-                tracing::info!(%error, "making the queue of tasks");
+                tracing::info!(%error, "creating the queue of tasks");
                 true
             }
         };
@@ -37,8 +37,8 @@ impl Controller {
         Ok(lost)
     }
 
-    /// Hands all tasks out anew, through a consumer with a new name: leases of the old one are void, so that a worker
-    /// cannot acknowledge a task of the same number in place of its own.
+    /// Delivers all tasks again, through a consumer with a new name: leases of the old one are void, so that a worker
+    /// cannot acknowledge a task of the same number instead of its own.
     async fn replace_consumer(&mut self) -> Result<(), Broken> {
         let stream = self.context.get_stream_no_info(self.names.tasks()).await?;
         let names: Vec<String> = stream.consumer_names().try_collect().await?;
@@ -68,7 +68,7 @@ impl Controller {
             }
         }
         if put + fetched > 0 {
-            tracing::warn!(put, fetched, "the broker had lost tasks, or results were not delivered");
+            tracing::warn!(put, fetched, "the broker had lost tasks, or had not delivered results");
         }
         let stream = self.context.get_stream(self.names.tasks()).await?;
         for key in queued.iter().filter(|key| !self.flights.contains_key(*key)) {
@@ -78,13 +78,13 @@ impl Controller {
         self.unstall(&stream).await
     }
 
-    /// After a power cut of the broker a consumer can stand behind tasks that it never hands out.
+    /// After a power failure of the broker a consumer can be stuck at tasks that it never delivers.
     async fn unstall(&mut self, stream: &Stream) -> Result<(), Broken> {
         let messages = stream.get_info().await?.state.messages;
         let consumer = stream.consumer_info(&self.welcome.consumer).await?;
         let stalled = messages > 0 && consumer.num_pending == 0 && consumer.num_ack_pending == 0;
         if stalled && self.stalled {
-            tracing::warn!(messages, "the broker does not hand out its tasks; making its consumer anew");
+            tracing::warn!(messages, "the broker does not deliver its tasks; creating its consumer again");
             self.replace_consumer().await?;
         }
         // The two numbers are not of one moment: once may be chance.

@@ -25,7 +25,7 @@ const LAST_TRY: Duration = Duration::from_secs(10);
 
 /// How a task ended for this worker.
 pub(super) enum End {
-    /// Its result is stored, or somebody else's business.
+    /// Its result is stored, or another worker takes care of it.
     Next,
     /// Its trainer is gone.
     NoTrainer,
@@ -54,7 +54,7 @@ impl Session<'_> {
         Ok(None)
     }
 
-    /// Evaluates a task that was handed out, unless somebody is at it.
+    /// Evaluates a task that was delivered, unless another worker is evaluating it.
     pub(super) async fn task(
         &self,
         message: &jetstream::Message,
@@ -126,7 +126,7 @@ impl Session<'_> {
             if hand.hangs() {
                 trainer.stop();
                 let message = format!("its training showed no progress for {:?}", self.worker.patience);
-                tracing::warn!(key, message, killed = trainer.can_be_killed(), "a training hangs");
+                tracing::warn!(key, message, killed = trainer.can_be_killed(), "a training makes no progress");
                 self.presence.tell(Doing::GaveUp { key: key.to_owned(), message }, REQUEST).await;
                 // Without a note: this attempt counts.
                 for lease in hand.put_down() {
@@ -199,13 +199,14 @@ impl Session<'_> {
             let presence = self.presence.clone();
             tokio::spawn(async move {
                 if let Err(error) = presence.lease(&lease).double_ack().await {
-                    tracing::debug!(%error, "a task is not off the queue yet");
+                    tracing::debug!(%error, "a task is not removed from the queue yet");
                 }
             });
         }
     }
 
-    /// Hands a task back that was not begun, or not ended for no fault of its own: it does not count as an attempt.
+    /// Returns a task that was not started, or was interrupted through no fault of its own: it does not count as an
+    /// attempt.
     async fn hand_back(&self, key: &str, lease: &str, pause: Option<Duration>) {
         self.note(key, lease).await;
         let _ = self.presence.lease(lease).ack_with(AckKind::Nak(pause)).await;

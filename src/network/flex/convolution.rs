@@ -127,7 +127,7 @@ impl Padded {
         Self { row, plane: row * (sizes.height + sizes.kernel - 1), vectors }
     }
 
-    /// Where the pixel of each weight of an output channel lies, from that of the output.
+    /// The offset of the pixel of each weight of an output channel from that of the output.
     fn offsets(&self, sizes: &Sizes) -> Vec<usize> {
         let kernel = sizes.kernel;
         (0..sizes.weights())

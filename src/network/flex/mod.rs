@@ -17,7 +17,7 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use convolution::Sizes;
 
-/// Whether a tensor lies where these kernels work.
+/// Whether a tensor is on the device that these kernels work on.
 pub(super) fn takes(tensor: &Tensor<4>) -> bool {
     tensor.dtype() == DType::F32 && tensor.device() == Device::flex()
 }

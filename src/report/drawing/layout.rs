@@ -1,4 +1,4 @@
-//! Where the nodes and edges of a layered graph lie.
+//! Positions of the nodes and edges of a layered graph.
 //!
 //! The method is Sugiyama's. Each node stands in the layer below its lowest input. An edge that spans several layers gets a
 //! lane of its own in each layer between, which keeps it clear of the nodes there. Layers are then ordered so that few edges
@@ -45,7 +45,7 @@ pub(super) struct Layout {
     pub(super) height: f64,
 }
 
-/// What stands in a layer.
+/// What is placed in a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Item {
     Node(usize),

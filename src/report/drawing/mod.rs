@@ -12,11 +12,11 @@ use std::fmt::Write;
 
 const MARGIN: f64 = 16.0;
 
-/// Draws a block as SVG that stands alone: for a README, a paper, a page.
+/// Draws a block as self-contained SVG: for a README, a paper, a page.
 ///
-/// Layers run from top to bottom. A node tells what it computes, its kernel, and how many channels it puts out in the first
-/// block of the paper's CIFAR network; a dashed edge passes a 1x1 convolution that widens it for an addition. For other
-/// networks, captions and PNG see [`BlockDrawing`].
+/// Layers run from top to bottom. A node shows what it computes, its kernel, and how many channels it puts out in the
+/// first block of the paper's CIFAR network; a dashed edge passes a 1x1 convolution that widens it for an addition. For
+/// other networks, captions and PNG see [`BlockDrawing`].
 ///
 /// ```
 /// use blockqnn::space::block::BlockCode;
@@ -83,7 +83,7 @@ impl BlockDrawing {
         self
     }
 
-    /// The same drawing with a name for its files, in place of `block`.
+    /// The same drawing with a name for its files, instead of `block`.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();

@@ -29,7 +29,7 @@ fn scales(points: &[(f64, f64)]) -> Option<(Scale, Scale)> {
 const FLOPS: &str = "FLOPs: multiply-adds of the whole network for one image (logarithmic)";
 const ACCURACY: &str = "accuracy on validation images (%)";
 
-/// A front as a staircase: what is reached at most at so many FLOPs.
+/// A front as a staircase: the best accuracy at up to a number of FLOPs.
 fn front_line(front: &[(f64, f64)], right: f64) -> Vec<(f64, f64)> {
     let mut line: Vec<(f64, f64)> = Vec::new();
     for &(x, y) in front {
@@ -108,7 +108,7 @@ pub(super) fn costs(runs: &[Run]) -> Drawn {
         plot.layers.push(Layer::Dots { points: front, colour, radius: 3.0, opacity: 1.0, hollow: false });
         plot.legend.push((Swatch::Line, colour, run.name.clone()));
     }
-    let caption = "The best accuracy of each run at so many FLOPs or fewer.".to_owned();
+    let caption = "The best accuracy of each run with at most this many FLOPs.".to_owned();
     Ok(Ok(Figure { picture: plot.picture("comparison-flops", &caption)?, caption, table: None }))
 }
 
@@ -142,9 +142,9 @@ pub(super) fn lengths(run: &Run) -> Drawn {
     ];
     plot.hints = minibatches
         .iter()
-        .map(|m| (x(m), m.layers.mean, format!("minibatch {}: {:.1} layers in the mean", m.number + 1, m.layers.mean)))
+        .map(|m| (x(m), m.layers.mean, format!("minibatch {}: {:.1} layers on average", m.number + 1, m.layers.mean)))
         .collect();
-    let caption = "Layers of the blocks of each minibatch, start and terminal left out.".to_owned();
+    let caption = "Layers of the blocks of each minibatch, without start and terminal.".to_owned();
     Ok(Ok(Figure { picture: plot.picture("lengths", &caption)?, caption, table: None }))
 }
 

@@ -68,7 +68,7 @@ pub(super) fn of_run(run: &Run) -> Drawn {
         })
         .collect();
     let bands = if plot.bands.is_empty() {
-        "The run's settings tell no epsilon schedule."
+        "The run's settings have no epsilon schedule."
     } else {
         "The bands are the phases of the epsilon schedule."
     };

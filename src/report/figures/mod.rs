@@ -1,4 +1,4 @@
-//! The pictures of a report, each with a caption, and what is left out and why.
+//! The pictures of a report, each with a caption, and what is not drawn and why.
 
 mod blocks;
 mod learning;
@@ -47,7 +47,7 @@ impl Figures {
     }
 }
 
-/// What each picture is made by: the picture, or a sentence that tells why there is none.
+/// What each picture is made by: the picture, or a sentence that explains why there is none.
 type Drawn = Result<Result<Figure, String>, ReportError>;
 
 /// The pictures of one run, and drawings of its `best` best blocks.

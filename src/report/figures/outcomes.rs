@@ -9,7 +9,7 @@ use crate::report::series::{self, Series, kendall, minibatches};
 use crate::report::text::{count, duration};
 use std::fmt::Write;
 
-/// A figure of a block, if it has it.
+/// A number of a block, if it has it.
 type Figured<'a> = &'a dyn Fn(&Finished) -> Option<f64>;
 
 /// A line of the comparison: its name, its colour, whether it is dashed, its figures.
@@ -54,7 +54,7 @@ pub(super) fn early_stop(run: &Run) -> Drawn {
             },
             Scale::counting(top.len() as u64),
         ),
-        ("accuracy (%) and reward (percent points)", Scale::round(low, high, 6, f64::NEG_INFINITY..100.0)),
+        ("accuracy (%) and reward (percentage points)", Scale::round(low, high, 6, f64::NEG_INFINITY..100.0)),
     );
     for (name, colour, dashed, value) in lines {
         let points: Vec<_> =
@@ -100,7 +100,7 @@ pub(super) fn times(run: &Run) -> Drawn {
     let minibatches = minibatches(run);
     let trained: f64 = minibatches.iter().map(|minibatch| minibatch.seconds).sum();
     if trained <= 0.0 {
-        return Ok(Err("Training times are not drawn: the evaluations of this run tell none.".to_owned()));
+        return Ok(Err("Training times are not drawn: the evaluations of this run have none.".to_owned()));
     }
     let saved = saved_seconds(run);
     let longest = minibatches.iter().map(|m| m.seconds).fold(0.0, f64::max);
@@ -187,7 +187,7 @@ pub(super) fn failures(run: &Run) -> Drawn {
     // Room for the number beside the longest bar.
     let x = Scale::round(0.0, most * 1.08, 6, 0.0..f64::INFINITY);
     let plot = bars("Blocks without accuracy, by reason", ("blocks", x), &rows);
-    let caption = "Infeasible blocks by reason. They are rewarded as if they guessed.".to_owned();
+    let caption = "Infeasible blocks by reason. They are rewarded with the chance accuracy.".to_owned();
     let rows = failures.iter().map(|(name, trials)| vec![(*name).to_owned(), count(*trials)]).collect();
     let table = Series::new("failures", &["reason", "blocks"], rows);
     Ok(Ok(Figure { picture: plot.picture("failures", &caption)?, caption, table: Some(table) }))

@@ -1,4 +1,4 @@
-//! The page: HTML that stands alone, readable without a script.
+//! The page: self-contained HTML, readable without a script.
 
 mod settings;
 
@@ -163,10 +163,7 @@ fn state(html: &mut String, run: &Run) {
         }
         State::Stopped => (
             "stopped",
-            format!(
-                "Not finished, and no process is at it: {done}. The search is resumed with --out {} --resume.",
-                run.path
-            ),
+            format!("Not finished and not running: {done}. Resume the search with --out {} --resume.", run.path),
         ),
     };
     let _ = writeln!(html, "<p class=\"state {class}\">{}</p>", escape(&text));
@@ -174,7 +171,7 @@ fn state(html: &mut String, run: &Run) {
         let _ = writeln!(html, "<p class=\"warning\" role=\"note\"><strong>Note.</strong> {}</p>", escape(text));
     };
     if let Some(damage) = &run.damage {
-        warn(&format!("This report tells only what comes before damage in the journal: {damage}."));
+        warn(&format!("This report shows only the trials before the damage in the journal: {damage}."));
     }
     if run.torn > 0 && run.state != State::Running {
         warn(&format!(
@@ -186,7 +183,7 @@ fn state(html: &mut String, run: &Run) {
     let dependent = KeyFigures::of(run).machine_dependent;
     if dependent > 0 {
         warn(&format!(
-            "{} blocks failed for reasons of the machine (time, memory, faults): the same seed need not repeat this run.",
+            "{} blocks failed because of the machine (time limit, memory or faults), so the same seed may not reproduce this run.",
             count(dependent)
         ));
     }

@@ -15,7 +15,7 @@ pub(super) fn settings(html: &mut String, run: &Run) {
         None => {
             let _ = writeln!(
                 html,
-                "<p>This search was run by a program of its own, which repeats it with seed {} and the settings below.</p>",
+                "<p>This search was run by another program, which repeats it with seed {} and the settings below.</p>",
                 run.settings.search.seed
             );
         }

@@ -26,7 +26,7 @@ pub enum ProcessEvaluatorError {
         source: io::Error,
     },
     /// A process could not make its environment.
-    #[error("child process {number} cannot make its environment: {message}")]
+    #[error("child process {number} cannot create its environment: {message}")]
     Environment {
         /// Position of the process, from 0.
         number: usize,
@@ -35,7 +35,8 @@ pub enum ProcessEvaluatorError {
     },
     /// Two would give different results, so that a result would depend on who computed it.
     #[error(
-        "the environment of child process {number} is {found:?}, and that of the first {expected:?}: all must be the same"
+        "the environment of child process {number} is {found:?}, but that of the first is {expected:?}: all must be the same, so \
+         give them the same data and settings"
     )]
     Different {
         /// Position of the process, from 0.
@@ -50,7 +51,7 @@ pub enum ProcessEvaluatorError {
 /// Estimates the memory that an evaluation takes on the device, in bytes.
 type Estimate = Arc<dyn Fn(&Cost) -> u64 + Send + Sync>;
 
-/// How a [`ProcessEvaluator`](super::ProcessEvaluator) runs its children and looks after them.
+/// How a [`ProcessEvaluator`](super::ProcessEvaluator) runs and supervises its children.
 #[derive(Clone)]
 pub struct ProcessConfig {
     program: Option<(PathBuf, Vec<OsString>)>,
@@ -98,8 +99,8 @@ impl MemoryLimit {
 }
 
 impl ProcessConfig {
-    /// This program again; a child is hung after 5 minutes without progress, for the first step on a GPU may have kernels to
-    /// compile; 10 failures in a row; no limits on memory.
+    /// This program again; a child is considered hung after 5 minutes without progress, because the first step on a GPU
+    /// may have kernels to compile; 10 failures in a row; no limits on memory.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -135,8 +136,8 @@ impl ProcessConfig {
     }
 
     /// The same with limits on what a child may hold after an evaluation, in bytes: of its device's memory (where its
-    /// environment [tells](crate::environment::Condition::device_bytes)), and of the machine's (on Linux). One that holds more
-    /// is replaced before its next trial.
+    /// environment [reports](crate::environment::Condition::device_bytes)), and of the machine's (on Linux). One that
+    /// holds more is replaced before its next trial.
     #[must_use]
     pub fn with_memory_limit(mut self, device_bytes: Option<u64>, resident_bytes: Option<u64>) -> Self {
         self.memory = MemoryLimit { device_bytes, resident_bytes };

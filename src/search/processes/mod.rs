@@ -18,7 +18,7 @@ use std::fmt::Display;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-/// How often a waiting controller looks after its children.
+/// How often a waiting controller checks its children.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Evaluates trials in child processes of this machine, each one at a time: several trainings share a GPU, and what goes wrong
@@ -93,7 +93,7 @@ impl<A: Serialize> ProcessEvaluator<A> {
         }
     }
 
-    /// Starts a child process for each name and briefing, and waits until their environments stand.
+    /// Starts a child process for each name and briefing, and waits until their environments are ready.
     ///
     /// # Errors
     /// [`ProcessEvaluatorError`] if there is none, one cannot be started or cannot make its environment, or two have different
@@ -199,14 +199,18 @@ impl<A: Serialize> ProcessEvaluator<A> {
         match line {
             Some(Line::Ready { identity }) if identity != self.identity => {
                 let was = &self.identity;
-                Err(EvaluatorError(format!("a new child process is {identity:?}, and the first was {was:?}").into()))
+                let text = format!(
+                    "the environment of a new child process is {identity:?}, but that of the first was {was:?}: did the data \
+                     change?"
+                );
+                Err(EvaluatorError(text.into()))
             }
             Some(Line::Ready { .. }) => {
                 slot.ready = true;
                 Ok(false)
             }
             Some(Line::Unready { message }) => {
-                Err(EvaluatorError(format!("a new child process cannot make its environment: {message}").into()))
+                Err(EvaluatorError(format!("a new child process cannot create its environment: {message}").into()))
             }
             Some(Line::Progress(progress)) => {
                 if let Some(work) = &slot.work {
@@ -225,7 +229,7 @@ impl<A: Serialize> ProcessEvaluator<A> {
                 let evaluated = matches!(outcome, Outcome::Evaluated(_));
                 let ended = self.end(number, verdict(outcome), listener);
                 if condition.broken {
-                    self.lose(number, "its device can compute nothing more", listener)?;
+                    self.lose(number, "its device failed and cannot be used again", listener)?;
                 } else {
                     if evaluated {
                         self.failures = 0;
@@ -277,7 +281,7 @@ impl<A: Serialize> ProcessEvaluator<A> {
         listener(Event::WorkerLost { worker, message: message.to_owned() });
         self.failures += 1;
         if self.failures > self.config.failures_in_a_row {
-            let text = format!("{} child processes failed in a row, the last because {message}", self.failures);
+            let text = format!("{} child processes failed in a row, the last one with: {message}", self.failures);
             return Err(EvaluatorError(text.into()));
         }
         self.replace(number)
@@ -343,7 +347,7 @@ impl<A: Serialize> Evaluator<A> for ProcessEvaluator<A> {
             let ended = match self.messages.recv_timeout(LOOK) {
                 Ok(message) => self.take(message, &mut sort),
                 Err(RecvTimeoutError::Timeout) => self.look_after(&mut sort),
-                Err(RecvTimeoutError::Disconnected) => Err(EvaluatorError("all child processes are gone".into())),
+                Err(RecvTimeoutError::Disconnected) => Err(EvaluatorError("all child processes have ended".into())),
             };
             late.into_iter().chain(end).for_each(&mut *listener);
             if ended? {

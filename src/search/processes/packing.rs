@@ -1,6 +1,6 @@
 //! Which trainings fit beside each other.
 
-/// The memory of a device, and what is spoken for.
+/// The memory of a device, and how much is reserved.
 #[derive(Debug)]
 pub(super) struct Packing {
     capacity: Option<u64>,
@@ -9,13 +9,13 @@ pub(super) struct Packing {
 }
 
 impl Packing {
-    /// A device with so many bytes; without a number everything fits.
+    /// A device with this many bytes; without a number everything fits.
     pub(super) fn new(capacity: Option<u64>) -> Self {
         Self { capacity, taken: 0, running: 0 }
     }
 
-    /// Whether a training that needs so many bytes may begin now: beside the others if it fits, and if it never fits alone.
-    /// An estimate is no measurement, so that even then it is worth a try.
+    /// Whether a training that needs this many bytes may start now: beside the others if it fits, or alone if it never
+    /// fits. An estimate is not a measurement, so even then it is worth a try.
     pub(super) fn admits(&self, bytes: u64) -> bool {
         match self.capacity {
             Some(capacity) => self.running == 0 || self.taken.saturating_add(bytes) <= capacity,

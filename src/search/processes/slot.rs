@@ -18,7 +18,7 @@ pub(super) struct Slot {
     pub(super) briefing: serde_json::Value,
     /// Counts the children that it had: lines of an earlier one are not listened to.
     pub(super) generation: u64,
-    /// Whether the environment of the present child stands.
+    /// Whether the environment of the current child is ready.
     pub(super) ready: bool,
     pub(super) work: Option<Work>,
     child: Option<ChildProcess>,

@@ -1,5 +1,5 @@
 //! The checkpoint: what the agent learnt, so that resuming need not learn it again. The journal is the truth; a
-//! checkpoint that is missing, damaged or of another time is passed over.
+//! checkpoint that is missing, damaged or of another time is ignored.
 
 use super::atomic;
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ pub(super) struct Header {
     pub(super) journal: String,
     /// Trials learnt.
     pub(super) trials: u64,
-    /// Proposals thrown away so far.
+    /// Proposals discarded so far.
     pub(super) resampled: u64,
     /// SHA-256 of what follows.
     sha256: String,
@@ -48,7 +48,7 @@ pub(super) fn read(path: &Path) -> Option<(Header, Vec<u8>)> {
     let bytes = std::fs::read(path).ok()?;
     let parsed = parse(&bytes);
     if parsed.is_none() {
-        tracing::warn!(path = %path.display(), "passing over a checkpoint that is damaged or of another version");
+        tracing::warn!(path = %path.display(), "ignoring a checkpoint that is damaged or of another version");
     }
     parsed
 }

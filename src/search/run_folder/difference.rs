@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// A line for each place where `then` and `now` differ, with the path to it. The identity of the environment follows from
-/// other settings, and is told where no other differs.
+/// other settings, and is reported only if no other differs.
 pub(super) fn between(then: &Value, now: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     compare("", then, now, &mut lines);

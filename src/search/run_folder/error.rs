@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub enum RunFolderError {
     /// A new run was to begin where there is one.
     #[error(
-        "{} holds a {} run of {done} of {trials} trials: resume it, or choose another folder",
+        "{} already holds a {} run with {done} of {trials} trials: resume it, or choose another folder",
         path.display(),
         if done < trials { "stopped" } else { "finished" }
     )]
@@ -23,14 +23,13 @@ pub enum RunFolderError {
         trials: u64,
     },
     /// The folder has other things in it.
-    #[error("{} is not empty, and no run folder: choose another folder, or move what is in it away", path.display())]
+    #[error("{} is neither empty nor a run folder: choose another folder, or move its contents away", path.display())]
     NotEmpty {
         /// The folder.
         path: PathBuf,
     },
     /// There is nothing to resume.
-    #[error("{} is no run folder (it has no {DESCRIPTION}): name the folder that a search \
-         wrote to", path.display())]
+    #[error("{} is not a run folder (it has no {DESCRIPTION}): give the folder that a search wrote to", path.display())]
     NoRun {
         /// The folder.
         path: PathBuf,
@@ -45,7 +44,7 @@ pub enum RunFolderError {
     },
     /// The run was started with other settings.
     #[error(
-        "the run in {} was started with other settings:\n  {}\nresume it with the settings it was started with, or start \
+        "the run in {} was started with other settings:\n  {}\nresume it with its original settings, or start \
          a new run in another folder",
         path.display(),
         differences.join("\n  ")
@@ -58,7 +57,7 @@ pub enum RunFolderError {
     },
     /// The folder was written by a later version of this crate.
     #[error(
-        "{} has format {found}, and this version of blockqnn reads up to {FORMAT}: use the version that wrote it",
+        "{} has format {found}, but this version of blockqnn reads formats up to {FORMAT}: use the version that wrote it",
         path.display()
     )]
     Newer {
@@ -68,7 +67,7 @@ pub enum RunFolderError {
         found: u64,
     },
     /// The description of the run cannot be read.
-    #[error("{} is no description of a run: {message}. Restore it from a copy", path.display())]
+    #[error("{} is not a valid description of a run: {message}. Restore it from a copy", path.display())]
     Description {
         /// The file.
         path: PathBuf,
@@ -85,7 +84,7 @@ pub enum RunFolderError {
         source: io::Error,
     },
     /// The agent cannot use the checkpoint, though it is whole.
-    #[error("cannot use the checkpoint {}: {source}. Delete it: what it holds is learnt again from the journal", path.display())]
+    #[error("cannot use the checkpoint {}: {source}. Delete it: the agent then learns again from the journal", path.display())]
     Checkpoint {
         /// The file.
         path: PathBuf,
@@ -94,7 +93,7 @@ pub enum RunFolderError {
         source: crate::agent::AgentError,
     },
     /// There is a checkpoint, and not the journal that it goes with.
-    #[error("there is no {}, but a checkpoint of the run: restore it from a copy, or start a new run in another folder", path.display())]
+    #[error("there is a checkpoint of the run, but no {}: restore it from a copy, or start a new run in another folder", path.display())]
     LostJournal {
         /// Where the journal should be.
         path: PathBuf,

@@ -1,4 +1,4 @@
-//! Reading a run without taking part in it: for reports, also while the search is on.
+//! Reading a run without taking part in it: for reports, also while the search is running.
 
 use super::journal::{self, Entry, JournalError};
 use super::{DESCRIPTION, Description, JOURNAL, LOCK, RunFolder, RunFolderError, RunSettings};
@@ -20,7 +20,7 @@ pub struct Fault {
     pub message: String,
 }
 
-/// What is known of a run from its folder alone: a snapshot, if the search is still on.
+/// What is known about a run from its folder: a snapshot, if the search is still running.
 ///
 /// ```
 /// use blockqnn::agent::RandomAgent;
@@ -56,17 +56,18 @@ pub struct RunHistory<S: SearchSpace> {
     pub pending: u64,
     /// Trials that the agent has learnt.
     pub learnt: u64,
-    /// Whether a process holds the folder: the search is on.
+    /// Whether a process holds the folder: the search is running.
     pub in_use: bool,
     /// Bytes at the end of the journal that are not a whole line: being written just now, or cut off when the run is
     /// resumed.
     pub torn: u64,
-    /// What is wrong with the journal; all else then tells of what comes before the damage.
+    /// What is wrong with the journal; everything else then describes what comes before the damage.
     pub damage: Option<JournalError>,
 }
 
 impl RunFolder {
-    /// Reads the run in a folder and changes nothing there: no lock is taken, so that a search that is on goes on.
+    /// Reads the run in a folder and changes nothing there: no lock is taken, so that a running search is not
+    /// disturbed.
     ///
     /// A journal that is damaged is read up to the damage; see [`RunHistory::damage`].
     ///
@@ -127,7 +128,7 @@ impl<S: SearchSpace> RunHistory<S> {
                             path: journal.to_owned(),
                             // The first line is no entry, and lines count from 1.
                             line: position as u64 + 2,
-                            cause: format!("trial {} finishes a second time", first.id),
+                            cause: format!("trial {} is finished a second time", first.id),
                         });
                         finished.insert(first.id, first);
                         break;
@@ -141,8 +142,8 @@ impl<S: SearchSpace> RunHistory<S> {
     }
 }
 
-/// Whether a process holds the lock. A shared lock, let go at once, tells it: two readers are not in each other's way, and
-/// a search that starts in that moment waits for longer.
+/// Whether a process holds the lock. A shared lock, released at once, shows it: two readers are not in each other's
+/// way, and a search that starts in that moment waits for longer.
 fn is_locked(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }

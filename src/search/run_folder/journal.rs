@@ -1,7 +1,7 @@
 //! The journal: what happened in a run, a checksummed line an event, appended and never rewritten.
 //!
 //! A line is `{"sum":"<16 hex digits>","event":<event>}`. The sum is the first 8 bytes of the SHA-256 of the sum before
-//! and the event's text, so that a line that was edited, removed or moved is found out wherever it stands.
+//! and the event's text, so that a line that was edited, removed or moved is detected wherever it is.
 
 use crate::graph::Fingerprint;
 use serde::de::DeserializeOwned;
@@ -71,8 +71,8 @@ pub enum JournalError {
     },
     /// A line that was safely on disk is no longer what was written.
     #[error(
-        "{} is damaged in line {line}: {cause}. Restore the file from a copy, or delete this line and all after it to go \
-         on from there",
+        "{} is damaged in line {line}: {cause}. Restore the file from a copy, or delete this line and all following lines to \
+         continue from there",
         path.display()
     )]
     Damaged {
@@ -85,7 +85,7 @@ pub enum JournalError {
     },
     /// The journal was written by a later version of this crate.
     #[error(
-        "{} has format {found}, and this version of blockqnn reads up to {FORMAT}: use the version that wrote it",
+        "{} has format {found}, but this version of blockqnn reads formats up to {FORMAT}: use the version that wrote it",
         path.display()
     )]
     Newer {
@@ -99,10 +99,10 @@ pub enum JournalError {
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            ". Nothing finished is lost: make room, and resume the run"
+            ". Finished trials are not lost: free some space, and resume the run"
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            ". Nothing finished is lost: make it writable, and resume the run"
+            ". Finished trials are not lost: make it writable, and resume the run"
         }
         _ => "",
     }
@@ -134,17 +134,17 @@ pub(super) struct Contents<R> {
     durability: Option<Durability>,
     valid: u64,
     last: Sum,
-    /// The last line is whole but for its line break.
+    /// The last line is complete except for its line break.
     unterminated: bool,
 }
 
-/// Reads a journal. A torn tail is left out; damage before it is an error.
+/// Reads a journal. A torn tail is ignored; damage before it is an error.
 pub(super) fn read<R: DeserializeOwned>(path: &Path) -> Result<Contents<R>, JournalError> {
     let (contents, outcome) = read_up_to_damage(path);
     outcome.map(|()| contents)
 }
 
-/// Reads a journal as far as it is whole, and tells what is wrong after that, if anything but a torn tail is.
+/// Reads a journal as far as it is intact, and returns what is wrong after that, unless it is only a torn tail.
 pub(super) fn read_up_to_damage<R: DeserializeOwned>(path: &Path) -> (Contents<R>, Result<(), JournalError>) {
     let mut contents = Contents {
         entries: Vec::new(),
@@ -214,7 +214,7 @@ fn fill<R: DeserializeOwned>(contents: &mut Contents<R>, path: &Path) -> Result<
 /// Checks a line against the sum of the line before it.
 fn parse<R: DeserializeOwned>(line: &[u8], previous: Sum) -> Result<(Sum, Entry<R>), String> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
-    let no_line = || "it is no journal line".to_owned();
+    let no_line = || "it is not a journal line".to_owned();
     let rest = line.strip_prefix(HEAD.as_bytes()).ok_or_else(no_line)?;
     let (sum, rest) = rest.split_at_checked(SUM_DIGITS).ok_or_else(no_line)?;
     let event = rest.strip_prefix(MIDDLE.as_bytes()).and_then(|rest| rest.strip_suffix(b"}")).ok_or_else(no_line)?;
@@ -222,11 +222,11 @@ fn parse<R: DeserializeOwned>(line: &[u8], previous: Sum) -> Result<(Sum, Entry<
     if sum != hex(expected).as_bytes() {
         let found = String::from_utf8_lossy(sum);
         return Err(format!(
-            "its checksum is {found} and should be {}, so it or a line before it changed",
+            "its checksum is {found} but should be {}, so it or an earlier line was changed",
             hex(expected)
         ));
     }
-    let entry = serde_json::from_slice(event).map_err(|error| format!("it holds no known event: {error}"))?;
+    let entry = serde_json::from_slice(event).map_err(|error| format!("it is not a known event: {error}"))?;
     Ok((expected, entry))
 }
 
@@ -264,12 +264,12 @@ const RESERVE: usize = 256 << 10;
 
 impl Journal {
     /// Opens the journal for appending: cuts off a torn tail, and writes the first line of a new one. A journal keeps the
-    /// durability that its first line tells, for how a torn tail is told from damage depends on it.
+    /// durability in its first line, because how a torn tail is distinguished from damage depends on it.
     pub(super) fn open<R>(path: &Path, contents: &Contents<R>, durability: Durability) -> Result<Self, JournalError> {
         let io = |source| JournalError::Io { path: path.to_owned(), source };
         let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
         if contents.torn > 0 {
-            tracing::warn!(path = %path.display(), bytes = contents.torn, "cut off what was not written whole");
+            tracing::warn!(path = %path.display(), bytes = contents.torn, "removed an incomplete line at the end");
             file.set_len(contents.valid).map_err(io)?;
         }
         file.seek(SeekFrom::End(0)).map_err(io)?;
@@ -312,8 +312,8 @@ impl Journal {
         Ok(hex(sum))
     }
 
-    /// Writes a line. On a full disk the reserve is given up for it, so that what was paid for is kept; the search then
-    /// stops all the same.
+    /// Writes a line. On a full disk the reserve is deleted for it, so that the finished evaluation is kept; the search
+    /// then stops all the same.
     fn write(&mut self, line: &[u8], commit: bool) -> Result<(), JournalError> {
         let Self { path, file, reserve, .. } = self;
         let io = |source| JournalError::Io { path: path.clone(), source };

@@ -1,7 +1,7 @@
 //! The folder of a run: what makes a search survive a killed process, a full disk and a power cut.
 //!
-//! `search.json` tells what the run is, `journal.jsonl` what happened (the truth), `checkpoint` what the agent learnt (a
-//! speed-up only), `lock` who is at it. `docs/wire-format.md` describes each.
+//! `search.json` describes the run, `journal.jsonl` what happened (the truth), `checkpoint` what the agent learnt (a
+//! speed-up only), `lock` the process that uses it. `docs/wire-format.md` describes each.
 
 mod atomic;
 mod checkpoint;
@@ -53,14 +53,14 @@ pub struct RunSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Description {
     format: u32,
-    /// Version of the crate that began the run; told, not compared.
+    /// Version of the crate that started the run; shown, not compared.
     version: String,
     environment: String,
     search: Value,
     details: Value,
 }
 
-/// A folder that a search writes to as it goes, held by this process alone.
+/// A folder that a search writes to while it runs, held exclusively by this process.
 ///
 /// Give it to [`Search::with_run_folder`](super::Search::with_run_folder). A search that was killed at any moment is
 /// resumed by running it again with the same settings and [`RunFolder::resume`], and ends as if nothing had happened.
@@ -81,7 +81,7 @@ struct Description {
 /// let parent = tempfile::tempdir()?;
 /// let path = parent.path().join("run");
 /// assert_eq!(run(RunFolder::create(&path)?, 16)?.records.len(), 16);
-/// // A finished run goes on when it is resumed with more trials: the first 16 are not evaluated again.
+/// // A finished run continues when it is resumed with more trials: the first 16 are not evaluated again.
 /// assert_eq!(run(RunFolder::resume(&path)?, 32)?.records.len(), 32);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -115,10 +115,10 @@ impl RunFolder {
         Ok(folder)
     }
 
-    /// Takes the folder of a run that was stopped, killed or finished, to go on with it.
+    /// Opens the folder of a run that was stopped, killed or finished, to continue it.
     ///
     /// # Errors
-    /// [`RunFolderError`] if there is no run in it, or another process is at it.
+    /// [`RunFolderError`] if there is no run in it, or another process is using it.
     pub fn resume(path: impl Into<PathBuf>) -> Result<Self, RunFolderError> {
         let path = path.into();
         if !path.join(DESCRIPTION).exists() {
@@ -254,8 +254,10 @@ impl RunFolder {
         let past = Past::new(&path, &contents)?;
         if past.finished.len() as u64 > config.trials {
             let done = past.finished.len();
-            let differences =
-                vec![format!("search.trials: {done} are finished, {} now: ask for {done} or more", config.trials)];
+            let differences = vec![format!(
+                "search.trials: {done} are finished in the folder, {} now: give {done} or more",
+                config.trials
+            )];
             return Err(RunFolderError::Changed { path: self.path, differences });
         }
         if is_new {
@@ -271,8 +273,8 @@ impl RunFolder {
     }
 }
 
-/// Locks a file, waiting a moment for whoever is about to let go. A lock that was just released may be held on for
-/// milliseconds by a child process that is being started: it has the open file until it runs its own program.
+/// Locks a file, waiting a moment for a holder that is about to release it. A lock that was just released may be held
+/// for milliseconds by a child process that is being started: it has the open file until it runs its own program.
 fn try_lock_patiently(lock: &File) -> Result<(), TryLockError> {
     let mut result = lock.try_lock();
     for _ in 0..50 {

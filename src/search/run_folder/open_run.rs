@@ -1,4 +1,4 @@
-//! A run while its search is on: what the journal tells of its past, and what is written as it goes on.
+//! A run while its search is running: what the journal says about its past, and what is written as it continues.
 
 use super::journal::{self, Entry, Journal};
 use super::{CHECKPOINT, Durability, JournalError, RunFolder, RunFolderError, checkpoint};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-/// What the journal tells of a run.
+/// What the journal says about a run.
 #[derive(Debug)]
 pub(in crate::search) struct Past<S: SearchSpace> {
     /// Finished trials by number.
@@ -33,7 +33,7 @@ pub(in crate::search) enum PastStep {
     Proposed(u64),
     /// This trial was finished.
     Finished(u64),
-    /// So many trials were learnt.
+    /// This many trials were learnt.
     Learnt(u64),
 }
 
@@ -71,7 +71,7 @@ impl<S: SearchSpace> Past<S> {
                 }
                 Entry::Finished(record) => {
                     if past.finished.insert(record.id, record.clone()).is_some() {
-                        return Err(damaged(format!("trial {} finishes a second time", record.id)));
+                        return Err(damaged(format!("trial {} is finished a second time", record.id)));
                     }
                     past.steps.push(PastStep::Finished(record.id));
                 }
@@ -80,7 +80,7 @@ impl<S: SearchSpace> Past<S> {
                     let finished = past.finished.len() as u64;
                     if *trials != finished || finished <= before {
                         return Err(damaged(format!(
-                            "it says that {trials} trials are learnt, where {finished} are finished and {before} were learnt"
+                            "it says that {trials} trials are learnt, but {finished} are finished and {before} were learnt before"
                         )));
                     }
                     past.learnt.push((*trials, sum.clone()));
@@ -98,7 +98,7 @@ impl<S: SearchSpace> Past<S> {
     }
 }
 
-/// A run folder while its search is on.
+/// A run folder while its search is running.
 #[derive(Debug)]
 pub(in crate::search) struct OpenRun {
     pub(super) folder: RunFolder,
@@ -163,7 +163,7 @@ impl OpenRun {
         let (header, agent) = checkpoint::read(&self.folder.path.join(CHECKPOINT))?;
         let fits = past.learnt.iter().any(|(trials, sum)| (trials, sum) == (&header.trials, &header.journal));
         if !fits {
-            tracing::warn!("passing over a checkpoint that is not of this journal");
+            tracing::warn!("ignoring a checkpoint that does not belong to this journal");
         }
         fits.then_some(Checkpoint { trials: header.trials, resampled: header.resampled, agent })
     }

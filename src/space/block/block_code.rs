@@ -10,8 +10,8 @@ use std::str::FromStr;
 ///
 /// Only valid blocks can exist: every layer obeys Table 1, indices count from 1, and the last layer alone is terminal.
 ///
-/// The text form has one word a layer, `conv3(0)` for a 3x3 convolution of the start layer, `add(1,2)` for a sum; it and
-/// JSON round-trip.
+/// The text form has one word per layer, `conv3(0)` for a 3x3 convolution of the start layer, `add(1,2)` for a sum; it
+/// and JSON round-trip.
 ///
 /// ```
 /// use blockqnn::graph::ToGraph;
@@ -22,7 +22,7 @@ use std::str::FromStr;
 /// assert_eq!((residual.to_graph().edge_count(), residual.to_graph().node_count()), (5, 5));
 ///
 /// let error = "conv3(0) max5(1) terminal(2)".parse::<BlockCode>().unwrap_err();
-/// assert_eq!(error.to_string(), "layer 2: max cannot have kernel 5: Table 1 has [1, 3]");
+/// assert_eq!(error.to_string(), "layer 2: max cannot have kernel 5: choose one of [1, 3]");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -203,13 +203,13 @@ mod tests {
             ("", "layer 1: a block needs at least one layer"),
             ("terminal(0)", "layer 1: a block needs at least one layer"),
             ("conv3(0)", "layer 1: the last layer must be terminal(K) or end"),
-            ("conv3(0) end conv3(1) end", "layer 2: layers follow the terminal layer"),
+            ("conv3(0) end conv3(1) end", "layer 2: there are layers after the terminal layer"),
             ("conv3(0) add(1,1) end", "layer 2: add needs two different connections"),
-            ("conv3(0) add(0,1", "layer 2: \"add(0,1\" is no layer"),
-            ("conv3(0) add(0) end", "layer 2: \"add(0)\" is no layer"),
+            ("conv3(0) add(0,1", "layer 2: \"add(0,1\" is not a layer"),
+            ("conv3(0) add(0) end", "layer 2: \"add(0)\" is not a layer"),
             ("conv(0) end", "layer 1: conv cannot have kernel 0"),
-            ("conv+3(0) end", "layer 1: \"conv+3(0)\" is no layer"),
-            ("conv3(300) end", "layer 1: \"conv3(300)\" is no layer"),
+            ("conv+3(0) end", "layer 1: \"conv+3(0)\" is not a layer"),
+            ("conv3(300) end", "layer 1: \"conv3(300)\" is not a layer"),
         ];
         for (text, expected) in cases {
             let message = text.parse::<BlockCode>().unwrap_err().to_string();

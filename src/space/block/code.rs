@@ -31,7 +31,7 @@ pub enum LayerKind {
     /// Convolution alone, as it stands in the ablation space. Kernel 1, 3 or 5. The paper writes it like the cell; its
     /// own number keeps the two apart in files.
     PlainConvolution = 10,
-    /// Ends the block without a connection of its own (the form of the later literature).
+    /// Ends the block without its own connection (the form of the later literature).
     UnconnectedTerminal = 11,
 }
 
@@ -116,13 +116,13 @@ impl LayerKind {
 #[non_exhaustive]
 pub enum CodeRule {
     /// No kind has this number.
-    #[error("{number} is no layer kind: kinds are 1 (conv) to 11 (end)")]
+    #[error("{number} is not a layer kind: kinds are 1 (conv) to 11 (end)")]
     UnknownKind {
         /// The number.
         number: u8,
     },
     /// The kernel is not in the kind's list.
-    #[error("{} cannot have kernel {kernel}: Table 1 has {:?}", .kind.word(), .kind.kernels())]
+    #[error("{} cannot have kernel {kernel}: choose one of {:?}", .kind.word(), .kind.kernels())]
     Kernel {
         /// Kind of the layer.
         kind: LayerKind,
@@ -130,7 +130,7 @@ pub enum CodeRule {
         kernel: u8,
     },
     /// A connection does not lead to an earlier layer.
-    #[error("connection {connection} does not lead to an earlier layer: it must be below {index}")]
+    #[error("connection {connection} is not an earlier layer: it must be below {index}")]
     Connection {
         /// The connection.
         connection: u8,
@@ -138,7 +138,7 @@ pub enum CodeRule {
         index: u8,
     },
     /// A connection is given where Table 1 has 0.
-    #[error("{} takes {} connections; the others must be 0, not {connection}", .kind.word(), .kind.connections())]
+    #[error("{} takes {} connections; the unused ones must be 0, not {connection}", .kind.word(), .kind.connections())]
     UnusedConnection {
         /// Kind of the layer.
         kind: LayerKind,
@@ -162,7 +162,7 @@ pub enum CodeRule {
         index: u8,
     },
     /// The layers of a block do not count 1, 2, 3, ...
-    #[error("its index is {index}, but it stands at place {expected}: indices count the layers from 1")]
+    #[error("its index is {index}, but it is layer {expected}: indices number the layers from 1")]
     IndexGap {
         /// Index of the layer.
         index: u8,
@@ -172,18 +172,18 @@ pub enum CodeRule {
     /// A block has no layer between start and terminal.
     #[error("a block needs at least one layer before its terminal layer")]
     NoLayer,
-    /// The last layer is no terminal layer.
+    /// The last layer is not a terminal layer.
     #[error("the last layer must be terminal(K) or end, but is {}", .kind.word())]
     NotTerminal {
         /// Kind of the last layer.
         kind: LayerKind,
     },
     /// A terminal layer stands before the last place.
-    #[error("layers follow the terminal layer")]
+    #[error("there are layers after the terminal layer: it must be the last")]
     EarlyTerminal,
     /// The text is not of the form `word kernel (connections)`.
     #[error(
-        "{token:?} is no layer: expected conv1(K), conv3(K), conv5(K), max1(K), max3(K), avg1(K), avg3(K), id(K), add(J,K), \
+        "{token:?} is not a layer: expected conv1(K), conv3(K), conv5(K), max1(K), max3(K), avg1(K), avg3(K), id(K), add(J,K), \
          concat(J,K), terminal(K) or end, where J and K are earlier layers, 0 the block's input"
     )]
     Syntax {

@@ -134,7 +134,7 @@ impl BlockSpace {
         self
     }
 
-    /// Most layers of a block, Terminal among them.
+    /// Maximum number of layers of a block, including Terminal.
     #[must_use]
     pub fn max_layers(&self) -> u8 {
         self.max_layers

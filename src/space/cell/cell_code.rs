@@ -77,13 +77,13 @@ pub struct CellCode {
     edges: [CellOperation; 6],
 }
 
-/// A text is no cell.
+/// A text is not a cell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CellCodeError {
     /// The text has not three nodes with one, two and three edges.
     #[error(
-        "{text:?} is no cell: expected |op~0|+|op~0|op~1|+|op~0|op~1|op~2|, with op one of none, skip_connect, \
+        "{text:?} is not a cell: expected |op~0|+|op~0|op~1|+|op~0|op~1|op~2|, with op one of none, skip_connect, \
          nor_conv_1x1, nor_conv_3x3, avg_pool_3x3"
     )]
     Form {

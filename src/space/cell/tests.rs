@@ -90,10 +90,10 @@ fn random_walks_reach_every_operation_on_every_edge() {
 #[test]
 fn what_is_no_cell_is_refused_with_its_place() {
     for (text, expected) in [
-        ("", "is no cell"),
-        ("|none~0|+|none~0|none~1|", "is no cell"),
-        ("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|none~3|", "is no cell"),
-        ("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|+|none~0|", "is no cell"),
+        ("", "is not a cell"),
+        ("|none~0|+|none~0|none~1|", "is not a cell"),
+        ("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|none~3|", "is not a cell"),
+        ("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|+|none~0|", "is not a cell"),
         ("|none~0|+|none~0|none~0|+|none~0|none~1|none~2|", "edge 3 is \"none~0\": expected an operation from node 1"),
         ("|none~0|+|none~0|conv~1|+|none~0|none~1|none~2|", "edge 3 is \"conv~1\""),
         ("|none|+|none~0|none~1|+|none~0|none~1|none~2|", "edge 1 is \"none\""),

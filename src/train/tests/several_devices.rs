@@ -41,7 +41,7 @@ fn others() -> Vec<Vec<Device>> {
 fn without_normalisation_several_devices_make_the_steps_of_one() {
     let alone = trained_on(&[], FitOptions::default(), linear).trained().unwrap();
     let wanted = weights(&alone);
-    assert!(wanted.iter().any(|weight| weight.abs() > 0.01), "it has learned: {wanted:?}");
+    assert!(wanted.iter().any(|weight| weight.abs() > 0.01), "it has learnt: {wanted:?}");
     for others in others() {
         let found = trained_on(&others, FitOptions::default(), linear).trained().unwrap();
         for (found, wanted) in weights(&found).iter().zip(&wanted) {
