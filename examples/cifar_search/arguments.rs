@@ -34,8 +34,8 @@ pub(crate) struct Arguments {
     pub(crate) command: Option<Command>,
 
     /// Settings to start from: quick (minutes on two CPU cores), paper (BlockQNN's search: 11,392 blocks, days on
-    /// GPUs), short (half as many minibatches as paper), metaqnn (as paper, but with the reward only at the last layer,
-    /// as in its predecessor MetaQNN)
+    /// GPUs), short (half as many minibatches as paper), metaqnn (as paper, but with the learner of its predecessor
+    /// MetaQNN: plain accuracy as the reward, only at the last layer)
     #[arg(long, default_value = "quick", value_name = "NAME")]
     pub(crate) preset: Preset,
 

@@ -35,7 +35,8 @@ pub enum Preset {
     Paper,
     /// The paper's search on the short schedule of Figure 3: 89 minibatches.
     Short,
-    /// The paper's search with MetaQNN's update: the reward at Terminal alone, initial Q 0.5, one round of replay.
+    /// The paper's search with MetaQNN's learner: plain accuracy as the reward, at Terminal alone; initial Q 50 (half of the
+    /// highest accuracy, in percent); one round of replay.
     Metaqnn,
 }
 

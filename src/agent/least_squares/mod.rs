@@ -33,8 +33,9 @@ pub struct LeastSquaresConfig {
     pub edits: usize,
     /// Candidates that walk by the values of their decisions alone.
     pub walks: usize,
-    /// Share of the posterior's deviation that a draw has while all neighbours of the best are new, 0 to 1. At 0 a
-    /// proposal follows the mean, at 1 it is Thompson's sampling throughout.
+    /// Share of the posterior's deviation that a draw has while all neighbours of the best are new, 0 to 1. It grows to 1
+    /// as a tenth of them is used up. At 0 a proposal follows the mean while they are new, at 1 it is Thompson sampling
+    /// throughout.
     pub curiosity: f64,
     /// Variance of the noise that a standardised reward is taken to have, above 0.
     pub noise: f64,
@@ -149,6 +150,10 @@ impl<S: SearchSpace> fmt::Debug for LeastSquares<S> {
 
 /// Candidates whose features are kept.
 const CACHE: usize = 8_192;
+
+/// The share of used neighbours from which a draw has all of the posterior's deviation. A block has so many neighbours that
+/// a search of hundreds of trials stays far below it; a cell of NAS-Bench-201 has 24, and is soon above.
+const CROWDED: f64 = 0.1;
 
 /// The power of the share of used neighbours that is the probability to leave: rarely before nearly all are used.
 const LEAVING: i32 = 4;
@@ -360,10 +365,11 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
         self.catch_up(space, memory)?;
         let neighbours = self.neighbours(space, episodes, rng)?;
         // Where the neighbours of the best are new, the mean is followed with little deviation: there is far to climb. As
-        // they are used up, the search must leave: the deviation grows to that of the posterior, and random walks join.
+        // they are used up, the search must look elsewhere: the deviation grows to that of the posterior, and random walks
+        // join.
         let used = neighbours.iter().filter(|candidate| self.evaluated.contains_key(&candidate.actions)).count();
         let share = used as f64 / neighbours.len().max(1) as f64;
-        let scale = self.config.curiosity + (1.0 - self.config.curiosity) * share.sqrt();
+        let scale = self.config.curiosity + (1.0 - self.config.curiosity) * (share / CROWDED).min(1.0).powi(2);
         let mut weights = self.posterior(episodes, scale, rng);
         // Random walks alone would not lead out of a region that the values wrongly hold for the best.
         let leave = seed::unit(rng) < share.powi(LEAVING);
