@@ -152,7 +152,8 @@ fn the_embedded_images_load_without_a_folder_and_others_ask_for_one() {
     let message = Experiment::paper().data.load(None).unwrap_err().to_string();
     assert_eq!(
         message,
-        "the images of the data set cifar100 are read from files, and no folder is named: name it (--data DIR in the examples)"
+        "the images of the data set cifar100 are read from files, but no folder is given: give one (--data DIR in the examples; \
+         --download fetches CIFAR)"
     );
 }
 

@@ -129,7 +129,7 @@ fn what_does_not_fit_together_is_refused_with_both_figures() {
     assert_eq!(
         error.unwrap_err().to_string(),
         "the training images are 1x6x6 in 3 classes, but the validation images are 1x1x1 in 3: both must be parts of \
-         one set"
+         the same data set"
     );
 }
 

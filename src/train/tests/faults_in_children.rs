@@ -46,7 +46,7 @@ impl DeviceReads for Numbered {
 /// What an observer is to hear of the five failures, in any order: what kind it is, and its cause.
 const FAULTS: [[&str; 2]; 5] = [
     ["the device failed during training", "a kernel is missing"],
-    ["the device is lost until the process ends", "an illegal address"],
+    ["the device cannot be used until the program is started again", "an illegal address"],
     ["evaluation ran out of memory", "out of device memory allocating 17 bytes"],
     ["evaluation ran out of memory", "An out-of-memory error happened during launch"],
     ["it showed no progress for", "10s"],
