@@ -229,8 +229,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 
 /// The model that predicts the time of a trial, measured on random blocks on the first device. The search works without
 /// it.
-fn cost_model(experiment: &Experiment, environments: &[(&String, TrainingEnvironment)]) -> Option<CostModel> {
-    let (_, environment) = environments.first()?;
+fn cost_model(experiment: &Experiment, environment: &TrainingEnvironment) -> Option<CostModel> {
     let graphs =
         random_blocks(experiment, "cost model", CALIBRATION_DRAWS).map(|(graph, _)| graph).take(CALIBRATION_BLOCKS);
     let model = environment.cost_model(graphs, CALIBRATION_TIME);
@@ -272,13 +271,14 @@ fn in_this_process(
         Ok::<_, TrainError>((name, TrainingEnvironment::with_parts(training, validation, network, recipe, device)?))
     });
     let environments = environments.collect::<Result<Vec<_>, _>>()?;
-    let model = cost_model(experiment, &environments);
+    let first = environments.first().map(|(_, environment)| environment);
     if let Some(remote) = remote_workers(arguments, experiment, &environments)? {
-        return Ok((remote, model));
+        return Ok((remote, first.and_then(|first| cost_model(experiment, first))));
     }
     // Each worker has its share of the cores.
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let threads = NonZeroUsize::new(cores.get() / count).unwrap_or(NonZeroUsize::MIN);
+    let model = first.and_then(|first| cost_model(experiment, &first.clone().with_threads(threads)));
     let workers = (0..count).zip(environments.iter().cycle());
     let workers = workers.map(|(number, (device, environment))| {
         (format!("{number} on {device}"), environment.clone().with_threads(threads))

@@ -108,16 +108,23 @@ impl TrainingEnvironment {
     /// Measures a few batches of the networks around `graphs` on this device, and returns what predicts the time of others.
     ///
     /// A dozen random blocks of the space that will be searched are enough. Once `budget` is spent no further network is
-    /// begun, but one is measured always.
+    /// begun, but one is measured always. It computes with the threads that trials will have
+    /// ([`with_threads`](Self::with_threads)).
     ///
     /// # Errors
     /// [`TrainError`] if a network cannot be built or the device fails.
     pub fn cost_model(
         &self,
-        graphs: impl IntoIterator<Item = LayerGraph>,
+        graphs: impl IntoIterator<Item = LayerGraph> + Send,
         budget: Duration,
     ) -> Result<CostModel, TrainError> {
-        let (training, validation) = self.parts();
-        measure(graphs, self.network(), self.recipe(), [training, validation], budget)
+        let environment = self.clone();
+        let measure = move || {
+            environment.use_threads();
+            let (training, validation) = environment.parts();
+            measure(graphs, environment.network(), environment.recipe(), [training, validation], budget)
+        };
+        // A thread keeps the pool that it computed with first, so the caller's is left alone.
+        std::thread::scope(|scope| scope.spawn(measure).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }

@@ -158,6 +158,13 @@ impl TrainingEnvironment {
         self
     }
 
+    /// Gives the current thread the threads that trials compute with, if they were named.
+    pub(super) fn use_threads(&self) {
+        if let Some(threads) = self.threads {
+            use_threads(threads);
+        }
+    }
+
     /// The folder below `folder` for a trial's network: its fingerprint and its seed.
     ///
     /// ```
@@ -245,9 +252,7 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
     type Error = TrainError;
 
     fn evaluate(&mut self, architecture: &A, context: &TrialContext<'_>) -> Result<Evaluation, TrainError> {
-        if let Some(threads) = self.threads {
-            use_threads(threads);
-        }
+        self.use_threads();
         let graph = architecture.to_graph();
         let trained = self.train(&graph, context);
         if !matches!(trained, Err(TrainError::DevicePoisoned { .. })) {
