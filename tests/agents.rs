@@ -33,8 +33,11 @@ fn agent(name: &str) -> Box<dyn Agent<BlockSpace>> {
             let policy = Policy::Softmax { temperature: 0.5, uniform: 10 };
             tabular(QLearningConfig { policy, ..QLearningConfig::rank() })
         }
-        // A small window, so that it moves.
-        "best" => Box::new(LeastSquares::new(LeastSquaresConfig { window: 30, ..Default::default() }).unwrap()),
+        // A small window, so that it moves, and few edits, so that ten thousand episodes do not take minutes.
+        "best" => {
+            let config = LeastSquaresConfig { window: 30, edits: 4, ..LeastSquaresConfig::default() };
+            Box::new(LeastSquares::new(config).unwrap())
+        }
         "random" => Box::new(RandomAgent),
         "evolution" => Box::new(RegularizedEvolution::new(EvolutionConfig::small()).unwrap()),
         "local" => Box::new(LocalSearch::new()),

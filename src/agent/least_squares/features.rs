@@ -21,6 +21,10 @@ pub(super) type Features = Vec<(u16, f32)>;
 enum Group {
     /// What was decided at which position of the walk.
     Position,
+    /// How often something was decided, at whatever position.
+    Decisions,
+    /// How often something was decided right after something else.
+    Successions,
     /// How often an operation occurs.
     Operations,
     /// How often one operation follows another.
@@ -37,7 +41,7 @@ impl Group {
     fn weight(self) -> f32 {
         match self {
             Self::Position => 1.0,
-            Self::Operations | Self::Edges | Self::Paths => 0.5,
+            Self::Decisions | Self::Successions | Self::Operations | Self::Edges | Self::Paths => 0.5,
             Self::Triples | Self::Statistics => 0.3,
         }
     }
@@ -81,8 +85,18 @@ pub(super) fn features<S: SearchSpace>(space: &S, actions: &[S::Action], graph: 
     }
     add(Group::Position, &mut places);
 
-    let outline = Outline::new(graph);
     let mut counted = Vec::new();
+    let aspects: Vec<Vec<u64>> = actions.iter().map(|action| space.aspects(action)).collect();
+    counted.extend(aspects.iter().flatten().map(|&aspect| mix([aspect])));
+    thermometers(Group::Decisions, &mut counted, &mut places);
+    add(Group::Decisions, &mut places);
+    for pair in aspects.windows(2) {
+        counted.extend(pair[0].iter().flat_map(|&first| pair[1].iter().map(move |&then| mix([first, then]))));
+    }
+    thermometers(Group::Successions, &mut counted, &mut places);
+    add(Group::Successions, &mut places);
+
+    let outline = Outline::new(graph);
     counted.extend(outline.operations().map(|label| mix([label])));
     thermometers(Group::Operations, &mut counted, &mut places);
     add(Group::Operations, &mut places);
@@ -268,17 +282,27 @@ mod tests {
         let near = of_block("conv3(0) conv5(1) add(0,2) terminal(3)");
         let far = of_block("max3(0) avg3(0) avg3(1) id(3) concat(2,4) terminal(2)");
         let [own, near, far] = [&center, &near, &far].map(|other| product(&center, other));
-        assert!((3.0..3.3).contains(&own), "the weights of the groups: {own}");
+        assert!((4.0..4.3).contains(&own), "the weights of the groups: {own}");
         assert!(own > near && near > far, "{own} {near} {far}");
     }
 
     #[test]
-    fn dead_operations_of_a_cell_change_its_positions_only() {
+    fn decisions_count_at_other_positions_as_well() {
+        let center = of_block("conv3(0) conv5(1) max3(2) terminal(3)");
+        let moved = of_block("max3(0) conv3(1) conv5(2) terminal(3)");
+        let other = of_block("avg3(0) conv1(1) id(2) terminal(3)");
+        let [moved, other] = [&moved, &other].map(|block| product(&center, block));
+        assert!(moved > other + 0.3, "{moved} {other}");
+    }
+
+    #[test]
+    fn dead_operations_of_a_cell_change_the_features_of_its_walk_only() {
         let space = CellSpace::new();
         let graph_features = |text: &str| {
             let cell: CellCode = text.parse().unwrap();
             let mut all = features(&space, cell.edges(), &cell.to_graph());
-            all.drain(..6);
+            // Six positions, six decisions, five successions.
+            all.drain(..17);
             all.sort_by(|a, b| a.partial_cmp(b).unwrap());
             all
         };
@@ -292,6 +316,6 @@ mod tests {
     fn a_graph_with_very_many_paths_has_features_without_them() {
         let layers: Vec<String> = (2..=22).map(|index| format!("concat({},{})", index - 2, index - 1)).collect();
         let features = of_block(&format!("conv3(0) {} terminal(22)", layers.join(" ")));
-        assert!((150..400).contains(&features.len()), "{}", features.len());
+        assert!((400..1_200).contains(&features.len()), "{}", features.len());
     }
 }

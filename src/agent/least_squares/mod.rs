@@ -1,25 +1,27 @@
 //! The least-squares learner: the agent to take when evaluations are few.
 
+mod candidates;
 mod features;
 mod kernel;
 mod values;
 
-use super::edit::{Edit, is_new, random_walk};
+use super::edit::{is_new, random_walk};
 use super::q_learning::log_ranks;
 use super::{Agent, AgentError, EpisodeOf, Memory, TrajectoryOf};
 use crate::evaluation::Episode;
 use crate::graph::ToGraph;
 use crate::seed;
 use crate::space::SearchSpace;
+use candidates::better;
 use features::{BUCKETS, Features, features};
 use kernel::Cholesky;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
-use values::{Guide, Weights};
+use values::Weights;
 
 /// Settings of [`LeastSquares`]. The default is the one fixed setting that its comparisons were made with.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -31,6 +33,13 @@ pub struct LeastSquaresConfig {
     pub parents: usize,
     /// Random edits of each of them.
     pub edits: usize,
+    /// Probability that an edited architecture is edited once more, as often as it comes true, 0 to 0.9.
+    pub further: f64,
+    /// Share of proposals whose candidates are edits of one architecture, the best of ten random ones of the latest
+    /// hundred, in place of the best ones, 0 to 1.
+    pub aside: f64,
+    /// Times that the candidates of highest value, as many as there are parents, are edited in turn.
+    pub rounds: usize,
     /// Candidates that walk by the values of their decisions alone.
     pub walks: usize,
     /// Share of the posterior's deviation that a draw has while all neighbours of the best are new, 0 to 1. It grows to 1
@@ -52,6 +61,9 @@ impl Default for LeastSquaresConfig {
             uniform: 20,
             parents: 5,
             edits: 20,
+            further: 0.3,
+            aside: 0.5,
+            rounds: 2,
             walks: 20,
             curiosity: 0.25,
             noise: 0.3,
@@ -85,6 +97,8 @@ impl LeastSquaresConfig {
         let checks = [
             ("uniform", self.uniform as f64, self.uniform >= 1, "at least 1"),
             ("walks", candidates as f64, candidates >= 1, "at least 1, unless agent.parents and agent.edits are"),
+            ("further", self.further, (0.0..=0.9).contains(&self.further), "from 0 to 0.9"),
+            ("aside", self.aside, (0.0..=1.0).contains(&self.aside), "from 0 to 1"),
             ("curiosity", self.curiosity, (0.0..=1.0).contains(&self.curiosity), "from 0 to 1"),
             ("noise", self.noise, positive(self.noise), "above 0 and finite"),
             ("temperature", self.temperature, positive(self.temperature), "above 0 and finite"),
@@ -100,13 +114,15 @@ impl LeastSquaresConfig {
 /// Values architectures by least squares over features of walk and graph, and proposes by Thompson's sampling.
 ///
 /// After a random beginning, each proposal draws one linear value function from the posterior of a ridge regression on
-/// the logarithmic ranks of all rewards. Candidates are random [`Edit`]s of the best architectures and walks that follow
-/// the values of single decisions; the candidate of highest value is proposed. How far a draw may be from the mean of the
-/// posterior depends on how much of the neighbourhood is used up: in a space whose architectures have thousands of
-/// neighbours the mean leads upwards for long, in one with dozens the search is soon stuck without curiosity. When nearly
-/// all of it is used up, most proposals are neighbours of the next best local optimum among what was evaluated, as local
-/// search moves on. It learns from finished architectures and ranks the next decision; it is not a temporal-difference
-/// learner.
+/// the logarithmic ranks of all rewards. Half of the proposals look around the best architectures: their candidates are
+/// random [`Edit`](super::Edit)s of those, and walks that follow the values of single decisions. The other half look
+/// around one of the latest, chosen as regularized evolution chooses a parent, which is how the search gets away from
+/// where the best ones are all alike. The candidates of highest value are edited again, twice, and the one of highest value
+/// is proposed. How far a draw may be from the mean of the posterior depends on how much of the neighbourhood is used up:
+/// in a space whose architectures have thousands of neighbours the mean leads upwards for long, in one with dozens the
+/// search is soon stuck without curiosity. When nearly all of it is used up, most proposals are neighbours of the next
+/// best local optimum among what was evaluated, as local search moves on. It learns from finished architectures and ranks
+/// the next decision; it is not a temporal-difference learner.
 ///
 /// Everything it knows is a function of the [`Memory`]: it saves nothing but the form of its state.
 ///
@@ -246,6 +262,34 @@ impl<S: SearchSpace> LeastSquares<S> {
         self.window.push(number);
     }
 
+    /// The candidates that were not evaluated, with their values, highest first. In each round, edits of those of highest
+    /// value join.
+    fn valued(
+        &mut self,
+        space: &S,
+        mut candidates: Vec<TrajectoryOf<S>>,
+        rounds: usize,
+        weights: &mut Weights,
+        rng: &mut dyn Rng,
+    ) -> Result<Vec<(f64, TrajectoryOf<S>)>, AgentError> {
+        let mut valued = Vec::with_capacity(candidates.len());
+        let mut met = HashSet::new();
+        for round in 0..=rounds {
+            for candidate in candidates.drain(..) {
+                if !self.evaluated.contains_key(&candidate.actions) && met.insert(candidate.actions.clone()) {
+                    let features = self.features_of(space, &candidate.actions)?;
+                    valued.push((weights.value(&features), candidate));
+                }
+            }
+            valued.sort_by(|(a, _): &(f64, _), (b, _)| b.total_cmp(a));
+            if round < rounds {
+                let best = valued.iter().take(self.config.parents).map(|(_, candidate)| candidate);
+                candidates = self.edited(space, best, rng)?;
+            }
+        }
+        Ok(valued)
+    }
+
     /// A draw from the posterior over value functions, whose deviation from the mean is scaled by `scale`.
     fn posterior(&mut self, episodes: &[EpisodeOf<S>], scale: f64, rng: &mut dyn Rng) -> Weights {
         let mut weights = Weights::prior(rng.next_u64(), scale, std::mem::take(&mut self.spare));
@@ -262,69 +306,6 @@ impl<S: SearchSpace> LeastSquares<S> {
         }
         weights
     }
-
-    /// New neighbours of the best open local optimum: of the architecture of highest reward that has a new neighbour and
-    /// no better one. Empty if there is none.
-    ///
-    /// Neighbours are as many random edits as a proposal draws. The draws are those of the episode's number, whenever
-    /// they are asked for: so what is settled is a function of the memory.
-    fn neighbours_of_open_optimum(
-        &mut self,
-        space: &S,
-        memory: &Memory<S>,
-    ) -> Result<Vec<TrajectoryOf<S>>, AgentError> {
-        let episodes = memory.episodes();
-        self.settled.resize(episodes.len(), false);
-        let mut order: Vec<usize> = (0..episodes.len()).filter(|&number| !self.settled[number]).collect();
-        order.sort_by(|&a, &b| episodes[b].reward.cmp(&episodes[a].reward).then(a.cmp(&b)));
-        for number in order {
-            let Episode { trajectory, reward, .. } = &episodes[number];
-            let mut rng = seed::stream(0, "neighbours", number as u64);
-            let mut new = Vec::new();
-            let mut optimum = true;
-            for _ in 0..self.config.parents * self.config.edits {
-                let neighbour = Edit::random(space, trajectory, &mut rng)?;
-                match self.evaluated.get(&neighbour.actions) {
-                    Some(&other) if episodes[other].reward > *reward => {
-                        optimum = false;
-                        break;
-                    }
-                    None if is_new(space, memory, &neighbour)? => new.push(neighbour),
-                    Some(_) | None => {}
-                }
-            }
-            if optimum && !new.is_empty() {
-                return Ok(new);
-            }
-            // A better neighbour stays better, and what is known stays known.
-            self.settled[number] = true;
-        }
-        Ok(Vec::new())
-    }
-
-    /// Random edits of the best architectures so far.
-    fn neighbours(
-        &self,
-        space: &S,
-        episodes: &[EpisodeOf<S>],
-        rng: &mut dyn Rng,
-    ) -> Result<Vec<TrajectoryOf<S>>, AgentError> {
-        let LeastSquaresConfig { parents, edits, .. } = self.config;
-        let mut order: Vec<usize> = (0..episodes.len()).collect();
-        let better = |a: &usize, b: &usize| episodes[*b].reward.cmp(&episodes[*a].reward).then(a.cmp(b));
-        if order.len() > parents && parents > 0 {
-            order.select_nth_unstable_by(parents - 1, better);
-        }
-        order.truncate(parents);
-        order.sort_by(better);
-        let mut neighbours = Vec::with_capacity(parents * edits);
-        for parent in order {
-            for _ in 0..edits {
-                neighbours.push(Edit::random(space, &episodes[parent].trajectory, rng)?);
-            }
-        }
-        Ok(neighbours)
-    }
 }
 
 /// Numbers of the episodes to fit: all up to `most`; of more, the best third of `most` among the older ones, and the
@@ -338,7 +319,7 @@ fn window<State, Action>(episodes: &[Episode<State, Action>], most: usize) -> Ve
     // The latest: from one to two steps of them.
     let latest = (count / step - 1) * step;
     let mut best: Vec<usize> = (0..latest).collect();
-    best.sort_by(|&a, &b| episodes[b].reward.cmp(&episodes[a].reward).then(a.cmp(&b)));
+    best.sort_by(|a, b| better(episodes, *a, *b));
     best.truncate(step);
     best.sort_unstable();
     best.extend(latest..count);
@@ -363,7 +344,7 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
             return random_walk(space, rng);
         }
         self.catch_up(space, memory)?;
-        let neighbours = self.neighbours(space, episodes, rng)?;
+        let neighbours = self.neighbours_of_the_best(space, episodes, rng)?;
         // Where the neighbours of the best are new, the mean is followed with little deviation: there is far to climb. As
         // they are used up, the search must look elsewhere: the deviation grows to that of the posterior, and random walks
         // join.
@@ -373,26 +354,14 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
         let mut weights = self.posterior(episodes, scale, rng);
         // Random walks alone would not lead out of a region that the values wrongly hold for the best.
         let leave = seed::unit(rng) < share.powi(LEAVING);
-        let mut candidates = if leave { self.neighbours_of_open_optimum(space, memory)? } else { Vec::new() };
-        if candidates.is_empty() {
-            candidates = neighbours;
-            let mut guide = Guide::new(self.config.temperature);
-            for _ in 0..self.config.walks {
-                candidates.push(guide.walk(space, &mut weights, rng)?);
-            }
-            for _ in 0..used {
-                candidates.push(random_walk(space, rng)?);
-            }
-        }
-        let mut valued = Vec::with_capacity(candidates.len());
-        for candidate in candidates {
-            if !self.evaluated.contains_key(&candidate.actions) {
-                let features = self.features_of(space, &candidate.actions)?;
-                valued.push((weights.value(&features), candidate));
-            }
-        }
+        let optimum = if leave { self.neighbours_of_open_optimum(space, memory)? } else { Vec::new() };
+        let valued = if optimum.is_empty() {
+            let candidates = self.candidates(space, episodes, neighbours, used, &mut weights, rng)?;
+            self.valued(space, candidates, self.config.rounds, &mut weights, rng)?
+        } else {
+            self.valued(space, optimum, 0, &mut weights, rng)?
+        };
         self.spare = weights.into_memory();
-        valued.sort_by(|a, b| b.0.total_cmp(&a.0));
         for (_, candidate) in valued {
             if is_new(space, memory, &candidate)? {
                 return Ok(candidate);

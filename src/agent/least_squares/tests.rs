@@ -93,6 +93,8 @@ fn settings_out_of_range_and_states_of_others_are_refused() {
     for (field, config) in [
         ("agent.uniform is 0", LeastSquaresConfig { uniform: 0, ..default() }),
         ("agent.walks is 0", LeastSquaresConfig { walks: 0, parents: 0, ..default() }),
+        ("agent.further is 1", LeastSquaresConfig { further: 1.0, ..default() }),
+        ("agent.aside is -1", LeastSquaresConfig { aside: -1.0, ..default() }),
         ("agent.curiosity is 2", LeastSquaresConfig { curiosity: 2.0, ..default() }),
         ("agent.noise is 0", LeastSquaresConfig { noise: 0.0, ..default() }),
         ("agent.temperature is NaN", LeastSquaresConfig { temperature: f64::NAN, ..default() }),
@@ -137,12 +139,17 @@ fn memory_of_cells(cells: &[(CellCode, f64)]) -> Memory<CellSpace> {
     memory
 }
 
+/// Settings without walks, whose candidates are 100 single edits of the best architecture.
+fn plain() -> LeastSquaresConfig {
+    let single = LeastSquaresConfig { further: 0.0, aside: 0.0, rounds: 0, ..LeastSquaresConfig::default() };
+    LeastSquaresConfig { uniform: 1, parents: 1, edits: 100, walks: 0, ..single }
+}
+
 /// An agent whose candidates are 100 edits of the best cells: what is proposed of another region is proposed because it
 /// left.
 fn climber_from(parents: usize) -> LeastSquares<CellSpace> {
     let edits = 100 / parents;
-    let config = LeastSquaresConfig { uniform: 1, parents, edits, walks: 0, ..LeastSquaresConfig::default() };
-    LeastSquares::new(config).unwrap()
+    LeastSquares::new(LeastSquaresConfig { parents, edits, ..plain() }).unwrap()
 }
 
 fn climber() -> LeastSquares<CellSpace> {
@@ -223,4 +230,45 @@ fn where_all_optima_are_used_up_the_search_goes_on_at_random() {
     cells.extend(cells_next_to(best).into_iter().map(|cell| (cell, 50.0)));
     let proposed = proposals(&mut climber(), &memory_of_cells(&cells));
     assert!(proposed.iter().any(|cell| edges_apart(*cell, best) > 2));
+}
+
+#[test]
+fn candidates_are_edited_as_often_as_the_settings_say() {
+    let ([best, ..], cells) = three_regions(0);
+    let memory = memory_of_cells(&cells);
+    let farthest = |config: LeastSquaresConfig| {
+        let proposed = proposals(&mut LeastSquares::new(config).unwrap(), &memory);
+        proposed.into_iter().map(|cell| edges_apart(cell, best)).max().unwrap()
+    };
+    assert_eq!(farthest(plain()), 1);
+    assert_eq!(farthest(LeastSquaresConfig { rounds: 1, ..plain() }), 2);
+    assert_eq!(farthest(LeastSquaresConfig { rounds: 2, ..plain() }), 3);
+    assert!(farthest(LeastSquaresConfig { further: 0.5, ..plain() }) > 2);
+}
+
+#[test]
+fn aside_of_the_best_the_search_looks_around_one_of_the_latest() {
+    let best = uniform_cell(CellOperation::Convolution3x3);
+    let far = |cell: &CellCode| edges_apart(*cell, best) == CellCode::EDGES;
+    let mut cells = vec![(best, 90.0)];
+    // One of a hundred others is better than the rest: a sample of ten has it one time in ten.
+    let reward = |number| if number == 50 { 30.0 } else { 20.0 };
+    cells.extend(CellCode::all().filter(far).step_by(40).take(100).enumerate().map(|(at, cell)| (cell, reward(at))));
+    assert_eq!(cells.len(), 101);
+    let memory = memory_of_cells(&cells);
+    let near_best = |aside: f64| {
+        let mut agent = LeastSquares::new(LeastSquaresConfig { aside, ..plain() }).unwrap();
+        near(&proposals(&mut agent, &memory), best)
+    };
+    assert_eq!((near_best(0.0), near_best(1.0)), (400, 0));
+    let half = near_best(0.5);
+    assert!((140..260).contains(&half), "{half} of 400");
+    let mut agent = LeastSquares::new(LeastSquaresConfig { aside: 1.0, ..plain() }).unwrap();
+    let second = near(&proposals(&mut agent, &memory), cells[51].0);
+    assert!(second > 20, "{second} of 400 are next to the second best");
+
+    // With nothing to edit, walks are all there is.
+    let config = LeastSquaresConfig { parents: 0, walks: 5, aside: 1.0, ..LeastSquaresConfig::default() };
+    let proposed = proposals(&mut LeastSquares::new(config).unwrap(), &memory);
+    assert_eq!(proposed.len(), 400);
 }

@@ -1,0 +1,145 @@
+//! What the least-squares learner chooses among: where in the space a proposal looks.
+
+use super::values::{Guide, Weights};
+use super::{LeastSquares, LeastSquaresConfig};
+use crate::agent::edit::{Edit, is_new, random_walk};
+use crate::agent::{AgentError, EpisodeOf, Memory, TrajectoryOf};
+use crate::evaluation::Episode;
+use crate::seed;
+use crate::space::SearchSpace;
+use rand::Rng;
+use std::cmp::Ordering;
+
+/// Whose neighbours are candidates, besides those of the best: the best of [`SAMPLE`] random ones of the latest this many.
+const POPULATION: usize = 100;
+
+/// See [`POPULATION`].
+const SAMPLE: usize = 10;
+
+impl<S: SearchSpace> LeastSquares<S> {
+    /// Random edits of the best architectures so far.
+    pub(super) fn neighbours_of_the_best(
+        &self,
+        space: &S,
+        episodes: &[EpisodeOf<S>],
+        rng: &mut dyn Rng,
+    ) -> Result<Vec<TrajectoryOf<S>>, AgentError> {
+        let LeastSquaresConfig { parents, .. } = self.config;
+        let mut order: Vec<usize> = (0..episodes.len()).collect();
+        let better = |a: &usize, b: &usize| better(episodes, *a, *b);
+        if order.len() > parents && parents > 0 {
+            order.select_nth_unstable_by(parents - 1, better);
+        }
+        order.truncate(parents);
+        order.sort_by(better);
+        self.edited(space, order.into_iter().map(|number| &episodes[number].trajectory), rng)
+    }
+
+    /// What a proposal chooses among at first: the neighbours of the best and walks, or the neighbours of another.
+    pub(super) fn candidates(
+        &self,
+        space: &S,
+        episodes: &[EpisodeOf<S>],
+        of_the_best: Vec<TrajectoryOf<S>>,
+        used: usize,
+        weights: &mut Weights,
+        rng: &mut dyn Rng,
+    ) -> Result<Vec<TrajectoryOf<S>>, AgentError> {
+        if seed::unit(rng) < self.config.aside && !of_the_best.is_empty() {
+            return self.neighbours_of_one_of_the_latest(space, episodes, rng);
+        }
+        let mut candidates = of_the_best;
+        let mut guide = Guide::new(self.config.temperature);
+        for _ in 0..self.config.walks {
+            candidates.push(guide.walk(space, weights, rng)?);
+        }
+        for _ in 0..used {
+            candidates.push(random_walk(space, rng)?);
+        }
+        Ok(candidates)
+    }
+
+    /// As many random edits of one architecture, chosen as regularized evolution chooses a parent. The best architectures
+    /// of a search tend to be like each other; among the latest there are others.
+    fn neighbours_of_one_of_the_latest(
+        &self,
+        space: &S,
+        episodes: &[EpisodeOf<S>],
+        rng: &mut dyn Rng,
+    ) -> Result<Vec<TrajectoryOf<S>>, AgentError> {
+        let latest = episodes.len().min(POPULATION);
+        let mut sample = || episodes.len() - latest + seed::index(rng, latest);
+        let drawn: Vec<usize> = (0..SAMPLE).map(|_| sample()).collect();
+        let parent =
+            drawn.into_iter().min_by(|a, b| better(episodes, *a, *b)).map(|number| &episodes[number].trajectory);
+        self.edited(space, parent.into_iter().cycle().take(self.config.parents), rng)
+    }
+
+    /// Random edits of each of these walks.
+    pub(super) fn edited<'w>(
+        &self,
+        space: &S,
+        walks: impl Iterator<Item = &'w TrajectoryOf<S>>,
+        rng: &mut dyn Rng,
+    ) -> Result<Vec<TrajectoryOf<S>>, AgentError>
+    where
+        S::State: 'w,
+        S::Action: 'w,
+    {
+        let mut edited = Vec::with_capacity(self.config.parents * self.config.edits);
+        for walk in walks {
+            for _ in 0..self.config.edits {
+                let mut neighbour = Edit::random(space, walk, rng)?;
+                while seed::unit(rng) < self.config.further {
+                    neighbour = Edit::random(space, &neighbour, rng)?;
+                }
+                edited.push(neighbour);
+            }
+        }
+        Ok(edited)
+    }
+
+    /// New neighbours of the best open local optimum: of the architecture of highest reward that has a new neighbour and
+    /// no better one. Empty if there is none.
+    ///
+    /// Neighbours are as many random edits as a proposal draws. The draws are those of the episode's number, whenever
+    /// they are asked for: so what is settled is a function of the memory.
+    pub(super) fn neighbours_of_open_optimum(
+        &mut self,
+        space: &S,
+        memory: &Memory<S>,
+    ) -> Result<Vec<TrajectoryOf<S>>, AgentError> {
+        let episodes = memory.episodes();
+        self.settled.resize(episodes.len(), false);
+        let mut order: Vec<usize> = (0..episodes.len()).filter(|&number| !self.settled[number]).collect();
+        order.sort_by(|a, b| better(episodes, *a, *b));
+        for number in order {
+            let Episode { trajectory, reward, .. } = &episodes[number];
+            let mut rng = seed::stream(0, "neighbours", number as u64);
+            let mut new = Vec::new();
+            let mut optimum = true;
+            for _ in 0..self.config.parents * self.config.edits {
+                let neighbour = Edit::random(space, trajectory, &mut rng)?;
+                match self.evaluated.get(&neighbour.actions) {
+                    Some(&other) if episodes[other].reward > *reward => {
+                        optimum = false;
+                        break;
+                    }
+                    None if is_new(space, memory, &neighbour)? => new.push(neighbour),
+                    Some(_) | None => {}
+                }
+            }
+            if optimum && !new.is_empty() {
+                return Ok(new);
+            }
+            // A better neighbour stays better, and what is known stays known.
+            self.settled[number] = true;
+        }
+        Ok(Vec::new())
+    }
+}
+
+/// The order of episodes by reward, highest first; the earlier one first of equal ones.
+pub(super) fn better<State, Action>(episodes: &[Episode<State, Action>], a: usize, b: usize) -> Ordering {
+    episodes[b].reward.cmp(&episodes[a].reward).then(a.cmp(&b))
+}
