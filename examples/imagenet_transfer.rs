@@ -37,6 +37,7 @@ use arguments::Arguments;
 use blockqnn::data::{BrokenImages, Cropping, DataError, ImageFolder, PictureStream, Pictures, embedded};
 use blockqnn::environment::Cancellation;
 use blockqnn::export::Blueprint;
+use blockqnn::graph::NetworkConfig;
 use blockqnn::network::Network;
 use blockqnn::network::device::{built_in_devices, keep_kernels, kernel_folder, parse_device};
 use blockqnn::train::{Checkpoints, FitOptions, ImageClassifier, Outcome, chance_accuracy, fit_with, top_k_accuracies};
@@ -101,6 +102,7 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         let statistics = PictureStream::statistics(training.clone(), cropping, STATISTICS_IMAGES, threads)?;
         let images = [training.len(), validation.len()];
         let settings = Settings { recipe, cropping, statistics, classes, images, seed: arguments.seed };
+        let network = NetworkConfig { widths: block.widths, ..network };
         let blueprint = Blueprint::new(block.name, block.graph, network)?;
         settings.write(&out, &blueprint)?;
         (settings, blueprint)

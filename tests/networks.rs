@@ -1,12 +1,14 @@
 //! Random blocks of the paper's space and of the ablation space as trainable networks.
 #![cfg(feature = "flex")]
 
-use blockqnn::graph::{CostLimits, ImageShape, LayerGraph, NetworkConfig, Node, Operation, StemConfig, ToGraph};
+use blockqnn::graph::{
+    CostLimits, ImageShape, LayerGraph, NetworkConfig, Node, Operation, StemConfig, ToGraph, WidthRule,
+};
 use blockqnn::network::device::parse_device;
 use blockqnn::network::{Device, Network, Tensor};
 use blockqnn::seed;
-use blockqnn::space::block::{BlockCode, BlockSpace, ConvolutionRule, LayerCode};
-use blockqnn::space::{SearchSpace, SpaceError, walk_by};
+use blockqnn::space::block::{BlockCode, BlockSpace, ConvolutionRule};
+use blockqnn::space::{SearchSpace, random_walk};
 use burn::tensor::TensorData;
 use rand::Rng;
 
@@ -23,6 +25,7 @@ fn config() -> NetworkConfig {
         stages: 3,
         repeats: 1,
         width: 2,
+        widths: WidthRule::Bounded,
     }
 }
 
@@ -37,8 +40,7 @@ fn spaces() -> [(&'static str, BlockSpace); 2] {
 }
 
 fn random_block(space: &BlockSpace, rng: &mut dyn Rng) -> BlockCode {
-    let choose = |state: &LayerCode| Ok::<_, SpaceError>(*seed::choose(rng, &space.actions(state)).unwrap());
-    space.decode(&walk_by(space, choose).unwrap().actions).unwrap()
+    space.decode(&random_walk(space, rng).unwrap().actions).unwrap()
 }
 
 /// Whether the network around a graph is small enough to be built here.

@@ -3,7 +3,7 @@
 
 use blockqnn::data::{ChannelStatistics, DeviceSet, ImageSet};
 use blockqnn::export::Blueprint;
-use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Operation, ToGraph};
+use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Node, Operation, ToGraph, WidthRule};
 use blockqnn::network::Network;
 use blockqnn::network::device::parse_device;
 use blockqnn::seed;
@@ -22,12 +22,13 @@ const CLASSES: [&str; 5] = ["ant", "bee", "cat", "dog", "elk"];
 const LEARNING_RATE: f64 = 0.05;
 const WEIGHT_DECAY: f64 = 5e-4;
 
-fn network_config() -> NetworkConfig {
-    NetworkConfig { stages: 2, repeats: 2, width: 6, ..NetworkConfig::cifar().with_data(SHAPE, CLASSES.len()) }
+fn network_config(widths: WidthRule) -> NetworkConfig {
+    NetworkConfig { stages: 2, repeats: 2, width: 6, widths, ..NetworkConfig::cifar().with_data(SHAPE, CLASSES.len()) }
 }
 
-/// Random blocks, alternately of the paper's space and of its ablation, small enough for a test.
-fn blocks() -> Vec<BlockCode> {
+/// Random blocks, alternately of the paper's space and of its ablation, small enough for a test. Where widths are bounded,
+/// each has a concatenation.
+fn blocks(widths: WidthRule) -> Vec<BlockCode> {
     let paper = BlockSpace::paper().with_max_layers(12).unwrap();
     let spaces = [paper.clone(), paper.with_convolution(ConvolutionRule::Separate)];
     let mut rng = seed::stream(20, "exported blocks", 0);
@@ -40,8 +41,10 @@ fn blocks() -> Vec<BlockCode> {
         });
         let block = space.decode(&trajectory.unwrap().actions).unwrap();
         let graph = block.to_graph();
-        let cost = graph.cost(&network_config());
-        if graph.node_count() >= 6 && cost.is_ok_and(|cost| cost.parameters < 150_000) {
+        let cost = graph.cost(&network_config(widths));
+        let joins = |node: &Node| node.operation == Operation::Concat && node.inputs.len() > 1;
+        let projects = widths == WidthRule::Growing || graph.nodes().iter().any(joins);
+        if graph.node_count() >= 6 && projects && cost.is_ok_and(|cost| cost.parameters < 150_000) {
             blocks.push(block);
         }
     }
@@ -49,11 +52,11 @@ fn blocks() -> Vec<BlockCode> {
 }
 
 /// What the blocks have between them: the names of their operations, and the constructions that go wrong most easily.
-fn features(graph: &LayerGraph) -> BTreeSet<String> {
-    let channels = graph.channels(6, 12).unwrap();
+fn features(graph: &LayerGraph, widths: WidthRule) -> BTreeSet<String> {
+    let channels = graph.channels(6, 12, widths).unwrap();
     let mut found = BTreeSet::new();
     for node in graph.nodes() {
-        let inputs: BTreeSet<u64> = node.inputs.iter().map(|&from| channels[from]).collect();
+        let inputs: BTreeSet<u64> = node.inputs.iter().map(|&from| channels[from].output).collect();
         let text = format!("{:?}", node.operation);
         found.insert(text.split_whitespace().next().unwrap_or_default().to_owned());
         if node.operation == Operation::Add && inputs.len() > 1 {
@@ -67,10 +70,10 @@ fn features(graph: &LayerGraph) -> BTreeSet<String> {
 }
 
 /// Writes a network with everything that is to be found again, and returns its entry in the manifest.
-fn write(folder: &Path, number: usize, block: &BlockCode) -> serde_json::Value {
+fn write(folder: &Path, number: usize, block: &BlockCode, widths: WidthRule) -> serde_json::Value {
     let device = parse_device("flex").unwrap();
     let graph = block.to_graph();
-    let config = network_config();
+    let config = network_config(widths);
     let blueprint = Blueprint::new(block.to_string(), graph.clone(), config.clone()).unwrap();
     let number_seed = number as u64;
     let mut rng = seed::stream(number_seed, "images", 0);
@@ -148,8 +151,17 @@ fn python_with_torch() -> Option<String> {
 
 #[test]
 fn twenty_random_networks_compute_the_same_in_pytorch() {
-    let blocks = blocks();
-    let found: BTreeSet<String> = blocks.iter().flat_map(|block| features(&block.to_graph())).collect();
+    compare(WidthRule::Growing);
+}
+
+#[test]
+fn twenty_random_networks_of_bounded_width_compute_the_same_in_pytorch() {
+    compare(WidthRule::Bounded);
+}
+
+fn compare(widths: WidthRule) {
+    let blocks = blocks(widths);
+    let found: BTreeSet<String> = blocks.iter().flat_map(|block| features(&block.to_graph(), widths)).collect();
     for wanted in [
         "PreActivationConvolution",
         "Convolution",
@@ -166,7 +178,8 @@ fn twenty_random_networks_compute_the_same_in_pytorch() {
         assert!(found.contains(wanted), "no block has {wanted}: {found:?}");
     }
     let folder = tempfile::tempdir().unwrap();
-    let cases: Vec<_> = blocks.iter().enumerate().map(|(number, block)| write(folder.path(), number, block)).collect();
+    let cases: Vec<_> =
+        blocks.iter().enumerate().map(|(number, block)| write(folder.path(), number, block, widths)).collect();
     fs::write(folder.path().join("manifest.json"), serde_json::to_string(&cases).unwrap()).unwrap();
 
     let Some(python) = python_with_torch() else {

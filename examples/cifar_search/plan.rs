@@ -1,13 +1,16 @@
 //! What `--dry-run` prints.
 
 use blockqnn::experiment::{Experiment, Preset};
-use blockqnn::graph::ToGraph;
+use blockqnn::graph::{ToGraph, WidthRule};
 use blockqnn::reward::Credit;
 use blockqnn::search::Repeats;
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::{BlockCode, ConvolutionRule, TerminalRule};
 use std::error::Error;
 use std::path::Path;
+
+/// How many blocks the share of those that are trained is counted over.
+const RANDOM_BLOCKS: u32 = 2_000;
 
 /// Prints the resolved configuration, its cost, and how every point that the paper leaves open is interpreted.
 pub(crate) fn print(experiment: &Experiment, preset: Preset, folder: Option<&Path>) -> Result<(), Box<dyn Error>> {
@@ -24,7 +27,15 @@ pub(crate) fn print(experiment: &Experiment, preset: Preset, folder: Option<&Pat
         recipe.epochs,
         data.dataset.name(),
     );
-    println!("  {} image passes in total (forward and backward), without restarts", experiment.image_passes(images));
+    println!(
+        "  {} image passes in total (forward and backward), without restarts, if every block is trained",
+        experiment.image_passes(images)
+    );
+    println!(
+        "  of random blocks {:.1} % are trained, by {RANDOM_BLOCKS} drawn; the size of the others is beyond search.limits or 2^31 \
+         parameters",
+        100.0 * experiment.trained_share(RANDOM_BLOCKS)
+    );
     println!(
         "  hours: divide that by 3,600 and by the images per second of your device, measured with a few trials (--trials 8); \
          the example plan_workers estimates the time for many workers"
@@ -162,6 +173,12 @@ fn block_readings(Experiment { space, .. }: &Experiment) -> Readings {
 fn network_readings(Experiment { search, recipe, data, .. }: &Experiment) -> Readings {
     let network = &search.network;
     let stem = &network.stem;
+    let widths = match network.widths {
+        WidthRule::Bounded => {
+            "a 1x1 cell brings concatenations in a block, and a block's wider input, to the stage's width (search.network.widths)"
+        }
+        _ => "a concatenation is as wide as its inputs together, and so is what follows (search.network.widths)",
+    };
     vec![
         (
             "network",
@@ -170,6 +187,7 @@ fn network_readings(Experiment { search, recipe, data, .. }: &Experiment) -> Rea
                 network.stages, network.repeats, network.width, stem.kernel, stem.kernel, stem.stride, stem.pools
             ),
         ),
+        ("widths", widths.to_owned()),
         ("head", "batch norm, ReLU, global average pool, linear layer with bias".to_owned()),
         ("batch norm", "momentum 0.1, epsilon 1e-5".to_owned()),
         ("weights", "He initialisation, normal with deviation sqrt(2 / fan-in), also the linear layer's".to_owned()),

@@ -1,7 +1,7 @@
 //! Reads the block to transfer, in any of its formats.
 
 use blockqnn::export::Blueprint;
-use blockqnn::graph::{LayerGraph, ToGraph};
+use blockqnn::graph::{LayerGraph, ToGraph, WidthRule};
 use blockqnn::search::{RunFolder, RunHistory};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::error::Error;
@@ -10,15 +10,16 @@ use std::path::Path;
 /// Two convolutions and a shortcut, written by hand rather than found by a search.
 const DEFAULT: &str = "conv3(0) conv3(1) add(0,2) terminal(3)";
 
-/// A block and its name.
+/// A block, its name, and the width rule of the network in which it was found.
 pub(crate) struct Block {
     pub(crate) name: String,
     pub(crate) graph: LayerGraph,
+    pub(crate) widths: WidthRule,
 }
 
-impl From<BlockCode> for Block {
-    fn from(code: BlockCode) -> Self {
-        Self { name: code.to_string(), graph: code.to_graph() }
+impl Block {
+    fn new(code: &BlockCode, widths: WidthRule) -> Self {
+        Self { name: code.to_string(), graph: code.to_graph(), widths }
     }
 }
 
@@ -31,13 +32,13 @@ pub(crate) fn read(source: Option<&str>) -> Result<Block, Box<dyn Error>> {
     }
     if path.is_file() {
         let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {source}: {error}"))?;
-        return parse(text.trim())
+        return parse(text.trim(), path)
             .map_err(|error| format!("--block: the file {source} has no valid block: {error}").into());
     }
     // Every layer of a block except `end` has parentheses, and few file names do.
     let is_text = source.contains('(') && !source.contains('/');
     let code: Result<BlockCode, _> = source.parse();
-    code.map(Block::from).map_err(|error| {
+    code.map(|code| Block::new(&code, WidthRule::Bounded)).map_err(|error| {
         if is_text {
             format!("--block: {error}")
         } else {
@@ -69,18 +70,24 @@ fn best(path: &Path) -> Result<Block, Box<dyn Error>> {
             path.display()
         )
     })?;
-    Ok(best.architecture.clone().into())
+    Ok(Block::new(&best.architecture, history.settings.search.network.widths))
 }
 
 /// A block as written by `export --to json`, as in `best.json`, as its code in JSON, or as text.
-fn parse(text: &str) -> Result<Block, Box<dyn Error>> {
+fn parse(text: &str, path: &Path) -> Result<Block, Box<dyn Error>> {
     let Ok(json) = serde_json::from_str::<serde_json::Value>(text) else {
-        return Ok(text.parse::<BlockCode>()?.into());
+        return Ok(Block::new(&text.parse()?, WidthRule::Bounded));
     };
     if json.get("format").is_some() {
         let blueprint = Blueprint::from_json(text)?;
-        return Ok(Block { name: blueprint.name().to_owned(), graph: blueprint.block().clone() });
+        let widths = blueprint.network().widths;
+        return Ok(Block { name: blueprint.name().to_owned(), graph: blueprint.block().clone(), widths });
     }
-    let code = json.get("architecture").cloned().unwrap_or(json);
-    Ok(serde_json::from_value::<BlockCode>(code)?.into())
+    let Some(code) = json.get("architecture") else {
+        return Ok(Block::new(&serde_json::from_value(json)?, WidthRule::Bounded));
+    };
+    // `best.json` says nothing of the network; the run beside it does.
+    let run = path.parent().and_then(|folder| RunFolder::read::<BlockSpace>(folder).ok());
+    let widths = run.map_or(WidthRule::Bounded, |run| run.settings.search.network.widths);
+    Ok(Block::new(&serde_json::from_value(code.clone())?, widths))
 }

@@ -15,10 +15,13 @@ use crate::agent::{Agent, EpsilonPhase, EpsilonSchedule, QLearning, QLearningCon
 use crate::agent::{Searcher, SearcherError};
 use crate::data::cifar::Missing;
 use crate::data::{BrokenImages, DataError};
-use crate::graph::{CostLimits, ImageShape, NetworkConfig, StemConfig};
+use crate::graph::{CostLimits, ImageShape, NetworkConfig, StemConfig, ToGraph};
+use crate::network::Network;
 use crate::reward::{Credit, RedefinedReward, RewardConfigError};
 use crate::search::{SearchConfig, SearchConfigError};
+use crate::seed;
 use crate::space::block::BlockSpace;
+use crate::space::{SearchSpace, random_walk};
 use crate::train::{Recipe, RecipeError, Restarts, Schedule};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -280,6 +283,22 @@ impl Experiment {
     #[must_use]
     pub fn image_passes(&self, images: u64) -> u64 {
         self.search.trials.saturating_mul(self.recipe.epochs.into()).saturating_mul(images)
+    }
+
+    /// Of uniformly random blocks of the space, the share that is trained, from 0 to 1, counted over `walks` of them. The
+    /// others are refused by their size: it overflows, or is over [`Network::MAX_PARAMETERS`] or over a limit of the search.
+    ///
+    #[must_use]
+    pub fn trained_share(&self, walks: u32) -> f64 {
+        let is_trained = |walk: &u32| {
+            let mut rng = seed::stream(0, "trained share", u64::from(*walk));
+            let block = random_walk(&self.space, &mut rng).and_then(|walk| self.space.decode(&walk.actions));
+            let cost = block.ok().and_then(|block| block.to_graph().cost(&self.search.network).ok());
+            cost.is_some_and(|cost| {
+                cost.parameters <= Network::MAX_PARAMETERS && self.search.limits.check(&cost).is_ok()
+            })
+        };
+        (0..walks).filter(is_trained).count() as f64 / f64::from(walks.max(1))
     }
 
     /// The same experiment with the network's input and classes as the data has them.

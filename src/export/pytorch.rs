@@ -1,11 +1,12 @@
 //! `PyTorch` source of a network.
 
 use super::Blueprint;
-use crate::graph::{LayerGraph, Node, Operation};
+use crate::graph::{LayerGraph, Node, Operation, WidthRule};
 use std::fmt::Write;
 
 pub(super) fn write(blueprint: &Blueprint) -> String {
-    let parts = [header(blueprint), helpers(blueprint.block()), block(blueprint.block()), network(blueprint)];
+    let (graph, rule) = (blueprint.block(), blueprint.network().widths);
+    let parts = [header(blueprint), helpers(graph, rule), block(graph, rule), network(blueprint)];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     format!("{}\n\n\n{LOAD_WEIGHTS}", parts.join("\n\n\n"))
 }
@@ -16,7 +17,7 @@ fn header(blueprint: &Blueprint) -> String {
         r#""""A convolutional image classifier made of one block, repeated.
 
 Block: {name}
-Network: {stages} stages of {repeats} blocks, {width} filters in the first stage, doubled from stage to stage.
+Network: {stages} stages of {repeats} blocks, {width} filters in the first stage, doubled from stage to stage.{bounded}
 {parameters} parameters; {flops} multiply-adds of convolutions and the linear layer for one image.
 
 Input: float images [batch, {channels}, {height}, {image_width}], normalised channel by channel: (byte / 255 - mean) / deviation.
@@ -32,6 +33,12 @@ from torch.nn import functional as F"#,
         stages = network.stages,
         repeats = network.repeats,
         width = network.width,
+        bounded = match network.widths {
+            WidthRule::Growing => "",
+            WidthRule::Bounded => {
+                "\nA 1x1 cell brings concatenations inside a block, and what is wider than its stage, to the width of the stage."
+            }
+        },
         parameters = cost.parameters,
         flops = cost.flops,
         channels = network.image.channels,
@@ -47,11 +54,15 @@ fn comment(text: &str) -> String {
 }
 
 /// The classes of the layers that the block has.
-fn helpers(block: &LayerGraph) -> String {
+fn helpers(block: &LayerGraph, rule: WidthRule) -> String {
     let has = |wanted: fn(&Operation) -> bool| block.nodes().iter().any(|node| wanted(&node.operation));
+    let projects = (0..block.node_count()).any(|node| is_projected(block, node, rule));
     let mut parts = Vec::new();
-    if has(|operation| matches!(operation, Operation::PreActivationConvolution { .. })) {
+    if projects || has(|operation| matches!(operation, Operation::PreActivationConvolution { .. })) {
         parts.push(CELL);
+    }
+    if projects {
+        parts.push(PROJECT);
     }
     if has(|operation| matches!(operation, Operation::Add)) {
         parts.push(ADD);
@@ -70,6 +81,10 @@ const CELL: &str = r#"class Cell(nn.Module):
     def forward(self, x):
         return self.normalisation(self.convolution(torch.relu(x)))"#;
 
+const PROJECT: &str = r#"def project(inputs, outputs):
+    """The 1x1 cell that brings a concatenation to the width of its stage, if it has another."""
+    return Cell(inputs, outputs, 1) if inputs != outputs else nn.Identity()"#;
+
 const ADD: &str = r#"class Add(nn.Module):
     """The sum of its inputs. Inputs with fewer channels than the widest pass a 1x1 convolution first."""
 
@@ -86,17 +101,41 @@ const ADD: &str = r#"class Add(nn.Module):
             first = first + other
         return first"#;
 
+/// Whether a node's output may be brought to the width of the stage. What comes into a block is wider than its stage only if
+/// the block before it ends in several layers.
+fn is_projected(block: &LayerGraph, node: usize, rule: WidthRule) -> bool {
+    let nodes = block.nodes();
+    let joins = match nodes[node].operation {
+        Operation::Input => &nodes[nodes.len() - 1],
+        Operation::Concat => &nodes[node],
+        _ => return false,
+    };
+    rule == WidthRule::Bounded && joins.inputs.len() > 1
+}
+
 /// The class of the block.
-fn block(block: &LayerGraph) -> String {
+fn block(block: &LayerGraph, rule: WidthRule) -> String {
     let nodes = block.nodes();
     let reached = reaching_the_output(block);
+    let unused = |position: usize| if reached[position] { "" } else { "  # its output is not used" };
     let mut layers = String::new();
     let mut steps = String::new();
     // Per node, the expression that tells its channels.
     let mut channels: Vec<String> = Vec::new();
     for (position, node) in nodes.iter().enumerate() {
         let output = output_channels(node, &channels);
+        let projected = is_projected(block, position, rule);
         let variable = match node.operation {
+            Operation::Input if projected => {
+                let _ = writeln!(layers, "        self.layer0 = project(inputs, min(inputs, width))");
+                let _ = writeln!(layers, "        inputs = min(inputs, width)");
+                let _ = writeln!(steps, "        x0 = self.layer0(x0)");
+                output
+            }
+            Operation::Concat if projected => {
+                let _ = writeln!(layers, "        self.layer{position} = project({output}, width){}", unused(position));
+                "width".to_owned()
+            }
             // A formula gets a name.
             Operation::Add | Operation::Concat if output.contains([' ', '(']) => {
                 let _ = writeln!(layers, "        channels{position} = {output}");
@@ -105,11 +144,12 @@ fn block(block: &LayerGraph) -> String {
             _ => output,
         };
         if let Some(layer) = constructor(node, &channels) {
-            let unused = if reached[position] { "" } else { "  # its output is not used" };
-            let _ = writeln!(layers, "        self.layer{position} = {layer}{unused}");
+            let _ = writeln!(layers, "        self.layer{position} = {layer}{}", unused(position));
         }
         if reached[position] && position > 0 && position + 1 < nodes.len() {
-            let _ = writeln!(steps, "        x{position} = {}", step(position, node));
+            let step = step(position, node);
+            let step = if projected { format!("self.layer{position}({step})") } else { step };
+            let _ = writeln!(steps, "        x{position} = {step}");
         }
         channels.push(variable);
     }

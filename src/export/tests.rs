@@ -1,12 +1,20 @@
 use super::*;
-use crate::graph::{ImageShape, Node, Operation, ToGraph};
+use crate::graph::{ImageShape, Node, Operation, ToGraph, WidthRule};
 use crate::space::block::BlockCode;
 
 fn blueprint(block: &str) -> Blueprint {
     let code: BlockCode = block.parse().unwrap();
     let image = ImageShape { channels: 1, height: 28, width: 28 };
-    let network = NetworkConfig { stages: 2, repeats: 1, width: 8, ..NetworkConfig::cifar().with_data(image, 10) };
+    let widths = WidthRule::Growing;
+    let network =
+        NetworkConfig { stages: 2, repeats: 1, width: 8, widths, ..NetworkConfig::cifar().with_data(image, 10) };
     Blueprint::new(block, code.to_graph(), network).unwrap()
+}
+
+fn bounded(block: &str) -> Blueprint {
+    let growing = blueprint(block);
+    let network = NetworkConfig { widths: WidthRule::Bounded, ..growing.network().clone() };
+    Blueprint::new(block, growing.block().clone(), network).unwrap()
 }
 
 const BLOCK: &str = "conv3(0) max3(1) add(0,2) concat(1,3) terminal(4)";
@@ -64,6 +72,48 @@ fn the_pytorch_source_is_as_a_person_would_write_it() {
         imports,
         ["import json", "import torch", "from torch import nn", "from torch.nn import functional as F"]
     );
+}
+
+#[test]
+fn bounded_widths_are_projections_of_concatenations_and_of_a_wide_input() {
+    let source = bounded("conv3(0) max3(0) concat(1,2) conv1(0) terminal(3)").to_pytorch();
+    let block = "
+    def __init__(self, inputs, width):
+        super().__init__()
+        self.layer0 = project(inputs, min(inputs, width))
+        inputs = min(inputs, width)
+        self.layer1 = Cell(inputs, width, 3)
+        self.layer3 = project(width + inputs, width)
+        self.layer4 = Cell(inputs, width, 1)
+        self.outputs = width + width
+
+    def forward(self, x0):
+        x0 = self.layer0(x0)
+        x1 = self.layer1(x0)
+        x2 = F.max_pool2d(x0, 3, stride=1, padding=1)
+        x3 = self.layer3(torch.cat((x1, x2), dim=1))
+        x4 = self.layer4(x0)
+        return torch.cat((x3, x4), dim=1)
+";
+    assert!(source.contains(block), "{source}");
+    // One leaf is never wider than a stage; a concatenation of one input is none.
+    let plain = bounded("conv3(0) terminal(1)");
+    assert!(!plain.to_pytorch().contains("project"), "{}", plain.to_pytorch());
+    let lone = [(Operation::Concat, vec![0]), (Operation::Output, vec![1])];
+    let nodes = [(Operation::Input, vec![])].into_iter().chain(lone);
+    let graph = LayerGraph::new(nodes.map(|(operation, inputs)| Node::new(operation, inputs)).collect()).unwrap();
+    let lone = Blueprint::new("lone", graph, plain.network().clone()).unwrap();
+    assert!(!lone.to_pytorch().contains("project"), "{}", lone.to_pytorch());
+}
+
+#[test]
+fn json_without_a_width_rule_means_growing_widths() {
+    let growing = blueprint(BLOCK).to_json();
+    assert!(!growing.contains("widths"), "{growing}");
+    assert_eq!(Blueprint::from_json(&growing).unwrap().network().widths, WidthRule::Growing);
+    let bounded = bounded(BLOCK);
+    assert!(bounded.to_json().contains("\"widths\": \"bounded\""), "{}", bounded.to_json());
+    assert_eq!(Blueprint::from_json(&bounded.to_json()).unwrap(), bounded);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a network costs, computed from its graph before anything is allocated.
 
-use super::shape::SizeOverflow;
-use super::{LayerGraph, NetworkConfig, NetworkConfigError, Operation};
+use super::shape::{NodeChannels, SizeOverflow};
+use super::{LayerGraph, NetworkConfig, NetworkConfigError, Node, Operation};
 use serde::{Deserialize, Serialize};
 
 /// The size of a whole network and the shape of its block.
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub struct Cost {
     /// Trainable parameters.
     pub parameters: u64,
-    /// Multiply-adds of convolutions and the linear layer for one image.
+    /// Multiply-adds of convolutions and the linear layer for one image, projections included.
     pub flops: u64,
     /// Bytes of the f32 outputs of all operations for one image: what training keeps for the backward pass.
     pub activation_bytes: u64,
@@ -141,11 +141,11 @@ impl LayerGraph {
             if stage > 0 {
                 sum.tensors(1, channels, pixels)?;
             }
-            let width = num_traits::checked_pow(2u64, stage)
-                .and_then(|factor| factor.checked_mul(network.width as u64))
-                .ok_or(SizeOverflow { quantity: "width" })?;
+            let width = network.stage_width(stage)?;
             for _ in 0..network.repeats {
-                channels = sum.block(self, channels, width, pixels)?;
+                let nodes = self.channels(channels, width, network.widths)?;
+                sum.block(self, &nodes, pixels)?;
+                channels = nodes.last().map_or(0, |output| output.output);
             }
         }
         let classes = network.classes as u64;
@@ -231,45 +231,57 @@ impl Sum {
         Ok(())
     }
 
-    /// One block with `input` channels; returns the channels it puts out.
-    fn block(&mut self, graph: &LayerGraph, input: u64, width: u64, pixels: u64) -> Result<u64, SizeOverflow> {
-        let channels = graph.channels(input, width)?;
-        for (node, &out) in graph.nodes().iter().zip(&channels) {
-            let first = node.inputs.first().map_or(0, |&from| channels[from]);
-            match node.operation {
-                Operation::Input | Operation::Identity => {}
-                Operation::PreActivationConvolution { kernel } => {
-                    self.convolution(kernel, first, out, pixels)?;
-                    self.add_parameters(mul(out, 2, PARAMETERS)?)?;
-                    self.tensors(1, first, pixels)?;
-                    self.tensors(2, out, pixels)?;
-                }
-                Operation::Convolution { kernel } => {
-                    self.convolution(kernel, first, out, pixels)?;
-                    self.tensors(1, out, pixels)?;
-                }
-                Operation::BatchNorm => {
-                    self.add_parameters(mul(out, 2, PARAMETERS)?)?;
-                    self.tensors(1, out, pixels)?;
-                }
-                Operation::Add => {
-                    for &from in node.inputs.iter().filter(|&&from| channels[from] < out) {
-                        self.convolution(1, channels[from], out, pixels)?;
-                        self.tensors(1, out, pixels)?;
-                    }
-                    self.tensors(1, out, pixels)?;
-                }
-                // A lone input passes through without a copy.
-                Operation::Concat | Operation::Output if node.inputs.len() == 1 => {}
-                Operation::Concat
-                | Operation::Output
-                | Operation::MaxPool { .. }
-                | Operation::AveragePool { .. }
-                | Operation::Relu
-                | Operation::Zero => self.tensors(1, out, pixels)?,
+    /// The pre-activation cell: ReLU over what comes in, convolution, batch normalisation.
+    fn cell(&mut self, kernel: u8, from: u64, to: u64, pixels: u64) -> Result<(), SizeOverflow> {
+        self.convolution(kernel, from, to, pixels)?;
+        self.add_parameters(mul(to, 2, PARAMETERS)?)?;
+        self.tensors(1, from, pixels)?;
+        self.tensors(2, to, pixels)
+    }
+
+    /// One block, whose nodes have these channels.
+    fn block(&mut self, graph: &LayerGraph, channels: &[NodeChannels], pixels: u64) -> Result<(), SizeOverflow> {
+        for (node, &own) in graph.nodes().iter().zip(channels) {
+            self.operation(node, channels, own.computed, pixels)?;
+            if own.is_projected() {
+                self.cell(1, own.computed, own.output, pixels)?;
             }
         }
-        Ok(channels.last().copied().unwrap_or(0))
+        Ok(())
+    }
+
+    /// The operation of one node, which puts out `out` channels.
+    fn operation(&mut self, node: &Node, channels: &[NodeChannels], out: u64, pixels: u64) -> Result<(), SizeOverflow> {
+        let mut inputs = node.inputs.iter().map(|&from| channels[from].output);
+        match node.operation {
+            Operation::Input | Operation::Identity => Ok(()),
+            Operation::PreActivationConvolution { kernel } => {
+                self.cell(kernel, inputs.next().unwrap_or(0), out, pixels)
+            }
+            Operation::Convolution { kernel } => {
+                self.convolution(kernel, inputs.next().unwrap_or(0), out, pixels)?;
+                self.tensors(1, out, pixels)
+            }
+            Operation::BatchNorm => {
+                self.add_parameters(mul(out, 2, PARAMETERS)?)?;
+                self.tensors(1, out, pixels)
+            }
+            Operation::Add => {
+                for narrow in inputs.filter(|&from| from < out) {
+                    self.convolution(1, narrow, out, pixels)?;
+                    self.tensors(1, out, pixels)?;
+                }
+                self.tensors(1, out, pixels)
+            }
+            // A lone input passes through without a copy.
+            Operation::Concat | Operation::Output if node.inputs.len() == 1 => Ok(()),
+            Operation::Concat
+            | Operation::Output
+            | Operation::MaxPool { .. }
+            | Operation::AveragePool { .. }
+            | Operation::Relu
+            | Operation::Zero => self.tensors(1, out, pixels),
+        }
     }
 }
 

@@ -12,8 +12,8 @@ mod shape;
 
 pub use cost::{Cost, CostError, CostLimits, CostQuantity, OverLimit};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
-pub use network_config::{NetworkConfig, NetworkConfigError, StemConfig};
-pub use shape::{ImageShape, SizeOverflow};
+pub use network_config::{NetworkConfig, NetworkConfigError, StemConfig, WidthRule};
+pub use shape::{ImageShape, NodeChannels, SizeOverflow};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! The fixed network around a block: stem, stages, head (Section "Distributed Asynchronous Framework", Figure 2).
 
-use super::ImageShape;
+use super::{ImageShape, SizeOverflow};
 use serde::{Deserialize, Serialize};
 
 /// The layers in front of the blocks: convolutions and pools that bring an image to the first stage.
@@ -18,6 +18,32 @@ pub struct StemConfig {
 impl Default for StemConfig {
     fn default() -> Self {
         Self { kernel: 3, stride: 1, pools: 0 }
+    }
+}
+
+/// What becomes of the channels that concatenations add up.
+///
+/// The paper does not say. Its random blocks reach a mean accuracy of 56 % and its cards have 12 GB, which growing widths
+/// contradict: more than half of the random blocks of its space would be too large to train (docs/paper-map.md, section
+/// 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum WidthRule {
+    /// Nothing: a concatenation is as wide as its inputs together, and what follows takes all of it. Files of before this
+    /// setting mean this.
+    #[default]
+    Growing,
+    /// A 1x1 cell (ReLU, convolution, batch normalisation) brings the result of every concatenation of two or more inputs
+    /// inside a block to the width of the stage, and so the input of a block that is wider than its stage. The layers
+    /// joined at the end of a block are thus projected by the block after it; the classifier takes all of them.
+    Bounded,
+}
+
+impl WidthRule {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_growing(&self) -> bool {
+        *self == Self::Growing
     }
 }
 
@@ -52,6 +78,9 @@ pub struct NetworkConfig {
     pub repeats: usize,
     /// Filters of the convolutions in the first stage; each further stage doubles them.
     pub width: usize,
+    /// What becomes of the channels that concatenations add up. Omitted from files when they grow.
+    #[serde(default, skip_serializing_if = "WidthRule::is_growing")]
+    pub widths: WidthRule,
 }
 
 /// Why a [`NetworkConfig`] describes no network.
@@ -119,6 +148,7 @@ impl NetworkConfig {
             stages: 3,
             repeats: 4,
             width: 32,
+            widths: WidthRule::Bounded,
         }
     }
 
@@ -135,6 +165,7 @@ impl NetworkConfig {
             stages: 4,
             repeats: 3,
             width: 64,
+            widths: WidthRule::Bounded,
         }
     }
 
@@ -175,6 +206,15 @@ impl NetworkConfig {
             return Err(NetworkConfigError::TooDeep { stages: self.stages, repeats: self.repeats });
         }
         Ok(())
+    }
+
+    /// Filters of the convolutions of a stage, counted from 0: the width doubled from stage to stage.
+    ///
+    /// # Errors
+    /// [`SizeOverflow`] if that does not fit into 64 bits.
+    pub fn stage_width(&self, stage: usize) -> Result<u64, SizeOverflow> {
+        let factor = u32::try_from(stage).ok().and_then(|stage| 2u64.checked_pow(stage));
+        factor.and_then(|factor| factor.checked_mul(self.width as u64)).ok_or(SizeOverflow { quantity: "width" })
     }
 
     /// Spatial size after the stem convolution: padded by half its kernel.

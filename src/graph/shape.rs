@@ -1,6 +1,6 @@
 //! Shape inference: how many channels each node of a graph puts out.
 
-use super::{LayerGraph, Operation};
+use super::{LayerGraph, Operation, WidthRule};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -41,8 +41,8 @@ impl fmt::Display for ImageShape {
 
 /// A size does not fit into 64 bits.
 ///
-/// A chain of concatenations of one block reaches 28,657 times the width of its stage; repeated over a network, sizes
-/// pass any integer. Such an architecture is infeasible, not a programming error.
+/// Where widths grow ([`WidthRule::Growing`]), a chain of concatenations of one block reaches 28,657 times the width of its
+/// stage; repeated over a network, sizes pass any integer. Such an architecture is infeasible, not a programming error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the {quantity} of this architecture does not fit into 64 bits")]
 #[non_exhaustive]
@@ -51,15 +51,32 @@ pub struct SizeOverflow {
     pub quantity: &'static str,
 }
 
+/// How many channels one node of a graph has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeChannels {
+    /// Channels that the operation itself puts out.
+    pub computed: u64,
+    /// Channels that the nodes after it receive.
+    pub output: u64,
+}
+
+impl NodeChannels {
+    /// Whether a 1x1 convolution turns what the operation puts out into what the nodes after it receive.
+    #[must_use]
+    pub fn is_projected(self) -> bool {
+        self.computed != self.output
+    }
+}
+
 impl LayerGraph {
-    /// Channels that each node puts out when the graph's input has `input` channels and its convolutions have `width`
-    /// filters. One entry per node, in the order of [`nodes`](Self::nodes); the last is the graph's output.
+    /// Channels of each node when the graph's input has `input` channels and its convolutions have `width` filters. One
+    /// entry per node, in the order of [`nodes`](Self::nodes); the last is the graph's output.
     ///
     /// # Errors
     /// [`SizeOverflow`] if a concatenation does not fit into 64 bits.
     ///
     /// ```
-    /// use blockqnn::graph::{LayerGraph, Node, Operation};
+    /// use blockqnn::graph::{LayerGraph, Node, Operation, WidthRule};
     ///
     /// let graph = LayerGraph::new(vec![
     ///     Node::new(Operation::Input, []),
@@ -67,14 +84,16 @@ impl LayerGraph {
     ///     Node::new(Operation::Concat, [0, 1]),
     ///     Node::new(Operation::Output, [2]),
     /// ])?;
-    /// assert_eq!(graph.channels(3, 16)?, [3, 16, 19, 19]);
+    /// let outputs = |rule| graph.channels(3, 16, rule).map(|nodes| nodes.iter().map(|node| node.output).collect::<Vec<_>>());
+    /// assert_eq!(outputs(WidthRule::Growing)?, [3, 16, 19, 19]);
+    /// assert_eq!(outputs(WidthRule::Bounded)?, [3, 16, 16, 16]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn channels(&self, input: u64, width: u64) -> Result<Vec<u64>, SizeOverflow> {
-        let mut channels: Vec<u64> = Vec::with_capacity(self.node_count());
+    pub fn channels(&self, input: u64, width: u64, rule: WidthRule) -> Result<Vec<NodeChannels>, SizeOverflow> {
+        let mut channels: Vec<NodeChannels> = Vec::with_capacity(self.node_count());
         for node in self.nodes() {
-            let mut inputs = node.inputs.iter().map(|&from| channels[from]);
-            let out = match node.operation {
+            let mut inputs = node.inputs.iter().map(|&from| channels[from].output);
+            let computed = match node.operation {
                 Operation::Input => input,
                 Operation::PreActivationConvolution { .. } | Operation::Convolution { .. } => width,
                 Operation::Add => inputs.max().unwrap_or(0),
@@ -88,7 +107,13 @@ impl LayerGraph {
                 | Operation::BatchNorm
                 | Operation::Zero => inputs.next().unwrap_or(0),
             };
-            channels.push(out);
+            let brought_to_width = rule == WidthRule::Bounded
+                && match node.operation {
+                    Operation::Input => input > width,
+                    Operation::Concat => node.inputs.len() > 1,
+                    _ => false,
+                };
+            channels.push(NodeChannels { computed, output: if brought_to_width { width } else { computed } });
         }
         Ok(channels)
     }

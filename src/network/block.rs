@@ -2,8 +2,8 @@
 
 use super::NetworkError;
 use super::init::Initializer;
-use super::layer::Layer;
-use crate::graph::LayerGraph;
+use super::layer::{Layer, PreActivation};
+use crate::graph::{LayerGraph, NodeChannels};
 use burn::module::Module;
 use burn::tensor::Tensor;
 use std::sync::Arc;
@@ -37,38 +37,38 @@ impl Wiring {
 #[derive(Module, Debug)]
 pub(super) struct Block {
     layers: Vec<Layer>,
+    /// Per node, the 1x1 cell that brings its output to the width of the stage, where there is one.
+    projections: Vec<Option<PreActivation>>,
     #[module(skip)]
     wiring: Arc<Wiring>,
 }
 
 impl Block {
-    /// A block of `graph` whose input has `input` channels and whose convolutions have `width` filters; and the number
-    /// of channels that it puts out.
+    /// A block of `graph` whose nodes have these channels.
     pub(super) fn new(
         graph: &LayerGraph,
         wiring: Arc<Wiring>,
-        input: u64,
-        width: u64,
+        channels: &[NodeChannels],
         initializer: &mut Initializer<'_>,
-    ) -> Result<(Self, u64), NetworkError> {
-        let channels = graph.channels(input, width)?;
-        let layers = graph
-            .nodes()
-            .iter()
-            .zip(&channels)
-            .map(|(node, &output)| {
-                let inputs: Vec<u64> = node.inputs.iter().map(|&from| channels[from]).collect();
-                Layer::new(node, &inputs, output, initializer)
-            })
-            .collect::<Result<_, _>>()?;
-        Ok((Self { layers, wiring }, channels.last().copied().unwrap_or(input)))
+    ) -> Result<Self, NetworkError> {
+        let mut layers = Vec::with_capacity(channels.len());
+        let mut projections = Vec::with_capacity(channels.len());
+        for (node, own) in graph.nodes().iter().zip(channels) {
+            let inputs: Vec<u64> = node.inputs.iter().map(|&from| channels[from].output).collect();
+            layers.push(Layer::new(node, &inputs, own.computed, initializer)?);
+            projections.push(match own.is_projected() {
+                true => Some(PreActivation::new(1, own.computed, own.output, initializer)?),
+                false => None,
+            });
+        }
+        Ok(Self { layers, projections, wiring })
     }
 
     /// `[batch, channels, height, width]` to the same with other channels. Each output is given up at its last use.
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let mut left = self.wiring.uses.clone();
         let mut outputs: Vec<Option<Tensor<4>>> = vec![None; self.layers.len()];
-        outputs[0] = Some(input);
+        outputs[0] = Some(self.project(0, input));
         for (position, (layer, inputs)) in self.layers.iter().zip(&self.wiring.inputs).enumerate() {
             if inputs.is_empty() {
                 continue;
@@ -78,18 +78,28 @@ impl Block {
                 let output = if left[from] == 0 { outputs[from].take() } else { outputs[from].clone() };
                 output.expect("a node takes its inputs from earlier nodes")
             }));
-            outputs[position] = Some(output);
+            outputs[position] = Some(self.project(position, output));
         }
         outputs.pop().flatten().expect("the last node is the output, which is always computed")
     }
 
-    /// One layer a node of the graph.
-    pub(super) fn layers_mut(&mut self) -> &mut [Layer] {
-        &mut self.layers
+    /// What the nodes after `node` receive of its output.
+    fn project(&self, node: usize, output: Tensor<4>) -> Tensor<4> {
+        match &self.projections[node] {
+            Some(projection) => projection.forward(output),
+            None => output,
+        }
+    }
+
+    /// The layer of each node of the graph, and its projection where it has one.
+    pub(super) fn parts_mut(&mut self) -> impl Iterator<Item = (&mut Layer, Option<&mut PreActivation>)> {
+        self.layers.iter_mut().zip(self.projections.iter_mut().map(Option::as_mut))
     }
 
     pub(super) fn num_trainable_parameters(&self) -> u64 {
-        self.layers.iter().map(Layer::num_trainable_parameters).sum()
+        let layers = self.layers.iter().map(Layer::num_trainable_parameters);
+        let projections = self.projections.iter().flatten().map(PreActivation::num_trainable_parameters);
+        layers.chain(projections).sum()
     }
 }
 

@@ -65,10 +65,9 @@ impl Layer {
     ) -> Result<Self, NetworkError> {
         let first = inputs.first().copied().unwrap_or(0);
         Ok(match node.operation {
-            Operation::PreActivationConvolution { kernel } => Self::PreActivation(PreActivation {
-                convolution: initializer.convolution(kernel, 1, first, output)?,
-                normalisation: initializer.normalisation(output)?,
-            }),
+            Operation::PreActivationConvolution { kernel } => {
+                Self::PreActivation(PreActivation::new(kernel, first, output, initializer)?)
+            }
             Operation::Convolution { kernel } => Self::Convolution(initializer.convolution(kernel, 1, first, output)?),
             Operation::BatchNorm => Self::Normalisation(initializer.normalisation(output)?),
             Operation::Add => {
@@ -97,9 +96,7 @@ impl Layer {
     /// The output for `inputs`, which are asked for one after the other, so that a sum holds one at a time.
     pub(super) fn forward(&self, inputs: impl Iterator<Item = Tensor<4>>) -> Tensor<4> {
         match self {
-            Self::PreActivation(cell) => {
-                normalise(&cell.normalisation, convolve(&cell.convolution, only(inputs), Rectify::First))
-            }
+            Self::PreActivation(cell) => cell.forward(only(inputs)),
             Self::Convolution(convolution) => convolve(convolution, only(inputs), Rectify::No),
             Self::Normalisation(normalisation) => normalise(normalisation, only(inputs)),
             Self::Add(add) => add.forward(inputs),
@@ -110,14 +107,30 @@ impl Layer {
     /// Weights, scales and shifts; the running statistics do not train.
     pub(super) fn num_trainable_parameters(&self) -> u64 {
         match self {
-            Self::PreActivation(cell) => {
-                convolution_parameters(&cell.convolution) + normalisation_parameters(&cell.normalisation)
-            }
+            Self::PreActivation(cell) => cell.num_trainable_parameters(),
             Self::Convolution(convolution) => convolution_parameters(convolution),
             Self::Normalisation(normalisation) => normalisation_parameters(normalisation),
             Self::Add(add) => add.projections.iter().flatten().map(convolution_parameters).sum(),
             Self::Fixed(_) => 0,
         }
+    }
+}
+
+impl PreActivation {
+    pub(super) fn new(kernel: u8, from: u64, to: u64, initializer: &mut Initializer<'_>) -> Result<Self, NetworkError> {
+        Ok(Self {
+            convolution: initializer.convolution(kernel, 1, from, to)?,
+            normalisation: initializer.normalisation(to)?,
+        })
+    }
+
+    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        normalise(&self.normalisation, convolve(&self.convolution, input, Rectify::First))
+    }
+
+    /// Weights, scales and shifts.
+    pub(super) fn num_trainable_parameters(&self) -> u64 {
+        convolution_parameters(&self.convolution) + normalisation_parameters(&self.normalisation)
     }
 }
 

@@ -129,7 +129,7 @@ impl Network {
     /// Weights of convolutions and of the classifier are normal with variance 2 / fan-in (He et al. 2015), the
     /// classifier's bias is 0, batch normalisation starts with scale 1 and shift 0. They are drawn on the host, from
     /// `rng` alone: stem, blocks from first to last, within a block its nodes in order (of an addition the projections in
-    /// the order of its inputs), classifier. So the same generator gives the same bits on every device, whatever else
+    /// the order of its inputs; the projection of a node after its operation), classifier. So the same generator gives the same bits on every device, whatever else
     /// runs in the process.
     ///
     /// # Errors
@@ -156,13 +156,11 @@ impl Network {
         let wiring = Arc::new(Wiring::new(graph));
         let mut blocks = Vec::new();
         for stage in 0..config.stages {
-            let width = num_traits::checked_pow(2u64, stage)
-                .and_then(|factor| factor.checked_mul(config.width as u64))
-                .ok_or(SizeOverflow { quantity: "width" })?;
+            let width = config.stage_width(stage)?;
             for _ in 0..config.repeats {
-                let (block, output) = Block::new(graph, Arc::clone(&wiring), channels, width, &mut initializer)?;
-                blocks.push(block);
-                channels = output;
+                let nodes = graph.channels(channels, width, config.widths)?;
+                blocks.push(Block::new(graph, Arc::clone(&wiring), &nodes, &mut initializer)?);
+                channels = nodes.last().map_or(channels, |output| output.output);
             }
         }
         let normalisation = initializer.normalisation(channels)?;

@@ -2,7 +2,7 @@
 
 use super::device::default_device;
 use super::*;
-use crate::graph::{ImageShape, Node, Operation, StemConfig};
+use crate::graph::{ImageShape, Node, Operation, StemConfig, WidthRule};
 use crate::seed;
 use Operation::{Add, AveragePool, BatchNorm as Norm, Concat, Convolution, Identity, Input, MaxPool, Output, Relu};
 use burn::module::{ModuleVisitor, Param};
@@ -137,7 +137,13 @@ fn tiny(stages: usize, repeats: usize) -> NetworkConfig {
         stages,
         repeats,
         width: 3,
+        widths: WidthRule::Growing,
     }
+}
+
+/// The same network under both rules.
+fn both(config: &NetworkConfig) -> [NetworkConfig; 2] {
+    [WidthRule::Growing, WidthRule::Bounded].map(|widths| NetworkConfig { widths, ..config.clone() })
 }
 
 fn build(graph: &LayerGraph, config: &NetworkConfig, seed: u64, device: &Device) -> Network {
@@ -202,10 +208,11 @@ fn step(network: &Network, images: Tensor<4>) -> (Vec<f32>, f32, Vec<Vec<f32>>, 
 fn every_graph_gives_one_row_of_logits_an_image() {
     let device = default_device().unwrap();
     for (name, graph) in graphs() {
-        let config = tiny(2, 2);
-        let logits = build(&graph, &config, 1, &device).forward(images(&config, 4, &device));
-        assert_eq!(logits.dims(), [4, 3], "{name}");
-        assert!(logits.into_data().try_to_vec::<f32>().unwrap().iter().all(|logit| logit.is_finite()), "{name}");
+        for config in both(&tiny(2, 2)) {
+            let logits = build(&graph, &config, 1, &device).forward(images(&config, 4, &device));
+            assert_eq!(logits.dims(), [4, 3], "{name}");
+            assert!(logits.into_data().try_to_vec::<f32>().unwrap().iter().all(|logit| logit.is_finite()), "{name}");
+        }
     }
 }
 
@@ -215,7 +222,7 @@ fn a_network_has_exactly_the_parameters_of_its_cost() {
     let mut graphs = graphs();
     graphs.push(("a dead branch", with_dead_branch()));
     for (name, graph) in graphs {
-        for config in [tiny(1, 1), tiny(1, 3), tiny(3, 1), tiny(2, 2)] {
+        for config in [tiny(1, 1), tiny(1, 3), tiny(3, 1), tiny(2, 2)].iter().flat_map(both) {
             let network = build(&graph, &config, 1, &device);
             let cost = graph.cost(&config).unwrap();
             assert_eq!(network.num_trainable_parameters(), cost.parameters, "{name}");
@@ -249,13 +256,14 @@ fn stem_and_pools_shrink_an_image_as_the_configuration_says() {
 fn every_parameter_that_reaches_the_output_has_a_gradient() {
     let device = default_device().unwrap().autodiff();
     for (name, graph) in graphs() {
-        let config = tiny(2, 2);
-        let network = build(&graph, &config, 1, &device);
-        let (_, _, gradients, missing) = step(&network, images(&config, 4, &device));
-        assert_eq!(missing, 0, "{name}");
-        let elements: usize = gradients.iter().map(Vec::len).sum();
-        assert_eq!(elements as u64, network.num_trainable_parameters(), "{name}");
-        assert!(gradients.iter().all(|gradient| gradient.iter().any(|value| *value != 0.0)), "{name}");
+        for config in both(&tiny(2, 2)) {
+            let network = build(&graph, &config, 1, &device);
+            let (_, _, gradients, missing) = step(&network, images(&config, 4, &device));
+            assert_eq!(missing, 0, "{name}");
+            let elements: usize = gradients.iter().map(Vec::len).sum();
+            assert_eq!(elements as u64, network.num_trainable_parameters(), "{name}");
+            assert!(gradients.iter().all(|gradient| gradient.iter().any(|value| *value != 0.0)), "{name}");
+        }
     }
 }
 
@@ -362,6 +370,8 @@ fn what_cannot_be_built_is_an_error() {
         .chain([(Output, vec![99])]);
     let doubling = LayerGraph::new(concats.map(|(operation, inputs)| Node::new(operation, inputs)).collect()).unwrap();
     assert!(matches!(new(&doubling, &tiny(1, 1)), NetworkError::Overflow(_)));
+    let bounded = NetworkConfig { widths: WidthRule::Bounded, ..tiny(1, 1) };
+    assert!(Network::new(&doubling, &bounded, &mut seed::stream(1, "test", 0), &device).is_ok());
 }
 
 #[cfg(all(feature = "flex", feature = "ndarray"))]
@@ -376,18 +386,19 @@ fn flex_and_ndarray_agree_on_logits_loss_and_gradients() {
         }
     };
     for (name, graph) in graphs() {
-        let config = tiny(2, 1);
-        let run = |device: &str| {
-            let device = parse_device(device).unwrap().autodiff();
-            let network = build(&graph, &config, 5, &device);
-            (bits(&parameters(&network)), step(&network, images(&config, 4, &device)))
-        };
-        let (flex, ndarray) = (run("flex"), run("ndarray"));
-        assert!(flex.0 == ndarray.0, "{name}: the weights differ");
-        close(name, &flex.1.0, &ndarray.1.0);
-        close(name, &[flex.1.1], &[ndarray.1.1]);
-        for (a, b) in flex.1.2.iter().zip(&ndarray.1.2) {
-            close(name, a, b);
+        for config in both(&tiny(2, 1)) {
+            let run = |device: &str| {
+                let device = parse_device(device).unwrap().autodiff();
+                let network = build(&graph, &config, 5, &device);
+                (bits(&parameters(&network)), step(&network, images(&config, 4, &device)))
+            };
+            let (flex, ndarray) = (run("flex"), run("ndarray"));
+            assert!(flex.0 == ndarray.0, "{name}: the weights differ");
+            close(name, &flex.1.0, &ndarray.1.0);
+            close(name, &[flex.1.1], &[ndarray.1.1]);
+            for (a, b) in flex.1.2.iter().zip(&ndarray.1.2) {
+                close(name, a, b);
+            }
         }
     }
 }

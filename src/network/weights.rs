@@ -1,6 +1,6 @@
 //! Weights as safetensors, under the names of the exported `PyTorch` module.
 
-use super::layer::Layer;
+use super::layer::{Layer, PreActivation};
 use super::{Network, Tensor};
 use burn::module::{Param, RunningState};
 use burn::nn::conv::Conv2d;
@@ -126,8 +126,13 @@ impl Network {
         let repeats = self.plan.repeats.max(1);
         for (position, block) in self.blocks.iter_mut().enumerate() {
             let (stage, number) = (position / repeats, position % repeats);
-            for (node, layer) in block.layers_mut().iter_mut().enumerate() {
-                self::layer(&format!("stages.{stage}.{number}.layer{node}"), layer, &mut places);
+            for (node, (layer, projection)) in block.parts_mut().enumerate() {
+                let name = format!("stages.{stage}.{number}.layer{node}");
+                self::layer(&name, layer, &mut places);
+                // Only layers without weights of their own have one: the input of a block, and concatenations.
+                if let Some(projection) = projection {
+                    cell(&name, projection, &mut places);
+                }
             }
         }
         normalisation("normalisation", &mut self.normalisation, &mut places);
@@ -140,10 +145,7 @@ type Places<'a> = Vec<(String, Place<'a>)>;
 
 fn layer<'a>(name: &str, layer: &'a mut Layer, places: &mut Places<'a>) {
     match layer {
-        Layer::PreActivation(cell) => {
-            convolution(&format!("{name}.convolution"), &mut cell.convolution, places);
-            normalisation(&format!("{name}.normalisation"), &mut cell.normalisation, places);
-        }
+        Layer::PreActivation(layer) => cell(name, layer, places),
         Layer::Convolution(layer) => convolution(name, layer, places),
         Layer::Normalisation(layer) => normalisation(name, layer, places),
         Layer::Add(add) => {
@@ -155,6 +157,11 @@ fn layer<'a>(name: &str, layer: &'a mut Layer, places: &mut Places<'a>) {
         }
         Layer::Fixed(_) => {}
     }
+}
+
+fn cell<'a>(name: &str, cell: &'a mut PreActivation, places: &mut Places<'a>) {
+    convolution(&format!("{name}.convolution"), &mut cell.convolution, places);
+    normalisation(&format!("{name}.normalisation"), &mut cell.normalisation, places);
 }
 
 fn convolution<'a>(name: &str, layer: &'a mut Conv2d, places: &mut Places<'a>) {
@@ -235,7 +242,7 @@ impl Place<'_> {
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
-    use crate::graph::{ImageShape, NetworkConfig, ToGraph};
+    use crate::graph::{ImageShape, NetworkConfig, ToGraph, WidthRule};
     use crate::network::device::default_device;
     use crate::seed;
     use crate::space::block::BlockCode;
@@ -244,9 +251,14 @@ mod tests {
     const BLOCK: &str = "conv3(0) conv1(1) concat(0,2) add(1,3) relu(4) bn(5) plainconv3(6) terminal(7)";
 
     fn network(block: &str, seed: u64) -> Network {
+        network_of(block, seed, WidthRule::Growing)
+    }
+
+    fn network_of(block: &str, seed: u64, widths: WidthRule) -> Network {
         let block: BlockCode = block.parse().unwrap();
         let image = ImageShape { channels: 2, height: 8, width: 8 };
-        let config = NetworkConfig { stages: 2, repeats: 2, width: 3, ..NetworkConfig::cifar().with_data(image, 5) };
+        let config = NetworkConfig::cifar().with_data(image, 5);
+        let config = NetworkConfig { stages: 2, repeats: 2, width: 3, widths, ..config };
         let device = default_device().unwrap();
         Network::new(&block.to_graph(), &config, &mut seed::stream(seed, "weights", 0), &device).unwrap()
     }
@@ -292,6 +304,24 @@ mod tests {
         let names: BTreeSet<String> = network.places().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names.len(), network.places().len());
         assert!(names.contains("stages.1.0.layer4.projections.0.weight"), "{names:?}");
+    }
+
+    #[test]
+    fn projections_of_bounded_widths_are_under_the_names_of_their_nodes() {
+        // Two leaves, so that the input of the second block is wider than its stage.
+        let block = "conv3(0) conv1(1) concat(0,2) terminal(1)";
+        let mut bounded = network_of(block, 1, WidthRule::Bounded);
+        let names: BTreeSet<String> = bounded.places().into_iter().map(|(name, _)| name).collect();
+        for node in ["stages.0.0.layer3", "stages.0.1.layer0", "stages.0.1.layer3", "stages.1.1.layer0"] {
+            assert!(names.contains(&format!("{node}.convolution.weight")), "{node}: {names:?}");
+            assert!(names.contains(&format!("{node}.normalisation.running_var")), "{node}: {names:?}");
+        }
+        assert!(!names.iter().any(|name| name.starts_with("stages.0.0.layer0")), "{names:?}");
+        let bytes = bounded.to_safetensors(HashMap::new()).unwrap();
+        let other = network_of(block, 9, WidthRule::Bounded).with_safetensors(&bytes).unwrap();
+        assert_eq!(logits(&other), logits(&bounded));
+        let growing = network(block, 1).with_safetensors(&bytes).unwrap_err();
+        assert!(matches!(growing, WeightsError::Shape { .. } | WeightsError::Unexpected { .. }), "{growing}");
     }
 
     #[test]

@@ -5,6 +5,8 @@ pub mod cell;
 
 use crate::evaluation::Trajectory;
 use crate::graph::{Fingerprint, LayerGraph, ToGraph};
+use crate::seed;
+use rand::Rng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -161,6 +163,31 @@ pub fn walk<S: SearchSpace + ?Sized>(
         }
     }
     Err(incomplete("there are none"))
+}
+
+/// A walk from the initial state to a terminal one that takes every legal action with equal probability.
+///
+/// # Errors
+/// [`SpaceError`] if a state has no action.
+///
+/// ```
+/// use blockqnn::seed;
+/// use blockqnn::space::block::BlockSpace;
+/// use blockqnn::space::{SearchSpace, random_walk};
+///
+/// let space = BlockSpace::paper();
+/// let walk = random_walk(&space, &mut seed::stream(0, "a block", 0))?;
+/// assert!(space.decode(&walk.actions)?.len() <= 23);
+/// # Ok::<(), blockqnn::space::SpaceError>(())
+/// ```
+pub fn random_walk<S: SearchSpace + ?Sized>(
+    space: &S,
+    rng: &mut dyn Rng,
+) -> Result<Trajectory<S::State, S::Action>, SpaceError> {
+    walk_by(space, |state| {
+        let none = || SpaceError::Undecodable { message: format!("state {state:?} has no action") };
+        seed::choose(rng, &space.actions(state)).cloned().ok_or_else(none)
+    })
 }
 
 /// Walks from the initial state to a terminal one, with `choose` deciding what to do in each state.

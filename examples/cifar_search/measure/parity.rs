@@ -2,7 +2,7 @@
 
 use super::training::{CELLS, Training};
 use super::{DeviceArgument, NetworkArguments, caught, graph, print_row};
-use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Operation, StemConfig, ToGraph};
+use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Operation, StemConfig, ToGraph, WidthRule};
 use blockqnn::network::device::parse_device;
 use blockqnn::network::{Device, Precision, Tensor};
 use blockqnn::space::block::BlockCode;
@@ -108,6 +108,7 @@ fn layers() -> Result<Vec<Case>, Box<dyn Error>> {
         stages: 1,
         repeats: 1,
         width: filters,
+        widths: WidthRule::Bounded,
     };
     let sizes = [("even", config(16, 16, 32), 16), ("odd", config(9, 7, 5), 6)];
     let cases = kinds.into_iter().flat_map(|(kind, graph)| {

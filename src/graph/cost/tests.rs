@@ -1,7 +1,7 @@
 //! Costs against sums written out by hand.
 
 use super::*;
-use crate::graph::{ImageShape, Node, StemConfig};
+use crate::graph::{ImageShape, Node, StemConfig, WidthRule};
 
 const CONVOLUTION_1: Operation = Operation::PreActivationConvolution { kernel: 1 };
 const CONVOLUTION_3: Operation = Operation::PreActivationConvolution { kernel: 3 };
@@ -24,6 +24,7 @@ fn network(repeats: usize) -> NetworkConfig {
         stages: 2,
         repeats,
         width: 4,
+        widths: WidthRule::Growing,
     }
 }
 
@@ -274,24 +275,32 @@ fn fibonacci(first: Operation) -> LayerGraph {
 
 #[test]
 fn a_chain_of_concatenations_grows_as_the_fibonacci_numbers() {
-    let channels = |input, width| fibonacci(CONVOLUTION_3).channels(input, width).expect("fits");
+    let outputs = |graph: LayerGraph, input, width| -> Vec<u64> {
+        let channels = graph.channels(input, width, WidthRule::Growing).expect("fits");
+        assert!(!channels.iter().any(|node| node.is_projected()));
+        channels.iter().map(|node| node.output).collect()
+    };
+    let channels = |input, width| outputs(fibonacci(CONVOLUTION_3), input, width);
     assert_eq!(channels(1, 1)[..8], [1, 1, 2, 3, 5, 8, 13, 21]);
     assert_eq!(channels(32, 32)[23], 28_657 * 32);
     // The input and the convolution each have their share.
     assert_eq!((channels(1, 0)[22], channels(0, 1)[22]), (10_946, 17_711));
-    assert_eq!(fibonacci(Operation::Identity).channels(7, 1).expect("fits")[23], 28_657 * 7);
+    assert_eq!(outputs(fibonacci(Operation::Identity), 7, 1)[23], 28_657 * 7);
 }
 
 #[test]
 fn a_network_of_such_chains_overflows_into_an_error() {
     for first in [CONVOLUTION_3, Operation::Identity, Operation::Relu, Operation::BatchNorm] {
         for network in [NetworkConfig::cifar(), NetworkConfig::imagenet()] {
+            assert!(fibonacci(first).cost(&network).is_ok(), "bounded");
+            let network = NetworkConfig { widths: WidthRule::Growing, ..network };
             let error = fibonacci(first).cost(&network).expect_err("too wide");
             assert!(matches!(error, CostError::Overflow(_)), "{error}");
             assert!(error.to_string().ends_with("does not fit into 64 bits"), "{error}");
         }
     }
-    assert_eq!(graph(&[], &[0, 0]).channels(u64::MAX / 2 + 1, 1), Err(SizeOverflow { quantity: "number of channels" }));
+    let overflow = SizeOverflow { quantity: "number of channels" };
+    assert_eq!(graph(&[], &[0, 0]).channels(u64::MAX / 2 + 1, 1, WidthRule::Growing), Err(overflow));
 }
 
 #[test]
@@ -350,3 +359,5 @@ fn limits_may_be_left_out_of_json_but_not_misspelt() {
     assert_eq!(limits, CostLimits { flops: Some(7), ..CostLimits::default() });
     assert!(serde_json::from_str::<CostLimits>(r#"{"flop": 7}"#).is_err());
 }
+
+mod bounded;

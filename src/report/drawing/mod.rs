@@ -6,7 +6,7 @@ use super::colours;
 use super::kind::{Kind, label};
 use super::picture::{FONT_FAMILY, Picture};
 use super::text::{escape, size, width};
-use crate::graph::{LayerGraph, NetworkConfig, Operation, ToGraph};
+use crate::graph::{LayerGraph, NetworkConfig, NodeChannels, Operation, ToGraph};
 use layout::{GAP, Layout, NODE_HEIGHT, NODE_WIDTH, Route, layout};
 use std::fmt::Write;
 
@@ -15,8 +15,9 @@ const MARGIN: f64 = 16.0;
 /// Draws a block as self-contained SVG: for a README, a paper, a page.
 ///
 /// Layers run from top to bottom. A node shows what it computes, its kernel, and how many channels it puts out in the
-/// first block of the paper's CIFAR network; a dashed edge passes a 1x1 convolution that widens it for an addition. For
-/// other networks, captions and PNG see [`BlockDrawing`].
+/// first block of the paper's CIFAR network. A dashed edge passes a 1x1 convolution that widens it for an addition; an
+/// arrow between two numbers of channels is the 1x1 cell behind a concatenation. For other networks, captions and PNG see
+/// [`BlockDrawing`].
 ///
 /// ```
 /// use blockqnn::space::block::BlockCode;
@@ -48,8 +49,8 @@ pub fn draw(block: &impl ToGraph) -> String {
 #[derive(Debug, Clone)]
 pub struct BlockDrawing {
     graph: LayerGraph,
-    /// Channels after each node, where they fit into 64 bits.
-    channels: Option<Vec<u64>>,
+    /// Channels of each node, where they fit into 64 bits.
+    channels: Option<Vec<NodeChannels>>,
     name: String,
     title: Option<String>,
     captions: Vec<String>,
@@ -62,7 +63,7 @@ impl BlockDrawing {
         let width = network.width as u64;
         Self {
             graph: graph.clone(),
-            channels: graph.channels(width, width).ok(),
+            channels: graph.channels(width, width, network.widths).ok(),
             name: "block".to_owned(),
             title: None,
             captions: Vec::new(),
@@ -96,7 +97,13 @@ impl BlockDrawing {
         let layout = layout(&self.graph);
         let projected: Vec<bool> = layout.routes.iter().map(|route| self.is_projected(route)).collect();
         let head = self.head();
-        let notes = if projected.contains(&true) { vec!["dashed: widened by a 1×1 convolution"] } else { Vec::new() };
+        let mut notes = Vec::new();
+        if projected.contains(&true) {
+            notes.push("dashed: widened by a 1×1 convolution");
+        }
+        if self.channels.iter().flatten().any(|channels| channels.is_projected()) {
+            notes.push("→: by a 1×1 cell to the width of the stage");
+        }
         let texts = head.iter().map(|(text, size)| width(text) * size);
         let texts = texts.chain(notes.iter().map(|note| width(note) * 11.0));
         let inner = texts.fold(layout.width, f64::max);
@@ -148,7 +155,7 @@ impl BlockDrawing {
 
     /// Whether an edge passes a 1x1 convolution: it leads into an addition that is wider than it.
     fn is_projected(&self, route: &Route) -> bool {
-        let channels = self.channels.as_ref().map(|channels| (channels[route.from], channels[route.to]));
+        let channels = self.channels.as_ref().map(|channels| (channels[route.from].output, channels[route.to].output));
         self.graph.nodes()[route.to].operation == Operation::Add && channels.is_some_and(|(from, to)| from < to)
     }
 
@@ -190,11 +197,15 @@ impl BlockDrawing {
         }
     }
 
+    /// What a node puts out, and what a projection makes of it.
     fn channels_of(&self, node: usize) -> String {
-        match &self.channels {
-            Some(channels) if channels[node] == 1 => "1 channel".to_owned(),
-            Some(channels) if channels[node] >= 1_000_000 => format!("{} channels", size(channels[node])),
-            Some(channels) => format!("{} channels", channels[node]),
+        let number = |channels| if channels >= 1_000_000 { size(channels) } else { channels.to_string() };
+        match self.channels.as_ref().map(|channels| channels[node]) {
+            Some(NodeChannels { computed, output }) if computed != output => {
+                format!("{} → {} channels", number(computed), number(output))
+            }
+            Some(NodeChannels { output: 1, .. }) => "1 channel".to_owned(),
+            Some(NodeChannels { output, .. }) => format!("{} channels", number(output)),
             None => "too many channels".to_owned(),
         }
     }

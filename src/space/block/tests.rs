@@ -1,5 +1,5 @@
 use super::*;
-use crate::graph::{CostError, NetworkConfig, ToGraph};
+use crate::graph::{CostError, NetworkConfig, ToGraph, WidthRule};
 use crate::seed;
 use crate::space::{walk, walk_by};
 
@@ -76,7 +76,7 @@ fn lengths_of_random_blocks_are_as_measured_for_both_terminal_rules() {
 
 #[test]
 fn ten_thousand_random_episodes_are_valid_blocks_with_a_cost_or_a_typed_overflow() {
-    let network = NetworkConfig::cifar();
+    let network = NetworkConfig { widths: WidthRule::Growing, ..NetworkConfig::cifar() };
     for convolution in [ConvolutionRule::PreActivation, ConvolutionRule::Separate] {
         let space = BlockSpace::paper().with_convolution(convolution);
         let mut rng = seed::stream(2, "episodes", 0);
@@ -96,7 +96,8 @@ fn ten_thousand_random_episodes_are_valid_blocks_with_a_cost_or_a_typed_overflow
                 Err(error) => panic!("{error}"),
             }
         }
-        assert!(overflows < 5_000, "not everything may overflow");
+        // About a quarter, of both (docs/paper-map.md, section 7).
+        assert!((1_000..1_500).contains(&overflows), "{overflows}");
     }
 }
 

@@ -8,7 +8,7 @@ mod cell_code;
 pub use cell_code::{CellCode, CellCodeError, CellOperation};
 
 use super::{SearchSpace, SpaceError, Step};
-use crate::graph::{Fingerprint, LayerGraph, NetworkConfig};
+use crate::graph::{Fingerprint, LayerGraph, NetworkConfig, WidthRule};
 use serde::{Deserialize, Serialize};
 
 /// Which cells of a [`CellSpace`] are the same.
@@ -79,7 +79,7 @@ impl CellSpace {
     /// a max pool stands between stages, and sums widen what is too narrow.
     #[must_use]
     pub fn network() -> NetworkConfig {
-        NetworkConfig { stages: 3, repeats: 5, width: 16, ..NetworkConfig::cifar() }
+        NetworkConfig { stages: 3, repeats: 5, width: 16, widths: WidthRule::Growing, ..NetworkConfig::cifar() }
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::environment::{Cancellation, Environment, TrialContext};
 use crate::evaluation::{Evaluation, Infeasibility, Metrics, Trial};
+use crate::graph::WidthRule;
 use crate::train::TrainingEnvironment;
 
 fn trial(seed: u64) -> Trial {
@@ -9,7 +10,11 @@ fn trial(seed: u64) -> Trial {
 }
 
 fn environment(recipe: Recipe) -> TrainingEnvironment {
-    TrainingEnvironment::new(&split(), network_config(), recipe, &Device::flex()).unwrap()
+    environment_in(network_config(), recipe)
+}
+
+fn environment_in(network: NetworkConfig, recipe: Recipe) -> TrainingEnvironment {
+    TrainingEnvironment::new(&split(), network, recipe, &Device::flex()).unwrap()
 }
 
 fn evaluate(environment: &mut TrainingEnvironment, graph: &LayerGraph, seed: u64) -> Evaluation {
@@ -43,14 +48,16 @@ fn what_cannot_be_measured_is_infeasible_and_no_error() {
     let timed_out = Evaluation::Infeasible(Infeasibility::TimedOut { limit_seconds: 0.0 });
     assert_eq!(evaluate(&mut environment(late), &block(), 1), timed_out);
 
-    // Each concatenation nearly doubles the channels.
+    // Where widths grow each concatenation nearly doubles the channels.
+    let growing = NetworkConfig { widths: WidthRule::Growing, ..network_config() };
     for (concatenations, overflows) in [(22, false), (100, true)] {
         let mut nodes =
             vec![Node::new(Operation::Input, []), Node::new(Operation::PreActivationConvolution { kernel: 3 }, [0])];
         nodes.extend((0..concatenations).map(|node| Node::new(Operation::Concat, [node, node + 1])));
         nodes.push(Node::new(Operation::PreActivationConvolution { kernel: 3 }, [concatenations + 1]));
         nodes.push(Node::new(Operation::Output, [concatenations + 1, concatenations + 2]));
-        let evaluation = evaluate(&mut environment(recipe()), &LayerGraph::new(nodes).unwrap(), 1);
+        let mut environment = environment_in(growing.clone(), recipe());
+        let evaluation = evaluate(&mut environment, &LayerGraph::new(nodes).unwrap(), 1);
         match evaluation {
             Evaluation::Infeasible(Infeasibility::Overflow { .. }) => assert!(overflows),
             Evaluation::Infeasible(Infeasibility::Rejected { .. }) => assert!(!overflows),
