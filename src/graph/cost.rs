@@ -141,9 +141,7 @@ impl LayerGraph {
             if stage > 0 {
                 sum.tensors(1, channels, pixels)?;
             }
-            let width = num_traits::checked_pow(2u64, stage)
-                .and_then(|factor| factor.checked_mul(network.width as u64))
-                .ok_or(SizeOverflow { quantity: "width" })?;
+            let width = network.stage_width(stage)?;
             for _ in 0..network.repeats {
                 channels = sum.block(self, channels, width, pixels)?;
             }
@@ -168,6 +166,28 @@ impl LayerGraph {
             nodes: self.node_count() as u64,
             edges: self.edge_count() as u64,
         })
+    }
+
+    /// Multiply-adds of the first block of the network alone, for one image: its input has the width and the size of the
+    /// first stage. Projections of additions count.
+    ///
+    /// # Errors
+    /// As [`cost`](Self::cost).
+    ///
+    /// ```
+    /// use blockqnn::graph::{NetworkConfig, ToGraph};
+    /// use blockqnn::space::block::BlockCode;
+    ///
+    /// let graph = "conv3(0) conv1(1) terminal(2)".parse::<BlockCode>()?.to_graph();
+    /// assert_eq!(graph.block_flops(&NetworkConfig::cifar())?, (9 + 1) * 32 * 32 * 32 * 32);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn block_flops(&self, network: &NetworkConfig) -> Result<u64, CostError> {
+        network.validate()?;
+        let mut sum = Sum::default();
+        let (width, size) = (network.stage_width(0)?, network.stage_sizes()?.first().copied().unwrap_or_default());
+        sum.block(self, width, width, pixels(size)?)?;
+        Ok(sum.flops)
     }
 
     /// Convolutions on the path from input to output that has most of them, without projections of additions.

@@ -1,6 +1,6 @@
 //! The fixed network around a block: stem, stages, head (Section "Distributed Asynchronous Framework", Figure 2).
 
-use super::ImageShape;
+use super::{ImageShape, SizeOverflow};
 use serde::{Deserialize, Serialize};
 
 /// The layers in front of the blocks: convolutions and pools that bring an image to the first stage.
@@ -175,6 +175,15 @@ impl NetworkConfig {
             return Err(NetworkConfigError::TooDeep { stages: self.stages, repeats: self.repeats });
         }
         Ok(())
+    }
+
+    /// Filters of the convolutions of a stage, counted from 0: the width doubled from stage to stage.
+    ///
+    /// # Errors
+    /// [`SizeOverflow`] if that does not fit into 64 bits.
+    pub fn stage_width(&self, stage: usize) -> Result<u64, SizeOverflow> {
+        let factor = u32::try_from(stage).ok().and_then(|stage| 2u64.checked_pow(stage));
+        factor.and_then(|factor| factor.checked_mul(self.width as u64)).ok_or(SizeOverflow { quantity: "width" })
     }
 
     /// Spatial size after the stem convolution: padded by half its kernel.

@@ -156,9 +156,7 @@ impl Network {
         let wiring = Arc::new(Wiring::new(graph));
         let mut blocks = Vec::new();
         for stage in 0..config.stages {
-            let width = num_traits::checked_pow(2u64, stage)
-                .and_then(|factor| factor.checked_mul(config.width as u64))
-                .ok_or(SizeOverflow { quantity: "width" })?;
+            let width = config.stage_width(stage)?;
             for _ in 0..config.repeats {
                 let (block, output) = Block::new(graph, Arc::clone(&wiring), channels, width, &mut initializer)?;
                 blocks.push(block);
