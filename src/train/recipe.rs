@@ -217,7 +217,8 @@ impl Recipe {
     }
 
     /// The paper's training to convergence on CIFAR: 300 epochs in batches of 128, SGD (momentum 0.9, weight decay 5e-4),
-    /// learning rate 0.1 divided by 10 after 150 and 225 epochs, padding by 4 pixels, random crops and flips.
+    /// learning rate 0.1, lower after 150 and 225 epochs, padding by 4 pixels, random crops and flips. By how much the rate
+    /// falls the paper does not say; a tenth is our reading, as it is on `ImageNet`.
     ///
     /// No restarts. The validation images are measured every 10 epochs.
     ///
