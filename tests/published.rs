@@ -34,7 +34,7 @@ fn code_blocks(path: &Path) -> Vec<String> {
     for line in text.lines().filter_map(of_line) {
         match (&mut open, line.trim_start().starts_with("```")) {
             (Some(_), true) => blocks.extend(open.take()),
-            (Some(block), false) => *block += &format!("{line}\n"),
+            (Some(block), false) => block.extend([line.as_str(), "\n"]),
             (None, true) => open = Some(String::new()),
             (None, false) => {}
         }

@@ -25,7 +25,7 @@ pub enum StateView {
     Position,
 }
 
-/// Which values of the next state the updates of one episode build on: Q_t or Q_(t+1) of Equation 2.
+/// Which values of the next state the updates of one episode build on, which Equation 2 prints as `Q_t`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]

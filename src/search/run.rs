@@ -102,7 +102,9 @@ where
             self.log = Some(log);
         }
         let warnings: Vec<String> = self.search.schedule_warning().into_iter().collect();
-        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
         let start = Start { config: &self.search.config, environment: &identity, warnings: &warnings };
         for observer in &mut self.search.observers {
             observer.on_start(&start).map_err(SearchError::Observer)?;

@@ -307,10 +307,13 @@ fn a_schedule_that_is_longer_than_the_search_is_warned_of() {
     assert!(warnings(QLearningConfig::rank()).is_empty());
 }
 
-/// What the agent was given to learn, by call.
+/// An architecture and its reward.
+type Rewarded = (crate::graph::Fingerprint, f64);
+
+/// An agent that notes what it was given to learn, call by call.
 struct Overheard {
     agent: QLearning<BlockSpace>,
-    learnt: Arc<std::sync::Mutex<Vec<Vec<(crate::graph::Fingerprint, f64)>>>>,
+    learnt: Arc<std::sync::Mutex<Vec<Vec<Rewarded>>>>,
 }
 
 impl crate::agent::Agent<BlockSpace> for Overheard {
