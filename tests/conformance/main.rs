@@ -14,13 +14,12 @@ use blockqnn::space::block::{BlockCode, BlockSpace, ConnectionRule, ConvolutionR
 use blockqnn::space::cell::{CellCode, CellIdentity, CellSpace};
 use blockqnn::testing::{check_agent, check_environment, check_evaluator, check_reward, check_space};
 
-fn block_spaces() -> [BlockSpace; 6] {
+fn block_spaces() -> [BlockSpace; 5] {
     let paper = BlockSpace::paper();
     let ablation = BlockSpace::paper().with_convolution(ConvolutionRule::Separate);
     let unconnected = |space: &BlockSpace| space.clone().with_terminal(TerminalRule::Unconnected);
-    let connected = |rule| BlockSpace::paper().with_connections(rule);
-    let (equal, any) = (connected(ConnectionRule::Equal), connected(ConnectionRule::Any));
-    [unconnected(&paper), unconnected(&ablation), paper, ablation, equal, any]
+    let any = BlockSpace::paper().with_connections(ConnectionRule::Any);
+    [unconnected(&paper), unconnected(&ablation), paper, ablation, any]
 }
 
 #[test]
