@@ -95,7 +95,7 @@ bench-memory:
 
 # A search over NATS in which everything is killed, its leases and refusals (needs nats-server and openssl).
 nats *ARGS:
-    cargo test --no-default-features --features nats --test distributed {{ ARGS }}
+    cargo test --no-default-features --features nats --test distributed -- --include-ignored {{ ARGS }}
 
 # Trials a second over NATS, and the controller's memory (needs nats-server).
 bench-nats *ARGS:
@@ -109,7 +109,7 @@ fuzz TARGET SECONDS="600":
 
 # Exported networks against PyTorch, with the Python that is named (it needs torch).
 pytorch PYTHON="/usr/bin/python3":
-    BLOCKQNN_PYTHON={{ PYTHON }} cargo test --test pytorch -- --nocapture
+    BLOCKQNN_PYTHON={{ PYTHON }} cargo test --test pytorch -- --include-ignored --nocapture
 
 # The weights that `.ci/run` exported, used by a Rust program outside of this package to classify three images.
 consumer:

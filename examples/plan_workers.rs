@@ -34,8 +34,8 @@ use std::time::Instant;
 #[command(
     version,
     max_term_width = 110,
-    after_help = "Example, with the paper's mean of 726 seconds per training:\n  cargo run --release --no-default-features \
-                  --example plan_workers -- RUN --mean 726 --workers 32,1000"
+    after_help = "Example, with 728 seconds per training (the paper's 3 days on 32 GPUs for 11,392 blocks):\n  cargo run --release --no-default-features \
+                  --example plan_workers -- RUN --mean 728 --workers 32,1000"
 )]
 struct Arguments {
     /// Folder of the run that training times are taken from (`cifar_search --out RUN`)
@@ -60,7 +60,8 @@ struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 64)]
     minibatch: u64,
 
-    /// Scale the training times to this mean, in seconds; the paper's mean is 726 [default: no scaling]
+    /// Scale the training times to this mean, in seconds; the paper's 3 days on 32 GPUs are 728 a
+    /// block [default: no scaling]
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     mean: Option<f64>,
 

@@ -16,15 +16,18 @@
 //! ```
 //! use blockqnn::agent::{QLearning, QLearningConfig};
 //! use blockqnn::environment::environment_fn;
+//! use blockqnn::reward::RedefinedReward;
 //! use blockqnn::search::{Search, SearchConfig};
 //! use blockqnn::space::block::{BlockCode, BlockSpace};
 //!
 //! let environment = environment_fn("prefers six layers", |block: &BlockCode, _seed| {
 //!     90.0 - (block.len() as f64 - 6.0).abs() // accuracy in percent
 //! });
-//! let agent = QLearning::new(QLearningConfig::paper())?;
+//! // The paper's learner and reward; its schedule, of 178 minibatches, is scaled to the 4 of this search.
+//! let agent = QLearning::new(QLearningConfig::paper().scaled_to(4))?;
 //! let config = SearchConfig::paper().with_seed(7).with_trials(64, 16);
-//! let report = Search::new(BlockSpace::paper(), agent, environment, config).run()?;
+//! let search = Search::new(BlockSpace::paper(), agent, environment, config).with_reward(RedefinedReward::paper());
+//! let report = search.run()?;
 //! for record in report.best().into_iter().take(3) {
 //!     println!("{:.1}  {}", record.reward, record.architecture);
 //! }
@@ -48,6 +51,7 @@
 //! use blockqnn::data::{Split, embedded};
 //! use blockqnn::graph::{ImageShape, NetworkConfig};
 //! use blockqnn::network::device::default_device;
+//! use blockqnn::reward::RedefinedReward;
 //! use blockqnn::search::{Search, SearchConfig};
 //! use blockqnn::space::block::BlockSpace;
 //! use blockqnn::train::{Recipe, TrainingEnvironment};
@@ -60,8 +64,9 @@
 //!
 //! // The controller counts parameters and FLOPs for the same network before anything is trained.
 //! let config = SearchConfig { network, ..SearchConfig::paper().with_trials(96, 16) };
-//! let agent = QLearning::new(QLearningConfig::paper())?;
-//! let report = Search::new(BlockSpace::paper(), agent, environment, config).run()?;
+//! let agent = QLearning::new(QLearningConfig::paper().scaled_to(6))?;
+//! let search = Search::new(BlockSpace::paper(), agent, environment, config).with_reward(RedefinedReward::paper());
+//! let report = search.run()?;
 //! println!("{}", report.best()[0].architecture);
 //! # Ok(())
 //! # }

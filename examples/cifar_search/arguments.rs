@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples, each after `cargo run --release --example cifar_search --`:
-  --trials 16 --seed 1
+  --seed 1 --agent best
   --dataset cifar100 --data DIR --train-limit 2000 --out my-run
   --out my-run --resume
   --preset paper --dry-run
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
 
     /// Settings to start from: quick (minutes on two CPU cores), paper (BlockQNN's search: 11,392 blocks, days on
     /// GPUs), short (half as many minibatches as paper), metaqnn (as paper, but with the learner of its predecessor
-    /// MetaQNN: plain accuracy as the reward, only at the last layer)
+    /// MetaQNN: plain accuracy as the reward, only at the last layer, and Q-values that start at 50)
     #[arg(long, default_value = "quick", value_name = "NAME")]
     pub(crate) preset: Preset,
 

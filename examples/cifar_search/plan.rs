@@ -1,11 +1,12 @@
 //! What `--dry-run` prints.
 
+use blockqnn::agent::NextValues;
 use blockqnn::experiment::{Experiment, Preset};
 use blockqnn::graph::{ToGraph, WidthRule};
-use blockqnn::reward::Credit;
+use blockqnn::reward::{Credit, FlopsOf};
 use blockqnn::search::Repeats;
 use blockqnn::space::SearchSpace;
-use blockqnn::space::block::{BlockCode, ConvolutionRule, TerminalRule};
+use blockqnn::space::block::{BlockCode, ConnectionRule, ConvolutionRule, TerminalRule};
 use std::error::Error;
 use std::path::Path;
 
@@ -105,8 +106,19 @@ fn learning_readings(Experiment { agent, searcher, reward, search, .. }: &Experi
         Credit::Terminal => "the reward at Terminal only, as in MetaQNN (reward.credit)",
         _ => "the reward divided by the number of layers T at each layer (reward.credit)",
     };
+    let next_values = match agent.next_values {
+        NextValues::Updated => "from the last layer to the first, each from the value just updated (agent.next_values)",
+        _ => "each from the values of before the episode, as Equation 2 is printed (agent.next_values)",
+    };
+    let flops = match reward.flops_of {
+        FlopsOf::Network => {
+            "multiply-adds of convolutions and the linear layer, whole network, one image (reward.flops_of)"
+        }
+        _ => "multiply-adds of the first block alone, one image (reward.flops_of)",
+    };
     let repeats = match search.repeats {
         Repeats::Resample => "a block that was evaluated before is replaced by a new proposal (search.repeats)",
+        Repeats::Replay => "a block that was evaluated before is learnt once more and replaced (search.repeats)",
         _ => "a block that was evaluated before is rewarded from the cache (search.repeats)",
     };
     let guess = 100.0 / search.network.classes as f64;
@@ -126,6 +138,7 @@ fn learning_readings(Experiment { agent, searcher, reward, search, .. }: &Experi
             ),
         ),
         ("credit", credit.to_owned()),
+        ("next values", next_values.to_owned()),
     ];
     let of_all = vec![
         (
@@ -135,7 +148,7 @@ fn learning_readings(Experiment { agent, searcher, reward, search, .. }: &Experi
                 reward.mu, reward.rho
             ),
         ),
-        ("FLOPs", "multiply-adds of convolutions and the linear layer, whole network, one image".to_owned()),
+        ("FLOPs", flops.to_owned()),
         ("density", "edges / nodes of the block as proposed; start and terminal count as nodes".to_owned()),
         ("repeats", repeats.to_owned()),
         ("infeasible", format!("rewarded with the chance accuracy: {guess:.2} % (search.limits sets the limits)")),
@@ -152,6 +165,11 @@ fn block_readings(Experiment { space, .. }: &Experiment) -> Readings {
         ConvolutionRule::PreActivation => "ReLU, convolution without bias, batch norm in one layer (space.convolution)",
         _ => "convolution only; ReLU and batch norm are separate layers (space.convolution)",
     };
+    let connections = match space.connections() {
+        ConnectionRule::Ascending => "two different layers (space.connections)",
+        ConnectionRule::Equal => "two layers, or one twice (space.connections)",
+        _ => "any two layers in either order, or one twice (space.connections)",
+    };
     let first = space.actions(&space.initial_state()).len();
     let layers = format!(
         "up to {}, including Terminal; {first} possible first actions; Terminal never directly after the start",
@@ -161,6 +179,7 @@ fn block_readings(Experiment { space, .. }: &Experiment) -> Readings {
         ("layers", layers),
         ("Terminal", terminal.to_owned()),
         ("convolution", convolution.to_owned()),
+        ("add, concat", connections.to_owned()),
         (
             "additions",
             "for unequal channels, 1x1 convolutions without bias or norm widen the narrower input".to_owned(),

@@ -5,7 +5,7 @@ use blockqnn::agent::EpsilonSchedule;
 use blockqnn::environment::{BoxError, Progress};
 use blockqnn::evaluation::Trial;
 use blockqnn::experiment::Experiment;
-use blockqnn::search::{CostModel, MinibatchSummary, Observer, RecordOf, SearchReport};
+use blockqnn::search::{CostModel, MinibatchSummary, Observer, RecordOf, SearchReport, Start};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,6 +157,16 @@ fn place(trial: u64, progress: &Progress, worker: Option<&(String, Instant)>) ->
 impl Observer<BlockSpace> for Display {
     fn on_restored(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
         self.show(record);
+        Ok(())
+    }
+
+    fn on_start(&mut self, start: &Start<'_>) -> Result<(), BoxError> {
+        for warning in start.warnings {
+            match &self.bars {
+                Some(bars) => bars.blocks.println(format!("warning: {warning}")),
+                None => eprintln!("warning: {warning}"),
+            }
+        }
         Ok(())
     }
 

@@ -30,9 +30,21 @@ pub(crate) struct Arguments {
     #[arg(value_name = "DIR")]
     run: PathBuf,
 
-    /// Blocks to train, highest reward first; the paper trains 100. Repeat the command with a larger number to add more
-    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::new(10).expect("10 is not 0"), value_parser = crate::arguments::at_least_one)]
-    top: NonZeroUsize,
+    /// Blocks to train, highest reward first. Repeat the command with a larger number to add more [default: 10, with
+    /// --paper 100]
+    #[arg(long, value_name = "N", value_parser = crate::arguments::at_least_one)]
+    top: Option<NonZeroUsize>,
+
+    /// Train only this many of the --top blocks, drawn at random; the paper fits its reward to 50 of the best 200 (then
+    /// see the example calibrate_reward). Repeat the command with a larger number to add more
+    #[arg(long, value_name = "N", value_parser = crate::arguments::at_least_one)]
+    sample: Option<NonZeroUsize>,
+
+    /// Verify as the paper does: the 100 best blocks, trained on all images of CIFAR-10 with none held out, each measured
+    /// once on the test images when its training has ended. So the test images also rank the blocks. --top, --dataset,
+    /// --train-limit and the recipe can be changed
+    #[arg(long, conflicts_with_all = ["validation", "test"])]
+    paper: bool,
 
     /// Training recipe: cifar (the paper's 300 epochs), imagenet (90 epochs), early-stop (the 12 epochs of
     /// a search)
@@ -52,7 +64,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TYPE")]
     precision: Option<Precision>,
 
-    /// Images to train on: embedded, cifar10, cifar100, folder [default: those of the run]
+    /// Images to train on: embedded, cifar10, cifar100, folder [default: those of the run,
+    /// with --paper cifar10]
     #[arg(long, value_name = "NAME")]
     dataset: Option<String>,
 
@@ -64,7 +77,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     download: bool,
 
-    /// Maximum number of training images, equally many of each class; 0 for all [default: as in the run]
+    /// Maximum number of training images, equally many of each class; 0 for all [default: as in the run, with
+    /// --paper all]
     #[arg(long, value_name = "N")]
     train_limit: Option<usize>,
 
@@ -125,18 +139,25 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     let experiment = arguments.experiment(&history)?;
     experiment.validate()?;
-    let verification: Verification = Verification::new(&history.records, arguments.top.get());
+    let verification = arguments.verification(&history, experiment.search.seed);
     let devices = super::devices(&arguments.device)?;
     super::download::refuse_unread(experiment.data.dataset, arguments.data.as_deref())?;
     // Another data set is not in the run's image folder, and a download chooses its own folder.
-    let data = if arguments.dataset.is_none() && !arguments.download {
+    let data = if arguments.dataset().is_none() && !arguments.download {
         super::download::remembered(&arguments.run, arguments.data.as_deref())
     } else {
         arguments.data.clone()
     };
     let data = super::download::folder(experiment.data.dataset, data.as_deref(), arguments.download)?;
     let left_out = &mut |error: &DataError| eprintln!("skipped: {}", super::output::without_advice(error));
-    let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
+    let (experiment, training, measured) = if arguments.paper {
+        let training = experiment.data.load_whole(data.as_deref(), left_out)?;
+        let test = experiment.data.load_test(data.as_deref())?.images().clone();
+        (of_the_paper(experiment), training, test)
+    } else {
+        let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
+        (experiment, training, validation)
+    };
     let experiment = experiment.for_data(training.shape(), training.classes().len());
     if arguments.test {
         // Read already here, so that missing test images are reported before the trainings.
@@ -153,7 +174,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         let (name, device) = &devices[number % devices.len()];
         let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
         let environment = if number < devices.len() {
-            TrainingEnvironment::with_parts(&training, &validation, network, recipe, device)?
+            TrainingEnvironment::with_parts(&training, &measured, network, recipe, device)?
                 .with_networks_kept(&networks, arguments.checkpoint_every)
         } else {
             let (_, first): &(String, TrainingEnvironment) = &workers[number % devices.len()];
@@ -163,12 +184,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     let blocks = verification.candidates().len();
     eprintln!(
-        "{blocks} blocks of {}, {} epochs each on {} images of {}; validation on {} images; {} {}",
+        "{blocks} blocks of {}, {} epochs each on {} images of {}; {} {} images; {} {}",
         arguments.run.display(),
         experiment.recipe.epochs,
         training.len(),
         experiment.data.dataset.name(),
-        validation.len(),
+        if arguments.paper { "measured once, at the end, on the test set's" } else { "validation on" },
+        measured.len(),
         if resumed { "continuing in" } else { "results in" },
         folder.display(),
     );
@@ -199,10 +221,38 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         None
     };
     print(&found, test.as_deref());
+    if arguments.paper {
+        println!("converged: accuracy on the test images, by which the blocks are ordered too, as in the paper");
+    }
     Ok(ExitCode::SUCCESS)
 }
 
+/// The settings of a verification whose test images are measured once, at the end of a training, and of which none are held
+/// out of the training images.
+fn of_the_paper(mut experiment: Experiment) -> Experiment {
+    experiment.data.validation = 0;
+    // A restart would be decided by a measurement after the first epoch.
+    experiment.recipe.measure_every = None;
+    experiment.recipe.restarts.max = 0;
+    experiment
+}
+
 impl Arguments {
+    /// The blocks to train.
+    fn verification(&self, history: &RunHistory<BlockSpace>, seed: u64) -> Verification {
+        let top = self.top.map_or(if self.paper { 100 } else { 10 }, NonZeroUsize::get);
+        let best = Verification::new(&history.records, top);
+        match self.sample {
+            Some(size) => best.sample(size.get(), seed),
+            None => best,
+        }
+    }
+
+    /// The data set, if it is another than the run's.
+    fn dataset(&self) -> Option<&str> {
+        self.dataset.as_deref().or(self.paper.then_some("cifar10"))
+    }
+
     /// The run's settings with the full recipe, overridden by the file, then the options, then each --set.
     fn experiment(&self, history: &RunHistory<BlockSpace>) -> Result<Experiment, Box<dyn Error>> {
         let mut of_run = Overrides::new();
@@ -222,10 +272,13 @@ impl Arguments {
         }
         // The number of trials is irrelevant here; set explicitly, it stays.
         overrides.set("search.trials", experiment.search.trials);
-        if let Some(dataset) = &self.dataset {
-            overrides.set("data.dataset", dataset.as_str());
+        if let Some(dataset) = self.dataset() {
+            overrides.set("data.dataset", dataset);
+            if dataset != "folder" {
+                overrides.set("data.size", serde_json::Value::Null);
+            }
         }
-        match self.train_limit {
+        match self.train_limit.or(self.paper.then_some(0)) {
             Some(0) => overrides.set("data.train_limit", serde_json::Value::Null),
             Some(limit) => overrides.set("data.train_limit", limit),
             None => {}

@@ -6,7 +6,9 @@ use crate::space::SearchSpace;
 use std::collections::HashSet;
 use std::fmt;
 
-/// All finished episodes of a search in the order they were learnt, and the fingerprints of everything proposed.
+/// All finished episodes of a search in the order they were learnt, and the fingerprints of everything proposed. An
+/// architecture has more than one episode only where repeats count as trials or are learnt again
+/// ([`Repeats`](crate::search::Repeats)).
 ///
 /// The controller keeps it and lends it to the agent: it is the replay memory of the Q-learner (Section "Experiment
 /// Details") and what a population-based agent chooses parents from.

@@ -20,7 +20,7 @@ pub use listed::ListedAgent;
 pub use local_search::LocalSearch;
 pub use memory::Memory;
 pub use q_learning::{Policy, QLearning, QLearningConfig, QLearningConfigError, ReplayConfig, UpdateRule};
-pub use q_table::{QTable, StateView};
+pub use q_table::{NextValues, QTable, StateView};
 pub use random::RandomAgent;
 pub use searcher::{Searcher, SearcherError};
 
@@ -91,6 +91,12 @@ pub trait Agent<S: SearchSpace>: Send {
         Ok(())
     }
 
+    /// How many minibatches a search must have for the agent's schedule to come to its end; none if it has no schedule.
+    /// The controller warns of a shorter search.
+    fn scheduled_minibatches(&self) -> Option<u64> {
+        None
+    }
+
     /// Writes what was learnt, in an order that does not depend on chance: equal agents write equal bytes.
     ///
     /// By default it writes nothing. An agent that changes in [`learn`](Self::learn) needs this and
@@ -127,6 +133,10 @@ impl<S: SearchSpace, T: Agent<S> + ?Sized> Agent<S> for Box<T> {
         rng: &mut dyn Rng,
     ) -> Result<(), AgentError> {
         (**self).learn(space, minibatch, memory, rng)
+    }
+
+    fn scheduled_minibatches(&self) -> Option<u64> {
+        (**self).scheduled_minibatches()
     }
 
     fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {

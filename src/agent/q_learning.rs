@@ -1,7 +1,7 @@
 //! The paper's agent: tabular Q-learning with experience replay (Section "Experiment Details").
 
 use super::q_table::Place;
-use super::{Agent, AgentError, EpisodeOf, EpsilonSchedule, Memory, QTable, StateView, TrajectoryOf};
+use super::{Agent, AgentError, EpisodeOf, EpsilonSchedule, Memory, NextValues, QTable, StateView, TrajectoryOf};
 use crate::seed;
 use crate::space::{SearchSpace, walk_by};
 use rand::Rng;
@@ -73,6 +73,9 @@ pub struct QLearningConfig {
     /// How values come from episodes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub update: UpdateRule,
+    /// Which values of the next state Equation 2 builds on within one episode.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub next_values: NextValues,
     /// How actions are chosen.
     #[serde(default, skip_serializing_if = "is_default")]
     pub policy: Policy,
@@ -101,15 +104,33 @@ impl QLearningConfig {
             replay: ReplayConfig { rounds: 64, batch: 128 },
             view: StateView::State,
             update: UpdateRule::TemporalDifference,
+            next_values: NextValues::Updated,
             policy: Policy::EpsilonGreedy,
             clip_at_median: false,
         }
     }
 
-    /// As MetaQNN has it: the initial Q is 50 (0.5 on its scale of 0 to 1), and one round of replay.
+    /// The learner of MetaQNN's program: the initial Q is 50 (0.5 on its scale of 0 to 1). It replays 128 networks after
+    /// each one that was trained, so that a minibatch of 64 has the paper's 64 rounds; for minibatches of another size, set
+    /// `replay.rounds` to that size. Its reward is the accuracy at Terminal alone
+    /// ([`Credit::Terminal`](crate::reward::Credit::Terminal)).
     #[must_use]
     pub fn metaqnn() -> Self {
-        Self { initial_q: 50.0, replay: ReplayConfig { rounds: 1, batch: 128 }, ..Self::paper() }
+        Self { initial_q: 50.0, ..Self::paper() }
+    }
+
+    /// The same settings, with the epsilon schedule shortened or stretched to `minibatches`
+    /// ([`EpsilonSchedule::scaled_to`]). A search that is shorter than its schedule ends while it still explores.
+    ///
+    /// ```
+    /// use blockqnn::agent::QLearningConfig;
+    ///
+    /// let config = QLearningConfig::paper().scaled_to(4);
+    /// assert_eq!((config.epsilon.at(0, 1), config.epsilon.at(3, 1)), (1.0, 0.3));
+    /// ```
+    #[must_use]
+    pub fn scaled_to(self, minibatches: u64) -> Self {
+        Self { epsilon: self.epsilon.scaled_to(minibatches), ..self }
     }
 
     /// TUNED-TD, for searches of hundreds of trials: the paper's learner with learning rate 0.1, epsilon 1 for the first
@@ -270,7 +291,7 @@ impl<S: SearchSpace> QLearning<S> {
 
     /// Updates the values along the walk of an episode; `floor` is what its reward counts at least.
     fn update(&mut self, number: usize, episode: &EpisodeOf<S>, floor: Option<f64>) {
-        let QLearningConfig { learning_rate, discount, .. } = self.config;
+        let QLearningConfig { learning_rate, discount, next_values, .. } = self.config;
         // The credit of a layer is proportional to the reward. A reward of 0 has none to raise.
         let reward = episode.reward.value();
         let factor = match floor {
@@ -278,7 +299,7 @@ impl<S: SearchSpace> QLearning<S> {
             _ => 1.0,
         };
         let rewards = episode.rewards.iter().map(|reward| factor * reward.value());
-        self.table.update(self.replay.episode(number), rewards, learning_rate, discount);
+        self.table.update(self.replay.episode(number), rewards, learning_rate, discount, next_values);
     }
 
     /// Sets all values by the ranks of all rewards ([`UpdateRule::Ranks`]).
@@ -325,6 +346,13 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 impl<S: SearchSpace> Agent<S> for QLearning<S> {
+    /// The length of the epsilon schedule, unless epsilon is always the same or plays no part.
+    fn scheduled_minibatches(&self) -> Option<u64> {
+        let phases = self.config.epsilon.phases();
+        let changes = phases.windows(2).any(|pair| pair[0].epsilon.total_cmp(&pair[1].epsilon).is_ne());
+        (changes && self.config.policy == Policy::EpsilonGreedy).then(|| self.config.epsilon.minibatches())
+    }
+
     fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
         let Self { config, table, .. } = self;
         let trial = memory.proposed();

@@ -25,6 +25,19 @@ pub enum StateView {
     Position,
 }
 
+/// Which values of the next state the updates of one episode build on, which Equation 2 prints as `Q_t`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum NextValues {
+    /// Those that the same episode has just updated: layers are updated from the last to the first, and a reward reaches
+    /// the first layer at once. MetaQNN's program does so.
+    #[default]
+    Updated,
+    /// Those of before the episode, as Equation 2 is printed: a reward moves back by one layer per update.
+    Old,
+}
+
 /// The value of every action in every state met so far, as dense rows.
 ///
 /// A row is made when its state is first met, with every value at the initial one. Each row keeps its maximum, so that
@@ -50,6 +63,21 @@ struct Row<S: SearchSpace> {
     actions: Vec<S::Action>,
     values: Vec<f64>,
     maximum: f64,
+}
+
+impl<S: SearchSpace> Row<S> {
+    /// Changes one value, and the maximum with it.
+    fn change(&mut self, column: u32, new: impl Fn(f64) -> f64) {
+        let value = &mut self.values[column as usize];
+        let old = *value;
+        let new = new(old);
+        *value = new;
+        if new >= self.maximum {
+            self.maximum = new;
+        } else if old >= self.maximum {
+            self.maximum = self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        }
+    }
 }
 
 /// The legal actions in a state, and where their values are: in the columns given, or in the row's own order.
@@ -258,28 +286,28 @@ impl<S: SearchSpace> QTable<S> {
         }
     }
 
-    /// Updates the values along a walk, from the last step to the first (Equation 2):
-    /// `Q(s, u) += rate * (reward + discount * max Q(s') - Q(s, u))`, where nothing follows the last step.
+    /// Updates the values along a walk (Equation 2): `Q(s, u) += rate * (reward + discount * max Q(s') - Q(s, u))`, where
+    /// nothing follows the last step.
+    ///
+    /// From the last step to the first, each step builds on what the update has just made of the next. From the first to
+    /// the last, it builds on the values of before: the next row has not been touched yet.
     pub(super) fn update(
         &mut self,
         places: &[Place],
         rewards: impl DoubleEndedIterator<Item = f64> + ExactSizeIterator,
         rate: f64,
         discount: f64,
+        next_values: NextValues,
     ) {
-        let mut next = 0.0;
-        for (place, reward) in places.iter().zip(rewards).rev() {
-            let row = &mut self.rows[place.row as usize];
-            let value = &mut row.values[place.column as usize];
-            let old = *value;
-            let new = old + rate * (reward + discount * next - old);
-            *value = new;
-            if new >= row.maximum {
-                row.maximum = new;
-            } else if old >= row.maximum {
-                row.maximum = row.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            }
-            next = row.maximum;
+        let steps = (0..places.len()).zip(rewards);
+        let mut step = |(number, reward): (usize, f64)| {
+            let next = places.get(number + 1).map_or(0.0, |place| self.rows[place.row as usize].maximum);
+            let Place { row, column } = places[number];
+            self.rows[row as usize].change(column, |old| old + rate * (reward + discount * next - old));
+        };
+        match next_values {
+            NextValues::Updated => steps.rev().for_each(&mut step),
+            NextValues::Old => steps.for_each(&mut step),
         }
     }
 

@@ -14,7 +14,8 @@ pub struct Contender<S: SearchSpace> {
     credit: Credit,
 }
 
-type Make<S> = Box<dyn Fn(u64) -> Box<dyn Agent<S>> + Send + Sync>;
+/// Makes an agent for a number of minibatches of a size.
+type Make<S> = Box<dyn Fn(u64, u64) -> Box<dyn Agent<S>> + Send + Sync>;
 
 impl<S: SearchSpace> fmt::Debug for Contender<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,7 +43,7 @@ impl<S: SearchSpace> Contender<S> {
         name: impl Into<String>,
         make: impl Fn() -> A + Send + Sync + 'static,
     ) -> Self {
-        let make: Make<S> = Box::new(move |_| Box::new(make()));
+        let make: Make<S> = Box::new(move |_, _| Box::new(make()));
         Self { name: name.into(), minibatches: None, make, credit: Credit::Terminal }
     }
 
@@ -63,7 +64,16 @@ impl<S: SearchSpace> Contender<S> {
         minibatches: u64,
         make: impl Fn(u64) -> A + Send + Sync + 'static,
     ) -> Self {
-        let make: Make<S> = Box::new(move |minibatches| Box::new(make(minibatches)));
+        Self::scheduled_in(name, minibatches, move |minibatches, _| make(minibatches))
+    }
+
+    /// The same for an agent that also depends on the size of a minibatch, which `make` is given second.
+    fn scheduled_in<A: Agent<S> + 'static>(
+        name: impl Into<String>,
+        minibatches: u64,
+        make: impl Fn(u64, u64) -> A + Send + Sync + 'static,
+    ) -> Self {
+        let make: Make<S> = Box::new(move |minibatches, size| Box::new(make(minibatches, size)));
         Self { name: name.into(), minibatches: Some(minibatches.max(1)), make, credit: Credit::Terminal }
     }
 
@@ -78,7 +88,8 @@ impl<S: SearchSpace> Contender<S> {
     ///
     /// - `paper`: the paper's learner with Equation 2, its schedule of 178 minibatches shortened to the budget, one
     ///   round of replay
-    /// - `metaqnn`: the same with the reward at Terminal alone, and an initial Q of 0
+    /// - `metaqnn`: [`QLearningConfig::metaqnn`], with the reward at Terminal alone, the same schedule, and one round of
+    ///   replay for each evaluation, as MetaQNN has it
     /// - `tuned`: [`QLearningConfig::tuned`], with Equation 2
     /// - `rank`: [`QLearningConfig::rank`]
     /// - `best`: [`LeastSquares`](crate::agent::LeastSquares)
@@ -92,15 +103,18 @@ impl<S: SearchSpace> Contender<S> {
     where
         S: 'static,
     {
-        let paper = |minibatches| QLearningConfig {
-            epsilon: EpsilonSchedule::paper().scaled_to(minibatches),
-            replay: ReplayConfig { rounds: 1, batch: 128 },
-            ..QLearningConfig::paper()
-        };
         let schedule = EpsilonSchedule::paper().minibatches();
+        let paper = |minibatches| QLearningConfig {
+            replay: ReplayConfig { rounds: 1, batch: 128 },
+            ..QLearningConfig::paper().scaled_to(minibatches)
+        };
+        let metaqnn = |minibatches, size: u64| QLearningConfig {
+            replay: ReplayConfig { rounds: u32::try_from(size).unwrap_or(u32::MAX), batch: 128 },
+            ..QLearningConfig::metaqnn().scaled_to(minibatches)
+        };
         Ok(match name {
             "paper" => Self::scheduled(name, schedule, move |m| tabular(paper(m))).with_credit(Credit::EveryLayer),
-            "metaqnn" => Self::scheduled(name, schedule, move |m| tabular(paper(m))),
+            "metaqnn" => Self::scheduled_in(name, schedule, move |m, size| tabular(metaqnn(m, size))),
             "tuned" => {
                 Self::scheduled(name, schedule, |m| tabular(QLearningConfig::tuned(m))).with_credit(Credit::EveryLayer)
             }
@@ -129,7 +143,7 @@ impl<S: SearchSpace> Contender<S> {
     /// The agent for a budget, and the size of its minibatches: at least `least`.
     pub(super) fn agent(&self, evaluations: u64, least: u64) -> (Box<dyn Agent<S>>, u64) {
         let size = self.minibatches.map_or(1, |minibatches| evaluations.div_ceil(minibatches)).max(least).max(1);
-        ((self.make)(evaluations.div_ceil(size)), size)
+        ((self.make)(evaluations.div_ceil(size), size), size)
     }
 
     pub(super) fn reward(&self) -> RedefinedReward {

@@ -21,8 +21,7 @@ use serde::{Deserialize, Serialize};
 /// ```
 ///
 /// # References
-/// Section "Experiment on CIFAR": "4 pixels are padded, and a 32x32 crop is randomly sampled from the padded image or its
-/// horizontal flip". `cutout`: `DeVries` and Taylor 2017, "Improved Regularization of Convolutional Neural Networks with
+/// Section "Experiment on CIFAR": crops of 32x32 from images padded to 40x40, and horizontal flips. `cutout`: `DeVries` and Taylor 2017, "Improved Regularization of Convolutional Neural Networks with
 /// Cutout".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -6,8 +6,8 @@ use crate::seed;
 
 /// The training and the validation part of a training set: all the images that a search sees.
 ///
-/// The paper rewards a block by its accuracy on 5,000 images held out of the training set (section 4); the test set
-/// stays unseen until the best blocks are verified. So a split is made only from the training records, and a
+/// The paper rewards a block by its "validation accuracy" and gives no split. In our reading some images are held out of the
+/// training set for it, and the test set stays unseen until the best blocks are verified. So a split is made only from the training records, and a
 /// [`TestSet`] cannot become one.
 ///
 /// ```

@@ -30,6 +30,7 @@
 //! use blockqnn::distributed::{Broker, NatsConfig, NatsEvaluator};
 //! use blockqnn::environment::Environment;
 //! use blockqnn::environment::synthetic::Synthetic;
+//! use blockqnn::reward::RedefinedReward;
 //! use blockqnn::search::{RunFolder, Search, SearchConfig};
 //! use blockqnn::space::block::BlockSpace;
 //!
@@ -38,8 +39,9 @@
 //!     NatsConfig::new(Synthetic::new().identity()),
 //! )?;
 //! let agent = QLearning::new(QLearningConfig::paper())?;
+//! // The whole search of the paper, of 178 minibatches, which is what its epsilon schedule lasts.
 //! let search = Search::with_evaluator(BlockSpace::paper(), agent, workers, SearchConfig::paper());
-//! let report = search.with_run_folder(RunFolder::create("run")?).run()?;
+//! let report = search.with_reward(RedefinedReward::paper()).with_run_folder(RunFolder::create("run")?).run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

@@ -66,7 +66,8 @@ pub struct DataConfig {
     /// Maximum number of training images, a balanced part, not counting the validation images. All if absent.
     pub train_limit: Option<usize>,
     /// Images held out of the training set to measure accuracy on. The paper does not say how many; 5,000 is our
-    /// reading. The test set is never touched.
+    /// reading. The test set is never touched. 0 stands for none: a search refuses it, and a verification in the paper's
+    /// form records it ([`load_whole`](Self::load_whole)).
     pub validation: usize,
     /// What to do when some of the five training files of CIFAR-10 are not there.
     pub missing_files: cifar::Missing,
@@ -83,11 +84,16 @@ pub struct DataConfig {
 impl DataConfig {
     /// Checks that there are images to train on and to measure with.
     pub(super) fn validate(&self) -> Result<(), ExperimentError> {
-        if self.train_limit == Some(0) {
-            return Err(ExperimentError::ZeroImages { field: "train_limit" });
-        }
         if self.validation == 0 {
             return Err(ExperimentError::ZeroImages { field: "validation" });
+        }
+        self.validate_images()
+    }
+
+    /// Checks the settings but for the number of images held out.
+    fn validate_images(&self) -> Result<(), ExperimentError> {
+        if self.train_limit == Some(0) {
+            return Err(ExperimentError::ZeroImages { field: "train_limit" });
         }
         match (self.dataset, self.size) {
             (Dataset::Folder, None) => Err(ExperimentError::NoSize),
@@ -137,20 +143,41 @@ impl DataConfig {
         left_out: &mut dyn FnMut(&DataError),
     ) -> Result<(ImageSet, ImageSet), ExperimentError> {
         self.validate()?;
+        let images = self.read(folder, left_out)?;
+        let (training, validation) = Split::new(images, self.validation, self.seed)?.into_parts();
+        Ok((self.limited(training)?, validation))
+    }
+
+    /// Reads the whole training set, no image held out, for trainings whose result is measured on the test images alone.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_whole(
+        &self,
+        folder: Option<&Path>,
+        left_out: &mut dyn FnMut(&DataError),
+    ) -> Result<ImageSet, ExperimentError> {
+        self.validate_images()?;
+        self.limited(self.read(folder, left_out)?)
+    }
+
+    fn limited(&self, training: ImageSet) -> Result<ImageSet, ExperimentError> {
+        Ok(match self.train_limit {
+            Some(limit) => training.limit(limit, self.seed)?,
+            None => training,
+        })
+    }
+
+    /// All images of the training set.
+    fn read(&self, folder: Option<&Path>, left_out: &mut dyn FnMut(&DataError)) -> Result<ImageSet, ExperimentError> {
         let path = folder;
         let folder = || folder.ok_or(ExperimentError::NoFolder { dataset: self.dataset.name() });
-        let images = match self.dataset {
+        Ok(match self.dataset {
             Dataset::Folder => self.decode(&self.open_folder(path)?, left_out)?,
             Dataset::Embedded => embedded::train(),
             Dataset::Cifar10 => cifar::cifar10_train(folder()?, self.missing_files)?,
             Dataset::Cifar100 => cifar::cifar100_train(folder()?, cifar::CifarLabels::Fine)?,
-        };
-        let (training, validation) = Split::new(images, self.validation, self.seed)?.into_parts();
-        let training = match self.train_limit {
-            Some(limit) => training.limit(limit, self.seed)?,
-            None => training,
-        };
-        Ok((training, validation))
+        })
     }
 
     /// Decodes all images of a folder at the experiment's size.

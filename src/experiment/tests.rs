@@ -21,16 +21,40 @@ fn the_paper_preset_has_the_papers_figures() {
     assert_eq!((paper.data.dataset, paper.data.validation), (Dataset::Cifar100, 5_000));
     assert_eq!(
         paper.reward,
-        RedefinedReward {
-            mu: 0.5,
-            rho: 0.5,
-            credit: Credit::EveryLayer,
-            targets: crate::reward::SoftTargets::default()
-        }
+        RedefinedReward { mu: 0.5, rho: 0.5, credit: Credit::EveryLayer, ..RedefinedReward::default() }
     );
     assert_eq!(paper.image_passes(45_000), 11_392 * 12 * 45_000);
     assert_eq!(Experiment::short().search.trials, 89 * 64);
-    assert_eq!(Experiment::metaqnn().reward.credit, Credit::Terminal);
+}
+
+#[test]
+fn metaqnn_replays_128_networks_for_each_trained_one_and_starts_at_half_the_highest_accuracy() {
+    let metaqnn = Experiment::metaqnn();
+    assert_eq!(metaqnn.reward, RedefinedReward::accuracy(Credit::Terminal));
+    let per_trial = u64::from(metaqnn.agent.replay.rounds) / metaqnn.search.minibatch;
+    assert_eq!((per_trial, metaqnn.agent.replay.batch, metaqnn.agent.initial_q), (1, 128, 50.0));
+}
+
+#[test]
+fn settings_that_are_omitted_at_their_default_can_be_set_and_are_written_then() {
+    let base = serde_json::to_value(Experiment::paper()).unwrap();
+    for (path, value) in [
+        ("agent.next_values", "old"),
+        ("reward.flops_of", "block"),
+        ("space.connections", "equal"),
+        ("space.connections", "any"),
+        ("search.repeats", "replay"),
+    ] {
+        let mut overrides = Overrides::new();
+        overrides.set_text(&format!("{path}={value}")).unwrap();
+        let experiment = overrides.apply(Preset::Paper).unwrap();
+        experiment.validate().unwrap();
+        let written = serde_json::to_value(&experiment).unwrap();
+        let pointer = format!("/{}", path.replace('.', "/"));
+        assert_eq!(written.pointer(&pointer), Some(&json!(value)), "{path}");
+        assert_ne!(base.pointer(&pointer), Some(&json!(value)), "{path} is the default");
+        assert_eq!(serde_json::from_value::<Experiment>(written).unwrap(), experiment);
+    }
 }
 
 #[test]
@@ -149,6 +173,9 @@ fn a_configuration_file_is_read_or_named_in_the_error() {
 fn the_embedded_images_load_without_a_folder_and_others_ask_for_one() {
     let (training, validation) = Experiment::quick().data.load(None).unwrap();
     assert_eq!((training.len(), validation.len()), (1_000, 400));
+    let whole = DataConfig { train_limit: None, validation: 0, ..Experiment::quick().data };
+    assert_eq!(whole.load_whole(None, &mut |_| {}).unwrap().len(), 3_000);
+    assert!(whole.load(None).unwrap_err().to_string().starts_with("data.validation is 0"));
     let message = Experiment::paper().data.load(None).unwrap_err().to_string();
     assert_eq!(
         message,

@@ -4,6 +4,7 @@ use crate::agent::ListedAgent;
 use crate::graph::{Fingerprint, NetworkConfig};
 use crate::reward::calibration::{Agreement, agreement};
 use crate::search::{RecordOf, Scheduling, SearchConfig, SearchReport};
+use crate::seed;
 use crate::space::block::BlockSpace;
 use crate::space::{SearchSpace, SpaceError};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,8 @@ use std::io::{self, Write};
 pub struct Candidate<Action> {
     /// Number of its trial in the search.
     pub trial: u64,
+    /// Rank in the search, by its reward, from 1.
+    pub rank: usize,
     /// The walk that leads to it.
     pub actions: Vec<Action>,
     /// Its name.
@@ -97,8 +100,10 @@ impl<S: SearchSpace> Verification<S> {
             .into_iter()
             .filter(|(record, _)| seen.insert(record.fingerprint))
             .take(top)
-            .map(|(record, early_accuracy)| Candidate {
+            .zip(1..)
+            .map(|((record, early_accuracy), rank)| Candidate {
                 trial: record.id,
+                rank,
                 actions: record.actions.clone(),
                 fingerprint: record.fingerprint,
                 early_accuracy,
@@ -108,7 +113,17 @@ impl<S: SearchSpace> Verification<S> {
         Self { candidates }
     }
 
-    /// The blocks, best reward first.
+    /// A sample of `size` of the blocks, drawn by `seed`: the paper fitted its reward to 50 of the best 200 (Section
+    /// "Training Speed Up"). A larger sample with the same seed begins with the smaller one. All blocks, in a random
+    /// order, if there are not more.
+    #[must_use]
+    pub fn sample(mut self, size: usize, seed: u64) -> Self {
+        seed::shuffle(&mut seed::stream(seed, "verification sample", 0), &mut self.candidates);
+        self.candidates.truncate(size);
+        self
+    }
+
+    /// The blocks, best reward first unless they were sampled.
     #[must_use]
     pub fn candidates(&self) -> &[Candidate<S::Action>] {
         &self.candidates
@@ -135,9 +150,8 @@ impl<S: SearchSpace> Verification<S> {
     pub fn report(&self, search: &SearchReport<S>) -> VerificationReport<S> {
         let rows = search.records.iter().filter_map(|record| {
             let position = self.candidates.iter().position(|candidate| candidate.fingerprint == record.fingerprint)?;
-            let Candidate { trial, early_accuracy, reward, .. } = self.candidates[position];
+            let Candidate { trial, rank: early_rank, early_accuracy, reward, .. } = self.candidates[position];
             let accuracy = record.evaluation.accuracy();
-            let early_rank = position + 1;
             Some(VerificationRow { trial, early_rank, early_accuracy, reward, accuracy, record: record.clone() })
         });
         let mut rows: Vec<VerificationRow<S>> = rows.collect();
@@ -267,6 +281,27 @@ mod tests {
         records.push(twin);
         assert_eq!(Verification::<BlockSpace>::new(&records, 40).candidates().len(), all - 1);
         assert_eq!(Verification::<BlockSpace>::new(&records, 4).candidates().len(), 4);
+    }
+
+    #[test]
+    fn a_sample_is_of_the_best_and_a_larger_one_begins_with_it() {
+        let records = found().records;
+        let ranks = |size, seed| -> Vec<usize> {
+            let sample = Verification::<BlockSpace>::new(&records, 12).sample(size, seed);
+            sample.candidates().iter().map(|candidate| candidate.rank).collect()
+        };
+        let five = ranks(5, 7);
+        assert_eq!(five.iter().collect::<HashSet<_>>().len(), 5);
+        assert!(five.iter().all(|rank| (1..=12).contains(rank)));
+        assert_eq!(ranks(9, 7)[..5], five);
+        assert_ne!(ranks(5, 8), five);
+        let mut all = ranks(99, 7);
+        all.sort_unstable();
+        assert_eq!(all, (1..=12).collect::<Vec<_>>());
+        // The rank is the one in the search, not in the sample.
+        let best = Verification::<BlockSpace>::new(&records, 12);
+        let sample = best.clone().sample(5, 7);
+        assert!(sample.candidates().iter().all(|candidate| best.candidates()[candidate.rank - 1] == *candidate));
     }
 
     #[test]

@@ -170,6 +170,28 @@ impl LayerGraph {
         })
     }
 
+    /// Multiply-adds of the first block of the network alone, for one image: its input has the width and the size of the
+    /// first stage. Projections of additions count.
+    ///
+    /// # Errors
+    /// As [`cost`](Self::cost).
+    ///
+    /// ```
+    /// use blockqnn::graph::{NetworkConfig, ToGraph};
+    /// use blockqnn::space::block::BlockCode;
+    ///
+    /// let graph = "conv3(0) conv1(1) terminal(2)".parse::<BlockCode>()?.to_graph();
+    /// assert_eq!(graph.block_flops(&NetworkConfig::cifar())?, (9 + 1) * 32 * 32 * 32 * 32);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn block_flops(&self, network: &NetworkConfig) -> Result<u64, CostError> {
+        network.validate()?;
+        let mut sum = Sum::default();
+        let (width, size) = (network.stage_width(0)?, network.stage_sizes()?.first().copied().unwrap_or_default());
+        sum.block(self, &self.channels(width, width, network.widths)?, pixels(size)?)?;
+        Ok(sum.flops)
+    }
+
     /// Convolutions on the path from input to output that has most of them, without projections of additions.
     #[must_use]
     pub fn longest_convolution_path(&self) -> u64 {

@@ -154,8 +154,8 @@ impl NetworkConfig {
 
     /// The paper's network for ImageNet: 224x224 images, four stages at 56 to 7 pixels, N = 3, 1,000 classes.
     ///
-    /// The paper says "more pooling layers with a stride of two in the bottom layers"; a 7x7 stem of stride 2 and one
-    /// max pool is our reading.
+    /// The paper says "more pooling layer with a stride of two in the bottom layers" and gives no width; a 7x7 stem of
+    /// stride 2, which takes the place of a pool, one max pool, and 64 filters in the first stage are our reading.
     #[must_use]
     pub fn imagenet() -> Self {
         Self {

@@ -25,6 +25,35 @@ pub trait RewardShaper: Send + Sync {
 
     /// What the update of each of the `layers` actions sees, first layer first; Terminal is one of them.
     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward>;
+
+    /// What the FLOPs are counted of in the `cost` that [`reward`](Self::reward) is given: the whole network, unless
+    /// overridden. The rest of the cost, and what a search records, is always the network's.
+    fn flops_of(&self) -> FlopsOf {
+        FlopsOf::Network
+    }
+}
+
+/// What the FLOPs of a reward are counted of.
+///
+/// The paper speaks of the FLOPs "of the block structures" and does not say how they were counted. With the reward at
+/// every layer (Equation 2) the choice also shifts how much longer blocks are preferred: a factor between the two is a
+/// constant taken from the reward, once for each layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FlopsOf {
+    /// The whole network, stem and classifier included.
+    #[default]
+    Network,
+    /// The first block alone ([`LayerGraph::block_flops`](crate::graph::LayerGraph::block_flops)).
+    Block,
+}
+
+impl FlopsOf {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_network(&self) -> bool {
+        *self == Self::Network
+    }
 }
 
 /// How the reward of a block is spread over the updates of its layers.
@@ -78,7 +107,7 @@ impl Credit {
 /// The redefined reward of the paper (formula 1), with its two coefficients free.
 ///
 /// `reward = accuracy - mu * ln(FLOPs) - rho * ln(density)`: accuracy in percent, FLOPs as multiply-adds of the whole
-/// network for one image, density as edges divided by nodes of the block. The paper has mu = rho = 1/2; with 0 the
+/// network or of one block ([`FlopsOf`]) for one image, at least 1, density as edges divided by nodes of the block. The paper has mu = rho = 1/2; with 0 the
 /// reward is the accuracy alone. Either may be negative.
 ///
 /// ```
@@ -103,6 +132,9 @@ pub struct RedefinedReward {
     pub rho: f64,
     /// How the reward is spread over the layers.
     pub credit: Credit,
+    /// What FLOPs are counted of, in the formula and in a target of FLOPs.
+    #[serde(skip_serializing_if = "FlopsOf::is_network")]
+    pub flops_of: FlopsOf,
     /// Target costs.
     #[serde(skip_serializing_if = "SoftTargets::is_empty")]
     pub targets: SoftTargets,
@@ -112,13 +144,13 @@ impl RedefinedReward {
     /// The paper's: mu = rho = 1/2 (formula 1), at every layer (Equation 2).
     #[must_use]
     pub fn paper() -> Self {
-        Self { mu: 0.5, rho: 0.5, credit: Credit::EveryLayer, targets: SoftTargets::default() }
+        Self { mu: 0.5, rho: 0.5, ..Self::accuracy(Credit::EveryLayer) }
     }
 
     /// The accuracy only, spread according to `credit`.
     #[must_use]
     pub fn accuracy(credit: Credit) -> Self {
-        Self { mu: 0.0, rho: 0.0, credit, targets: SoftTargets::default() }
+        Self { credit, ..Self::default() }
     }
 
     /// Checks that the coefficients are finite, and the targets valid.
@@ -158,12 +190,17 @@ impl RewardShaper for RedefinedReward {
     fn reward(&self, accuracy: f64, _evaluation: &Evaluation, cost: &Cost) -> Result<Reward, NotFinite> {
         // A coefficient of 0 must not turn the logarithm of 0 into NaN.
         let term = |coefficient: f64, value: f64| if coefficient == 0.0 { 0.0 } else { coefficient * value.ln() };
-        let formula = accuracy - term(self.mu, cost.flops as f64) - term(self.rho, cost.density());
+        // A block of pools and identities has no FLOPs of its own.
+        let formula = accuracy - term(self.mu, cost.flops.max(1) as f64) - term(self.rho, cost.density());
         Reward::new(formula - self.targets.penalty(cost))
     }
 
     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
         self.credit.spread(reward, layers)
+    }
+
+    fn flops_of(&self) -> FlopsOf {
+        self.flops_of
     }
 }
 

@@ -14,6 +14,10 @@ pub enum Repeats {
     Resample,
     /// Take it as a trial with the metrics measured then, without training. Within a minibatch all are different still.
     Reuse,
+    /// Discard it as a trial, but enter it in the memory once more and have the agent learn it at once, with the metrics
+    /// measured then; one that is still being evaluated is learnt after that. So MetaQNN's program treats repeats. As
+    /// the memory then holds more than the journal, a resumed run starts from no checkpoint but learns everything again.
+    Replay,
 }
 
 /// When the next architecture is proposed, and when one is learnt.

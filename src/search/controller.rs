@@ -71,15 +71,17 @@ pub enum SearchError {
 /// ```
 /// use blockqnn::agent::{QLearning, QLearningConfig};
 /// use blockqnn::environment::environment_fn;
+/// use blockqnn::reward::RedefinedReward;
 /// use blockqnn::search::{Search, SearchConfig};
 /// use blockqnn::space::block::{BlockCode, BlockSpace};
 ///
 /// let environment = environment_fn("prefers six layers", |block: &BlockCode, _seed| {
 ///     90.0 - (block.len() as f64 - 6.0).abs()
 /// });
-/// let agent = QLearning::new(QLearningConfig::paper())?;
+/// let agent = QLearning::new(QLearningConfig::paper().scaled_to(4))?;
 /// let config = SearchConfig::paper().with_seed(1).with_trials(32, 8);
-/// let report = Search::new(BlockSpace::paper(), agent, environment, config).run()?;
+/// let search = Search::new(BlockSpace::paper(), agent, environment, config).with_reward(RedefinedReward::paper());
+/// let report = search.run()?;
 /// assert_eq!(report.records.len(), 32);
 /// println!("{}", report.best()[0].architecture);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -107,7 +109,8 @@ where
     G: Agent<S>,
     E: Environment<S::Architecture>,
 {
-    /// A search that evaluates one trial after another in the caller's thread, rewarded by accuracy at Terminal.
+    /// A search that evaluates one trial after another in the caller's thread, rewarded by accuracy at Terminal: set
+    /// the paper's reward with [`with_reward`](Self::with_reward).
     pub fn new(space: S, agent: G, environment: E, config: SearchConfig) -> Self {
         Self::with_evaluator(space, agent, InlineEvaluator::new(environment), config)
     }
@@ -119,7 +122,7 @@ where
     G: Agent<S>,
     V: Evaluator<S::Architecture>,
 {
-    /// A search with an evaluator of its own.
+    /// A search with an evaluator of its own, rewarded by accuracy at Terminal.
     pub fn with_evaluator(space: S, agent: G, evaluator: V, config: SearchConfig) -> Self {
         Self {
             space,
@@ -159,6 +162,20 @@ where
     pub fn with_run_folder(mut self, folder: RunFolder) -> Self {
         self.folder = Some(folder);
         self
+    }
+
+    /// What is wrong with the length of the search, if the agent's schedule is longer: an agent that is still exploring
+    /// hardly proposes what it has learnt.
+    pub(super) fn schedule_warning(&self) -> Option<String> {
+        let SearchConfig { trials, minibatch, .. } = self.config;
+        let (scheduled, minibatches) = (self.agent.scheduled_minibatches()?, trials.div_ceil(minibatch));
+        (scheduled > minibatches).then(|| {
+            format!(
+                "the agent's schedule lasts {scheduled} minibatches, but the search has {minibatches} ({trials} trials in \
+                 minibatches of {minibatch}), so it ends while the agent still explores: scale the schedule to the search \
+                 (QLearningConfig::scaled_to; agent.epsilon in the settings), or ask for more trials"
+            )
+        })
     }
 
     /// Runs the search to its end, and returns all records.

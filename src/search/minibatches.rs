@@ -1,7 +1,7 @@
 //! The paper's loop: propose a minibatch from a frozen agent, have all of it evaluated, learn it, again.
 
 use super::controller::SearchError;
-use super::run::{Judged, Pending, Run, episode};
+use super::run::{Judged, Pending, Run};
 use super::run_folder::Checkpoint;
 use super::{Evaluator, SearchConfig, StopReason};
 use crate::agent::Agent;
@@ -43,7 +43,7 @@ where
     fn remember(&mut self, trials: u64) -> Result<(), SearchError> {
         for record in self.past.finished.range(..trials).map(|(_, record)| record.clone()) {
             let trajectory = walk(&self.search.space, &record.actions)?;
-            let episode = episode::<S>(&*self.search.shaper, trajectory, &record)?;
+            let episode = self.episode(trajectory, record.id, record.reward, record.fingerprint)?;
             self.memory.note_proposed(record.fingerprint);
             self.memory.push(episode);
             if !record.cached && !record.evaluation.depends_on_machine() {
@@ -137,7 +137,7 @@ where
                 continue;
             }
             let record = self.record(&pending)?;
-            episodes.push(episode::<S>(&*self.search.shaper, pending.trajectory, &record)?);
+            episodes.push(self.episode(pending.trajectory, record.id, record.reward, record.fingerprint)?);
             self.report.records.push(record);
         }
         if !complete || episodes.is_empty() {
@@ -149,6 +149,7 @@ where
         let minibatch = self.report.records[start].minibatch;
         let mut rng = seed::stream(self.search.config.seed, "learn", minibatch);
         self.search.agent.learn(&self.search.space, &episodes, &self.memory, &mut rng)?;
+        self.learn_kept_repeats()?;
         let learnt = self.report.records.len() as u64;
         if self.past.learnt.last().is_some_and(|(trials, _)| learnt <= *trials) {
             return Ok(());

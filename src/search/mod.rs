@@ -17,6 +17,7 @@ mod observer;
 mod pareto;
 mod processes;
 mod record;
+mod repeats;
 mod results;
 mod rolling;
 mod run;

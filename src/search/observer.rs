@@ -13,6 +13,8 @@ pub struct Start<'a> {
     pub config: &'a SearchConfig,
     /// What the results depend on; see [`Environment::identity`](crate::environment::Environment::identity).
     pub environment: &'a str,
+    /// What is probably not meant about the search; each is in the log as well.
+    pub warnings: &'a [String],
 }
 
 /// A minibatch was learnt.

@@ -1,7 +1,7 @@
 //! The loop without a barrier: a trial is learnt when it ends, and the next is proposed when a worker is free.
 
 use super::controller::SearchError;
-use super::run::{Judged, Pending, Run, episode};
+use super::run::{Judged, Pending, Run};
 use super::run_folder::{Checkpoint, PastStep};
 use super::{Evaluator, StopReason};
 use crate::agent::Agent;
@@ -155,7 +155,7 @@ where
     /// Puts a finished trial into the memory.
     fn remember_one(&mut self, pending: Pending<S>) -> Result<crate::agent::EpisodeOf<S>, SearchError> {
         let record = self.record(&pending)?;
-        let episode = episode::<S>(&*self.search.shaper, pending.trajectory, &record)?;
+        let episode = self.episode(pending.trajectory, record.id, record.reward, record.fingerprint)?;
         self.memory.push(episode.clone());
         self.report.records.push(record);
         Ok(episode)
@@ -167,6 +167,7 @@ where
         let learnt = self.report.records.len() as u64;
         let mut rng = seed::stream(self.search.config.seed, "learn", learnt - 1);
         self.search.agent.learn(&self.search.space, &[episode], &self.memory, &mut rng)?;
+        self.learn_kept_repeats()?;
         if learnt.is_multiple_of(self.search.config.minibatch) { self.note_learnt() } else { Ok(()) }
     }
 

@@ -1,6 +1,7 @@
 //! A running search: what both schedulings do with a trial, from its proposal to its record.
 
 use super::controller::{Search, SearchError};
+use super::repeats::Repeat;
 use super::run_folder::{Checkpoint, OpenRun, Past};
 use super::utilisation::Tally;
 use super::{
@@ -8,9 +9,9 @@ use super::{
     Start, StopReason, Utilisation, Verdict,
 };
 use crate::agent::{Agent, EpisodeOf, Memory, TrajectoryOf};
-use crate::evaluation::{Episode, Evaluation, Infeasibility, Metrics, Trial};
+use crate::evaluation::{Episode, Evaluation, Infeasibility, Metrics, Reward, Trial};
 use crate::graph::{Cost, CostError, Fingerprint, LayerGraph, ToGraph};
-use crate::reward::RewardShaper;
+use crate::reward::FlopsOf;
 use crate::seed;
 use crate::space::SearchSpace;
 use std::collections::HashMap;
@@ -24,6 +25,9 @@ pub(super) struct Run<'o, S: SearchSpace, G, V> {
     pub(super) report: SearchReport<S>,
     /// Metrics by fingerprint: rewards are computed again, because the same network may be written as another block.
     pub(super) cache: HashMap<Fingerprint, Evaluation>,
+    /// Repeats of what is still being evaluated, and how many repeats the agent has learnt.
+    pub(super) unlearnt_repeats: Vec<Repeat<S>>,
+    pub(super) learnt_repeats: u64,
     log: Option<OpenRun>,
     pub(super) past: Past<S>,
     /// Finished trials that are not safely on disk yet, so that the evaluator must keep them.
@@ -39,6 +43,8 @@ pub(super) struct Pending<S: SearchSpace> {
     pub(super) trajectory: TrajectoryOf<S>,
     pub(super) architecture: Arc<S::Architecture>,
     pub(super) attempts: u32,
+    /// What the reward is computed from.
+    priced: Cost,
     cached: bool,
     /// Finished before the search was resumed.
     pub(super) restored: bool,
@@ -75,6 +81,8 @@ where
             memory,
             report,
             cache: HashMap::new(),
+            unlearnt_repeats: Vec::new(),
+            learnt_repeats: 0,
             log: None,
             past: Past::default(),
             unsafe_yet: Vec::new(),
@@ -93,7 +101,11 @@ where
             checkpoint = self.restore_agent(&log)?;
             self.log = Some(log);
         }
-        let start = Start { config: &self.search.config, environment: &identity };
+        let warnings: Vec<String> = self.search.schedule_warning().into_iter().collect();
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        let start = Start { config: &self.search.config, environment: &identity, warnings: &warnings };
         for observer in &mut self.search.observers {
             observer.on_start(&start).map_err(SearchError::Observer)?;
             for record in self.past.finished.values() {
@@ -116,6 +128,9 @@ where
 
     /// Takes over what the agent had learnt by the last checkpoint, so that it need not learn it again.
     fn restore_agent(&mut self, log: &OpenRun) -> Result<Option<Checkpoint>, SearchError> {
+        if self.search.config.repeats == Repeats::Replay {
+            return Ok(None);
+        }
         let Some(checkpoint) = log.checkpoint(&self.past) else { return Ok(None) };
         let loaded = self.search.agent.load(&self.search.space, &mut checkpoint.agent.as_slice());
         loaded.map_err(|error| log.unusable_checkpoint(error))?;
@@ -160,13 +175,18 @@ where
             let graph = architecture.to_graph();
             let fingerprint = space.fingerprint(&architecture, &graph);
             let repeated = match config.repeats {
-                Repeats::Resample => self.memory.contains(&fingerprint),
+                Repeats::Resample | Repeats::Replay => self.memory.contains(&fingerprint),
                 Repeats::Reuse => under_way(fingerprint),
             };
             if !repeated {
                 return Ok(Some(self.pending_of(id, trajectory, architecture, &graph, fingerprint)));
             }
             self.report.resampled += 1;
+            if config.repeats == Repeats::Replay {
+                let (cost, _) = appraise(&graph, config);
+                let cost = self.priced(&graph, cost);
+                self.learn_repeat(Repeat { trial: id, fingerprint, trajectory, cost })?;
+            }
         }
         Ok(None)
     }
@@ -198,6 +218,7 @@ where
             trajectory,
             architecture: Arc::new(architecture),
             attempts: self.past.faults.get(&id).copied().unwrap_or(0),
+            priced: self.priced(graph, cost),
             cached: past.map_or(known.is_some() && refusal.is_none(), |record| record.cached),
             restored: evaluated.is_some(),
             postponed: false,
@@ -322,17 +343,45 @@ where
         Ok(())
     }
 
-    pub(super) fn record(&self, pending: &Pending<S>) -> Result<RecordOf<S>, SearchError> {
+    /// What the agent learns from the reward of a walk.
+    pub(super) fn episode(
+        &self,
+        trajectory: TrajectoryOf<S>,
+        trial: u64,
+        reward: Reward,
+        fingerprint: Fingerprint,
+    ) -> Result<EpisodeOf<S>, SearchError> {
+        let layers = trajectory.len();
+        let rewards = self.search.shaper.credit(reward, layers);
+        if rewards.len() != layers {
+            return Err(SearchError::Credit { trial, layers, found: rewards.len() });
+        }
+        Ok(Episode { trajectory, rewards, reward, fingerprint })
+    }
+
+    /// The cost of a graph as the reward is to see it.
+    fn priced(&self, graph: &LayerGraph, cost: Cost) -> Cost {
+        match self.search.shaper.flops_of() {
+            FlopsOf::Network => cost,
+            FlopsOf::Block => {
+                Cost { flops: graph.block_flops(&self.search.config.network).unwrap_or(u64::MAX), ..cost }
+            }
+        }
+    }
+
+    /// What an evaluation is worth. An infeasible architecture counts as one that guesses.
+    pub(super) fn reward(&self, trial: u64, evaluation: &Evaluation, cost: &Cost) -> Result<Reward, SearchError> {
         let Search { config, shaper, .. } = &self.search;
+        let accuracy = evaluation.accuracy().unwrap_or(100.0 / config.network.classes as f64);
+        shaper.reward(accuracy, evaluation, cost).map_err(|source| SearchError::Reward { trial, source })
+    }
+
+    pub(super) fn record(&self, pending: &Pending<S>) -> Result<RecordOf<S>, SearchError> {
         let trial = &pending.trial;
         let Some(evaluation) = pending.evaluation.clone() else {
             unreachable!("only evaluated trials are recorded");
         };
-        // An infeasible block counts as one that guesses.
-        let accuracy = evaluation.accuracy().unwrap_or(100.0 / config.network.classes as f64);
-        let reward = shaper
-            .reward(accuracy, &evaluation, &trial.cost)
-            .map_err(|source| SearchError::Reward { trial: trial.id, source })?;
+        let reward = self.reward(trial.id, &evaluation, &pending.priced)?;
         let reward = match self.past.finished.get(&trial.id) {
             // The logarithms of another machine may differ in the last bit; a changed formula differs by more.
             Some(known) if (known.reward.value() - reward.value()).abs() <= 1e-9 * (1.0 + reward.value().abs()) => {
@@ -346,7 +395,7 @@ where
         };
         Ok(Record {
             id: trial.id,
-            minibatch: trial.id / config.minibatch,
+            minibatch: trial.id / self.search.config.minibatch,
             seed: trial.seed,
             actions: pending.trajectory.actions.clone(),
             architecture: (*pending.architecture).clone(),
@@ -383,20 +432,6 @@ where
         }
         Ok(())
     }
-}
-
-/// What the agent learns from a finished trial.
-pub(super) fn episode<S: SearchSpace>(
-    shaper: &dyn RewardShaper,
-    trajectory: TrajectoryOf<S>,
-    record: &RecordOf<S>,
-) -> Result<EpisodeOf<S>, SearchError> {
-    let layers = trajectory.len();
-    let rewards = shaper.credit(record.reward, layers);
-    if rewards.len() != layers {
-        return Err(SearchError::Credit { trial: record.id, layers, found: rewards.len() });
-    }
-    Ok(Episode { trajectory, rewards, reward: record.reward, fingerprint: record.fingerprint })
 }
 
 /// The cost of a graph, and why it is not to be trained if it is not.

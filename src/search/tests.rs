@@ -4,7 +4,7 @@ use crate::environment::synthetic::Synthetic;
 use crate::environment::{BoxError, Cancellation, Environment, TrialContext};
 use crate::evaluation::{Evaluation, Infeasibility, Metrics};
 use crate::graph::{CostLimits, ToGraph};
-use crate::reward::{Credit, RedefinedReward};
+use crate::reward::{Credit, FlopsOf, RedefinedReward};
 use crate::space::block::{BlockCode, BlockSpace};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -101,6 +101,27 @@ fn a_repeat_is_served_from_the_cache_with_structure_terms_of_its_own() {
             record.reward.value(),
             accuracy.unwrap() - 0.5 * (cost.flops as f64).ln() - 0.5 * cost.density().ln()
         );
+    }
+}
+
+#[test]
+fn the_flops_of_the_reward_are_those_of_the_network_or_of_one_block() {
+    let price = |flops_of| {
+        let reward = RedefinedReward { flops_of, ..RedefinedReward::paper() };
+        let search = Search::new(BlockSpace::paper(), RandomAgent, Synthetic::new(), config());
+        let records = search.with_reward(reward).run().unwrap().records;
+        records.into_iter().filter(|record| record.evaluation.accuracy().is_some()).collect::<Vec<_>>()
+    };
+    let network = SearchConfig::paper().network;
+    let (whole, alone) = (price(FlopsOf::Network), price(FlopsOf::Block));
+    assert!(whole.len() > 10 && whole.len() == alone.len());
+    for (whole, alone) in whole.iter().zip(&alone) {
+        // What is recorded is the network's cost either way.
+        assert_eq!((&whole.architecture, whole.cost), (&alone.architecture, alone.cost));
+        let flops = alone.architecture.to_graph().block_flops(&network).unwrap();
+        assert!(flops < whole.cost.flops);
+        let less = 0.5 * ((whole.cost.flops as f64).ln() - (flops.max(1) as f64).ln());
+        assert!((alone.reward.value() - whole.reward.value() - less).abs() < 1e-9, "{}", alone.architecture);
     }
 }
 
@@ -252,5 +273,94 @@ fn every_credit_gives_each_layer_its_reward() {
         let shaper = RedefinedReward::accuracy(credit);
         let search = Search::new(BlockSpace::paper(), learner(), Synthetic::new(), config().with_trials(8, 4));
         assert_eq!(search.with_reward(shaper).run().unwrap().records.len(), 8);
+    }
+}
+
+#[test]
+fn a_schedule_that_is_longer_than_the_search_is_warned_of() {
+    struct Heard(Arc<std::sync::Mutex<Vec<String>>>);
+    impl Observer<BlockSpace> for Heard {
+        fn on_start(&mut self, start: &Start<'_>) -> Result<(), BoxError> {
+            self.0.lock().unwrap().extend_from_slice(start.warnings);
+            Ok(())
+        }
+    }
+    let warnings = |settings: QLearningConfig| {
+        let heard = Arc::default();
+        let agent: QLearning<BlockSpace> = QLearning::new(settings).unwrap();
+        Search::new(BlockSpace::paper(), agent, Synthetic::new(), config())
+            .with_observer(Heard(Arc::clone(&heard)))
+            .run()
+            .unwrap();
+        heard.lock().unwrap().clone()
+    };
+    let paper = warnings(QLearningConfig::paper());
+    assert!(
+        paper[0].contains("lasts 178 minibatches, but the search has 3 (40 trials in minibatches of 16)"),
+        "{paper:?}"
+    );
+    assert_eq!(paper.len(), 1);
+    assert!(warnings(QLearningConfig::paper().scaled_to(3)).is_empty());
+    // There is no end to come to.
+    let epsilon = crate::agent::EpsilonSchedule::constant(0.1, 178).unwrap();
+    assert!(warnings(QLearningConfig { epsilon, ..QLearningConfig::paper() }).is_empty());
+    assert!(warnings(QLearningConfig::rank()).is_empty());
+}
+
+/// An architecture and its reward.
+type Rewarded = (crate::graph::Fingerprint, f64);
+
+/// An agent that notes what it was given to learn, call by call.
+struct Overheard {
+    agent: QLearning<BlockSpace>,
+    learnt: Arc<std::sync::Mutex<Vec<Vec<Rewarded>>>>,
+}
+
+impl crate::agent::Agent<BlockSpace> for Overheard {
+    fn propose(
+        &mut self,
+        space: &BlockSpace,
+        memory: &crate::agent::Memory<BlockSpace>,
+        rng: &mut dyn rand::Rng,
+    ) -> Result<crate::agent::TrajectoryOf<BlockSpace>, crate::agent::AgentError> {
+        self.agent.propose(space, memory, rng)
+    }
+
+    fn learn(
+        &mut self,
+        space: &BlockSpace,
+        minibatch: &[crate::agent::EpisodeOf<BlockSpace>],
+        memory: &crate::agent::Memory<BlockSpace>,
+        rng: &mut dyn rand::Rng,
+    ) -> Result<(), crate::agent::AgentError> {
+        assert!(memory.episodes().ends_with(minibatch), "what is learnt is the end of the memory");
+        let learnt = minibatch.iter().map(|episode| (episode.fingerprint, episode.reward.value())).collect();
+        self.learnt.lock().unwrap().push(learnt);
+        self.agent.learn(space, minibatch, memory, rng)
+    }
+}
+
+#[test]
+fn repeats_that_are_replayed_are_learnt_once_more_and_are_no_trials() {
+    for scheduling in [Scheduling::Minibatch, Scheduling::Rolling] {
+        let space = BlockSpace::paper().with_max_layers(3).unwrap();
+        let config =
+            SearchConfig { repeats: Repeats::Replay, ..config().with_trials(60, 12).with_scheduling(scheduling) };
+        let (environment, calls) = faulty(|call| Ok(measured(call as f64)));
+        let learnt = Arc::default();
+        let agent = Overheard { agent: learner(), learnt: Arc::clone(&learnt) };
+        let report = Search::new(space, agent, environment, config).run().unwrap();
+        // Each trial is another architecture, evaluated once.
+        let measured: HashMap<_, _> = report.records.iter().map(|r| (r.fingerprint, r.reward.value())).collect();
+        assert_eq!((measured.len(), calls.load(Ordering::SeqCst)), (60, 60));
+        assert!(report.resampled > 10, "a small space repeats itself: {}", report.resampled);
+        // Every proposal is learnt, with the reward of its architecture; the repeats one by one.
+        let learnt = learnt.lock().unwrap();
+        assert_eq!(learnt.iter().map(Vec::len).sum::<usize>() as u64, 60 + report.resampled);
+        assert!(learnt.iter().flatten().all(|(fingerprint, reward)| measured[fingerprint] == *reward));
+        if scheduling == Scheduling::Minibatch {
+            assert_eq!(learnt.iter().filter(|call| call.len() == 12).count(), 5);
+            assert_eq!(learnt.iter().filter(|call| call.len() == 1).count() as u64, report.resampled);
+        }
     }
 }

@@ -53,14 +53,16 @@ pub enum ThreadEvaluatorError {
 /// ```
 /// use blockqnn::agent::{QLearning, QLearningConfig};
 /// use blockqnn::environment::synthetic::Synthetic;
+/// use blockqnn::reward::RedefinedReward;
 /// use blockqnn::search::{Search, SearchConfig, ThreadEvaluator};
 /// use blockqnn::space::block::BlockSpace;
 ///
-/// let agent = QLearning::new(QLearningConfig::paper())?;
+/// let agent = QLearning::new(QLearningConfig::paper().scaled_to(4))?;
 /// let workers = ThreadEvaluator::new(vec![Synthetic::new(); 4])?;
-/// let config = SearchConfig::paper().with_trials(32, 16);
-/// let report = Search::with_evaluator(BlockSpace::paper(), agent, workers, config).run()?;
-/// assert_eq!(report.records.len(), 32);
+/// let config = SearchConfig::paper().with_trials(64, 16);
+/// let search = Search::with_evaluator(BlockSpace::paper(), agent, workers, config);
+/// let report = search.with_reward(RedefinedReward::paper()).run()?;
+/// assert_eq!(report.records.len(), 64);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

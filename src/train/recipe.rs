@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 /// ```
 ///
 /// # References
-/// Section 4 ("Experiments and Results"): the training of each block in the search.
+/// Section "Experiment Details": the training of each block in the search.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -64,7 +64,7 @@ pub struct Recipe {
     /// after the first epoch of an attempt that may still be given up). What is measured changes nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measure_every: Option<u32>,
-    /// Number type of the activations. Single precision in the paper.
+    /// Number type of the activations. The paper does not say; single precision is our reading.
     #[serde(default, skip_serializing_if = "Precision::is_single")]
     pub precision: Precision,
 }
@@ -132,7 +132,7 @@ pub enum Schedule {
     Milestones {
         /// Numbers of finished epochs, ascending, each at least 1. Paper, converged training on CIFAR: 150 and 225.
         epochs: Vec<u32>,
-        /// Above 0, at most 1. Paper, converged training: 0.1.
+        /// Above 0, at most 1. Paper, converged training on `ImageNet`: 0.1; on CIFAR it does not say.
         factor: f64,
     },
     /// Half a cosine, from 1 in the first epoch towards 0 after the last (Loshchilov and Hutter 2017, without restarts).
@@ -217,7 +217,8 @@ impl Recipe {
     }
 
     /// The paper's training to convergence on CIFAR: 300 epochs in batches of 128, SGD (momentum 0.9, weight decay 5e-4),
-    /// learning rate 0.1 divided by 10 after 150 and 225 epochs, padding by 4 pixels, random crops and flips.
+    /// learning rate 0.1, lower after 150 and 225 epochs, padding by 4 pixels, random crops and flips. By how much the rate
+    /// falls the paper does not say; a tenth is our reading, as it is on `ImageNet`.
     ///
     /// No restarts. The validation images are measured every 10 epochs.
     ///

@@ -10,15 +10,16 @@ use blockqnn::environment::tabular::{Table, TableEnvironment};
 use blockqnn::reward::{Credit, RedefinedReward, SoftTarget, SoftTargets};
 use blockqnn::search::{InlineEvaluator, ThreadEvaluator};
 use blockqnn::space::SearchSpace;
-use blockqnn::space::block::{BlockCode, BlockSpace, ConvolutionRule, TerminalRule};
+use blockqnn::space::block::{BlockCode, BlockSpace, ConnectionRule, ConvolutionRule, TerminalRule};
 use blockqnn::space::cell::{CellCode, CellIdentity, CellSpace};
 use blockqnn::testing::{check_agent, check_environment, check_evaluator, check_reward, check_space};
 
-fn block_spaces() -> [BlockSpace; 4] {
+fn block_spaces() -> [BlockSpace; 5] {
     let paper = BlockSpace::paper();
     let ablation = BlockSpace::paper().with_convolution(ConvolutionRule::Separate);
     let unconnected = |space: &BlockSpace| space.clone().with_terminal(TerminalRule::Unconnected);
-    [unconnected(&paper), unconnected(&ablation), paper, ablation]
+    let any = BlockSpace::paper().with_connections(ConnectionRule::Any);
+    [unconnected(&paper), unconnected(&ablation), paper, ablation, any]
 }
 
 #[test]

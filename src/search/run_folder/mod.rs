@@ -68,15 +68,15 @@ struct Description {
 /// ```
 /// use blockqnn::agent::{QLearning, QLearningConfig};
 /// use blockqnn::environment::synthetic::Synthetic;
+/// use blockqnn::reward::RedefinedReward;
 /// use blockqnn::search::{RunFolder, Search, SearchConfig};
 /// use blockqnn::space::block::BlockSpace;
 ///
 /// let run = |folder: RunFolder, trials| {
-///     let agent = QLearning::new(QLearningConfig::paper())?;
+///     let agent = QLearning::new(QLearningConfig::paper().scaled_to(4))?;
 ///     let config = SearchConfig::paper().with_trials(trials, 8);
-///     Ok::<_, Box<dyn std::error::Error>>(
-///         Search::new(BlockSpace::paper(), agent, Synthetic::new(), config).with_run_folder(folder).run()?,
-///     )
+///     let search = Search::new(BlockSpace::paper(), agent, Synthetic::new(), config);
+///     Ok::<_, Box<dyn std::error::Error>>(search.with_reward(RedefinedReward::paper()).with_run_folder(folder).run()?)
 /// };
 /// let parent = tempfile::tempdir()?;
 /// let path = parent.path().join("run");

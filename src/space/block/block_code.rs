@@ -204,7 +204,7 @@ mod tests {
             ("terminal(0)", "layer 1: a block needs at least one layer"),
             ("conv3(0)", "layer 1: the last layer must be terminal(K) or end"),
             ("conv3(0) end conv3(1) end", "layer 2: there are layers after the terminal layer"),
-            ("conv3(0) add(1,1) end", "layer 2: add needs two different connections"),
+            ("conv3(0) add(1,2) end", "layer 2: connection 2 is not an earlier layer"),
             ("conv3(0) add(0,1", "layer 2: \"add(0,1\" is not a layer"),
             ("conv3(0) add(0) end", "layer 2: \"add(0)\" is not a layer"),
             ("conv(0) end", "layer 1: conv cannot have kernel 0"),

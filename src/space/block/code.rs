@@ -145,16 +145,6 @@ pub enum CodeRule {
         /// What stands in the place of the unused connection.
         connection: u8,
     },
-    /// The two connections of an addition or concatenation are equal or out of order.
-    #[error("{} needs two different connections, the smaller first, but has {first} and {second}", .kind.word())]
-    ConnectionOrder {
-        /// Kind of the layer.
-        kind: LayerKind,
-        /// First connection.
-        first: u8,
-        /// Second connection.
-        second: u8,
-    },
     /// The index is 0, which is the start layer's, or above [`LayerCode::MAX_INDEX`].
     #[error("index {index} is out of range: layers count from 1 (0 is the start layer) to {}", LayerCode::MAX_INDEX)]
     Index {
@@ -194,8 +184,8 @@ pub enum CodeRule {
 
 /// Structure code of one layer: index, kind, kernel and connections (Table 1).
 ///
-/// Only codes that Table 1 allows can exist. In JSON a code is the paper's tuple
-/// `[index, kind, kernel, connection 1, connection 2]`.
+/// Only codes that Table 1 allows can exist; a space may allow fewer ([`ConnectionRule`](super::ConnectionRule)). In JSON a
+/// code is the paper's tuple `[index, kind, kernel, connection 1, connection 2]`.
 ///
 /// ```
 /// use blockqnn::space::block::{LayerCode, LayerKind};
@@ -239,11 +229,6 @@ impl LayerCode {
         }
         if let Some(&connection) = unused.iter().find(|&&connection| connection != 0) {
             return Err(CodeRule::UnusedConnection { kind, connection });
-        }
-        if let [first, second] = *used
-            && first >= second
-        {
-            return Err(CodeRule::ConnectionOrder { kind, first, second });
         }
         Ok(Self { index, kind, kernel, connections })
     }
@@ -369,8 +354,6 @@ mod tests {
             (LayerCode::new(3, Convolution, 3, [3, 0]), "below 3"),
             (LayerCode::new(3, Convolution, 3, [2, 1]), "must be 0"),
             (LayerCode::new(3, Add, 0, [1, 3]), "below 3"),
-            (LayerCode::new(3, Add, 0, [1, 1]), "two different"),
-            (LayerCode::new(3, Add, 0, [2, 1]), "smaller first"),
             (LayerCode::new(3, Terminal, 0, [1, 2]), "must be 0"),
             (LayerCode::new(3, UnconnectedTerminal, 0, [1, 0]), "must be 0"),
         ];

@@ -33,6 +33,37 @@ pub enum ConvolutionRule {
     Separate,
 }
 
+/// Which pairs of connections additions and concatenations may have. Table 1 gives both the same K.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ConnectionRule {
+    /// Two different layers, the smaller first: each pair of layers is one action.
+    #[default]
+    Ascending,
+    /// Also one layer twice: its double, or two copies of its channels.
+    Equal,
+    /// Any two, in either order, as Table 1 is written. Both orders are the same network but for the order of channels,
+    /// and have one fingerprint.
+    Any,
+}
+
+impl ConnectionRule {
+    /// Whether a layer may take these two inputs, in this order.
+    fn allows(self, first: u8, second: u8) -> bool {
+        match self {
+            Self::Ascending => first < second,
+            Self::Equal => first <= second,
+            Self::Any => true,
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_ascending(&self) -> bool {
+        *self == Self::Ascending
+    }
+}
+
 /// The space of block codes: all walks of legal layer codes from the start layer to a terminal one.
 ///
 /// ```
@@ -52,6 +83,7 @@ pub struct BlockSpace {
     max_layers: u8,
     terminal: TerminalRule,
     convolution: ConvolutionRule,
+    connections: ConnectionRule,
 }
 
 /// The fields of a [`BlockSpace`] in a file, not yet checked.
@@ -61,6 +93,8 @@ struct BlockSpaceFields {
     max_layers: u8,
     terminal: TerminalRule,
     convolution: ConvolutionRule,
+    #[serde(skip_serializing_if = "ConnectionRule::is_ascending")]
+    connections: ConnectionRule,
 }
 
 impl Default for BlockSpaceFields {
@@ -76,13 +110,15 @@ impl TryFrom<BlockSpaceFields> for BlockSpace {
         Self::paper()
             .with_terminal(fields.terminal)
             .with_convolution(fields.convolution)
+            .with_connections(fields.connections)
             .with_max_layers(fields.max_layers)
     }
 }
 
 impl From<BlockSpace> for BlockSpaceFields {
     fn from(space: BlockSpace) -> Self {
-        Self { max_layers: space.max_layers, terminal: space.terminal, convolution: space.convolution }
+        let BlockSpace { max_layers, terminal, convolution, connections } = space;
+        Self { max_layers, terminal, convolution, connections }
     }
 }
 
@@ -102,10 +138,16 @@ impl Default for BlockSpace {
 }
 
 impl BlockSpace {
-    /// The paper's space: up to 23 layers, Terminal among them; connected terminal; pre-activation cells.
+    /// The paper's space: up to 23 layers, Terminal among them; connected terminal; pre-activation cells; two different
+    /// inputs of additions and concatenations.
     #[must_use]
     pub fn paper() -> Self {
-        Self { max_layers: 23, terminal: TerminalRule::Connected, convolution: ConvolutionRule::PreActivation }
+        Self {
+            max_layers: 23,
+            terminal: TerminalRule::Connected,
+            convolution: ConvolutionRule::PreActivation,
+            connections: ConnectionRule::Ascending,
+        }
     }
 
     /// The same space with blocks of up to `max_layers` layers, Terminal among them.
@@ -134,6 +176,13 @@ impl BlockSpace {
         self
     }
 
+    /// The same space with another rule for the inputs of additions and concatenations.
+    #[must_use]
+    pub fn with_connections(mut self, connections: ConnectionRule) -> Self {
+        self.connections = connections;
+        self
+    }
+
     /// Maximum number of layers of a block, including Terminal.
     #[must_use]
     pub fn max_layers(&self) -> u8 {
@@ -152,13 +201,25 @@ impl BlockSpace {
         self.convolution
     }
 
+    /// Which inputs additions and concatenations may have.
+    #[must_use]
+    pub fn connections(&self) -> ConnectionRule {
+        self.connections
+    }
+
     /// Whether the code may stand in a block of this space, wherever its index allows.
     fn contains(&self, code: LayerCode) -> bool {
         let index = code.index();
         let terminal = match code.kind() {
             LayerKind::Terminal => self.terminal == TerminalRule::Connected,
             LayerKind::UnconnectedTerminal => self.terminal == TerminalRule::Unconnected,
-            kind => return index < self.max_layers && self.layer_kinds().contains(&kind),
+            kind => {
+                let connected = match *code.connections() {
+                    [first, second] => self.connections.allows(first, second),
+                    _ => true,
+                };
+                return connected && index < self.max_layers && self.layer_kinds().contains(&kind);
+            }
         };
         terminal && (2..=self.max_layers).contains(&index)
     }
@@ -181,14 +242,15 @@ impl BlockSpace {
     }
 }
 
-/// Appends every code of `kind` at `index` that Table 1 allows.
-fn push_codes(codes: &mut Vec<LayerCode>, kind: LayerKind, index: u8) {
+/// Appends every code of `kind` at `index` that Table 1 and `rule` allow.
+fn push_codes(codes: &mut Vec<LayerCode>, kind: LayerKind, index: u8, rule: ConnectionRule) {
+    let pairs = || (0..index).flat_map(|first| (0..index).map(move |second| [first, second]));
     for &kernel in kind.kernels() {
-        let mut push = |connections| codes.extend(LayerCode::new(index, kind, kernel, connections).ok());
+        let push = |connections| codes.extend(LayerCode::new(index, kind, kernel, connections).ok());
         match kind.connections() {
-            0 => push([0, 0]),
-            1 => (0..index).for_each(|from| push([from, 0])),
-            _ => (0..index).for_each(|first| (first + 1..index).for_each(|second| push([first, second]))),
+            0 => [[0, 0]].into_iter().for_each(push),
+            1 => (0..index).map(|from| [from, 0]).for_each(push),
+            _ => pairs().filter(|&[first, second]| rule.allows(first, second)).for_each(push),
         }
     }
 }
@@ -208,10 +270,10 @@ impl SearchSpace for BlockSpace {
         let index = state.index().saturating_add(1).min(self.max_layers);
         let mut codes = Vec::new();
         if index < self.max_layers {
-            self.layer_kinds().iter().for_each(|&kind| push_codes(&mut codes, kind, index));
+            self.layer_kinds().iter().for_each(|&kind| push_codes(&mut codes, kind, index, self.connections));
         }
         if index > 1 {
-            push_codes(&mut codes, self.terminal_kind(), index);
+            push_codes(&mut codes, self.terminal_kind(), index, self.connections);
         }
         codes
     }

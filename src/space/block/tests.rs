@@ -37,10 +37,39 @@ fn one_terminal_action_leaves_2024514_pairs() {
     assert_eq!(states_and_pairs(&space), (5_566, 2_024_514));
 }
 
+/// A sum and a concatenation at each index i from 1 to 22: i (i - 1) / 2 pairs each, i more with one layer twice, and
+/// i^2 with both orders.
+#[test]
+fn each_rule_for_connections_has_its_number_of_states() {
+    let states = |rule| states_and_pairs(&BlockSpace::paper().with_connections(rule)).0;
+    assert_eq!(states(ConnectionRule::Ascending), 5_566);
+    assert_eq!(states(ConnectionRule::Equal), 5_566 + 2 * 253);
+    assert_eq!(states(ConnectionRule::Any), 5_566 + 2 * (3_795 - 1_771));
+}
+
+#[test]
+fn one_layer_twice_and_both_orders_are_legal_only_where_the_rule_says_so() {
+    let legal = |text: &str| {
+        let block: BlockCode = text.parse().unwrap();
+        [ConnectionRule::Ascending, ConnectionRule::Equal, ConnectionRule::Any]
+            .map(|rule| BlockSpace::paper().with_connections(rule).decode(block.layers()).is_ok())
+    };
+    assert_eq!(legal("conv3(0) add(0,1) terminal(2)"), [true, true, true]);
+    assert_eq!(legal("conv3(0) concat(1,1) terminal(2)"), [false, true, true]);
+    assert_eq!(legal("conv3(0) add(1,0) terminal(2)"), [false, false, true]);
+
+    let graph = |text: &str| text.parse::<BlockCode>().unwrap().to_graph();
+    let doubled = graph("conv3(0) concat(1,1) terminal(2)");
+    assert_eq!((doubled.edge_count(), doubled.node_count()), (4, 4));
+    assert_eq!(graph("conv3(0) add(1,0) end").fingerprint(), graph("conv3(0) add(0,1) end").fingerprint());
+    assert_ne!(graph("conv3(0) add(1,1) end").fingerprint(), graph("conv3(0) add(0,1) end").fingerprint());
+}
+
 #[test]
 fn every_action_is_distinct_and_legal_and_leads_on() {
     for space in [
         BlockSpace::paper(),
+        BlockSpace::paper().with_connections(ConnectionRule::Any),
         BlockSpace::paper().with_convolution(ConvolutionRule::Separate).with_terminal(TerminalRule::Unconnected),
     ] {
         let mut state = space.initial_state();
@@ -120,6 +149,11 @@ fn walks_that_break_a_rule_of_the_space_are_refused() {
 fn a_space_from_a_file_is_checked() {
     let space: BlockSpace = serde_json::from_str(r#"{"max_layers": 8}"#).unwrap();
     assert_eq!(space, BlockSpace::paper().with_max_layers(8).unwrap());
+    // What was written before there was this rule, and is still written with its default.
+    let before = r#"{"max_layers":23,"terminal":"connected","convolution":"pre-activation"}"#;
+    assert_eq!(serde_json::to_string(&BlockSpace::paper()).unwrap(), before);
+    let any = BlockSpace::paper().with_connections(ConnectionRule::Any);
+    assert_eq!(serde_json::from_str::<BlockSpace>(&serde_json::to_string(&any).unwrap()).unwrap(), any);
     for text in [r#"{"max_layers": 1}"#, r#"{"max_layers": 121}"#, r#"{"layers": 8}"#] {
         assert!(serde_json::from_str::<BlockSpace>(text).is_err(), "{text}");
     }
