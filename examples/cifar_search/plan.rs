@@ -1,6 +1,6 @@
 //! What `--dry-run` prints.
 
-use blockqnn::experiment::{Experiment, Preset};
+use blockqnn::experiment::Experiment;
 use blockqnn::graph::ToGraph;
 use blockqnn::reward::Credit;
 use blockqnn::search::Repeats;
@@ -10,10 +10,12 @@ use std::error::Error;
 use std::path::Path;
 
 /// Prints the resolved configuration, its cost, and how every point that the paper leaves open is interpreted.
-pub(crate) fn print(experiment: &Experiment, preset: Preset, folder: Option<&Path>) -> Result<(), Box<dyn Error>> {
+///
+/// `origin`: where the configuration comes from.
+pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>) -> Result<(), Box<dyn Error>> {
     let Experiment { agent, searcher, search, recipe, data, .. } = experiment;
     let images = data.training_images(folder)? as u64;
-    println!("Preset {preset}, resolved. Nothing is trained.\n");
+    println!("{origin}, resolved. Nothing is trained.\n");
 
     println!("Search");
     println!(

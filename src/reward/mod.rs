@@ -25,6 +25,29 @@ pub trait RewardShaper: Send + Sync {
 
     /// What the update of each of the `layers` actions sees, first layer first; Terminal is one of them.
     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward>;
+
+    /// What rewards and credits depend on: the formula and its settings. A run is resumed only with the identity that it
+    /// was started with, so that an agent never learns from the rewards of two formulas.
+    ///
+    /// The name of the type by default, which is enough for a formula without settings;
+    /// [`identity::with_settings`](crate::identity::with_settings) writes one with settings.
+    fn identity(&self) -> String {
+        crate::identity::type_name::<Self>()
+    }
+}
+
+impl<R: RewardShaper + ?Sized> RewardShaper for Box<R> {
+    fn reward(&self, accuracy: f64, evaluation: &Evaluation, cost: &Cost) -> Result<Reward, NotFinite> {
+        (**self).reward(accuracy, evaluation, cost)
+    }
+
+    fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
+        (**self).credit(reward, layers)
+    }
+
+    fn identity(&self) -> String {
+        (**self).identity()
+    }
 }
 
 /// How the reward of a block is spread over the updates of its layers.
@@ -164,6 +187,10 @@ impl RewardShaper for RedefinedReward {
 
     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
         self.credit.spread(reward, layers)
+    }
+
+    fn identity(&self) -> String {
+        crate::identity::with_settings("RedefinedReward", self)
     }
 }
 

@@ -1,14 +1,14 @@
 //! A running search: what both schedulings do with a trial, from its proposal to its record.
 
 use super::controller::{Search, SearchError};
-use super::run_folder::{Checkpoint, OpenRun, Past};
+use super::run_folder::{OpenRun, Past};
 use super::utilisation::Tally;
 use super::{
     Assignment, Evaluator, Event, MinibatchSummary, Record, RecordOf, Repeats, Scheduling, SearchConfig, SearchReport,
     Start, StopReason, Utilisation, Verdict,
 };
 use crate::agent::{Agent, EpisodeOf, Memory, TrajectoryOf};
-use crate::evaluation::{Episode, Evaluation, Infeasibility, Metrics, Trial};
+use crate::evaluation::{Episode, Evaluation, Infeasibility, Metrics, Reward, Trial};
 use crate::graph::{Cost, CostError, Fingerprint, LayerGraph, ToGraph};
 use crate::reward::RewardShaper;
 use crate::seed;
@@ -88,10 +88,14 @@ where
         let identity = self.search.evaluator.identity();
         let mut checkpoint = None;
         if let Some(folder) = self.search.folder.take() {
-            let (log, past) = folder.open(&self.search.config, &identity)?;
+            let (log, past) = folder.open(&self.search.config, self.parts(&identity))?;
             self.past = past;
+            self.verify_past()?;
             checkpoint = self.restore_agent(&log)?;
-            self.log = Some(log);
+            let log = self.log.insert(log);
+            if self.past.steps.is_empty() {
+                log.begin()?;
+            }
         }
         let start = Start { config: &self.search.config, environment: &identity };
         for observer in &mut self.search.observers {
@@ -112,15 +116,6 @@ where
             observer.on_end(&self.report).map_err(SearchError::Observer)?;
         }
         Ok((self.report, self.search.agent))
-    }
-
-    /// Takes over what the agent had learnt by the last checkpoint, so that it need not learn it again.
-    fn restore_agent(&mut self, log: &OpenRun) -> Result<Option<Checkpoint>, SearchError> {
-        let Some(checkpoint) = log.checkpoint(&self.past) else { return Ok(None) };
-        let loaded = self.search.agent.load(&self.search.space, &mut checkpoint.agent.as_slice());
-        loaded.map_err(|error| log.unusable_checkpoint(error))?;
-        self.report.resampled = checkpoint.resampled;
-        Ok(Some(checkpoint))
     }
 
     /// Journals a proposal, or holds it against the journal.
@@ -249,6 +244,10 @@ where
     }
 
     pub(super) fn submit(&mut self, pending: &mut Pending<S>) -> Result<(), SearchError> {
+        // What cannot be written is found out before anything is paid for.
+        if let Some(log) = &mut self.log {
+            log.begin()?;
+        }
         pending.attempts += 1;
         let architecture = Arc::clone(&pending.architecture);
         let assignment = Assignment::new(pending.trial.clone(), pending.attempts, architecture);
@@ -276,6 +275,12 @@ where
                 }
             }
             Event::Ended { trial, verdict } => ended = Some((trial, verdict)),
+            Event::Waiting { message } => {
+                tracing::warn!(%message, "trials wait");
+                for observer in &mut *observers {
+                    observer.on_waiting(&message);
+                }
+            }
             Event::WorkerLost { worker, message } => {
                 tracing::warn!(%worker, %message, "a worker is lost");
                 for observer in &mut *observers {
@@ -323,30 +328,14 @@ where
     }
 
     pub(super) fn record(&self, pending: &Pending<S>) -> Result<RecordOf<S>, SearchError> {
-        let Search { config, shaper, .. } = &self.search;
         let trial = &pending.trial;
         let Some(evaluation) = pending.evaluation.clone() else {
             unreachable!("only evaluated trials are recorded");
         };
-        // An infeasible block counts as one that guesses.
-        let accuracy = evaluation.accuracy().unwrap_or(100.0 / config.network.classes as f64);
-        let reward = shaper
-            .reward(accuracy, &evaluation, &trial.cost)
-            .map_err(|source| SearchError::Reward { trial: trial.id, source })?;
-        let reward = match self.past.finished.get(&trial.id) {
-            // The logarithms of another machine may differ in the last bit; a changed formula differs by more.
-            Some(known) if (known.reward.value() - reward.value()).abs() <= 1e-9 * (1.0 + reward.value().abs()) => {
-                known.reward
-            }
-            Some(known) => {
-                let message = format!("its reward is {reward} now and was {}", known.reward);
-                return Err(SearchError::Diverged { trial: trial.id, message });
-            }
-            None => reward,
-        };
+        let reward = self.reward(trial.id, &evaluation, &trial.cost)?;
         Ok(Record {
             id: trial.id,
-            minibatch: trial.id / config.minibatch,
+            minibatch: trial.id / self.search.config.minibatch,
             seed: trial.seed,
             actions: pending.trajectory.actions.clone(),
             architecture: (*pending.architecture).clone(),
@@ -356,6 +345,26 @@ where
             reward,
             cached: pending.cached,
         })
+    }
+
+    /// The reward of a trial. One that is in the journal keeps the reward that it has there, which must be the same.
+    pub(super) fn reward(&self, trial: u64, evaluation: &Evaluation, cost: &Cost) -> Result<Reward, SearchError> {
+        let Search { config, shaper, .. } = &self.search;
+        // An infeasible block counts as one that guesses.
+        let accuracy = evaluation.accuracy().unwrap_or(100.0 / config.network.classes as f64);
+        let reward =
+            shaper.reward(accuracy, evaluation, cost).map_err(|source| SearchError::Reward { trial, source })?;
+        match self.past.finished.get(&trial) {
+            // The logarithms of another machine may differ in the last bit; a changed formula differs by more.
+            Some(known) if (known.reward.value() - reward.value()).abs() <= 1e-9 * (1.0 + reward.value().abs()) => {
+                Ok(known.reward)
+            }
+            Some(known) => {
+                let message = format!("its reward is {reward} now and was {}", known.reward);
+                Err(SearchError::Diverged { trial, message })
+            }
+            None => Ok(reward),
+        }
     }
 
     /// Journals that a minibatch was learnt, whose records begin at `start`, and notifies the observers.
