@@ -14,9 +14,8 @@ pub(super) fn read_file(path: &Path) -> Result<Map<String, Value>, OverridesErro
     let encoding = |found: &'static str| OverridesError::Encoding { path: path.to_owned(), found };
     let text = match bytes.as_slice() {
         [0xef, 0xbb, 0xbf, ..] => return Err(encoding("UTF-8 with a byte order mark")),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => return Err(encoding("UTF-16")),
-        // Text that begins with an ASCII sign, in UTF-16 without a mark.
-        [0, _, ..] | [_, 0, ..] => return Err(encoding("UTF-16")),
+        // With its mark; or without it, where the text begins with an ASCII sign.
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => return Err(encoding("UTF-16")),
         bytes => std::str::from_utf8(bytes).map_err(|_| encoding("another encoding"))?,
     };
     match serde_json::from_str(text) {

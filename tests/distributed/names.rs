@@ -1,12 +1,14 @@
 //! A name belongs to one controller; and a controller that waits for workers says so.
 
-use super::processes::{ControllerRole, Role, Slow, Thread, agent, environment, expected, wait_for};
+use super::processes::{ControllerRole, Role, Slow, Thread, agent, environment, expected, finish, wait_for};
 use super::server::Server;
 use blockqnn::distributed::{Broker, DistributedError, NatsConfig, NatsEvaluator};
-use blockqnn::environment::Environment;
+use blockqnn::environment::{Cancellation, Environment};
 use blockqnn::reward::RedefinedReward;
 use blockqnn::search::{Observer, Search, SearchConfig};
 use blockqnn::space::block::{BlockCode, BlockSpace};
+use std::fs;
+use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
@@ -97,10 +99,48 @@ fn a_controller_without_workers_says_so_and_again() {
     let patience = Duration::from_mins(5);
     let (first, second) = (messages.recv_timeout(patience).unwrap(), messages.recv_timeout(patience).unwrap());
     for message in [&first, &second] {
-        assert!(message.contains("no worker has been heard of for") && message.contains(" trials wait: start workers"), "{message}");
+        assert!(
+            message.contains("no worker has been heard of for") && message.contains(" trials wait: start workers"),
+            "{message}"
+        );
         assert!(message.contains("--nats-name search"), "{message}");
     }
     let worker = Thread::start(&server.url(), "worker", Slow::new(1));
     assert_eq!(search.join().unwrap().records.len(), 16);
     drop(worker);
+}
+
+#[test]
+fn messages_that_say_anything_leave_the_search_as_it_is() {
+    let Some(server) = Server::start() else { return };
+    let _worker = Thread::start(&server.url(), "worker", Slow::new(10));
+    let url = server.url();
+    let search = std::thread::spawn(move || {
+        let evaluator = controller(&url, "search").unwrap();
+        finish(evaluator, None, 32, 16, Cancellation::new()).0
+    });
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/broker_messages");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = async_nats::connect(server.url()).await.unwrap();
+        while !search.is_finished() {
+            for seed in fs::read_dir(&seeds).unwrap() {
+                let seed = seed.unwrap();
+                // Another controller with the better right to the name is heeded.
+                if seed.file_name() == "duty" {
+                    continue;
+                }
+                let bytes = fs::read(seed.path()).unwrap();
+                for subject in ["hello", "status", "controller", "claim.1-1-00", "result.1-1-00"] {
+                    for length in [bytes.len(), bytes.len() / 2] {
+                        let payload = bytes[..length].to_vec().into();
+                        client.publish(format!("blockqnn.search.{subject}"), payload).await.unwrap();
+                    }
+                }
+            }
+            client.flush().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    assert_eq!(search.join().unwrap(), expected(32, 16));
 }

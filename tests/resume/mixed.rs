@@ -143,10 +143,10 @@ fn changes() -> Vec<Change> {
     };
     vec![
         change("agent", r#""RandomAgent" now"#, || with_agent(RandomAgent)),
-        change("agent", r#"LeastSquares {\"uniform\":20"#, || {
+        change("agent", r#"agent: "QLearning" in the folder, "LeastSquares" now"#, || {
             with_agent(LeastSquares::new(LeastSquaresConfig::default()).unwrap())
         }),
-        change("agent", r#"RegularizedEvolution {\"population\":10"#, || {
+        change("agent", r#""RegularizedEvolution" now"#, || {
             with_agent(RegularizedEvolution::new(EvolutionConfig::small()).unwrap())
         }),
         change("agent's settings", "agent.policy.softmax.temperature: 0.5 in the folder, 0.7 now", || {
@@ -156,7 +156,7 @@ fn changes() -> Vec<Change> {
         change("agent's settings", "agent.learning_rate: 0.1 in the folder, 0.2 now", || {
             with_agent(QLearning::new(QLearningConfig { learning_rate: 0.2, ..settings() }).unwrap())
         }),
-        change("space", r#""CellSpace {\"identity\":\"graph\"}" now"#, cells),
+        change("space", r#"space: "BlockSpace" in the folder, "CellSpace" now"#, cells),
         change("space", r#""Renamed" now"#, || Parts {
             space: Renamed(space()),
             agent: Box::new(QLearning::new(settings()).unwrap()),

@@ -29,7 +29,12 @@ fn compare(path: &str, then: &Value, now: &Value, lines: &mut Vec<String>) {
         (Value::Object(then), Value::Object(now)) => compare_fields(path, then, now, lines),
         (Value::String(old), Value::String(new)) if old != new => match (named(old), named(new)) {
             (Some((old, then)), Some((new, now))) if old == new => compare_fields(path, &then, &now, lines),
-            _ => lines.push(format!("{path}: {then} in the folder, {now} now")),
+            (then, now) => {
+                // Of two kinds the settings have nothing in common.
+                let names = (then.map_or(&**old, |(name, _)| name), now.map_or(&**new, |(name, _)| name));
+                let (old, new) = if names.0 == names.1 { (&**old, &**new) } else { names };
+                lines.push(format!("{path}: {old:?} in the folder, {new:?} now"));
+            }
         },
         _ if then != now => lines.push(format!("{path}: {then} in the folder, {now} now")),
         _ => {}
@@ -79,6 +84,8 @@ mod tests {
         let now = json!({ "agent": r#"L {"a":1}"# });
         assert_eq!(between(&then, &now), ["agent.b: 2 in the folder, null now"]);
         let now = json!({ "agent": "Other" });
-        assert_eq!(between(&then, &now), [r#"agent: "L {\"a\":1,\"b\":2}" in the folder, "Other" now"#]);
+        assert_eq!(between(&then, &now), [r#"agent: "L" in the folder, "Other" now"#]);
+        let now = json!({ "agent": "L" });
+        assert_eq!(between(&then, &now), [r#"agent: "L {\"a\":1,\"b\":2}" in the folder, "L" now"#]);
     }
 }
