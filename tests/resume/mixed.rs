@@ -315,7 +315,7 @@ mod training {
     fn pictures(name: &str, first: u8) -> ImageSet {
         let shape = ImageShape { channels: 1, height: 4, width: 4 };
         let pixels: Vec<u8> =
-            (0..16 * 16).map(|place| if place == 0 { first } else { (place * 37 % 256) as u8 }).collect();
+            (0..=u8::MAX).map(|place| if place == 0 { first } else { place.wrapping_mul(37) }).collect();
         let labels = (0..16).map(|place| place % 2).collect();
         let classes = ["a", "b"].map(str::to_owned).to_vec();
         ImageSet::new(name, shape, classes, labels, pixels).unwrap()
