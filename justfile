@@ -101,10 +101,14 @@ nats *ARGS:
 bench-nats *ARGS:
     cargo bench --no-default-features --features nats --bench nats -- {{ ARGS }}
 
-# Fuzzes a reader for some seconds: block_text, block_json, journal, checkpoint, cifar or idx (needs nightly and cargo-fuzz).
+# Tries random changes of a target's seeds for some seconds, on the stable toolchain.
+mutate TARGET SECONDS="600":
+    BLOCKQNN_FUZZ={{ TARGET }} BLOCKQNN_FUZZ_SECONDS={{ SECONDS }} cargo test --features nats --test fuzz_seeds -- --ignored --nocapture
+
+# Fuzzes one of the targets in tests/fuzz/targets.rs for some seconds (needs nightly and cargo-fuzz).
 fuzz TARGET SECONDS="600":
     mkdir -p fuzz/corpus/{{ TARGET }}
-    cargo +nightly fuzz run --features train {{ TARGET }} fuzz/corpus/{{ TARGET }} tests/fuzz/seeds/{{ TARGET }} -- \
+    cargo +nightly fuzz run --features train,nats {{ TARGET }} fuzz/corpus/{{ TARGET }} tests/fuzz/seeds/{{ TARGET }} -- \
         -max_total_time={{ SECONDS }} -rss_limit_mb=2048 -timeout=20
 
 # Exported networks against PyTorch, with the Python that is named (it needs torch).

@@ -141,7 +141,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let experiment = arguments.experiment(data.as_deref())?;
     experiment.validate()?;
     if arguments.dry_run {
-        plan::print(&experiment, arguments.preset, data.as_deref())?;
+        plan::print(&experiment, &arguments.origin(), data.as_deref())?;
         return Ok(ExitCode::SUCCESS);
     }
     let devices = devices(&arguments.device)?;
@@ -180,14 +180,12 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         Some(processes) => (Box::new(processes), None),
         None => in_this_process(arguments, &experiment, (&training, &validation), &devices, count)?,
     };
-    if let Some(model) = &model {
-        results.write_cost_model(model)?;
-    }
-    download::remember(results.path(), data.as_deref());
+    let beside = output::Beside::new(&results, model, data);
     let (space, settings) = (experiment.space.clone(), experiment.search.clone());
     let report = Search::with_evaluator(space, experiment.agent()?, evaluator, settings)
         .with_reward(experiment.reward)
         .with_run_folder(folder)
+        .with_observer(beside)
         .with_observer(progress::Display::new(&experiment, count, model))
         .with_cancellation(stop_on_ctrl_c("finished trials are on disk, --resume continues the run")?)
         .run()?;

@@ -166,6 +166,7 @@ pub mod evaluation;
 pub mod experiment;
 pub mod export;
 pub mod graph;
+pub mod identity;
 #[cfg(feature = "train")]
 pub mod network;
 #[cfg(feature = "report")]

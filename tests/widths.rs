@@ -66,6 +66,7 @@ fn almost_no_random_block_is_refused_where_widths_are_bounded_and_most_are_where
         let [wide, narrow] = [32, 16].map(|width| count(WidthRule::Bounded, width));
         println!("{name}: growing {growing:?}\nbounded {wide:?}\nbounded, 16 filters {narrow:?}");
         assert!((growing.refused - refused).abs() < 0.1, "{name}: {growing:?}");
+        assert!((1.9..2.1).contains(&(wide.median_bytes / narrow.median_bytes)), "{name}: {wide:?} {narrow:?}");
         assert!(wide.refused <= 0.5 && narrow.refused <= 0.5, "{name}: {wide:?} {narrow:?}");
         assert!((wide.over_the_card - over_at_32).abs() < 0.1, "{name}: {wide:?}");
         assert!((narrow.over_the_card - over_at_16).abs() < 0.1, "{name}: {narrow:?}");

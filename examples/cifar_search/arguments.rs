@@ -1,7 +1,8 @@
 //! The command line.
 
 use blockqnn::agent::Searcher;
-use blockqnn::data::Pictures;
+use blockqnn::data::cifar::Missing;
+use blockqnn::data::{BrokenImages, Pictures};
 use blockqnn::experiment::{Dataset, Experiment, Overrides, Preset};
 use blockqnn::network::Precision;
 use blockqnn::search::RunFolder;
@@ -36,7 +37,7 @@ pub(crate) struct Arguments {
     /// Settings to start from: quick (minutes on two CPU cores), paper (BlockQNN's search: 11,392 blocks, days on
     /// GPUs), short (half as many minibatches as paper), metaqnn (as paper, but with the learner of its predecessor
     /// MetaQNN: plain accuracy as the reward, only at the last layer, and Q-values that start at 50)
-    #[arg(long, default_value = "quick", value_name = "NAME")]
+    #[arg(long, default_value = "quick", value_name = "NAME", conflicts_with = "resume")]
     pub(crate) preset: Preset,
 
     /// Images to train on; embedded ones need no files [default: embedded for quick, otherwise cifar100]
@@ -204,13 +205,17 @@ impl Arguments {
         }
     }
 
-    /// The preset or the resumed run, overridden by the file's settings, then the options, then each --set. The classes
-    /// of an image folder are counted in `data`.
-    pub(crate) fn experiment(&self, data: Option<&Path>) -> Result<Experiment, Box<dyn Error>> {
-        let mut overrides = Overrides::new();
-        if let (true, Some(path)) = (self.resume, &self.out) {
-            overrides.set_run(&RunFolder::resume(path)?.settings()?)?;
+    /// Where the settings come from that others are put on.
+    pub(crate) fn origin(&self) -> String {
+        match &self.out {
+            Some(run) if self.resume => format!("The run in {}", run.display()),
+            _ => format!("Preset {}", self.preset),
         }
+    }
+
+    /// The settings of the file, then the options, then each --set.
+    fn given(&self) -> Result<Overrides, Box<dyn Error>> {
+        let mut overrides = Overrides::new();
         if let Some(path) = &self.config {
             overrides.set_file(path)?;
         }
@@ -259,6 +264,16 @@ impl Arguments {
         for setting in &self.settings {
             overrides.set_text(setting)?;
         }
+        Ok(overrides)
+    }
+
+    /// The preset or the resumed run, overridden by what is given. The classes of an image folder are counted in `data`.
+    pub(crate) fn experiment(&self, data: Option<&Path>) -> Result<Experiment, Box<dyn Error>> {
+        let (mut overrides, given) = (Overrides::new(), self.given()?);
+        if let (true, Some(path)) = (self.resume, &self.out) {
+            overrides.set_run(&RunFolder::resume(path)?.settings()?)?;
+        }
+        overrides.append(given.clone());
         let mut experiment = overrides.apply(self.preset)?;
         if experiment.data.dataset == Dataset::Folder {
             let folder = experiment.data.open_folder(data)?;
@@ -279,9 +294,72 @@ impl Arguments {
             if !overrides.contains("search.network.classes") {
                 overrides.set("search.network.classes", folder.classes().len());
             }
+            refuse_other_classes(&given, &experiment, folder.classes().len())?;
             experiment = overrides.apply(self.preset)?;
+        } else if let Some((_, classes)) = experiment.data.dataset.shape() {
+            refuse_other_classes(&given, &experiment, classes)?;
         }
         crate::download::refuse_unread(experiment.data.dataset, data)?;
+        self.refuse_unused(&given, &experiment)?;
         Ok(experiment)
     }
+
+    /// Refuses settings that would not be used: whoever gives one wants it to count.
+    fn refuse_unused(&self, given: &Overrides, experiment: &Experiment) -> Result<(), String> {
+        let data = &experiment.data;
+        let image = data.dataset.shape().map_or_else(
+            || data.size.and_then(|size| usize::try_from(size).ok()).map(|size| (3, size, size)),
+            |(image, _)| Some((image.channels, image.height, image.width)),
+        );
+        let set = experiment.search.network.image;
+        if given.contains("search.network.image")
+            && image.is_some_and(|image| image != (set.channels, set.height, set.width))
+        {
+            return Err(format!(
+                "search.network.image is {set}, but the network takes the images of the data set {} as they are: omit the \
+                 setting (--size scales the images of a folder)",
+                data.dataset.name()
+            ));
+        }
+        let name = data.dataset.name();
+        if given.contains("data.broken_images")
+            && data.broken_images != BrokenImages::Refuse
+            && data.dataset != Dataset::Folder
+        {
+            return Err(format!(
+                "data.broken_images (--broken-images) is only for --dataset folder, but the data set is {name}: omit it"
+            ));
+        }
+        if given.contains("data.missing_files")
+            && data.missing_files != Missing::Refuse
+            && data.dataset != Dataset::Cifar10
+        {
+            return Err(format!(
+                "data.missing_files is only for --dataset cifar10, but the data set is {name}: omit it"
+            ));
+        }
+        // A whole configuration has a section `agent` beside a searcher; a single setting is meant to change something.
+        let of_agent = |setting: &&String| {
+            setting.starts_with("agent.") && (!setting.starts_with("agent.epsilon") || given.contains("search.trials"))
+        };
+        match (&experiment.searcher, self.settings.iter().find(of_agent)) {
+            (Some(_), Some(setting)) => Err(format!(
+                "--set {setting} would not be used, because another agent proposes the blocks (--agent, or the setting searcher): \
+                 its settings are under searcher, and the section agent is the preset's Q-learning agent"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Refuses a number of classes that is not that of the images: it would be replaced.
+fn refuse_other_classes(given: &Overrides, experiment: &Experiment, classes: usize) -> Result<(), String> {
+    let set = experiment.search.network.classes;
+    if given.contains("search.network.classes") && set != classes {
+        return Err(format!(
+            "search.network.classes is {set}, but the images have {classes} classes, and the network has one output for each: omit \
+             the setting"
+        ));
+    }
+    Ok(())
 }

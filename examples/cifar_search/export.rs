@@ -117,6 +117,13 @@ fn of_transfer(arguments: &Arguments, trained: &Path) -> Result<ExitCode, Box<dy
         )
         .into());
     }
+    if arguments.verification.is_some() {
+        return Err(format!(
+            "{} is a folder of imagenet_transfer, whose weights are its own: omit --verification",
+            arguments.run.display()
+        )
+        .into());
+    }
     if arguments.to == Form::Safetensors {
         return copy_weights(arguments, trained);
     }

@@ -2,8 +2,9 @@
 
 use crate::arguments::Arguments;
 use blockqnn::data::{DataError, ImageSet};
+use blockqnn::environment::BoxError;
 use blockqnn::experiment::Experiment;
-use blockqnn::search::{CostModel, RunFolder, RunFolderError, SearchReport};
+use blockqnn::search::{CostModel, Observer, RunFolder, RunFolderError, SearchReport, Start};
 use blockqnn::space::block::BlockSpace;
 use std::error::Error;
 use std::fmt::Display;
@@ -81,6 +82,31 @@ impl Results {
             Ok(out.flush()?)
         };
         write().map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+    }
+}
+
+/// Writes what stands beside the journal when the search begins: a run that is not resumed, because it was started with
+/// something else, stays as it was.
+pub(crate) struct Beside {
+    results: Results,
+    model: Option<CostModel>,
+    data: Option<PathBuf>,
+}
+
+impl Beside {
+    /// The model that predicts the times of trials, if there is one, and the folder of the images.
+    pub(crate) fn new(results: &Results, model: Option<CostModel>, data: Option<PathBuf>) -> Self {
+        Self { results: Results { path: results.path.clone() }, model, data }
+    }
+}
+
+impl Observer<BlockSpace> for Beside {
+    fn on_start(&mut self, _: &Start<'_>) -> Result<(), BoxError> {
+        if let Some(model) = &self.model {
+            self.results.write_cost_model(model).map_err(|error| error.to_string())?;
+        }
+        crate::download::remember(self.results.path(), self.data.as_deref());
+        Ok(())
     }
 }
 

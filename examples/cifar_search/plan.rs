@@ -1,7 +1,7 @@
 //! What `--dry-run` prints.
 
 use blockqnn::agent::NextValues;
-use blockqnn::experiment::{Experiment, Preset};
+use blockqnn::experiment::Experiment;
 use blockqnn::graph::{ToGraph, WidthRule};
 use blockqnn::reward::{Credit, FlopsOf};
 use blockqnn::search::Repeats;
@@ -14,10 +14,12 @@ use std::path::Path;
 const RANDOM_BLOCKS: u32 = 2_000;
 
 /// Prints the resolved configuration, its cost, and how every point that the paper leaves open is interpreted.
-pub(crate) fn print(experiment: &Experiment, preset: Preset, folder: Option<&Path>) -> Result<(), Box<dyn Error>> {
+///
+/// `origin`: where the configuration comes from.
+pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>) -> Result<(), Box<dyn Error>> {
     let Experiment { agent, searcher, search, recipe, data, .. } = experiment;
     let images = data.training_images(folder)? as u64;
-    println!("Preset {preset}, resolved. Nothing is trained.\n");
+    println!("{origin}, resolved. Nothing is trained.\n");
 
     println!("Search");
     println!(

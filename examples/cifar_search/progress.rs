@@ -90,7 +90,8 @@ impl Display {
 
     fn show_time_left(&self) {
         if let (Some(bars), Some(seconds)) = (&self.bars, self.seconds_left()) {
-            bars.blocks.set_message(HumanDuration(Duration::from_secs_f64(seconds)).to_string());
+            bars.blocks
+                .set_message(HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)).to_string());
         }
     }
 }
@@ -148,7 +149,7 @@ fn place(trial: u64, progress: &Progress, worker: Option<&(String, Instant)>) ->
         0 => String::new(),
         restarts => format!(" restart {restarts}"),
     };
-    let epoch = (progress.epoch + 1).min(progress.epochs);
+    let epoch = progress.epoch.saturating_add(1).min(progress.epochs);
     let worker = worker.map(|(worker, since)| format!(" ({worker}, {} s)", since.elapsed().as_secs()));
     let worker = worker.unwrap_or_default();
     format!("block {trial} epoch {epoch}/{}{restarts}{worker}", progress.epochs)
@@ -191,6 +192,14 @@ impl Observer<BlockSpace> for Display {
     fn on_worker_lost(&mut self, worker: &str, message: &str) {
         self.names.remove(worker);
         let line = format!("worker {worker} is lost: {message}");
+        match &self.bars {
+            Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    fn on_waiting(&mut self, message: &str) {
+        let line = format!("warning: {message}");
         match &self.bars {
             Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
             None => eprintln!("{line}"),

@@ -292,6 +292,14 @@ impl Arguments {
             overrides.set("recipe.precision", precision.name());
         }
         for setting in &self.settings {
+            let used = ["recipe", "data", "search.network", "search.seed"];
+            if !used.iter().any(|used| setting.starts_with(used)) {
+                return Err(format!(
+                    "--set {setting} would not be used: a verification trains the blocks of the run, and only settings under \
+                     recipe, data and search.network, and search.seed, make a difference"
+                )
+                .into());
+            }
             overrides.set_text(setting)?;
         }
         Ok(overrides.apply_to(&experiment)?)
@@ -408,11 +416,12 @@ impl Observer<BlockSpace> for Display {
         }
         training.printed = now;
         let epochs_per_second = (done - training.first) / seconds;
-        let left = Duration::from_secs_f64((f64::from(progress.epochs) - done).max(0.0) / epochs_per_second);
+        let left = (f64::from(progress.epochs) - done).max(0.0) / epochs_per_second;
+        let left = Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX);
         eprintln!(
             "block {}: epoch {}/{}, {:.0} images/s, {} left",
             trial + 1,
-            progress.epoch + 1,
+            progress.epoch.saturating_add(1),
             progress.epochs,
             epochs_per_second * self.images as f64,
             indicatif::HumanDuration(left),

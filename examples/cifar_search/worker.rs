@@ -17,20 +17,20 @@ use std::time::Duration;
 pub(crate) struct Access {
     /// Name of the search on the broker: 1 to 64 letters, digits, - and _. Searches with different names can share a
     /// broker
-    #[arg(long, value_name = "NAME", default_value = "search")]
+    #[arg(long, value_name = "NAME", default_value = "search", requires = "nats")]
     nats_name: String,
 
     /// File with the seed (SU...) of the nkey to authenticate with at the broker
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "nats")]
     nats_nkey: Option<PathBuf>,
 
     /// Credentials file (.creds) to authenticate with at the broker
-    #[arg(long, value_name = "FILE", conflicts_with = "nats_nkey")]
+    #[arg(long, value_name = "FILE", conflicts_with = "nats_nkey", requires = "nats")]
     nats_creds: Option<PathBuf>,
 
     /// PEM file with the certificate of the authority that signed the broker's certificate [default: the system's
     /// authorities]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "nats")]
     nats_ca: Option<PathBuf>,
 }
 

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 )]
 pub(crate) struct Arguments {
     /// Settings to start from
-    #[arg(long, value_enum, default_value_t = Preset::Quick)]
+    #[arg(long, value_enum, default_value_t = Preset::Quick, conflicts_with = "resume")]
     preset: Preset,
 
     /// Block to train: a run folder of cifar_search (its best block is used), a file with a block (text, JSON, or the
@@ -85,7 +85,7 @@ pub(crate) struct Arguments {
     pub(crate) threads: Option<NonZeroUsize>,
 
     /// What to do with images that cannot be decoded
-    #[arg(long, value_enum, default_value_t = Broken::Refuse)]
+    #[arg(long, value_enum, default_value_t = Broken::Refuse, requires = "data")]
     broken_images: Broken,
 
     /// Folder for the network (network.safetensors), its log (epochs.csv), its accuracies (result.json) and the checkpoint

@@ -119,6 +119,10 @@ impl<S: SearchSpace> Agent<S> for RegularizedEvolution {
         }
         random_walk(space, rng)
     }
+
+    fn identity(&self) -> String {
+        crate::identity::with_settings("RegularizedEvolution", &self.config)
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 use super::{Agent, AgentError, Memory, TrajectoryOf};
 use crate::space::{SearchSpace, SpaceError, walk};
 use rand::Rng;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::io::{Read, Write};
 
 /// Proposes given walks, one after the other, and learns nothing: a search with it evaluates a list.
 ///
@@ -43,10 +46,67 @@ impl<S: SearchSpace> ListedAgent<S> {
     }
 }
 
+/// What a list is saved as.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    format: u32,
+    agent: String,
+    /// The first 8 bytes of the SHA-256 of each walk's actions as JSON.
+    walks: Vec<String>,
+}
+
+impl<S: SearchSpace> ListedAgent<S> {
+    fn checksums(&self) -> Result<Vec<String>, AgentError> {
+        let checksum = |walk: &TrajectoryOf<S>| {
+            let actions = serde_json::to_vec(&walk.actions).map_err(std::io::Error::from)?;
+            let mut sum = [0; 8];
+            sum.copy_from_slice(&Sha256::digest(actions)[..8]);
+            Ok(format!("{:016x}", u64::from_be_bytes(sum)))
+        };
+        self.walks.iter().map(checksum).collect()
+    }
+}
+
 impl<S: SearchSpace> Agent<S> for ListedAgent<S> {
     fn propose(&mut self, _space: &S, memory: &Memory<S>, _rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
         let position = memory.proposed() % self.walks.len() as u64;
         // It is below the length of a list in memory.
         Ok(self.walks[usize::try_from(position).unwrap_or_default()].clone())
+    }
+
+    /// The kind alone: a list may be continued, and [`load`](Agent::load) compares the walks that both have.
+    fn identity(&self) -> String {
+        "ListedAgent".to_owned()
+    }
+
+    /// Writes a checksum of each walk.
+    fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {
+        let saved = Saved { format: 1, agent: "listed".to_owned(), walks: self.checksums()? };
+        serde_json::to_writer(out, &saved).map_err(std::io::Error::from)?;
+        Ok(())
+    }
+
+    /// Compares what [`save`](Agent::save) wrote with this list. Earlier versions wrote nothing.
+    fn load(&mut self, _space: &S, from: &mut dyn Read) -> Result<(), AgentError> {
+        let corrupt = |message: String| AgentError::Corrupt { message };
+        let mut text = String::new();
+        from.read_to_string(&mut text)?;
+        if text.is_empty() {
+            return Ok(());
+        }
+        let Saved { format, agent, walks } = serde_json::from_str(&text).map_err(|error| corrupt(error.to_string()))?;
+        if format != 1 || agent != "listed" {
+            return Err(corrupt(format!(
+                "it is of agent {agent:?} in format {format}, but this agent is \"listed\" in format 1"
+            )));
+        }
+        match walks.iter().zip(self.checksums()?).position(|(then, now)| *then != now) {
+            None => Ok(()),
+            Some(place) => {
+                let message = format!("walk {place} (counted from 0) of its list is another one now");
+                Err(AgentError::Changed { message })
+            }
+        }
     }
 }

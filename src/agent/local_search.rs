@@ -130,6 +130,10 @@ impl<S: SearchSpace> Agent<S> for LocalSearch {
         Ok(())
     }
 
+    fn identity(&self) -> String {
+        crate::identity::with_settings("LocalSearch", &serde_json::json!({ "starts": self.starts }))
+    }
+
     fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {
         serde_json::to_writer(out, &Saved { format: 2, seen: self.seen, place: self.place })
             .map_err(std::io::Error::from)?;

@@ -45,6 +45,12 @@ pub enum AgentError {
     /// The agent's state could not be written or read.
     #[error("the agent's state could not be read or written: {0}")]
     Io(#[from] std::io::Error),
+    /// What was read is the state of this agent with other settings.
+    #[error("it was saved with other settings: {message}")]
+    Changed {
+        /// What differs.
+        message: String,
+    },
     /// What was read is not a state of this agent.
     #[error("this is not a saved state of this agent: {message}")]
     Corrupt {
@@ -97,6 +103,17 @@ pub trait Agent<S: SearchSpace>: Send {
         None
     }
 
+    /// What the proposals depend on besides space, memory and what was learnt: the kind of agent and its settings. A run
+    /// is resumed only with the identity that it was started with, so that one journal never holds the proposals of two
+    /// agents.
+    ///
+    /// The name of the type by default, which is enough for an agent without settings;
+    /// [`identity::with_settings`](crate::identity::with_settings) writes one with settings. It must not change as the
+    /// agent learns.
+    fn identity(&self) -> String {
+        crate::identity::type_name::<Self>()
+    }
+
     /// Writes what was learnt, in an order that does not depend on chance: equal agents write equal bytes.
     ///
     /// By default it writes nothing. An agent that changes in [`learn`](Self::learn) needs this and
@@ -137,6 +154,10 @@ impl<S: SearchSpace, T: Agent<S> + ?Sized> Agent<S> for Box<T> {
 
     fn scheduled_minibatches(&self) -> Option<u64> {
         (**self).scheduled_minibatches()
+    }
+
+    fn identity(&self) -> String {
+        (**self).identity()
     }
 
     fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {

@@ -407,6 +407,10 @@ impl<S: SearchSpace> Agent<S> for QLearning<S> {
         Ok(())
     }
 
+    fn identity(&self) -> String {
+        crate::identity::with_settings("QLearning", &self.config)
+    }
+
     fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {
         self.table.save(out)
     }

@@ -15,4 +15,8 @@ impl<S: SearchSpace> Agent<S> for RandomAgent {
     fn propose(&mut self, space: &S, _memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
         random_walk(space, rng)
     }
+
+    fn identity(&self) -> String {
+        "RandomAgent".to_owned()
+    }
 }

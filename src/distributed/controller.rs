@@ -3,8 +3,11 @@
 mod mending;
 
 use super::connection::{self, causes};
+use super::duty::Guard;
 use super::evaluator::NatsConfig;
-use super::protocol::{AGAIN, Claimed, Doing, Hello, Names, Outcome, Reply, Status, Verdict, Welcome, refusal};
+use super::protocol::{
+    AGAIN, Claimed, Doing, Hello, Names, Outcome, Reply, Status, Verdict, Welcome, longest_silence, refusal, trial_of,
+};
 use super::{Broker, DistributedError};
 use crate::search::{Event, Verdict as SearchVerdict};
 use async_nats::jetstream::consumer::pull;
@@ -14,9 +17,9 @@ use async_nats::jetstream::{self, Context};
 use async_nats::{Client, Message, Subscriber};
 use futures_util::StreamExt;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
@@ -30,6 +33,9 @@ const LONGEST: Duration = Duration::from_secs(15);
 
 /// After a start that found the queues gone, workers may be at trials that the broker knows nothing of.
 const UNSURE: Duration = Duration::from_secs(10);
+
+/// Longest time between two reminders that there are no workers.
+const LONGEST_REMINDER: Duration = Duration::from_mins(10);
 
 const RESULT_CONSUMER: &str = "controller";
 
@@ -72,6 +78,16 @@ pub(super) struct Controller {
     quiet: Quiet,
     /// Whether the task consumer looked stalled at the last look too.
     stalled: bool,
+    guard: Guard,
+    /// Why the controller ended, if it had to.
+    failure: Arc<OnceLock<String>>,
+    alone: Alone,
+}
+
+/// Trials wait, and there is no worker: since when, and when to say so.
+struct Alone {
+    since: Instant,
+    next: Duration,
 }
 
 /// When to check the broker next.
@@ -90,12 +106,16 @@ impl Controller {
         config: NatsConfig,
         events: Sender<Event>,
         count: Arc<AtomicUsize>,
+        failure: Arc<OnceLock<String>>,
     ) -> Result<Self, DistributedError> {
         let client = broker.connect("blockqnn controller", "_CONTROLLER").await?;
+        let guard = Guard::take(&client, &names).await?;
         let context = connection::jetstream(&client);
         let NatsConfig { identity, briefing, ack_wait, attempts, .. } = config;
         let welcome = Welcome { briefing, identity, consumer: String::new(), ack_wait, attempts };
-        let quiet = Quiet { since: Instant::now(), pause: QUIET, connects: 0 };
+        let connects = client.statistics().connects.load(Ordering::Relaxed);
+        let quiet = Quiet { since: Instant::now(), pause: QUIET, connects };
+        let alone = Alone { since: Instant::now(), next: welcome.ack_wait / 2 };
         let mut controller = Self {
             client,
             context,
@@ -111,6 +131,9 @@ impl Controller {
             results: None,
             quiet,
             stalled: false,
+            guard,
+            failure,
+            alone,
         };
         let without_queues = |error: Broken| DistributedError::JetStream { message: causes(&*error) };
         if controller.mend().await.map_err(without_queues)? {
@@ -124,7 +147,10 @@ impl Controller {
     pub(super) async fn run(mut self, mut commands: UnboundedReceiver<Command>) {
         let (mut hello, mut status, mut claims) = match self.subscribe().await {
             Ok(subscriptions) => subscriptions,
-            Err(error) => return tracing::error!(%error, "cannot listen to workers"),
+            Err(error) => {
+                let _ = self.failure.set(format!("cannot listen to workers: {error}"));
+                return;
+            }
         };
         let mut tick = interval(Duration::from_millis(250));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -148,7 +174,13 @@ impl Controller {
                 Some(message) = hello.next() => self.greet(&message).await,
                 Some(message) = status.next() => self.hear(&message),
                 Some(message) = claims.next() => self.answer(&message).await,
-                _ = tick.tick() => self.look().await,
+                _ = tick.tick() => {
+                    if let Err(error) = self.guard.check(&self.names) {
+                        let _ = self.failure.set(error.to_string());
+                        return;
+                    }
+                    self.look().await;
+                }
             }
         }
     }
@@ -234,8 +266,7 @@ impl Controller {
         let Verdict { key, worker, outcome } = verdict;
         let Some(flight) = self.flights.remove(&key) else {
             // Applied before, or of an earlier search. If it is not in the journal yet, it waits for that.
-            let trial = key.split('-').next().and_then(|trial| trial.parse().ok());
-            match (trial.and_then(|trial: u64| self.held.get_mut(&trial)), acker) {
+            match (trial_of(&key).and_then(|trial| self.held.get_mut(&trial)), acker) {
                 (Some(held), Some(acker)) => held.push(acker),
                 (None, Some(acker)) => {
                     let _ = acker.ack().await;
@@ -347,8 +378,11 @@ impl Controller {
             self.quiet.connects = connects;
             self.quiet.reset();
             self.workers.values_mut().for_each(|seen| seen.at = Instant::now());
+            // Nor could a second controller that has begun meanwhile.
+            self.guard.ask().await;
         }
-        let lost = self.workers.iter().filter(|(_, seen)| seen.at.elapsed() > seen.every * 3 + QUIET);
+        self.tell_if_alone();
+        let lost = self.workers.iter().filter(|(_, seen)| seen.at.elapsed() > longest_silence(seen.every));
         for worker in lost.map(|(worker, _)| worker.clone()).collect::<Vec<_>>() {
             if let Some(seen) = self.workers.remove(&worker) {
                 let message = format!("no message from it for {:.0} s", seen.at.elapsed().as_secs_f64());
@@ -367,6 +401,26 @@ impl Controller {
         if let Err(error) = self.reconcile().await {
             tracing::warn!(error = causes(&*error), "cannot check the queues of the broker now");
             self.quiet.pause = QUIET;
+        }
+    }
+
+    /// Says that trials wait for workers, after a while and again.
+    fn tell_if_alone(&mut self) {
+        if self.flights.is_empty() || !self.workers.is_empty() {
+            self.alone = Alone { since: Instant::now(), next: self.welcome.ack_wait / 2 };
+        }
+        let waited = self.alone.since.elapsed();
+        if waited >= self.alone.next {
+            self.alone.next = waited + self.alone.next.min(LONGEST_REMINDER);
+            let message = format!(
+                "no worker has been heard of for {:.0} s, and {} trials wait: start workers for the search {:?} at this broker \
+                 (cifar_search worker --nats URL --nats-name {})",
+                waited.as_secs_f64(),
+                self.flights.len(),
+                self.names.name(),
+                self.names.name(),
+            );
+            self.tell(Event::Waiting { message });
         }
     }
 

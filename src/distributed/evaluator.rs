@@ -8,9 +8,9 @@ use crate::search::{Assignment, Evaluator, EvaluatorError, Event, Verdict};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -105,6 +105,8 @@ pub struct NatsEvaluator<A> {
     identity: String,
     environment: String,
     workers: Arc<AtomicUsize>,
+    /// Why the controller ended, if it had to.
+    failure: Arc<OnceLock<String>>,
     /// Present until the evaluator is dropped.
     runtime: Option<Runtime>,
     architecture: PhantomData<fn(A)>,
@@ -120,10 +122,12 @@ impl<A> std::fmt::Debug for NatsEvaluator<A> {
 }
 
 impl<A: Serialize> NatsEvaluator<A> {
-    /// Connects to a broker, and makes the queues of the search if they are not there.
+    /// Connects to a broker, and makes the queues of the search if they are not there. This takes a second, in which it
+    /// listens for another controller of this name.
     ///
     /// # Errors
-    /// [`DistributedError`] if the broker cannot be reached, lets us not in, or has no JetStream.
+    /// [`DistributedError`] if the broker cannot be reached, lets us not in, or has no JetStream, or if another controller
+    /// works under this name.
     pub fn new(broker: &Broker, config: NatsConfig) -> Result<Self, DistributedError> {
         let names = Names::new(&config.name)?;
         let runtime = connection::runtime()?;
@@ -131,15 +135,21 @@ impl<A: Serialize> NatsEvaluator<A> {
         let (sender, events) = channel();
         let workers = Arc::new(AtomicUsize::new(0));
         let (identity, environment) = (config.identity.clone(), short_identity(&config.identity));
-        let controller = runtime.block_on(Controller::connect(broker, names, config, sender, Arc::clone(&workers)))?;
+        let failure = Arc::new(OnceLock::new());
+        let (count, reason) = (Arc::clone(&workers), Arc::clone(&failure));
+        let controller = runtime.block_on(Controller::connect(broker, names, config, sender, count, reason))?;
         runtime.spawn(controller.run(queue));
         let (submitted, runtime, architecture) = (BTreeSet::new(), Some(runtime), PhantomData);
-        Ok(Self { commands, events, submitted, identity, environment, workers, runtime, architecture })
+        Ok(Self { commands, events, submitted, identity, environment, workers, failure, runtime, architecture })
     }
 }
 
-fn gone() -> EvaluatorError {
-    EvaluatorError("the connection to the broker was closed".into())
+impl<A> NatsEvaluator<A> {
+    /// The error of an evaluator whose controller has ended.
+    fn gone(&self) -> EvaluatorError {
+        let reason = self.failure.get().map_or("the connection to the broker was closed", String::as_str);
+        EvaluatorError(reason.into())
+    }
 }
 
 impl<A: Serialize> Evaluator<A> for NatsEvaluator<A> {
@@ -148,7 +158,7 @@ impl<A: Serialize> Evaluator<A> for NatsEvaluator<A> {
         let (id, key) = (trial.id, key(&trial, attempt, &self.environment));
         let task = Task { trial, attempt, environment: self.environment.clone(), architecture: &*architecture };
         let payload = serde_json::to_vec(&task).map_err(|error| EvaluatorError(Box::new(error)))?;
-        self.commands.send(Command::Submit { trial: id, key, payload }).map_err(|_| gone())?;
+        self.commands.send(Command::Submit { trial: id, key, payload }).map_err(|_| self.gone())?;
         self.submitted.insert(id);
         Ok(())
     }
@@ -174,7 +184,7 @@ impl<A: Serialize> Evaluator<A> for NatsEvaluator<A> {
                 }
                 Ok(event) => listener(event),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(gone()),
+                Err(RecvTimeoutError::Disconnected) => return Err(self.gone()),
             }
         }
     }
@@ -188,7 +198,7 @@ impl<A: Serialize> Evaluator<A> for NatsEvaluator<A> {
     }
 
     fn acknowledge(&mut self, trial: u64) -> Result<(), EvaluatorError> {
-        self.commands.send(Command::Acknowledge { trial }).map_err(|_| gone())
+        self.commands.send(Command::Acknowledge { trial }).map_err(|_| self.gone())
     }
 }
 

@@ -47,6 +47,7 @@
 
 mod connection;
 mod controller;
+mod duty;
 mod evaluator;
 mod lease;
 mod protocol;
@@ -103,6 +104,17 @@ pub enum DistributedError {
         /// What it said.
         message: String,
     },
+    /// Another controller works under this name.
+    #[error(
+        "the search {name:?} has a controller on this broker already ({holder}), and two would take each other's results: wait \
+         for it or stop it, or give this search and its workers another name (--nats-name in the examples)"
+    )]
+    Taken {
+        /// The name.
+        name: String,
+        /// Who has it.
+        holder: String,
+    },
     /// The controller rejects this worker.
     #[error("the controller refuses this worker: {reason}")]
     Refused {
@@ -128,4 +140,10 @@ pub enum DistributedError {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// Reads bytes as a message of every kind, for the fuzzer. No part of the interface.
+#[doc(hidden)]
+pub fn read_any_message(bytes: &[u8]) {
+    protocol::read_any(bytes);
 }

@@ -42,6 +42,10 @@ impl Names {
         Ok(Self { name })
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn tasks(&self) -> String {
         format!("BLOCKQNN_TASKS_{}", self.name)
     }
@@ -60,6 +64,11 @@ impl Names {
 
     pub(super) fn status(&self) -> String {
         format!("blockqnn.{}.status", self.name)
+    }
+
+    /// Where controllers ask who else is there.
+    pub(super) fn controller(&self) -> String {
+        format!("blockqnn.{}.controller", self.name)
     }
 
     pub(super) fn hello(&self) -> String {
@@ -132,6 +141,11 @@ pub(super) fn key(trial: &Trial, attempt: u32, environment: &str) -> String {
     hasher.update(trial.seed.to_le_bytes());
     hasher.update(trial.fingerprint.as_bytes());
     format!("{}-{attempt}-{}", trial.id, hex(&hasher.finalize(), 8))
+}
+
+/// The trial that an attempt's name begins with.
+pub(super) fn trial_of(key: &str) -> Option<u64> {
+    key.split('-').next().and_then(|trial| trial.parse().ok())
 }
 
 fn hex(bytes: &[u8], count: usize) -> String {
@@ -256,9 +270,77 @@ pub(super) enum Doing {
     },
 }
 
+/// A controller says who it is, to others of its name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Duty {
+    /// Its own, in the order in which controllers began.
+    pub(super) id: String,
+    pub(super) machine: String,
+    pub(super) process: u32,
+    /// Whether it has the name, and does not only ask for it.
+    pub(super) holds: bool,
+}
+
+impl Duty {
+    /// Whether the other has the better right to the name: it has it already, or began earlier.
+    pub(super) fn yields_to(&self, other: &Self) -> bool {
+        match (self.holds, other.holds) {
+            (false, true) => true,
+            (true, false) => false,
+            _ => other.id < self.id,
+        }
+    }
+}
+
+/// Name of this machine, if the system tells it.
+pub(super) fn machine() -> Option<String> {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let machine = machine.or_else(|| std::env::var("HOSTNAME").ok());
+    machine.map(|name| name.trim().to_owned())
+}
+
+/// The time within which a worker that reports so often must be heard of. A message may say anything.
+pub(super) fn longest_silence(every: Duration) -> Duration {
+    every.saturating_mul(3).saturating_add(Duration::from_secs(1))
+}
+
+/// Reads bytes as each kind of message, and does with it what needs no broker: for the fuzzer.
+pub(super) fn read_any(bytes: &[u8]) {
+    if let Ok(hello) = serde_json::from_slice::<Hello>(bytes) {
+        let _ = refusal(&hello, "", env!("CARGO_PKG_VERSION"));
+    }
+    if let Ok(status) = serde_json::from_slice::<Status>(bytes) {
+        assert!(longest_silence(status.every) >= status.every);
+    }
+    if let Ok(verdict) = serde_json::from_slice::<Verdict>(bytes) {
+        let _ = trial_of(&verdict.key);
+    }
+    if let Ok(Reply::Welcome(welcome)) = serde_json::from_slice::<Reply>(bytes) {
+        let _ = task_consumer(welcome.consumer, welcome.ack_wait);
+    }
+    if let Ok(task) = serde_json::from_slice::<Task<crate::space::block::BlockCode>>(bytes) {
+        let _ = key(&task.trial, task.attempt, &task.environment);
+    }
+    if let Ok(duty) = serde_json::from_slice::<Duty>(bytes) {
+        assert!(!duty.yields_to(&duty));
+    }
+    let _ = serde_json::from_slice::<Claim>(bytes);
+    let _ = serde_json::from_slice::<Claimed>(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_controllers_exactly_one_yields() {
+        let duty = |id: &str, holds| Duty { id: id.to_owned(), machine: String::new(), process: 1, holds };
+        for (a, b) in [(true, true), (true, false), (false, true), (false, false)] {
+            let (a, b) = (duty("1", a), duty("2", b));
+            assert_ne!(a.yields_to(&b), b.yields_to(&a), "{a:?} {b:?}");
+        }
+        assert!(duty("1", false).yields_to(&duty("2", true)), "who has the name keeps it");
+    }
 
     fn hello(protocol: u32, version: &str, identity: Option<&str>) -> Hello {
         let identity = identity.map(str::to_owned);

@@ -4,7 +4,7 @@ mod tasks;
 
 use super::connection::{self, ANSWER, causes};
 use super::lease::{Hand, Presence};
-use super::protocol::{Doing, Hello, Names, Outcome, PROTOCOL, Reply, Welcome, short_identity};
+use super::protocol::{Doing, Hello, Names, Outcome, PROTOCOL, Reply, Welcome, machine, short_identity};
 use super::trainer::{Factory, Line, Trainer, is_child, serve};
 use super::{Broker, DistributedError};
 use crate::environment::{Cancellation, Environment};
@@ -71,9 +71,7 @@ impl NatsWorker {
     /// A worker of the search `search` on a broker, named after its machine and process.
     #[must_use]
     pub fn new(broker: Broker) -> Self {
-        let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-        let machine = machine.or_else(|| std::env::var("HOSTNAME").ok());
-        let machine = machine.map_or("worker".to_owned(), |name| name.trim().to_owned());
+        let machine = machine().unwrap_or_else(|| "worker".to_owned());
         Self {
             broker,
             search: Names::DEFAULT.to_owned(),

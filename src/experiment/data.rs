@@ -1,7 +1,9 @@
 //! Which images an experiment trains on.
 
 use super::ExperimentError;
-use crate::data::{BrokenImages, DataError, ImageFolder, ImageSet, Pictures, Split, TestSet, cifar, embedded};
+use crate::data::{
+    BrokenImages, Cropping, DataError, ImageFolder, ImageSet, Pictures, Split, TestSet, cifar, embedded,
+};
 use crate::graph::ImageShape;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroUsize;
@@ -97,6 +99,9 @@ impl DataConfig {
         }
         match (self.dataset, self.size) {
             (Dataset::Folder, None) => Err(ExperimentError::NoSize),
+            (Dataset::Folder, Some(size)) if !(1..=Cropping::MAX_SIZE).contains(&size) => {
+                Err(ExperimentError::Size { size })
+            }
             (Dataset::Folder, Some(_)) | (_, None) => Ok(()),
             (dataset, Some(size)) => Err(ExperimentError::SizeOfOfficialSet { size, dataset: dataset.name() }),
         }
@@ -106,13 +111,17 @@ impl DataConfig {
     /// not decoded.
     ///
     /// # Errors
-    /// [`ExperimentError`] if a folder is needed to count, and missing or not readable.
+    /// [`ExperimentError`] if a folder is needed to count, and missing or not readable; or if too many are held out.
     pub fn training_images(&self, folder: Option<&Path>) -> Result<usize, ExperimentError> {
         let images = match self.dataset.official_images() {
             Some(images) => images,
             None => self.open_folder(folder)?.len(),
         };
-        let rest = images.saturating_sub(self.validation);
+        if self.validation >= images {
+            let (set, validation) = (self.dataset.name().to_owned(), self.validation);
+            return Err(DataError::ValidationCount { set, validation, images }.into());
+        }
+        let rest = images - self.validation;
         Ok(self.train_limit.map_or(rest, |limit| limit.min(rest)))
     }
 

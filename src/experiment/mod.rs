@@ -3,6 +3,7 @@
 //! [`Experiment`] gathers the settings of space, agent, reward, controller, recipe and data. It comes from a
 //! [`Preset`], with [`Overrides`] on top, and is checked as a whole before anything runs.
 
+mod configuration;
 mod data;
 mod overrides;
 mod verification;
@@ -158,6 +159,12 @@ pub enum ExperimentError {
              pixels to train on, such as 32"
     )]
     NoSize,
+    /// The size is none that images can have.
+    #[error("data.size is {size} (--size in the examples): it must be from 1 to {}", crate::data::Cropping::MAX_SIZE)]
+    Size {
+        /// The size.
+        size: u32,
+    },
     /// The images of an official set have a fixed size.
     #[error(
         "data.size is {size}, but the images of {dataset} have a fixed size: omit data.size (--size in the examples)"
@@ -316,9 +323,10 @@ impl Experiment {
     pub fn validate(&self) -> Result<(), ExperimentError> {
         self.agent()?;
         self.reward.validate()?;
+        // Before the network, which follows the data.
+        self.data.validate()?;
         self.search.validate()?;
-        self.recipe.validate()?;
-        self.data.validate()
+        Ok(self.recipe.validate()?)
     }
 
     /// Every section but `search`, as JSON: what a [`RunFolder`](crate::search::RunFolder) is to compare besides the

@@ -1,6 +1,6 @@
 //! Changes to a preset: from a file, from `path=value` words, from code.
 
-use super::{Experiment, Preset};
+use super::{Experiment, Preset, configuration};
 use crate::graph::ImageShape;
 use crate::search::RunSettings;
 use serde_json::{Map, Value};
@@ -54,6 +54,18 @@ pub enum OverridesError {
         /// What is wrong with it.
         message: String,
     },
+    /// The file is not in UTF-8 without a byte order mark, which JSON requires.
+    #[error(
+        "the configuration {} is in {found}, but JSON is UTF-8 without a byte order mark: save it as that (editors offer it as \
+         \"UTF-8\", PowerShell as `Set-Content -Encoding utf8NoBOM`)",
+        path.display()
+    )]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// What it is in.
+        found: &'static str,
+    },
     /// A word is not of the form `path=value`.
     #[error("{text:?} is not a setting: write it as path=value, for example agent.learning_rate=0.1")]
     Syntax {
@@ -78,14 +90,9 @@ impl Overrides {
     /// Takes the changes of a JSON file. Later changes win.
     ///
     /// # Errors
-    /// If the file cannot be read or is not a JSON object.
+    /// If the file cannot be read, is not a JSON object in UTF-8, or has a field twice.
     pub fn set_file(&mut self, path: impl AsRef<Path>) -> Result<(), OverridesError> {
-        let path = path.as_ref();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| OverridesError::Unreadable { path: path.to_owned(), source })?;
-        let object: Map<String, Value> = serde_json::from_str(&text)
-            .map_err(|error| OverridesError::NoObject { path: path.to_owned(), message: error.to_string() })?;
-        self.changes.push(object);
+        self.changes.push(configuration::read_file(path.as_ref())?);
         Ok(())
     }
 
@@ -131,6 +138,11 @@ impl Overrides {
         if let Value::Object(nested) = nested {
             self.changes.push(nested);
         }
+    }
+
+    /// Takes all changes of another list. Later changes win.
+    pub fn append(&mut self, other: Self) {
+        self.changes.extend(other.changes);
     }
 
     /// Whether the field at a dotted path is changed.
@@ -204,7 +216,7 @@ fn section<T: serde::de::DeserializeOwned>(
     name: &'static str,
 ) -> Result<T, OverridesError> {
     let value = settings.remove(name).unwrap_or(Value::Null);
-    serde_json::from_value(value).map_err(|error| OverridesError::Invalid { message: format!("in {name}: {error}") })
+    configuration::read_section(name, &value).map_err(|message| OverridesError::Invalid { message })
 }
 
 /// Puts `changes` into `settings`, field by field.

@@ -127,15 +127,31 @@ fn every_field_of_a_preset_can_be_overridden() {
 #[test]
 fn wrong_settings_are_refused_by_name() {
     for (text, expected) in [
-        ("agent.learning=1", "in agent: unknown field `learning`"),
+        ("agent.learning=1", "agent.learning: unknown field `learning`, expected one of `learning_rate`"),
         ("agents.learning_rate=1", "unknown section `agents`"),
-        ("recipe.epochs=many", "in recipe: invalid type: string \"many\""),
-        ("data.dataset=mnist", "in data: unknown variant `mnist`"),
-        ("space.max_layers=1", "in space: space.max_layers is 1"),
+        ("recipe.epochs=many", "recipe.epochs: expected a whole number, found \"many\""),
+        ("recipe.batch_size=\"32\"", "recipe.batch_size: expected a whole number, found \"32\""),
+        ("recipe.batch_size=32.5", "recipe.batch_size: expected a whole number, found 32.5"),
+        ("recipe.batch_size=-1", "recipe.batch_size: expected a whole number from 0 to 18446744073709551615, found -1"),
+        ("space.max_layers=300", "space.max_layers: expected a whole number from 0 to 255, found 300"),
+        ("recipe.learning_rate=NaN", "recipe.learning_rate: expected a number, found \"NaN\""),
+        ("recipe.optimizer.sgd.momentum=[]", "recipe.optimizer.sgd.momentum: expected a number, found []"),
+        ("recipe.optimizer={\"sgd\":{}}", "recipe.optimizer.sgd: missing field"),
+        ("recipe.optimizer=3", "recipe.optimizer: expected a name, or an object with one name, found 3"),
+        ("search.seed.x=1", "search.seed: expected a whole number, found {\"x\":1}"),
+        ("search.limits.flops=low", "search.limits.flops: expected a whole number, found \"low\""),
+        ("agent.clip_at_median=1", "agent.clip_at_median: expected true or false, found 1"),
+        ("recipe=5", "recipe: expected an object with settings, found 5"),
+        ("searcher.local.starts=0", "searcher.local.starts: expected a whole number of at least 1, found 0"),
+        ("data.dataset=mnist", "data.dataset: unknown variant `mnist`, expected one of `embedded`"),
+        ("space.max_layers=1", "space.max_layers is 1"),
     ] {
         let mut overrides = Overrides::new();
         overrides.set_text(text).unwrap();
-        let message = overrides.apply(Preset::Quick).unwrap_err().to_string();
+        let message = match overrides.apply(Preset::Quick) {
+            Err(error) => error.to_string(),
+            Ok(experiment) => panic!("{text} is accepted: {experiment:?}"),
+        };
         assert!(message.starts_with(expected), "{text}: {message}");
     }
     for text in ["epochs", "=3", "a..b=3"] {
@@ -164,7 +180,27 @@ fn a_configuration_file_is_read_or_named_in_the_error() {
     assert!(missing.contains("settings.json"), "{missing}");
     std::fs::write(&path, "[1]").unwrap();
     assert!(overrides.set_file(&path).unwrap_err().to_string().contains("is not a JSON object"));
-    std::fs::write(&path, r#"{"recipe": {"epochs": 5}}"#).unwrap();
+    let settings = r#"{"recipe": {"epochs": 5}}"#;
+    let utf16 = |order: fn(u16) -> [u8; 2], mark: bool| -> Vec<u8> {
+        let mark = mark.then_some(0xfeff);
+        mark.into_iter().chain(settings.encode_utf16()).flat_map(order).collect()
+    };
+    for (bytes, found) in [
+        ([b"\xef\xbb\xbf", settings.as_bytes()].concat(), "is in UTF-8 with a byte order mark"),
+        (utf16(u16::to_le_bytes, true), "is in UTF-16"),
+        (utf16(u16::to_be_bytes, true), "is in UTF-16"),
+        (utf16(u16::to_le_bytes, false), "is in UTF-16"),
+        (utf16(u16::to_be_bytes, false), "is in UTF-16"),
+        (b"{\"recipe\": \"\xe4\"}".to_vec(), "is in another encoding"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let message = overrides.set_file(&path).unwrap_err().to_string();
+        assert!(message.contains(found) && message.contains("save it as that"), "{message}");
+    }
+    std::fs::write(&path, r#"{"recipe": {"epochs": 5, "batch_size": 8, "epochs": 6}}"#).unwrap();
+    let message = overrides.set_file(&path).unwrap_err().to_string();
+    assert!(message.contains("the field `epochs` stands there twice"), "{message}");
+    std::fs::write(&path, settings).unwrap();
     overrides.set_file(&path).unwrap();
     assert_eq!(overrides.apply(Preset::Quick).unwrap().recipe.epochs, 5);
 }
@@ -201,11 +237,20 @@ fn an_image_folder_is_read_at_the_size_of_the_experiment() {
     overrides.set("data.dataset", "folder");
     let sizeless = overrides.apply(Preset::Quick).unwrap();
     assert!(sizeless.validate().unwrap_err().to_string().contains("--size in the examples"));
+    for size in [0, 5_000] {
+        overrides.set("data.size", size);
+        let error = overrides.apply(Preset::Quick).unwrap().validate().unwrap_err().to_string();
+        assert_eq!(error, format!("data.size is {size} (--size in the examples): it must be from 1 to 4096"));
+    }
     overrides.set("data.size", 4);
     overrides.set("data.validation", 6);
     let experiment = overrides.apply(Preset::Quick).unwrap();
     assert_eq!(experiment.search.network.image, ImageShape { channels: 3, height: 4, width: 4 });
     assert_eq!(experiment.data.training_images(Some(folder.path())).unwrap(), 14);
+    // What a search would refuse, a plan refuses too.
+    let greedy = DataConfig { validation: 20, ..experiment.data };
+    let error = greedy.training_images(Some(folder.path())).unwrap_err().to_string();
+    assert!(error.starts_with("cannot hold out 20 of the 20 images"), "{error}");
     let (training, validation) = experiment.data.load(Some(folder.path())).unwrap();
     assert_eq!(
         (training.len(), validation.len(), training.classes()),
@@ -231,10 +276,12 @@ fn an_image_folder_is_read_at_the_size_of_the_experiment() {
     assert!(error.to_string().starts_with("data.size is 4, but the images of cifar10"), "{error}");
 }
 
-/// Runs an experiment's search in a new run folder, with a synthetic environment in place of training.
+/// Runs an experiment's search in a run folder, new or to be resumed, with a synthetic environment in place of training.
 fn run_in(path: &Path, experiment: &Experiment) {
     let Experiment { space, search, reward, .. } = experiment.clone();
-    let folder = RunFolder::create(path).unwrap().with_details(&experiment.details()).unwrap();
+    let is_run = path.join("search.json").exists();
+    let folder = if is_run { RunFolder::resume(path) } else { RunFolder::create(path) };
+    let folder = folder.unwrap().with_details(&experiment.details()).unwrap();
     Search::new(space, experiment.agent().unwrap(), Synthetic::new(), search)
         .with_reward(reward)
         .with_run_folder(folder)
@@ -262,7 +309,12 @@ fn a_run_gives_back_the_experiment_it_was_started_with() {
     let mut overrides = settings_of_run(&path);
     assert_eq!(overrides.apply(Preset::Quick).unwrap(), experiment);
     overrides.set_text("search.trials=8").unwrap();
-    assert_eq!(overrides.apply(Preset::Quick).unwrap().search.trials, 8);
+    let longer = overrides.apply(Preset::Quick).unwrap();
+    assert_eq!(longer.search.trials, 8);
+    // More trials are no other search: the schedule is the one it was started with, and the run goes on.
+    assert_eq!(longer.agent, experiment.agent);
+    run_in(&path, &longer);
+    assert_eq!(RunFolder::read::<BlockSpace>(&path).unwrap().records.len(), 8);
 }
 
 /// A page offers its settings as a file; the file makes the experiment.

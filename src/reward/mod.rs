@@ -31,6 +31,33 @@ pub trait RewardShaper: Send + Sync {
     fn flops_of(&self) -> FlopsOf {
         FlopsOf::Network
     }
+
+    /// What rewards and credits depend on: the formula and its settings. A run is resumed only with the identity that it
+    /// was started with, so that an agent never learns from the rewards of two formulas.
+    ///
+    /// The name of the type by default, which is enough for a formula without settings;
+    /// [`identity::with_settings`](crate::identity::with_settings) writes one with settings.
+    fn identity(&self) -> String {
+        crate::identity::type_name::<Self>()
+    }
+}
+
+impl<R: RewardShaper + ?Sized> RewardShaper for Box<R> {
+    fn reward(&self, accuracy: f64, evaluation: &Evaluation, cost: &Cost) -> Result<Reward, NotFinite> {
+        (**self).reward(accuracy, evaluation, cost)
+    }
+
+    fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
+        (**self).credit(reward, layers)
+    }
+
+    fn flops_of(&self) -> FlopsOf {
+        (**self).flops_of()
+    }
+
+    fn identity(&self) -> String {
+        (**self).identity()
+    }
 }
 
 /// What the FLOPs of a reward are counted of.
@@ -201,6 +228,10 @@ impl RewardShaper for RedefinedReward {
 
     fn flops_of(&self) -> FlopsOf {
         self.flops_of
+    }
+
+    fn identity(&self) -> String {
+        crate::identity::with_settings("RedefinedReward", self)
     }
 }
 

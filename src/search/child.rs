@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, mpsc};
@@ -21,6 +21,9 @@ const CHILD: &str = "BLOCKQNN_TRAINER";
 
 /// Begins a line that is meant for the parent. Whatever else a training prints is not.
 const MARK: &str = "@blockqnn ";
+
+/// No line for the parent is longer.
+const LONGEST_LINE: u64 = 1 << 20;
 
 /// Shortest time between two lines of progress.
 const PROGRESS: Duration = Duration::from_millis(50);
@@ -83,6 +86,15 @@ impl Program {
     }
 }
 
+/// The next line of a child's output, if it has not ended. A training may print what it likes: bytes that are no text are
+/// replaced, and what is longer than any line for the parent comes in parts.
+fn next_line(output: &mut impl BufRead) -> Option<String> {
+    let mut bytes = Vec::new();
+    let length = output.take(LONGEST_LINE).read_until(b'\n', &mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    (length > 0).then(|| text.trim_end_matches(['\n', '\r']).to_owned())
+}
+
 /// A running child.
 #[derive(Debug)]
 pub(crate) struct ChildProcess {
@@ -108,8 +120,8 @@ impl ChildProcess {
         };
         let reader = std::thread::Builder::new().name("blockqnn child".to_owned());
         let reading = reader.spawn(move || {
-            for text in BufReader::new(output).lines() {
-                let Ok(text) = text else { break };
+            let mut output = BufReader::new(output);
+            while let Some(text) = next_line(&mut output) {
                 match text.strip_prefix(MARK).map(serde_json::from_str) {
                     Some(Ok(line)) => {
                         if !deliver(Some(line)) {
@@ -118,7 +130,10 @@ impl ChildProcess {
                     }
                     Some(Err(error)) => tracing::warn!(%error, text, "a child process sent a line that cannot be read"),
                     None if text.is_empty() => {}
-                    None => eprintln!("{text}"),
+                    // A standard error that is closed is no reason to hear no more of the child.
+                    None => {
+                        let _ = writeln!(io::stderr(), "{text}");
+                    }
                 }
             }
             deliver(None);
@@ -293,6 +308,17 @@ mod tests {
         for raw in [0, 11, 256] {
             assert!(matches!(outcome_of(ExitStatus::from_raw(raw)), Outcome::Fault { .. }), "{raw}");
         }
+    }
+
+    #[test]
+    fn output_that_is_no_text_ends_no_line_but_its_own() {
+        let mut output: &[u8] = b"caf\xe9 \xff\r\n@blockqnn x\n\nlast";
+        let lines: Vec<String> = std::iter::from_fn(|| next_line(&mut output)).collect();
+        assert_eq!(lines, ["caf\u{fffd} \u{fffd}", "@blockqnn x", "", "last"]);
+        let long = vec![b'.'; (1 << 20) + 5];
+        let mut output = long.as_slice();
+        let lengths: Vec<usize> = std::iter::from_fn(|| next_line(&mut output)).map(|line| line.len()).collect();
+        assert_eq!(lengths, [1 << 20, 5]);
     }
 
     #[cfg(target_os = "linux")]

@@ -76,6 +76,11 @@ pub enum Event {
         /// How that was found out.
         message: String,
     },
+    /// Trials wait, and nothing evaluates them: worth telling whoever started the search.
+    Waiting {
+        /// What they wait for, and what to do.
+        message: String,
+    },
 }
 
 /// The evaluator itself broke: no trial can be evaluated any more.

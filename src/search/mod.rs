@@ -15,6 +15,7 @@ mod evaluator;
 mod minibatches;
 mod observer;
 mod pareto;
+mod past;
 mod processes;
 mod record;
 mod repeats;

@@ -69,6 +69,9 @@ pub trait Observer<S: SearchSpace> {
     /// A worker is lost; its trial is tried again elsewhere.
     fn on_worker_lost(&mut self, worker: &str, message: &str) {}
 
+    /// Trials wait, and nothing evaluates them. Told after a while, and again.
+    fn on_waiting(&mut self, message: &str) {}
+
     /// The evaluation of a trial makes progress. Called often.
     fn on_progress(&mut self, trial: u64, progress: &Progress) {}
 

@@ -31,7 +31,7 @@ where
             return Ok(());
         };
         let Repeat { trial, fingerprint, trajectory, cost } = repeat;
-        let reward = self.reward(trial, evaluation, &cost)?;
+        let reward = self.worth(trial, evaluation, &cost)?;
         let episode = self.episode(trajectory, trial, reward, fingerprint)?;
         self.memory.push(episode.clone());
         let mut rng = seed::stream(self.search.config.seed, "repeat", self.learnt_repeats);

@@ -2,7 +2,7 @@
 
 use super::controller::{Search, SearchError};
 use super::repeats::Repeat;
-use super::run_folder::{Checkpoint, OpenRun, Past};
+use super::run_folder::{OpenRun, Past};
 use super::utilisation::Tally;
 use super::{
     Assignment, Evaluator, Event, MinibatchSummary, Record, RecordOf, Repeats, Scheduling, SearchConfig, SearchReport,
@@ -96,10 +96,14 @@ where
         let identity = self.search.evaluator.identity();
         let mut checkpoint = None;
         if let Some(folder) = self.search.folder.take() {
-            let (log, past) = folder.open(&self.search.config, &identity)?;
+            let (log, past) = folder.open(&self.search.config, self.parts(&identity))?;
             self.past = past;
+            self.verify_past()?;
             checkpoint = self.restore_agent(&log)?;
-            self.log = Some(log);
+            let log = self.log.insert(log);
+            if self.past.steps.is_empty() {
+                log.begin()?;
+            }
         }
         let warnings: Vec<String> = self.search.schedule_warning().into_iter().collect();
         for warning in &warnings {
@@ -124,18 +128,6 @@ where
             observer.on_end(&self.report).map_err(SearchError::Observer)?;
         }
         Ok((self.report, self.search.agent))
-    }
-
-    /// Takes over what the agent had learnt by the last checkpoint, so that it need not learn it again.
-    fn restore_agent(&mut self, log: &OpenRun) -> Result<Option<Checkpoint>, SearchError> {
-        if self.search.config.repeats == Repeats::Replay {
-            return Ok(None);
-        }
-        let Some(checkpoint) = log.checkpoint(&self.past) else { return Ok(None) };
-        let loaded = self.search.agent.load(&self.search.space, &mut checkpoint.agent.as_slice());
-        loaded.map_err(|error| log.unusable_checkpoint(error))?;
-        self.report.resampled = checkpoint.resampled;
-        Ok(Some(checkpoint))
     }
 
     /// Journals a proposal, or holds it against the journal.
@@ -270,6 +262,10 @@ where
     }
 
     pub(super) fn submit(&mut self, pending: &mut Pending<S>) -> Result<(), SearchError> {
+        // What cannot be written is found out before anything is paid for.
+        if let Some(log) = &mut self.log {
+            log.begin()?;
+        }
         pending.attempts += 1;
         let architecture = Arc::clone(&pending.architecture);
         let assignment = Assignment::new(pending.trial.clone(), pending.attempts, architecture);
@@ -297,6 +293,12 @@ where
                 }
             }
             Event::Ended { trial, verdict } => ended = Some((trial, verdict)),
+            Event::Waiting { message } => {
+                tracing::warn!(%message, "trials wait");
+                for observer in &mut *observers {
+                    observer.on_waiting(&message);
+                }
+            }
             Event::WorkerLost { worker, message } => {
                 tracing::warn!(%worker, %message, "a worker is lost");
                 for observer in &mut *observers {
@@ -360,7 +362,7 @@ where
     }
 
     /// The cost of a graph as the reward is to see it.
-    fn priced(&self, graph: &LayerGraph, cost: Cost) -> Cost {
+    pub(super) fn priced(&self, graph: &LayerGraph, cost: Cost) -> Cost {
         match self.search.shaper.flops_of() {
             FlopsOf::Network => cost,
             FlopsOf::Block => {
@@ -370,7 +372,7 @@ where
     }
 
     /// What an evaluation is worth. An infeasible architecture counts as one that guesses.
-    pub(super) fn reward(&self, trial: u64, evaluation: &Evaluation, cost: &Cost) -> Result<Reward, SearchError> {
+    pub(super) fn worth(&self, trial: u64, evaluation: &Evaluation, cost: &Cost) -> Result<Reward, SearchError> {
         let Search { config, shaper, .. } = &self.search;
         let accuracy = evaluation.accuracy().unwrap_or(100.0 / config.network.classes as f64);
         shaper.reward(accuracy, evaluation, cost).map_err(|source| SearchError::Reward { trial, source })
@@ -382,17 +384,6 @@ where
             unreachable!("only evaluated trials are recorded");
         };
         let reward = self.reward(trial.id, &evaluation, &pending.priced)?;
-        let reward = match self.past.finished.get(&trial.id) {
-            // The logarithms of another machine may differ in the last bit; a changed formula differs by more.
-            Some(known) if (known.reward.value() - reward.value()).abs() <= 1e-9 * (1.0 + reward.value().abs()) => {
-                known.reward
-            }
-            Some(known) => {
-                let message = format!("its reward is {reward} now and was {}", known.reward);
-                return Err(SearchError::Diverged { trial: trial.id, message });
-            }
-            None => reward,
-        };
         Ok(Record {
             id: trial.id,
             minibatch: trial.id / self.search.config.minibatch,
@@ -405,6 +396,22 @@ where
             reward,
             cached: pending.cached,
         })
+    }
+
+    /// The reward of a trial. One that is in the journal keeps the reward that it has there, which must be the same.
+    pub(super) fn reward(&self, trial: u64, evaluation: &Evaluation, cost: &Cost) -> Result<Reward, SearchError> {
+        let reward = self.worth(trial, evaluation, cost)?;
+        match self.past.finished.get(&trial) {
+            // The logarithms of another machine may differ in the last bit; a changed formula differs by more.
+            Some(known) if (known.reward.value() - reward.value()).abs() <= 1e-9 * (1.0 + reward.value().abs()) => {
+                Ok(known.reward)
+            }
+            Some(known) => {
+                let message = format!("its reward is {reward} now and was {}", known.reward);
+                Err(SearchError::Diverged { trial, message })
+            }
+            None => Ok(reward),
+        }
     }
 
     /// Journals that a minibatch was learnt, whose records begin at `start`, and notifies the observers.

@@ -91,6 +91,15 @@ pub trait SearchSpace: Send + Sync {
     /// [`SpaceError`] if the actions are not a complete legal walk.
     fn decode(&self, actions: &[Self::Action]) -> Result<Self::Architecture, SpaceError>;
 
+    /// What the walks and architectures of this space depend on: its rules and their settings. A run is resumed only with
+    /// the identity that it was started with, so that one journal never holds the walks of two spaces.
+    ///
+    /// The name of the type by default, which is enough for a space without settings;
+    /// [`identity::with_settings`](crate::identity::with_settings) writes one with settings.
+    fn identity(&self) -> String {
+        crate::identity::type_name::<Self>()
+    }
+
     /// Short text for an architecture in tables; its JSON unless a space knows better.
     fn describe(&self, architecture: &Self::Architecture) -> String {
         serde_json::to_string(architecture).unwrap_or_else(|error| format!("<{error}>"))

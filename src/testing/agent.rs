@@ -1,5 +1,6 @@
 //! The check of an agent.
 
+use super::environment::check_identity;
 use super::{Rule, Violation};
 use crate::agent::{Agent, EpisodeOf, Memory, TrajectoryOf};
 use crate::evaluation::{Episode, Reward};
@@ -21,6 +22,7 @@ const RESAMPLES: usize = 1_000;
 ///
 /// `make` makes equal agents. Two of them search side by side. Each proposal must be a complete walk of legal actions; the
 /// two agents must propose the same, also when asked twice, and be saved as the same bytes, before and after a proposal.
+/// Their identities must be equal, and must not change as they learn.
 /// In the middle of the search a third agent is loaded with what the first was saved as: it must be saved as the same bytes, and
 /// continue as the others. Half of a saved agent must be refused, unless agents of this kind save nothing.
 ///
@@ -70,6 +72,7 @@ where
     G: Agent<S>,
 {
     let mut agents = vec![make(), make()];
+    let identity = agents[0].identity();
     let mut memory = Memory::new(MINIBATCH);
     for minibatch in 0..MINIBATCHES {
         if minibatch == MINIBATCHES / 2 {
@@ -91,6 +94,8 @@ where
                 .learn(space, &episodes, &memory, &mut rng)
                 .map_err(|error| Rule::AgentGoesOn.broken(format!("it cannot learn minibatch {minibatch}: {error}")))?;
         }
+        let identities: Vec<String> = agents.iter().map(Agent::identity).collect();
+        check_identity(&identity, &identities)?;
         let first = saved(&agents[0])?;
         Rule::EqualAgentsSaveEqualBytes.hold(saved(&agents[1])? == first, || {
             format!("two agents with the same history differ after minibatch {minibatch}: does something depend on the order of a hash map?")

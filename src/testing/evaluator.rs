@@ -154,7 +154,7 @@ impl<V> Checked<V> {
             let stray = events.iter().find(|event| match event {
                 Event::Started { trial, .. } | Event::Progress { trial, .. } => !self.in_hand.contains(trial),
                 Event::Ended { .. } => true,
-                Event::WorkerLost { .. } => false,
+                Event::WorkerLost { .. } | Event::Waiting { .. } => false,
             });
             let Some(Event::Ended { trial, verdict }) = last else {
                 return Err(Rule::WaitEndsOneTrial.broken(format!("the last event of a wait was {last:?}")));

@@ -91,7 +91,7 @@ pub enum Rule {
     LoadedAgentsGoOn,
     /// What is not a saved agent is refused.
     DamagedSavesAreRefused,
-    /// An environment says what its results depend on, always in the same words.
+    /// A part says who it is and what its results depend on, always in the same words, whatever it learns.
     IdentityIsStable,
     /// An environment evaluates what it is given without a fault.
     EvaluationsSucceed,

@@ -1,5 +1,6 @@
 //! The check of a reward shaper.
 
+use super::environment::check_identity;
 use super::{Rule, Violation};
 use crate::evaluation::{Evaluation, Infeasibility, Metrics, Reward};
 use crate::graph::Cost;
@@ -60,6 +61,7 @@ pub fn check_reward(shaper: &(impl RewardShaper + ?Sized)) -> Result<(), Violati
             }
         }
     }
+    check_identity(&shaper.identity(), &[shaper.identity()])?;
     for value in [60.0, -3.5, 0.0] {
         let reward = Reward::new(value).unwrap_or_default();
         for layers in 1..=120 {

@@ -1,5 +1,6 @@
 //! The check of a search space.
 
+use super::environment::check_identity;
 use super::{Rule, Violation, random_walk};
 use crate::graph::ToGraph;
 use crate::seed;
@@ -56,7 +57,7 @@ const WALKS: u64 = 100;
 /// assert_eq!(violation.rule, Rule::IllegalActionsAreRefused);
 /// ```
 pub fn check_space<S: SearchSpace>(space: &S) -> Result<(), Violation> {
-    let initial = space.initial_state();
+    let (initial, identity) = (space.initial_state(), space.identity());
     Rule::SpaceRepeats.hold(space.initial_state() == initial, || "the initial state changes".to_owned())?;
     // Actions met so far: those of other states are the illegal ones to try.
     let mut met = BTreeSet::new();
@@ -74,7 +75,7 @@ pub fn check_space<S: SearchSpace>(space: &S) -> Result<(), Violation> {
         }
         check_walk(space, &walk.actions)?;
     }
-    Ok(())
+    check_identity(&identity, &[space.identity()])
 }
 
 fn check_state<S: SearchSpace>(

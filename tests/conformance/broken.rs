@@ -53,6 +53,11 @@ impl SearchSpace for Chains {
     type Action = (u8, u8);
     type Architecture = Chain;
 
+    fn identity(&self) -> String {
+        let call = if self.breaks(Rule::IdentityIsStable) { self.1.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        format!("chains, call {call}")
+    }
+
     fn initial_state(&self) -> u8 {
         0
     }
@@ -117,6 +122,7 @@ fn a_space_that_breaks_a_rule_is_caught_by_that_rule() {
         Rule::IncompleteWalksAreRefused,
         Rule::DataRoundTrips,
         Rule::TransfersAreLegal,
+        Rule::IdentityIsStable,
     ] {
         let violation = check_space(&Chains(Some(rule), AtomicU8::new(0))).unwrap_err();
         assert_eq!(violation.rule, rule, "{violation}");
@@ -165,6 +171,11 @@ impl Agent<Chains> for Counter {
         Ok(())
     }
 
+    fn identity(&self) -> String {
+        let learnt = if self.breaks == Some(Rule::IdentityIsStable) { self.learnt } else { 0 };
+        format!("counter {learnt}")
+    }
+
     fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {
         let disorder = if self.breaks == Some(Rule::EqualAgentsSaveEqualBytes) { self.number } else { 0 };
         out.write_all(&self.learnt.to_le_bytes())?;
@@ -199,6 +210,7 @@ fn an_agent_that_breaks_a_rule_is_caught_by_that_rule() {
         Rule::EqualAgentsSaveEqualBytes,
         Rule::LoadedAgentsGoOn,
         Rule::DamagedSavesAreRefused,
+        Rule::IdentityIsStable,
     ] {
         let violation = check(Some(rule)).unwrap_err();
         assert_eq!(violation.rule, rule, "{violation}");
@@ -297,12 +309,16 @@ impl RewardShaper for Plain {
     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
         vec![reward; if self.0 == Some(Rule::CreditHasOneRewardALayer) { layers.min(23) } else { layers }]
     }
+
+    fn identity(&self) -> String {
+        if self.0 == Some(Rule::IdentityIsStable) { " ".to_owned() } else { "plain".to_owned() }
+    }
 }
 
 #[test]
 fn a_reward_that_breaks_a_rule_is_caught_by_that_rule() {
     check_reward(&Plain(None, AtomicU8::new(0))).unwrap();
-    for rule in [Rule::RewardsAreFinite, Rule::RewardsRepeat, Rule::CreditHasOneRewardALayer] {
+    for rule in [Rule::RewardsAreFinite, Rule::RewardsRepeat, Rule::CreditHasOneRewardALayer, Rule::IdentityIsStable] {
         let violation = check_reward(&Plain(Some(rule), AtomicU8::new(0))).unwrap_err();
         assert_eq!(violation.rule, rule, "{violation}");
     }

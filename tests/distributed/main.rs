@@ -8,6 +8,7 @@
 
 mod faults;
 mod leases;
+mod names;
 mod processes;
 mod refusals;
 mod server;

@@ -1,6 +1,6 @@
 //! What the fuzz targets do with a file of arbitrary bytes: shared by `fuzz/` and by the tests that run seeds and finds.
 
-use blockqnn::agent::{QLearning, QLearningConfig};
+use blockqnn::agent::{QLearning, QLearningConfig, RandomAgent};
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::graph::{NetworkConfig, ToGraph};
 use blockqnn::reward::RedefinedReward;
@@ -19,6 +19,12 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("block_json", block_json),
     ("journal", journal),
     ("checkpoint", checkpoint),
+    #[cfg(unix)]
+    ("child_lines", child_lines),
+    #[cfg(feature = "nats")]
+    ("broker_messages", blockqnn::distributed::read_any_message),
+    #[cfg(feature = "train")]
+    ("settings", settings),
     #[cfg(feature = "train")]
     ("cifar", cifar),
     #[cfg(feature = "train")]
@@ -105,6 +111,59 @@ pub(crate) fn checkpoint(bytes: &[u8]) {
     };
     std::fs::write(path, content).unwrap();
     run(folder.path());
+}
+
+/// The bytes as what a child process prints after it is ready, with a `cat` for the child.
+#[cfg(unix)]
+pub(crate) fn child_lines(bytes: &[u8]) {
+    use blockqnn::search::{ProcessConfig, ProcessEvaluator};
+    use std::time::Duration;
+
+    let folder = folder();
+    let path = folder.path().join("lines");
+    let ready: &[u8] = b"@blockqnn {\"ready\":{\"identity\":\"cat\"}}\n";
+    std::fs::write(&path, [ready, bytes].concat()).unwrap();
+    let config = ProcessConfig::new()
+        .with_program("cat", vec![path.into()])
+        .with_patience(Duration::from_secs(20))
+        .with_failures_in_a_row(1);
+    let Ok(children) = ProcessEvaluator::new(vec![("cat".to_owned(), serde_json::Value::Null)], config) else { return };
+    let config = SearchConfig { attempts: 2, ..SearchConfig::paper().with_seed(5).with_trials(3, 3) };
+    let space = BlockSpace::paper().with_max_layers(4).unwrap();
+    let _ = Search::with_evaluator(space, RandomAgent, children, config).with_reward(RedefinedReward::paper()).run();
+}
+
+/// The bytes as a file of settings; after a first byte of `+`, each line as a word for `--set`. An experiment that is
+/// accepted is valid or says why not, prices a block, and reads back.
+#[cfg(feature = "train")]
+pub(crate) fn settings(bytes: &[u8]) {
+    use blockqnn::experiment::{Experiment, Overrides, Preset};
+
+    let mut overrides = Overrides::new();
+    if let Some(words) = bytes.strip_prefix(b"+") {
+        for word in String::from_utf8_lossy(words).lines() {
+            let _ = overrides.set_text(word);
+        }
+    } else {
+        let folder = folder();
+        let path = folder.path().join("settings.json");
+        std::fs::write(&path, bytes).unwrap();
+        let _ = overrides.set_file(&path);
+    }
+    for preset in [Preset::Quick, Preset::Paper] {
+        match overrides.apply(preset) {
+            Err(error) => assert!(!error.to_string().contains("invalid type"), "{error}"),
+            Ok(experiment) => {
+                let json = serde_json::to_string(&experiment).unwrap();
+                assert_eq!(serde_json::from_str::<Experiment>(&json).unwrap(), experiment);
+                if experiment.validate().is_ok() {
+                    let block: BlockCode = "conv3(0) conv3(1) add(0,2) terminal(3)".parse().unwrap();
+                    let _ = block.to_graph().cost(&experiment.search.network);
+                    let _ = experiment.data.training_images(None);
+                }
+            }
+        }
+    }
 }
 
 /// The bytes as every file of a CIFAR-100 and a CIFAR-10 folder.

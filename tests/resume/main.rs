@@ -5,14 +5,17 @@ mod damage;
 mod folders;
 #[cfg(target_os = "linux")]
 mod full_disk;
+mod golden;
+mod mixed;
 mod stops;
 
 use blockqnn::agent::{Agent, EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig, ReplayConfig};
 use blockqnn::environment::synthetic::Synthetic;
-use blockqnn::environment::{Environment, TrialContext};
+use blockqnn::environment::{BoxError, Cancellation, Environment, TrialContext};
 use blockqnn::evaluation::Evaluation;
 use blockqnn::reward::RedefinedReward;
-use blockqnn::search::{Durability, RunFolder, Search, SearchConfig, SearchError};
+use blockqnn::search::{Durability, Observer, RecordOf, RunFolder, Search, SearchConfig, SearchError};
+use blockqnn::space::SearchSpace;
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -77,6 +80,19 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// Raises the flag after some finished trials.
+struct StopAfter(u64, Cancellation);
+
+impl<S: SearchSpace> Observer<S> for StopAfter {
+    fn on_finished(&mut self, _: &RecordOf<S>) -> Result<(), BoxError> {
+        self.0 = self.0.saturating_sub(1);
+        if self.0 == 0 {
+            self.1.cancel();
+        }
+        Ok(())
     }
 }
 

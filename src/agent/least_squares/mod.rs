@@ -387,6 +387,10 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
         self.catch_up(space, memory)
     }
 
+    fn identity(&self) -> String {
+        crate::identity::with_settings("LeastSquares", &self.config)
+    }
+
     fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {
         let saved = Saved { format: 1, agent: "least-squares".to_owned() };
         serde_json::to_writer(out, &saved).map_err(std::io::Error::from)?;

@@ -1,7 +1,8 @@
 //! Reading a run without taking part in it: for reports, also while the search is running.
 
+use super::description::Description;
 use super::journal::{self, Entry, JournalError};
-use super::{DESCRIPTION, Description, JOURNAL, LOCK, RunFolder, RunFolderError, RunSettings};
+use super::{DESCRIPTION, JOURNAL, LOCK, RunFolder, RunFolderError, RunSettings};
 use crate::search::RecordOf;
 use crate::space::SearchSpace;
 use std::collections::BTreeMap;
@@ -91,7 +92,7 @@ impl RunFolder {
             Err(damage @ JournalError::Damaged { .. }) => Some(damage),
             Err(error) => return Err(error.into()),
         };
-        let torn = contents.torn;
+        let torn = contents.end.torn;
         let mut history = RunHistory {
             path,
             settings,

@@ -129,9 +129,17 @@ pub(super) struct Contents<R> {
     pub(super) entries: Vec<Entry<R>>,
     /// The sum after each of the entries, as text.
     pub(super) sums: Vec<String>,
-    /// Bytes cut off the end because they were never written whole.
+    /// Where the next event goes.
+    pub(super) end: End,
+}
+
+/// The end of a journal that was read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct End {
+    /// Bytes that were never written whole, to be cut off.
     pub(super) torn: u64,
-    durability: Option<Durability>,
+    /// What the journal was begun with, if it was.
+    pub(super) durability: Option<Durability>,
     valid: u64,
     last: Sum,
     /// The last line is complete except for its line break.
@@ -146,15 +154,7 @@ pub(super) fn read<R: DeserializeOwned>(path: &Path) -> Result<Contents<R>, Jour
 
 /// Reads a journal as far as it is intact, and returns what is wrong after that, unless it is only a torn tail.
 pub(super) fn read_up_to_damage<R: DeserializeOwned>(path: &Path) -> (Contents<R>, Result<(), JournalError>) {
-    let mut contents = Contents {
-        entries: Vec::new(),
-        sums: Vec::new(),
-        torn: 0,
-        durability: None,
-        valid: 0,
-        last: Sum::default(),
-        unterminated: false,
-    };
+    let mut contents = Contents { entries: Vec::new(), sums: Vec::new(), end: End::default() };
     let outcome = fill(&mut contents, path);
     (contents, outcome)
 }
@@ -176,14 +176,14 @@ fn fill<R: DeserializeOwned>(contents: &mut Contents<R>, path: &Path) -> Result<
         if (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line).map_err(io)? == 0 {
             break;
         }
-        match parse(&line, contents.last) {
+        match parse(&line, contents.end.last) {
             Ok((sum, entry)) => {
-                let first = contents.durability.is_none();
+                let first = contents.end.durability.is_none();
                 match entry {
                     Entry::Journal { format, .. } if first && format > FORMAT => {
                         return Err(JournalError::Newer { path: path.to_owned(), found: format });
                     }
-                    Entry::Journal { durability, .. } if first => contents.durability = Some(durability),
+                    Entry::Journal { durability, .. } if first => contents.end.durability = Some(durability),
                     Entry::Journal { .. } => return Err(damaged(number, "a second beginning".to_owned())),
                     _ if first => return Err(damaged(number, "it is no first line of a journal".to_owned())),
                     entry => {
@@ -191,19 +191,19 @@ fn fill<R: DeserializeOwned>(contents: &mut Contents<R>, path: &Path) -> Result<
                         contents.sums.push(hex(sum));
                     }
                 }
-                contents.last = sum;
-                contents.valid += line.len() as u64;
-                contents.unterminated = !line.ends_with(b"\n");
+                contents.end.last = sum;
+                contents.end.valid += line.len() as u64;
+                contents.end.unterminated = !line.ends_with(b"\n");
             }
             Err(cause) => {
                 // A write that was cut short leaves a line without end, or zeros where the disk was not reached. Either
                 // can only follow the last commit; anything else was whole once.
                 let cut_short = !line.ends_with(b"\n") || line.contains(&0);
-                let durability = contents.durability.unwrap_or_default();
+                let durability = contents.end.durability.unwrap_or_default();
                 if !cut_short || commit_follows(&mut reader, durability).map_err(io)? {
                     return Err(damaged(number, cause));
                 }
-                contents.torn = length.saturating_sub(contents.valid);
+                contents.end.torn = length.saturating_sub(contents.end.valid);
                 break;
             }
         }
@@ -265,15 +265,15 @@ const RESERVE: usize = 256 << 10;
 impl Journal {
     /// Opens the journal for appending: cuts off a torn tail, and writes the first line of a new one. A journal keeps the
     /// durability in its first line, because how a torn tail is distinguished from damage depends on it.
-    pub(super) fn open<R>(path: &Path, contents: &Contents<R>, durability: Durability) -> Result<Self, JournalError> {
+    pub(super) fn open(path: &Path, end: &End, durability: Durability) -> Result<Self, JournalError> {
         let io = |source| JournalError::Io { path: path.to_owned(), source };
         let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
-        if contents.torn > 0 {
-            tracing::warn!(path = %path.display(), bytes = contents.torn, "removed an incomplete line at the end");
-            file.set_len(contents.valid).map_err(io)?;
+        if end.torn > 0 {
+            tracing::warn!(path = %path.display(), bytes = end.torn, "removed an incomplete line at the end");
+            file.set_len(end.valid).map_err(io)?;
         }
         file.seek(SeekFrom::End(0)).map_err(io)?;
-        if contents.unterminated {
+        if end.unterminated {
             file.write_all(b"\n").map_err(io)?;
         }
         let reserve = path.with_extension("reserve");
@@ -281,20 +281,15 @@ impl Journal {
         let mut journal = Self {
             path: path.to_owned(),
             file,
-            last: contents.last,
-            durability: contents.durability.unwrap_or(durability),
+            last: end.last,
+            durability: end.durability.unwrap_or(durability),
             reserve: Some(reserve),
         };
-        if contents.durability.is_none() {
+        if end.durability.is_none() {
             journal.append::<()>(&Entry::Journal { format: FORMAT, durability })?;
         }
         journal.sync()?;
         Ok(journal)
-    }
-
-    /// When events are forced to the disk: as the journal was begun with.
-    pub(super) fn durability(&self) -> Durability {
-        self.durability
     }
 
     /// Appends an event, and returns the sum after it. Events that others depend on are on the disk then.
@@ -361,7 +356,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
         let contents = read::<f64>(&path).unwrap();
-        let mut journal = Journal::open(&path, &contents, Durability::EveryMinibatch).unwrap();
+        let mut journal = Journal::open(&path, &contents.end, Durability::EveryMinibatch).unwrap();
         for entry in entries {
             journal.append(entry).unwrap();
         }
@@ -409,7 +404,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
         let contents = read::<f64>(&path).unwrap();
-        let journal = Journal::open(&path, &contents, Durability::EveryResult).unwrap();
+        let journal = Journal::open(&path, &contents.end, Durability::EveryResult).unwrap();
         let reserve = folder.path().join("journal.reserve");
         assert_eq!(std::fs::metadata(&reserve).unwrap().len(), RESERVE as u64);
         drop(journal);

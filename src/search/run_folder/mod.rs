@@ -5,6 +5,7 @@
 
 mod atomic;
 mod checkpoint;
+mod description;
 mod difference;
 mod error;
 mod history;
@@ -17,15 +18,17 @@ pub use error::RunFolderError;
 pub use history::{Fault, RunHistory};
 pub use journal::{Durability, JournalError};
 
+pub(super) use description::Parts;
 pub(super) use open_run::{Checkpoint, OpenRun, Past, PastStep};
 
 use super::SearchConfig;
 use crate::space::SearchSpace;
-use journal::{Entry, Journal};
-use serde::{Deserialize, Serialize};
+use description::Description;
+use journal::Entry;
+use serde::Serialize;
 use serde_json::Value;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,23 +50,22 @@ pub struct RunSettings {
     pub details: Value,
     /// Identity of the environment.
     pub environment: String,
-}
-
-/// `search.json`: what a run is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Description {
-    format: u32,
-    /// Version of the crate that started the run; shown, not compared.
-    version: String,
-    environment: String,
-    search: Value,
-    details: Value,
+    /// Identity of the search space; none in a run that was begun before spaces had one.
+    pub space: Option<String>,
+    /// Identity of the agent; none as for the space.
+    pub agent: Option<String>,
+    /// Identity of the reward; none as for the space.
+    pub reward: Option<String>,
 }
 
 /// A folder that a search writes to while it runs, held exclusively by this process.
 ///
 /// Give it to [`Search::with_run_folder`](super::Search::with_run_folder). A search that was killed at any moment is
 /// resumed by running it again with the same settings and [`RunFolder::resume`], and ends as if nothing had happened.
+///
+/// The folder knows the settings of the controller, and the identities of space, agent, reward and environment. A search
+/// in which one of them differs is refused with the setting that does, before anything is written; so is one that would
+/// reward a journalled measurement differently. Only the number of trials may grow.
 ///
 /// ```
 /// use blockqnn::agent::{QLearning, QLearningConfig};
@@ -127,8 +129,9 @@ impl RunFolder {
         Self::lock(path)
     }
 
-    /// The same folder, with further settings that its results depend on: space, agent, reward. A run is resumed only
-    /// with equal ones.
+    /// The same folder, keeping further settings: a run is resumed only with equal ones. The parts of the search need not be
+    /// among them, for their identities are compared anyway; a program may keep here what it needs to make them again,
+    /// which [`settings`](Self::settings) returns.
     ///
     /// # Errors
     /// [`RunFolderError::Description`] if they have no JSON form.
@@ -212,7 +215,7 @@ impl RunFolder {
             Err(error) => return error.into(),
         };
         let done = contents.entries.iter().filter(|entry| matches!(entry, Entry::Finished(_))).count() as u64;
-        let trials = description.search["trials"].as_u64().unwrap_or(done);
+        let trials = description.trials().unwrap_or(done);
         RunFolderError::Occupied { path: self.path.clone(), done, trials }
     }
 
@@ -220,28 +223,24 @@ impl RunFolder {
         Description::read(&self.path.join(DESCRIPTION))
     }
 
-    /// Begins or resumes the run: compares or writes its description, and reads what happened so far.
+    /// Opens the run for a search: compares it with the run's description, and reads what happened so far. Nothing is
+    /// written before the run is [begun](OpenRun::begin).
     pub(super) fn open<S: SearchSpace>(
         self,
         config: &SearchConfig,
-        environment: &str,
+        parts: Parts,
     ) -> Result<(OpenRun, Past<S>), RunFolderError> {
         let description_path = self.path.join(DESCRIPTION);
-        let unusable = |message: String| RunFolderError::Description { path: description_path.clone(), message };
-        let now = Description {
-            format: FORMAT,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            environment: environment.to_owned(),
-            search: serde_json::to_value(config).map_err(|error| unusable(error.to_string()))?,
-            details: self.details.clone(),
-        };
+        let now = Description::new(config, parts, self.details.clone()).map_err(|error| {
+            RunFolderError::Description { path: description_path.clone(), message: error.to_string() }
+        })?;
         let is_new = if description_path.exists() {
             let then = self.description()?;
-            let differences = difference::between(&then.comparable(), &now.comparable());
+            let differences = then.differences(&now);
             if !differences.is_empty() {
                 return Err(RunFolderError::Changed { path: self.path, differences });
             }
-            then.search != now.search
+            then.differs(&now)
         } else {
             true
         };
@@ -260,16 +259,7 @@ impl RunFolder {
             )];
             return Err(RunFolderError::Changed { path: self.path, differences });
         }
-        if is_new {
-            let write = |out: &mut dyn Write| -> io::Result<()> {
-                serde_json::to_writer_pretty(&mut *out, &now)?;
-                out.write_all(b"\n")
-            };
-            atomic::write(&description_path, write)
-                .map_err(|source| RunFolderError::Io { path: description_path.clone(), source })?;
-        }
-        let journal = Journal::open(&path, &contents, self.durability)?;
-        Ok((OpenRun { folder: self, journal, learnt: 0 }, past))
+        Ok((OpenRun::new(self, is_new.then_some(now), contents.end), past))
     }
 }
 
@@ -285,35 +275,4 @@ fn try_lock_patiently(lock: &File) -> Result<(), TryLockError> {
         result = lock.try_lock();
     }
     result
-}
-
-impl Description {
-    fn read(path: &Path) -> Result<Self, RunFolderError> {
-        let path = path.to_owned();
-        let text = fs::read_to_string(&path).map_err(|source| RunFolderError::Io { path: path.clone(), source })?;
-        let corrupt =
-            |error: serde_json::Error| RunFolderError::Description { path: path.clone(), message: error.to_string() };
-        let value: Value = serde_json::from_str(&text).map_err(corrupt)?;
-        if let Some(found) = value["format"].as_u64()
-            && found > u64::from(FORMAT)
-        {
-            return Err(RunFolderError::Newer { path, found });
-        }
-        serde_json::from_value(value).map_err(corrupt)
-    }
-
-    fn settings(self, path: &Path) -> Result<RunSettings, RunFolderError> {
-        let search = serde_json::from_value(self.search)
-            .map_err(|error| RunFolderError::Description { path: path.to_owned(), message: error.to_string() })?;
-        Ok(RunSettings { search, details: self.details, environment: self.environment })
-    }
-
-    /// What must be equal for a run to be resumed: all but the number of trials, which may grow.
-    fn comparable(&self) -> Value {
-        let mut search = self.search.clone();
-        if let Some(fields) = search.as_object_mut() {
-            fields.remove("trials");
-        }
-        serde_json::json!({ "environment": self.environment, "search": search, "details": self.details })
-    }
 }

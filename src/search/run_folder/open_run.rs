@@ -1,7 +1,8 @@
 //! A run while its search is running: what the journal says about its past, and what is written as it continues.
 
-use super::journal::{self, Entry, Journal};
-use super::{CHECKPOINT, Durability, JournalError, RunFolder, RunFolderError, checkpoint};
+use super::description::Description;
+use super::journal::{self, End, Entry, Journal};
+use super::{CHECKPOINT, Durability, JOURNAL, JournalError, RunFolder, RunFolderError, checkpoint};
 use crate::graph::Fingerprint;
 use crate::search::{RecordOf, SearchError};
 use crate::space::SearchSpace;
@@ -101,9 +102,14 @@ impl<S: SearchSpace> Past<S> {
 /// A run folder while its search is running.
 #[derive(Debug)]
 pub(in crate::search) struct OpenRun {
-    pub(super) folder: RunFolder,
-    pub(super) journal: Journal,
-    pub(super) learnt: u64,
+    folder: RunFolder,
+    /// What `search.json` is to say, if it does not say so yet.
+    description: Option<Description>,
+    /// Where the journal ended when it was read.
+    end: End,
+    /// Open as soon as something is to be written.
+    journal: Option<Journal>,
+    learnt: u64,
 }
 
 /// What a checkpoint holds.
@@ -114,29 +120,52 @@ pub(in crate::search) struct Checkpoint {
 }
 
 impl OpenRun {
+    pub(super) fn new(folder: RunFolder, description: Option<Description>, end: End) -> Self {
+        Self { folder, description, end, journal: None, learnt: 0 }
+    }
+
+    /// Makes the folder one to write to, unless it is: describes the run if it is another than before, cuts off what a
+    /// write left incomplete, and reserves room. Until then a search that is refused has changed nothing.
+    pub(in crate::search) fn begin(&mut self) -> Result<(), RunFolderError> {
+        self.journal().map(drop)
+    }
+
+    fn journal(&mut self) -> Result<&mut Journal, RunFolderError> {
+        let Self { folder, description, end, journal, .. } = self;
+        if let Some(new) = description {
+            new.write(&folder.path)?;
+            *description = None;
+        }
+        Ok(match journal {
+            Some(journal) => journal,
+            None => journal.insert(Journal::open(&folder.path.join(JOURNAL), end, folder.durability)?),
+        })
+    }
+
     pub(in crate::search) fn proposed(
         &mut self,
         trial: u64,
         fingerprint: Fingerprint,
         actions: Option<Value>,
     ) -> Result<(), RunFolderError> {
-        self.journal.append::<()>(&Entry::Proposed { trial, fingerprint, actions })?;
+        self.journal()?.append::<()>(&Entry::Proposed { trial, fingerprint, actions })?;
         Ok(())
     }
 
     pub(in crate::search) fn fault(&mut self, trial: u64, attempt: u32, message: &str) -> Result<(), RunFolderError> {
-        self.journal.append::<()>(&Entry::Fault { trial, attempt, message: message.to_owned() })?;
+        self.journal()?.append::<()>(&Entry::Fault { trial, attempt, message: message.to_owned() })?;
         Ok(())
     }
 
     pub(in crate::search) fn finished<S: SearchSpace>(&mut self, record: &RecordOf<S>) -> Result<(), RunFolderError> {
-        self.journal.append(&Entry::Finished(record))?;
+        self.journal()?.append(&Entry::Finished(record))?;
         Ok(())
     }
 
     /// Whether a finished trial is on the disk as soon as it is journalled.
     pub(in crate::search) fn commits_every_result(&self) -> bool {
-        self.journal.durability() == Durability::EveryResult
+        // How a torn tail is distinguished from damage depends on it, so that a journal keeps what it was begun with.
+        self.end.durability.unwrap_or(self.folder.durability) == Durability::EveryResult
     }
 
     /// Notes that a minibatch was learnt, and writes a checkpoint if it is time for one.
@@ -147,7 +176,8 @@ impl OpenRun {
         resampled: u64,
         save: impl FnOnce() -> Result<Vec<u8>, crate::agent::AgentError>,
     ) -> Result<(), SearchError> {
-        let sum = self.journal.append::<()>(&Entry::Learnt { minibatch, trials }).map_err(RunFolderError::from)?;
+        let journal = self.journal()?;
+        let sum = journal.append::<()>(&Entry::Learnt { minibatch, trials }).map_err(RunFolderError::from)?;
         self.learnt += 1;
         let every = self.folder.checkpoint_every;
         if every > 0 && self.learnt.is_multiple_of(every) {
@@ -170,11 +200,15 @@ impl OpenRun {
 
     /// The refusal of a checkpoint by the agent.
     pub(in crate::search) fn unusable_checkpoint(&self, source: crate::agent::AgentError) -> RunFolderError {
+        if let crate::agent::AgentError::Changed { message } = source {
+            let differences = vec![format!("agent: {message}")];
+            return RunFolderError::Changed { path: self.folder.path.clone(), differences };
+        }
         RunFolderError::Checkpoint { path: self.folder.path.join(CHECKPOINT), source }
     }
 
-    /// Forces what was not yet forced to the disk.
+    /// Forces what was not yet forced to the disk. A run that ends before anything happened is there to be resumed.
     pub(in crate::search) fn close(mut self) -> Result<(), RunFolderError> {
-        Ok(self.journal.sync()?)
+        Ok(self.journal()?.sync()?)
     }
 }

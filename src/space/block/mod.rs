@@ -291,6 +291,10 @@ impl SearchSpace for BlockSpace {
         BlockCode::new(actions.to_vec()).map_err(|error| SpaceError::Undecodable { message: error.to_string() })
     }
 
+    fn identity(&self) -> String {
+        crate::identity::with_settings("BlockSpace", self)
+    }
+
     fn describe(&self, block: &BlockCode) -> String {
         block.to_string()
     }

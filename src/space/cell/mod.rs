@@ -114,6 +114,10 @@ impl SearchSpace for CellSpace {
         Ok(CellCode::new(edges))
     }
 
+    fn identity(&self) -> String {
+        crate::identity::with_settings("CellSpace", self)
+    }
+
     fn describe(&self, cell: &CellCode) -> String {
         cell.to_string()
     }

@@ -1,0 +1,140 @@
+//! One controller for a name: whoever comes second hears of the first, and leaves.
+//!
+//! A controller asks on a subject of its search who else is there, and answers whoever asks. Nothing is stored, so that
+//! a controller that was killed is in nobody's way.
+
+use super::DistributedError;
+use super::protocol::{Duty, Names, machine};
+use async_nats::{Client, Message, Subscriber};
+use futures_util::StreamExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+/// How long a controller listens for another before it takes over.
+const LISTEN: Duration = Duration::from_secs(1);
+
+/// Controllers that this process began.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+
+/// The part of a controller that keeps others away from its name.
+#[derive(Debug)]
+pub(super) struct Guard {
+    client: Client,
+    subject: String,
+    inbox: String,
+    state: Arc<Mutex<State>>,
+    answering: JoinHandle<()>,
+}
+
+impl Drop for Guard {
+    /// A controller that has ended must keep nobody away.
+    fn drop(&mut self) {
+        self.answering.abort();
+    }
+}
+
+/// What is known of both.
+#[derive(Debug)]
+struct State {
+    own: Duty,
+    /// A controller that has the better right to the name.
+    other: Option<Duty>,
+}
+
+impl State {
+    fn hear(&mut self, heard: Duty) {
+        if self.own.yields_to(&heard) {
+            self.other = Some(heard);
+        }
+    }
+}
+
+fn locked(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Guard {
+    /// Takes the name for this controller.
+    pub(super) async fn take(client: &Client, names: &Names) -> Result<Self, DistributedError> {
+        let jetless = |message: String| DistributedError::JetStream { message };
+        let (subject, inbox) = (names.controller(), client.new_inbox());
+        let asks = client.subscribe(subject.clone()).await.map_err(|error| jetless(error.to_string()))?;
+        let answers = client.subscribe(inbox.clone()).await.map_err(|error| jetless(error.to_string()))?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let process = std::process::id();
+        // The earlier comes first in the order of texts: as many digits whenever it was.
+        let number = BEGUN.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{:032x}-{process}-{number}", now.as_nanos());
+        let own = Duty { id, machine: machine().unwrap_or_default(), process, holds: false };
+        let state = Arc::new(Mutex::new(State { own, other: None }));
+        let answering = tokio::spawn(answer(client.clone(), Arc::clone(&state), asks, answers));
+        let guard = Self { client: client.clone(), subject, inbox, state, answering };
+        // Two controllers that begin at the same moment hear each other: both listen before they ask.
+        let _ = client.flush().await;
+        guard.ask().await;
+        let end = Instant::now() + LISTEN;
+        while Instant::now() < end {
+            guard.check(names)?;
+            sleep(Duration::from_millis(20)).await;
+        }
+        locked(&guard.state).own.holds = true;
+        guard.check(names)?;
+        Ok(guard)
+    }
+
+    /// Asks who else is there: at the beginning, and after the connection was lost.
+    pub(super) async fn ask(&self) {
+        let own = locked(&self.state).own.clone();
+        if let Ok(payload) = serde_json::to_vec(&own) {
+            // Without a connection there is nobody to hear.
+            let _ = self.client.publish_with_reply(self.subject.clone(), self.inbox.clone(), payload.into()).await;
+        }
+    }
+
+    /// Whether the name is still this controller's.
+    pub(super) fn check(&self, names: &Names) -> Result<(), DistributedError> {
+        match &locked(&self.state).other {
+            None => Ok(()),
+            Some(Duty { machine, process, .. }) => {
+                let machine = if machine.is_empty() { String::new() } else { format!(" on {machine}") };
+                Err(DistributedError::Taken {
+                    name: names.name().to_owned(),
+                    holder: format!("process {process}{machine}"),
+                })
+            }
+        }
+    }
+}
+
+/// Answers whoever asks, for as long as the connection lasts.
+async fn answer(client: Client, state: Arc<Mutex<State>>, mut asks: Subscriber, mut answers: Subscriber) {
+    let read = |message: &Message| serde_json::from_slice::<Duty>(&message.payload).ok();
+    loop {
+        tokio::select! {
+            Some(message) = asks.next() => {
+                let Some(heard) = read(&message) else { continue };
+                let own = {
+                    let mut state = locked(&state);
+                    if heard.id == state.own.id {
+                        continue;
+                    }
+                    state.hear(heard);
+                    state.own.clone()
+                };
+                if let (Some(to), Ok(payload)) = (message.reply, serde_json::to_vec(&own)) {
+                    // Whoever asked and is gone needs no answer.
+                    let _ = client.publish(to, payload.into()).await;
+                }
+            }
+            Some(message) = answers.next() => {
+                if let Some(heard) = read(&message) {
+                    locked(&state).hear(heard);
+                }
+            }
+            else => return,
+        }
+    }
+}

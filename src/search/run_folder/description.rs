@@ -1,0 +1,107 @@
+//! `search.json`: what a run is, and whether a search that is to resume it is the same.
+
+use super::{DESCRIPTION, FORMAT, RunFolderError, RunSettings, atomic, difference};
+use crate::search::SearchConfig;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+
+/// Who the parts of a search are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(in crate::search) struct Parts {
+    pub(in crate::search) environment: String,
+    /// Absent in runs that were begun before parts other than the environment said who they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::search) space: Option<String>,
+    /// As `space`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::search) agent: Option<String>,
+    /// As `space`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::search) reward: Option<String>,
+}
+
+/// The content of `search.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Description {
+    format: u32,
+    /// Version of the crate that started the run; shown, not compared.
+    pub(super) version: String,
+    #[serde(flatten)]
+    parts: Parts,
+    search: Value,
+    details: Value,
+}
+
+impl Description {
+    pub(super) fn new(config: &SearchConfig, parts: Parts, details: Value) -> serde_json::Result<Self> {
+        let (format, version) = (FORMAT, env!("CARGO_PKG_VERSION").to_owned());
+        Ok(Self { format, version, parts, search: serde_json::to_value(config)?, details })
+    }
+
+    pub(super) fn read(path: &Path) -> Result<Self, RunFolderError> {
+        let path = path.to_owned();
+        let text = fs::read_to_string(&path).map_err(|source| RunFolderError::Io { path: path.clone(), source })?;
+        let corrupt =
+            |error: serde_json::Error| RunFolderError::Description { path: path.clone(), message: error.to_string() };
+        let value: Value = serde_json::from_str(&text).map_err(corrupt)?;
+        if let Some(found) = value["format"].as_u64()
+            && found > u64::from(FORMAT)
+        {
+            return Err(RunFolderError::Newer { path, found });
+        }
+        serde_json::from_value(value).map_err(corrupt)
+    }
+
+    pub(super) fn write(&self, folder: &Path) -> Result<(), RunFolderError> {
+        let path = folder.join(DESCRIPTION);
+        let result = atomic::write(&path, |out| {
+            serde_json::to_writer_pretty(&mut *out, self)?;
+            out.write_all(b"\n")
+        });
+        result.map_err(|source| RunFolderError::Io { path, source })
+    }
+
+    pub(super) fn settings(self, path: &Path) -> Result<RunSettings, RunFolderError> {
+        let search = serde_json::from_value(self.search)
+            .map_err(|error| RunFolderError::Description { path: path.to_owned(), message: error.to_string() })?;
+        let Parts { environment, space, agent, reward } = self.parts;
+        Ok(RunSettings { search, details: self.details, environment, space, agent, reward })
+    }
+
+    /// Trials of the whole run.
+    pub(super) fn trials(&self) -> Option<u64> {
+        self.search["trials"].as_u64()
+    }
+
+    /// Whether the file says something else than `other` would, apart from the version.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        (&self.parts, &self.search, &self.details) != (&other.parts, &other.search, &other.details)
+    }
+
+    /// A line for each difference that keeps `now` from resuming this run: all but the number of trials, which may grow,
+    /// and what this run does not know of its parts.
+    pub(super) fn differences(&self, now: &Self) -> Vec<String> {
+        let known = |then: Option<&String>, part: &Option<String>| then.and(part.clone());
+        let parts = Parts {
+            environment: now.parts.environment.clone(),
+            space: known(self.parts.space.as_ref(), &now.parts.space),
+            agent: known(self.parts.agent.as_ref(), &now.parts.agent),
+            reward: known(self.parts.reward.as_ref(), &now.parts.reward),
+        };
+        difference::between(&self.comparable(&self.parts), &now.comparable(&parts))
+    }
+
+    fn comparable(&self, parts: &Parts) -> Value {
+        let mut search = self.search.clone();
+        if let Some(fields) = search.as_object_mut() {
+            fields.remove("trials");
+        }
+        let Parts { environment, space, agent, reward } = parts;
+        json!({
+            "space": space, "agent": agent, "reward": reward,
+            "search": search, "details": self.details, "environment": environment,
+        })
+    }
+}
