@@ -101,11 +101,15 @@ nats *ARGS:
 bench-nats *ARGS:
     cargo bench --no-default-features --features nats --bench nats -- {{ ARGS }}
 
-# Fuzzes a reader for some seconds: block_text, block_json, journal, checkpoint, cifar or idx (needs nightly and cargo-fuzz).
+# Fuzzes a reader for some seconds: block_text, block_json, journal, checkpoint, cifar, idx, picture or weights (needs nightly and cargo-fuzz).
 fuzz TARGET SECONDS="600":
     mkdir -p fuzz/corpus/{{ TARGET }}
     cargo +nightly fuzz run --features train {{ TARGET }} fuzz/corpus/{{ TARGET }} tests/fuzz/seeds/{{ TARGET }} -- \
         -max_total_time={{ SECONDS }} -rss_limit_mb=2048 -timeout=20
+
+# The same without nightly: so many random changes of the seeds of all targets.
+fuzz-stable ROUNDS="100000":
+    BLOCKQNN_FUZZ_ROUNDS={{ ROUNDS }} cargo test --test fuzz_seeds -- --nocapture
 
 # Exported networks against PyTorch, with the Python that is named (it needs torch).
 pytorch PYTHON="/usr/bin/python3":

@@ -1,6 +1,9 @@
 //! Exported networks compute in `PyTorch` what they compute here.
 #![cfg(feature = "flex")]
 
+#[path = "pytorch/shipped.rs"]
+mod shipped;
+
 use blockqnn::data::{ChannelStatistics, DeviceSet, ImageSet};
 use blockqnn::export::Blueprint;
 use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Operation, ToGraph};
@@ -136,14 +139,15 @@ fn write(folder: &Path, number: usize, block: &BlockCode) -> serde_json::Value {
     })
 }
 
-/// A Python that has torch: the one that `BLOCKQNN_PYTHON` names, or else the system's.
-fn python_with_torch() -> Option<String> {
+/// A Python that has these modules: the one that `BLOCKQNN_PYTHON` names, or else the system's.
+fn python_with(modules: &str) -> Option<String> {
     let named = std::env::var("BLOCKQNN_PYTHON").ok();
     let candidates = named.map_or_else(|| vec!["/usr/bin/python3".to_owned(), "python3".to_owned()], |name| vec![name]);
-    let has_torch = |python: &String| {
-        Command::new(python).args(["-c", "import torch"]).output().is_ok_and(|output| output.status.success())
+    let has_modules = |python: &String| {
+        let import = format!("import {modules}");
+        Command::new(python).args(["-c", &import]).output().is_ok_and(|output| output.status.success())
     };
-    candidates.into_iter().find(has_torch)
+    candidates.into_iter().find(has_modules)
 }
 
 #[test]
@@ -169,7 +173,7 @@ fn twenty_random_networks_compute_the_same_in_pytorch() {
     let cases: Vec<_> = blocks.iter().enumerate().map(|(number, block)| write(folder.path(), number, block)).collect();
     fs::write(folder.path().join("manifest.json"), serde_json::to_string(&cases).unwrap()).unwrap();
 
-    let Some(python) = python_with_torch() else {
+    let Some(python) = python_with("torch") else {
         assert!(std::env::var_os("BLOCKQNN_PYTHON").is_none(), "the Python of BLOCKQNN_PYTHON has no torch");
         eprintln!("skipped: no Python with torch (Debian: python3-torch); name one with BLOCKQNN_PYTHON");
         return;
