@@ -76,8 +76,8 @@ const WRONG: [(IsWrong, &str); 4] = [
 /// The first of some names.
 fn first(names: &[&str]) -> String {
     let more = names.len().saturating_sub(NAMED);
-    let named = names[..names.len() - more].join(", ");
-    if more == 0 { named } else { format!("{named} and {more} more") }
+    let listed = names[..names.len() - more].join(", ");
+    if more == 0 { listed } else { format!("{listed} and {more} more") }
 }
 
 impl fmt::Display for ClassSizes {
