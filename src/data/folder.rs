@@ -46,7 +46,7 @@ pub enum BrokenImages {
 /// flowers/train/rose/1.jpg
 /// ```
 ///
-/// - A class is named as its folder; bytes of the name that are no text are written as `\\xff`. Labels count from 0 in the
+/// - A class is named as its folder; bytes of the name that are no text are written as `\xff`. Labels count from 0 in the
 ///   order of the names (byte by byte).
 /// - Images are the files whose names end as those of JPEG, PNG, WebP, BMP, GIF or TIFF files do, in large or small letters,
 ///   in the folder of their class or folders below it, sorted by path. Links are followed, but not in circles.
