@@ -122,22 +122,23 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A noisy picture with a bright spot that is at the left, in the middle or at the right.
-fn spot(class: u32, index: u64) -> image::RgbImage {
-    let rng = &mut seed::stream(index, "spot", class.into());
+/// A noisy picture with a spot somewhere that is a little brighter in one of the three channels.
+fn spot(class: usize, index: u64) -> image::RgbImage {
+    let rng = &mut seed::stream(index, "spot", class as u64);
     let mut draw = |least: u32, below: u32| least + u32::try_from(seed::index(rng, (below - least) as usize)).unwrap();
     let (width, height) = (draw(30, 90), draw(30, 90));
-    let (x0, y0) = (width * (2 + 3 * class) / 10 + draw(0, 1 + width / 5), draw(height / 4, 3 * height / 4));
+    let (x0, y0) = (draw(width / 4, 3 * width / 4), draw(height / 4, 3 * height / 4));
     image::RgbImage::from_fn(width, height, |x, y| {
-        let near = x.abs_diff(x0).pow(2) + y.abs_diff(y0).pow(2) < (width.min(height) / 5).pow(2);
-        image::Rgb([0; 3].map(|_: u8| u8::try_from(draw(0, 150) + if near { 60 } else { 0 }).unwrap()))
+        let near = x.abs_diff(x0).pow(2) + y.abs_diff(y0).pow(2) < (width.min(height) / 4).pow(2);
+        let light = |channel: usize| if near && channel == class { 12 } else { 0 };
+        image::Rgb([0, 1, 2].map(|channel| u8::try_from(draw(0, 200) + light(channel)).unwrap()))
     })
 }
 
 #[test]
 fn made_up_pictures_are_classified_alike_by_measurement_files_and_torch() {
     let data = tempfile::tempdir().unwrap();
-    for (class, name) in (0..).zip(["left", "middle", "right"]) {
+    for (class, name) in ["red", "green", "blue"].into_iter().enumerate() {
         for (part, images) in [("train", 60), ("val", 40)] {
             let folder = data.path().join(part).join(name);
             fs::create_dir_all(&folder).unwrap();
@@ -148,7 +149,7 @@ fn made_up_pictures_are_classified_alike_by_measurement_files_and_torch() {
             }
         }
     }
-    if let Some([measured, ..]) = check(data.path(), 24, 8) {
+    if let Some([measured, ..]) = check(data.path(), 24, 12) {
         // Neither by chance nor easy, so that another crop would show.
         assert!((45.0..99.0).contains(&measured), "{measured}");
     }
