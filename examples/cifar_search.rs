@@ -146,8 +146,9 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
     let devices = devices(&arguments.device)?;
     let data = download::folder(experiment.data.dataset, data.as_deref(), arguments.download)?;
-    let left_out = &mut |error: &DataError| eprintln!("skipped: {}", output::without_advice(error));
+    let left_out = &mut |error: &DataError| output::tell_left_out(error);
     let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
+    output::print_classes(&training, &validation);
     let experiment = experiment.for_data(training.shape(), training.classes().len());
     let folder = output::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
     let results = Results::new(&folder);

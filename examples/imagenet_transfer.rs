@@ -34,7 +34,10 @@ mod settings;
 mod watch;
 
 use arguments::Arguments;
-use blockqnn::data::{BrokenImages, Cropping, DataError, ImageFolder, PictureStream, Pictures, embedded};
+use blockqnn::data::{
+    BrokenImages, ClassSizes, Cropping, DataError, FolderParts, ImageFolder, PictureStream, Pictures, Preprocessing,
+    embedded,
+};
 use blockqnn::environment::Cancellation;
 use blockqnn::export::Blueprint;
 use blockqnn::graph::NetworkConfig;
@@ -89,6 +92,7 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let out = arguments.out_folder()?;
 
     let (training, validation) = pictures(arguments, threads)?;
+    print_classes(&*training, &*validation);
     let classes = training.classes().to_vec();
     let (settings, blueprint) = if arguments.resume {
         let (settings, blueprint) = Settings::read(&out)?;
@@ -148,7 +152,8 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let batch = NonZeroUsize::new(recipe.batch_size).unwrap_or(NonZeroUsize::MIN);
     let accuracies = top_k_accuracies(&trained.network, &validation, batch, &[1, 5])?;
     let classifier =
-        ImageClassifier::new(blueprint, trained.network, settings.classes.clone(), settings.statistics.clone())?;
+        ImageClassifier::new(blueprint, trained.network, settings.classes.clone(), settings.statistics.clone())?
+            .with_preprocessing(Preprocessing::from(settings.cropping))?;
     classifier.save(out.join("network.safetensors"))?;
     settings::write_result(&out, &accuracies, trained.metrics.seconds)?;
     checkpoints.delete()?;
@@ -168,40 +173,47 @@ fn pictures(arguments: &Arguments, threads: NonZeroUsize) -> Result<Parts, Box<d
     let Some(data) = &arguments.data else {
         return Ok((Arc::new(embedded::train()), Arc::new(embedded::test().images().clone())));
     };
-    let part = |name: &str| -> Result<_, Box<dyn Error>> {
-        let path = data.join(name);
-        if path.is_dir() { Ok(path) } else { Err(no_part(data, name).into()) }
-    };
-    let training = ImageFolder::open(part("train")?)?;
-    let validation = training.open_part(part("val")?)?;
+    let parts = FolderParts::find(data)?;
+    let measured = parts.validation().or(parts.test());
+    let (true, Some(measured)) = (parts.is_divided(), measured) else { return Err(no_parts(data).into()) };
+    parts.left_out().iter().for_each(tell_left_out);
+    let training = ImageFolder::open(parts.training())?;
+    let validation = training.open_part(measured)?;
+    eprintln!("training on the images in {}, measuring on those in {}", training.path().display(), measured.display());
     let whole = |folder: ImageFolder| -> Result<Arc<dyn Pictures>, DataError> {
+        folder.left_out().iter().for_each(tell_left_out);
         if arguments.broken_images() == BrokenImages::Refuse {
             return Ok(Arc::new(folder));
         }
         eprintln!("checking the images in {}", folder.path().display());
         let (folder, broken) = folder.without_broken(threads)?;
-        for error in &broken {
-            eprintln!("skipped: {}", without_advice(error));
-        }
+        broken.iter().for_each(tell_left_out);
         Ok(Arc::new(folder))
     };
     Ok((whole(training)?, whole(validation)?))
 }
 
-fn no_part(data: &Path, name: &str) -> String {
+fn no_parts(data: &Path) -> String {
     format!(
-        "{} has no folder {name}: --data must be a folder that holds train and val, each with one subfolder of JPEG or PNG \
-         files per class",
+        "{} has no folders of training and of validation images: --data must be a folder that holds both, such as train and \
+         val, each with one subfolder of pictures per class",
         data.display()
     )
 }
 
-/// The message about a broken image that is skipped, without the advice to skip it.
-fn without_advice(error: &DataError) -> String {
+/// Tells of an image that is skipped, without the advice to skip it, or of other files that are not read.
+fn tell_left_out(error: &DataError) {
     match error {
-        DataError::BrokenImage { path, message } => format!("{}: {message}", path.display()),
-        _ => error.to_string(),
+        DataError::BrokenImage { path, message } => eprintln!("skipped: {}: {message}", path.display()),
+        _ => eprintln!("warning: {error}"),
     }
+}
+
+/// Prints the names of the classes and how many images they have, and what is wrong with that.
+fn print_classes(training: &dyn Pictures, validation: &dyn Pictures) {
+    let sizes = ClassSizes::new(training, validation);
+    eprintln!("{sizes}");
+    sizes.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
 }
 
 /// The first Ctrl-C or SIGTERM stops the training and writes a checkpoint; the second ends the program at once.

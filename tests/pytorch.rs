@@ -1,6 +1,9 @@
 //! Exported networks compute in `PyTorch` what they compute here.
 #![cfg(feature = "flex")]
 
+#[path = "pytorch/shipped.rs"]
+mod shipped;
+
 use blockqnn::data::{ChannelStatistics, DeviceSet, ImageSet};
 use blockqnn::export::Blueprint;
 use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Node, Operation, ToGraph, WidthRule};
@@ -135,14 +138,16 @@ fn write(folder: &Path, number: usize, block: &BlockCode, widths: WidthRule) -> 
     })
 }
 
-/// A Python that has torch: the one that `BLOCKQNN_PYTHON` names, or else the system's.
-fn python_with_torch() -> String {
+/// A Python that has these modules: the one that `BLOCKQNN_PYTHON` names, or else the system's.
+fn python_with(modules: &str) -> String {
     let named = std::env::var("BLOCKQNN_PYTHON").ok();
     let candidates = named.map_or_else(|| vec!["/usr/bin/python3".to_owned(), "python3".to_owned()], |name| vec![name]);
-    let has_torch = |python: &String| {
-        Command::new(python).args(["-c", "import torch"]).output().is_ok_and(|output| output.status.success())
+    let has_modules = |python: &String| {
+        let import = format!("import {modules}");
+        Command::new(python).args(["-c", &import]).output().is_ok_and(|output| output.status.success())
     };
-    candidates.into_iter().find(has_torch).expect("a Python with torch, the system's or in BLOCKQNN_PYTHON")
+    let missing = || panic!("no Python with {modules}, neither the system's nor that of BLOCKQNN_PYTHON");
+    candidates.into_iter().find(has_modules).unwrap_or_else(missing)
 }
 
 /// Writes the networks of all blocks and a list of them into a folder.
@@ -195,7 +200,7 @@ fn twenty_random_networks_of_bounded_width_compute_the_same_in_pytorch() {
 fn compare_with_pytorch(widths: WidthRule) {
     let folder = tempfile::tempdir().unwrap();
     write_all(folder.path(), widths);
-    let python = python_with_torch();
+    let python = python_with("torch");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytorch/compare.py");
     let output = Command::new(python).arg(script).arg(folder.path()).output().unwrap();
     println!("{}", String::from_utf8_lossy(&output.stdout));

@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
     dataset: Option<DatasetName>,
 
     /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (cifar-100-binary or its parent); for --dataset
-    /// folder, a folder with one subfolder of JPEG or PNG files per class, or one whose train/ is such a folder.
+    /// folder, a folder with one subfolder of pictures per class, or one whose train/ is such a folder.
     /// --resume and verify use the same folder again
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,

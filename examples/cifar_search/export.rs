@@ -15,8 +15,8 @@ use std::process::ExitCode;
 
 /// Write a block that a search found as JSON, DOT, PyTorch source, or trained weights
 ///
-/// The PyTorch source depends only on torch. Weights are those that `verify` trained; the function load_weights of the
-/// PyTorch source reads them.
+/// The PyTorch source depends only on torch, and its function preprocess on Pillow. Weights are those that `verify`
+/// trained; the function load of the PyTorch source reads them.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  cargo run --release --example cifar_search -- export RUN --rank 1 --to pytorch --out block.py"

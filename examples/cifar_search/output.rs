@@ -1,7 +1,7 @@
 //! The run folder and the table at the end.
 
 use crate::arguments::Arguments;
-use blockqnn::data::{DataError, ImageSet};
+use blockqnn::data::{ClassSizes, DataError, ImageSet};
 use blockqnn::environment::BoxError;
 use blockqnn::experiment::Experiment;
 use blockqnn::search::{CostModel, Observer, RunFolder, RunFolderError, SearchReport, Start};
@@ -144,20 +144,20 @@ pub(crate) fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, v
             validation.len()
         );
     }
-    let classes = experiment.search.network.classes;
-    if training.len() < classes {
-        eprintln!(
-            "warning: {} training images for {classes} classes, so some classes have none: increase --train-limit",
-            training.len()
-        );
-    }
 }
 
-/// The message about a broken image that is skipped, without the advice to skip it.
-pub(crate) fn without_advice(error: &DataError) -> String {
+/// Prints the names of the classes and how many images they have, and what is wrong with that.
+pub(crate) fn print_classes(training: &ImageSet, validation: &ImageSet) {
+    let sizes = ClassSizes::new(training, validation);
+    eprintln!("{sizes}");
+    sizes.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+}
+
+/// Tells of an image that is skipped, without the advice to skip it, or of other files that are not read.
+pub(crate) fn tell_left_out(error: &DataError) {
     match error {
-        DataError::BrokenImage { path, message } => format!("{}: {message}", path.display()),
-        _ => error.to_string(),
+        DataError::BrokenImage { path, message } => eprintln!("skipped: {}: {message}", path.display()),
+        _ => eprintln!("warning: {error}"),
     }
 }
 

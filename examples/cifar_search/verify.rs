@@ -149,7 +149,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         arguments.data.clone()
     };
     let data = super::download::folder(experiment.data.dataset, data.as_deref(), arguments.download)?;
-    let left_out = &mut |error: &DataError| eprintln!("skipped: {}", super::output::without_advice(error));
+    let left_out = &mut |error: &DataError| super::output::tell_left_out(error);
     let (experiment, training, measured) = if arguments.paper {
         let training = experiment.data.load_whole(data.as_deref(), left_out)?;
         let test = experiment.data.load_test(data.as_deref())?.images().clone();
@@ -158,10 +158,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
         (experiment, training, validation)
     };
+    super::output::print_classes(&training, &measured);
     let experiment = experiment.for_data(training.shape(), training.classes().len());
     if arguments.test {
         // Read already here, so that missing test images are reported before the trainings.
-        drop(experiment.data.load_test(data.as_deref())?);
+        let test = experiment.data.load_test_telling(data.as_deref(), left_out)?;
+        eprintln!("test on {} images of {}", test.images().len(), test.images().name());
     }
 
     let folder = arguments.out.clone().unwrap_or_else(|| arguments.run.join("verification"));

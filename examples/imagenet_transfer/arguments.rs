@@ -34,8 +34,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH|TEXT", conflicts_with = "resume")]
     pub(crate) block: Option<String>,
 
-    /// Folder with train/ and val/, each with one subfolder of JPEG or PNG files per class [default: the images that
-    /// are part of the program, enlarged]
+    /// Folder with train/ and val/ (or training/ and test/, and so on), each with one subfolder of pictures per class
+    /// [default: the images that are part of the program, enlarged]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 

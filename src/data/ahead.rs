@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 /// The results of `work(0)`, `work(1)`, ... in this order, computed by several threads ahead of their taking.
 ///
 /// At most `window` results are begun or waiting at a time. The threads end when this is dropped.
-pub(super) struct Ahead<T> {
+pub(crate) struct Ahead<T> {
     shared: Arc<Shared<T>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -32,7 +32,7 @@ struct State<T> {
 }
 
 impl<T: Send + 'static> Ahead<T> {
-    pub(super) fn new(
+    pub(crate) fn new(
         count: usize,
         threads: NonZeroUsize,
         window: NonZeroUsize,

@@ -2,6 +2,8 @@ use std::io;
 use std::path::PathBuf;
 
 use super::ImageShape;
+use super::folder::{OtherFiles, spelt_out};
+use super::picture::FORMATS;
 
 /// Why images could not be read or used.
 ///
@@ -198,20 +200,119 @@ pub enum DataError {
         /// What is wrong with it.
         message: String,
     },
+    /// Files of an image folder are left out, because they are no pictures in a format that is decoded.
+    #[error("in {} are left out: {others}; only {FORMATS} files in the folders of classes are read", path.display())]
+    OtherFiles {
+        /// The folder.
+        path: PathBuf,
+        /// How many there are of each kind.
+        others: OtherFiles,
+    },
+    /// Folders beside the parts of an image folder are left out.
+    #[error("in {} the folders {} are left out: they are neither training, validation nor test images", path.display(), quoted(folders))]
+    IgnoredFolders {
+        /// The folder.
+        path: PathBuf,
+        /// Their names.
+        folders: Vec<String>,
+    },
     /// An image folder has no folders of classes with images.
     #[error(
-        "there are no class folders with images in {}: it should hold one folder per class, named after the class, with \
-         JPEG or PNG files; if the images are directly in it, give its parent folder", path.display()
+        "there are no class folders with images in {}{}: it should hold one folder per class, named after the class, with \
+         {FORMATS} files; if the images are directly in it, give its parent folder", path.display(), beside(others)
     )]
     NoClassFolders {
         /// The folder.
         path: PathBuf,
+        /// What is there instead.
+        others: OtherFiles,
     },
     /// The folder of a class holds no images, or only broken ones.
-    #[error("the class folder {} has no readable JPEG or PNG files: add some, or delete the folder", path.display())]
+    #[error("the class folder {} has no readable {FORMATS} files{}: add some, or delete the folder", path.display(), beside(others))]
     EmptyClass {
         /// The folder of the class.
         path: PathBuf,
+        /// What is there instead.
+        others: OtherFiles,
+    },
+    /// A folder that should hold pictures has none.
+    #[error("there are no {FORMATS} files in {}{}", path.display(), beside(others))]
+    NoPictures {
+        /// The folder.
+        path: PathBuf,
+        /// What is there instead.
+        others: OtherFiles,
+    },
+    /// The folders of an image folder are parts of a data set, and no classes.
+    #[error(
+        "{} holds {}, which are parts of a data set and not classes: give the folder of one part, such as {}; if these are \
+         classes, rename them", path.display(), quoted(folders), training.display()
+    )]
+    PartsForClasses {
+        /// The folder.
+        path: PathBuf,
+        /// The names of the parts.
+        folders: Vec<String>,
+        /// The folder of the training images.
+        training: PathBuf,
+    },
+    /// Several folders are the same part of a data set.
+    #[error("{} holds several folders of the same part, {}: keep one of them there", path.display(), quoted(folders))]
+    AmbiguousParts {
+        /// The folder.
+        path: PathBuf,
+        /// Their names.
+        folders: Vec<String>,
+    },
+    /// There are parts of a data set, but no training images.
+    #[error(
+        "{} holds {}, but no folder of training images: put the class folders with these into {}", path.display(),
+        quoted(folders), path.join("train").display()
+    )]
+    NoTrainingPart {
+        /// The folder.
+        path: PathBuf,
+        /// The names of the parts.
+        folders: Vec<String>,
+    },
+    /// A link where the folder of a class should be leads to nothing.
+    #[error("the link {} leads to nothing: restore the folder that it should lead to, or delete it", path.display())]
+    DanglingLink {
+        /// The link.
+        path: PathBuf,
+    },
+    /// Folders are nested too deeply.
+    #[error("the folder {} is nested too deeply: move its pictures further up", path.display())]
+    TooDeep {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Two folders of classes have the same name but for the encoding of accents.
+    #[error(
+        "{} has two class folders of the same name, {} and {}: they differ only in how accents are encoded, as one character \
+         (NFC) or as two (NFD, as on macOS); put their pictures into one of them, or rename one", path.display(),
+        spelt_out(first), spelt_out(second)
+    )]
+    SameName {
+        /// The folder.
+        path: PathBuf,
+        /// The name of one.
+        first: String,
+        /// The name of the other.
+        second: String,
+    },
+    /// A part of an image folder has a class whose name looks like that of the training images, and is another.
+    #[error(
+        "{} has the class folder {}, but the class of the training images is {}: they differ only in capital letters, or in how \
+         accents are encoded (NFC, or NFD as on macOS); rename the folder", path.display(), spelt_out(found), spelt_out(class)
+    )]
+    RenamedClass {
+        /// The folder.
+        path: PathBuf,
+        /// The class of the training images.
+        class: String,
+        /// The name in this part.
+        found: String,
     },
     /// A part of an image folder lacks classes that the training part has.
     #[error(
@@ -323,6 +424,11 @@ pub enum DataError {
         /// The number of channels of the statistics.
         statistics: usize,
     },
+}
+
+/// What is there instead of pictures, in brackets.
+fn beside(others: &OtherFiles) -> String {
+    if others.is_empty() { String::new() } else { format!(" (but {others})") }
 }
 
 fn quoted(names: &[String]) -> String {

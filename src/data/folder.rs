@@ -1,16 +1,26 @@
 //! Folders of photographs, one folder per class.
 
+mod listing;
+mod names;
+mod parts;
+
 use super::ahead::Ahead;
+use super::picture::is_picture;
 use super::{Cropping, DataError, ImageSet, Picture, Pictures};
+use listing::{Kind, entries, kind};
 use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How deep image files may be below the folder of their class.
-const DEPTH: u32 = 8;
+pub use listing::OtherFiles;
+pub(crate) use listing::list;
+pub(super) use names::spelt_out;
+pub use parts::FolderParts;
+
 /// Images that each thread may be ahead when a folder is read as a whole.
 const AHEAD: usize = 4;
 
@@ -36,10 +46,14 @@ pub enum BrokenImages {
 /// flowers/train/rose/1.jpg
 /// ```
 ///
-/// - A class is named as its folder. Labels count from 0 in the order of the names (byte by byte).
-/// - Images are the files whose names end in `.jpg`, `.jpeg` or `.png`, in large or small letters, at most eight folders
-///   below that of their class, sorted by path. Other files, and all whose names begin with a dot, are ignored.
-/// - Every class has an image. A folder of a class without one is an error.
+/// - A class is named as its folder; bytes of the name that are no text are written as `\xff`. Labels count from 0 in the
+///   order of the names (byte by byte).
+/// - Images are the files whose names end as those of JPEG, PNG, WebP, BMP, GIF or TIFF files do, in large or small letters,
+///   in the folder of their class or folders below it, sorted by path. Links are followed, but not in circles.
+/// - Other files are counted by kind ([`others`](Self::others)). What systems leave behind is ignored: names that begin with
+///   a dot, `@eaDir`, `__MACOSX`, `lost+found`, `Thumbs.db` and the like.
+/// - Every class has an image. A folder of a class without one is an error; so are folders that are parts of a data set,
+///   such as `train` and `val`, where classes should be ([`FolderParts`] finds them).
 ///
 /// Nothing is decoded to open a folder, so that one of a million images opens in seconds. What [`Picture`] refuses to
 /// decode is found when it is read; [`without_broken`](Self::without_broken) looks beforehand.
@@ -66,72 +80,128 @@ pub enum BrokenImages {
 pub struct ImageFolder {
     path: PathBuf,
     classes: Vec<String>,
+    /// The folder of each class.
+    folders: Vec<OsString>,
     /// Each with its label, and its path below the folder.
     files: Vec<(u16, PathBuf)>,
+    others: OtherFiles,
 }
 
 impl ImageFolder {
     /// Lists the images of a folder.
     ///
     /// # Errors
-    /// [`DataError`] if there is no such folder, it has no folders with images, a class has no image, there are more than
-    /// 65,536 classes, or the system refuses to list a folder.
+    /// [`DataError`] if there is no such folder, it has no folders with images or parts of a data set instead of classes, a
+    /// class has no image, two classes have one name but for the encoding of their accents, there are more than 65,536
+    /// classes, or the system refuses to list a folder.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, DataError> {
         let path = path.into();
-        let expected = || "one folder a class".to_owned();
-        match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => return Err(DataError::NotAFolder { path, expected: expected() }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(DataError::MissingFolder {
-                    path,
-                    expected: expected(),
-                    source_hint: "put the JPEG or PNG files of each class into a folder named after it",
-                });
-            }
-            Err(source) => return Err(DataError::Io { path, source }),
+        check_folder(&path)?;
+        let parts = FolderParts::find(&path)?;
+        if parts.is_divided() {
+            return Err(DataError::PartsForClasses {
+                folders: parts.names(),
+                training: parts.training().to_owned(),
+                path,
+            });
         }
-        let mut classes = Vec::new();
-        let mut files = Vec::new();
+        let mut folder =
+            Self { path, classes: Vec::new(), folders: Vec::new(), files: Vec::new(), others: OtherFiles::default() };
         let mut empty = None;
-        for name in entries(&path)? {
-            if !path.join(&name).is_dir() {
-                continue;
-            }
-            let set = path.display().to_string();
-            let label =
-                u16::try_from(classes.len()).map_err(|_| DataError::ClassCount { set, classes: classes.len() + 1 })?;
-            let mut found = Vec::new();
-            images(&path, Path::new(&name), DEPTH, &mut found)?;
-            if found.is_empty() {
-                empty.get_or_insert_with(|| path.join(&name));
-            }
-            files.extend(found.into_iter().map(|file| (label, file)));
-            classes.push(name.to_string_lossy().into_owned());
+        for name in entries(&folder.path)? {
+            let found = folder.add(name)?;
+            empty = empty.or(found);
         }
-        match empty {
-            _ if files.is_empty() => Err(DataError::NoClassFolders { path }),
-            Some(path) => Err(DataError::EmptyClass { path }),
-            None => Ok(Self { path, classes, files }),
+        if folder.files.is_empty() {
+            return Err(DataError::NoClassFolders { path: folder.path, others: folder.others });
         }
+        empty.map_or(Ok(()), Err)?;
+        folder.check_names()?;
+        Ok(folder)
+    }
+
+    /// Adds what a name stands for: the images of a class, or a file that is none; an error to keep if it is a class without
+    /// images.
+    fn add(&mut self, name: OsString) -> Result<Option<DataError>, DataError> {
+        let path = self.path.join(&name);
+        let kind = kind(&path)?;
+        match kind {
+            Kind::Dangling => return Err(DataError::DanglingLink { path }),
+            Kind::File if is_picture(Path::new(&name)) => self.others.add_kind("pictures outside of the class folders"),
+            Kind::File => self.others.add(Path::new(&name)),
+            Kind::LinkedFolder if contains(&path, &self.path)? => self.others.add_kind("links to a folder around them"),
+            Kind::Folder | Kind::LinkedFolder => {
+                let label = u16::try_from(self.classes.len()).map_err(|_| DataError::ClassCount {
+                    set: self.path.display().to_string(),
+                    classes: self.classes.len() + 1,
+                })?;
+                let found = list(&self.path, Path::new(&name))?;
+                self.others.extend(&found.others);
+                let empty = found.pictures.is_empty();
+                self.files.extend(found.pictures.into_iter().map(|file| (label, file)));
+                self.classes.push(names::class_name(&name));
+                self.folders.push(name);
+                return Ok(empty.then_some(DataError::EmptyClass { path, others: found.others }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether every class has a name of its own, also to the eye.
+    fn check_names(&self) -> Result<(), DataError> {
+        let mut spellings = HashMap::new();
+        for class in &self.classes {
+            if let Some(other) = spellings.insert(names::spelling(class), class) {
+                let (first, second) = (other.clone(), class.clone());
+                return Err(DataError::SameName { path: self.path.clone(), first, second });
+            }
+        }
+        Ok(())
     }
 
     /// Lists the images of another part of the same images, such as those to validate with: it must have the same
     /// classes.
     ///
     /// # Errors
-    /// As [`open`](Self::open); [`DataError::MissingClasses`] or [`DataError::UnknownClass`] if the classes differ.
+    /// As [`open`](Self::open); [`DataError::RenamedClass`], [`DataError::MissingClasses`] or [`DataError::UnknownClass`] if
+    /// the classes differ.
     pub fn open_part(&self, path: impl Into<PathBuf>) -> Result<Self, DataError> {
         let part = Self::open(path)?;
-        let missing: Vec<String> =
-            self.classes.iter().filter(|class| part.classes.binary_search(class).is_err()).cloned().collect();
+        let without = |some: &Self, others: &Self| -> Vec<String> {
+            let known: HashSet<&String> = others.classes.iter().collect();
+            some.classes.iter().filter(|class| !known.contains(class)).cloned().collect()
+        };
+        let (missing, mut unknown) = (without(self, &part), without(&part, self));
+        for class in &missing {
+            if let Some(found) = unknown.iter().find(|found| names::look_alike(found, class)) {
+                let (class, found) = (class.clone(), found.clone());
+                return Err(DataError::RenamedClass { path: part.path, class, found });
+            }
+        }
         if !missing.is_empty() {
             return Err(DataError::MissingClasses { path: part.path, missing });
         }
-        match part.classes.iter().find(|class| self.classes.binary_search(class).is_err()) {
-            Some(class) => Err(DataError::UnknownClass { class: class.clone(), path: part.path }),
-            None => Ok(part),
+        if !unknown.is_empty() {
+            return Err(DataError::UnknownClass { class: unknown.swap_remove(0), path: part.path });
         }
+        // Labels follow the names of the folders, which are equal if the classes are.
+        if part.classes != self.classes {
+            return Err(DataError::UnknownClass { class: part.classes[0].clone(), path: part.path });
+        }
+        Ok(part)
+    }
+
+    /// The files that are left out, because they are no pictures that can be decoded, by kind.
+    #[must_use]
+    pub fn others(&self) -> &OtherFiles {
+        &self.others
+    }
+
+    /// The same as an error to tell, if there are any.
+    #[must_use]
+    pub fn left_out(&self) -> Option<DataError> {
+        let (path, others) = (self.path.clone(), self.others.clone());
+        (!others.is_empty()).then_some(DataError::OtherFiles { path, others })
     }
 
     /// Where it is.
@@ -219,7 +289,10 @@ impl ImageFolder {
             found[usize::from(*label)] = true;
         }
         match found.iter().position(|found| !found) {
-            Some(class) => Err(DataError::EmptyClass { path: self.path.join(&self.classes[class]) }),
+            Some(class) => {
+                let path = self.path.join(&self.folders[class]);
+                Err(DataError::EmptyClass { path, others: OtherFiles::default() })
+            }
             None => Ok(()),
         }
     }
@@ -260,34 +333,27 @@ fn left_out(result: Result<(), DataError>) -> Result<Option<DataError>, DataErro
     }
 }
 
-/// The names in a folder, sorted; those that begin with a dot are left out.
-fn entries(path: &Path) -> Result<Vec<OsString>, DataError> {
-    let failed = |source| DataError::Io { path: path.to_owned(), source };
-    let names = fs::read_dir(path).map_err(failed)?.map(|entry| Ok(entry.map_err(failed)?.file_name()));
-    let mut names = names.collect::<Result<Vec<_>, DataError>>()?;
-    names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
-    names.sort();
-    Ok(names)
+fn check_folder(path: &Path) -> Result<(), DataError> {
+    let (path, expected) = (path.to_owned(), "one folder a class".to_owned());
+    match fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(DataError::NotAFolder { path, expected }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(DataError::MissingFolder {
+            path,
+            expected,
+            source_hint: "put the pictures of each class into a folder named after it",
+        }),
+        Err(source) => Err(DataError::Io { path, source }),
+    }
 }
 
-/// Adds the image files below `root/folder`, as paths below `root`.
-fn images(root: &Path, folder: &Path, depth: u32, found: &mut Vec<PathBuf>) -> Result<(), DataError> {
-    for name in entries(&root.join(folder))? {
-        let below = folder.join(&name);
-        let is_image = below
-            .extension()
-            .is_some_and(|extension| ["jpg", "jpeg", "png"].iter().any(|known| extension.eq_ignore_ascii_case(known)));
-        // A link to a folder further up would never end; links to images are fine.
-        let path = root.join(&below);
-        let kind = fs::symlink_metadata(&path).map_err(|source| DataError::Io { path, source })?.file_type();
-        if kind.is_dir() && depth > 0 {
-            images(root, &below, depth - 1, found)?;
-        } else if is_image && !kind.is_dir() {
-            found.push(below);
-        }
-    }
-    Ok(())
+/// Whether one folder is, or lies around, the other.
+fn contains(outer: &Path, inner: &Path) -> Result<bool, DataError> {
+    let real = |path: &Path| fs::canonicalize(path).map_err(|source| DataError::Io { path: path.to_owned(), source });
+    Ok(real(inner)?.starts_with(real(outer)?))
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod untidy;

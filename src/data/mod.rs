@@ -4,7 +4,8 @@
 //! - [`embedded`]: 3,000 training and 1,000 test images of Fashion-MNIST that come with the crate.
 //! - [`cifar`]: the official binary files of CIFAR-10 and CIFAR-100.
 //! - [`idx`]: the IDX files of MNIST and Fashion-MNIST, plain or gzipped.
-//! - [`ImageFolder`]: photographs in one folder per class, JPEG or PNG; all of them at a small size in memory, or streamed.
+//! - [`ImageFolder`]: photographs in one folder per class, all of them at a small size in memory, or streamed.
+//! - [`Preprocessing`]: how a picture becomes the input of a network, as facts in a file.
 //! - [`Split`]: the training and validation parts of a *training* set, which is all that a search sees.
 //! - [`DeviceSet`]: a set on a device as bytes, from which batches are gathered and normalised there.
 //! - [`BatchSource`]: what a training draws from: a [`DeviceSet`], or a [`PictureStream`], whose pictures are decoded and
@@ -37,6 +38,7 @@ mod ahead;
 mod augmentation;
 mod batches;
 pub mod cifar;
+mod class_sizes;
 mod cropping;
 mod device_set;
 #[cfg(feature = "download")]
@@ -49,20 +51,25 @@ mod image_set;
 mod picture;
 mod picture_stream;
 mod pictures;
+mod preprocessing;
 mod read;
 mod source;
 mod split;
 
 pub use crate::graph::ImageShape;
+pub(crate) use ahead::Ahead;
 pub use augmentation::{Augmentation, Draw};
 pub use batches::Batches;
+pub use class_sizes::ClassSizes;
 pub use cropping::Cropping;
 pub use device_set::DeviceSet;
 pub use error::DataError;
-pub use folder::{BrokenImages, ImageFolder};
+pub(crate) use folder::list;
+pub use folder::{BrokenImages, FolderParts, ImageFolder, OtherFiles};
 pub use image_set::{ChannelStatistics, ImageSet};
 pub use picture::Picture;
 pub use picture_stream::PictureStream;
 pub use pictures::Pictures;
+pub use preprocessing::Preprocessing;
 pub use source::{Batch, BatchIterator, BatchSource};
 pub use split::{Split, TestSet};

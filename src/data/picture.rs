@@ -1,24 +1,28 @@
 //! A decoded photograph of any size, and how it is scaled and cut.
 
+mod decode;
+
 use super::{DataError, ImageShape};
+use image::RgbImage;
 use image::imageops::FilterType;
-use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
-use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+
+pub(crate) use decode::{FORMATS, is_picture};
 
 /// A picture of any size, decoded to eight bits of red, green and blue.
 ///
 /// What a file holds becomes that in this way:
-/// - The format, JPEG or PNG, is recognised by the content, regardless of the file's name.
+/// - The format is JPEG, PNG, WebP, BMP, GIF or TIFF, recognised by the content, regardless of the file's name. Of several
+///   frames or pages it is the first.
 /// - Grayscale is repeated over the three channels.
-/// - CMYK and YCCK (JPEG) are multiplied out, as Adobe's programs write them: a channel is its own ink times black.
+/// - CMYK and YCCK are multiplied out, as Adobe's programs write them: a channel is its own ink times black.
 ///   Colour profiles are not applied.
-/// - 16 bits a channel (PNG) are rounded to 8: `(value + 128) / 257`.
-/// - Transparency (PNG) is left out: the colours under it stand.
+/// - 16 bits a channel are rounded to 8: `(value + 128) / 257`.
+/// - Transparency is left out: the colours under it stand.
 /// - The picture is turned as its EXIF orientation says, so that up is up.
 /// - A file that ends early is broken, and not half a picture.
+/// - The size is looked at before anything is decoded: a picture with more than [`MAX_PIXELS`](Self::MAX_PIXELS) pixels, or
+///   whose pixels take more than [`MAX_BYTES`](Self::MAX_BYTES), is refused.
 ///
 /// ```
 /// use blockqnn::data::Picture;
@@ -39,6 +43,11 @@ impl Picture {
     /// How many times as long as wide a picture may be; a longer one would take absurd memory when its shorter side is
     /// enlarged.
     pub const MAX_ASPECT: u32 = 50;
+    /// How many pixels a picture may have, at most 512 MiB as bytes of red, green and blue. Pillow refuses files from the same
+    /// number on.
+    pub const MAX_PIXELS: u64 = 178_956_970;
+    /// How many bytes the pixels of a file may take, which has up to 16 a pixel.
+    pub const MAX_BYTES: u64 = 1 << 30;
 
     /// A picture from its pixels, row by row, three bytes each; `None` if they are not `width * height`, or none.
     #[must_use]
@@ -52,41 +61,10 @@ impl Picture {
     /// Reads and decodes a file.
     ///
     /// # Errors
-    /// [`DataError::Io`] if it cannot be read, [`DataError::BrokenImage`] if it is not a complete JPEG or PNG picture.
+    /// [`DataError::BrokenImage`] if it is not a regular file that may be read, not a complete picture, or too large;
+    /// [`DataError::Io`] if it is not there, or the system fails to read it.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, DataError> {
-        let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| DataError::Io { path: path.to_owned(), source })?;
-        // A decoder that panics on a damaged file must not take the training with it.
-        catch_unwind(AssertUnwindSafe(|| Self::decode(&bytes)))
-            .unwrap_or_else(|_| Err("the image decoder crashed on it".to_owned()))
-            .map_err(|message| DataError::BrokenImage { path: path.to_owned(), message })
-    }
-
-    /// Decodes the content of a file; the error says what is wrong with it.
-    fn decode(bytes: &[u8]) -> Result<Self, String> {
-        if bytes.is_empty() {
-            return Err("it is empty".to_owned());
-        }
-        let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
-        match reader.format() {
-            Some(ImageFormat::Jpeg) if !is_whole_jpeg(bytes) => return Err("it ends early".to_owned()),
-            Some(ImageFormat::Jpeg | ImageFormat::Png) => {}
-            _ => return Err("its content is neither JPEG nor PNG".to_owned()),
-        }
-        let mut decoder = reader.into_decoder().map_err(|error| error.to_string())?;
-        // Damaged EXIF data are no reason to refuse a picture.
-        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| error.to_string())?;
-        picture.apply_orientation(orientation);
-        let (short, long) = (picture.width().min(picture.height()), picture.width().max(picture.height()));
-        if short == 0 || long / short >= Self::MAX_ASPECT {
-            let (width, height) = (picture.width(), picture.height());
-            return Err(format!(
-                "its size of {width}x{height} pixels is too elongated: the longer side must be less than {} times the shorter",
-                Self::MAX_ASPECT
-            ));
-        }
-        Ok(Self(picture.into_rgb8()))
+        decode::read(path.as_ref()).map(Self)
     }
 
     /// Columns.
@@ -116,17 +94,29 @@ impl Picture {
     /// If `side` is 0.
     #[must_use]
     pub fn with_shorter_side(self, side: u32) -> Self {
-        assert!(side > 0, "a picture has a size");
-        let (width, height) = (self.width(), self.height());
-        let short = width.min(height);
-        if short == side {
-            return self;
-        }
-        let scaled = |length: u32| {
-            let rounded = (u64::from(length) * u64::from(side) + u64::from(short) / 2) / u64::from(short);
+        self.covering([side, side])
+    }
+
+    /// The same picture scaled in proportion, as [`with_shorter_side`](Self::with_shorter_side) does, to the least size that
+    /// covers so many rows and columns: one of its sides has exactly that length.
+    ///
+    /// # Panics
+    /// If one of them is 0.
+    #[must_use]
+    pub fn covering(self, [rows, columns]: [u32; 2]) -> Self {
+        assert!(rows > 0 && columns > 0, "a picture has a size");
+        let [height, width] = [self.height(), self.width()];
+        let scaled = |length: u32, to: u32, from: u32| {
+            let rounded = (u64::from(length) * u64::from(to) + u64::from(from) / 2) / u64::from(from);
             u32::try_from(rounded).unwrap_or(u32::MAX)
         };
-        Self(image::imageops::resize(&self.0, scaled(width), scaled(height), FilterType::Triangle))
+        let wide = u64::from(width) * u64::from(rows) >= u64::from(height) * u64::from(columns);
+        let [height, width] =
+            if wide { [rows, scaled(width, rows, height)] } else { [scaled(height, columns, width), columns] };
+        if [height, width] == [self.height(), self.width()] {
+            return self;
+        }
+        Self(image::imageops::resize(&self.0, width, height, FilterType::Triangle))
     }
 
     /// The square of `side` pixels whose first row is `top` and whose first column is `left`.
@@ -145,8 +135,18 @@ impl Picture {
     /// If the picture is smaller.
     #[must_use]
     pub fn center_crop(&self, side: u32) -> Self {
-        assert!(side <= self.height() && side <= self.width(), "the crop lies inside the picture");
-        self.crop((self.height() - side) / 2, (self.width() - side) / 2, side)
+        self.middle([side, side])
+    }
+
+    /// So many rows and columns in the middle, as [`center_crop`](Self::center_crop) cuts them.
+    ///
+    /// # Panics
+    /// If the picture is smaller.
+    #[must_use]
+    pub fn middle(&self, [rows, columns]: [u32; 2]) -> Self {
+        assert!(rows <= self.height() && columns <= self.width(), "the crop lies inside the picture");
+        let (top, left) = ((self.height() - rows) / 2, (self.width() - columns) / 2);
+        Self(image::imageops::crop_imm(&self.0, left, top, columns, rows).to_image())
     }
 
     /// The pixels as three planes, red, green and blue, each row by row: as an [`ImageSet`](super::ImageSet) has them.
@@ -156,7 +156,8 @@ impl Picture {
         (0..3).flat_map(|channel| pixels.iter().skip(channel).step_by(3).copied()).collect()
     }
 
-    /// The pixels, for what this crate has no function for.
+    /// The pixels, for tests that change them.
+    #[cfg(test)]
     pub(crate) fn into_image(self) -> RgbImage {
         self.0
     }
@@ -173,30 +174,7 @@ impl Picture {
     }
 }
 
-/// Whether a JPEG file is complete up to its end marker. The decoder fills up what is missing with gray, and says
-/// nothing.
-fn is_whole_jpeg(bytes: &[u8]) -> bool {
-    let byte = |position: usize| bytes.get(position).copied();
-    // Behind the marker that begins a file come segments; an embedded thumbnail lies within one.
-    let mut position = 2;
-    let mut scanned = false;
-    loop {
-        match (byte(position), byte(position + 1)) {
-            (Some(0xff), Some(0xd9)) => return scanned,
-            // A stuffed byte, a restart marker, or padding: still within a scan, or between segments.
-            (Some(0xff), Some(0x00 | 0x01 | 0xd0..=0xd7)) => position += 2,
-            (Some(0xff), Some(0xff)) => position += 1,
-            (Some(0xff), Some(marker)) => {
-                let (Some(high), Some(low)) = (byte(position + 2), byte(position + 3)) else { return false };
-                position += 2 + usize::from(u16::from_be_bytes([high, low])).max(2);
-                scanned |= marker == 0xda;
-            }
-            // Data of a scan.
-            (Some(_), Some(_)) => position += 1,
-            _ => return false,
-        }
-    }
-}
-
+#[cfg(test)]
+mod formats;
 #[cfg(test)]
 mod tests;

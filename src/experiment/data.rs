@@ -2,12 +2,12 @@
 
 use super::ExperimentError;
 use crate::data::{
-    BrokenImages, Cropping, DataError, ImageFolder, ImageSet, Pictures, Split, TestSet, cifar, embedded,
+    BrokenImages, Cropping, DataError, FolderParts, ImageFolder, ImageSet, Pictures, Split, TestSet, cifar, embedded,
 };
 use crate::graph::ImageShape;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The data sets that come with the crate or that it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub enum Dataset {
     /// CIFAR-100 with fine labels, official binary files: 3x32x32, 100 classes.
     Cifar100,
     /// Photographs in one folder per class (see [`ImageFolder`]), at the size that [`DataConfig::size`] says: the
-    /// folder itself, or its `train` if there is one.
+    /// folder itself, or its training part if it is divided (see [`FolderParts`]).
     Folder,
 }
 
@@ -125,13 +125,18 @@ impl DataConfig {
         Ok(self.train_limit.map_or(rest, |limit| limit.min(rest)))
     }
 
-    /// The training images of an image folder: those in `train` if there is such a folder, else those in the folder itself.
+    /// The training images of an image folder: its training part, such as `train`, if it is divided into parts, else the folder
+    /// itself.
     ///
     /// # Errors
     /// [`ExperimentError`] if there is no folder, or it is not an image folder.
     pub fn open_folder(&self, folder: Option<&Path>) -> Result<ImageFolder, ExperimentError> {
+        Ok(ImageFolder::open(self.parts(folder)?.training())?)
+    }
+
+    fn parts(&self, folder: Option<&Path>) -> Result<FolderParts, ExperimentError> {
         let folder = folder.ok_or(ExperimentError::NoFolder { dataset: self.dataset.name() })?;
-        Ok(ImageFolder::open(training_part(folder))?)
+        Ok(FolderParts::find(folder)?)
     }
 
     /// Reads the data set: training and validation images, in this order. The embedded set needs no folder.
@@ -142,7 +147,8 @@ impl DataConfig {
         self.load_telling(folder, &mut |_| {})
     }
 
-    /// The same as [`load`](Self::load), calling `left_out` for every broken image that is skipped.
+    /// The same as [`load`](Self::load), calling `left_out` for every broken image that is skipped, and for everything else in
+    /// an image folder that is not read.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -182,7 +188,11 @@ impl DataConfig {
         let path = folder;
         let folder = || folder.ok_or(ExperimentError::NoFolder { dataset: self.dataset.name() });
         Ok(match self.dataset {
-            Dataset::Folder => self.decode(&self.open_folder(path)?, left_out)?,
+            Dataset::Folder => {
+                let parts = self.parts(path)?;
+                parts.left_out().iter().for_each(&mut *left_out);
+                self.decode(&ImageFolder::open(parts.training())?, left_out)?
+            }
             Dataset::Embedded => embedded::train(),
             Dataset::Cifar10 => cifar::cifar10_train(folder()?, self.missing_files)?,
             Dataset::Cifar100 => cifar::cifar100_train(folder()?, cifar::CifarLabels::Fine)?,
@@ -194,16 +204,28 @@ impl DataConfig {
         let size = self.size.ok_or(ExperimentError::NoSize)?;
         let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let (images, broken) = folder.load(size, self.broken_images, threads)?;
-        broken.iter().for_each(left_out);
+        broken.iter().chain(&folder.left_out()).for_each(left_out);
         Ok(images)
     }
 
-    /// Reads the official test images, for the verification of what was chosen without them: of an image folder those in
-    /// its `val`.
+    /// Reads the official test images, for the verification of what was chosen without them: of an image folder those in its
+    /// test part, such as `test`, or else in its validation part, such as `val`.
     ///
     /// # Errors
     /// [`ExperimentError`] if a folder is needed and missing, or a file cannot be read.
     pub fn load_test(&self, folder: Option<&Path>) -> Result<TestSet, ExperimentError> {
+        self.load_test_telling(folder, &mut |_| {})
+    }
+
+    /// The same as [`load_test`](Self::load_test), calling `left_out` as [`load_telling`](Self::load_telling) does.
+    ///
+    /// # Errors
+    /// As [`load_test`](Self::load_test).
+    pub fn load_test_telling(
+        &self,
+        folder: Option<&Path>,
+        left_out: &mut dyn FnMut(&DataError),
+    ) -> Result<TestSet, ExperimentError> {
         let path = folder;
         let folder = || folder.ok_or(ExperimentError::NoFolder { dataset: self.dataset.name() });
         Ok(match self.dataset {
@@ -211,17 +233,15 @@ impl DataConfig {
             Dataset::Cifar10 => cifar::cifar10_test(folder()?)?,
             Dataset::Cifar100 => cifar::cifar100_test(folder()?, cifar::CifarLabels::Fine)?,
             Dataset::Folder => {
-                let part = self.open_folder(path)?.open_part(folder()?.join("val"))?;
-                TestSet::new(self.decode(&part, &mut |_| {})?)
+                let parts = self.parts(path)?;
+                let training = ImageFolder::open(parts.training())?;
+                // Without either, the error names the folder that should be there.
+                let missing = folder()?.join("val");
+                let part = training.open_part(parts.test().or(parts.validation()).unwrap_or(&missing))?;
+                TestSet::new(self.decode(&part, left_out)?)
             }
         })
     }
-}
-
-/// The folder of the training images.
-fn training_part(folder: &Path) -> PathBuf {
-    let train = folder.join("train");
-    if train.is_dir() { train } else { folder.to_owned() }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]

@@ -169,8 +169,10 @@ impl Blueprint {
 
     /// The network as a Python module that needs `torch` alone.
     ///
-    /// It has a class `Block` for the block and a class `Network` for what is around it, and a function that loads the
-    /// weights that `Network::save_weights` of this crate wrote. A layer that does not reach the output of the block is
+    /// It has a class `Block` for the block and a class `Network` for what is around it, and three functions for files that
+    /// `train::ImageClassifier::save` of this crate wrote: `load` gives a network in evaluation mode and the facts of the file,
+    /// `load_weights` fills a network that there is, and `preprocess` makes its input of a picture, with Pillow alone. Modules
+    /// can be scripted, traced and exported. A layer that does not reach the output of the block is
     /// built, as it counts as a parameter, and is not computed. New weights have the distribution of He et al. (2015).
     #[must_use]
     pub fn to_pytorch(&self) -> String {

@@ -1,5 +1,7 @@
 //! `PyTorch` source of a network.
 
+mod usage;
+
 use super::Blueprint;
 use crate::graph::{LayerGraph, Node, Operation, WidthRule};
 use std::fmt::Write;
@@ -8,7 +10,7 @@ pub(super) fn write(blueprint: &Blueprint) -> String {
     let (graph, rule) = (blueprint.block(), blueprint.network().widths);
     let parts = [header(blueprint), helpers(graph, rule), block(graph, rule), network(blueprint)];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    format!("{}\n\n\n{LOAD_WEIGHTS}", parts.join("\n\n\n"))
+    format!("{}\n\n\n{}", parts.join("\n\n\n"), usage::SOURCE)
 }
 
 fn header(blueprint: &Blueprint) -> String {
@@ -20,12 +22,15 @@ Block: {name}
 Network: {stages} stages of {repeats} blocks, {width} filters in the first stage, doubled from stage to stage.{bounded}
 {parameters} parameters; {flops} multiply-adds of convolutions and the linear layer for one image.
 
-Input: float images [batch, {channels}, {height}, {image_width}], normalised channel by channel: (byte / 255 - mean) / deviation.
+Input: float images [batch, {channels}, {height}, {image_width}], as the function `preprocess` makes them of pictures.
 Output: logits [batch, {classes}].
+
+    network, facts = load("weights.safetensors")
+    logits = network(preprocess("picture.jpg", facts))
 """
 
 import json
-
+{typing}
 import torch
 from torch import nn
 from torch.nn import functional as F"#,
@@ -45,7 +50,12 @@ from torch.nn import functional as F"#,
         height = network.image.height,
         image_width = network.image.width,
         classes = network.classes,
+        typing = if has(blueprint.block(), Operation::Add) { "from typing import List\n" } else { "" },
     )
+}
+
+fn has(block: &LayerGraph, operation: Operation) -> bool {
+    block.nodes().iter().any(|node| node.operation == operation)
 }
 
 /// Text that can stand in a comment or a docstring.
@@ -55,16 +65,16 @@ fn comment(text: &str) -> String {
 
 /// The classes of the layers that the block has.
 fn helpers(block: &LayerGraph, rule: WidthRule) -> String {
-    let has = |wanted: fn(&Operation) -> bool| block.nodes().iter().any(|node| wanted(&node.operation));
     let projects = (0..block.node_count()).any(|node| is_projected(block, node, rule));
+    let is_cell = |node: &Node| matches!(node.operation, Operation::PreActivationConvolution { .. });
     let mut parts = Vec::new();
-    if projects || has(|operation| matches!(operation, Operation::PreActivationConvolution { .. })) {
+    if projects || block.nodes().iter().any(is_cell) {
         parts.push(CELL);
     }
     if projects {
         parts.push(PROJECT);
     }
-    if has(|operation| matches!(operation, Operation::Add)) {
+    if has(block, Operation::Add) {
         parts.push(ADD);
     }
     parts.join("\n\n\n")
@@ -95,11 +105,12 @@ const ADD: &str = r#"class Add(nn.Module):
             nn.Conv2d(narrow, widest, 1, bias=False) if narrow < widest else nn.Identity() for narrow in channels
         )
 
-    def forward(self, *inputs):
-        first, *others = (projection(x) for projection, x in zip(self.projections, inputs))
-        for other in others:
-            first = first + other
-        return first"#;
+    def forward(self, inputs: List[torch.Tensor]):
+        total = self.projections[0](inputs[0])
+        for number, projection in enumerate(self.projections):
+            if number > 0:
+                total = total + projection(inputs[number])
+        return total"#;
 
 /// Whether a node's output may be brought to the width of the stage. What comes into a block is wider than its stage only if
 /// the block before it ends in several layers.
@@ -226,10 +237,11 @@ fn step(position: usize, node: &Node) -> String {
         Operation::Relu => format!("torch.relu({all})"),
         Operation::Zero => format!("torch.zeros_like({all})"),
         Operation::Concat | Operation::Output => concatenation(node),
-        Operation::PreActivationConvolution { .. }
-        | Operation::Convolution { .. }
-        | Operation::BatchNorm
-        | Operation::Add => format!("self.layer{position}({all})"),
+        Operation::PreActivationConvolution { .. } | Operation::Convolution { .. } | Operation::BatchNorm => {
+            format!("self.layer{position}({all})")
+        }
+        // A list, because TorchScript takes no functions of any number of arguments.
+        Operation::Add => format!("self.layer{position}([{all}])"),
         // Identities, and pools over one pixel.
         _ => all,
     }
@@ -291,22 +303,3 @@ fn network(blueprint: &Blueprint) -> String {
         classes = network.classes,
     )
 }
-
-const LOAD_WEIGHTS: &str = r#"def load_weights(network, path):
-    """Loads the weights of a safetensors file into `network`; returns what else the file tells, as a dict of strings.
-
-    Names and shapes must be exactly those of the network.
-    """
-    with open(path, "rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        data = file.read()
-    facts = header.pop("__metadata__", {})
-    types = {"F32": torch.float32, "I64": torch.int64}
-    state = {}
-    for name, entry in header.items():
-        begin, end = entry["data_offsets"]
-        values = torch.frombuffer(bytearray(data[begin:end]), dtype=types[entry["dtype"]])
-        state[name] = values.reshape(entry["shape"])
-    network.load_state_dict(state)
-    return facts
-"#;

@@ -61,7 +61,7 @@ fn the_pytorch_source_is_as_a_person_would_write_it() {
     def forward(self, x0):
         x1 = self.layer1(x0)
         x2 = F.max_pool2d(x1, 3, stride=1, padding=1)
-        x3 = self.layer3(x0, x2)
+        x3 = self.layer3([x0, x2])
         x4 = torch.cat((x1, x3), dim=1)
         return x4
 ";
@@ -70,7 +70,15 @@ fn the_pytorch_source_is_as_a_person_would_write_it() {
     let imports: Vec<&str> = source.lines().filter(|line| line.contains("import ")).collect();
     assert_eq!(
         imports,
-        ["import json", "import torch", "from torch import nn", "from torch.nn import functional as F"]
+        [
+            "import json",
+            "from typing import List",
+            "import torch",
+            "from torch import nn",
+            "from torch.nn import functional as F",
+            // Of a function, so that the network alone does not need it.
+            "    from PIL import Image, ImageOps",
+        ]
     );
 }
 
@@ -119,7 +127,7 @@ fn json_without_a_width_rule_means_growing_widths() {
 #[test]
 fn only_the_classes_that_a_block_needs_are_written() {
     let source = blueprint("max3(0) terminal(1)").to_pytorch();
-    assert!(!source.contains("class Cell") && !source.contains("class Add"), "{source}");
+    assert!(!source.contains("class Cell") && !source.contains("class Add") && !source.contains("List"), "{source}");
     assert!(source.contains("self.outputs = inputs\n"), "{source}");
 }
 

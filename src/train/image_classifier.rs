@@ -1,27 +1,29 @@
 //! Trained networks for use: from a file to predictions.
 
 use super::TrainError;
-use crate::data::{Batches, ChannelStatistics, DataError, DeviceSet, ImageSet, ImageShape, Picture};
+use crate::data::{
+    Ahead, Batches, ChannelStatistics, DataError, DeviceSet, ImageSet, ImageShape, Picture, Preprocessing, list,
+};
 use crate::export::{Blueprint, BlueprintError};
 use crate::network::{Device, Network, WeightsError};
 use crate::seed;
 use burn::tensor::activation::softmax;
-use image::DynamicImage;
-use image::imageops::FilterType;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The key of the metadata of a weights file that describes the weights.
 const KEY: &str = "classifier";
-/// Images that are classified at a time.
-const BATCH: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+/// Images that are classified at a time, if they are not larger than so many pixels; of larger ones fewer.
+const BATCH: usize = 256;
+const BATCH_PIXELS: usize = 32 * 32;
 
-/// A trained network with all that it takes to classify images: its blueprint, its classes, and how its images are
-/// normalised.
+/// A trained network with all that it takes to classify images: its blueprint, its classes, how a picture becomes an image of
+/// its size, and how images are normalised.
 ///
 /// It is saved to and loaded from one safetensors file, whose weights have the names of the exported `PyTorch` module.
 ///
@@ -31,7 +33,10 @@ const BATCH: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 ///
 /// let classifier = ImageClassifier::load("best.safetensors", &default_device()?)?;
 /// for (path, prediction) in classifier.classify_folder("photographs")? {
-///     println!("{}: {} ({:.0} %)", path.display(), prediction.class, 100.0 * prediction.probability);
+///     match prediction {
+///         Ok(found) => println!("{}: {} ({:.0} %)", path.display(), found.class, 100.0 * found.probability),
+///         Err(error) => eprintln!("{error}"),
+///     }
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -41,6 +46,8 @@ pub struct ImageClassifier {
     blueprint: Blueprint,
     classes: Vec<String>,
     statistics: ChannelStatistics,
+    /// None if the network takes images that no file has.
+    preprocessing: Option<Preprocessing>,
     device: Device,
 }
 
@@ -57,6 +64,9 @@ pub struct Prediction {
     /// The probability of every class.
     pub probabilities: Vec<f32>,
 }
+
+/// An image file, and what a network takes it for, or why it cannot be used.
+pub type ClassifiedFile = (PathBuf, Result<Prediction, DataError>);
 
 /// Why a network cannot be used on images.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +125,9 @@ pub enum ClassifierError {
         /// Shape of the images.
         images: ImageShape,
     },
+    /// Images cannot be normalised by these statistics.
+    #[error("a mean or a deviation of the network's images is not a finite number, or a deviation is not above 0")]
+    Statistics,
     /// Files have 1 or 3 channels, and the network takes another number.
     #[error("the network takes images of {channels} channels, but image files have 1 or 3")]
     Channels {
@@ -136,14 +149,22 @@ struct Facts {
     classes: Vec<String>,
     mean: Vec<f32>,
     deviation: Vec<f32>,
+    /// Not in the files of earlier versions, nor in those of networks for images that no file has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    preprocessing: Option<Preprocessing>,
 }
 
 impl ImageClassifier {
     /// Puts a classifier together: a network on a plain device that was built from `blueprint`, the names of its classes,
     /// and the statistics by which its training images were normalised.
     ///
+    /// Of a picture of another size it takes the largest part in the middle ([`Preprocessing::whole`]), as the images of a
+    /// search are made ([`ImageFolder::load`](crate::data::ImageFolder::load)); where the network was measured on other parts,
+    /// say so by [`with_preprocessing`](Self::with_preprocessing).
+    ///
     /// # Errors
-    /// [`ClassifierError::Mismatch`] if classes or channels are not as many as the network's.
+    /// [`ClassifierError::Mismatch`] if classes or channels are not as many as the network's, [`ClassifierError::Statistics`] if
+    /// a mean or a deviation is not finite, or a deviation not positive.
     pub fn new(
         blueprint: Blueprint,
         network: Network,
@@ -158,8 +179,26 @@ impl ImageClassifier {
         if let Some((what, network, given)) = pairs.into_iter().find(|(_, network, given)| network != given) {
             return Err(ClassifierError::Mismatch { what, network, given });
         }
+        let usable = |values: &[f32], least: f32| values.iter().all(|value| value.is_finite() && *value >= least);
+        if !usable(&statistics.mean, f32::MIN) || !usable(&statistics.deviation, f32::MIN_POSITIVE) {
+            return Err(ClassifierError::Statistics);
+        }
+        let preprocessing = Preprocessing::whole(config.image);
         let device = network.device().without_autodiff();
-        Ok(Self { network, blueprint, classes, statistics, device })
+        Ok(Self { network, blueprint, classes, statistics, preprocessing, device })
+    }
+
+    /// Takes other parts of pictures, such as those that the network was measured on: `Preprocessing::from(cropping)`.
+    ///
+    /// # Errors
+    /// [`ClassifierError::Images`] if they have another shape than the network's images.
+    pub fn with_preprocessing(mut self, preprocessing: Preprocessing) -> Result<Self, ClassifierError> {
+        let (network, images) = (self.blueprint.network().image, preprocessing.shape());
+        if network != images {
+            return Err(ClassifierError::Images { network, images });
+        }
+        self.preprocessing = Some(preprocessing);
+        Ok(self)
     }
 
     /// Loads what [`save`](Self::save) wrote, to a device.
@@ -179,18 +218,28 @@ impl ImageClassifier {
         let blueprint = Blueprint::from_json(&facts.architecture.to_string())
             .map_err(|source| ClassifierError::Blueprint { path: path.clone(), source })?;
         let device = device.clone().without_autodiff();
+        // Otherwise a file of a few bytes could ask for all memory.
+        let (parameters, length) = (blueprint.cost().parameters, bytes.len());
+        if parameters > length as u64 / 4 {
+            let message = format!("{parameters} parameters do not fit into its {length} bytes");
+            return Err(weights(WeightsError::Format { message }));
+        }
         // The weights drawn here are all replaced.
         let rng = &mut seed::stream(0, "weights", 0);
         let network = Network::new(blueprint.block(), blueprint.network(), rng, &device).map_err(TrainError::from)?;
         let network = network.with_safetensors(&bytes).map_err(weights)?;
         let statistics = ChannelStatistics { mean: facts.mean, deviation: facts.deviation };
-        Self::new(blueprint, network, facts.classes, statistics)
+        let classifier = Self::new(blueprint, network, facts.classes, statistics)?;
+        match facts.preprocessing {
+            Some(preprocessing) => classifier.with_preprocessing(preprocessing),
+            None => Ok(classifier),
+        }
     }
 
     /// Writes the classifier to one safetensors file. The same classifier gives the same bytes.
     ///
-    /// The metadata hold under `classifier` a JSON object with the `architecture`, the names of the `classes`, and `mean`
-    /// and `deviation` of each channel.
+    /// The metadata hold under `classifier` a JSON object with the `architecture`, the names of the `classes`, `mean` and
+    /// `deviation` of each channel, and the `preprocessing` ([`Preprocessing`]).
     ///
     /// # Errors
     /// [`ClassifierError`] if the device or the disk fails.
@@ -202,6 +251,7 @@ impl ImageClassifier {
             classes: self.classes.clone(),
             mean: self.statistics.mean.clone(),
             deviation: self.statistics.deviation.clone(),
+            preprocessing: self.preprocessing,
         };
         let facts = serde_json::to_string(&facts).unwrap_or_default();
         let bytes = self
@@ -230,6 +280,12 @@ impl ImageClassifier {
         &self.classes
     }
 
+    /// How a picture becomes an image of the network; none if no file has images of so many channels.
+    #[must_use]
+    pub fn preprocessing(&self) -> Option<&Preprocessing> {
+        self.preprocessing.as_ref()
+    }
+
     /// Classifies all images of a set.
     ///
     /// # Errors
@@ -241,7 +297,7 @@ impl ImageClassifier {
         }
         let resident = DeviceSet::new(images, &self.statistics, &self.device)?;
         let mut predictions = Vec::with_capacity(images.len());
-        for batch in &Batches::in_order(images.len(), BATCH) {
+        for batch in &Batches::in_order(images.len(), self.batch()) {
             let probabilities = softmax(self.network.forward(resident.batch(batch).0), 1);
             let probabilities = probabilities
                 .try_into_vec_as::<f32>()
@@ -249,6 +305,13 @@ impl ImageClassifier {
             predictions.extend(probabilities.chunks(self.classes.len()).map(|row| self.prediction(row)));
         }
         Ok(predictions)
+    }
+
+    /// How many images are classified at a time.
+    fn batch(&self) -> NonZeroUsize {
+        let ImageShape { height, width, .. } = self.blueprint.network().image;
+        let pixels = height.saturating_mul(width).max(BATCH_PIXELS);
+        NonZeroUsize::new(BATCH * BATCH_PIXELS / pixels).unwrap_or(NonZeroUsize::MIN)
     }
 
     /// Share of a set's images that are classified correctly, in percent.
@@ -262,60 +325,68 @@ impl ImageClassifier {
         Ok(100.0 * correct.count() as f64 / images.len() as f64)
     }
 
-    /// Classifies an image file (PNG or JPEG), scaled and cropped about its centre to the size that the network takes. It is
-    /// decoded and turned as a [`Picture`] is.
+    /// Classifies an image file, of any format that a [`Picture`] is decoded from, as the
+    /// [`preprocessing`](Self::preprocessing) makes an image of it.
     ///
     /// # Errors
     /// If the file is not an image, or the network takes other images than files contain.
     pub fn classify_file(&self, path: impl AsRef<Path>) -> Result<Prediction, ClassifierError> {
-        let pixels = self.pixels(path.as_ref())?;
-        let set = ImageSet::new("image file", self.blueprint.network().image, self.classes.clone(), vec![0], pixels)?;
-        let mut predictions = self.classify(&set)?;
+        let pixels = self.files_become()?.apply(Picture::read(path)?);
         // A set of one image has one prediction.
-        Ok(predictions.swap_remove(0))
+        Ok(self.classify_pixels(1, pixels)?.swap_remove(0))
     }
 
-    /// Classifies all PNG and JPEG files of a folder, in the order of their names; other files are ignored.
+    /// Classifies all pictures in a folder and the folders below it, in the order of their paths; each comes with its
+    /// prediction, or with the reason why it has none. Other files are ignored, and so is what systems leave in folders, as by
+    /// an [`ImageFolder`](crate::data::ImageFolder).
     ///
     /// # Errors
-    /// As [`classify_file`](Self::classify_file), or if the folder cannot be read.
-    pub fn classify_folder(&self, folder: impl AsRef<Path>) -> Result<Vec<(PathBuf, Prediction)>, ClassifierError> {
+    /// If the folder has no pictures or cannot be read, the network takes other images than files contain, or the device fails.
+    pub fn classify_folder(&self, folder: impl AsRef<Path>) -> Result<Vec<ClassifiedFile>, ClassifierError> {
         let folder = folder.as_ref();
-        let io = |source| ClassifierError::Io { path: folder.to_owned(), source };
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-            if extension.is_some_and(|extension| ["png", "jpg", "jpeg"].contains(&extension.as_str())) {
-                files.push(path);
+        let preprocessing = self.files_become()?;
+        let found = list(folder, Path::new(""))?;
+        if found.pictures.is_empty() {
+            return Err(DataError::NoPictures { path: folder.to_owned(), others: found.others }.into());
+        }
+        let paths: Arc<[PathBuf]> = found.pictures.iter().map(|below| folder.join(below)).collect();
+        let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let batch = self.batch();
+        let work = Arc::clone(&paths);
+        let window = batch.saturating_add(threads.get());
+        let mut images = Ahead::new(paths.len(), threads, window, move |index| {
+            Picture::read(&work[index]).map(|picture| preprocessing.apply(picture))
+        });
+        let mut classified = Vec::with_capacity(paths.len());
+        for paths in paths.chunks(batch.get()) {
+            let images: Vec<Result<Vec<u8>, DataError>> = images.by_ref().take(paths.len()).collect();
+            let pixels: Vec<u8> = images.iter().flatten().flatten().copied().collect();
+            let count = images.iter().flatten().count();
+            let mut predictions = if count > 0 { self.classify_pixels(count, pixels)? } else { Vec::new() }.into_iter();
+            for (path, image) in paths.iter().zip(images) {
+                let prediction = image.map(|_| predictions.next());
+                if let Some(prediction) = prediction.transpose() {
+                    classified.push((path.clone(), prediction));
+                }
             }
         }
-        files.sort();
-        files.into_iter().map(|path| self.classify_file(&path).map(|prediction| (path, prediction))).collect()
+        Ok(classified)
+    }
+
+    /// Classifies images given as the bytes of their planes.
+    fn classify_pixels(&self, images: usize, pixels: Vec<u8>) -> Result<Vec<Prediction>, ClassifierError> {
+        let shape = self.blueprint.network().image;
+        self.classify(&ImageSet::new("image files", shape, self.classes.clone(), vec![0; images], pixels)?)
+    }
+
+    fn files_become(&self) -> Result<Preprocessing, ClassifierError> {
+        let channels = self.blueprint.network().image.channels;
+        self.preprocessing.ok_or(ClassifierError::Channels { channels })
     }
 
     fn prediction(&self, probabilities: &[f32]) -> Prediction {
         let best = probabilities.iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));
         let (label, probability) = best.map_or((0, 0.0), |(label, probability)| (label, *probability));
         Prediction { label, class: self.classes[label].clone(), probability, probabilities: probabilities.to_vec() }
-    }
-
-    /// The bytes of an image file in the network's shape, plane by plane.
-    fn pixels(&self, path: &Path) -> Result<Vec<u8>, ClassifierError> {
-        let ImageShape { channels, height, width } = self.blueprint.network().image;
-        let mut picture = DynamicImage::from(Picture::read(path)?.into_image());
-        // A side of an image that a network takes is far below 2^32.
-        let [columns, rows] = [width, height].map(|side| u32::try_from(side).unwrap_or(u32::MAX));
-        if (picture.width(), picture.height()) != (columns, rows) {
-            picture = picture.resize_to_fill(columns, rows, FilterType::Triangle);
-        }
-        match channels {
-            1 => Ok(picture.into_luma8().into_raw()),
-            3 => {
-                let interleaved = picture.into_rgb8().into_raw();
-                Ok((0..3).flat_map(|channel| interleaved.iter().skip(channel).step_by(3).copied()).collect())
-            }
-            channels => Err(ClassifierError::Channels { channels }),
-        }
     }
 }

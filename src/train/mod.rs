@@ -28,7 +28,7 @@ pub use checkpoint::Checkpoints;
 pub use environment::TrainingEnvironment;
 pub use error::TrainError;
 pub use fit::{fit, fit_resumable, fit_with};
-pub use image_classifier::{ClassifierError, ImageClassifier, Prediction};
+pub use image_classifier::{ClassifiedFile, ClassifierError, ImageClassifier, Prediction};
 pub use memory::memory_estimate;
 pub use options::{FitOptions, Watch};
 pub use outcome::{Epoch, Outcome, Trained};

@@ -29,6 +29,10 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("cifar", cifar),
     #[cfg(feature = "train")]
     ("idx", idx),
+    #[cfg(feature = "train")]
+    ("picture", picture),
+    #[cfg(feature = "train")]
+    ("weights", weights),
 ];
 
 /// A block code that reads is valid: it has a cost or a typed overflow, and both its forms read back.
@@ -189,4 +193,51 @@ pub(crate) fn idx(bytes: &[u8]) {
     std::fs::write(folder.path().join("train-images-idx3-ubyte"), images).unwrap();
     std::fs::write(folder.path().join("train-labels-idx1-ubyte"), labels).unwrap();
     let _ = blockqnn::data::idx::fashion_mnist_train(folder.path());
+}
+
+/// The bytes as a picture: one that is decoded becomes an input image.
+#[cfg(feature = "train")]
+pub(crate) fn picture(bytes: &[u8]) {
+    use blockqnn::data::{Picture, Preprocessing};
+    let folder = folder();
+    let path = folder.path().join("picture.png");
+    std::fs::write(&path, bytes).unwrap();
+    if let Ok(picture) = Picture::read(&path) {
+        assert!(picture.width() > 0 && picture.height() > 0);
+        let shape = blockqnn::graph::ImageShape { channels: 1, height: 7, width: 5 };
+        assert_eq!(Preprocessing::whole(shape).unwrap().apply(picture).len(), 35);
+    }
+}
+
+/// A weights file with facts, of 272 parameters.
+#[cfg(feature = "train")]
+const WEIGHTS: &[u8] = include_bytes!("../golden/weights-1/network.safetensors");
+
+/// The bytes as a weights file; after a first byte of `+`, as the facts in a file whose tensors are right. What loads is
+/// saved and loads again.
+#[cfg(feature = "train")]
+pub(crate) fn weights(bytes: &[u8]) {
+    use blockqnn::{network::device::default_device, train::ImageClassifier};
+    let Ok(device) = default_device() else { return };
+    let folder = folder();
+    let path = folder.path().join("network.safetensors");
+    let content = match bytes.strip_prefix(b"+") {
+        None => bytes.to_vec(),
+        Some(facts) => {
+            let (length, rest) = WEIGHTS.split_first_chunk::<8>().unwrap();
+            let (header, tensors) = rest.split_at(usize::try_from(u64::from_le_bytes(*length)).unwrap());
+            let mut header: serde_json::Value = serde_json::from_slice(header).unwrap();
+            header["__metadata__"]["classifier"] = String::from_utf8_lossy(facts).into();
+            let header = header.to_string();
+            [&(header.len() as u64).to_le_bytes(), header.as_bytes(), tensors].concat()
+        }
+    };
+    std::fs::write(&path, content).unwrap();
+    if let Ok(classifier) = ImageClassifier::load(&path, &device) {
+        let again = folder.path().join("again.safetensors");
+        classifier.save(&again).unwrap();
+        let loaded = ImageClassifier::load(&again, &device).unwrap();
+        assert_eq!(loaded.preprocessing(), classifier.preprocessing());
+        assert_eq!((loaded.classes(), loaded.blueprint()), (classifier.classes(), classifier.blueprint()));
+    }
 }

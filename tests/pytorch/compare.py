@@ -7,6 +7,7 @@ with labels, and the logits, losses and costs that are to be found here again. N
 """
 
 import importlib.util
+import io
 import json
 import pathlib
 import sys
@@ -47,12 +48,34 @@ def multiply_adds(network, image):
     return total
 
 
+def compile(network, images, wanted):
+    """Scripts, traces and exports a network in evaluation mode; raises if what comes out computes something else."""
+    compiled = {
+        "torch.jit.script": torch.jit.script(network),
+        "torch.jit.trace": torch.jit.trace(network, images[:2]),
+    }
+    if hasattr(torch, "export"):  # since torch 2.1
+        sizes = {"images": {0: torch.export.Dim("batch")}}
+        compiled["torch.export"] = torch.export.export(network, (images[:2],), dynamic_shapes=sizes).module()
+    for name, function in compiled.items():
+        for batch in (1, len(images)):
+            deviation = (function(images[:batch]) - wanted[:batch]).abs().max().item()
+            assert deviation < 1e-4, f"{name}, batches of {batch}: {deviation}"
+    file = io.BytesIO()
+    torch.onnx.export(network, images[:1], file, input_names=["images"], output_names=["logits"])
+    assert len(file.getvalue()) > 1000, "ONNX"
+
+
 def compare(folder, case):
     """The largest deviations of one network; raises if a count differs."""
     source = load_module(folder / case["module"])
     network = source.Network()
     facts = source.load_weights(network, folder / case["weights"])
     assert json.loads(facts["classifier"])["classes"] == case["classes"], "class names"
+    loaded, facts = source.load(folder / case["weights"])
+    assert not loaded.training and facts["classes"] == case["classes"], "load"
+    state = network.state_dict()
+    assert all(torch.equal(values, state[name]) for name, values in loaded.state_dict().items()), "load"
     parameters = sum(parameter.numel() for parameter in network.parameters())
     assert parameters == case["parameters"], f"{parameters} parameters, not {case['parameters']}"
 
@@ -63,6 +86,9 @@ def compare(folder, case):
     with torch.no_grad():
         flops = multiply_adds(network, images[:1])
         outputs = (network(images) - wanted).abs().max().item()
+        one = (network(images[:1]) - wanted[:1]).abs().max().item()
+        compile(network, images, network(images))
+    assert one < 1e-4, f"a batch of one: {one}"
     assert flops == case["flops"], f"{flops} multiply-adds, not {case['flops']}"
 
     network.train()
@@ -98,7 +124,8 @@ def main():
             failed.append(case["block"])
     print(
         f"{len(cases)} networks with torch {torch.__version__}: largest deviation of an output {worst[0]:.1e},"
-        f" of a loss {worst[1]:.1e}, of a loss after one step {worst[2]:.1e}; parameters and multiply-adds equal"
+        f" of a loss {worst[1]:.1e}, of a loss after one step {worst[2]:.1e}; parameters and multiply-adds equal; scripted,"
+        " traced and exported alike"
     )
     sys.exit(f"too far apart: {failed}" if failed else 0)
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::data::ChannelStatistics;
+use crate::data::{ChannelStatistics, DataError};
 use crate::environment::{Cancellation, Environment, TrialContext};
 use crate::evaluation::Trial;
 use crate::export::Blueprint;
@@ -79,6 +79,7 @@ fn image_files_are_classified_as_their_pixels_are() {
     assert_eq!(found.len(), 6);
     for ((path, found), (image, wanted)) in found.iter().zip(wanted.iter().enumerate()) {
         assert!(path.ends_with(format!("{image}.png")));
+        let found = found.as_ref().unwrap();
         assert_eq!((found.label, &found.class), (wanted.label, &wanted.class));
         assert!((found.probability - wanted.probability).abs() < 1e-5);
         assert!((found.probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-5);
@@ -131,4 +132,124 @@ fn what_cannot_be_used_is_refused_with_its_file() {
     let statistics = ChannelStatistics { mean: vec![0.5], deviation: vec![0.2] };
     let error = ImageClassifier::new(blueprint, classifier.network().clone(), vec!["a".to_owned()], statistics);
     assert!(matches!(error, Err(ClassifierError::Mismatch { what: "classes", network: 3, given: 1 })));
+}
+
+/// A network that `imagenet_transfer` trained before weights files said how pictures become images.
+#[test]
+fn a_weights_file_of_before_is_read_and_takes_the_middle_of_pictures() {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/weights-1/network.safetensors");
+    let classifier = ImageClassifier::load(&golden, &Device::flex()).unwrap();
+    assert_eq!(classifier.classes()[0], "T-shirt/top");
+    assert_eq!(classifier.classes().len(), 10);
+    assert_eq!(
+        classifier.preprocessing(),
+        crate::data::Preprocessing::whole(classifier.blueprint().network().image).as_ref()
+    );
+    // What the version that wrote it makes of two pictures.
+    let folder = tempfile::tempdir().unwrap();
+    let wanted: [(&str, &[u8], &str, [f32; 3]); 2] = [
+        (
+            "1.jpg",
+            include_bytes!("../../data/picture/progressive.jpg"),
+            "Sandal",
+            [0.043_208_458, 0.086_565_934, 0.183_632_4],
+        ),
+        (
+            "2.jpg",
+            include_bytes!("../../data/picture/turned.jpg"),
+            "Pullover",
+            [0.096_094_88, 0.096_750_76, 0.124_356_17],
+        ),
+    ];
+    for (name, bytes, class, first) in wanted {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+        let found = classifier.classify_file(folder.path().join(name)).unwrap();
+        assert_eq!(found.class, class);
+        assert!(found.probabilities.iter().zip(first).all(|(a, b)| (a - b).abs() < 1e-5), "{found:?}");
+    }
+    // Saved again, it has the facts.
+    let saved = folder.path().join("saved.safetensors");
+    classifier.save(&saved).unwrap();
+    assert!(String::from_utf8_lossy(&std::fs::read(&saved).unwrap()).contains("triangle, antialiased"));
+    assert_eq!(ImageClassifier::load(&saved, &Device::flex()).unwrap().preprocessing(), classifier.preprocessing());
+}
+
+#[test]
+fn the_preprocessing_of_the_measurement_is_kept_and_used() {
+    use crate::data::{Cropping, Picture, Preprocessing};
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/weights-1/network.safetensors");
+    let whole = ImageClassifier::load(golden, &Device::flex()).unwrap();
+    let cropping = Cropping::imagenet(8);
+    let classifier = whole.clone().with_preprocessing(Preprocessing::from(cropping)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("1.png");
+    let pixels: Vec<u8> = (0..40u8).flat_map(|y| (0..60u8).flat_map(move |x| [x * 4, y * 6, x ^ y])).collect();
+    image::RgbImage::from_raw(60, 40, pixels).unwrap().save(&path).unwrap();
+    let square = cropping.center(Picture::read(&path).unwrap()).planes();
+    let classes = classifier.classes().to_vec();
+    let set = ImageSet::new("square", cropping.shape(), classes, vec![0], square).unwrap();
+    let wanted = classifier.classify(&set).unwrap();
+    let saved = folder.path().join("saved.safetensors");
+    classifier.save(&saved).unwrap();
+    let loaded = ImageClassifier::load(&saved, &Device::flex()).unwrap();
+    assert_eq!(loaded.preprocessing(), Some(&Preprocessing::from(cropping)));
+    assert_eq!(loaded.classify_file(&path).unwrap(), wanted[0]);
+    assert_ne!(whole.classify_file(&path).unwrap().probabilities, wanted[0].probabilities);
+    let error = whole.with_preprocessing(Preprocessing::from(Cropping::imagenet(9))).unwrap_err();
+    assert!(matches!(error, ClassifierError::Images { .. }), "{error}");
+}
+
+#[test]
+fn a_folder_is_classified_as_far_as_it_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let (classifier, _) = trained(&folder.path().join("networks"));
+    let root = folder.path().join("photographs");
+    let empty = |error: ClassifierError| {
+        let text = error.to_string();
+        assert!(matches!(error, ClassifierError::Data(DataError::NoPictures { .. })), "{text}");
+        text
+    };
+    std::fs::create_dir_all(root.join("top")).unwrap();
+    assert!(empty(classifier.classify_folder(&root).unwrap_err()).ends_with("photographs"));
+    std::fs::write(root.join("top/1.heic"), "x").unwrap();
+    assert!(empty(classifier.classify_folder(&root).unwrap_err()).ends_with("(but 1 .heic)"));
+    // Pictures in class folders and beside them, with broken ones first, last and between.
+    let set = stripes(3, 9);
+    for (image, name) in ["top/b.png", "top/d.webp", "z.bmp"].into_iter().enumerate() {
+        image::GrayImage::from_raw(6, 6, set.image(image).to_vec()).unwrap().save(root.join(name)).unwrap();
+    }
+    for name in ["a.png", "top/c.jpg", "zz.gif"] {
+        std::fs::write(root.join(name), "words").unwrap();
+    }
+    std::fs::create_dir_all(root.join("@eaDir")).unwrap();
+    std::fs::write(root.join("@eaDir/thumb.jpg"), "x").unwrap();
+    let found = classifier.classify_folder(&root).unwrap();
+    let names: Vec<_> = found.iter().map(|(path, _)| path.strip_prefix(&root).unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["a.png", "top/b.png", "top/c.jpg", "top/d.webp", "z.bmp", "zz.gif"]);
+    let wanted = classifier.classify(&set).unwrap();
+    for ((path, found), place) in found.iter().zip([None, Some(0), None, Some(1), Some(2), None]) {
+        match (found, place) {
+            (Ok(found), Some(place)) => assert_eq!(found.label, wanted[place].label),
+            (Err(error), None) => assert!(error.to_string().contains(path.to_str().unwrap()), "{error}"),
+            _ => panic!("{}: {found:?}", path.display()),
+        }
+    }
+}
+
+#[test]
+fn a_small_file_cannot_ask_for_a_large_network() {
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/weights-1/network.safetensors");
+    let golden = ImageClassifier::load(golden, &Device::flex()).unwrap();
+    let network = NetworkConfig { width: 10_000, ..golden.blueprint().network().clone() };
+    let blueprint = Blueprint::new("large", golden.blueprint().block().clone(), network).unwrap();
+    let facts = serde_json::json!({
+        "architecture": serde_json::from_str::<serde_json::Value>(&blueprint.to_json()).unwrap(),
+        "classes": golden.classes(), "mean": [0, 0, 0], "deviation": [1, 1, 1],
+    });
+    let facts = std::collections::HashMap::from([("classifier".to_owned(), facts.to_string())]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.safetensors");
+    std::fs::write(&path, golden.network().to_safetensors(facts).unwrap()).unwrap();
+    let error = ImageClassifier::load(&path, &Device::flex()).unwrap_err().to_string();
+    assert!(error.contains("do not fit into its"), "{error}");
 }

@@ -1,0 +1,193 @@
+//! Which files of a folder are pictures, and what else lies there.
+
+use super::super::DataError;
+use super::super::picture::is_picture;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How deep folders may be nested.
+const DEPTH: u32 = 64;
+/// What systems and programs leave in folders of pictures: thumbnails, metadata, lost files. Names that begin with a dot are
+/// litter, too (`._x`, `.DS_Store`, `.ipynb_checkpoints`).
+const LITTER: [&str; 11] = [
+    "@eadir",
+    "__macosx",
+    "lost+found",
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "$recycle.bin",
+    "system volume information",
+    "#recycle",
+    "#snapshot",
+    "__pycache__",
+];
+/// How many kinds of files a message names.
+const NAMED: usize = 8;
+
+/// How many files of each kind lie beside the pictures of a folder and are left out.
+///
+/// A kind is the ending of the name in small letters, such as `.heic`, or says in words what the files are.
+///
+/// ```
+/// use blockqnn::data::{ImageFolder, OtherFiles};
+///
+/// # let folder = std::env::temp_dir().join(format!("blockqnn-doc-others-{}", std::process::id()));
+/// # for class in ["day", "night"] {
+/// #     std::fs::create_dir_all(folder.join(class))?;
+/// #     image::RgbImage::new(6, 4).save(folder.join(class).join("1.png"))?;
+/// # }
+/// # std::fs::write(folder.join("day/2.heic"), "")?;
+/// let others: &OtherFiles = &ImageFolder::open(&folder)?.others().clone();
+/// assert_eq!(others.to_string(), "1 .heic");
+/// # std::fs::remove_dir_all(&folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OtherFiles(BTreeMap<String, usize>);
+
+impl OtherFiles {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The kinds in the order of their names, each with the number of files.
+    pub fn kinds(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.0.iter().map(|(kind, &count)| (kind.as_str(), count))
+    }
+
+    /// Counts a file that is no picture.
+    pub(super) fn add(&mut self, name: &Path) {
+        let kind = name.extension().map(|ending| format!(".{}", ending.to_string_lossy().to_lowercase()));
+        self.add_kind(kind.as_deref().unwrap_or("without an ending"));
+    }
+
+    pub(super) fn add_kind(&mut self, kind: &str) {
+        *self.0.entry(kind.to_owned()).or_default() += 1;
+    }
+
+    pub(super) fn extend(&mut self, others: &Self) {
+        for (kind, count) in &others.0 {
+            *self.0.entry(kind.clone()).or_default() += count;
+        }
+    }
+}
+
+impl fmt::Display for OtherFiles {
+    /// The most frequent kinds, such as `20 .webp, 1 .txt`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut kinds: Vec<_> = self.kinds().collect();
+        kinds.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+        for (position, (kind, count)) in kinds.iter().take(NAMED).enumerate() {
+            write!(f, "{}{count} {kind}", if position == 0 { "" } else { ", " })?;
+        }
+        match kinds.len().saturating_sub(NAMED) {
+            0 => Ok(()),
+            more => write!(f, " and files of {more} other kinds"),
+        }
+    }
+}
+
+/// The pictures below a folder, and the other files there.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Paths below the folder, in their order.
+    pub(crate) pictures: Vec<PathBuf>,
+    pub(crate) others: OtherFiles,
+}
+
+/// What a name in a folder stands for. Links are what they lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Folder,
+    LinkedFolder,
+    /// A file, or something else that has a name and is no folder, such as a named pipe.
+    File,
+    /// A link that leads to nothing.
+    Dangling,
+}
+
+pub(super) fn kind(path: &Path) -> Result<Kind, DataError> {
+    let failed = |source| DataError::Io { path: path.to_owned(), source };
+    let own = fs::symlink_metadata(path).map_err(failed)?;
+    if !own.is_symlink() {
+        return Ok(if own.is_dir() { Kind::Folder } else { Kind::File });
+    }
+    Ok(match fs::metadata(path) {
+        Ok(target) if target.is_dir() => Kind::LinkedFolder,
+        Ok(_) => Kind::File,
+        Err(_) => Kind::Dangling,
+    })
+}
+
+/// The names in a folder, sorted byte by byte, without litter.
+pub(super) fn entries(path: &Path) -> Result<Vec<OsString>, DataError> {
+    let failed = |source| DataError::Io { path: path.to_owned(), source };
+    let names = fs::read_dir(path).map_err(failed)?.map(|entry| Ok(entry.map_err(failed)?.file_name()));
+    let mut names = names.collect::<Result<Vec<_>, DataError>>()?;
+    names.retain(|name| !is_litter(name));
+    names.sort();
+    Ok(names)
+}
+
+fn is_litter(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".") || LITTER.iter().any(|litter| name.eq_ignore_ascii_case(litter))
+}
+
+/// Lists the pictures below `root/folder`, as paths below `root`. Links to folders are followed, except where they lead back
+/// to a folder that they are in; a folder that several links lead to is listed once.
+pub(crate) fn list(root: &Path, folder: &Path) -> Result<Listing, DataError> {
+    let path = root.join(folder);
+    let canonical =
+        |path: &Path| fs::canonicalize(path).map_err(|source| DataError::Io { path: path.to_owned(), source });
+    let real = canonical(&path)?;
+    let seen = HashSet::from([canonical(root)?, real.clone()]);
+    let mut walk = Walk { root, seen, listing: Listing::default() };
+    walk.folder(folder, &real, DEPTH)?;
+    Ok(walk.listing)
+}
+
+struct Walk<'a> {
+    root: &'a Path,
+    /// Where the folders that were visited really are.
+    seen: HashSet<PathBuf>,
+    listing: Listing,
+}
+
+impl Walk<'_> {
+    /// Lists a folder, which really is at `real`.
+    fn folder(&mut self, folder: &Path, real: &Path, depth: u32) -> Result<(), DataError> {
+        let path = self.root.join(folder);
+        if depth == 0 {
+            return Err(DataError::TooDeep { path });
+        }
+        for name in entries(&path)? {
+            let below = folder.join(&name);
+            match kind(&path.join(&name))? {
+                Kind::Folder => {
+                    let real = real.join(&name);
+                    if self.seen.insert(real.clone()) {
+                        self.folder(&below, &real, depth - 1)?;
+                    }
+                }
+                Kind::LinkedFolder => {
+                    let path = path.join(&name);
+                    let target = fs::canonicalize(&path).map_err(|source| DataError::Io { path, source })?;
+                    if !real.starts_with(&target) && self.seen.insert(target.clone()) {
+                        self.folder(&below, &target, depth - 1)?;
+                    }
+                }
+                // It may have led to a folder of pictures: whoever reads it says so.
+                Kind::Dangling if below.extension().is_none() => self.listing.pictures.push(below),
+                Kind::File | Kind::Dangling if is_picture(&below) => self.listing.pictures.push(below),
+                Kind::File | Kind::Dangling => self.listing.others.add(&below),
+            }
+        }
+        Ok(())
+    }
+}
