@@ -24,22 +24,34 @@
 //!
 //! Continue a training that was stopped or killed with `--out OUT --resume`, and give `--data` again.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+#[path = "program/mod.rs"]
+mod program;
+
 #[path = "imagenet_transfer/arguments.rs"]
 mod arguments;
 #[path = "imagenet_transfer/block.rs"]
 mod block;
+#[path = "imagenet_transfer/output.rs"]
+mod output;
 #[path = "imagenet_transfer/settings.rs"]
 mod settings;
 #[path = "imagenet_transfer/watch.rs"]
 mod watch;
 
 use arguments::Arguments;
-use blockqnn::data::{BrokenImages, Cropping, DataError, ImageFolder, PictureStream, Pictures, embedded};
-use blockqnn::environment::Cancellation;
+use blockqnn::data::{
+    BrokenImages, Cropping, DataError, ImageFolder, PictureStream, Pictures, embedded, pictures_identity,
+};
 use blockqnn::export::Blueprint;
+use blockqnn::files::OwnedFolder;
 use blockqnn::network::Network;
 use blockqnn::network::device::{built_in_devices, keep_kernels, kernel_folder, parse_device};
-use blockqnn::train::{Checkpoints, FitOptions, ImageClassifier, Outcome, chance_accuracy, fit_with, top_k_accuracies};
+use blockqnn::train::{
+    Checkpoints, FitOptions, ImageClassifier, Outcome, TrainError, chance_accuracy, fit_with, top_k_accuracies,
+};
 use clap::Parser;
 use settings::Settings;
 use std::error::Error;
@@ -58,16 +70,16 @@ fn main() -> ExitCode {
     if let Some(folder) = kernel_folder() {
         keep_kernels(folder);
     }
-    match transfer(&Arguments::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::finish(transfer(&Arguments::parse()))
 }
 
 fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let resumed = arguments.out.as_deref().filter(|_| arguments.resume);
+    // Before anything is touched, so that a training that a batch system starts again stays as it is.
+    if let Some(finished) = resumed.and_then(output::finished) {
+        errln!("{finished}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let names = match &arguments.device[..] {
         [] => vec![built_in_devices().first().copied().unwrap_or_default().to_owned()],
         names => names.to_vec(),
@@ -78,33 +90,21 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         return Err("no device is given: name one with --device, such as --device flex".into());
     };
     if !more_devices.is_empty() {
-        eprintln!(
+        errln!(
             "warning: training on {} devices, with a part of each batch on each, is experimental and has only been tested on \
              CPU devices",
             devices.len()
         );
     }
     let threads = arguments.threads.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let out = arguments.out_folder()?;
 
-    let (training, validation) = pictures(arguments, threads)?;
-    let classes = training.classes().to_vec();
-    let (settings, blueprint) = if arguments.resume {
-        let (settings, blueprint) = Settings::read(&out)?;
-        settings.check_images(&classes, training.len(), validation.len())?;
-        (settings, blueprint)
-    } else {
-        let block = block::read(arguments.block.as_deref())?;
-        let (recipe, network) = arguments.training(classes.len());
-        recipe.validate()?;
-        let cropping = Cropping::imagenet(arguments.size());
-        let statistics = PictureStream::statistics(training.clone(), cropping, STATISTICS_IMAGES, threads)?;
-        let images = [training.len(), validation.len()];
-        let settings = Settings { recipe, cropping, statistics, classes, images, seed: arguments.seed };
-        let blueprint = Blueprint::new(block.name, block.graph, network)?;
-        settings.write(&out, &blueprint)?;
-        (settings, blueprint)
+    let parts = pictures(arguments, threads)?;
+    // Held until everything is written.
+    let (owner, settings, blueprint) = match resumed {
+        Some(out) => resume(out, &parts, threads)?,
+        None => start(arguments, &parts, threads)?,
     };
+    let (out, (training, validation)) = (owner.path(), parts);
 
     let stream = |pictures| -> Result<PictureStream, DataError> {
         let stream = PictureStream::new(pictures, settings.cropping, &settings.statistics, device)?;
@@ -112,7 +112,7 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     };
     let (training, validation) = (stream(training)?, stream(validation)?);
     let Settings { recipe, cropping, images: [training_images, validation_images], .. } = &settings;
-    eprintln!(
+    errln!(
         "block {}\n{} parameters, {} FLOPs per image of {size}x{size}; {training_images} training images in {} classes, \
          {validation_images} validation images\n{} epochs in batches of {} on {}, {threads} threads reading images; \
          results in {}",
@@ -127,35 +127,83 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         size = cropping.size(),
     );
 
-    let checkpoints = Checkpoints::new(&out).with_every(EPOCHS_PER_CHECKPOINT);
-    let watch = watch::Display::new(stop_on_ctrl_c()?, *training_images);
+    let data = arguments.data.as_ref().map_or(String::new(), |data| format!(" --data {}", data.display()));
+    let resume = format!("continue with --out {} --resume{data}", out.display());
+    let checkpoints = Checkpoints::new(out).with_every(EPOCHS_PER_CHECKPOINT);
+    let stop = program::stop_on_signals("--resume then continues from the last checkpoint")?;
+    let watch = watch::Display::new(stop, *training_images);
     let build =
         |rng: &mut dyn rand::Rng, device: &_| Ok(Network::new(blueprint.block(), blueprint.network(), rng, device)?);
     let options = FitOptions { watch: &watch, checkpoints: Some(&checkpoints), more_devices };
-    let trained = match fit_with(recipe, &training, &validation, settings.seed, &options, build)? {
-        Outcome::Trained(trained) => trained,
-        Outcome::Cancelled => {
-            eprintln!("stopped; continue with --out {} --resume (and the same --data)", out.display());
-            return Ok(ExitCode::from(130));
+    let trained = match fit_with(recipe, &training, &validation, settings.seed, &options, build) {
+        Ok(Outcome::Trained(trained)) => trained,
+        Ok(Outcome::Cancelled) => {
+            errln!("stopped; {resume}");
+            return Ok(program::stopped());
         }
-        Outcome::Infeasible(reason) => {
+        Err(error @ TrainError::Write { .. }) => return Err(format!("{error}; then {resume}").into()),
+        Err(error) => return Err(error.into()),
+        Ok(Outcome::Infeasible(reason)) => {
             return Err(format!("{reason}: start again with a lower --learning-rate and another --out").into());
         }
-        outcome => return Err(format!("the training ended without a network: {outcome:?}").into()),
+        Ok(outcome) => return Err(format!("the training ended without a network: {outcome:?}").into()),
     };
     let batch = NonZeroUsize::new(recipe.batch_size).unwrap_or(NonZeroUsize::MIN);
     let accuracies = top_k_accuracies(&trained.network, &validation, batch, &[1, 5])?;
     let classifier =
         ImageClassifier::new(blueprint, trained.network, settings.classes.clone(), settings.statistics.clone())?;
-    classifier.save(out.join("network.safetensors"))?;
-    settings::write_result(&out, &accuracies, trained.metrics.seconds)?;
-    checkpoints.delete()?;
+    classifier
+        .save(out.join("network.safetensors"))
+        .map_err(Box::<dyn Error>::from)
+        .and_then(|()| settings::write_result(out, &accuracies, trained.metrics.seconds))
+        .map_err(|error| format!("{error}. The last checkpoint is kept: remove the cause, then {resume}"))?;
+    let deleted = checkpoints.delete();
     let count = settings.classes.len();
     let chance = |k: usize| chance_accuracy(count) * k.min(count) as f64;
-    println!("top-1 {:.2} %  (chance: {:.2} %)", accuracies[0], chance(1));
-    println!("top-5 {:.2} %  (chance: {:.2} %)", accuracies[1], chance(5));
-    println!("wrote network.safetensors, epochs.csv and result.json to {}", out.display());
+    outln!("top-1 {:.2} %  (chance: {:.2} %)", accuracies[0], chance(1));
+    outln!("top-5 {:.2} %  (chance: {:.2} %)", accuracies[1], chance(5));
+    outln!("wrote network.safetensors, epochs.csv and result.json to {}", out.display());
+    deleted?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The folder of a training, its settings, and its block with the network around it.
+type Task = (OwnedFolder, Settings, Blueprint);
+
+/// Takes a training that was stopped or killed out of its folder, and checks that the pictures are still the same.
+fn resume(out: &Path, parts: &Parts, threads: NonZeroUsize) -> Result<Task, Box<dyn Error>> {
+    let owner = output::resumed(out)?;
+    let (settings, blueprint) = Settings::read(out)?;
+    let (training, validation) = parts;
+    settings.check_images(training.classes(), training.len(), validation.len())?;
+    settings.check_pictures(|| identities(parts, threads))?;
+    Ok((owner, settings, blueprint))
+}
+
+/// Starts a training in a folder of its own.
+fn start(arguments: &Arguments, parts: &Parts, threads: NonZeroUsize) -> Result<Task, Box<dyn Error>> {
+    let (training, validation) = parts;
+    let classes = training.classes().to_vec();
+    let block = block::read(arguments.block.as_deref())?;
+    let (recipe, network) = arguments.training(classes.len());
+    recipe.validate()?;
+    let blueprint = Blueprint::new(block.name, block.graph, network)?;
+    // A folder that cannot be used is refused at once; one without a name is only made when all is well.
+    let named = output::named(arguments, &blueprint)?;
+    let cropping = Cropping::imagenet(arguments.size());
+    let statistics = PictureStream::statistics(training.clone(), cropping, STATISTICS_IMAGES, threads)?;
+    let images = [training.len(), validation.len()];
+    let pictures = Some(identities(parts, threads)?);
+    let settings = Settings { recipe, cropping, statistics, classes, images, pictures, seed: arguments.seed };
+    let owner = named.map_or_else(output::unnamed, Ok)?;
+    settings.write(owner.path(), &blueprint)?;
+    Ok((owner, settings, blueprint))
+}
+
+/// What the pictures are: all of them are read once.
+fn identities((training, validation): &Parts, threads: NonZeroUsize) -> settings::PictureIdentities {
+    errln!("reading all {} images once, to know them when the training is resumed", training.len() + validation.len());
+    Ok([pictures_identity(training.clone(), threads)?, pictures_identity(validation.clone(), threads)?])
 }
 
 /// Training and validation pictures.
@@ -176,10 +224,10 @@ fn pictures(arguments: &Arguments, threads: NonZeroUsize) -> Result<Parts, Box<d
         if arguments.broken_images() == BrokenImages::Refuse {
             return Ok(Arc::new(folder));
         }
-        eprintln!("checking the images in {}", folder.path().display());
+        errln!("checking the images in {}", folder.path().display());
         let (folder, broken) = folder.without_broken(threads)?;
         for error in &broken {
-            eprintln!("skipped: {}", without_advice(error));
+            errln!("skipped: {}", without_advice(error));
         }
         Ok(Arc::new(folder))
     };
@@ -200,21 +248,4 @@ fn without_advice(error: &DataError) -> String {
         DataError::BrokenImage { path, message } => format!("{}: {message}", path.display()),
         _ => error.to_string(),
     }
-}
-
-/// The first Ctrl-C or SIGTERM stops the training and writes a checkpoint; the second ends the program at once.
-fn stop_on_ctrl_c() -> Result<Cancellation, ctrlc::Error> {
-    let cancellation = Cancellation::new();
-    let raised = cancellation.clone();
-    ctrlc::set_handler(move || {
-        if raised.is_cancelled() {
-            std::process::exit(130);
-        }
-        eprintln!(
-            "\nstopping after this batch; press Ctrl-C again to exit immediately (--resume then continues from the last \
-             checkpoint)"
-        );
-        raised.cancel();
-    })?;
-    Ok(cancellation)
 }

@@ -42,7 +42,7 @@ struct Bars {
     training: ProgressBar,
     best: ProgressBar,
     /// Keeps the bars on lines of their own.
-    _lines: MultiProgress,
+    lines: MultiProgress,
 }
 
 impl Bars {
@@ -58,7 +58,7 @@ impl Bars {
         best.set_style(ProgressStyle::with_template("best     {wide_msg}")?);
         best.set_message("none yet");
         blocks.tick();
-        Ok(Self { blocks, learning, training, best, _lines: lines })
+        Ok(Self { blocks, learning, training, best, lines })
     }
 }
 
@@ -96,6 +96,15 @@ impl Display {
 }
 
 impl Display {
+    /// Prints a line above the bars.
+    fn print(&self, line: &str) {
+        match &self.bars {
+            // A terminal that is gone shows nothing. (`suspend` would panic on one.)
+            Some(bars) => drop(bars.lines.println(line)),
+            None => errln!("{line}"),
+        }
+    }
+
     /// Counts a finished trial and keeps the best one.
     fn show(&mut self, record: &RecordOf<BlockSpace>) {
         self.trainings.remove(&record.id);
@@ -180,11 +189,7 @@ impl Observer<BlockSpace> for Display {
 
     fn on_worker_lost(&mut self, worker: &str, message: &str) {
         self.names.remove(worker);
-        let line = format!("worker {worker} is lost: {message}");
-        match &self.bars {
-            Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
+        self.print(&format!("worker {worker} is lost: {message}"));
     }
 
     fn on_progress(&mut self, trial: u64, progress: &Progress) {
@@ -202,11 +207,7 @@ impl Observer<BlockSpace> for Display {
     }
 
     fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {
-        let line = format!("block {trial}: attempt {attempt} failed: {message}");
-        match &self.bars {
-            Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
+        self.print(&format!("block {trial}: attempt {attempt} failed: {message}"));
     }
 
     fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
@@ -228,10 +229,7 @@ impl Observer<BlockSpace> for Display {
             summary.infeasible,
             self.workers(),
         );
-        match &self.bars {
-            Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
+        self.print(&line);
         Ok(())
     }
 

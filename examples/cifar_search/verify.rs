@@ -4,6 +4,7 @@ use blockqnn::data::DataError;
 use blockqnn::environment::{BoxError, Progress};
 use blockqnn::evaluation::{Evaluation, Trial};
 use blockqnn::experiment::{Experiment, Overrides, Preset, Verification, VerificationReport};
+use blockqnn::files;
 use blockqnn::network::{Device, Precision};
 use blockqnn::search::{Observer, RecordOf, RunFolder, RunHistory, Search, StopReason, ThreadEvaluator};
 use blockqnn::space::block::{BlockCode, BlockSpace};
@@ -11,8 +12,7 @@ use blockqnn::train::{Checkpoints, ImageClassifier, Recipe, TrainingEnvironment}
 use clap::ValueEnum;
 use std::collections::HashMap;
 use std::error::Error;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -94,7 +94,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN, value_parser = crate::arguments::at_least_one)]
     workers: NonZeroUsize,
 
-    /// Epochs between checkpoints of a training; a checkpoint is also written on Ctrl-C and SIGTERM
+    /// Epochs between checkpoints of a training; a checkpoint is also written on Ctrl-C, SIGTERM and SIGHUP
     #[arg(long, value_name = "N", default_value_t = 10)]
     checkpoint_every: u32,
 
@@ -113,7 +113,7 @@ enum RecipeName {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let history: RunHistory<BlockSpace> = RunFolder::read(&arguments.run)?;
     if let Some(damage) = &history.damage {
-        eprintln!("warning: {damage}; verifying the trials before the damage");
+        errln!("warning: {damage}; verifying the trials before the damage");
     }
     if history.records.iter().all(|record| record.evaluation.accuracy().is_none()) {
         return Err(format!(
@@ -135,7 +135,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         arguments.data.clone()
     };
     let data = super::download::folder(experiment.data.dataset, data.as_deref(), arguments.download)?;
-    let left_out = &mut |error: &DataError| eprintln!("skipped: {}", super::output::without_advice(error));
+    let left_out = &mut |error: &DataError| errln!("skipped: {}", super::output::without_advice(error));
     let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
     let experiment = experiment.for_data(training.shape(), training.classes().len());
     if arguments.test {
@@ -144,9 +144,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     }
 
     let folder = arguments.out.clone().unwrap_or_else(|| arguments.run.join("verification"));
+    if files::is_same(&folder, &arguments.run) {
+        return Err(format!("--out {} is the folder of the search itself: name another one", folder.display()).into());
+    }
     let resumed = folder.join("search.json").exists();
     let run_folder = if resumed { RunFolder::resume(&folder)? } else { RunFolder::create(&folder)? };
     let run_folder = run_folder.with_details(&experiment.details())?;
+    // Held until the results are written.
+    let _owner = run_folder.owner();
     let networks = folder.join("networks");
     let mut workers = Vec::new();
     for number in 0..arguments.workers.get().max(devices.len()) {
@@ -162,7 +167,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         workers.push((format!("{number} on {name}"), environment));
     }
     let blocks = verification.candidates().len();
-    eprintln!(
+    errln!(
         "{blocks} blocks of {}, {} epochs each on {} images of {}; validation on {} images; {} {}",
         arguments.run.display(),
         experiment.recipe.epochs,
@@ -178,12 +183,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         .with_reward(blockqnn::reward::RedefinedReward::accuracy(blockqnn::reward::Credit::Terminal))
         .with_run_folder(run_folder)
         .with_observer(Display::new(training.len()))
-        .with_cancellation(super::stop_on_ctrl_c("checkpoints are on disk, the same command continues")?);
+        .with_cancellation(crate::program::stop_on_signals("checkpoints are on disk, the same command continues")?);
     let report = search.run()?;
     let found = verification.report(&report);
     if report.stop == StopReason::Cancelled {
-        eprintln!("stopped: {} of {blocks} blocks are finished; repeat the command to continue", found.rows.len());
-        return Ok(ExitCode::from(130));
+        errln!("stopped: {} of {blocks} blocks are finished; repeat the command to continue", found.rows.len());
+        return Ok(crate::program::stopped());
     }
     for record in &report.records {
         // A finished trial is in the journal and no longer needs its checkpoint.
@@ -268,23 +273,22 @@ fn test_accuracies(
         .collect()
 }
 
-fn write_csv(path: &Path, contents: impl Fn(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Box<dyn Error>> {
-    let write = || -> std::io::Result<()> {
-        let mut out = BufWriter::new(File::create(path)?);
-        contents(&mut out)?;
-        out.flush()
-    };
-    write().map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+fn write_csv(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Box<dyn Error>> {
+    files::write(path, content).map_err(|error| {
+        let path = path.display();
+        format!("cannot write {path}: {error}. Trained blocks are not lost: repeat the command to write it again")
+            .into()
+    })
 }
 
 /// Prints the blocks by converged accuracy, and the rank correlation with the order of the search.
 fn print(found: &VerificationReport, test: Option<&[Option<f64>]>) {
     let percent = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2} %"));
     let test_title = if test.is_some() { "      test" } else { "" };
-    println!("rank  converged{test_title}  early stop  early rank   reward  parameters  block");
+    outln!("rank  converged{test_title}  early stop  early rank   reward  parameters  block");
     for (position, row) in found.rows.iter().enumerate() {
         let test = test.map(|test| format!("  {:>8}", percent(test[position]))).unwrap_or_default();
-        println!(
+        outln!(
             "{:>4}  {:>9}{test}  {:>10}  {:>10}  {:>7.3}  {:>10}  {}",
             position + 1,
             percent(row.accuracy),
@@ -299,11 +303,12 @@ fn print(found: &VerificationReport, test: Option<&[Option<f64>]>) {
         [("early-stop accuracy", found.agreement_of_accuracy()), ("reward of the search", found.agreement_of_reward())]
     {
         match agreement {
-            Some(found) => println!(
+            Some(found) => outln!(
                 "{name} and converged accuracy: Kendall's tau {:.3}, Spearman's rho {:.3}",
-                found.kendall, found.spearman
+                found.kendall,
+                found.spearman
             ),
-            None => println!(
+            None => outln!(
                 "{name} and converged accuracy: no rank correlation, which requires at least two blocks and different values on \
                  both sides"
             ),
@@ -336,12 +341,12 @@ impl Display {
 
 impl Observer<BlockSpace> for Display {
     fn on_restored(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
-        eprintln!("block {} was finished before", record.id + 1);
+        errln!("block {} was finished before", record.id + 1);
         Ok(())
     }
 
     fn on_proposed(&mut self, trial: &Trial, block: &BlockCode) -> Result<(), BoxError> {
-        eprintln!("block {}: {block}", trial.id + 1);
+        errln!("block {}: {block}", trial.id + 1);
         Ok(())
     }
 
@@ -356,7 +361,7 @@ impl Observer<BlockSpace> for Display {
         training.printed = now;
         let epochs_per_second = (done - training.first) / seconds;
         let left = Duration::from_secs_f64((f64::from(progress.epochs) - done).max(0.0) / epochs_per_second);
-        eprintln!(
+        errln!(
             "block {}: epoch {}/{}, {:.0} images/s, {} left",
             trial + 1,
             progress.epoch + 1,
@@ -367,17 +372,17 @@ impl Observer<BlockSpace> for Display {
     }
 
     fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {
-        eprintln!("block {}: attempt {attempt} failed: {message}", trial + 1);
+        errln!("block {}: attempt {attempt} failed: {message}", trial + 1);
     }
 
     fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
         match record.evaluation.metrics() {
             Some(metrics) => {
-                eprintln!("block {}: {:.2} % in {:.0} s", record.id + 1, metrics.accuracy, metrics.seconds);
+                errln!("block {}: {:.2} % in {:.0} s", record.id + 1, metrics.accuracy, metrics.seconds);
             }
             None => match &record.evaluation {
-                Evaluation::Infeasible(reason) => eprintln!("block {}: not measured: {reason}", record.id + 1),
-                _ => eprintln!("block {}: not measured", record.id + 1),
+                Evaluation::Infeasible(reason) => errln!("block {}: not measured: {reason}", record.id + 1),
+                _ => errln!("block {}: not measured", record.id + 1),
             },
         }
         Ok(())

@@ -63,6 +63,6 @@ pub use folder::{BrokenImages, ImageFolder};
 pub use image_set::{ChannelStatistics, ImageSet};
 pub use picture::Picture;
 pub use picture_stream::PictureStream;
-pub use pictures::Pictures;
+pub use pictures::{Pictures, pictures_identity};
 pub use source::{Batch, BatchIterator, BatchSource};
 pub use split::{Split, TestSet};

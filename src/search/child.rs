@@ -118,7 +118,8 @@ impl ChildProcess {
                     }
                     Some(Err(error)) => tracing::warn!(%error, text, "a child process sent a line that cannot be read"),
                     None if text.is_empty() => {}
-                    None => eprintln!("{text}"),
+                    // A closed terminal is no reason to stop listening.
+                    None => drop(writeln!(io::stderr(), "{text}")),
                 }
             }
             deliver(None);

@@ -3,6 +3,7 @@
 use super::TrainError;
 use crate::data::{Batches, ChannelStatistics, DataError, DeviceSet, ImageSet, ImageShape, Picture};
 use crate::export::{Blueprint, BlueprintError};
+use crate::files;
 use crate::network::{Device, Network, WeightsError};
 use crate::seed;
 use burn::tensor::activation::softmax;
@@ -11,7 +12,6 @@ use image::imageops::FilterType;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -62,7 +62,16 @@ pub struct Prediction {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClassifierError {
-    /// A file could not be read or written.
+    /// The weights could not be written. A file that was there before still is.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file or folder could not be read.
     #[error("cannot use {}: {source}", path.display())]
     Io {
         /// The file.
@@ -208,8 +217,7 @@ impl ImageClassifier {
             .network
             .to_safetensors(HashMap::from([(KEY.to_owned(), facts)]))
             .map_err(|source| ClassifierError::Weights { path: path.clone(), source })?;
-        crate::search::write_atomically(&path, |out: &mut dyn Write| out.write_all(&bytes))
-            .map_err(|source| ClassifierError::Io { path, source })
+        files::write(&path, |out| out.write_all(&bytes)).map_err(|source| ClassifierError::Write { path, source })
     }
 
     /// The network and its block.

@@ -1,7 +1,8 @@
 //! Reading a run without taking part in it: for reports, also while the search is running.
 
 use super::journal::{self, Entry, JournalError};
-use super::{DESCRIPTION, Description, JOURNAL, LOCK, RunFolder, RunFolderError, RunSettings};
+use super::{DESCRIPTION, Description, JOURNAL, RunFolder, RunFolderError, RunSettings};
+use crate::files::LOCK;
 use crate::search::RecordOf;
 use crate::space::SearchSpace;
 use std::collections::BTreeMap;
