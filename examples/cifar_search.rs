@@ -217,7 +217,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
             } else {
                 format!("{done} of {trials} trials are in {path}")
             };
-            errln!("stopped: {done}; continue with --out {path} --resume");
+            errln!("stopped: {done}; continue with --out {} --resume", program::quoted(results.path()));
             return Ok(program::stopped());
         }
         StopReason::SpaceExhausted => {
@@ -226,7 +226,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         _ if report.utilisation.busy > 0.0 => errln!("all {done} trials are in {path}"),
         _ => errln!("all {done} trials were finished before, in {path}; extend the run with --trials {}", 2 * done),
     }
-    output::print_next_steps(&path);
+    output::print_next_steps(results.path());
     Ok(ExitCode::SUCCESS)
 }
 

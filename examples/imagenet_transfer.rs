@@ -127,8 +127,7 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         size = cropping.size(),
     );
 
-    let data = arguments.data.as_ref().map_or(String::new(), |data| format!(" --data {}", data.display()));
-    let resume = format!("continue with --out {} --resume{data}", out.display());
+    let resume = format!("continue with --out {} --resume{}", program::quoted(out), arguments.again());
     let checkpoints = Checkpoints::new(out).with_every(EPOCHS_PER_CHECKPOINT);
     let stop = program::stop_on_signals("--resume then continues from the last checkpoint")?;
     let watch = watch::Display::new(stop, *training_images);

@@ -7,7 +7,6 @@ use blockqnn::files;
 use blockqnn::search::{CostModel, RunFolder, RunFolderError, SearchReport};
 use blockqnn::space::block::BlockSpace;
 use std::error::Error;
-use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -162,7 +161,8 @@ pub(crate) fn without_advice(error: &DataError) -> String {
 }
 
 /// Prints what can be done with a finished run.
-pub(crate) fn print_next_steps(run: &dyn Display) {
+pub(crate) fn print_next_steps(run: &Path) {
+    let run = crate::program::quoted(run);
     errln!("next steps (subcommands, instead of the options of the search):");
     errln!("  verify {run} --top 4                    trains the best blocks to convergence");
     errln!("  export {run} --to pytorch --out FILE    writes the best block as PyTorch source");

@@ -166,4 +166,22 @@ impl Arguments {
         let side = usize::try_from(self.size()).unwrap_or(usize::MAX);
         (recipe, network.with_data(ImageShape { channels: 3, height: side, width: side }, classes))
     }
+
+    /// The options that have to be given again to continue the training as it was started, each after a space.
+    pub(crate) fn again(&self) -> String {
+        let mut options = Vec::new();
+        if let Some(data) = &self.data {
+            options.push(format!(" --data {}", crate::program::quoted(data)));
+        }
+        if self.broken_images == Broken::Skip {
+            options.push(" --broken-images skip".to_owned());
+        }
+        if !self.device.is_empty() {
+            options.push(format!(" --device {}", self.device.join(",")));
+        }
+        if let Some(threads) = self.threads {
+            options.push(format!(" --threads {threads}"));
+        }
+        options.concat()
+    }
 }

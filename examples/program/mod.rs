@@ -9,6 +9,7 @@ use blockqnn::environment::Cancellation;
 use std::error::Error;
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
@@ -49,6 +50,13 @@ pub(crate) fn print_bytes(bytes: &[u8]) {
 pub(crate) fn remark(text: Arguments<'_>) {
     // In one piece, so that lines of several processes on one terminal do not mix. There is nowhere to report an error.
     let _ = io::stderr().write_all(text.to_string().as_bytes());
+}
+
+/// A path as it can be given to a shell, in quotes if it has to be: for advice that can be followed literally.
+pub(crate) fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |sign: char| sign.is_alphanumeric() || "/._-+:@%,=".contains(sign);
+    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// Ends a program: prints the error, if there is one, and returns the exit status. A standard output that was closed is
@@ -97,34 +105,41 @@ pub(crate) fn stopped() -> ExitCode {
 pub(crate) fn stop_on_signals(meanwhile: &'static str) -> io::Result<Cancellation> {
     let cancellation = Cancellation::new();
     let raised = cancellation.clone();
-    on_signal(move |is_ctrl_c| {
-        if !raised.is_cancelled() {
-            // Before anything is printed, since the terminal may be gone.
-            raised.cancel();
+    let stop = move || {
+        let first = !raised.is_cancelled();
+        // Before anything is printed, since the terminal may be gone.
+        raised.cancel();
+        if first {
             errln!("\nstopping; press Ctrl-C again to exit immediately ({meanwhile})");
-        } else if is_ctrl_c {
+        }
+        first
+    };
+    on_termination(stop.clone())?;
+    let stop_or_exit = move || {
+        if !stop() {
             std::process::exit(STOPPED.into());
         }
-    })?;
+    };
+    ctrlc::set_handler(stop_or_exit).map_err(io::Error::other)?;
     Ok(cancellation)
 }
 
-/// Calls `react` in a thread for every signal that is to stop the program; its argument is whether it was Ctrl-C.
+/// Calls `stop`, in a thread, for every signal besides Ctrl-C that is to stop the program.
 #[cfg(unix)]
-fn on_signal(mut react: impl FnMut(bool) + Send + 'static) -> io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+fn on_termination(stop: impl Fn() -> bool + Send + 'static) -> io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGTERM};
 
     // Under nohup the program is meant to go on when the terminal is closed.
-    let signals = if hang_up_is_ignored() { &[SIGINT, SIGTERM][..] } else { &[SIGINT, SIGTERM, SIGHUP] };
+    let signals = if hang_up_is_ignored() { &[SIGTERM][..] } else { &[SIGTERM, SIGHUP] };
     let mut signals = signal_hook::iterator::Signals::new(signals)?;
     let thread = std::thread::Builder::new().name("signals".to_owned());
-    thread.spawn(move || signals.forever().for_each(|signal| react(signal == SIGINT)))?;
+    thread.spawn(move || signals.forever().for_each(|_| _ = stop()))?;
     Ok(())
 }
 
 #[cfg(not(unix))]
-fn on_signal(mut react: impl FnMut(bool) + Send + 'static) -> io::Result<()> {
-    ctrlc::set_handler(move || react(true)).map_err(io::Error::other)
+fn on_termination(_stop: impl Fn() -> bool + Send + 'static) -> io::Result<()> {
+    Ok(())
 }
 
 /// Whether this process was started with SIGHUP ignored, as `nohup` does. Known on Linux only.

@@ -119,7 +119,8 @@ pub fn is_same(first: impl AsRef<Path>, second: impl AsRef<Path>) -> bool {
 /// The error that [`write`](self::write()) would end with before its content is asked for.
 pub fn check_writable(path: impl AsRef<Path>) -> io::Result<()> {
     match target(path.as_ref())? {
-        Target::Stream(path) => File::options().append(true).open(path).map(drop),
+        // To open and close a pipe would tell its reader that nothing more comes.
+        Target::Stream(_) => Ok(()),
         Target::File { folder, .. } => Temporary::create(&folder).map(drop),
     }
 }

@@ -174,7 +174,7 @@ impl Snapshot {
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(&path, &error)),
+            Err(source) => return Err(TrainError::Read { path, source }),
         };
         let refuse = |message: &str| Err(TrainError::Checkpoint { path: path.clone(), message: message.to_owned() });
         let file = SafeTensors::deserialize(&bytes).map_err(|error| failed(&path, &error))?;

@@ -286,7 +286,10 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
                 // A full disk or a damaged checkpoint is nothing that the architecture is to blame for.
                 self.broken |= matches!(
                     error,
-                    TrainError::DevicePoisoned { .. } | TrainError::Write { .. } | TrainError::Checkpoint { .. }
+                    TrainError::DevicePoisoned { .. }
+                        | TrainError::Read { .. }
+                        | TrainError::Write { .. }
+                        | TrainError::Checkpoint { .. }
                 );
                 Err(error)
             }

@@ -70,7 +70,16 @@ pub enum TrainError {
         /// Classes of the validation images.
         validation_classes: usize,
     },
-    /// A checkpoint could not be used.
+    /// A checkpoint could not be read. It may well be good.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A checkpoint is damaged, or of another training.
     #[error("cannot use {}: {message}. Delete it to start the training again from the beginning", path.display())]
     Checkpoint {
         /// The file.

@@ -91,8 +91,8 @@ pub fn fit<M: Classifier>(
 /// [`Checkpoints::delete`] deletes it.
 ///
 /// # Errors
-/// As [`fit`]; [`TrainError::Write`] if a checkpoint or the log cannot be written, and [`TrainError::Checkpoint`] if a
-/// checkpoint is there and damaged or of another training.
+/// As [`fit`]; [`TrainError::Write`] if a checkpoint or the log cannot be written, [`TrainError::Read`] if there is a
+/// checkpoint that cannot be read, and [`TrainError::Checkpoint`] if it is damaged or of another training.
 ///
 /// # Panics
 /// As [`fit`].

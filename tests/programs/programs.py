@@ -9,6 +9,7 @@ import os
 import pathlib
 import pty
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -65,12 +66,29 @@ def start_in_terminal(*arguments, cwd, ignore_hang_up=False):
 
     process = subprocess.Popen(command(*arguments), cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=prepare)
     os.close(theirs)
-    return process, ours
+    return process, Terminal(ours)
 
 
-def read_some(terminal):
-    """Waits for a program's first words, so that it has a terminal and uses it."""
-    return os.read(terminal, 100)
+class Terminal:
+    """The other side of a program's terminal. Closing it hangs up."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def until(self, condition, process):
+        """Reads what the program says, so that it never waits, until a condition holds."""
+
+        def read_and_ask():
+            while select.select([self.file], [], [], 0)[0]:
+                os.read(self.file, 4096)
+            return condition()
+
+        # Its first words, so that it has the terminal and uses it.
+        os.read(self.file, 100)
+        wait_for(read_and_ask, process)
+
+    def close(self):
+        os.close(self.file)
 
 
 def run_into_closed_pipe(*arguments, cwd):

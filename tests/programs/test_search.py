@@ -1,6 +1,5 @@
 """`cifar_search` and its `verify`: nothing that is finished is lost by whatever ends them."""
 
-import os
 import shutil
 import signal
 import unittest
@@ -12,7 +11,6 @@ from programs import (
     ProgramTest,
     advised,
     contents,
-    read_some,
     remount,
     run,
     run_into_closed_pipe,
@@ -38,7 +36,7 @@ class SearchTest(ProgramTest):
         return run(PROGRAM, *arguments, cwd=self.folder, **options)
 
     def search(self, trials=3, out="run"):
-        images = ["--train-limit", 40, "--validation", 20, "--batch-size", 20, "--width", 2, "--max-layers", 3]
+        images = ["--train-limit", 40, "--validation", 20, "--batch-size", 20, "--width", 2]
         out = ["--out", out] if out else []
         return ["--trials", trials, "--minibatch", 2, "--epochs", 1, "--workers", 1, *images, *out]
 
@@ -53,12 +51,12 @@ class SearchTest(ProgramTest):
     def begun(self, trials, **options):
         """A search that has finished a trial."""
         process = start(PROGRAM, *self.search(trials), cwd=self.folder, **options)
-        self.wait_for_trials(process)
+        wait_for(self.has_trials, process)
         return process
 
-    def wait_for_trials(self, process):
+    def has_trials(self):
         journal = self.out / "journal.jsonl"
-        wait_for(lambda: journal.exists() and '"finished"' in journal.read_text(), process)
+        return journal.exists() and '"finished"' in journal.read_text()
 
 
 class Searches(SearchTest):
@@ -83,28 +81,27 @@ class Searches(SearchTest):
         self.assertEqual(names, ["embedded-quick-seed0"] + [f"embedded-quick-seed0-{number}" for number in [2, 3, 4]])
 
     def test_every_signal_keeps_what_is_finished_and_the_advice_leads_to_the_same_end(self):
-        self.check(self.call(*self.search(60, "whole")), 0)
+        self.check(self.call(*self.search(100, "whole")), 0)
         for number in SIGNALS:
             with self.subTest(number):
                 shutil.rmtree(self.out, ignore_errors=True)
-                message = self.stop(self.begun(60), number)
+                message = self.stop(self.begun(100), number)
                 self.assertTrue(all((self.out / name).exists() for name in RESULTS))
-                self.check(self.call(*advised(CONTINUE, message)), 0, "all 60 trials are in")
+                self.check(self.call(*advised(CONTINUE, message)), 0, "all 100 trials are in")
                 self.assertEqual(self.blocks(), self.blocks("whole"))
 
     def test_a_terminal_that_is_closed_stops_the_search_with_its_results(self):
         process, terminal = start_in_terminal(PROGRAM, *self.search(100_000), cwd=self.folder)
-        read_some(terminal)
-        self.wait_for_trials(process)
-        os.close(terminal)
+        terminal.until(self.has_trials, process)
+        terminal.close()
         self.assertEqual(process.wait(LIMIT), STOPPED)
         self.assertTrue(all((self.out / name).exists() for name in RESULTS))
         self.assertEqual(temporary_files(self.out), [])
 
     def test_under_nohup_the_search_outlives_its_terminal(self):
         process, terminal = start_in_terminal(PROGRAM, *self.search(20), cwd=self.folder, ignore_hang_up=True)
-        read_some(terminal)
-        os.close(terminal)
+        terminal.until(lambda: True, process)
+        terminal.close()
         self.assertEqual(process.wait(LIMIT), 0)
         self.assertEqual(len(self.blocks()), 20)
 
@@ -158,8 +155,11 @@ class Verifications(SearchTest):
 
     def begun(self, *arguments, **options):
         process = start(PROGRAM, *arguments, cwd=self.folder, **options)
-        wait_for(lambda: list(self.verification.glob("networks/*/checkpoint.safetensors")), process)
+        wait_for(self.has_checkpoint, process)
         return process
+
+    def has_checkpoint(self):
+        return any(self.verification.glob("networks/*/checkpoint.safetensors"))
 
     def test_owners_of_folders(self):
         foreign = self.folder / "foreign"
@@ -176,7 +176,7 @@ class Verifications(SearchTest):
         self.stop(process, signal.SIGTERM)
 
     def test_every_signal_leaves_checkpoints_and_the_same_command_leads_to_the_same_end(self):
-        command = self.verify("--epochs", 60)
+        command = self.verify("--epochs", 200)
         self.check(self.call(*command), 0, "Kendall's tau")
         networks = self.networks()
         self.assertEqual(len(networks), 2)
@@ -189,9 +189,8 @@ class Verifications(SearchTest):
 
     def test_a_terminal_that_is_closed_stops_it_with_its_checkpoint(self):
         process, terminal = start_in_terminal(PROGRAM, *self.verify("--epochs", 100_000), cwd=self.folder)
-        read_some(terminal)
-        wait_for(lambda: list(self.verification.glob("networks/*/checkpoint.safetensors")), process)
-        os.close(terminal)
+        terminal.until(self.has_checkpoint, process)
+        terminal.close()
         self.assertEqual(process.wait(LIMIT), STOPPED)
         self.assertEqual(temporary_files(self.verification), [])
 
@@ -220,7 +219,7 @@ class Verifications(SearchTest):
             self.assertEqual(self.networks(), networks)
 
     def test_a_checkpoint_that_cannot_be_read_is_no_fault_of_a_block_and_the_advice_works(self):
-        command = self.verify("--epochs", 60)
+        command = self.verify("--epochs", 200)
         self.stop(self.begun(*command), signal.SIGTERM)
         [checkpoint] = self.verification.glob("networks/*/checkpoint.safetensors")
         checkpoint.write_bytes(checkpoint.read_bytes()[:100])

@@ -1,7 +1,6 @@
 """`imagenet_transfer`: one owner for a folder, nothing lost by whatever ends it, and a finished training stays as it is."""
 
 import json
-import os
 import shutil
 import signal
 import unittest
@@ -15,7 +14,6 @@ from programs import (
     advised,
     contents,
     make_pictures,
-    read_some,
     remount,
     run,
     run_into_closed_pipe,
@@ -162,28 +160,27 @@ class OwnersOfFolders(TransferTest):
 
 class Ends(TransferTest):
     def test_every_signal_leaves_a_checkpoint_and_the_advice_leads_to_the_same_end(self):
-        weights = self.whole(30)
+        weights = self.whole(200)
         for number in SIGNALS:
             with self.subTest(number):
                 shutil.rmtree(self.out, ignore_errors=True)
-                message = self.stop(self.begun(30), number)
+                message = self.stop(self.begun(200), number)
                 self.assert_stopped()
                 self.check(self.call(PROGRAM, *advised(CONTINUE, message)), 0, "top-1")
                 self.assert_finished(weights)
 
     def test_a_terminal_that_is_closed_stops_the_training_with_its_checkpoint(self):
         process, terminal = start_in_terminal(*self.arguments(10_000), cwd=self.folder)
-        read_some(terminal)
-        wait_for((self.out / "checkpoint.safetensors").exists, process)
-        os.close(terminal)
+        terminal.until((self.out / "checkpoint.safetensors").exists, process)
+        terminal.close()
         self.assertEqual(process.wait(LIMIT), STOPPED)
         self.assert_stopped()
 
     def test_under_nohup_the_training_outlives_its_terminal(self):
         weights = self.whole(10)
         process, terminal = start_in_terminal(*self.arguments(10), cwd=self.folder, ignore_hang_up=True)
-        read_some(terminal)
-        os.close(terminal)
+        terminal.until((self.out / "transfer.json").exists, process)
+        terminal.close()
         self.assertEqual(process.wait(LIMIT), 0)
         self.assert_finished(weights)
 
@@ -217,8 +214,8 @@ class Ends(TransferTest):
             self.assert_finished(weights)
 
     def test_a_checkpoint_that_cannot_be_read_is_named_and_the_advice_works(self):
-        weights = self.whole(30)
-        self.stop(self.begun(30), signal.SIGTERM)
+        weights = self.whole(200)
+        self.stop(self.begun(200), signal.SIGTERM)
         checkpoint = self.out / "checkpoint.safetensors"
         checkpoint.write_bytes(checkpoint.read_bytes()[:100])
         resume = [PROGRAM, "--out", "out", "--resume", "--data", "pictures"]
