@@ -46,6 +46,9 @@ pub(crate) fn resumed(out: &Path) -> Result<OwnedFolder, Box<dyn Error>> {
 
 /// What to say about a training that is finished; none if it is not. The result is the last of its files.
 pub(crate) fn finished(out: &Path) -> Option<String> {
+    if !out.join(FILE).exists() {
+        return None;
+    }
     let text = fs::read_to_string(out.join(RESULT)).ok()?;
     let result: Value = serde_json::from_str(&text).unwrap_or_default();
     let accuracies = match (result["top_1"].as_f64(), result["top_5"].as_f64()) {
