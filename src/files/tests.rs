@@ -27,7 +27,7 @@ fn an_error_or_a_panic_in_the_middle_leaves_the_file_of_before_and_nothing_else(
     let folder = folder_with(&[("a", "old"), ("a.tmp", "mine")]);
     let path = folder.path().join("a");
     let half = |out: &mut dyn Write| {
-        out.write_all(&[b'x'; 1 << 20])?;
+        out.write_all(&vec![b'x'; 1 << 20])?;
         Err(io::Error::other("no more"))
     };
     assert_eq!(write(&path, half).unwrap_err().to_string(), "no more");
