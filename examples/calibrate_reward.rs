@@ -12,6 +12,12 @@
 //! cargo run --release --no-default-features --example calibrate_reward -- --run RUN
 //! ```
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+#[path = "program/mod.rs"]
+mod program;
+
 use blockqnn::comparison::calibration_pairs;
 use blockqnn::environment::tabular::Table;
 use blockqnn::reward::calibration::{Calibration, CalibrationConfig, Formula, Pair, Term, agreement_in_top, calibrate};
@@ -60,13 +66,7 @@ fn term(text: &str) -> Result<Term, String> {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::finish(run(&Arguments::parse()).map(|()| ExitCode::SUCCESS))
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
@@ -79,9 +79,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         CalibrationConfig { terms: arguments.terms.clone(), seed: arguments.seed, ..CalibrationConfig::default() };
     let calibration = calibrate(&pairs, &config)?;
 
-    print!("\nKendall's tau (Spearman's rho) with the final accuracy\n| score | all |");
-    arguments.top.iter().for_each(|top| print!(" top {top} |"));
-    println!("\n| --- | --- |{}", " --- |".repeat(arguments.top.len()));
+    out!("\nKendall's tau (Spearman's rho) with the final accuracy\n| score | all |");
+    arguments.top.iter().for_each(|top| out!(" top {top} |"));
+    outln!("\n| --- | --- |{}", " --- |".repeat(arguments.top.len()));
     row(&pairs, &Formula::accuracy(), &arguments.top)?;
     if pairs.iter().all(|pair| pair.flops.is_some() && pair.density.is_some()) {
         row(&pairs, &Formula::paper(), &arguments.top)?;
@@ -106,7 +106,7 @@ fn of_table(path: &Path, dataset: Option<&str>) -> Result<Vec<Pair>, Box<dyn Err
         );
     }
     let rows = table.entries().len();
-    println!(
+    outln!(
         "{} pairs from {rows} rows; the density of a cell is its edges (at least 1/2) divided by its 4 nodes",
         pairs.len()
     );
@@ -136,31 +136,31 @@ fn of_run(run: &Path) -> Result<Vec<Pair>, Box<dyn Error>> {
         let metrics = record.evaluation.metrics().ok_or_else(bad)?;
         pairs.push(Pair::new(metrics.accuracy, last, &record.cost, metrics.seconds));
     }
-    println!("{} verified blocks of {} trials", pairs.len(), history.records.len());
+    outln!("{} verified blocks of {} trials", pairs.len(), history.records.len());
     Ok(pairs)
 }
 
 fn row(pairs: &[Pair], formula: &Formula, tops: &[usize]) -> Result<(), Box<dyn Error>> {
-    print!("| {formula} |");
+    out!("| {formula} |");
     for top in std::iter::once(&pairs.len()).chain(tops) {
         let found = agreement_in_top(pairs, formula, *top)?;
-        print!(" {:.3} ({:.3}) |", found.kendall, found.spearman);
+        out!(" {:.3} ({:.3}) |", found.kendall, found.spearman);
     }
-    println!();
+    outln!();
     Ok(())
 }
 
 fn print_result(calibration: &Calibration, config: &CalibrationConfig) {
     let percent = 100.0 * config.top;
-    println!(
+    outln!(
         "\nOn held-out halves, mean of {} splits: Kendall's tau of all architectures, and of the top {percent} %",
         config.splits
     );
     for (name, held_out) in ["accuracy alone", "fitted to the other half"].iter().zip(calibration.held_out) {
-        println!("  {name}: {:.3}, {:.3}", held_out.all.kendall, held_out.top.kendall);
+        outln!("  {name}: {:.3}, {:.3}", held_out.all.kendall, held_out.top.kendall);
     }
-    println!("recommended: {}", calibration.recommended());
+    outln!("recommended: {}", calibration.recommended());
     for warning in calibration.warnings() {
-        println!("warning: {warning}");
+        outln!("warning: {warning}");
     }
 }

@@ -55,6 +55,12 @@
 //!
 //! `--dry-run` shows what a search would do and cost, `--help` every option.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+#[path = "program/mod.rs"]
+mod program;
+
 #[path = "cifar_search/arguments.rs"]
 mod arguments;
 #[path = "cifar_search/download.rs"]
@@ -84,7 +90,6 @@ mod worker;
 use arguments::{Arguments, Command};
 use blockqnn::agent::{Agent, Memory, RandomAgent};
 use blockqnn::data::{DataError, ImageSet};
-use blockqnn::environment::Cancellation;
 use blockqnn::experiment::Experiment;
 use blockqnn::graph::{Cost, LayerGraph, ToGraph};
 use blockqnn::network::Device;
@@ -126,13 +131,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "nats")]
         Some(Command::Worker(arguments)) => worker::run(arguments),
     };
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::finish(outcome)
 }
 
 fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
@@ -151,8 +150,10 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     output::print_classes(&training, &validation);
     let experiment = experiment.for_data(training.shape(), training.classes().len());
     let folder = output::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
-    let results = Results::new(&folder);
-    eprintln!(
+    // Held until the results are written.
+    let owner = folder.owner();
+    let results = Results::new(owner.path());
+    errln!(
         "{} trials in minibatches of {}, {} epochs each on {} images of {} ({} classes, chance accuracy {:.1} %); validation \
          on {} images; results in {}",
         experiment.search.trials,
@@ -188,22 +189,24 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         .with_run_folder(folder)
         .with_observer(beside)
         .with_observer(progress::Display::new(&experiment, count, model))
-        .with_cancellation(stop_on_ctrl_c("finished trials are on disk, --resume continues the run")?)
+        .with_cancellation(program::stop_on_signals("finished trials are on disk, --resume continues the run")?)
         .run()?;
 
-    results.write(&experiment.space, &report)?;
+    let written = results.write(&experiment.space, &report);
     if !report.records.is_empty() {
         output::print_table(&report, arguments.top);
     }
+    // The results of hours are printed even if they cannot be written.
+    written?;
     if report.machine_dependent() > 0 {
-        eprintln!(
+        errln!(
             "warning: {} trials failed because of this machine (time limit, memory or device faults), so the same seed may not \
              reproduce this run; the column infeasible of results.csv has the reasons",
             report.machine_dependent()
         );
     }
     if report.utilisation.busy > 0.0 {
-        eprintln!("{}", report.utilisation);
+        errln!("{}", report.utilisation);
     }
     let (done, path) = (report.records.len(), results.path().display());
     match report.stop {
@@ -213,16 +216,16 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
             } else {
                 format!("{done} of {trials} trials are in {path}")
             };
-            eprintln!("stopped: {done}; continue with --out {path} --resume");
-            return Ok(ExitCode::from(130));
+            errln!("stopped: {done}; continue with --out {} --resume", program::quoted(results.path()));
+            return Ok(program::stopped());
         }
         StopReason::SpaceExhausted => {
-            eprintln!("the search space is exhausted: the agent found no new block after {done} trials");
+            errln!("the search space is exhausted: the agent found no new block after {done} trials");
         }
-        _ if report.utilisation.busy > 0.0 => eprintln!("all {done} trials are in {path}"),
-        _ => eprintln!("all {done} trials were finished before, in {path}; extend the run with --trials {}", 2 * done),
+        _ if report.utilisation.busy > 0.0 => errln!("all {done} trials are in {path}"),
+        _ => errln!("all {done} trials were finished before, in {path}; extend the run with --trials {}", 2 * done),
     }
-    output::print_next_steps(&path);
+    output::print_next_steps(results.path());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -232,7 +235,7 @@ fn cost_model(experiment: &Experiment, environment: &TrainingEnvironment) -> Opt
     let graphs =
         random_blocks(experiment, "cost model", CALIBRATION_DRAWS).map(|(graph, _)| graph).take(CALIBRATION_BLOCKS);
     let model = environment.cost_model(graphs, CALIBRATION_TIME);
-    model.inspect_err(|error| eprintln!("warning: the time left cannot be predicted: {error}")).ok()
+    model.inspect_err(|error| errln!("warning: the time left cannot be predicted: {error}")).ok()
 }
 
 /// Random blocks of the experiment's space within its cost limits, out of `draws` draws. The same purpose gives the
@@ -315,19 +318,4 @@ fn devices(names: &[String]) -> Result<Vec<(String, Device)>, DeviceError> {
         return Ok(vec![(name.to_owned(), default_device()?)]);
     }
     names.iter().map(|name| Ok((name.clone(), parse_device(name)?))).collect()
-}
-
-/// The first Ctrl-C or SIGTERM stops the search and keeps what is finished; the second ends the program at once, when
-/// everything finished is already in the journal.
-fn stop_on_ctrl_c(meanwhile: &'static str) -> Result<Cancellation, ctrlc::Error> {
-    let cancellation = Cancellation::new();
-    let raised = cancellation.clone();
-    ctrlc::set_handler(move || {
-        if raised.is_cancelled() {
-            std::process::exit(130);
-        }
-        eprintln!("\nstopping; press Ctrl-C again to exit immediately ({meanwhile})");
-        raised.cancel();
-    })?;
-    Ok(cancellation)
 }

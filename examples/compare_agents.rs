@@ -8,18 +8,25 @@
 //! A table is CSV as described in `blockqnn::environment::tabular`. To compare your own agent, see
 //! `blockqnn::comparison`: it takes a few lines of Rust.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+#[path = "program/mod.rs"]
+mod program;
+
 #[path = "compare_agents/svg.rs"]
 mod svg;
 
 use blockqnn::comparison::{Benchmark, Budget, Comparison, ComparisonConfig, Contender, SyntheticTask};
 use blockqnn::environment::tabular::Table;
+use blockqnn::files;
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockSpace;
 use blockqnn::space::cell::CellCode;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
-use std::fs;
+use std::io::{self, Write};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -91,13 +98,7 @@ fn deviation(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::finish(run(&Arguments::parse()).map(|()| ExitCode::SUCCESS))
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
@@ -136,10 +137,7 @@ fn compare<S: SearchSpace + Clone + 'static>(
     config.first_seed = arguments.first_seed;
     config.threads = arguments.threads.map_or(config.threads, NonZeroUsize::get);
 
-    // Before the comparison, which may take long.
-    for path in [&arguments.csv, &arguments.svg].into_iter().flatten() {
-        fs::OpenOptions::new().create(true).append(true).open(path).map_err(|error| failed(path, &error))?;
-    }
+    check_outputs(arguments)?;
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} searches, {elapsed} of about {duration}  {msg}")?;
     let bar = ProgressBar::no_length().with_style(style);
     let start = Instant::now();
@@ -150,23 +148,47 @@ fn compare<S: SearchSpace + Clone + 'static>(
     })?;
     bar.finish_and_clear();
 
-    println!(
+    // Files first: whoever reads the table may stop reading. And the table is printed even if they cannot be written.
+    let csv = write(arguments.csv.as_deref(), |out| comparison.write_csv(out));
+    let svg = write(arguments.svg.as_deref(), |out| out.write_all(svg::regret(&comparison).as_bytes()));
+    outln!(
         "{}: mean quality over {} searches, the optimum is {:.2}",
         comparison.benchmark(),
         config.seeds,
         comparison.optimum()
     );
-    println!("{comparison}");
-    println!("took {:.1} s with {} threads", start.elapsed().as_secs_f64(), config.threads);
-    if let Some(path) = &arguments.csv {
-        let mut csv = Vec::new();
-        comparison.write_csv(&mut csv)?;
-        fs::write(path, csv).map_err(|error| failed(path, &error))?;
-        println!("wrote the result of every search to {}", path.display());
+    outln!("{comparison}");
+    outln!("took {:.1} s with {} threads", start.elapsed().as_secs_f64(), config.threads);
+    if let Some(path) = csv? {
+        outln!("wrote the result of every search to {}", path.display());
     }
-    if let Some(path) = &arguments.svg {
-        fs::write(path, svg::regret(&comparison)).map_err(|error| failed(path, &error))?;
-        println!("wrote the regret curve to {}", path.display());
+    if let Some(path) = svg? {
+        outln!("wrote the regret curve to {}", path.display());
     }
     Ok(())
+}
+
+/// Checks, before a comparison that may take long, that its files can be written and replace nothing that it reads.
+fn check_outputs(arguments: &Arguments) -> Result<(), String> {
+    let Arguments { csv, svg, table, .. } = arguments;
+    for path in [csv, svg].into_iter().flatten() {
+        if table.as_ref().is_some_and(|table| files::is_same(table, path)) {
+            return Err(format!("{} is the table that is read: name another file", path.display()));
+        }
+        files::check_writable(path).map_err(|error| failed(path, &error))?;
+    }
+    match (csv, svg) {
+        (Some(csv), Some(svg)) if csv == svg || files::is_same(csv, svg) => {
+            Err(format!("--csv and --svg are both {}: name two files", csv.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file, if one is asked for, and returns its path.
+fn write(path: Option<&Path>, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Option<&Path>, String> {
+    if let Some(path) = path {
+        files::write(path, content).map_err(|error| failed(path, &error))?;
+    }
+    Ok(path)
 }

@@ -24,10 +24,18 @@
 //!
 //! Continue a training that was stopped or killed with `--out OUT --resume`, and give `--data` again.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+#[path = "program/mod.rs"]
+mod program;
+
 #[path = "imagenet_transfer/arguments.rs"]
 mod arguments;
 #[path = "imagenet_transfer/block.rs"]
 mod block;
+#[path = "imagenet_transfer/output.rs"]
+mod output;
 #[path = "imagenet_transfer/settings.rs"]
 mod settings;
 #[path = "imagenet_transfer/watch.rs"]
@@ -36,14 +44,16 @@ mod watch;
 use arguments::Arguments;
 use blockqnn::data::{
     BrokenImages, ClassSizes, Cropping, DataError, FolderParts, ImageFolder, PictureStream, Pictures, Preprocessing,
-    embedded,
+    embedded, pictures_identity,
 };
-use blockqnn::environment::Cancellation;
 use blockqnn::export::Blueprint;
+use blockqnn::files::OwnedFolder;
 use blockqnn::graph::NetworkConfig;
 use blockqnn::network::Network;
 use blockqnn::network::device::{built_in_devices, keep_kernels, kernel_folder, parse_device};
-use blockqnn::train::{Checkpoints, FitOptions, ImageClassifier, Outcome, chance_accuracy, fit_with, top_k_accuracies};
+use blockqnn::train::{
+    Checkpoints, FitOptions, ImageClassifier, Outcome, TrainError, chance_accuracy, fit_with, top_k_accuracies,
+};
 use clap::Parser;
 use settings::Settings;
 use std::error::Error;
@@ -62,16 +72,16 @@ fn main() -> ExitCode {
     if let Some(folder) = kernel_folder() {
         keep_kernels(folder);
     }
-    match transfer(&Arguments::parse()) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::finish(transfer(&Arguments::parse()))
 }
 
 fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let resumed = arguments.out.as_deref().filter(|_| arguments.resume);
+    // Before anything is touched, so that a training that a batch system starts again stays as it is.
+    if let Some(finished) = resumed.and_then(output::finished) {
+        errln!("{finished}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let names = match &arguments.device[..] {
         [] => vec![built_in_devices().first().copied().unwrap_or_default().to_owned()],
         names => names.to_vec(),
@@ -82,35 +92,22 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         return Err("no device is given: name one with --device, such as --device flex".into());
     };
     if !more_devices.is_empty() {
-        eprintln!(
+        errln!(
             "warning: training on {} devices, with a part of each batch on each, is experimental and has only been tested on \
              CPU devices",
             devices.len()
         );
     }
     let threads = arguments.threads.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let out = arguments.out_folder()?;
 
-    let (training, validation) = pictures(arguments, threads)?;
-    print_classes(&*training, &*validation);
-    let classes = training.classes().to_vec();
-    let (settings, blueprint) = if arguments.resume {
-        let (settings, blueprint) = Settings::read(&out)?;
-        settings.check_images(&classes, training.len(), validation.len())?;
-        (settings, blueprint)
-    } else {
-        let block = block::read(arguments.block.as_deref())?;
-        let (recipe, network) = arguments.training(classes.len());
-        recipe.validate()?;
-        let cropping = Cropping::imagenet(arguments.size());
-        let statistics = PictureStream::statistics(training.clone(), cropping, STATISTICS_IMAGES, threads)?;
-        let images = [training.len(), validation.len()];
-        let settings = Settings { recipe, cropping, statistics, classes, images, seed: arguments.seed };
-        let network = NetworkConfig { widths: block.widths, ..network };
-        let blueprint = Blueprint::new(block.name, block.graph, network)?;
-        settings.write(&out, &blueprint)?;
-        (settings, blueprint)
+    let parts = pictures(arguments, threads)?;
+    print_classes(&*parts.0, &*parts.1);
+    // Held until everything is written.
+    let (owner, settings, blueprint) = match resumed {
+        Some(out) => resume(out, &parts, threads)?,
+        None => start(arguments, &parts, threads)?,
     };
+    let (out, (training, validation)) = (owner.path(), parts);
 
     let stream = |pictures| -> Result<PictureStream, DataError> {
         let stream = PictureStream::new(pictures, settings.cropping, &settings.statistics, device)?;
@@ -118,7 +115,7 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     };
     let (training, validation) = (stream(training)?, stream(validation)?);
     let Settings { recipe, cropping, images: [training_images, validation_images], .. } = &settings;
-    eprintln!(
+    errln!(
         "block {}\n{} parameters, {} FLOPs per image of {size}x{size}; {training_images} training images in {} classes, \
          {validation_images} validation images\n{} epochs in batches of {} on {}, {threads} threads reading images; \
          results in {}",
@@ -133,36 +130,84 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         size = cropping.size(),
     );
 
-    let checkpoints = Checkpoints::new(&out).with_every(EPOCHS_PER_CHECKPOINT);
-    let watch = watch::Display::new(stop_on_ctrl_c()?, *training_images);
+    let resume = format!("continue with --out {} --resume{}", program::quoted(out), arguments.again());
+    let checkpoints = Checkpoints::new(out).with_every(EPOCHS_PER_CHECKPOINT);
+    let stop = program::stop_on_signals("--resume then continues from the last checkpoint")?;
+    let watch = watch::Display::new(stop, *training_images);
     let build =
         |rng: &mut dyn rand::Rng, device: &_| Ok(Network::new(blueprint.block(), blueprint.network(), rng, device)?);
     let options = FitOptions { watch: &watch, checkpoints: Some(&checkpoints), more_devices };
-    let trained = match fit_with(recipe, &training, &validation, settings.seed, &options, build)? {
-        Outcome::Trained(trained) => trained,
-        Outcome::Cancelled => {
-            eprintln!("stopped; continue with --out {} --resume (and the same --data)", out.display());
-            return Ok(ExitCode::from(130));
+    let trained = match fit_with(recipe, &training, &validation, settings.seed, &options, build) {
+        Ok(Outcome::Trained(trained)) => trained,
+        Ok(Outcome::Cancelled) => {
+            errln!("stopped; {resume}");
+            return Ok(program::stopped());
         }
-        Outcome::Infeasible(reason) => {
+        Err(error @ TrainError::Write { .. }) => return Err(format!("{error}; then {resume}").into()),
+        Err(error) => return Err(error.into()),
+        Ok(Outcome::Infeasible(reason)) => {
             return Err(format!("{reason}: start again with a lower --learning-rate and another --out").into());
         }
-        outcome => return Err(format!("the training ended without a network: {outcome:?}").into()),
+        Ok(outcome) => return Err(format!("the training ended without a network: {outcome:?}").into()),
     };
     let batch = NonZeroUsize::new(recipe.batch_size).unwrap_or(NonZeroUsize::MIN);
     let accuracies = top_k_accuracies(&trained.network, &validation, batch, &[1, 5])?;
     let classifier =
         ImageClassifier::new(blueprint, trained.network, settings.classes.clone(), settings.statistics.clone())?
             .with_preprocessing(Preprocessing::from(settings.cropping))?;
-    classifier.save(out.join("network.safetensors"))?;
-    settings::write_result(&out, &accuracies, trained.metrics.seconds)?;
-    checkpoints.delete()?;
+    classifier
+        .save(out.join("network.safetensors"))
+        .map_err(Box::<dyn Error>::from)
+        .and_then(|()| settings::write_result(out, &accuracies, trained.metrics.seconds))
+        .map_err(|error| format!("{error}. The last checkpoint is kept: remove the cause, then {resume}"))?;
+    let deleted = checkpoints.delete();
     let count = settings.classes.len();
     let chance = |k: usize| chance_accuracy(count) * k.min(count) as f64;
-    println!("top-1 {:.2} %  (chance: {:.2} %)", accuracies[0], chance(1));
-    println!("top-5 {:.2} %  (chance: {:.2} %)", accuracies[1], chance(5));
-    println!("wrote network.safetensors, epochs.csv and result.json to {}", out.display());
+    outln!("top-1 {:.2} %  (chance: {:.2} %)", accuracies[0], chance(1));
+    outln!("top-5 {:.2} %  (chance: {:.2} %)", accuracies[1], chance(5));
+    outln!("wrote network.safetensors, epochs.csv and result.json to {}", out.display());
+    deleted?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The folder of a training, its settings, and its block with the network around it.
+type Task = (OwnedFolder, Settings, Blueprint);
+
+/// Takes a training that was stopped or killed out of its folder, and checks that the pictures are still the same.
+fn resume(out: &Path, parts: &Parts, threads: NonZeroUsize) -> Result<Task, Box<dyn Error>> {
+    let owner = output::resumed(out)?;
+    let (settings, blueprint) = Settings::read(out)?;
+    let (training, validation) = parts;
+    settings.check_images(training.classes(), training.len(), validation.len())?;
+    settings.check_pictures(|| identities(parts, threads))?;
+    Ok((owner, settings, blueprint))
+}
+
+/// Starts a training in a folder of its own.
+fn start(arguments: &Arguments, parts: &Parts, threads: NonZeroUsize) -> Result<Task, Box<dyn Error>> {
+    let (training, validation) = parts;
+    let classes = training.classes().to_vec();
+    let block = block::read(arguments.block.as_deref())?;
+    let (recipe, network) = arguments.training(classes.len());
+    recipe.validate()?;
+    let network = NetworkConfig { widths: block.widths, ..network };
+    let blueprint = Blueprint::new(block.name, block.graph, network)?;
+    // A folder that cannot be used is refused at once; one without a name is only made when all is well.
+    let named = output::named(arguments, &blueprint)?;
+    let cropping = Cropping::imagenet(arguments.size());
+    let statistics = PictureStream::statistics(training.clone(), cropping, STATISTICS_IMAGES, threads)?;
+    let images = [training.len(), validation.len()];
+    let pictures = Some(identities(parts, threads)?);
+    let settings = Settings { recipe, cropping, statistics, classes, images, pictures, seed: arguments.seed };
+    let owner = named.map_or_else(output::unnamed, Ok)?;
+    settings.write(owner.path(), &blueprint)?;
+    Ok((owner, settings, blueprint))
+}
+
+/// What the pictures are: all of them are read once.
+fn identities((training, validation): &Parts, threads: NonZeroUsize) -> settings::PictureIdentities {
+    errln!("reading all {} images once, to know them when the training is resumed", training.len() + validation.len());
+    Ok([pictures_identity(training.clone(), threads)?, pictures_identity(validation.clone(), threads)?])
 }
 
 /// Training and validation pictures.
@@ -179,13 +224,13 @@ fn pictures(arguments: &Arguments, threads: NonZeroUsize) -> Result<Parts, Box<d
     parts.left_out().iter().for_each(tell_left_out);
     let training = ImageFolder::open(parts.training())?;
     let validation = training.open_part(measured)?;
-    eprintln!("training on the images in {}, measuring on those in {}", training.path().display(), measured.display());
+    errln!("training on the images in {}, measuring on those in {}", training.path().display(), measured.display());
     let whole = |folder: ImageFolder| -> Result<Arc<dyn Pictures>, DataError> {
         folder.left_out().iter().for_each(tell_left_out);
         if arguments.broken_images() == BrokenImages::Refuse {
             return Ok(Arc::new(folder));
         }
-        eprintln!("checking the images in {}", folder.path().display());
+        errln!("checking the images in {}", folder.path().display());
         let (folder, broken) = folder.without_broken(threads)?;
         broken.iter().for_each(tell_left_out);
         Ok(Arc::new(folder))
@@ -204,31 +249,14 @@ fn no_parts(data: &Path) -> String {
 /// Tells of an image that is skipped, without the advice to skip it, or of other files that are not read.
 fn tell_left_out(error: &DataError) {
     match error {
-        DataError::BrokenImage { path, message } => eprintln!("skipped: {}: {message}", path.display()),
-        _ => eprintln!("warning: {error}"),
+        DataError::BrokenImage { path, message } => errln!("skipped: {}: {message}", path.display()),
+        _ => errln!("warning: {error}"),
     }
 }
 
 /// Prints the names of the classes and how many images they have, and what is wrong with that.
 fn print_classes(training: &dyn Pictures, validation: &dyn Pictures) {
     let sizes = ClassSizes::new(training, validation);
-    eprintln!("{sizes}");
-    sizes.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
-}
-
-/// The first Ctrl-C or SIGTERM stops the training and writes a checkpoint; the second ends the program at once.
-fn stop_on_ctrl_c() -> Result<Cancellation, ctrlc::Error> {
-    let cancellation = Cancellation::new();
-    let raised = cancellation.clone();
-    ctrlc::set_handler(move || {
-        if raised.is_cancelled() {
-            std::process::exit(130);
-        }
-        eprintln!(
-            "\nstopping after this batch; press Ctrl-C again to exit immediately (--resume then continues from the last \
-             checkpoint)"
-        );
-        raised.cancel();
-    })?;
-    Ok(cancellation)
+    errln!("{sizes}");
+    sizes.warnings().iter().for_each(|warning| errln!("warning: {warning}"));
 }

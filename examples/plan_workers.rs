@@ -9,6 +9,12 @@
 //! with `--predicted N` from those that the run's cost model predicts for N random blocks of its search space. The
 //! controller's own time per trial is measured here, by a short search that computes a formula instead of training.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+#[path = "program/mod.rs"]
+mod program;
+
 use blockqnn::agent::{Agent, Memory, QLearning, QLearningConfig, RandomAgent};
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::graph::{NetworkConfig, ToGraph};
@@ -87,13 +93,7 @@ fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 fn main() -> ExitCode {
-    match plan(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::finish(plan(&Arguments::parse()).map(|()| ExitCode::SUCCESS))
 }
 
 fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
@@ -104,7 +104,7 @@ fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let times = scaled(training_times(arguments, &history)?, arguments.mean);
     let (propose, learn) = controller_time()?;
     let mean = times.iter().sum::<f64>() / times.len() as f64;
-    println!(
+    outln!(
         "{} trials; {} training times with a mean of {mean:.1} s; the controller takes {:.3} ms to propose a trial and \
          {:.3} ms to learn from it",
         arguments.trials,
@@ -112,11 +112,11 @@ fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         1_000.0 * propose,
         1_000.0 * learn
     );
-    println!();
-    println!(
+    outln!();
+    outln!(
         "| workers | scheduling | hours | blocks per hour | busy | waiting for the slowest of a minibatch | controller busy | failures |"
     );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
+    outln!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for &workers in &arguments.workers {
         for (name, scheduling) in [("minibatch", Scheduling::Minibatch), ("rolling", Scheduling::Rolling)] {
             let config = SimulationConfig {
@@ -132,7 +132,7 @@ fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             };
             let end = simulate(&config, &times)?;
             let hours = end.utilisation.wall / 3_600.0;
-            println!(
+            outln!(
                 "| {workers} | {name} | {hours:.3} | {:.0} | {:.1} % | {:.1} % | {:.2} % | {} |",
                 end.trials as f64 / hours,
                 100.0 * end.utilisation.share(),
@@ -160,7 +160,7 @@ fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Re
     if let Some(model) = &model {
         let pairs = measured.iter().map(|(cost, seconds)| (model.seconds(cost, network), *seconds));
         if let Some(error) = PredictionQuality::of(pairs) {
-            println!(
+            outln!(
                 "cost model on {} trials: measured times are {:.2} times the predicted ones; corrected by that factor, half of \
                  the predictions are within {:.0} % and 90 % of them within {:.0} %",
                 error.trials,

@@ -97,7 +97,7 @@
 //! [`Search`](search::Search) combines and runs them. With a [`RunFolder`](search::RunFolder) a search can be killed
 //! and resumed, and the feature `report` makes an HTML page of it. [`export`] writes a found block as JSON, DOT and
 //! `PyTorch` source; with `train`, the best blocks are trained to convergence and classify images. [`evaluation`]
-//! contains the plain data that passes between the parts, and [`seed`] all randomness. [`testing`] checks your own
+//! contains the plain data that passes between the parts, [`seed`] all randomness, and [`files`] how everything is written. [`testing`] checks your own
 //! implementations against what the other parts rely on.
 //!
 //! # Features
@@ -151,6 +151,8 @@
 //! interpreted, and which test checks each reading; `docs/design.md` explains why the crate is built as it is.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// Printing to a closed pipe or terminal would panic, and a library has no business on the standard output.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod agent;
 #[cfg(feature = "train")]
@@ -165,6 +167,7 @@ pub mod evaluation;
 #[cfg(feature = "train")]
 pub mod experiment;
 pub mod export;
+pub mod files;
 pub mod graph;
 pub mod identity;
 #[cfg(feature = "train")]

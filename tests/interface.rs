@@ -9,6 +9,7 @@ use blockqnn::environment::tabular::{Table, TableEnvironment};
 use blockqnn::environment::{BoxedEnvironment, Cancellation};
 use blockqnn::evaluation::{Evaluation, Metrics, Trial};
 use blockqnn::export::Blueprint;
+use blockqnn::files::{FolderError, OwnedFolder};
 use blockqnn::graph::{Cost, Fingerprint, LayerGraph, NetworkConfig};
 use blockqnn::reward::RedefinedReward;
 use blockqnn::search::{
@@ -71,12 +72,14 @@ fn what_a_search_takes_and_gives_goes_to_other_threads() {
     shared::<SearchReport<BlockSpace>>();
     shared::<RunHistory<BlockSpace>>();
     shared::<RunFolder>();
+    shared::<OwnedFolder>();
     sent::<BoxedEnvironment<BlockCode>>();
     sent::<InlineEvaluator<BlockCode, TableEnvironment>>();
     sent::<ThreadEvaluator<BlockCode>>();
     sent::<ProcessEvaluator<BlockCode>>();
     error::<AgentError>();
     error::<EvaluatorError>();
+    error::<FolderError>();
     error::<SearchError>();
     error::<RunFolderError>();
 }

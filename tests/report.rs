@@ -4,6 +4,7 @@
 use blockqnn::agent::{QLearning, QLearningConfig, ReplayConfig};
 use blockqnn::environment::{BoxError, Environment, TrialContext, synthetic::Synthetic};
 use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics};
+use blockqnn::files::{FolderError, OwnedFolder};
 use blockqnn::report::{Report, ReportError, Run};
 use blockqnn::reward::RedefinedReward;
 use blockqnn::search::{Durability, MinibatchSummary, Observer, Repeats, RunFolder, Search, SearchConfig};
@@ -234,6 +235,20 @@ fn runs_stand_side_by_side_with_files_of_their_own() {
         assert_eq!(fs::read_to_string(out.join(name)).unwrap().lines().count(), trials + 1, "{name}");
     }
     assert!(out.join("comparison-learning.svg").exists());
+    // A later report of one run writes to the same folder; one with files of others is left alone.
+    let one = Report::read(&paths[..1]).unwrap();
+    one.write_svg(&out).unwrap();
+    fs::write(out.join("thesis.tex"), "mine").unwrap();
+    for result in [one.write_svg(&out), one.write_png(&out), one.write_csv(&out), one.write_csv(&paths[0])] {
+        assert!(matches!(result, Err(ReportError::Folder(FolderError::NotEmpty { .. }))), "{result:?}");
+    }
+    let foreign = folder.path().join("foreign");
+    fs::create_dir(&foreign).unwrap();
+    fs::write(foreign.join("my.svg"), "mine").unwrap();
+    let error = one.write_svg(&foreign).unwrap_err().to_string();
+    assert!(error.contains("contains my.svg, which does not belong to this program"), "{error}");
+    let held = OwnedFolder::create(folder.path().join("held"), |_| false).unwrap();
+    assert!(matches!(one.write_csv(held.path()), Err(ReportError::Folder(FolderError::InUse { .. }))));
 }
 
 #[test]

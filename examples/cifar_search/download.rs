@@ -1,6 +1,7 @@
 //! Where the data set is: in the given folder, where the run had it, or in the user's cache.
 
 use blockqnn::experiment::Dataset;
+use blockqnn::files;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ pub(crate) fn refuse_unread(dataset: Dataset, data: Option<&Path>) -> Result<(),
 pub(crate) fn remembered(run: &Path, named: Option<&Path>) -> Option<PathBuf> {
     named.map(Path::to_owned).or_else(|| {
         let folder = PathBuf::from(fs::read_to_string(run.join(MEMO)).ok()?.trim_end_matches('\n'));
-        eprintln!("reading images from {}, as before (choose another folder with --data)", folder.display());
+        errln!("reading images from {}, as before (choose another folder with --data)", folder.display());
         Some(folder)
     })
 }
@@ -33,9 +34,9 @@ pub(crate) fn remembered(run: &Path, named: Option<&Path>) -> Option<PathBuf> {
 pub(crate) fn remember(run: &Path, data: Option<&Path>) {
     if let Some(data) = data.and_then(|data| data.canonicalize().ok())
         && let Some(data) = data.to_str()
-        && let Err(error) = fs::write(run.join(MEMO), format!("{data}\n"))
+        && let Err(error) = files::write(run.join(MEMO), |out| writeln!(out, "{data}"))
     {
-        eprintln!(
+        errln!(
             "warning: cannot write {}: {error}; give --data again when you resume or verify the run",
             run.join(MEMO).display()
         );
@@ -63,7 +64,7 @@ pub(crate) fn folder(dataset: Dataset, data: Option<&Path>, fetch: bool) -> Resu
     };
     let cache = data.map_or_else(cache_folder, |data| Ok(data.to_owned()))?;
     if !archive.folder_in(&cache).exists() {
-        eprintln!("downloading {} into {}", archive.url(), cache.display());
+        errln!("downloading {} into {}", archive.url(), cache.display());
     }
     let bar = ProgressBar::new(0);
     bar.set_style(ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left")?);

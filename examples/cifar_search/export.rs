@@ -1,6 +1,8 @@
 //! `export`: a block that was found, in formats for use elsewhere.
 
+use crate::output;
 use blockqnn::export::Blueprint;
+use blockqnn::files;
 use blockqnn::graph::ToGraph;
 use blockqnn::network::device::default_device;
 use blockqnn::search::{RunFolder, RunHistory};
@@ -9,7 +11,6 @@ use blockqnn::space::block::BlockSpace;
 use blockqnn::train::ImageClassifier;
 use clap::ValueEnum;
 use std::error::Error;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -35,7 +36,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum)]
     to: Form,
 
-    /// File to write; required for safetensors [default: standard output]
+    /// File to write, or - for standard output; required for safetensors [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -65,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let mut records: Vec<_> = history.records.iter().filter(|record| record.evaluation.accuracy().is_some()).collect();
     records.sort_by(|a, b| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
     if let Some(damage) = &history.damage {
-        eprintln!("warning: {damage}; exporting from the trials before the damage");
+        errln!("warning: {damage}; exporting from the trials before the damage");
     }
     let record =
         arguments.rank.checked_sub(1).and_then(|position| records.get(position)).ok_or_else(|| {
@@ -108,6 +109,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     write_text(arguments, &blueprint, &format!("{accuracy:.2} % in the search"))
 }
 
+impl Arguments {
+    /// The file to write, unless it is the standard output.
+    fn out_file(&self) -> Option<&Path> {
+        self.out.as_deref().filter(|out| *out != Path::new("-"))
+    }
+}
+
 /// The only network in a folder of `imagenet_transfer`.
 fn of_transfer(arguments: &Arguments, trained: &Path) -> Result<ExitCode, Box<dyn Error>> {
     if arguments.rank != 1 {
@@ -132,11 +140,17 @@ fn of_transfer(arguments: &Arguments, trained: &Path) -> Result<ExitCode, Box<dy
 }
 
 fn copy_weights(arguments: &Arguments, weights: &Path) -> Result<ExitCode, Box<dyn Error>> {
-    let out =
-        arguments.out.as_ref().ok_or("weights cannot be written to standard output: name a file with --out FILE")?;
-    std::fs::copy(weights, out)
-        .map_err(|error| format!("cannot copy {} to {}: {error}", weights.display(), out.display()))?;
-    eprintln!("copied {} to {}", weights.display(), out.display());
+    let Some(out) = arguments.out_file() else {
+        return Err("weights cannot be written to standard output: name a file with --out FILE".into());
+    };
+    let (from, to) = (weights.display(), out.display());
+    if files::is_same(weights, out) {
+        errln!("{to} is where the weights are: nothing to do");
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::refuse_kept(out)?;
+    files::copy(weights, out).map_err(|error| format!("cannot copy {from} to {to}: {error}"))?;
+    errln!("copied {from} to {to}");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -147,12 +161,14 @@ fn write_text(arguments: &Arguments, blueprint: &Blueprint, remark: &str) -> Res
         Form::Dot => blueprint.to_dot(),
         Form::Pytorch | Form::Safetensors => blueprint.to_pytorch(),
     };
-    match &arguments.out {
+    match arguments.out_file() {
         Some(out) => {
-            std::fs::write(out, text).map_err(|error| format!("cannot write {}: {error}", out.display()))?;
-            eprintln!("{}: {} ({remark})", out.display(), blueprint.name());
+            output::refuse_kept(out)?;
+            files::write(out, |file| file.write_all(text.as_bytes()))
+                .map_err(|error| format!("cannot write {}: {error}", out.display()))?;
+            errln!("{}: {} ({remark})", out.display(), blueprint.name());
         }
-        None => std::io::stdout().write_all(text.as_bytes())?,
+        None => crate::program::print_bytes(text.as_bytes()),
     }
     Ok(ExitCode::SUCCESS)
 }

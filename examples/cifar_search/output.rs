@@ -4,13 +4,15 @@ use crate::arguments::Arguments;
 use blockqnn::data::{ClassSizes, DataError, ImageSet};
 use blockqnn::environment::BoxError;
 use blockqnn::experiment::Experiment;
+use blockqnn::files;
 use blockqnn::search::{CostModel, Observer, RunFolder, RunFolderError, SearchReport, Start};
 use blockqnn::space::block::BlockSpace;
 use std::error::Error;
-use std::fmt::Display;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+/// Where runs without `--out` are.
+const RUNS: &str = "blockqnn-runs";
 
 /// The folder that a search writes to: the run folder of the library, with the results beside it.
 pub(crate) struct Results {
@@ -31,18 +33,17 @@ pub(crate) fn run_folder(arguments: &Arguments, experiment: &Experiment) -> Resu
             }
             _ => Box::<dyn Error>::from(error),
         }),
-        None => Ok(RunFolder::create(free_folder(&format!(
-            "{}-{}-seed{}",
-            experiment.data.dataset.name(),
-            arguments.preset,
-            experiment.search.seed
-        )))?),
+        None => {
+            let Experiment { data, search, .. } = experiment;
+            let name = format!("{}-{}-seed{}", data.dataset.name(), arguments.preset, search.seed);
+            Ok(RunFolder::create(files::new_folder(RUNS, &name)?)?)
+        }
     }
 }
 
 impl Results {
-    pub(crate) fn new(folder: &RunFolder) -> Self {
-        Self { path: folder.path().to_owned() }
+    pub(crate) fn new(folder: &Path) -> Self {
+        Self { path: folder.to_owned() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -52,7 +53,7 @@ impl Results {
     /// Writes `results.csv` (all trials, best first), `best.json` (the complete record of the best one) and
     /// `utilisation.json` (how busy the workers were).
     pub(crate) fn write(&self, space: &BlockSpace, report: &SearchReport<BlockSpace>) -> Result<(), Box<dyn Error>> {
-        self.write_file("results.csv", |out| Ok(report.write_csv(space, out)?))?;
+        self.write_file("results.csv", |out| report.write_csv(space, out))?;
         // A run that had nothing left to do keeps the earlier file.
         if report.utilisation.busy > 0.0 {
             self.write_file("utilisation.json", |out| Ok(serde_json::to_writer_pretty(out, &report.utilisation)?))?;
@@ -72,16 +73,20 @@ impl Results {
     fn write_file(
         &self,
         name: &str,
-        content: impl Fn(&mut dyn Write) -> Result<(), Box<dyn Error>>,
+        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), Box<dyn Error>> {
         let path = self.path.join(name);
-        let write = || -> Result<(), Box<dyn Error>> {
-            let mut out = BufWriter::new(File::create(&path)?);
-            content(&mut out)?;
-            writeln!(out)?;
-            Ok(out.flush()?)
+        let content = |out: &mut dyn Write| {
+            content(out)?;
+            writeln!(out)
         };
-        write().map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+        files::write(&path, content).map_err(|error| {
+            let path = path.display();
+            format!(
+                "cannot write {path}: {error}. Finished trials are not lost: --resume continues and writes it again"
+            )
+            .into()
+        })
     }
 }
 
@@ -110,11 +115,31 @@ impl Observer<BlockSpace> for Beside {
     }
 }
 
-/// The first folder `blockqnn-runs/NAME`, `blockqnn-runs/NAME-2`, ... that does not exist.
-fn free_folder(name: &str) -> PathBuf {
-    let folder = Path::new("blockqnn-runs");
-    let numbered = (2..).map(|number| folder.join(format!("{name}-{number}")));
-    std::iter::once(folder.join(name)).chain(numbered).find(|path| !path.exists()).unwrap_or_default()
+/// What the programs keep in their folders, and need again.
+const KEPT: [&str; 11] = [
+    "best.json",
+    "block.json",
+    "checkpoint",
+    "checkpoint.safetensors",
+    "cost_model.json",
+    "journal.jsonl",
+    "network.safetensors",
+    "search.json",
+    "transfer.json",
+    "utilisation.json",
+    "verified.csv",
+];
+
+/// Refuses to replace a file that a search, a verification or a transfer keeps in its folder.
+pub(crate) fn refuse_kept(out: &Path) -> Result<(), String> {
+    let Ok(file) = out.canonicalize() else { return Ok(()) };
+    let is_kept = KEPT.iter().any(|kept| file.ends_with(kept));
+    let of_a_run =
+        |folder: &Path| ["search.json", "transfer.json", "epochs.csv"].map(|name| folder.join(name).exists());
+    if is_kept && file.parent().is_some_and(|folder| of_a_run(folder).contains(&true)) {
+        return Err(format!("--out {} is a file that its folder needs: name another file", out.display()));
+    }
+    Ok(())
 }
 
 /// Fewer training steps than this hardly change a network's initial weights.
@@ -128,7 +153,7 @@ pub(crate) fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, v
     let batches = training.len().div_ceil(recipe.batch_size.max(1)) as u64;
     let steps = batches * u64::from(recipe.epochs);
     if steps < FEW_STEPS {
-        eprintln!(
+        errln!(
             "warning: {batches} batches per epoch and {} epochs are only {steps} training steps per block, so networks are \
              hardly trained (at least {FEW_STEPS} are recommended): increase --epochs or decrease --batch-size",
             recipe.epochs
@@ -137,7 +162,7 @@ pub(crate) fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, v
     // Of an accuracy of 50 %, where it is largest.
     let standard_error = 50.0 / (validation.len().max(1) as f64).sqrt();
     if standard_error >= LARGE_ERROR {
-        eprintln!(
+        errln!(
             "warning: on {} validation images an accuracy has a standard error of up to {standard_error:.0} percentage points, \
              and blocks that differ by less than twice that cannot be distinguished: increase --validation, or treat the \
              ranking as approximate",
@@ -149,32 +174,33 @@ pub(crate) fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, v
 /// Prints the names of the classes and how many images they have, and what is wrong with that.
 pub(crate) fn print_classes(training: &ImageSet, validation: &ImageSet) {
     let sizes = ClassSizes::new(training, validation);
-    eprintln!("{sizes}");
-    sizes.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+    errln!("{sizes}");
+    sizes.warnings().iter().for_each(|warning| errln!("warning: {warning}"));
 }
 
 /// Tells of an image that is skipped, without the advice to skip it, or of other files that are not read.
 pub(crate) fn tell_left_out(error: &DataError) {
     match error {
-        DataError::BrokenImage { path, message } => eprintln!("skipped: {}: {message}", path.display()),
-        _ => eprintln!("warning: {error}"),
+        DataError::BrokenImage { path, message } => errln!("skipped: {}: {message}", path.display()),
+        _ => errln!("warning: {error}"),
     }
 }
 
 /// Prints what can be done with a finished run.
-pub(crate) fn print_next_steps(run: &dyn Display) {
-    eprintln!("next steps (subcommands, instead of the options of the search):");
-    eprintln!("  verify {run} --top 4                    trains the best blocks to convergence");
-    eprintln!("  export {run} --to pytorch --out FILE    writes the best block as PyTorch source");
-    eprintln!("  report {run}                            writes a page about the run (requires the feature report)");
+pub(crate) fn print_next_steps(run: &Path) {
+    let run = crate::program::quoted(run);
+    errln!("next steps (subcommands, instead of the options of the search):");
+    errln!("  verify {run} --top 4                    trains the best blocks to convergence");
+    errln!("  export {run} --to pytorch --out FILE    writes the best block as PyTorch source");
+    errln!("  report {run}                            writes a page about the run (requires the feature report)");
 }
 
 /// Prints the best blocks, one per line.
 pub(crate) fn print_table(report: &SearchReport<BlockSpace>, top: usize) {
-    println!("rank  accuracy   reward  parameters        FLOPs  block");
+    outln!("rank  accuracy   reward  parameters        FLOPs  block");
     for (position, record) in report.best().into_iter().take(top).enumerate() {
         let accuracy = record.evaluation.accuracy().map_or("-".to_owned(), |accuracy| format!("{accuracy:.2} %"));
-        println!(
+        outln!(
             "{:>4}  {accuracy:>8}  {:>7.3}  {:>10}  {:>11}  {}",
             position + 1,
             record.reward.value(),

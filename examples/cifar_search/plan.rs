@@ -19,10 +19,10 @@ const RANDOM_BLOCKS: u32 = 2_000;
 pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>) -> Result<(), Box<dyn Error>> {
     let Experiment { agent, searcher, search, recipe, data, .. } = experiment;
     let images = data.training_images(folder)? as u64;
-    println!("{origin}, resolved. Nothing is trained.\n");
+    outln!("{origin}, resolved. Nothing is trained.\n");
 
-    println!("Search");
-    println!(
+    outln!("Search");
+    outln!(
         "  {} minibatches of {} = {} blocks, {} epochs each on {images} training images of {}",
         search.trials.div_ceil(search.minibatch.max(1)),
         search.minibatch,
@@ -30,54 +30,55 @@ pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>
         recipe.epochs,
         data.dataset.name(),
     );
-    println!(
+    outln!(
         "  {} image passes in total (forward and backward), without restarts, if every block is trained",
         experiment.image_passes(images)
     );
-    println!(
+    outln!(
         "  of random blocks {:.1} % are trained, by {RANDOM_BLOCKS} drawn; the size of the others is beyond search.limits or 2^31 \
          parameters",
         100.0 * experiment.trained_share(RANDOM_BLOCKS)
     );
-    println!(
+    outln!(
         "  hours: divide that by 3,600 and by the images per second of your device, measured with a few trials (--trials 8); \
          the example plan_workers estimates the time for many workers"
     );
-    println!(
+    outln!(
         "  accuracy is measured on {} images held out of the training set; the test set is not read",
         data.validation
     );
     if let Some(searcher) = searcher {
-        println!("\nAgent (setting searcher; the settings under agent only determine the number of blocks)");
-        println!("  {}", serde_json::to_string(searcher)?);
+        outln!("\nAgent (setting searcher; the settings under agent only determine the number of blocks)");
+        outln!("  {}", serde_json::to_string(searcher)?);
     } else {
-        println!("\nEpsilon: the fraction of random decisions, and for how many minibatches");
-        print!("  epsilon    ");
-        agent.epsilon.phases().iter().for_each(|phase| print!("{:>6}", phase.epsilon));
-        print!("\n  minibatches");
-        agent.epsilon.phases().iter().for_each(|phase| print!("{:>6}", phase.minibatches));
-        println!();
+        outln!("\nEpsilon: the fraction of random decisions, and for how many minibatches");
+        out!("  epsilon    ");
+        agent.epsilon.phases().iter().for_each(|phase| out!("{:>6}", phase.epsilon));
+        out!("\n  minibatches");
+        agent.epsilon.phases().iter().for_each(|phase| out!("{:>6}", phase.minibatches));
+        outln!();
     }
-    println!("\nTraining of a block");
-    println!("  optimizer {:?}", recipe.optimizer);
-    println!("  batch {}, learning rate {}, schedule {:?}", recipe.batch_size, recipe.learning_rate, recipe.schedule);
+    outln!("\nTraining of a block");
+    outln!("  optimizer {:?}", recipe.optimizer);
+    outln!("  batch {}, learning rate {}, schedule {:?}", recipe.batch_size, recipe.learning_rate, recipe.schedule);
     let rates: Vec<String> =
         (0..recipe.epochs.min(24)).map(|epoch| format!("{:.2e}", recipe.learning_rate_at(epoch, 0))).collect();
-    println!("  learning rate by epoch: {}", rates.join(" "));
-    println!(
+    outln!("  learning rate by epoch: {}", rates.join(" "));
+    outln!(
         "  if no better than chance after epoch 1: restart with the learning rate times {}, at most {} times",
-        recipe.restarts.factor, recipe.restarts.max
+        recipe.restarts.factor,
+        recipe.restarts.max
     );
 
     print_sizes(experiment)?;
     print_readings(experiment);
-    println!("\nEvery setting (for --config FILE, or one by one with --set PATH=VALUE)");
-    println!("{}", serde_json::to_string_pretty(experiment)?);
+    outln!("\nEvery setting (for --config FILE, or one by one with --set PATH=VALUE)");
+    outln!("{}", serde_json::to_string_pretty(experiment)?);
     Ok(())
 }
 
 fn print_sizes(experiment: &Experiment) -> Result<(), Box<dyn Error>> {
-    println!("\nSize of a network, for three blocks");
+    outln!("\nSize of a network, for three blocks");
     for text in [
         "conv1(0) terminal(1)",
         "conv3(0) conv3(1) add(0,2) terminal(3)",
@@ -85,17 +86,17 @@ fn print_sizes(experiment: &Experiment) -> Result<(), Box<dyn Error>> {
     ] {
         let block: BlockCode = text.parse()?;
         let cost = block.to_graph().cost(&experiment.search.network)?;
-        println!("  {:<52} {:>12} parameters {:>14} FLOPs", text, cost.parameters, cost.flops);
+        outln!("  {:<52} {:>12} parameters {:>14} FLOPs", text, cost.parameters, cost.flops);
     }
 
     Ok(())
 }
 
 fn print_readings(experiment: &Experiment) {
-    println!("\nInterpretation of what the paper leaves open");
+    outln!("\nInterpretation of what the paper leaves open");
     let readings = [learning_readings(experiment), block_readings(experiment), network_readings(experiment)];
     for (name, reading) in readings.concat() {
-        println!("  {name:<14} {reading}");
+        outln!("  {name:<14} {reading}");
     }
 }
 

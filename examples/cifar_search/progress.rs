@@ -42,7 +42,7 @@ struct Bars {
     training: ProgressBar,
     best: ProgressBar,
     /// Keeps the bars on lines of their own.
-    _lines: MultiProgress,
+    lines: MultiProgress,
 }
 
 impl Bars {
@@ -58,7 +58,7 @@ impl Bars {
         best.set_style(ProgressStyle::with_template("best     {wide_msg}")?);
         best.set_message("none yet");
         blocks.tick();
-        Ok(Self { blocks, learning, training, best, _lines: lines })
+        Ok(Self { blocks, learning, training, best, lines })
     }
 }
 
@@ -97,6 +97,15 @@ impl Display {
 }
 
 impl Display {
+    /// Prints a line above the bars.
+    fn print(&self, line: &str) {
+        match &self.bars {
+            // A terminal that is gone shows nothing. (`suspend` would panic on one.)
+            Some(bars) => drop(bars.lines.println(line)),
+            None => errln!("{line}"),
+        }
+    }
+
     /// Counts a finished trial and keeps the best one.
     fn show(&mut self, record: &RecordOf<BlockSpace>) {
         self.trainings.remove(&record.id);
@@ -163,10 +172,7 @@ impl Observer<BlockSpace> for Display {
 
     fn on_start(&mut self, start: &Start<'_>) -> Result<(), BoxError> {
         for warning in start.warnings {
-            match &self.bars {
-                Some(bars) => bars.blocks.println(format!("warning: {warning}")),
-                None => eprintln!("warning: {warning}"),
-            }
+            self.print(&format!("warning: {warning}"));
         }
         Ok(())
     }
@@ -191,19 +197,11 @@ impl Observer<BlockSpace> for Display {
 
     fn on_worker_lost(&mut self, worker: &str, message: &str) {
         self.names.remove(worker);
-        let line = format!("worker {worker} is lost: {message}");
-        match &self.bars {
-            Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
+        self.print(&format!("worker {worker} is lost: {message}"));
     }
 
     fn on_waiting(&mut self, message: &str) {
-        let line = format!("warning: {message}");
-        match &self.bars {
-            Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
+        self.print(&format!("warning: {message}"));
     }
 
     fn on_progress(&mut self, trial: u64, progress: &Progress) {
@@ -221,11 +219,7 @@ impl Observer<BlockSpace> for Display {
     }
 
     fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {
-        let line = format!("block {trial}: attempt {attempt} failed: {message}");
-        match &self.bars {
-            Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
+        self.print(&format!("block {trial}: attempt {attempt} failed: {message}"));
     }
 
     fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
@@ -247,10 +241,7 @@ impl Observer<BlockSpace> for Display {
             summary.infeasible,
             self.workers(),
         );
-        match &self.bars {
-            Some(bars) => bars.blocks.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
-        }
+        self.print(&line);
         Ok(())
     }
 

@@ -52,10 +52,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         [folder] => folder.join("report.html"),
         _ => PathBuf::from("report.html"),
     });
+    crate::output::refuse_kept(&out)?;
     for folder in &arguments.folders {
         // The page mentions it too; a folder that is not a run is reported by the report itself.
         if let Some(damage) = RunFolder::read::<BlockSpace>(folder).ok().and_then(|history| history.damage) {
-            eprintln!("warning: {damage}; the page shows the trials before the damage");
+            errln!("warning: {damage}; the page shows the trials before the damage");
         }
     }
     loop {
@@ -64,15 +65,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
             report = report.with_refresh(seconds);
         }
         report.write_html(&out)?;
-        eprintln!("wrote the page {}", out.display());
+        errln!("wrote the page {}", out.display());
         if let Some(folder) = &arguments.svg {
-            eprintln!("wrote {} SVG files to {}", report.write_svg(folder)?, folder.display());
+            errln!("wrote {} SVG files to {}", report.write_svg(folder)?, folder.display());
         }
         if let Some(folder) = &arguments.png {
-            eprintln!("wrote {} PNG files to {}", report.write_png(folder)?, folder.display());
+            errln!("wrote {} PNG files to {}", report.write_png(folder)?, folder.display());
         }
         if let Some(folder) = &arguments.csv {
-            eprintln!("wrote {} CSV files to {}", report.write_csv(folder)?, folder.display());
+            errln!("wrote {} CSV files to {}", report.write_csv(folder)?, folder.display());
         }
         match arguments.watch {
             Some(seconds) if report.is_running() => std::thread::sleep(std::time::Duration::from_secs(seconds)),

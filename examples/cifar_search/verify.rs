@@ -4,6 +4,7 @@ use blockqnn::data::DataError;
 use blockqnn::environment::{BoxError, Progress};
 use blockqnn::evaluation::{Evaluation, Trial};
 use blockqnn::experiment::{Experiment, Overrides, Preset, Verification, VerificationReport};
+use blockqnn::files;
 use blockqnn::network::{Device, Precision};
 use blockqnn::search::{Observer, RecordOf, RunFolder, RunHistory, Search, StopReason, ThreadEvaluator};
 use blockqnn::space::block::{BlockCode, BlockSpace};
@@ -11,8 +12,7 @@ use blockqnn::train::{Checkpoints, ImageClassifier, Recipe, TrainingEnvironment}
 use clap::ValueEnum;
 use std::collections::HashMap;
 use std::error::Error;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -108,7 +108,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN, value_parser = crate::arguments::at_least_one)]
     workers: NonZeroUsize,
 
-    /// Epochs between checkpoints of a training; a checkpoint is also written on Ctrl-C and SIGTERM
+    /// Epochs between checkpoints of a training; a checkpoint is also written on Ctrl-C, SIGTERM and SIGHUP
     #[arg(long, value_name = "N", default_value_t = 10)]
     checkpoint_every: u32,
 
@@ -127,7 +127,7 @@ enum RecipeName {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let history: RunHistory<BlockSpace> = RunFolder::read(&arguments.run)?;
     if let Some(damage) = &history.damage {
-        eprintln!("warning: {damage}; verifying the trials before the damage");
+        errln!("warning: {damage}; verifying the trials before the damage");
     }
     if history.records.iter().all(|record| record.evaluation.accuracy().is_none()) {
         return Err(format!(
@@ -163,13 +163,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if arguments.test {
         // Read already here, so that missing test images are reported before the trainings.
         let test = experiment.data.load_test_telling(data.as_deref(), left_out)?;
-        eprintln!("test on {} images of {}", test.images().len(), test.images().name());
+        errln!("test on {} images of {}", test.images().len(), test.images().name());
     }
 
     let folder = arguments.out.clone().unwrap_or_else(|| arguments.run.join("verification"));
+    if files::is_same(&folder, &arguments.run) {
+        return Err(format!("--out {} is the folder of the search itself: name another one", folder.display()).into());
+    }
     let resumed = folder.join("search.json").exists();
     let run_folder = if resumed { RunFolder::resume(&folder)? } else { RunFolder::create(&folder)? };
     let run_folder = run_folder.with_details(&experiment.details())?;
+    // Held until the results are written.
+    let _owner = run_folder.owner();
     let networks = folder.join("networks");
     let mut workers = Vec::new();
     for number in 0..arguments.workers.get().max(devices.len()) {
@@ -185,7 +190,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         workers.push((format!("{number} on {name}"), environment));
     }
     let blocks = verification.candidates().len();
-    eprintln!(
+    errln!(
         "{blocks} blocks of {}, {} epochs each on {} images of {}; {} {} images; {} {}",
         arguments.run.display(),
         experiment.recipe.epochs,
@@ -202,12 +207,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         .with_reward(blockqnn::reward::RedefinedReward::accuracy(blockqnn::reward::Credit::Terminal))
         .with_run_folder(run_folder)
         .with_observer(Display::new(training.len()))
-        .with_cancellation(super::stop_on_ctrl_c("checkpoints are on disk, the same command continues")?);
+        .with_cancellation(crate::program::stop_on_signals("checkpoints are on disk, the same command continues")?);
     let report = search.run()?;
     let found = verification.report(&report);
     if report.stop == StopReason::Cancelled {
-        eprintln!("stopped: {} of {blocks} blocks are finished; repeat the command to continue", found.rows.len());
-        return Ok(ExitCode::from(130));
+        errln!("stopped: {} of {blocks} blocks are finished; repeat the command to continue", found.rows.len());
+        return Ok(crate::program::stopped());
     }
     for record in &report.records {
         // A finished trial is in the journal and no longer needs its checkpoint.
@@ -224,7 +229,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     };
     print(&found, test.as_deref());
     if arguments.paper {
-        println!("converged: accuracy on the test images, by which the blocks are ordered too, as in the paper");
+        outln!("converged: accuracy on the test images, by which the blocks are ordered too, as in the paper");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -331,23 +336,22 @@ fn test_accuracies(
         .collect()
 }
 
-fn write_csv(path: &Path, contents: impl Fn(&mut dyn Write) -> std::io::Result<()>) -> Result<(), Box<dyn Error>> {
-    let write = || -> std::io::Result<()> {
-        let mut out = BufWriter::new(File::create(path)?);
-        contents(&mut out)?;
-        out.flush()
-    };
-    write().map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+fn write_csv(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Box<dyn Error>> {
+    files::write(path, content).map_err(|error| {
+        let path = path.display();
+        format!("cannot write {path}: {error}. Trained blocks are not lost: repeat the command to write it again")
+            .into()
+    })
 }
 
 /// Prints the blocks by converged accuracy, and the rank correlation with the order of the search.
 fn print(found: &VerificationReport, test: Option<&[Option<f64>]>) {
     let percent = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2} %"));
     let test_title = if test.is_some() { "      test" } else { "" };
-    println!("rank  converged{test_title}  early stop  early rank   reward  parameters  block");
+    outln!("rank  converged{test_title}  early stop  early rank   reward  parameters  block");
     for (position, row) in found.rows.iter().enumerate() {
         let test = test.map(|test| format!("  {:>8}", percent(test[position]))).unwrap_or_default();
-        println!(
+        outln!(
             "{:>4}  {:>9}{test}  {:>10}  {:>10}  {:>7.3}  {:>10}  {}",
             position + 1,
             percent(row.accuracy),
@@ -362,11 +366,12 @@ fn print(found: &VerificationReport, test: Option<&[Option<f64>]>) {
         [("early-stop accuracy", found.agreement_of_accuracy()), ("reward of the search", found.agreement_of_reward())]
     {
         match agreement {
-            Some(found) => println!(
+            Some(found) => outln!(
                 "{name} and converged accuracy: Kendall's tau {:.3}, Spearman's rho {:.3}",
-                found.kendall, found.spearman
+                found.kendall,
+                found.spearman
             ),
-            None => println!(
+            None => outln!(
                 "{name} and converged accuracy: no rank correlation, which requires at least two blocks and different values on \
                  both sides"
             ),
@@ -399,12 +404,12 @@ impl Display {
 
 impl Observer<BlockSpace> for Display {
     fn on_restored(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
-        eprintln!("block {} was finished before", record.id + 1);
+        errln!("block {} was finished before", record.id + 1);
         Ok(())
     }
 
     fn on_proposed(&mut self, trial: &Trial, block: &BlockCode) -> Result<(), BoxError> {
-        eprintln!("block {}: {block}", trial.id + 1);
+        errln!("block {}: {block}", trial.id + 1);
         Ok(())
     }
 
@@ -420,7 +425,7 @@ impl Observer<BlockSpace> for Display {
         let epochs_per_second = (done - training.first) / seconds;
         let left = (f64::from(progress.epochs) - done).max(0.0) / epochs_per_second;
         let left = Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX);
-        eprintln!(
+        errln!(
             "block {}: epoch {}/{}, {:.0} images/s, {} left",
             trial + 1,
             progress.epoch.saturating_add(1),
@@ -431,17 +436,17 @@ impl Observer<BlockSpace> for Display {
     }
 
     fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {
-        eprintln!("block {}: attempt {attempt} failed: {message}", trial + 1);
+        errln!("block {}: attempt {attempt} failed: {message}", trial + 1);
     }
 
     fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
         match record.evaluation.metrics() {
             Some(metrics) => {
-                eprintln!("block {}: {:.2} % in {:.0} s", record.id + 1, metrics.accuracy, metrics.seconds);
+                errln!("block {}: {:.2} % in {:.0} s", record.id + 1, metrics.accuracy, metrics.seconds);
             }
             None => match &record.evaluation {
-                Evaluation::Infeasible(reason) => eprintln!("block {}: not measured: {reason}", record.id + 1),
-                _ => eprintln!("block {}: not measured", record.id + 1),
+                Evaluation::Infeasible(reason) => errln!("block {}: not measured: {reason}", record.id + 1),
+                _ => errln!("block {}: not measured", record.id + 1),
             },
         }
         Ok(())

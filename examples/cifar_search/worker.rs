@@ -76,7 +76,7 @@ impl Controller {
             .with_name(self.access.nats_name.as_str())
             .with_briefing(serde_json::to_value(experiment)?);
         let evaluator = NatsEvaluator::new(&self.access.broker(url), config)?;
-        eprintln!("blocks are trained by the workers of the search {:?} at {url}", self.access.nats_name);
+        errln!("blocks are trained by the workers of the search {:?} at {url}", self.access.nats_name);
         Ok(Some(evaluator))
     }
 }
@@ -134,8 +134,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if let Some(seconds) = arguments.idle_exit {
         worker = worker.with_idle_exit(Duration::from_secs(seconds));
     }
-    let worker = worker.with_cancellation(crate::stop_on_ctrl_c("the current block is returned to the search")?);
-    eprintln!("worker {} of the search {:?} at {}", worker.name(), arguments.access.nats_name, arguments.nats);
+    let worker =
+        worker.with_cancellation(crate::program::stop_on_signals("the current block is returned to the search")?);
+    errln!("worker {} of the search {:?} at {}", worker.name(), arguments.access.nats_name, arguments.nats);
     let (data, device) = (arguments.data.clone(), arguments.device.clone());
     let departure = worker.run::<BlockCode, _, BoxError>(move |briefing| {
         let experiment: Experiment = serde_json::from_value(briefing.clone())?;
@@ -145,8 +146,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         Ok(TrainingEnvironment::with_parts(&training, &validation, network, experiment.recipe, &device)?)
     })?;
     match departure {
-        Departure::Stopped => eprintln!("stopped"),
-        _ => eprintln!("exiting: no block to train for {} s", arguments.idle_exit.unwrap_or_default()),
+        Departure::Stopped => errln!("stopped"),
+        _ => errln!("exiting: no block to train for {} s", arguments.idle_exit.unwrap_or_default()),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,7 +6,7 @@ use blockqnn::network::Precision;
 use blockqnn::train::{OptimizerConfig, Recipe, Schedule};
 use clap::{Parser, ValueEnum};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Train a block on larger images than it was found on, and measure top-1 and top-5 accuracy.
 ///
@@ -91,7 +91,7 @@ pub(crate) struct Arguments {
     /// Folder for the network (network.safetensors), its log (epochs.csv), its accuracies (result.json) and the checkpoint
     /// [default: blockqnn-runs/transfer, with a number appended if it exists]
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
 
     /// Continue the stopped or killed training in --out DIR with the settings it was started with; only --data,
     /// --device,
@@ -167,25 +167,21 @@ impl Arguments {
         (recipe, network.with_data(ImageShape { channels: 3, height: side, width: side }, classes))
     }
 
-    /// The folder to write to: `--out`, which must be new, or the first free one.
-    pub(crate) fn out_folder(&self) -> Result<PathBuf, String> {
-        let folder = Path::new("blockqnn-runs");
-        let Some(out) = &self.out else {
-            let numbered = (2..).map(|number| folder.join(format!("transfer-{number}")));
-            let mut free = std::iter::once(folder.join("transfer")).chain(numbered).filter(|path| !path.exists());
-            return Ok(free.next().unwrap_or_default());
-        };
-        let taken = out.join(crate::settings::FILE).exists();
-        match (self.resume, taken) {
-            (true, false) => Err(format!(
-                "there is no training to resume in {}: name its folder with --out, or omit --resume to start one",
-                out.display()
-            )),
-            (false, true) => Err(format!(
-                "{} already holds a training: continue it with --resume, or choose another folder with --out",
-                out.display()
-            )),
-            _ => Ok(out.clone()),
+    /// The options that have to be given again to continue the training as it was started, each after a space.
+    pub(crate) fn again(&self) -> String {
+        let mut options = Vec::new();
+        if let Some(data) = &self.data {
+            options.push(format!(" --data {}", crate::program::quoted(data)));
         }
+        if self.broken_images == Broken::Skip {
+            options.push(" --broken-images skip".to_owned());
+        }
+        if !self.device.is_empty() {
+            options.push(format!(" --device {}", self.device.join(",")));
+        }
+        if let Some(threads) = self.threads {
+            options.push(format!(" --threads {threads}"));
+        }
+        options.concat()
     }
 }

@@ -2,6 +2,7 @@
 
 use blockqnn::data::{ChannelStatistics, Cropping};
 use blockqnn::export::Blueprint;
+use blockqnn::files;
 use blockqnn::train::Recipe;
 use serde::{Deserialize, Serialize};
 use std::error::Error;
@@ -11,6 +12,8 @@ use std::path::Path;
 pub(crate) const FILE: &str = "transfer.json";
 /// The file of the block and the network around it.
 pub(crate) const BLOCK: &str = "block.json";
+/// The file of the accuracies, which only a finished training has.
+pub(crate) const RESULT: &str = "result.json";
 
 /// Everything that determines a training except the block, its network and the images.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,13 +25,15 @@ pub(crate) struct Settings {
     pub(crate) classes: Vec<String>,
     /// Numbers of training and of validation images.
     pub(crate) images: [usize; 2],
+    /// What training and validation images are, all of them. The first folders have no such entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pictures: Option<[String; 2]>,
     pub(crate) seed: u64,
 }
 
 impl Settings {
-    /// Writes the settings and the block to a folder, which is created if needed.
+    /// Writes the settings and the block to a folder.
     pub(crate) fn write(&self, folder: &Path, blueprint: &Blueprint) -> Result<(), Box<dyn Error>> {
-        std::fs::create_dir_all(folder).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
         write(folder, BLOCK, &blueprint.to_json())?;
         write(folder, FILE, &(serde_json::to_string_pretty(self)? + "\n"))
     }
@@ -50,7 +55,7 @@ impl Settings {
         Ok((settings, blueprint))
     }
 
-    /// Checks by number and classes that the images are those the training was started with.
+    /// Checks classes and numbers of the images, which need not be read for it.
     pub(crate) fn check_images(&self, classes: &[String], training: usize, validation: usize) -> Result<(), String> {
         if self.classes != classes || self.images != [training, validation] {
             return Err(format!(
@@ -65,15 +70,35 @@ impl Settings {
         }
         Ok(())
     }
+
+    /// Checks that the images are those that the training was started with.
+    pub(crate) fn check_pictures(&self, found: impl FnOnce() -> PictureIdentities) -> Result<(), Box<dyn Error>> {
+        let Some(pictures) = &self.pictures else { return Ok(()) };
+        let parts = pictures.iter().zip(found()?).zip(["training", "validation"]);
+        let changed: Vec<&str> = parts.filter(|((then, now), _)| *then != now).map(|(_, part)| part).collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        Err(format!(
+            "the {} images are not those that the training was started on, though as many: give the same --data as before, or \
+             start a new training with another --out",
+            changed.join(" and the ")
+        )
+        .into())
+    }
 }
+
+/// What training and validation images are.
+pub(crate) type PictureIdentities = Result<[String; 2], Box<dyn Error>>;
 
 /// Writes `result.json`: accuracies in percent.
 pub(crate) fn write_result(folder: &Path, accuracies: &[f64], seconds: f64) -> Result<(), Box<dyn Error>> {
     let result = serde_json::json!({ "top_1": accuracies[0], "top_5": accuracies[1], "seconds": seconds });
-    write(folder, "result.json", &(serde_json::to_string_pretty(&result)? + "\n"))
+    write(folder, RESULT, &(serde_json::to_string_pretty(&result)? + "\n"))
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<(), Box<dyn Error>> {
     let path = folder.join(name);
-    std::fs::write(&path, text).map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+    files::write(&path, |out| out.write_all(text.as_bytes()))
+        .map_err(|error| format!("cannot write {}: {error}", path.display()).into())
 }

@@ -45,7 +45,7 @@ impl Watch for Display {
         state.printed = now;
         let epochs_per_second = (done - state.first) / now.duration_since(state.began).as_secs_f64();
         let left = Duration::from_secs_f64((f64::from(progress.epochs) - done).max(0.0) / epochs_per_second);
-        eprintln!(
+        errln!(
             "epoch {}/{}, {:.0} images/s, {} left",
             progress.epoch + 1,
             progress.epochs,

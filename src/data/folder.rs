@@ -314,6 +314,11 @@ impl Pictures for ImageFolder {
     fn picture(&self, index: usize) -> Result<Picture, DataError> {
         Picture::read(self.file(index))
     }
+
+    fn content(&self, index: usize) -> Result<Vec<u8>, DataError> {
+        let path = self.file(index);
+        fs::read(&path).map_err(|source| DataError::Io { path, source })
+    }
 }
 
 /// How many images may be in progress when a folder is read as a whole.

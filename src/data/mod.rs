@@ -69,7 +69,7 @@ pub use folder::{BrokenImages, FolderParts, ImageFolder, OtherFiles};
 pub use image_set::{ChannelStatistics, ImageSet};
 pub use picture::Picture;
 pub use picture_stream::PictureStream;
-pub use pictures::Pictures;
+pub use pictures::{Pictures, pictures_identity};
 pub use preprocessing::Preprocessing;
 pub use source::{Batch, BatchIterator, BatchSource};
 pub use split::{Split, TestSet};

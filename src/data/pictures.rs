@@ -1,7 +1,11 @@
 //! Where pictures of any size come from.
 
+use super::ahead::Ahead;
 use super::{DataError, ImageSet, Picture};
+use sha2::{Digest, Sha256};
 use std::fmt::Debug;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 /// Labelled pictures of any size, read one at a time from any thread: what a [`PictureStream`](super::PictureStream)
 /// draws from.
@@ -36,6 +40,51 @@ pub trait Pictures: Debug + Send + Sync {
     /// # Errors
     /// [`DataError`] if it cannot be read or decoded.
     fn picture(&self, index: usize) -> Result<Picture, DataError>;
+
+    /// The bytes that a picture is known by: those of its file, or else, which takes longer, its pixels.
+    ///
+    /// # Errors
+    /// [`DataError`] if it cannot be read.
+    fn content(&self, index: usize) -> Result<Vec<u8>, DataError> {
+        self.picture(index).map(|picture| picture.pixels().to_vec())
+    }
+}
+
+/// A SHA-256 of the classes, and of label and content of every picture in order: equal for equal pictures, wherever they
+/// are and whatever their files are called. All of them are read, in this many threads; none is decoded, unless there is no
+/// file of it.
+///
+/// # Errors
+/// [`DataError`] if one cannot be read.
+///
+/// ```
+/// use blockqnn::data::{embedded, pictures_identity};
+/// use std::sync::Arc;
+///
+/// let identity = |images: usize| {
+///     let set = embedded::train().limit(images, 7)?;
+///     pictures_identity(Arc::new(set), 2.try_into().unwrap())
+/// };
+/// assert_eq!(identity(20)?, identity(20)?);
+/// assert_ne!(identity(20)?, identity(30)?);
+/// assert!(identity(20)?.starts_with("pictures 1 sha256:"));
+/// # Ok::<(), blockqnn::data::DataError>(())
+/// ```
+pub fn pictures_identity(pictures: Arc<dyn Pictures>, threads: NonZeroUsize) -> Result<String, DataError> {
+    let mut hasher = Sha256::new();
+    for class in pictures.classes() {
+        hasher.update((class.len() as u64).to_le_bytes());
+        hasher.update(class);
+    }
+    let labels: Vec<u16> = (0..pictures.len()).map(|index| pictures.label(index)).collect();
+    let digests = Ahead::new(labels.len(), threads, threads.saturating_mul(threads), move |index| {
+        pictures.content(index).map(Sha256::digest)
+    });
+    for (label, digest) in labels.iter().zip(digests) {
+        hasher.update(label.to_le_bytes());
+        hasher.update(digest?);
+    }
+    Ok(format!("pictures 1 sha256:{:x}", hasher.finalize()))
 }
 
 impl Pictures for ImageSet {
@@ -54,5 +103,9 @@ impl Pictures for ImageSet {
     fn picture(&self, index: usize) -> Result<Picture, DataError> {
         Picture::from_planes(self.image(index), self.shape())
             .ok_or_else(|| DataError::Shape { set: self.name().to_owned(), shape: self.shape() })
+    }
+
+    fn content(&self, index: usize) -> Result<Vec<u8>, DataError> {
+        Ok(self.image(index).to_vec())
     }
 }

@@ -25,7 +25,9 @@ pub use picture::Picture;
 pub use run::Run;
 pub use series::Series;
 
+use crate::files::{self, FolderError, LOCK, OwnedFolder};
 use crate::search::RunFolderError;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use text::slug;
@@ -40,7 +42,19 @@ pub enum ReportError {
     /// The run folder cannot be read.
     #[error(transparent)]
     RunFolder(#[from] RunFolderError),
-    /// A file could not be read or written.
+    /// A folder for figures or tables cannot be written to.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// A file could not be written. The one that was there before still is.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// A file could not be read.
     #[error("cannot use {}: {source}", path.display())]
     Io {
         /// The file.
@@ -216,48 +230,53 @@ impl Report {
     /// # Errors
     /// [`ReportError`] if it cannot be drawn or written.
     pub fn write_html(&self, path: impl AsRef<Path>) -> Result<(), ReportError> {
-        let path = path.as_ref();
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".tmp");
-        write(Path::new(&temporary), self.html()?.as_bytes())?;
-        std::fs::rename(&temporary, path).map_err(|source| ReportError::Io { path: path.to_owned(), source })
+        write(path.as_ref(), self.html()?.as_bytes())
     }
 
     /// Writes every picture into a folder as `NAME.svg`; returns how many there are.
     ///
+    /// The folder is new, empty, or one of an earlier report.
+    ///
     /// # Errors
-    /// [`ReportError`] if one cannot be drawn or written.
+    /// [`ReportError`] if one cannot be drawn or written, the folder has files of others, or another process is writing there.
     pub fn write_svg(&self, folder: impl AsRef<Path>) -> Result<usize, ReportError> {
-        let (folder, pictures) = (folder.as_ref(), self.pictures()?);
-        pictures
-            .iter()
-            .try_for_each(|picture| write(&folder.join(format!("{}.svg", picture.name)), picture.svg.as_bytes()))?;
-        Ok(pictures.len())
+        let files = self.pictures()?.into_iter().map(|picture| (picture.name, picture.svg.into_bytes()));
+        fill(folder.as_ref(), "svg", &files.collect::<Vec<_>>())
     }
 
     /// Writes every picture into a folder as `NAME.png`; returns how many there are.
     ///
     /// # Errors
-    /// [`ReportError`] if one cannot be drawn or written.
+    /// As [`write_svg`](Self::write_svg).
     pub fn write_png(&self, folder: impl AsRef<Path>) -> Result<usize, ReportError> {
-        let (folder, pictures) = (folder.as_ref(), self.pictures()?);
-        pictures
-            .iter()
-            .try_for_each(|picture| write(&folder.join(format!("{}.png", picture.name)), &picture.png()?))?;
-        Ok(pictures.len())
+        let files = self.pictures()?.into_iter().map(|picture| Ok((picture.name.clone(), picture.png()?)));
+        fill(folder.as_ref(), "png", &files.collect::<Result<Vec<_>, ReportError>>()?)
     }
 
     /// Writes every series into a folder as `NAME.csv`; returns how many there are.
     ///
     /// # Errors
-    /// [`ReportError::Io`] if one cannot be written.
+    /// As [`write_svg`](Self::write_svg).
     pub fn write_csv(&self, folder: impl AsRef<Path>) -> Result<usize, ReportError> {
-        let (folder, series) = (folder.as_ref(), self.series());
-        series
-            .iter()
-            .try_for_each(|series| write(&folder.join(format!("{}.csv", series.name)), series.csv().as_bytes()))?;
-        Ok(series.len())
+        let files = self.series().into_iter().map(|series| (series.name.clone(), series.csv().into_bytes()));
+        fill(folder.as_ref(), "csv", &files.collect::<Vec<_>>())
     }
+}
+
+/// Writes files with one ending into a folder of figures and tables, which no other process writes to meanwhile.
+fn fill(folder: &Path, ending: &str, files: &[(String, Vec<u8>)]) -> Result<usize, ReportError> {
+    // Reports of earlier versions have left no lock: their files are known by their names.
+    let is_ours = folder.join(LOCK).exists();
+    let own = |file: &OsStr| {
+        let file = Path::new(file);
+        let is_figure =
+            ["svg", "png", "csv"].iter().any(|known| file.extension().is_some_and(|ending| ending == *known));
+        let is_known = || files.iter().any(|(name, _)| file.file_stem().is_some_and(|stem| *stem == **name));
+        is_figure && (is_ours || is_known())
+    };
+    let owned = OwnedFolder::create(folder, own)?;
+    files.iter().try_for_each(|(name, content)| write(&owned.path().join(format!("{name}.{ending}")), content))?;
+    Ok(files.len())
 }
 
 /// Writes a file, and makes its folder if there is none.
@@ -267,6 +286,6 @@ fn write(path: &Path, content: &[u8]) -> Result<(), ReportError> {
         _ => Ok(()),
     };
     written
-        .and_then(|()| std::fs::write(path, content))
-        .map_err(|source| ReportError::Io { path: path.to_owned(), source })
+        .and_then(|()| files::write(path, |out| out.write_all(content)))
+        .map_err(|source| ReportError::Write { path: path.to_owned(), source })
 }

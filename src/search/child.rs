@@ -131,9 +131,7 @@ impl ChildProcess {
                     Some(Err(error)) => tracing::warn!(%error, text, "a child process sent a line that cannot be read"),
                     None if text.is_empty() => {}
                     // A standard error that is closed is no reason to hear no more of the child.
-                    None => {
-                        let _ = writeln!(io::stderr(), "{text}");
-                    }
+                    None => drop(writeln!(io::stderr(), "{text}")),
                 }
             }
             deliver(None);

@@ -196,8 +196,7 @@ pub(super) fn check_condition<A, E: Environment<A>>(environment: &E, verdict: &V
         _ => "nothing more can be evaluated in this process",
     };
     Err(EvaluatorError(
-        format!("{message}; start the program again to continue (with child processes this happens automatically)")
-            .into(),
+        format!("{message}. Nothing that is finished is lost: start the program again to continue").into(),
     ))
 }
 

@@ -39,8 +39,6 @@ pub use processes::{ProcessConfig, ProcessEvaluator, ProcessEvaluatorError};
 pub use record::{Record, RecordOf, SearchReport, StopReason};
 #[cfg(feature = "report")]
 pub(crate) use results::quote;
-#[cfg(feature = "train")]
-pub(crate) use run_folder::write_atomically;
 pub use run_folder::{Durability, Fault, JournalError, RunFolder, RunFolderError, RunHistory, RunSettings};
 pub use simulation::{Simulated, SimulationConfig, SimulationError, simulate};
 pub use threads::{ThreadEvaluator, ThreadEvaluatorError};

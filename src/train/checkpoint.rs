@@ -1,7 +1,7 @@
 //! Checkpoints of long trainings: everything needed to continue with the next batch as if nothing had happened.
 
 use super::{Epoch, Recipe, TrainError};
-use crate::search::write_atomically;
+use crate::files;
 use burn::optim::ModuleOptimizer;
 use burn::tensor::{Bytes, Device, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -60,11 +60,11 @@ impl Checkpoints {
     /// Deletes the checkpoint, if there is one: the training will not be gone on with. The log stays.
     ///
     /// # Errors
-    /// [`TrainError::Checkpoint`] if it cannot be deleted.
+    /// [`TrainError::Write`] if it cannot be deleted.
     pub fn delete(&self) -> Result<(), TrainError> {
         let path = self.folder.join(FILE);
         match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(&path, &error)),
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(TrainError::Write { path, source }),
             _ => Ok(()),
         }
     }
@@ -134,7 +134,8 @@ impl Snapshot {
 
     pub(super) fn write(self, checkpoints: &Checkpoints, task: &Task) -> Result<(), TrainError> {
         let path = checkpoints.folder.join(FILE);
-        std::fs::create_dir_all(&checkpoints.folder).map_err(|error| failed(&path, &error))?;
+        let unwritten = |source| TrainError::Write { path: path.clone(), source };
+        std::fs::create_dir_all(&checkpoints.folder).map_err(unwritten)?;
         let device = |error: burn::tensor::DataError| TrainError::Device { message: format!("{error:?}") };
         let bytes = |tensor: Tensor<1>| -> Result<Vec<u8>, TrainError> {
             let values = tensor.into_data().try_to_vec::<f32>().map_err(device)?;
@@ -152,7 +153,7 @@ impl Snapshot {
         tensors.push(("optimizer".to_owned(), Dtype::U8, self.optimizer));
 
         let description = Description { format: FORMAT, task: task.clone(), progress: self.progress, parameters };
-        let text = serde_json::to_string(&description).map_err(|error| failed(&path, &error))?;
+        let text = serde_json::to_string(&description).map_err(|error| unwritten(error.into()))?;
         let views = tensors
             .iter()
             .map(|(name, dtype, bytes)| {
@@ -162,17 +163,18 @@ impl Snapshot {
             .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
         let file = views
             .and_then(|views| safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), text)]))))
-            .map_err(|error| failed(&path, &error))?;
-        write_atomically(&path, |out: &mut dyn Write| out.write_all(&file)).map_err(|error| failed(&path, &error))
+            .map_err(|error| unwritten(std::io::Error::other(error)))?;
+        files::write(&path, |out| out.write_all(&file)).map_err(unwritten)
     }
 
     /// The checkpoint in a folder, if there is one, on a plain device. It must be of the same task.
     pub(super) fn read(checkpoints: &Checkpoints, task: &Task, device: &Device) -> Result<Option<Self>, TrainError> {
         let path = checkpoints.folder.join(FILE);
+        files::remove_leftovers(&checkpoints.folder);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(&path, &error)),
+            Err(source) => return Err(TrainError::Read { path, source }),
         };
         let refuse = |message: &str| Err(TrainError::Checkpoint { path: path.clone(), message: message.to_owned() });
         let file = SafeTensors::deserialize(&bytes).map_err(|error| failed(&path, &error))?;
@@ -217,7 +219,8 @@ pub(super) fn path(checkpoints: &Checkpoints) -> PathBuf {
 /// Writes the log of all epochs.
 pub(super) fn log(checkpoints: &Checkpoints, epochs: &[Epoch], images: usize) -> Result<(), TrainError> {
     let path = checkpoints.folder.join(LOG);
-    std::fs::create_dir_all(&checkpoints.folder).map_err(|error| failed(&path, &error))?;
+    let unwritten = |source| TrainError::Write { path: path.clone(), source };
+    std::fs::create_dir_all(&checkpoints.folder).map_err(unwritten)?;
     let write = |out: &mut dyn Write| {
         writeln!(out, "epoch,learning_rate,training_loss,accuracy,seconds,images_per_second")?;
         let mut before = 0.0;
@@ -230,7 +233,7 @@ pub(super) fn log(checkpoints: &Checkpoints, epochs: &[Epoch], images: usize) ->
         }
         Ok(())
     };
-    write_atomically(&path, write).map_err(|error| failed(&path, &error))
+    files::write(&path, write).map_err(unwritten)
 }
 
 fn failed(path: &Path, error: &dyn std::fmt::Display) -> TrainError {

@@ -2,7 +2,10 @@
 
 use super::device_reads::{DeviceReads, Direct, known_fault};
 use super::fit::run;
-use super::{Checkpoints, FitOptions, ImageClassifier, Outcome, Recipe, TrainError, chance_accuracy, check_parts};
+use super::{
+    Checkpoints, ClassifierError, FitOptions, ImageClassifier, Outcome, Recipe, TrainError, chance_accuracy,
+    check_parts,
+};
 use crate::data::{ChannelStatistics, DeviceSet, ImageSet, Split};
 use crate::environment::{Condition, Environment, TrialContext};
 use crate::evaluation::{Evaluation, Infeasibility, Trial};
@@ -59,7 +62,7 @@ pub struct TrainingEnvironment {
     keep: Option<Keep>,
     threads: Option<NonZeroUsize>,
     reads: Arc<dyn DeviceReads>,
-    /// Whether the device is lost until the process ends.
+    /// Whether the device is lost until the process ends, or the folder of the networks cannot be used.
     broken: bool,
 }
 
@@ -237,7 +240,10 @@ impl TrainingEnvironment {
         let folder = Self::trial_folder(&keep.folder, trial.fingerprint, trial.seed);
         ImageClassifier::new(blueprint, network, self.classes.clone(), self.statistics.clone())
             .and_then(|classifier| classifier.save(folder.join("network.safetensors")))
-            .map_err(|error| TrainError::Save { message: error.to_string() })
+            .map_err(|error| match error {
+                ClassifierError::Write { path, source } => TrainError::Write { path, source },
+                error => TrainError::Save { message: error.to_string() },
+            })
     }
 }
 
@@ -261,7 +267,9 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
         match trained {
             Ok(Outcome::Trained(trained)) => {
                 if let Some(keep) = &self.keep {
-                    self.save(keep, graph, trained.network, context.trial())?;
+                    let saved = self.save(keep, graph, trained.network, context.trial());
+                    self.broken |= saved.is_err();
+                    saved?;
                 }
                 Ok(Evaluation::Measured(trained.metrics))
             }
@@ -275,7 +283,14 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
                 Ok(Evaluation::Infeasible(Infeasibility::OutOfMemory { message }))
             }
             Err(error) => {
-                self.broken |= matches!(error, TrainError::DevicePoisoned { .. });
+                // A full disk or a damaged checkpoint is nothing that the architecture is to blame for.
+                self.broken |= matches!(
+                    error,
+                    TrainError::DevicePoisoned { .. }
+                        | TrainError::Read { .. }
+                        | TrainError::Write { .. }
+                        | TrainError::Checkpoint { .. }
+                );
                 Err(error)
             }
         }

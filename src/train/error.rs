@@ -70,13 +70,34 @@ pub enum TrainError {
         /// Classes of the validation images.
         validation_classes: usize,
     },
-    /// A checkpoint could not be written, or not be used.
+    /// A checkpoint could not be read. It may well be good.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A checkpoint is damaged, or of another training.
     #[error("cannot use {}: {message}. Delete it to start the training again from the beginning", path.display())]
     Checkpoint {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         message: String,
+    },
+    /// A file of the training could not be written. The one that was there before still is.
+    #[error(
+        "cannot write {}: {source}. The last checkpoint, if there is one, is kept: remove the cause",
+        path.display()
+    )]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: std::io::Error,
     },
     /// The trained network could not be saved.
     #[error("cannot save the trained network: {message}")]

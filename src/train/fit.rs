@@ -91,8 +91,8 @@ pub fn fit<M: Classifier>(
 /// [`Checkpoints::delete`] deletes it.
 ///
 /// # Errors
-/// As [`fit`], and [`TrainError::Checkpoint`] if a checkpoint cannot be written, or is there and damaged or of another
-/// training.
+/// As [`fit`]; [`TrainError::Write`] if a checkpoint or the log cannot be written, [`TrainError::Read`] if there is a
+/// checkpoint that cannot be read, and [`TrainError::Checkpoint`] if it is damaged or of another training.
 ///
 /// # Panics
 /// As [`fit`].
@@ -337,14 +337,19 @@ impl Session<'_> {
             let learning_rate = self.recipe.learning_rate_at(attempt.epoch, restarts);
             attempt.epochs.push(Epoch { learning_rate, training_loss, accuracy, seconds: self.seconds() });
             (attempt.epoch, attempt.batch, attempt.mean) = (epoch, 0, self.zero());
-            if let Some(checkpoints) = self.checkpoints {
-                checkpoint::log(checkpoints, &attempt.epochs, self.training.len())?;
-            }
+            let logged = match self.checkpoints {
+                Some(checkpoints) => checkpoint::log(checkpoints, &attempt.epochs, self.training.len()),
+                None => Ok(()),
+            };
             if let Some((score, network)) = validation.zip(evaluated) {
                 if probation && !self.beats_chance(score.correct) {
                     return Err(Stop::NoBetterThanChance);
                 }
                 if last {
+                    // The network is worth more than the last line of its log.
+                    if let Err(error) = logged {
+                        tracing::warn!(%error, "the log of the training is not complete");
+                    }
                     let metrics = Metrics {
                         accuracy: self.accuracy(score.correct),
                         training_loss: Some(training_loss),
@@ -358,6 +363,8 @@ impl Session<'_> {
             if self.checkpoints.is_some_and(|checkpoints| checkpoints.is_due(epoch)) {
                 self.save(&attempt)?;
             }
+            // Not before the checkpoint, which is worth more.
+            logged?;
         }
     }
 

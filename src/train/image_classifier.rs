@@ -5,13 +5,13 @@ use crate::data::{
     Ahead, Batches, ChannelStatistics, DataError, DeviceSet, ImageSet, ImageShape, Picture, Preprocessing, list,
 };
 use crate::export::{Blueprint, BlueprintError};
+use crate::files;
 use crate::network::{Device, Network, WeightsError};
 use crate::seed;
 use burn::tensor::activation::softmax;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,7 +72,16 @@ pub type ClassifiedFile = (PathBuf, Result<Prediction, DataError>);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClassifierError {
-    /// A file could not be read or written.
+    /// The weights could not be written. A file that was there before still is.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file or folder could not be read.
     #[error("cannot use {}: {source}", path.display())]
     Io {
         /// The file.
@@ -258,8 +267,7 @@ impl ImageClassifier {
             .network
             .to_safetensors(HashMap::from([(KEY.to_owned(), facts)]))
             .map_err(|source| ClassifierError::Weights { path: path.clone(), source })?;
-        crate::search::write_atomically(&path, |out: &mut dyn Write| out.write_all(&bytes))
-            .map_err(|source| ClassifierError::Io { path, source })
+        files::write(&path, |out| out.write_all(&bytes)).map_err(|source| ClassifierError::Write { path, source })
     }
 
     /// The network and its block.

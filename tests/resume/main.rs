@@ -13,6 +13,7 @@ use blockqnn::agent::{Agent, EpsilonPhase, EpsilonSchedule, QLearning, QLearning
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::environment::{BoxError, Cancellation, Environment, TrialContext};
 use blockqnn::evaluation::Evaluation;
+use blockqnn::graph::{NetworkConfig, WidthRule};
 use blockqnn::reward::RedefinedReward;
 use blockqnn::search::{Durability, Observer, RecordOf, RunFolder, Search, SearchConfig, SearchError};
 use blockqnn::space::SearchSpace;
@@ -29,8 +30,10 @@ fn agent() -> QLearning<BlockSpace> {
     QLearning::new(QLearningConfig { epsilon, replay, ..QLearningConfig::paper() }).unwrap()
 }
 
+/// The golden folders were begun when all widths grew.
 fn config(trials: u64) -> SearchConfig {
-    SearchConfig::paper().with_seed(5).with_trials(trials, 16)
+    let network = NetworkConfig { widths: WidthRule::Growing, ..NetworkConfig::cifar() };
+    SearchConfig { network, ..SearchConfig::paper() }.with_seed(5).with_trials(trials, 16)
 }
 
 fn search(

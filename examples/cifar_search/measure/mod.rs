@@ -129,7 +129,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 
 /// Prints a row of measurements.
 fn print_row(row: &Value) {
-    println!("{row}");
+    outln!("{row}");
 }
 
 fn check(name: &DeviceArgument) -> Result<ExitCode, Box<dyn Error>> {

@@ -1,6 +1,7 @@
 //! Training steps on one batch with nothing around them: shared by `measure` and the bench `trainer`.
 
 use blockqnn::export::Blueprint;
+use blockqnn::files;
 use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig};
 use blockqnn::network::{Device, Network, NetworkError, Precision, Tensor};
 use blockqnn::seed;
@@ -9,6 +10,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::{Int, TensorData};
 use std::error::Error;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::Instant;
 
@@ -77,11 +79,17 @@ impl Training {
     /// of the input, a number of steps, with the seconds that they took.
     pub(crate) fn serve(&mut self, blueprint: &Blueprint, folder: &Path) -> Result<(), Box<dyn Error>> {
         let path = folder.join("exported.py");
-        std::fs::write(&path, blueprint.to_pytorch())
+        files::write(&path, |out| out.write_all(blueprint.to_pytorch().as_bytes()))
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-        println!("ready");
-        for line in std::io::stdin().lines() {
-            println!("{}", self.seconds(line?.trim().parse()?)?);
+        // Once the other side reads no more, it asks for nothing more.
+        if writeln!(io::stdout(), "ready").is_err() {
+            return Ok(());
+        }
+        for line in io::stdin().lines() {
+            let seconds = self.seconds(line?.trim().parse()?)?;
+            if writeln!(io::stdout(), "{seconds}").is_err() {
+                break;
+            }
         }
         Ok(())
     }

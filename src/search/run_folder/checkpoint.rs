@@ -1,7 +1,7 @@
 //! The checkpoint: what the agent learnt, so that resuming need not learn it again. The journal is the truth; a
 //! checkpoint that is missing, damaged or of another time is ignored.
 
-use super::atomic;
+use crate::files;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io::{self, BufRead};
@@ -36,7 +36,7 @@ fn digest(agent: &[u8]) -> String {
 /// Replaces the checkpoint.
 pub(super) fn write(path: &Path, journal: String, trials: u64, resampled: u64, agent: &[u8]) -> io::Result<()> {
     let header = Header { format: FORMAT, journal, trials, resampled, sha256: digest(agent) };
-    atomic::write(path, |out| {
+    files::write(path, |out| {
         serde_json::to_writer(&mut *out, &header)?;
         out.write_all(b"\n")?;
         out.write_all(agent)

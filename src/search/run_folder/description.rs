@@ -1,6 +1,7 @@
 //! `search.json`: what a run is, and whether a search that is to resume it is the same.
 
-use super::{DESCRIPTION, FORMAT, RunFolderError, RunSettings, atomic, difference};
+use super::{DESCRIPTION, FORMAT, RunFolderError, RunSettings, difference};
+use crate::files;
 use crate::search::SearchConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -56,11 +57,11 @@ impl Description {
 
     pub(super) fn write(&self, folder: &Path) -> Result<(), RunFolderError> {
         let path = folder.join(DESCRIPTION);
-        let result = atomic::write(&path, |out| {
+        let result = files::write(&path, |out| {
             serde_json::to_writer_pretty(&mut *out, self)?;
             out.write_all(b"\n")
         });
-        result.map_err(|source| RunFolderError::Io { path, source })
+        result.map_err(|source| RunFolderError::Write { path, source })
     }
 
     pub(super) fn settings(self, path: &Path) -> Result<RunSettings, RunFolderError> {

@@ -1,6 +1,8 @@
 //! Why a run folder cannot be used.
 
+use super::journal::hint;
 use super::{DESCRIPTION, FORMAT, JournalError};
+use crate::files::FolderError;
 use std::io;
 use std::path::PathBuf;
 
@@ -23,10 +25,15 @@ pub enum RunFolderError {
         trials: u64,
     },
     /// The folder has other things in it.
-    #[error("{} is neither empty nor a run folder: choose another folder, or move its contents away", path.display())]
+    #[error(
+        "{} is neither empty nor a run folder (it contains {found}): choose another folder, or move its contents away",
+        path.display()
+    )]
     NotEmpty {
         /// The folder.
         path: PathBuf,
+        /// The first of the other things, by name.
+        found: String,
     },
     /// There is nothing to resume.
     #[error("{} is not a run folder (it has no {DESCRIPTION}): give the folder that a search wrote to", path.display())]
@@ -74,7 +81,16 @@ pub enum RunFolderError {
         /// What is wrong with it.
         message: String,
     },
-    /// A file or folder could not be read or written.
+    /// A file could not be written. What is in the folder is as before, with everything that was finished.
+    #[error("cannot write {}: {source}{}", path.display(), hint(source))]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// A file or folder could not be used.
     #[error("cannot use {}: {source}", path.display())]
     Io {
         /// The file or folder.
@@ -101,4 +117,14 @@ pub enum RunFolderError {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+}
+
+impl From<FolderError> for RunFolderError {
+    fn from(error: FolderError) -> Self {
+        match error {
+            FolderError::NotEmpty { path, found } => Self::NotEmpty { path, found },
+            FolderError::InUse { path, holder } => Self::InUse { path, holder },
+            FolderError::Io { path, source } => Self::Io { path, source },
+        }
+    }
 }

@@ -2,7 +2,8 @@
 
 use super::description::Description;
 use super::journal::{self, Entry, JournalError};
-use super::{DESCRIPTION, JOURNAL, LOCK, RunFolder, RunFolderError, RunSettings};
+use super::{DESCRIPTION, JOURNAL, RunFolder, RunFolderError, RunSettings};
+use crate::files::LOCK;
 use crate::search::RecordOf;
 use crate::space::SearchSpace;
 use std::collections::BTreeMap;

@@ -96,7 +96,8 @@ pub enum JournalError {
     },
 }
 
-fn hint(error: &io::Error) -> &'static str {
+/// What to do about an error of writing.
+pub(super) fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             ". Finished trials are not lost: free some space, and resume the run"

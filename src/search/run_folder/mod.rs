@@ -3,7 +3,6 @@
 //! `search.json` describes the run, `journal.jsonl` what happened (the truth), `checkpoint` what the agent learnt (a
 //! speed-up only), `lock` the process that uses it. `docs/wire-format.md` describes each.
 
-mod atomic;
 mod checkpoint;
 mod description;
 mod difference;
@@ -12,8 +11,6 @@ mod history;
 mod journal;
 mod open_run;
 
-#[cfg(feature = "train")]
-pub(crate) use atomic::write as write_atomically;
 pub use error::RunFolderError;
 pub use history::{Fault, RunHistory};
 pub use journal::{Durability, JournalError};
@@ -22,15 +19,13 @@ pub(super) use description::Parts;
 pub(super) use open_run::{Checkpoint, OpenRun, Past, PastStep};
 
 use super::SearchConfig;
+use crate::files::OwnedFolder;
 use crate::space::SearchSpace;
 use description::Description;
 use journal::Entry;
 use serde::Serialize;
 use serde_json::Value;
-use std::fs::{self, File, TryLockError};
-use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Version of the run folder's form.
 const FORMAT: u32 = 1;
@@ -38,7 +33,8 @@ const FORMAT: u32 = 1;
 const DESCRIPTION: &str = "search.json";
 const JOURNAL: &str = "journal.jsonl";
 const CHECKPOINT: &str = "checkpoint";
-const LOCK: &str = "lock";
+/// Where the description was written to before it was renamed, by version 0.1.0.
+const EARLIER_TEMPORARY: &str = "search.tmp";
 
 /// What the run in a folder was started with.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,8 +89,7 @@ pub struct RunFolder {
     details: Value,
     durability: Durability,
     checkpoint_every: u64,
-    /// Locked as long as it is open; the system unlocks it when this process ends, however it does.
-    _lock: File,
+    owner: OwnedFolder,
 }
 
 impl RunFolder {
@@ -104,17 +99,13 @@ impl RunFolder {
     /// [`RunFolderError`] if there is something in it, or it cannot be made.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self, RunFolderError> {
         let path = path.into();
-        fs::create_dir_all(&path).map_err(|source| RunFolderError::Io { path: path.clone(), source })?;
-        let is_run = path.join(DESCRIPTION).exists();
+        if path.join(DESCRIPTION).exists() {
+            return Err(Self::held(OwnedFolder::take(path)?).occupied());
+        }
         // A process that was killed between the lock and the description leaves an empty run.
-        if !is_run && Self::has_other_files(&path)? {
-            return Err(RunFolderError::NotEmpty { path });
-        }
-        let folder = Self::lock(path)?;
-        if is_run {
-            return Err(folder.occupied());
-        }
-        Ok(folder)
+        let folder = Self::held(OwnedFolder::create(path, |name| name == EARLIER_TEMPORARY || name == DESCRIPTION)?);
+        // Another process may have begun, and have ended, a run in between.
+        if folder.path.join(DESCRIPTION).exists() { Err(folder.occupied()) } else { Ok(folder) }
     }
 
     /// Opens the folder of a run that was stopped, killed or finished, to continue it.
@@ -126,7 +117,12 @@ impl RunFolder {
         if !path.join(DESCRIPTION).exists() {
             return Err(RunFolderError::NoRun { path });
         }
-        Self::lock(path)
+        Ok(Self::held(OwnedFolder::take(path)?))
+    }
+
+    fn held(owner: OwnedFolder) -> Self {
+        let (path, details) = (owner.path().to_owned(), Value::Null);
+        Self { path, details, durability: Durability::default(), checkpoint_every: 1, owner }
     }
 
     /// The same folder, keeping further settings: a run is resumed only with equal ones. The parts of the search need not be
@@ -172,37 +168,11 @@ impl RunFolder {
         &self.path
     }
 
-    fn has_other_files(path: &Path) -> Result<bool, RunFolderError> {
-        let io = |source| RunFolderError::Io { path: path.to_owned(), source };
-        for entry in fs::read_dir(path).map_err(io)? {
-            let name = entry.map_err(io)?.file_name();
-            if name != LOCK && name != "search.tmp" {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn lock(path: PathBuf) -> Result<Self, RunFolderError> {
-        let file = path.join(LOCK);
-        let io = |source| RunFolderError::Io { path: file.clone(), source };
-        let mut lock = File::options().create(true).truncate(false).read(true).write(true).open(&file).map_err(io)?;
-        match try_lock_patiently(&lock) {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Who holds it is a courtesy; that it is held is what counts.
-                let _ = (&lock).take(100).read_to_string(&mut holder);
-                let holder = if holder.is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
-                return Err(RunFolderError::InUse { path, holder });
-            }
-            Err(TryLockError::Error(source)) => return Err(io(source)),
-        }
-        // The content only names the holder in a message, and a full disk is better told of by the journal.
-        let _ = lock.set_len(0).and_then(|()| lock.rewind());
-        let _ = writeln!(lock, "process {}", std::process::id());
-        let details = Value::Null;
-        Ok(Self { path, details, durability: Durability::default(), checkpoint_every: 1, _lock: lock })
+    /// The folder as a thing that is held: no other process writes to it as long as this exists, also after the search has
+    /// ended, when its results are written.
+    #[must_use]
+    pub fn owner(&self) -> OwnedFolder {
+        self.owner.clone()
     }
 
     fn occupied(&self) -> RunFolderError {
@@ -261,18 +231,4 @@ impl RunFolder {
         }
         Ok((OpenRun::new(self, is_new.then_some(now), contents.end), past))
     }
-}
-
-/// Locks a file, waiting a moment for a holder that is about to release it. A lock that was just released may be held
-/// for milliseconds by a child process that is being started: it has the open file until it runs its own program.
-fn try_lock_patiently(lock: &File) -> Result<(), TryLockError> {
-    let mut result = lock.try_lock();
-    for _ in 0..50 {
-        if !matches!(result, Err(TryLockError::WouldBlock)) {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-        result = lock.try_lock();
-    }
-    result
 }

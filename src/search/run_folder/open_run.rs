@@ -183,7 +183,7 @@ impl OpenRun {
         if every > 0 && self.learnt.is_multiple_of(every) {
             let path = self.folder.path.join(CHECKPOINT);
             checkpoint::write(&path, sum, trials, resampled, &save()?)
-                .map_err(|source| RunFolderError::Io { path, source })?;
+                .map_err(|source| RunFolderError::Write { path, source })?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@ use crate::environment::{Cancellation, Environment, TrialContext};
 use crate::evaluation::{Evaluation, Infeasibility, Metrics, Trial};
 use crate::graph::WidthRule;
 use crate::train::TrainingEnvironment;
+use std::path::Path;
 
 fn trial(seed: u64) -> Trial {
     let cost = block().cost(&network_config()).unwrap();
@@ -36,6 +37,28 @@ fn an_architecture_is_trained_and_measured() {
     assert_eq!(Metrics { seconds: 0.0, ..first }, Metrics { seconds: 0.0, ..second });
     let other = *evaluate(&mut environment, &block(), 2).metrics().unwrap();
     assert_ne!(first.training_loss, other.training_loss);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_or_read_breaks_the_environment_and_blames_no_architecture() {
+    let folder = tempfile::tempdir().unwrap();
+    let failing = |networks: &Path| {
+        let mut environment = environment(recipe()).with_networks_kept(networks, 1);
+        let error = environment.evaluate(&block(), &TrialContext::new(&trial(1))).unwrap_err();
+        assert!(Environment::<LayerGraph>::condition(&environment).broken, "{error}");
+        error
+    };
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let error = failing(&folder.path().join("file"));
+    assert!(matches!(error, TrainError::Read { .. }), "{error}");
+    let of_trial = TrainingEnvironment::trial_folder(folder.path(), block().fingerprint(), 1);
+    std::fs::create_dir_all(of_trial.join("network.safetensors")).unwrap();
+    let error = failing(folder.path());
+    assert!(matches!(error, TrainError::Write { .. }), "{error}");
+    assert!(error.to_string().contains("network.safetensors: it is a folder, not a file"), "{error}");
+    std::fs::write(of_trial.join("checkpoint.safetensors"), "cut").unwrap();
+    let error = failing(folder.path());
+    assert!(matches!(error, TrainError::Checkpoint { .. }), "{error}");
 }
 
 #[test]

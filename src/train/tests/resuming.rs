@@ -111,6 +111,29 @@ fn a_checkpoint_of_another_training_or_a_damaged_one_is_refused() {
 }
 
 #[test]
+fn a_checkpoint_that_cannot_be_written_is_no_damaged_one_and_the_good_one_stays() {
+    let recipe = long_recipe(OptimizerConfig::sgd());
+    let whole = train(&recipe, 5, &Device::flex(), &()).trained().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    train_in(folder.path(), &recipe, 1, &StopAfter(Cell::new(7))).unwrap();
+    let path = folder.path().join("checkpoint.safetensors");
+    let good = std::fs::read(&path).unwrap();
+    let writable = std::fs::metadata(&path).unwrap().permissions();
+    let mut protected = writable.clone();
+    protected.set_readonly(true);
+    std::fs::set_permissions(&path, protected).unwrap();
+    let error = train_in(folder.path(), &recipe, 1, &()).unwrap_err();
+    assert!(matches!(error, TrainError::Write { .. }), "{error}");
+    let message = error.to_string();
+    assert!(message.contains("checkpoint.safetensors: the file is write-protected"), "{message}");
+    assert!(!message.contains("Delete it"), "{message}");
+    assert_eq!(std::fs::read(&path).unwrap(), good);
+    std::fs::set_permissions(&path, writable).unwrap();
+    let trained = train_in(folder.path(), &recipe, 1, &()).unwrap().trained().unwrap();
+    assert!(weights(&trained) == weights(&whole));
+}
+
+#[test]
 fn the_log_has_a_line_an_epoch_also_after_a_resume() {
     let recipe = long_recipe(OptimizerConfig::sgd());
     let folder = tempfile::tempdir().unwrap();
