@@ -1,6 +1,6 @@
 //! `verify`: the best blocks of a run, trained to convergence.
 
-use blockqnn::data::DataError;
+use blockqnn::data::{DataError, ImageSet};
 use blockqnn::environment::{BoxError, Progress};
 use blockqnn::evaluation::{Evaluation, Trial};
 use blockqnn::experiment::{Experiment, Overrides, Preset, Verification, VerificationReport};
@@ -8,7 +8,7 @@ use blockqnn::files;
 use blockqnn::network::{Device, Precision};
 use blockqnn::search::{Observer, RecordOf, RunFolder, RunHistory, Search, StopReason, ThreadEvaluator};
 use blockqnn::space::block::{BlockCode, BlockSpace};
-use blockqnn::train::{Checkpoints, ImageClassifier, Recipe, TrainingEnvironment};
+use blockqnn::train::{Checkpoints, ImageClassifier, Recipe, TrainError, TrainingEnvironment};
 use clap::ValueEnum;
 use std::collections::HashMap;
 use std::error::Error;
@@ -176,19 +176,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     // Held until the results are written.
     let _owner = run_folder.owner();
     let networks = folder.join("networks");
-    let mut workers = Vec::new();
-    for number in 0..arguments.workers.get().max(devices.len()) {
-        let (name, device) = &devices[number % devices.len()];
-        let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
-        let environment = if number < devices.len() {
-            TrainingEnvironment::with_parts(&training, &measured, network, recipe, device)?
-                .with_networks_kept(&networks, arguments.checkpoint_every)
-        } else {
-            let (_, first): &(String, TrainingEnvironment) = &workers[number % devices.len()];
-            first.clone()
-        };
-        workers.push((format!("{number} on {name}"), environment));
-    }
+    let workers = workers(arguments, &experiment, (&training, &measured), &networks, &devices)?;
     let blocks = verification.candidates().len();
     errln!(
         "{blocks} blocks of {}, {} epochs each on {} images of {}; {} {} images; {} {}",
@@ -232,6 +220,30 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         outln!("converged: accuracy on the test images, by which the blocks are ordered too, as in the paper");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// As many environments as trainings are to run side by side, each with its name; those on one device share its images.
+fn workers(
+    arguments: &Arguments,
+    experiment: &Experiment,
+    (training, measured): (&ImageSet, &ImageSet),
+    networks: &Path,
+    devices: &[(String, Device)],
+) -> Result<Vec<(String, TrainingEnvironment)>, TrainError> {
+    let mut workers = Vec::new();
+    for number in 0..arguments.workers.get().max(devices.len()) {
+        let (name, device) = &devices[number % devices.len()];
+        let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
+        let environment = if number < devices.len() {
+            TrainingEnvironment::with_parts(training, measured, network, recipe, device)?
+                .with_networks_kept(networks, arguments.checkpoint_every)
+        } else {
+            let (_, first): &(String, TrainingEnvironment) = &workers[number % devices.len()];
+            first.clone()
+        };
+        workers.push((format!("{number} on {name}"), environment));
+    }
+    Ok(workers)
 }
 
 /// The settings of a verification whose test images are measured once, at the end of a training, and of which none are held

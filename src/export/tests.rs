@@ -127,7 +127,10 @@ fn json_without_a_width_rule_means_growing_widths() {
 #[test]
 fn only_the_classes_that_a_block_needs_are_written() {
     let source = blueprint("max3(0) terminal(1)").to_pytorch();
-    assert!(!source.contains("class Cell") && !source.contains("class Add") && !source.contains("List"), "{source}");
+    assert!(
+        !source.contains("class Cell") && !source.contains("class Add") && !source.contains("import List"),
+        "{source}"
+    );
     assert!(source.contains("self.outputs = inputs\n"), "{source}");
 }
 

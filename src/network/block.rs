@@ -56,10 +56,8 @@ impl Block {
         for (node, own) in graph.nodes().iter().zip(channels) {
             let inputs: Vec<u64> = node.inputs.iter().map(|&from| channels[from].output).collect();
             layers.push(Layer::new(node, &inputs, own.computed, initializer)?);
-            projections.push(match own.is_projected() {
-                true => Some(PreActivation::new(1, own.computed, own.output, initializer)?),
-                false => None,
-            });
+            let projection = || PreActivation::new(1, own.computed, own.output, initializer);
+            projections.push(own.is_projected().then(projection).transpose()?);
         }
         Ok(Self { layers, projections, wiring })
     }
