@@ -2,6 +2,7 @@
 
 use super::layout::{GAP, Layout, NODE_HEIGHT, NODE_WIDTH, layout};
 use super::*;
+use crate::graph::WidthRule;
 use crate::seed;
 use crate::space::block::{BlockCode, BlockSpace, ConnectionRule};
 use crate::space::{SearchSpace, Step};
@@ -103,9 +104,24 @@ fn the_largest_graph_is_drawn() {
     check(&layout(&LayerGraph::new(nodes).unwrap()), "largest");
 }
 
+/// The drawing of a block in a network whose widths grow.
+fn draw_growing(block: &str) -> String {
+    let network = NetworkConfig { widths: WidthRule::Growing, ..NetworkConfig::cifar() };
+    BlockDrawing::new(&block.parse::<BlockCode>().unwrap().to_graph(), &network).picture().svg
+}
+
+#[test]
+fn a_drawing_says_what_a_concatenation_becomes_by_its_projection() {
+    let svg = draw(&"conv3(0) concat(0,1) max3(0) add(2,3) terminal(4)".parse::<BlockCode>().unwrap());
+    assert!(svg.contains("layer 2: concat of the input and layer 1, 64 → 32 channels"), "{svg}");
+    assert!(svg.contains("layer 4: add of layer 2 and layer 3, 32 channels"), "{svg}");
+    assert!(svg.contains("by a 1×1 cell to the width of the stage"), "{svg}");
+    assert!(!svg.contains("stroke-dasharray"), "{svg}");
+}
+
 #[test]
 fn a_drawing_names_every_layer_and_marks_widened_inputs() {
-    let svg = draw(&"conv3(0) concat(0,1) max3(0) add(2,3) terminal(4)".parse::<BlockCode>().unwrap());
+    let svg = draw_growing("conv3(0) concat(0,1) max3(0) add(2,3) terminal(4)");
     for text in ["conv 3×3", "concat", "max pool 3×3", "add", "input", "output", "32 channels", "64 channels"] {
         assert!(svg.contains(text), "{text}");
     }
@@ -117,7 +133,7 @@ fn a_drawing_names_every_layer_and_marks_widened_inputs() {
 fn channels_that_do_not_fit_are_told() {
     let chain: String =
         (2..=100u8).fold("id(0)".to_owned(), |text, layer| format!("{text} concat({},{})", layer - 2, layer - 1));
-    let svg = draw(&format!("{chain} end").parse::<BlockCode>().unwrap());
+    let svg = draw_growing(&format!("{chain} end"));
     assert!(svg.contains("too many channels"));
 }
 
