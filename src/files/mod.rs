@@ -1,6 +1,6 @@
 //! Files that are there whole or not at all, and folders that one process at a time writes to.
 //!
-//! Everything in this crate that writes a file does it with [`write`]: a full disk, a killed process or an error in the
+//! Everything in this crate that writes a file does it with [`write()`]: a full disk, a killed process or an error in the
 //! middle leave the file that was there before. Everything that fills a folder over time holds an [`OwnedFolder`], so that
 //! two processes never mix their results and no folder of somebody else is filled.
 
@@ -70,7 +70,7 @@ pub fn write(path: impl AsRef<Path>, content: impl FnOnce(&mut dyn Write) -> io:
     }
 }
 
-/// Copies a file in one step, as [`write`](self::write()) writes one. Returns `false`, having done nothing, if both paths
+/// Copies a file in one step, as [`write()`](self::write()) writes one. Returns `false`, having done nothing, if both paths
 /// lead to the same file.
 ///
 /// # Errors
@@ -116,7 +116,7 @@ pub fn is_same(first: impl AsRef<Path>, second: impl AsRef<Path>) -> bool {
 /// Checks that a file could be written, and leaves everything as it is: for what is written after hours of work.
 ///
 /// # Errors
-/// The error that [`write`](self::write()) would end with before its content is asked for.
+/// The error that [`write()`](self::write()) would end with before its content is asked for.
 pub fn check_writable(path: impl AsRef<Path>) -> io::Result<()> {
     match target(path.as_ref())? {
         // To open and close a pipe would tell its reader that nothing more comes.
