@@ -1,6 +1,7 @@
 use super::*;
 use crate::agent::ReplayConfig;
 use crate::environment::synthetic::Synthetic;
+use crate::graph::WidthRule;
 use crate::search::{RunFolder, Search};
 use serde_json::json;
 use std::path::Path;
@@ -370,4 +371,28 @@ fn a_searcher_takes_the_place_of_the_tabular_learner() {
     wrong.set("searcher", json!({"least-squares": {"noise": 0.0}}));
     let message = wrong.apply(Preset::Quick).unwrap().validate().unwrap_err().to_string();
     assert!(message.starts_with("in searcher: agent.noise is 0"), "{message}");
+}
+
+#[test]
+fn settings_of_before_mean_growing_widths_and_every_preset_has_bounded_ones() {
+    for preset in Preset::ALL {
+        let experiment = preset.experiment();
+        assert_eq!(experiment.search.network.widths, WidthRule::Bounded, "{preset}");
+        let mut json = serde_json::to_value(&experiment).unwrap();
+        json["search"]["network"].as_object_mut().unwrap().remove("widths").unwrap();
+        let before: Experiment = serde_json::from_value(json.clone()).unwrap();
+        assert_eq!(before.search.network.widths, WidthRule::Growing, "{preset}");
+        // Written as it was, so that such a run is resumed with settings equal to those in its folder.
+        assert_eq!(serde_json::to_value(&before).unwrap(), json, "{preset}");
+    }
+}
+
+#[test]
+fn the_share_of_blocks_that_are_trained_is_all_with_bounded_widths_and_not_half_with_growing_ones() {
+    let mut paper = Experiment::paper();
+    assert!((paper.trained_share(300) - 1.0).abs() < 1e-9);
+    paper.search.network.widths = WidthRule::Growing;
+    assert!((0.35..0.5).contains(&paper.trained_share(2_000)), "{}", paper.trained_share(2_000));
+    paper.search.limits.parameters = Some(0);
+    assert!(paper.trained_share(10).abs() < 1e-9);
 }

@@ -72,9 +72,13 @@ pub(super) fn of_run(run: &Run) -> Drawn {
     } else {
         "The bands are the phases of the epsilon schedule."
     };
+    let (measured, finished) = measured(&minibatches);
     let caption = format!(
-        "Mean accuracy of the {} blocks of each minibatch, and the best block so far. {bands} (Figure 7 of the paper.)",
-        count(size)
+        "Mean accuracy of the measured blocks of each minibatch of {}, and the best block so far: {} of {} finished blocks were \
+         measured. {bands} (Figure 7 of the paper.)",
+        count(size),
+        count(measured),
+        count(finished)
     );
     let picture = plot.picture("learning", &format!("{caption} {}", summary(&complete)))?;
     Ok(Ok(Figure { picture, caption, table: Some(table(run, &minibatches)) }))
@@ -117,7 +121,7 @@ pub(super) fn of_runs(runs: &[Run]) -> Drawn {
         plot.legend.push((Swatch::Line, colour, run.name.clone()));
     }
     plot.legend.push((Swatch::Dashes, SERIES[6], "dashed: best so far".to_owned()));
-    let caption = "Mean accuracy of each minibatch (solid) and the best block so far (dashed), by blocks evaluated. \
+    let caption = "Mean accuracy of the measured blocks of each minibatch (solid) and the best block so far (dashed), by blocks evaluated. \
                    (Figures 3 and 6 of the paper are of this kind.)"
         .to_owned();
     let picture = plot.picture("comparison-learning", &caption)?;
@@ -170,6 +174,13 @@ fn steps(minibatches: &[Minibatch], x: impl Fn(&Minibatch) -> f64) -> Vec<(f64, 
         points.push((x(minibatch), best));
     }
     points
+}
+
+/// How many of the finished trials have an accuracy, and how many there are.
+fn measured(minibatches: &[Minibatch]) -> (u64, u64) {
+    let finished: u64 = minibatches.iter().map(|minibatch| minibatch.trials).sum();
+    let infeasible: u64 = minibatches.iter().map(|minibatch| minibatch.infeasible).sum();
+    (finished - infeasible, finished)
 }
 
 /// First and last minibatch in words.
