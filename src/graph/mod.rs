@@ -56,7 +56,8 @@ pub enum Operation {
     Zero,
     /// Element-wise sum. Inputs with fewer channels than the widest pass a 1x1 convolution first.
     Add,
-    /// Concatenation along the channels, in the order of the inputs.
+    /// Concatenation along the channels, in the order of the inputs. What becomes of the added channels is said by the
+    /// [`WidthRule`] of the network.
     Concat,
     /// The output of the block: the concatenation of its inputs. Exactly one, the last node.
     Output,
