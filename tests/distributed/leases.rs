@@ -30,7 +30,8 @@ fn worker(server: &Server, name: &str, environment: Slow) -> Role {
 /// A search of 16 blocks in this process, with workers that are started again whenever they are gone.
 fn search(server: &Server, attempts: u32, roles: &[Role]) -> (End, SearchReport<BlockSpace>) {
     let over = Arc::new(AtomicBool::new(false));
-    let evaluator = evaluator(server, 500, attempts);
+    // Longer than any pause of a busy machine: a lease that runs out by itself counts as an attempt.
+    let evaluator = evaluator(server, 2_000, attempts);
     std::thread::scope(|scope| {
         for role in roles {
             let over = Arc::clone(&over);
@@ -68,7 +69,8 @@ fn a_block_that_takes_every_worker_with_it_ends_as_a_dead_letter_and_the_search_
     let given_up: Vec<_> = report.records.iter().filter_map(|record| failed(&record.evaluation)).collect();
     assert_eq!(given_up, [3]);
     assert_eq!(failed(&report.records[3].evaluation), Some(3));
-    assert_eq!(begun(&log, 3), 3, "attempts of the poison block");
+    // The broker counts deliveries: a worker that is killed between a delivery and its training began none.
+    assert!((1..=3).contains(&begun(&log, 3)), "attempts of the poison block");
 }
 
 #[test]
