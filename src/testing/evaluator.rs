@@ -1,4 +1,4 @@
-//! The check of an evaluator.
+//! The conformance check of an evaluator.
 
 use super::environment::{check_identity, timeless};
 use super::{Rule, Violation, samples};
@@ -14,19 +14,19 @@ const TRIALS: usize = 12;
 
 /// Checks an evaluator with a dozen random architectures of `space`.
 ///
-/// `make` makes evaluators with equal environments, which must evaluate what they are given without a fault
-/// ([`check_environment`](super::check_environment) checks that). One of them gets all trials at once, one gets one at a
-/// time, and both must bring the same evaluations. Each `wait` must end with the end of one submitted trial, no trial may end
-/// twice, and events may only concern submitted trials. Nothing to wait for is an error, before the first trial and
-/// after the last. A third evaluator is cancelled while it has all trials in hand, and must end each of them still.
+/// `make` must make evaluators with equal environments that evaluate without a fault
+/// ([`check_environment`](super::check_environment) checks that). One evaluator gets all trials at once, another gets
+/// one at a time, and both must return the same evaluations. Each `wait` must end when one submitted trial ends, no
+/// trial may end twice, and events may only concern submitted trials. Waiting must be an error before the first trial
+/// and after the last. A third evaluator is cancelled while it holds all trials, and must still end each of them.
 ///
-/// Whether something never ends cannot be determined: an evaluator that hangs makes the check hang.
+/// The check cannot detect an evaluator that hangs: it hangs with it.
 ///
 /// # Errors
 /// The first [`Violation`] found.
 ///
 /// # Examples
-/// An evaluator that forgets what comes while it has work:
+/// An evaluator that drops what is submitted while it has work:
 ///
 /// ```
 /// use blockqnn::environment::{Cancellation, Environment, environment_fn};
@@ -79,7 +79,7 @@ where
         for (id, verdict) in apart.end_all(&quiet)? {
             let (one, other) = (evaluation(&verdict, id)?, evaluation(&expected[&id], id)?);
             Rule::EvaluationsRepeat
-                .hold(one == other, || format!("trial {id} is {other:?} together with others, and alone {one:?}"))?;
+                .hold(one == other, || format!("trial {id} is {other:?} among others, but {one:?} alone"))?;
         }
     }
 
@@ -89,7 +89,7 @@ where
     }
     let raised = Cancellation::new();
     raised.cancel();
-    // What had ended before it heard may be evaluated; all that counts is that nothing is left.
+    // Trials that ended before the cancellation may be evaluated; it only matters that none is left.
     cancelled.end_all(&raised).map(|_| ())
 }
 
@@ -100,7 +100,7 @@ fn evaluation(verdict: &Verdict, id: u64) -> Result<Evaluation, Violation> {
     }
 }
 
-/// An evaluator, and what it has in hand.
+/// An evaluator and the trials submitted to it that have not ended.
 struct Checked<V> {
     evaluator: V,
     in_hand: BTreeSet<u64>,
@@ -138,7 +138,7 @@ impl<V> Checked<V> {
         Ok(())
     }
 
-    /// Waits for all that is in hand, and returns how each ended.
+    /// Waits for all trials in hand, and returns how each ended.
     fn end_all<A>(&mut self, cancellation: &Cancellation) -> Result<BTreeMap<u64, Verdict>, Violation>
     where
         V: Evaluator<A>,
@@ -148,7 +148,7 @@ impl<V> Checked<V> {
             let mut events = Vec::new();
             let waited = self.evaluator.wait(cancellation, &mut |event| events.push(event));
             waited.map_err(|error| {
-                Rule::TrialsEnd.broken(format!("{} trials are left, but: {error}", self.in_hand.len()))
+                Rule::TrialsEnd.broken(format!("{} trials have not ended, but: {error}", self.in_hand.len()))
             })?;
             let last = events.pop();
             let stray = events.iter().find(|event| match event {
@@ -161,9 +161,7 @@ impl<V> Checked<V> {
             };
             let expected = stray.is_none() && self.in_hand.remove(&trial);
             Rule::WaitEndsOneTrial.hold(expected, || {
-                format!(
-                    "trial {trial} ended without having been submitted, or after an event of another trial: {stray:?}"
-                )
+                format!("trial {trial} ended without being submitted, or after an event of another trial: {stray:?}")
             })?;
             self.evaluator
                 .acknowledge(trial)
