@@ -11,7 +11,7 @@ pub type Batch = (Tensor<4>, Tensor<1, Int>);
 /// The batches of an epoch, one after the other.
 pub type BatchIterator<'a> = Box<dyn Iterator<Item = Result<Batch, DataError>> + 'a>;
 
-/// Images on a device, a batch at a time: what a training draws from.
+/// Images on a device, one batch at a time, for training and evaluation.
 ///
 /// A [`DeviceSet`] has all of them on the device; a [`PictureStream`](super::PictureStream) decodes them ahead of it.
 ///
@@ -31,27 +31,27 @@ pub type BatchIterator<'a> = Box<dyn Iterator<Item = Result<Batch, DataError>> +
 /// # }
 /// ```
 pub trait BatchSource: Debug {
-    /// The number of images.
+    /// Returns the number of images.
     fn len(&self) -> usize;
 
-    /// Whether there are none.
+    /// Returns whether there are no images.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The size of every image in a batch.
+    /// Returns the size of every image in a batch.
     fn shape(&self) -> ImageShape;
 
-    /// The number of classes.
+    /// Returns the number of classes.
     fn classes(&self) -> usize;
 
-    /// The device that batches are on.
+    /// Returns the device that holds the batches.
     fn device(&self) -> &Device;
 
-    /// The batches of `order` from number `first` on, changed at random for training.
+    /// Returns the batches of `order` from number `first` on, augmented at random for training.
     ///
-    /// What is random depends on `(seed, epoch)`, on the place of an image in the order, and on the image alone: not on
-    /// `first`.
+    /// The random changes of an image depend on `(seed, epoch)`, on its place in the order and on the image alone, not
+    /// on `first`.
     fn training_batches<'a>(
         &'a self,
         order: &'a Batches,
@@ -61,7 +61,7 @@ pub trait BatchSource: Debug {
         epoch: u64,
     ) -> BatchIterator<'a>;
 
-    /// The batches of `order` for evaluation: nothing is random.
+    /// Returns the batches of `order` for evaluation, without random changes.
     fn batches<'a>(&'a self, order: &'a Batches) -> BatchIterator<'a>;
 }
 
@@ -104,7 +104,7 @@ impl BatchSource for DeviceSet {
     }
 }
 
-/// What is drawn for the images of an epoch, in its order; none where the augmentation changes nothing.
+/// Draws the random changes of the images of an epoch, in its order; `None` if the augmentation changes nothing.
 pub(super) fn draws(
     augmentation: &Augmentation,
     images: usize,
