@@ -104,7 +104,7 @@ impl BatchSource for DeviceSet {
     }
 }
 
-/// Draws the random changes of the images of an epoch, in its order; `None` if the augmentation changes nothing.
+/// What is drawn for the images of an epoch, in its order; none where the augmentation changes nothing.
 pub(super) fn draws(
     augmentation: &Augmentation,
     images: usize,
