@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn at_224_pixels_the_figures_are_those_of_the_paper() {
+    fn at_224_pixels_the_figures_are_the_papers() {
         let paper = Cropping::imagenet(224);
         assert_eq!((paper.size(), paper.shortest(), paper.longest()), (224, 256, 480));
         for size in 1..=Cropping::MAX_SIZE {

@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_equals_the_computation_on_the_host() {
+    fn a_batch_equals_the_hosts_computation() {
         for set in [small(), embedded::train().limit(50, 7).unwrap()] {
             let resident = DeviceSet::new(&set, &set.channel_statistics(), &Device::flex()).unwrap();
             assert!(matches!(resident.pixels, Pixels::Bytes(_)));
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn an_augmented_batch_equals_the_computation_on_the_host() {
+    fn an_augmented_batch_equals_the_hosts_computation() {
         for (set, pad) in [(small(), 2), (embedded::train().limit(50, 7).unwrap(), 4)] {
             let statistics = set.channel_statistics();
             let resident = DeviceSet::new(&set, &statistics, &Device::flex()).unwrap();

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn preprocessing_does_what_evaluation_does() {
+    fn it_is_what_evaluation_does() {
         let picture = Picture::new(50, 40, (0..6_000u32).map(|value| (value * 7 % 251) as u8).collect()).unwrap();
         for cropping in [Cropping::imagenet(16), Cropping::whole(33).unwrap()] {
             let preprocessing = Preprocessing::from(cropping);
