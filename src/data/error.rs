@@ -191,7 +191,7 @@ pub enum DataError {
         /// The system's error.
         source: io::Error,
     },
-    /// A file of an image folder is not a readable picture.
+    /// A file of an image folder is not a usable picture.
     #[error("the image {} is broken: {message}. Replace or delete it, or skip broken images \
          (--broken-images skip in the examples)", path.display())]
     BrokenImage {

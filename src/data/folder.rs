@@ -38,7 +38,7 @@ pub enum BrokenImages {
     Skip,
 }
 
-/// A folder of pictures with one subfolder per class: its files and their classes.
+/// A folder of photographs with one subfolder per class: its files and their classes.
 ///
 /// ```text
 /// flowers/train/daisy/1.jpg

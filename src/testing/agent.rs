@@ -112,7 +112,7 @@ where
     Ok(())
 }
 
-/// Returns the proposal of all agents for a trial, or `None` if nothing new is found.
+/// What all agents propose for a trial; `None` if nothing new is found.
 fn propose<S: SearchSpace, G: Agent<S>>(
     space: &S,
     agents: &mut [G],
@@ -167,7 +167,7 @@ fn saved<S: SearchSpace>(agent: &impl Agent<S>) -> Result<Vec<u8>, Violation> {
     Ok(bytes)
 }
 
-/// Returns `fresh` after loading what `agent` was saved as.
+/// `fresh`, loaded with what `agent` was saved as.
 fn reloaded<S: SearchSpace, G: Agent<S>>(space: &S, agent: &G, mut fresh: G) -> Result<G, Violation> {
     let bytes = saved(agent)?;
     if !bytes.is_empty() {

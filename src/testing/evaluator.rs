@@ -100,7 +100,7 @@ fn evaluation(verdict: &Verdict, id: u64) -> Result<Evaluation, Violation> {
     }
 }
 
-/// An evaluator and the trials submitted to it that have not ended.
+/// An evaluator, and what it has in hand.
 struct Checked<V> {
     evaluator: V,
     in_hand: BTreeSet<u64>,
