@@ -176,7 +176,7 @@ fn an_unfinished_minibatch_is_a_ring_and_no_part_of_the_line() {
     let html = page(&path);
     assert!(html.contains("Not finished and not running: 37 of 48 blocks"));
     assert!(html.contains("unfinished minibatch (ring)"));
-    assert!(html.contains("were not written whole"));
+    assert!(html.contains("of the journal are incomplete"));
 }
 
 #[test]

@@ -5,24 +5,24 @@ use super::text::escape;
 use resvg::{tiny_skia, usvg};
 use std::sync::{Arc, LazyLock};
 
-/// The font of PNGs: machines without fonts draw the same picture.
+/// The font of PNGs, so that machines without fonts draw the same.
 const FONT: &[u8] = include_bytes!("font/DejaVuSans-subset.ttf");
 
-/// Fonts that a reader's machine may have, the one of the PNGs first.
+/// Fonts that a reader's machine may have, the font of the PNGs first.
 pub(super) const FONT_FAMILY: &str = "DejaVu Sans, Verdana, Segoe UI, sans-serif";
 
-/// Pixels of a PNG for each unit of the SVG: sharp on dense screens and in print.
+/// Pixels of a PNG per unit of the SVG: sharp on high-resolution screens and in print.
 const PIXELS: f32 = 2.0;
 
 /// A picture of a report, as self-contained SVG: no script, no style sheet, nothing to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Picture {
-    /// Its name in file names: letters, digits, `-` and `_`.
+    /// The name in file names: letters, digits, `-` and `_`.
     pub name: String,
-    /// Its title.
+    /// The title.
     pub title: String,
-    /// What it shows, in a sentence or two, for those who cannot see it.
+    /// What the figure shows, in a sentence or two, for those who cannot see it.
     pub description: String,
     /// The SVG.
     pub svg: String,
@@ -32,7 +32,7 @@ pub struct Picture {
 
 impl Picture {
     /// Puts the content of an SVG into its outer element, which has the size and the description. `detail` units of the
-    /// content are one unit of the picture.
+    /// content are one unit of the figure.
     pub(super) fn new(
         name: &str,
         title: &str,
@@ -55,13 +55,13 @@ impl Picture {
     /// The picture as PNG, two pixels for each unit of the SVG.
     ///
     /// # Errors
-    /// [`ReportError::Png`] if it cannot be drawn: it is too large for the memory.
+    /// [`ReportError::Png`] if the figure is too large for the memory.
     pub fn png(&self) -> Result<Vec<u8>, ReportError> {
         png(&self.svg).map_err(|message| ReportError::Png { name: self.name.clone(), message })
     }
 }
 
-/// Draws an SVG as PNG, with the font that comes with the crate.
+/// Renders an SVG as PNG, with the font that comes with the crate.
 fn png(svg: &str) -> Result<Vec<u8>, String> {
     static FONTS: LazyLock<Arc<usvg::fontdb::Database>> = LazyLock::new(|| {
         let mut fonts = usvg::fontdb::Database::new();

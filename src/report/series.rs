@@ -1,19 +1,19 @@
-//! The figures behind the pictures, as tables: each becomes CSV, and some a table of the page.
+//! The numbers behind the figures, as tables: each becomes a CSV file, and some a table of the page.
 
 use super::kind::Kind;
 use super::run::{Finished, Run, failure_name};
 use crate::search::{self, quote};
 use std::collections::BTreeMap;
 
-/// A series of figures, as a table.
+/// A series of numbers, as a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Series {
-    /// Its name in file names: letters, digits, `-` and `_`.
+    /// The name in file names: letters, digits, `-` and `_`.
     pub name: String,
     /// Names of the columns, with units where there are any.
     pub columns: Vec<String>,
-    /// The rows, with a field for each column; empty where there is no figure.
+    /// The rows, with a field for each column; a field without a value is empty.
     pub rows: Vec<Vec<String>>,
 }
 
@@ -22,7 +22,7 @@ impl Series {
         Self { name: name.to_owned(), columns: columns.iter().map(|&column| column.to_owned()).collect(), rows }
     }
 
-    /// The table as CSV (RFC 4180), under a line of column names.
+    /// Returns the table as CSV (RFC 4180), under a line of column names.
     #[must_use]
     pub fn csv(&self) -> String {
         let mut csv = String::new();
@@ -39,7 +39,7 @@ impl Series {
     }
 }
 
-/// A minibatch in figures.
+/// The numbers of a minibatch.
 #[derive(Debug, Clone)]
 pub(super) struct Minibatch {
     pub(super) number: u64,
@@ -51,12 +51,12 @@ pub(super) struct Minibatch {
     pub(super) epsilon: Option<f64>,
     /// Mean, lowest tenth and highest tenth of the accuracies, in percent.
     pub(super) accuracy: Option<Spread>,
-    /// Best accuracy of the run so far.
+    /// Best accuracy of the run so far, in percent.
     pub(super) best: Option<f64>,
     pub(super) mean_reward: f64,
     /// Mean and tenths of the number of layers.
     pub(super) layers: Spread,
-    /// Layers of each kind.
+    /// Number of layers of each kind.
     pub(super) kinds: [u64; Kind::ALL.len()],
     /// Seconds of training.
     pub(super) seconds: f64,
@@ -85,7 +85,7 @@ impl Spread {
     }
 }
 
-/// The minibatches that have a finished trial, in order.
+/// Returns the minibatches that have a finished trial, in order.
 pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
     let mut groups: BTreeMap<u64, Vec<&Finished>> = BTreeMap::new();
     for trial in &run.trials {
@@ -125,7 +125,7 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
         .collect()
 }
 
-/// The measured trials that no other beats in accuracy at as few FLOPs, by rising FLOPs.
+/// Returns the measured trials that no other trial beats in accuracy with at most as many FLOPs, by rising FLOPs.
 pub(super) fn pareto_front(run: &Run) -> Vec<&Finished> {
     search::pareto_front(&run.trials, |trial| {
         let accuracy = trial.accuracy().filter(|_| trial.cost.flops < u64::MAX)?;
@@ -150,7 +150,7 @@ pub(super) fn kendall(pairs: &[(f64, f64)]) -> Option<f64> {
     (scale > 0.0).then(|| concordant as f64 / scale)
 }
 
-/// Infeasible trials by reason, most frequent first.
+/// Counts the infeasible trials by reason, the most frequent reason first.
 pub(super) fn failures(run: &Run) -> Vec<(&'static str, u64)> {
     let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
     for trial in &run.trials {
@@ -167,7 +167,7 @@ fn optional(value: Option<f64>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
-/// All series of a run.
+/// Returns all series of a run.
 pub(super) fn all(run: &Run) -> Vec<Series> {
     let mut series =
         vec![trials(run), by_minibatch(run), kinds_by_minibatch(run), pareto_series(run), verification(run)];
@@ -295,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spread_interpolates_and_nothing_has_none() {
+    fn a_spread_interpolates_and_no_numbers_have_none() {
         let spread = Spread::of((0..=10).map(f64::from).collect()).unwrap();
         assert_eq!((spread.mean, spread.low, spread.high), (5.0, 1.0, 9.0));
         assert_eq!(Spread::of(vec![3.0]), Some(Spread { mean: 3.0, low: 3.0, high: 3.0 }));

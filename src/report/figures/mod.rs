@@ -1,4 +1,4 @@
-//! The pictures of a report, each with a caption, and what is not drawn and why.
+//! The figures of a report, each with a caption, and the reasons for those that are not drawn.
 
 mod blocks;
 mod learning;
@@ -22,12 +22,12 @@ pub(super) struct Figure {
     pub(super) table: Option<Series>,
 }
 
-/// The pictures of a run, or of several side by side.
+/// The figures of a run, or of several side by side.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Figures {
     pub(super) charts: Vec<Figure>,
     pub(super) drawings: Vec<Picture>,
-    /// A sentence for each picture that there is nothing to draw for.
+    /// A sentence for each figure that is not drawn.
     pub(super) omitted: Vec<String>,
 }
 
@@ -41,16 +41,16 @@ impl Figures {
         Ok(())
     }
 
-    /// The pictures in the order of the page.
+    /// Iterates over the figures in the order of the page.
     pub(super) fn pictures(&self) -> impl Iterator<Item = &Picture> {
         self.charts.iter().map(|figure| &figure.picture).chain(&self.drawings)
     }
 }
 
-/// What each picture is made by: the picture, or a sentence that explains why there is none.
+/// A chart, or a sentence that explains why there is none.
 type Drawn = Result<Result<Figure, String>, ReportError>;
 
-/// The pictures of one run, and drawings of its `best` best blocks.
+/// Draws the figures of one run, and its `best` best blocks.
 pub(super) fn of_run(run: &Run, best: usize) -> Result<Figures, ReportError> {
     let mut figures = Figures::default();
     figures.push(learning::of_run(run))?;
@@ -65,7 +65,7 @@ pub(super) fn of_run(run: &Run, best: usize) -> Result<Figures, ReportError> {
     Ok(figures)
 }
 
-/// The pictures of several runs side by side.
+/// Draws the figures of several runs side by side.
 pub(super) fn of_runs(runs: &[Run]) -> Result<Figures, ReportError> {
     let mut figures = Figures::default();
     figures.push(learning::of_runs(runs))?;
@@ -89,7 +89,7 @@ fn drawings(run: &Run, best: usize) -> Vec<Picture> {
     .collect()
 }
 
-/// The colour of the run with this number.
+/// Returns the colour of the run with this number.
 fn colour_of(number: usize) -> (u8, u8, u8) {
     SERIES[number % SERIES.len()]
 }

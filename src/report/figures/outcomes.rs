@@ -1,4 +1,4 @@
-//! Was it worth it? Early stop against converged, times, failures.
+//! Was the search worth it? Early stop against converged training, times, failures.
 
 use super::{Drawn, Figure};
 use crate::report::colours::SERIES;
@@ -9,13 +9,13 @@ use crate::report::series::{self, Series, kendall, minibatches};
 use crate::report::text::{count, duration};
 use std::fmt::Write;
 
-/// A number of a block, if it has it.
+/// A number of a block, if the block has it.
 type Figured<'a> = &'a dyn Fn(&Finished) -> Option<f64>;
 
-/// A line of the comparison: its name, its colour, whether it is dashed, its figures.
+/// A line of the comparison: its name, its colour, whether it is dashed, and its values.
 type Line<'a> = (&'static str, (u8, u8, u8), bool, Figured<'a>);
 
-/// Blocks in the comparison, as in Figure 4.
+/// The number of blocks in the comparison, as in Figure 4.
 const TOP: usize = 100;
 
 pub(super) fn early_stop(run: &Run) -> Drawn {
@@ -71,11 +71,15 @@ pub(super) fn early_stop(run: &Run) -> Drawn {
     }
     let mut caption = if is_verified {
         format!(
-            "The {} best verified blocks: accuracy of the search, its reward, and accuracy after training to convergence.",
+            "The {} best verified blocks: accuracy of the search, its reward, and accuracy after training to \
+             convergence.",
             top.len()
         )
     } else {
-        format!("The {} best blocks by accuracy of the search, and the reward that the agent learnt from.", top.len())
+        format!(
+            "The {} best blocks by accuracy of the search, and the reward from which the agent learned.",
+            top.len()
+        )
     };
     if is_verified {
         let tau = |value: Figured<'_>| {
@@ -90,7 +94,7 @@ pub(super) fn early_stop(run: &Run) -> Drawn {
             tau(&|trial| Some(trial.reward))
         );
     } else {
-        caption.push_str(" No block of this run is verified, so that converged accuracies are missing.");
+        caption.push_str(" No block of this run is verified, so there are no converged accuracies.");
     }
     caption.push_str(" (Figure 4 of the paper.)");
     Ok(Ok(Figure { picture: plot.picture("early-stop", &caption)?, caption, table: None }))
@@ -132,7 +136,7 @@ pub(super) fn times(run: &Run) -> Drawn {
     Ok(Ok(Figure { picture: plot.picture("times", &caption)?, caption, table: None }))
 }
 
-/// Seconds of training that known blocks would have taken again.
+/// Returns the seconds of training that cached results saved.
 pub(in crate::report) fn saved_seconds(run: &Run) -> f64 {
     run.trials.iter().filter(|trial| trial.cached).map(Finished::seconds).sum()
 }
@@ -160,7 +164,7 @@ pub(super) fn workers(run: &Run) -> Drawn {
     Ok(Ok(Figure { picture: plot.picture("workers", &caption)?, caption, table: None }))
 }
 
-/// A chart of horizontal bars: name, length, and the text beside the bar.
+/// Returns a chart of horizontal bars, given by name, length and the text beside the bar.
 fn bars(title: &str, x: (&'static str, Scale), rows: &[(&str, f64, String)]) -> Plot {
     let place = |number: usize| (rows.len() - number) as f64;
     let mut plot = Plot::new(title, x, ("", Scale::exact(0.4, rows.len() as f64 + 0.6, 1)));
@@ -184,7 +188,7 @@ pub(super) fn failures(run: &Run) -> Drawn {
     let most = failures.iter().map(|(_, trials)| *trials).max().unwrap_or(1) as f64;
     let bar = |(name, trials): &(&'static str, u64)| (*name, *trials as f64, count(*trials));
     let rows: Vec<_> = failures.iter().map(bar).collect();
-    // Room for the number beside the longest bar.
+    // The axis leaves room for the number beside the longest bar.
     let x = Scale::round(0.0, most * 1.08, 6, 0.0..f64::INFINITY);
     let plot = bars("Blocks without accuracy, by reason", ("blocks", x), &rows);
     let caption = "Infeasible blocks by reason. They are rewarded with the chance accuracy.".to_owned();

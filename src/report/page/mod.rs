@@ -1,4 +1,4 @@
-//! The page: self-contained HTML, readable without a script.
+//! The page: self-contained HTML, readable without scripts.
 
 mod settings;
 
@@ -54,14 +54,14 @@ pub(super) fn page(report: &Report) -> Result<String, ReportError> {
     }
     let _ = write!(
         html,
-        "</main>\n<footer>Made by blockqnn {}. This page needs no network.</footer>\n<script>\n{SCRIPT}</script>\n</body>\n\
-         </html>\n",
+        "</main>\n<footer>Made by blockqnn {}. This page needs no network.</footer>\n<script>\n{SCRIPT}</script>\n\
+         </body>\n</html>\n",
         env!("CARGO_PKG_VERSION")
     );
     Ok(html)
 }
 
-/// Several runs side by side.
+/// Writes several runs side by side.
 fn comparison(html: &mut String, runs: &[Run]) -> Result<(), ReportError> {
     html.push_str(
         "<section class=\"run\" aria-labelledby=\"side-by-side\"><h2 id=\"side-by-side\">Side by side</h2>\n",
@@ -98,7 +98,7 @@ fn state_name(state: State) -> &'static str {
     }
 }
 
-/// The figures at the head of a run.
+/// The key figures of a run, shown at its top.
 struct KeyFigures {
     best: Option<f64>,
     last_mean: Option<f64>,
@@ -130,9 +130,9 @@ impl KeyFigures {
     }
 }
 
-/// One run: its state, key figures, pictures, best blocks, failures, settings.
+/// Writes one run: its state, key figures, charts, best blocks, failures and settings.
 fn section(html: &mut String, run: &Run, figures: &Figures, number: Option<usize>) {
-    // Under the page's title, or as one of several runs with a title of its own.
+    // A lone run stands under the title of the page; each of several runs has its own heading.
     let (id, heading) = match number {
         Some(number) => (format!("run-{number}"), escape(&run.name)),
         None => ("run".to_owned(), "Overview".to_owned()),
@@ -175,15 +175,16 @@ fn state(html: &mut String, run: &Run) {
     }
     if run.torn > 0 && run.state != State::Running {
         warn(&format!(
-            "The last {} bytes of the journal were not written whole (the process was killed, or the disk was full). No \
-             finished trial is lost; they are cut off when the run is resumed.",
+            "The last {} bytes of the journal are incomplete (the process was killed, or the disk was full). No finished \
+             trial is lost; they are cut off when the run is resumed.",
             count(run.torn)
         ));
     }
     let dependent = KeyFigures::of(run).machine_dependent;
     if dependent > 0 {
         warn(&format!(
-            "{} blocks failed because of the machine (time limit, memory or faults), so the same seed may not reproduce this run.",
+            "{} blocks failed because of the machine (time limit, memory or faults), so the same seed may not \
+             reproduce this run.",
             count(dependent)
         ));
     }
@@ -231,7 +232,8 @@ fn charts(html: &mut String, charts: &[Figure]) {
     for figure in charts {
         let _ = write!(
             html,
-            "<figure><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{}\">{}</div><figcaption>{}</figcaption>",
+            "<figure><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{}\">{}</div>\
+             <figcaption>{}</figcaption>",
             escape(&figure.picture.title),
             figure.picture.svg,
             escape(&figure.caption)
@@ -246,12 +248,13 @@ fn charts(html: &mut String, charts: &[Figure]) {
     html.push_str("</div>\n");
 }
 
-/// A table; numbers are set to the right, and text that is long may be broken.
+/// Writes a table. Numbers are aligned to the right, and long texts may be broken.
 fn table(html: &mut String, caption: &str, series: &Series, sortable: bool) {
     let class = if sortable { " class=\"sortable\"" } else { "" };
     let _ = write!(
         html,
-        "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{0}\"><table{class}><caption>{0}</caption><thead><tr>",
+        "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{0}\"><table{class}><caption>{0}</caption>\
+         <thead><tr>",
         escape(caption)
     );
     for (place, column) in series.columns.iter().enumerate() {
@@ -275,7 +278,7 @@ fn table(html: &mut String, caption: &str, series: &Series, sortable: bool) {
     html.push_str("</tbody></table></div>\n");
 }
 
-/// Whether a field of a table is a number, maybe with a unit, or stands for one that is missing.
+/// Returns whether a field of a table is a number, possibly with a unit, or the sign of a missing number.
 fn is_number(field: &str) -> bool {
     field.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '–')
 }
@@ -294,8 +297,8 @@ fn best_blocks(html: &mut String, run: &Run, drawings: &[Picture]) {
         let width = run.settings.search.network.width;
         let _ = writeln!(
             html,
-            "</div>\n<p class=\"note\">Channels are those in the first block of the network, where convolutions have {width} \
-             filters. (Figures 5 and 8 of the paper.)</p>"
+            "</div>\n<p class=\"note\">Channels are those in the first block of the network, where convolutions have \
+             {width} filters. (Figures 5 and 8 of the paper.)</p>"
         );
     }
     let is_verified = !run.verified.is_empty();
@@ -340,8 +343,8 @@ fn failed_attempts(html: &mut String, run: &Run) {
     let rows = messages.into_iter().take(20).map(|(message, times)| vec![count(times), message.to_owned()]).collect();
     let _ = writeln!(
         html,
-        "<h3>Failed attempts</h3>\n<p>{} attempts to evaluate a block failed and were tried again, or given up after the bound \
-         of attempts; {} different messages.</p>",
+        "<h3>Failed attempts</h3>\n<p>{} attempts to evaluate a block failed and were repeated, up to the limit of \
+         attempts; {} different messages.</p>",
         count(run.faults.len() as u64),
         count(kinds as u64)
     );

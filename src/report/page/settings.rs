@@ -1,4 +1,4 @@
-//! The whole configuration of a run, and how to repeat it.
+//! The settings of a run, and how to repeat it.
 
 use crate::report::run::Run;
 use crate::report::text::escape;
@@ -20,9 +20,11 @@ pub(super) fn settings(html: &mut String, run: &Run) {
             );
         }
     }
-    html.push_str("<details><summary>All settings</summary><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"All \
-                   settings\"><table><caption>All settings of the run</caption><thead><tr><th scope=\"col\">setting</th>\
-                   <th scope=\"col\">value</th></tr></thead><tbody>\n");
+    html.push_str(
+        "<details><summary>All settings</summary><div class=\"scroll\" tabindex=\"0\" role=\"group\" \
+         aria-label=\"All settings\"><table><caption>All settings of the run</caption><thead><tr>\
+         <th scope=\"col\">setting</th><th scope=\"col\">value</th></tr></thead><tbody>\n",
+    );
     let mut rows = vec![
         ("environment".to_owned(), run.settings.environment.clone()),
         ("blockqnn".to_owned(), run.version.clone()),
@@ -36,7 +38,7 @@ pub(super) fn settings(html: &mut String, run: &Run) {
     html.push_str("</tbody></table></div></details>\n");
 }
 
-/// The settings in the form of a configuration file, if they are those of an experiment.
+/// Returns the settings in the form of a configuration file, if they are those of an experiment.
 fn configuration(run: &Run) -> Option<Value> {
     let details = run.settings.details.as_object()?;
     if !SECTIONS.iter().all(|section| details.contains_key(*section)) {
@@ -62,7 +64,7 @@ fn repeat(html: &mut String, configuration: &Value) {
         writeln!(html, "<details><summary>config.json</summary><pre><code>{}</code></pre></details>", escape(&text));
 }
 
-/// Text as part of an address.
+/// Encodes text as a part of a URL.
 fn percent_encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut encoded, byte| {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
@@ -74,7 +76,7 @@ fn percent_encoded(text: &str) -> String {
     })
 }
 
-/// A row for each setting, with the path to it.
+/// Adds a row for each setting, with the path to it.
 fn flatten(path: &str, value: &Value, rows: &mut Vec<(String, String)>) {
     match value {
         Value::Object(fields) => {
@@ -104,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_holds_any_text() {
+    fn a_url_can_hold_any_text() {
         assert_eq!(percent_encoded("{\"a\": é}"), "%7B%22a%22%3A%20%C3%A9%7D");
     }
 }
