@@ -12,8 +12,8 @@ pub(crate) use decode::{FORMATS, is_picture};
 /// A picture of any size, decoded to eight bits of red, green and blue.
 ///
 /// Files are decoded by these rules:
-/// - The format is JPEG, PNG, WebP, BMP, GIF or TIFF, recognised by the content, whatever the name of the file. Of several
-///   frames or pages, the first one is used.
+/// - The format is JPEG, PNG, WebP, BMP, GIF or TIFF, recognised by the content, whatever the name of the file. Of
+///   several frames or pages, the first one is used.
 /// - Grayscale is repeated over the three channels.
 /// - CMYK and YCCK are multiplied out, as Adobe's programs write them: a channel is its own ink times black.
 ///   Colour profiles are not applied.
@@ -21,8 +21,8 @@ pub(crate) use decode::{FORMATS, is_picture};
 /// - Transparency is ignored; the colours under it are kept.
 /// - The picture is turned upright by its EXIF orientation.
 /// - A file that ends early is broken, and not half a picture.
-/// - The size is checked before anything is decoded: a picture with more than [`MAX_PIXELS`](Self::MAX_PIXELS) pixels, or
-///   whose pixels take more than [`MAX_BYTES`](Self::MAX_BYTES), is refused.
+/// - The size is checked before anything is decoded: a picture with more than [`MAX_PIXELS`](Self::MAX_PIXELS) pixels,
+///   or whose pixels take more than [`MAX_BYTES`](Self::MAX_BYTES), is refused.
 ///
 /// ```
 /// use blockqnn::data::Picture;

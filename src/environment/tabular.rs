@@ -16,8 +16,8 @@
 //!
 //! The file that [`SearchReport::write_csv`](crate::search::SearchReport::write_csv) writes is such a table. So is the
 //! form in which NAS-Bench-201 is commonly distributed, with the columns `arch`, `dataset`, `val_acc_12ep`,
-//! `test_acc_200ep`, `train_time_200ep_s`, `flops_m`, `params`. It is recognised by its column `val_acc_12ep`: the search
-//! sees the 12-epoch validation accuracy, the 200-epoch test accuracy is the final one, and the evaluation takes 12/200
+//! `test_acc_200ep`, `train_time_200ep_s`, `flops_m`, `params`. It is recognised by its column `val_acc_12ep`: the
+//! search sees the 12-epoch validation accuracy, the 200-epoch test accuracy is the final one, and the evaluation takes 12/200
 //! of the training time.
 
 mod csv;
@@ -120,7 +120,9 @@ pub struct TableEntry {
 /// ```
 /// use blockqnn::environment::tabular::Table;
 ///
-/// let csv = "architecture,accuracy,seconds\nconv3(0) terminal(1),61.5,40\n\"conv3(0) add(0,1) terminal(2)\",64.0,44\n";
+/// let csv = "architecture,accuracy,seconds\n\
+///            conv3(0) terminal(1),61.5,40\n\
+///            \"conv3(0) add(0,1) terminal(2)\",64.0,44\n";
 /// let table = Table::parse("small", csv, None)?;
 /// assert_eq!(table.entry("conv3(0) add(0,1) terminal(2)")?.accuracy, Some(64.0));
 /// assert!(table.entry("max3(0) terminal(1)").unwrap_err().to_string().contains("no architecture"));

@@ -125,7 +125,6 @@ impl Plot {
             content,
             "<g transform=\"scale({DETAIL})\" font-family=\"{FONT_FAMILY}\">\n<text x=\"18\" y=\"27\" \
              font-size=\"15.5\" fill=\"{}\">{}</text>",
-             fill=\"{}\">{}</text>",
             colours::INK,
             escape(&shorten(&self.title, 66))
         );

@@ -112,7 +112,8 @@ fn check_size(decoder: &impl ImageDecoder) -> Result<(), String> {
     }
     if short == 0 || long / short >= Picture::MAX_ASPECT {
         return Err(format!(
-            "its size of {width}x{height} pixels is too elongated: the longer side must be less than {} times the shorter",
+            "its size of {width}x{height} pixels is too elongated: the longer side must be less than {} times the \
+             shorter",
             Picture::MAX_ASPECT
         ));
     }

@@ -76,10 +76,7 @@ pub(super) fn early_stop(run: &Run) -> Drawn {
             top.len()
         )
     } else {
-        format!(
-            "The {} best blocks by accuracy of the search, and the reward from which the agent learned.",
-            top.len()
-        )
+        format!("The {} best blocks by accuracy of the search, and the reward from which the agent learned.", top.len())
     };
     if is_verified {
         let tau = |value: Figured<'_>| {

@@ -175,8 +175,8 @@ fn state(html: &mut String, run: &Run) {
     }
     if run.torn > 0 && run.state != State::Running {
         warn(&format!(
-            "The last {} bytes of the journal are incomplete (the process was killed, or the disk was full). No finished \
-             trial is lost; they are cut off when the run is resumed.",
+            "The last {} bytes of the journal are incomplete (the process was killed, or the disk was full). No \
+             finished trial is lost; they are cut off when the run is resumed.",
             count(run.torn)
         ));
     }
