@@ -17,8 +17,8 @@
 //! The file that [`SearchReport::write_csv`](crate::search::SearchReport::write_csv) writes is such a table. So is the
 //! form in which NAS-Bench-201 is commonly distributed, with the columns `arch`, `dataset`, `val_acc_12ep`,
 //! `test_acc_200ep`, `train_time_200ep_s`, `flops_m`, `params`. It is recognised by its column `val_acc_12ep`: the
-//! search sees the 12-epoch validation accuracy, the 200-epoch test accuracy is the final one, and the evaluation takes 12/200
-//! of the training time.
+//! search sees the 12-epoch validation accuracy, the 200-epoch test accuracy is the final one, and the evaluation takes
+//! 12/200 of the training time.
 
 mod csv;
 

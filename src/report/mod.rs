@@ -63,7 +63,7 @@ pub enum ReportError {
         #[source]
         source: io::Error,
     },
-    /// The file with the accuracies of verified blocks is malformed.
+    /// The accuracies of verified blocks cannot be read.
     #[error("line {line} of {} is invalid: {message}; create the file again with `cifar_search verify`, or delete it", path.display())]
     Verified {
         /// The file.
@@ -73,11 +73,8 @@ pub enum ReportError {
         /// What is wrong with it.
         message: String,
     },
-    /// The file with the record of worker utilisation is malformed.
-    #[error(
-        "{} is not a valid record of worker utilisation: {message}. Delete it, or restore it from a copy",
-        path.display()
-    )]
+    /// How busy the workers were cannot be read.
+    #[error("{} is not a valid record of worker utilisation: {message}. Delete it, or restore it from a copy", path.display())]
     Utilisation {
         /// The file.
         path: PathBuf,

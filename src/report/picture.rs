@@ -18,7 +18,7 @@ const PIXELS: f32 = 2.0;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Picture {
-    /// The name in file names: letters, digits, `-` and `_`.
+    /// Its name in file names: letters, digits, `-` and `_`.
     pub name: String,
     /// The title.
     pub title: String,

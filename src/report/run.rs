@@ -257,7 +257,7 @@ fn read_utilisation(path: &Path) -> Result<Option<Utilisation>, ReportError> {
     serde_json::from_str(&text).map(Some).map_err(malformed)
 }
 
-/// Reads accuracies by trial from CSV with the columns `trial` and `accuracy`, and possibly others.
+/// Reads accuracies by trial from CSV with the columns `trial` and `accuracy`, and maybe others.
 fn read_verified(path: &Path) -> Result<BTreeMap<u64, f64>, ReportError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -296,7 +296,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn verified_accuracies_are_read_and_the_error_of_a_bad_line_names_it() {
+    fn verified_accuracies_are_read_and_a_bad_line_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(VERIFIED);
         assert!(read_verified(&path).unwrap().is_empty());

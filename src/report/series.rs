@@ -150,7 +150,7 @@ pub(super) fn kendall(pairs: &[(f64, f64)]) -> Option<f64> {
     (scale > 0.0).then(|| concordant as f64 / scale)
 }
 
-/// Counts the infeasible trials by reason, the most frequent reason first.
+/// Infeasible trials by reason, most frequent first.
 pub(super) fn failures(run: &Run) -> Vec<(&'static str, u64)> {
     let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
     for trial in &run.trials {

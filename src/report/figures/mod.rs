@@ -27,7 +27,7 @@ pub(super) struct Figure {
 pub(super) struct Figures {
     pub(super) charts: Vec<Figure>,
     pub(super) drawings: Vec<Picture>,
-    /// A sentence for each figure that is not drawn.
+    /// A sentence for each picture that there is nothing to draw for.
     pub(super) omitted: Vec<String>,
 }
 
@@ -41,13 +41,13 @@ impl Figures {
         Ok(())
     }
 
-    /// Iterates over the figures in the order of the page.
+    /// The pictures in the order of the page.
     pub(super) fn pictures(&self) -> impl Iterator<Item = &Picture> {
         self.charts.iter().map(|figure| &figure.picture).chain(&self.drawings)
     }
 }
 
-/// A chart, or a sentence that explains why there is none.
+/// What each picture is made by: the picture, or a sentence that explains why there is none.
 type Drawn = Result<Result<Figure, String>, ReportError>;
 
 /// Draws the figures of one run, and its `best` best blocks.

@@ -232,8 +232,7 @@ fn charts(html: &mut String, charts: &[Figure]) {
     for figure in charts {
         let _ = write!(
             html,
-            "<figure><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{}\">{}</div>\
-             <figcaption>{}</figcaption>",
+            "<figure><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{}\">{}</div><figcaption>{}</figcaption>",
             escape(&figure.picture.title),
             figure.picture.svg,
             escape(&figure.caption)
