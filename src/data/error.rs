@@ -22,7 +22,7 @@ pub enum DataError {
     /// The data folder does not exist.
     #[error("there is no folder {}: it should hold {expected}; {source_hint}", path.display())]
     MissingFolder {
-        /// The folder that was asked for.
+        /// The requested folder.
         path: PathBuf,
         /// The names of the files that it should hold.
         expected: String,
@@ -32,7 +32,7 @@ pub enum DataError {
     /// The data folder is not a folder.
     #[error("{} is not a folder: give the folder that holds {expected}", path.display())]
     NotAFolder {
-        /// The path that was asked for.
+        /// The requested path.
         path: PathBuf,
         /// The names of the files that the folder should hold.
         expected: String,
@@ -44,7 +44,7 @@ pub enum DataError {
         path: PathBuf,
         /// The names of the missing files.
         missing: Vec<String>,
-        /// What to do about it.
+        /// What to do about it, as an instruction.
         hint: String,
     },
     /// A path that should be a file is a folder or a device.
@@ -74,7 +74,7 @@ pub enum DataError {
         /// The number of bytes after the last whole record.
         remainder: u64,
     },
-    /// A file is larger than the official file of its name.
+    /// A file is larger than the official file of the same name.
     #[error(
         "the file {} is too large: {bytes} bytes, but the official file has at most {limit}; check that it is the \
          right file", path.display()
@@ -95,9 +95,9 @@ pub enum DataError {
     MislabelledFile {
         /// The file.
         path: PathBuf,
-        /// What was asked for.
+        /// The requested data set.
         expected: &'static str,
-        /// What the file looks like.
+        /// The data set that the size of the file fits.
         found: &'static str,
     },
     /// A record of a file has a label that its set does not have.
@@ -110,7 +110,7 @@ pub enum DataError {
         path: PathBuf,
         /// The record, counted from 0.
         record: usize,
-        /// Which of the record's labels.
+        /// The kind of the label: `label`, `coarse label` or `fine label`.
         kind: &'static str,
         /// The label that was found.
         label: u16,
@@ -416,7 +416,7 @@ pub enum DataError {
     ValidationCount {
         /// The name of the set.
         set: String,
-        /// The number of validation images asked for.
+        /// The requested number of validation images.
         validation: usize,
         /// The number of images to split.
         images: usize,

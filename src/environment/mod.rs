@@ -45,7 +45,7 @@ impl Cancellation {
         Self::default()
     }
 
-    /// Asks to stop.
+    /// Raises the flag.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
@@ -85,7 +85,7 @@ impl<'a> TrialContext<'a> {
         self
     }
 
-    /// The trial.
+    /// Returns the trial.
     #[must_use]
     pub fn trial(&self) -> &Trial {
         self.trial

@@ -1,5 +1,5 @@
 //! The colours of figures. An SVG or PNG file has a light background. On a dark screen, the style sheet of the page
-//! (`page/style.css`) replaces each colour, found by its value, with a darker one; so no value may have two meanings.
+//! (`page/style.css`) finds colours by their values and replaces them, so each value must have only one meaning.
 
 pub(super) const PAPER: &str = "#FFFFFF";
 pub(super) const INK: &str = "#1F2328";
