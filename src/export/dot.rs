@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 pub(super) fn write(blueprint: &Blueprint) -> String {
     let mut text = String::from("digraph block {\n  rankdir=TB;\n  node [shape=box, fontname=\"sans-serif\"];\n");
-    // Writing to a string cannot fail, here and below.
+    // Writing to a string cannot fail, neither here nor below.
     let _ = writeln!(text, "  label={};\n  labelloc=t;", quote(blueprint.name()));
     for (position, node) in blueprint.block().nodes().iter().enumerate() {
         let (label, style) = appearance(node.operation);
@@ -21,7 +21,7 @@ pub(super) fn write(blueprint: &Blueprint) -> String {
     text
 }
 
-/// What is written on a node, and how it looks.
+/// Returns the label and the style of a node.
 fn appearance(operation: Operation) -> (String, &'static str) {
     const OUTLINE: &str = ", shape=ellipse";
     const FILLED: &str = ", style=filled, fillcolor=\"#dbe7f5\"";
@@ -41,7 +41,7 @@ fn appearance(operation: Operation) -> (String, &'static str) {
     }
 }
 
-/// A quoted string of DOT.
+/// Returns a quoted DOT string.
 fn quote(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " "))
 }

@@ -48,8 +48,8 @@ pub enum DeviceError {
     },
     /// This computer has fewer devices of the kind.
     #[error(
-        "device {name:?} does not exist: {count} devices of its kind were found on this computer; check the driver, and that the \
-             index is below that number"
+        "device {name:?} does not exist: {count} devices of its kind were found on this computer; check the driver, \
+         and that the index is below that number"
     )]
     Missing {
         /// The name that was given.
@@ -59,7 +59,8 @@ pub enum DeviceError {
     },
     /// The device does not support a number type.
     #[error(
-        "{device} does not support {precision}: use the precision f32 (--precision f32 in the examples), or another device"
+        "{device} does not support {precision}: use the precision f32 (--precision f32 in the examples), or another \
+         device"
     )]
     Precision {
         /// The device, as burn writes it.

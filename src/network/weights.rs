@@ -27,7 +27,8 @@ pub enum WeightsError {
     },
     /// There are tensors that the network does not have.
     #[error(
-        "the weights have {name:?}, which the network does not have: they belong to another network; load those of this one"
+        "the weights have {name:?}, which the network does not have: they belong to another network; load those of \
+         this one"
     )]
     Unexpected {
         /// Name of the first of them.
@@ -35,8 +36,8 @@ pub enum WeightsError {
     },
     /// A tensor has another shape or type than the network's.
     #[error(
-        "the weights {name:?} are {found}, but the network has {expected}: they belong to another network; load those of this \
-         one"
+        "the weights {name:?} are {found}, but the network has {expected}: they belong to another network; load those \
+         of this one"
     )]
     Shape {
         /// Name of the tensor.

@@ -1,4 +1,4 @@
-//! Soft targets: a reward that falls where an architecture costs more than it should.
+//! Soft targets: the reward decreases where an architecture costs more than it should.
 
 use super::RewardConfigError;
 use crate::graph::{Cost, CostQuantity};
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 pub struct SoftTarget {
     /// The cost up to which there is no penalty, above 0.
     pub target: f64,
-    /// Penalty in percentage points of reward for each doubling over the target, 0 or more.
+    /// The penalty in percentage points of reward for each doubling over the target, 0 or more.
     pub weight: f64,
 }
 
-/// Soft targets for the parts of a cost; `None` sets no target.
+/// Soft targets for parts of a cost; `None` sets no target.
 ///
-/// A cost over its target takes `weight * log2(cost / target)` from the reward, one below it nothing: unlike a hard
+/// A cost over its target subtracts `weight * log2(cost / target)` from the reward, one below it nothing. Unlike a hard
 /// limit ([`CostLimits`](crate::graph::CostLimits)), it does not rule out an architecture that is slightly too large.
 ///
 /// ```
@@ -28,7 +28,8 @@ pub struct SoftTarget {
 /// let cost = "conv3(0) terminal(1)".parse::<BlockCode>()?.to_graph().cost(&NetworkConfig::cifar())?;
 /// let aimed = |target: f64| {
 ///     let flops = Some(SoftTarget { target, weight: 3.0 });
-///     let shaper = RedefinedReward { targets: SoftTargets { flops, ..SoftTargets::default() }, ..RedefinedReward::default() };
+///     let targets = SoftTargets { flops, ..SoftTargets::default() };
+///     let shaper = RedefinedReward { targets, ..RedefinedReward::default() };
 ///     shaper.reward(60.0, &Evaluation::Measured(Metrics::from_accuracy(60.0)), &cost).map(f64::from)
 /// };
 /// assert_eq!(aimed(cost.flops as f64)?, 60.0);
@@ -60,13 +61,13 @@ impl SoftTargets {
         ]
     }
 
-    /// Whether there are no targets.
+    /// Returns whether there are no targets.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The penalty of `cost` on a reward, in percentage points.
+    /// Returns the penalty for `cost`, in percentage points of reward.
     #[must_use]
     pub fn penalty(&self, cost: &Cost) -> f64 {
         let one = |(quantity, _, _, target): (CostQuantity, _, _, Option<SoftTarget>)| {
