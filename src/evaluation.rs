@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reward_that_is_not_finite_is_refused_also_from_a_file() {
+    fn a_reward_that_is_not_finite_is_refused_even_from_a_file() {
         assert!(Reward::new(f64::INFINITY).is_err());
         assert!(serde_json::from_str::<Reward>("1e999").is_err());
         assert_eq!(serde_json::from_str::<Reward>("1.5").unwrap().value(), 1.5);

@@ -72,7 +72,7 @@ pub struct CostLimits {
 
 /// A cost that exceeds its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[error("{quantity:?} of {value} lie over the limit of {limit}")]
+#[error("{quantity:?} of {value} exceed the limit of {limit}")]
 pub struct OverLimit {
     /// The quantity over its limit.
     pub quantity: CostQuantity,

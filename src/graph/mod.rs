@@ -111,8 +111,8 @@ pub enum GraphError {
     },
     /// `Input` is not the first node, or `Output` not the last.
     #[error(
-        "node {node} is {operation:?}, which does not belong there: the first node alone is Input, the last alone \
-         Output"
+        "node {node} is {operation:?}, which does not belong there: only the first node is Input, and only the \
+         last is Output"
     )]
     MisplacedOperation {
         /// The position of the node.
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_graph_has_from_two_to_the_most_nodes() {
+    fn a_graph_has_two_nodes_to_the_maximum() {
         assert_eq!(LayerGraph::new(vec![]), Err(GraphError::TooSmall { nodes: 0 }));
         assert_eq!(LayerGraph::new(vec![Node::new(Operation::Input, [])]), Err(GraphError::TooSmall { nodes: 1 }));
         let most = LayerGraph::MAX_NODES;
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn input_and_output_stand_at_the_ends_alone() {
+    fn input_and_output_occur_only_at_the_ends() {
         for operation in [Operation::Input, Operation::Output] {
             let misplaced = GraphError::MisplacedOperation { node: 1, operation };
             assert_eq!(error(&[(operation, &[0])], &[1]), misplaced);

@@ -66,9 +66,9 @@ impl WidthRule {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkConfig {
-    /// Shape of one input image.
+    /// The shape of one input image.
     pub image: ImageShape,
-    /// Number of classes.
+    /// The number of classes.
     pub classes: usize,
     /// The layers before the first stage.
     pub stem: StemConfig,

@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_planted_coefficient_is_found_and_warned_of_by_its_sign() {
+    fn a_planted_coefficient_is_found_and_its_sign_warned_of() {
         for (planted, opposite) in [(2.0, vec![Term::Flops]), (-2.0, vec![])] {
             let pairs = pairs(400, |early, flops, noise| early + planted * flops.ln() + 0.3 * noise);
             let calibration = calibrate(&pairs, &CalibrationConfig::default()).unwrap();
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_calibrated_is_named() {
+    fn pairs_and_settings_that_cannot_be_calibrated_are_named() {
         let pairs = pairs(30, |early, _, _| early);
         let message = |pairs: &[Pair], config: &CalibrationConfig| calibrate(pairs, config).unwrap_err().to_string();
         let default = CalibrationConfig::default();

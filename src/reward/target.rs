@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_that_cannot_be_are_named() {
+    fn invalid_targets_are_named() {
         for (target, weight, expected) in [
             (0.0, 1.0, "reward.targets.flops.target is 0: it must be a finite number above 0"),
             (1.0, -1.0, "reward.targets.flops.weight is -1: it must be a finite number, 0 or more"),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reward_without_targets_is_written_as_before_there_were_any() {
+    fn a_reward_without_targets_is_written_as_before_targets_existed() {
         let json = serde_json::to_string(&RedefinedReward::paper()).unwrap();
         assert_eq!(json, r#"{"mu":0.5,"rho":0.5,"credit":"every-layer"}"#);
         assert_eq!(serde_json::from_str::<RedefinedReward>(&json).unwrap(), RedefinedReward::paper());

@@ -1,7 +1,7 @@
 //! Training: from a network and images to an accuracy.
 //!
 //! - [`Recipe`]: epochs, batches, optimizer, learning rate, restarts and time limit, as data.
-//! - [`fit`]: trains what its caller builds, by a recipe, with restarts.
+//! - [`fit`]: trains the networks that its caller builds by a recipe, with restarts.
 //! - [`TrainingEnvironment`]: trains every architecture of a search by one recipe on one data set.
 //!
 //! Images, labels and the state of the training stay on the device; the host waits for it once an epoch.
@@ -43,9 +43,9 @@ use burn::tensor::Tensor;
 
 /// A burn module that classifies images: what [`fit`] trains.
 pub trait Classifier: Module {
-    /// The logits `[batch, classes]` of images `[batch, channels, height, width]`.
+    /// Returns the logits `[batch, classes]` of images `[batch, channels, height, width]`.
     ///
-    /// Images come in the type of the recipe's [`Precision`](crate::network::Precision), logits are single precision.
+    /// Images have the type of the recipe's [`Precision`](crate::network::Precision); logits are in single precision.
     /// Images with gradients (on a device with `autodiff`) are for training, others for inference.
     fn classify(&self, images: Tensor<4>) -> Tensor<2>;
 }
@@ -56,7 +56,7 @@ impl Classifier for Network {
     }
 }
 
-/// Accuracy of a random predictor over this many classes, in percent.
+/// Returns the accuracy of a random predictor over this many classes, in percent.
 ///
 /// ```
 /// assert_eq!(blockqnn::train::chance_accuracy(100), 1.0);
@@ -66,7 +66,7 @@ pub fn chance_accuracy(classes: usize) -> f64 {
     100.0 / classes as f64
 }
 
-/// Checks that both sets have images of one shape and the same number of classes.
+/// Checks that both sets have images of the same shape and the same number of classes.
 fn check_parts(training: &dyn BatchSource, validation: &dyn BatchSource) -> Result<(), TrainError> {
     if training.shape() == validation.shape() && training.classes() == validation.classes() {
         return Ok(());

@@ -160,7 +160,7 @@ fn several_leaves_are_concatenated_into_the_output() {
 }
 
 #[test]
-fn nested_pools_cost_memory_alone() {
+fn nested_pools_cost_only_memory() {
     let expected = Expected {
         parameters: STEM + (4 * 4 + 2 * 4) + (4 * 8 + 2 * 8) + 2 * 8 + 8 * 5 + 5,
         flops: STEM * FIRST + 4 * 4 * FIRST + 4 * 8 * SECOND + 8 * 5,
@@ -351,11 +351,11 @@ fn a_limit_holds_up_to_its_value() {
     }
     let none = CostLimits { parameters: Some(0), flops: Some(0), activation_bytes: None };
     let error = none.check(&cost).expect_err("over");
-    assert_eq!(error.to_string(), format!("Parameters of {} lie over the limit of 0", cost.parameters));
+    assert_eq!(error.to_string(), format!("Parameters of {} exceed the limit of 0", cost.parameters));
 }
 
 #[test]
-fn limits_may_be_left_out_of_json_but_not_misspelt() {
+fn limits_may_be_left_out_of_json_but_not_misspelled() {
     let limits: CostLimits = serde_json::from_str(r#"{"flops": 7}"#).expect("valid");
     assert_eq!(limits, CostLimits { flops: Some(7), ..CostLimits::default() });
     assert!(serde_json::from_str::<CostLimits>(r#"{"flop": 7}"#).is_err());

@@ -294,7 +294,7 @@ fn a_certificate_is_the_documented_bytes() {
 }
 
 #[test]
-fn a_fingerprint_survives_its_text_and_json() {
+fn a_fingerprint_round_trips_as_text_and_json() {
     let fingerprint = graph(&[(CONVOLUTION, &[0])], &[1]).fingerprint();
     let text = fingerprint.to_string();
     assert_eq!(text.len(), 32);
@@ -306,7 +306,7 @@ fn a_fingerprint_survives_its_text_and_json() {
 }
 
 #[test]
-fn a_text_that_is_no_fingerprint_is_an_error() {
+fn a_text_that_is_not_a_fingerprint_is_an_error() {
     let long = "0".repeat(33);
     for text in ["", "0", &long, &"g".repeat(32), &"+1".repeat(16), &"-1".repeat(16), &" 1".repeat(16), &"é".repeat(16)]
     {

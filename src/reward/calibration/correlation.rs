@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_quick_tau_is_that_of_the_definition_with_many_ties() {
+    fn the_fast_tau_agrees_with_the_definition_with_many_ties() {
         let mut rng = seed::stream(1, "tau", 0);
         for bound in [2, 5, 1_000] {
             let mut list = || (0..60).map(|_| seed::index(&mut rng, bound) as f64).collect::<Vec<_>>();

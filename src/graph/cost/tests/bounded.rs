@@ -66,7 +66,7 @@ fn a_sum_is_widened_by_a_plain_convolution_as_where_widths_grow() {
 }
 
 #[test]
-fn a_concatenation_is_brought_to_the_width_of_its_stage() {
+fn a_concatenation_is_projected_to_the_width_of_its_stage() {
     let blocks = [
         block(cell(3, 4, 4) + cell(1, 8, 4), 16, kept(4, 4) + 8 + kept(8, 4), 4),
         block(cell(3, 4, 8) + cell(1, 12, 8), 32, kept(4, 8) + 12 + kept(12, 8), 8),
@@ -86,7 +86,7 @@ fn repeated_blocks_do_not_widen_each_other() {
 }
 
 #[test]
-fn a_concatenation_of_one_input_is_none() {
+fn a_concatenation_of_one_input_is_not_projected() {
     let blocks = [block(cell(1, 4, 4), 8, kept(4, 4), 4), block(cell(1, 4, 8), 16, kept(4, 8), 8)];
     check(&[(CONVOLUTION_1, &[0]), (Operation::Concat, &[1])], &[2], &blocks);
 }
