@@ -130,7 +130,7 @@ pub enum Infeasibility {
     /// It needed more memory than the device or the machine had.
     #[error("evaluation ran out of memory: {message}")]
     OutOfMemory {
-        /// The message of the device or the system.
+        /// The message of the device or of the system.
         message: String,
     },
     /// Every attempt to evaluate it failed.

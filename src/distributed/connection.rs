@@ -15,7 +15,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// The silence after which a connection is checked.
 const PING: Duration = Duration::from_secs(5);
 
-/// The longest wait for an answer of the broker.
+/// The longest wait for an answer from the broker.
 pub(super) const ANSWER: Duration = Duration::from_secs(2);
 
 /// Starts the threads of a connection, which are separate from those of the search.

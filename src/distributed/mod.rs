@@ -79,7 +79,7 @@ pub enum DistributedError {
     File {
         /// The file.
         path: PathBuf,
-        /// The error of the system.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
@@ -137,7 +137,7 @@ pub enum DistributedError {
     /// The asynchronous runtime cannot be started.
     #[error("cannot start the threads of the connection: {source}")]
     Runtime {
-        /// The error of the system.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },

@@ -50,7 +50,7 @@ pub enum WeightsError {
     /// The weights could not be read from the device.
     #[error("the weights cannot be read from the device: {message}")]
     Device {
-        /// The message of the device.
+        /// The device's message.
         message: String,
     },
 }

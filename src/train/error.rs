@@ -74,7 +74,7 @@ pub enum TrainError {
     Read {
         /// The file.
         path: PathBuf,
-        /// The error of the system.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
@@ -94,14 +94,14 @@ pub enum TrainError {
     Write {
         /// The file.
         path: PathBuf,
-        /// The error of the system.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
     /// The trained network could not be saved.
     #[error("cannot save the trained network: {message}")]
     Save {
-        /// The message of the error.
+        /// The error's message.
         message: String,
     },
     /// The training was stopped from outside.
@@ -111,19 +111,19 @@ pub enum TrainError {
     /// [`OutOfMemory`](crate::evaluation::Infeasibility::OutOfMemory).
     #[error("the device is out of memory: {message}")]
     DeviceMemory {
-        /// The message of the device.
+        /// The device's message.
         message: String,
     },
     /// The device fails every operation until the process ends.
     #[error("the device cannot be used until the program is started again: {message}")]
     DevicePoisoned {
-        /// The message of the device.
+        /// The device's message.
         message: String,
     },
     /// The device failed.
     #[error("the device failed during training: {message}")]
     Device {
-        /// The message of the device.
+        /// The device's message.
         message: String,
     },
 }

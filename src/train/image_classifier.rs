@@ -77,7 +77,7 @@ pub enum ClassifierError {
     Write {
         /// The file.
         path: PathBuf,
-        /// The error of the system.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
@@ -86,7 +86,7 @@ pub enum ClassifierError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The error of the system.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },

@@ -213,7 +213,7 @@ impl Session<'_> {
     }
 
     /// Notes that this delivery of a task does not count as an attempt, since the broker counts them all. If the note
-    /// is lost, the trial has one attempt less.
+    /// is lost, the trial has one attempt fewer.
     async fn note(&self, key: &str, lease: &str) {
         let delivery = short_identity(lease);
         let message = PublishMessage::build().expected_last_subject_sequence(0);
