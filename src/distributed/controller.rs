@@ -261,7 +261,7 @@ impl Controller {
         }
     }
 
-    /// Reports a result to the search, once; it is acknowledged when the search has it in its journal.
+    /// Tells the search of a result, once; acknowledges it when the search has it in its journal.
     async fn apply(&mut self, verdict: Verdict, acker: Option<Acker>) {
         let Verdict { key, worker, outcome } = verdict;
         let Some(flight) = self.flights.remove(&key) else {
@@ -414,8 +414,8 @@ impl Controller {
         if waited >= self.alone.next {
             self.alone.next = waited + self.alone.next.min(LONGEST_REMINDER);
             let message = format!(
-                "no worker has been heard of for {:.0} s, and {} trials wait: start workers for the search {:?} at \
-                 this broker (cifar_search worker --nats URL --nats-name {})",
+                "no worker has been heard of for {:.0} s, and {} trials wait: start workers for the search {:?} at this broker \
+                 (cifar_search worker --nats URL --nats-name {})",
                 waited.as_secs_f64(),
                 self.flights.len(),
                 self.names.name(),

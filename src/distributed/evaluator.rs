@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
-/// How often a waiting controller checks for a cancellation.
+/// How often a waiting controller looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The longest wait for the last acknowledgements.

@@ -76,7 +76,7 @@ impl Trainer {
         self.lines.recv().await
     }
 
-    /// Returns why a trainer ended while it had a task.
+    /// What became of a trainer that is gone while it had a task.
     pub(super) fn end(&mut self) -> Outcome {
         match &mut self.kind {
             Kind::Process(child) => child.end(),

@@ -21,7 +21,7 @@ pub(super) fn write(blueprint: &Blueprint) -> String {
     text
 }
 
-/// Returns the label and the style of a node.
+/// What is written on a node, and how it looks.
 fn appearance(operation: Operation) -> (String, &'static str) {
     const OUTLINE: &str = ", shape=ellipse";
     const FILLED: &str = ", style=filled, fillcolor=\"#dbe7f5\"";
@@ -41,7 +41,7 @@ fn appearance(operation: Operation) -> (String, &'static str) {
     }
 }
 
-/// Returns a quoted DOT string.
+/// A quoted string of DOT.
 fn quote(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " "))
 }

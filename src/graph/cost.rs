@@ -238,7 +238,7 @@ impl Sum {
         Ok(())
     }
 
-    /// Adds the weights and multiply-adds of a convolution without bias.
+    /// The weights and multiply-adds of a convolution without bias.
     fn convolution(&mut self, kernel: u8, from: u64, to: u64, pixels: u64) -> Result<(), SizeOverflow> {
         let taps = u64::from(kernel) * u64::from(kernel);
         let weights = mul(mul(from, to, PARAMETERS)?, taps, PARAMETERS)?;
@@ -247,14 +247,14 @@ impl Sum {
         Ok(())
     }
 
-    /// Adds `count` tensors of activations for one image.
+    /// `count` tensors of one image's activations.
     fn tensors(&mut self, count: u64, channels: u64, pixels: u64) -> Result<(), SizeOverflow> {
         let bytes = mul(mul(mul(channels, pixels, BYTES)?, F32_BYTES, BYTES)?, count, BYTES)?;
         self.activation_bytes = add(self.activation_bytes, bytes, BYTES)?;
         Ok(())
     }
 
-    /// Adds the pre-activation cell: ReLU of its input, convolution, batch normalisation.
+    /// The pre-activation cell: ReLU over what comes in, convolution, batch normalisation.
     fn cell(&mut self, kernel: u8, from: u64, to: u64, pixels: u64) -> Result<(), SizeOverflow> {
         self.convolution(kernel, from, to, pixels)?;
         self.add_parameters(mul(to, 2, PARAMETERS)?)?;
@@ -273,7 +273,7 @@ impl Sum {
         Ok(())
     }
 
-    /// Adds the operation of one node with `out` output channels.
+    /// The operation of one node, which puts out `out` channels.
     fn operation(&mut self, node: &Node, channels: &[NodeChannels], out: u64, pixels: u64) -> Result<(), SizeOverflow> {
         let mut inputs = node.inputs.iter().map(|&from| channels[from].output);
         match node.operation {

@@ -167,7 +167,7 @@ impl LayerGraph {
     }
 }
 
-/// Returns whether `operation`, given one input, outputs that input unchanged.
+/// Whether `operation`, given one input, puts that input out unchanged.
 fn passes_through(operation: Operation) -> bool {
     matches!(
         operation,
@@ -179,7 +179,7 @@ fn passes_through(operation: Operation) -> bool {
     )
 }
 
-/// Returns the code of an operation and its kernel. Fingerprints depend on these numbers: none may ever change.
+/// The code of an operation and its kernel. Fingerprints depend on these numbers: none may ever change.
 fn colour(operation: Operation) -> [u8; 2] {
     match operation {
         Operation::Input => [0, 0],

@@ -24,42 +24,42 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Operation {
-    /// The input of the block, passed on unchanged. There is exactly one, the first node.
+    /// The input of the block, passed on unchanged. Exactly one, the first node.
     Input,
     /// The pre-activation cell of the paper: ReLU, convolution without bias, batch normalisation.
     PreActivationConvolution {
-        /// The side of the square kernel in pixels, odd.
+        /// Side of the square kernel in pixels, odd.
         kernel: u8,
     },
     /// A convolution without bias, and nothing else (the ablation space of the paper's Figure 3).
     Convolution {
-        /// The side of the square kernel in pixels, odd.
+        /// Side of the square kernel in pixels, odd.
         kernel: u8,
     },
     /// Maximum over a square window.
     MaxPool {
-        /// The side of the window in pixels, odd.
+        /// Side of the window in pixels, odd.
         kernel: u8,
     },
     /// Mean over the part of a square window that is inside the image.
     AveragePool {
-        /// The side of the window in pixels, odd.
+        /// Side of the window in pixels, odd.
         kernel: u8,
     },
     /// The input, unchanged.
     Identity,
-    /// The rectifier alone.
+    /// Only the rectifier.
     Relu,
-    /// Batch normalisation alone.
+    /// Only batch normalisation.
     BatchNorm,
-    /// Zeros of the shape of the input: the element-wise sum of nothing (in the cell space).
+    /// Zeros of its input's shape: what an element-wise sum of nothing is (the cell space).
     Zero,
-    /// An element-wise sum. Inputs with fewer channels than the widest pass through a 1x1 convolution first.
+    /// Element-wise sum. Inputs with fewer channels than the widest pass a 1x1 convolution first.
     Add,
-    /// A concatenation along the channels, in the order of the inputs. Whether it keeps its width is decided by the
+    /// Concatenation along the channels, in the order of the inputs. What becomes of the added channels is said by the
     /// [`WidthRule`] of the network.
     Concat,
-    /// The output of the block: the concatenation of its inputs. There is exactly one, the last node.
+    /// The output of the block: the concatenation of its inputs. Exactly one, the last node.
     Output,
 }
 
@@ -198,7 +198,7 @@ impl LayerGraph {
         self.nodes.iter().map(|node| node.inputs.len()).sum()
     }
 
-    /// Returns the number of edges divided by the number of nodes: the density of formula 1.
+    /// Edges divided by nodes: the density of formula 1.
     #[must_use]
     pub fn density(&self) -> f64 {
         self.edge_count() as f64 / self.node_count() as f64

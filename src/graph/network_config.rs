@@ -83,14 +83,14 @@ pub struct NetworkConfig {
     pub widths: WidthRule,
 }
 
-/// Why a [`NetworkConfig`] is not a valid network.
+/// Why a [`NetworkConfig`] describes no network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetworkConfigError {
     /// A field that must be positive is zero.
     #[error("network.{field} is 0: it must be at least 1")]
     Zero {
-        /// The name of the field.
+        /// Name of the field.
         field: &'static str,
     },
     /// The kernel of the stem is even.
@@ -102,32 +102,32 @@ pub enum NetworkConfigError {
     /// A classifier needs two classes.
     #[error("network.classes is {classes}: a classifier needs at least 2")]
     TooFewClasses {
-        /// The number of classes.
+        /// Number of classes.
         classes: usize,
     },
-    /// There are more blocks than [`NetworkConfig::MAX_BLOCKS`].
+    /// More blocks than [`NetworkConfig::MAX_BLOCKS`].
     #[error(
-        "network.stages of {stages} times network.repeats of {repeats} is more than the maximum of {} blocks: decrease \
-         one of them",
+        "network.stages of {stages} times network.repeats of {repeats} is more than the maximum of {} blocks: decrease one of \
+         them",
         NetworkConfig::MAX_BLOCKS
     )]
     TooDeep {
-        /// The number of stages.
+        /// Number of stages.
         stages: usize,
-        /// The number of blocks per stage.
+        /// Blocks per stage.
         repeats: usize,
     },
-    /// Pooling leaves no pixels of the image.
+    /// Pooling leaves nothing of the image.
     #[error(
-        "a {height}x{width} image is too small for this network: it has no pixels left at {place}; decrease \
-         network.stages or network.stem.pools, or use larger images"
+        "a {height}x{width} image is too small for this network: it has no pixels left at {place}; decrease network.stages or \
+         network.stem.pools, or use larger images"
     )]
     ImageTooSmall {
-        /// The height of the input image in pixels.
+        /// Height of the input image in pixels.
         height: usize,
-        /// The width of the input image in pixels.
+        /// Width of the input image in pixels.
         width: usize,
-        /// Where no pixels are left.
+        /// Where the image vanishes.
         place: &'static str,
     },
 }
@@ -180,7 +180,7 @@ impl NetworkConfig {
     /// Checks that the configuration is a valid network.
     ///
     /// # Errors
-    /// The first field that is not valid; see [`NetworkConfigError`].
+    /// The first field that does not; see [`NetworkConfigError`].
     pub fn validate(&self) -> Result<(), NetworkConfigError> {
         let positive = [
             ("image.channels", self.image.channels),
@@ -228,7 +228,7 @@ impl NetworkConfig {
     /// Returns height and width of the feature maps in each stage.
     ///
     /// # Errors
-    /// [`NetworkConfigError::ImageTooSmall`] if pooling leaves no pixels.
+    /// [`NetworkConfigError::ImageTooSmall`] if pooling leaves nothing.
     pub fn stage_sizes(&self) -> Result<Vec<(usize, usize)>, NetworkConfigError> {
         let too_small =
             |place| NetworkConfigError::ImageTooSmall { height: self.image.height, width: self.image.width, place };

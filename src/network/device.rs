@@ -59,8 +59,7 @@ pub enum DeviceError {
     },
     /// The device does not support a number type.
     #[error(
-        "{device} does not support {precision}: use the precision f32 (--precision f32 in the examples), or another \
-         device"
+        "{device} does not support {precision}: use the precision f32 (--precision f32 in the examples), or another device"
     )]
     Precision {
         /// The device, as burn prints it.

@@ -195,7 +195,7 @@ pub enum CalibrationError {
     /// A setting is out of range.
     #[error("calibration.{field} is {value}: it must be {expected}")]
     Setting {
-        /// The name of the field.
+        /// Name of the field.
         field: &'static str,
         /// Its value.
         value: f64,

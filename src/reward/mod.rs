@@ -184,7 +184,7 @@ impl RedefinedReward {
     /// Checks that the coefficients are finite and the targets valid.
     ///
     /// # Errors
-    /// [`RewardConfigError`] names the setting that is not.
+    /// [`RewardConfigError`] names the one that is not.
     pub fn validate(&self) -> Result<(), RewardConfigError> {
         for (field, value) in [("mu", self.mu), ("rho", self.rho)] {
             if !value.is_finite() {
@@ -195,12 +195,12 @@ impl RedefinedReward {
     }
 }
 
-/// A setting of a reward that is out of range.
+/// A setting of a reward is out of its range.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("reward.{field} is {value}: it must be {expected}")]
 #[non_exhaustive]
 pub struct RewardConfigError {
-    /// The name of the field.
+    /// Name of the field.
     pub field: &'static str,
     /// Its value.
     pub value: f64,

@@ -1,4 +1,4 @@
-//! Measures the time that a few networks take on a device.
+//! Measures what a few networks cost on a device.
 
 use super::optimizer::new_optimizer;
 use super::parameters::numbered;
@@ -15,17 +15,17 @@ use burn::tensor::Tensor;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-/// The measured batches of each network after an unmeasured one; the fastest counts.
+/// Measured batches of each network after an unmeasured one; the fastest counts.
 const BATCHES: usize = 3;
 
-/// The seconds of a training step and of classifying a batch.
+/// Seconds of a training step and of a batch that is classified.
 struct Seconds {
     training: f64,
     evaluation: f64,
 }
 
-/// Returns the cost model of a device from networks that `network` builds around `graphs`. No further network is
-/// measured once `budget` is spent.
+/// The cost model of a device from networks that `network` builds around `graphs`. No further network is measured once
+/// `budget` is spent.
 pub(super) fn measure(
     graphs: impl IntoIterator<Item = LayerGraph>,
     network: &NetworkConfig,
@@ -47,7 +47,7 @@ pub(super) fn measure(
         batches.push((workload, seconds.evaluation));
     }
     let epochs = u64::from(recipe.epochs);
-    // As in `fit`: after the first epoch, at the recipe's own interval, and after the last epoch.
+    // As `fit` does: after the first epoch, at its own rate, and after the last.
     let measured = recipe.measure_every.map_or(0, |every| epochs / u64::from(every.max(1)));
     let trial = TrialSize {
         images: training.len() as u64,
@@ -105,11 +105,10 @@ fn wait(number: &Tensor<1>) -> Result<(), TrainError> {
 }
 
 impl TrainingEnvironment {
-    /// Measures a few batches of the networks around `graphs` on this device, and returns a model that predicts the
-    /// time of others.
+    /// Measures a few batches of the networks around `graphs` on this device, and returns what predicts the time of others.
     ///
-    /// A dozen random blocks of the space to be searched are enough. Once `budget` is spent no further network is
-    /// begun, but at least one is measured. The measurement uses the same threads as the trials
+    /// A dozen random blocks of the space that will be searched are enough. Once `budget` is spent no further network is
+    /// begun, but one is measured always. It computes with the threads that trials will have
     /// ([`with_threads`](Self::with_threads)).
     ///
     /// # Errors
@@ -125,7 +124,7 @@ impl TrainingEnvironment {
             let (training, validation) = environment.parts();
             measure(graphs, environment.network(), environment.recipe(), [training, validation], budget)
         };
-        // A thread keeps the pool that it computed with first, so the caller's thread is not used.
+        // A thread keeps the pool that it computed with first, so the caller's is left alone.
         std::thread::scope(|scope| scope.spawn(measure).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }

@@ -13,10 +13,10 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The recipe is not valid.
+    /// The recipe describes no training.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// The configuration of the network is not valid.
+    /// The configuration describes no network.
     #[error(transparent)]
     Config(#[from] NetworkConfigError),
     /// The network could not be built.

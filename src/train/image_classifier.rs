@@ -249,7 +249,7 @@ impl ImageClassifier {
         }
     }
 
-    /// Writes the classifier to one safetensors file. Equal classifiers give equal bytes.
+    /// Writes the classifier to one safetensors file. The same classifier gives the same bytes.
     ///
     /// Its metadata contain under `classifier` a JSON object with the `architecture`, the names of the `classes`,
     /// `mean` and `deviation` of each channel, and the `preprocessing` ([`Preprocessing`]).

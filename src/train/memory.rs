@@ -5,12 +5,7 @@ use crate::graph::Cost;
 
 /// Returns a rough estimate of the bytes that a training needs on its device besides the images.
 ///
-/// It is twice the activations of a batch (kept for the backward pass, and the same again for gradients and the
-/// workspace of kernels) plus four numbers per parameter (weight, gradient, two moments). Mixed precision counts like
-/// single precision, because normalisation keeps its input in that.
-///
-/// The estimate was not measured on a GPU. Leave room when you pack trainings by it
-/// ([`ProcessConfig`](crate::search::ProcessConfig)).
+/// It was not measured on a GPU. Whoever packs trainings by it ([`ProcessConfig`](crate::search::ProcessConfig)) should leave room.
 ///
 /// ```
 /// use blockqnn::graph::{LayerGraph, NetworkConfig, Node, Operation};

@@ -143,8 +143,8 @@ pub enum Schedule {
 
 /// What happens when an attempt fails: the network is initialised again and trained with a lower learning rate.
 ///
-/// An attempt fails if its validation accuracy after the first epoch is not above that of a random predictor, or if its
-/// loss is not finite after any epoch; see [`fit`](super::fit).
+/// An attempt fails when its validation accuracy after the first epoch is not above that of a random predictor, or when
+/// its loss is not a finite number after any epoch; see [`fit`](super::fit).
 ///
 /// With few steps per epoch, a network that learns may look like one that guesses: validation uses the running
 /// statistics of batch normalisation, in which the initial values still have a weight of 0.9^steps. With 20 steps or
@@ -172,13 +172,13 @@ pub enum RecipeError {
     /// A field that counts something is zero.
     #[error("recipe.{field} is 0: it must be at least 1")]
     Zero {
-        /// The name of the field.
+        /// Name of the field.
         field: &'static str,
     },
     /// A number is outside its range.
     #[error("recipe.{field} is {value}: it must be {range}")]
     OutOfRange {
-        /// The name of the field.
+        /// Name of the field.
         field: &'static str,
         /// Its value.
         value: f64,
@@ -188,9 +188,9 @@ pub enum RecipeError {
     /// Milestones are not in ascending order.
     #[error("recipe.schedule.epochs has {epoch} after {before}: milestones must be in ascending order")]
     NotAscending {
-        /// The previous milestone.
+        /// The milestone before.
         before: u32,
-        /// The milestone that is not above it.
+        /// The one that does not come after it.
         epoch: u32,
     },
 }
@@ -300,7 +300,7 @@ impl Recipe {
     /// Checks that the recipe is valid.
     ///
     /// # Errors
-    /// The first field that is not valid; see [`RecipeError`].
+    /// The first field that does not; see [`RecipeError`].
     pub fn validate(&self) -> Result<(), RecipeError> {
         at_least_one("epochs", self.epochs == 0)?;
         at_least_one("batch_size", self.batch_size == 0)?;
@@ -391,7 +391,7 @@ fn in_range(field: &'static str, value: f64, inside: bool, range: &'static str) 
 }
 
 fn positive(field: &'static str, value: f64) -> Result<(), RecipeError> {
-    // Steps are computed in single precision, where a smaller number would become 0.
+    // Steps are computed in single precision, where a smaller number would vanish.
     let inside = value.is_finite() && value >= f64::from(f32::MIN_POSITIVE) && value <= f64::from(f32::MAX);
     in_range(field, value, inside, "a positive number that single precision holds")
 }

@@ -62,7 +62,7 @@ impl LayerKind {
         Self::ALL.into_iter().find(|kind| kind.number() == number)
     }
 
-    /// Returns the kernels that Table 1 allows; `[0]` for kinds without one.
+    /// The kernels that Table 1 allows; `[0]` for kinds without one.
     #[must_use]
     pub fn kernels(self) -> &'static [u8] {
         match self {
@@ -251,7 +251,7 @@ impl LayerCode {
         self.kernel
     }
 
-    /// Returns the layers that it takes its inputs from, as many as its kind has connections.
+    /// The layers it takes its inputs from, as many as its kind has connections.
     #[must_use]
     pub fn connections(&self) -> &[u8] {
         let count = if self.index == 0 { 0 } else { self.kind.connections() };

@@ -122,12 +122,12 @@ impl From<BlockSpace> for BlockSpaceFields {
     }
 }
 
-/// An invalid limit on the number of layers.
+/// The layer limit leaves no block, or passes what a layer code can count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("space.max_layers is {max_layers}: it must be from 2 (one layer and Terminal) to {}", LayerCode::MAX_INDEX)]
 #[non_exhaustive]
 pub struct BlockSpaceError {
-    /// The given limit.
+    /// The limit given.
     pub max_layers: u8,
 }
 
@@ -153,7 +153,7 @@ impl BlockSpace {
     /// Sets the maximum number of layers of a block, including Terminal.
     ///
     /// # Errors
-    /// [`BlockSpaceError`] if `max_layers` is not from 2 to [`LayerCode::MAX_INDEX`].
+    /// [`BlockSpaceError`] outside 2 to [`LayerCode::MAX_INDEX`].
     pub fn with_max_layers(mut self, max_layers: u8) -> Result<Self, BlockSpaceError> {
         if !(2..=LayerCode::MAX_INDEX).contains(&max_layers) {
             return Err(BlockSpaceError { max_layers });
