@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 /// How often a waiting controller looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// The longest wait for the last acknowledgements.
+/// Longest wait for the last acknowledgements.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The settings of a [`NatsEvaluator`].
