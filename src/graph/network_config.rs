@@ -177,7 +177,7 @@ impl NetworkConfig {
         self
     }
 
-    /// Checks that the configuration is a valid network.
+    /// Checks that the configuration describes a network.
     ///
     /// # Errors
     /// The first field that does not; see [`NetworkConfigError`].

@@ -5,6 +5,10 @@ use crate::graph::Cost;
 
 /// Returns a rough estimate of the bytes that a training needs on its device besides the images.
 ///
+/// It is twice the activations of a batch (kept for the backward pass, and the same again for gradients and the
+/// workspace of kernels) plus four numbers per parameter (weight, gradient, two moments). Mixed precision counts like
+/// single precision, because normalisation keeps its input in that.
+///
 /// It was not measured on a GPU. Whoever packs trainings by it ([`ProcessConfig`](crate::search::ProcessConfig)) should leave room.
 ///
 /// ```

@@ -65,8 +65,8 @@ mod tests {
     #[test]
     fn adam_steps_as_computed_by_hand() {
         // Step 1: m = 0.1 g, v = 0.001 g^2; both corrections undo the factors, so a weight moves by
-        // 0.1 * g / (|g| + 1e-8): by 0.1 for g = 2, by 0.1 * 2e-8 / 3e-8 for g = 2e-8. With an epsilon of 1e-5 the second
-        // would move by 0.0002.
+        // 0.1 * g / (|g| + 1e-8): by 0.1 for g = 2, by 0.1 * 2e-8 / 3e-8 for g = 2e-8. With an epsilon of 1e-5 the
+        // second would move by 0.0002.
         // Step 2, g = -1: m = 0.9 * 0.2 - 0.1 = 0.08, v = 0.999 * 0.004 + 0.001 = 0.004996;
         // m / 0.19 = 0.42105263, v / 0.001999 = 2.4992496, root 1.5809015: moves by 0.1 * 0.26633708.
         // And g = 0: m / 0.19 = 0.9 * 2e-9 / 0.19 = 9.4736842e-9,

@@ -297,7 +297,7 @@ impl Recipe {
         self
     }
 
-    /// Checks that the recipe is valid.
+    /// Checks that the recipe describes a training.
     ///
     /// # Errors
     /// The first field that does not; see [`RecipeError`].
