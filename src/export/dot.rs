@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 pub(super) fn write(blueprint: &Blueprint) -> String {
     let mut text = String::from("digraph block {\n  rankdir=TB;\n  node [shape=box, fontname=\"sans-serif\"];\n");
-    // Writing to a string cannot fail, here and below.
+    // Writing to a string cannot fail, neither here nor below.
     let _ = writeln!(text, "  label={};\n  labelloc=t;", quote(blueprint.name()));
     for (position, node) in blueprint.block().nodes().iter().enumerate() {
         let (label, style) = appearance(node.operation);

@@ -1,4 +1,4 @@
-//! What a network costs, computed from its graph before anything is allocated.
+//! The cost of a network, computed from its graph before anything is allocated.
 
 use super::shape::{NodeChannels, SizeOverflow};
 use super::{LayerGraph, NetworkConfig, NetworkConfigError, Node, Operation};
@@ -6,30 +6,30 @@ use serde::{Deserialize, Serialize};
 
 /// The size of a whole network and the shape of its block.
 ///
-/// Sizes are of the network that [`NetworkConfig`] builds around the block; nodes and edges are the block's own
-/// ("dot" and "edge" in Section "Training Speed Up"), as it was proposed.
+/// Sizes are those of the network that [`NetworkConfig`] builds around the block; nodes and edges are those of the
+/// block itself ("dot" and "edge" in Section "Training Speed Up"), as it was proposed.
 ///
-/// Counted by the same conventions as the published tables: one multiplication and its addition are one FLOP, and only
+/// Counted by the conventions of the published tables: one multiplication and its addition are one FLOP, and only
 /// convolutions and linear layers count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
-    /// Trainable parameters.
+    /// The number of trainable parameters.
     pub parameters: u64,
     /// Multiply-adds of convolutions and the linear layer for one image, projections included.
     pub flops: u64,
-    /// Bytes of the f32 outputs of all operations for one image: what training keeps for the backward pass.
+    /// The bytes of the f32 outputs of all operations for one image: what training keeps for the backward pass.
     pub activation_bytes: u64,
-    /// Convolutions and linear layers on the longest path from image to logits, without projections.
+    /// The convolutions and linear layers on the longest path from image to logits, without projections.
     pub depth: u64,
-    /// Nodes of the block: start, layers and terminal.
+    /// The nodes of the block: start, layers and terminal.
     pub nodes: u64,
-    /// Edges of the block, those into the terminal included.
+    /// The edges of the block, including those into the terminal.
     pub edges: u64,
 }
 
 impl Cost {
-    /// One part of the cost.
+    /// Returns one part of the cost.
     #[must_use]
     pub fn quantity(&self, quantity: CostQuantity) -> u64 {
         match quantity {
@@ -39,7 +39,7 @@ impl Cost {
         }
     }
 
-    /// Edges divided by nodes: the density of formula 1.
+    /// Returns the number of edges divided by the number of nodes: the density of formula 1.
     #[must_use]
     pub fn density(&self) -> f64 {
         self.edges as f64 / self.nodes as f64
@@ -62,21 +62,21 @@ pub enum CostError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CostLimits {
-    /// Most trainable parameters.
+    /// The most trainable parameters.
     pub parameters: Option<u64>,
-    /// Most multiply-adds for one image.
+    /// The most multiply-adds for one image.
     pub flops: Option<u64>,
-    /// Most bytes of activations for one image.
+    /// The most bytes of activations for one image.
     pub activation_bytes: Option<u64>,
 }
 
-/// A cost exceeds its limit.
+/// A cost that exceeds its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[error("{quantity:?} of {value} lie over the limit of {limit}")]
+#[error("{quantity:?} of {value} exceed the limit of {limit}")]
 pub struct OverLimit {
-    /// What is over its limit.
+    /// The quantity over its limit.
     pub quantity: CostQuantity,
-    /// What the network costs.
+    /// The value of the network.
     pub value: u64,
     /// The limit.
     pub limit: u64,
@@ -118,7 +118,7 @@ impl CostLimits {
 }
 
 impl LayerGraph {
-    /// What the network that `network` builds around this graph costs.
+    /// Returns the cost of the network that `network` builds around this graph.
     ///
     /// # Errors
     /// [`CostError::Config`] if `network` is not valid, [`CostError::Overflow`] if a size does not fit into 64 bits.
@@ -170,11 +170,11 @@ impl LayerGraph {
         })
     }
 
-    /// Multiply-adds of the first block of the network alone, for one image: its input has the width and the size of the
-    /// first stage. Projections of additions count.
+    /// Returns the multiply-adds of only the first block of the network, for one image: its input has the width and the
+    /// size of the first stage. Projections of additions count.
     ///
     /// # Errors
-    /// As [`cost`](Self::cost).
+    /// The same errors as [`cost`](Self::cost).
     ///
     /// ```
     /// use blockqnn::graph::{NetworkConfig, ToGraph};
@@ -192,7 +192,8 @@ impl LayerGraph {
         Ok(sum.flops)
     }
 
-    /// Convolutions on the path from input to output that has most of them, without projections of additions.
+    /// Returns the number of convolutions on the path from input to output that has most of them, without projections
+    /// of additions.
     #[must_use]
     pub fn longest_convolution_path(&self) -> u64 {
         let mut longest: Vec<u64> = Vec::with_capacity(self.node_count());
@@ -261,7 +262,7 @@ impl Sum {
         self.tensors(2, to, pixels)
     }
 
-    /// One block, whose nodes have these channels.
+    /// Adds one block whose nodes have these channels.
     fn block(&mut self, graph: &LayerGraph, channels: &[NodeChannels], pixels: u64) -> Result<(), SizeOverflow> {
         for (node, &own) in graph.nodes().iter().zip(channels) {
             self.operation(node, channels, own.computed, pixels)?;

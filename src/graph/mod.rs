@@ -1,8 +1,8 @@
-//! The layer graph: the one form that every search space decodes to.
+//! The layer graph: the form that the architectures of every search space decode to.
 //!
 //! A [`LayerGraph`] is a small directed acyclic graph of layers with one input and one output. From it come the shapes,
 //! the [`Cost`], the edge [density](LayerGraph::density) and the [`Fingerprint`] of an architecture, and the trainable
-//! network. A new search space gets all of them by writing [`ToGraph`] alone.
+//! network. A new search space gets all of them by implementing [`ToGraph`].
 
 mod canonical;
 mod cost;
@@ -69,21 +69,21 @@ pub enum Operation {
 pub struct Node {
     /// What the node computes.
     pub operation: Operation,
-    /// Positions of the nodes it takes its inputs from, each below its own. A position may occur more than once.
+    /// The positions of the nodes whose outputs it takes, each below its own. A position may occur more than once.
     pub inputs: Vec<usize>,
 }
 
 impl Node {
-    /// A node that computes `operation` on the outputs of `inputs`.
+    /// Creates a node that computes `operation` on the outputs of `inputs`.
     #[must_use]
     pub fn new(operation: Operation, inputs: impl Into<Vec<usize>>) -> Self {
         Self { operation, inputs: inputs.into() }
     }
 }
 
-/// Architectures that can be written as a [`LayerGraph`].
+/// A type of architecture that can be written as a [`LayerGraph`].
 pub trait ToGraph {
-    /// The graph of this architecture.
+    /// Returns the graph of this architecture.
     fn to_graph(&self) -> LayerGraph;
 }
 
@@ -97,24 +97,25 @@ impl ToGraph for LayerGraph {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GraphError {
-    /// Fewer than two nodes.
+    /// There are fewer than two nodes.
     #[error("a layer graph needs an input and an output node, but has {nodes} nodes")]
     TooSmall {
-        /// Number of nodes given.
+        /// The number of nodes given.
         nodes: usize,
     },
-    /// More nodes than [`LayerGraph::MAX_NODES`].
+    /// There are more nodes than [`LayerGraph::MAX_NODES`].
     #[error("a layer graph has at most {} nodes, but this one has {nodes}", LayerGraph::MAX_NODES)]
     TooLarge {
-        /// Number of nodes given.
+        /// The number of nodes given.
         nodes: usize,
     },
     /// `Input` is not the first node, or `Output` not the last.
     #[error(
-        "node {node} is {operation:?}, which does not belong there: the first node alone is Input, the last alone Output"
+        "node {node} is {operation:?}, which does not belong there: only the first node is Input, and only the \
+         last is Output"
     )]
     MisplacedOperation {
-        /// Position of the node.
+        /// The position of the node.
         node: usize,
         /// Its operation.
         operation: Operation,
@@ -122,25 +123,25 @@ pub enum GraphError {
     /// A node has too many or too few inputs for its operation.
     #[error("node {node} ({operation:?}) cannot have {inputs} inputs")]
     WrongInputCount {
-        /// Position of the node.
+        /// The position of the node.
         node: usize,
         /// Its operation.
         operation: Operation,
-        /// Number of its inputs.
+        /// The number of its inputs.
         inputs: usize,
     },
     /// A node takes its input from itself or a later node.
     #[error("node {node} takes its input from node {input}, which does not come before it")]
     NotTopological {
-        /// Position of the node.
+        /// The position of the node.
         node: usize,
-        /// Position of the offending input.
+        /// The position of the offending input.
         input: usize,
     },
     /// A kernel is even or zero.
     #[error("node {node} has a kernel of {kernel}: it must be odd, so that the output keeps the size of the input")]
     EvenKernel {
-        /// Position of the node.
+        /// The position of the node.
         node: usize,
         /// The kernel.
         kernel: u8,
@@ -157,11 +158,11 @@ pub struct LayerGraph {
 }
 
 impl LayerGraph {
-    /// The most nodes a graph may have. A block of the paper has up to 24; the bound keeps the search for a canonical
-    /// labelling and every computation on a graph from untrusted input short.
+    /// The most nodes that a graph may have. A block of the paper has up to 24; the bound limits the time of the search
+    /// for a canonical labelling and of every computation on a graph from untrusted input.
     pub const MAX_NODES: usize = 128;
 
-    /// Checks `nodes` and makes a graph of them.
+    /// Checks `nodes` and creates a graph from them.
     ///
     /// # Errors
     /// The first rule that a node breaks; see [`GraphError`].
@@ -179,19 +180,19 @@ impl LayerGraph {
         Ok(Self { nodes })
     }
 
-    /// The nodes in topological order.
+    /// Returns the nodes in topological order.
     #[must_use]
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// Number of nodes, the input and the output included ("dot" in the paper).
+    /// Returns the number of nodes, including the input and the output ("dot" in the paper).
     #[must_use]
     pub fn node_count(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Number of edges, those into the output included.
+    /// Returns the number of edges, including those into the output.
     #[must_use]
     pub fn edge_count(&self) -> usize {
         self.nodes.iter().map(|node| node.inputs.len()).sum()
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_graph_has_from_two_to_the_most_nodes() {
+    fn a_graph_has_two_nodes_to_the_maximum() {
         assert_eq!(LayerGraph::new(vec![]), Err(GraphError::TooSmall { nodes: 0 }));
         assert_eq!(LayerGraph::new(vec![Node::new(Operation::Input, [])]), Err(GraphError::TooSmall { nodes: 1 }));
         let most = LayerGraph::MAX_NODES;
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn input_and_output_stand_at_the_ends_alone() {
+    fn input_and_output_occur_only_at_the_ends() {
         for operation in [Operation::Input, Operation::Output] {
             let misplaced = GraphError::MisplacedOperation { node: 1, operation };
             assert_eq!(error(&[(operation, &[0])], &[1]), misplaced);

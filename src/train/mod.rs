@@ -43,9 +43,9 @@ use burn::tensor::Tensor;
 
 /// A burn module that classifies images: what [`fit`] trains.
 pub trait Classifier: Module {
-    /// The logits `[batch, classes]` of images `[batch, channels, height, width]`.
+    /// Returns the logits `[batch, classes]` of images `[batch, channels, height, width]`.
     ///
-    /// Images come in the type of the recipe's [`Precision`](crate::network::Precision), logits are single precision.
+    /// Images have the type of the recipe's [`Precision`](crate::network::Precision); logits are in single precision.
     /// Images with gradients (on a device with `autodiff`) are for training, others for inference.
     fn classify(&self, images: Tensor<4>) -> Tensor<2>;
 }
@@ -56,7 +56,7 @@ impl Classifier for Network {
     }
 }
 
-/// Accuracy of a random predictor over this many classes, in percent.
+/// Returns the accuracy of a random predictor over this many classes, in percent.
 ///
 /// ```
 /// assert_eq!(blockqnn::train::chance_accuracy(100), 1.0);
@@ -66,7 +66,7 @@ pub fn chance_accuracy(classes: usize) -> f64 {
     100.0 / classes as f64
 }
 
-/// Checks that both sets have images of one shape and the same number of classes.
+/// Checks that both sets have images of the same shape and the same number of classes.
 fn check_parts(training: &dyn BatchSource, validation: &dyn BatchSource) -> Result<(), TrainError> {
     if training.shape() == validation.shape() && training.classes() == validation.classes() {
         return Ok(());

@@ -32,7 +32,7 @@ fn the_early_stop_learning_rate_follows_the_paper() {
     }
 }
 
-/// The learning rates of all epochs, as runs of equal ones: how many epochs, and the rate.
+/// Returns the learning rates of all epochs, as runs of equal ones: how many epochs, and the rate.
 fn runs(recipe: &Recipe) -> Vec<(usize, f64)> {
     let rates: Vec<f64> = (0..recipe.epochs).map(|epoch| recipe.learning_rate_at(epoch, 0)).collect();
     rates.chunk_by(|a, b| a.to_bits() == b.to_bits()).map(|run| (run.len(), run[0])).collect()
@@ -95,7 +95,7 @@ fn options_that_are_on_round_trip_through_json() {
 }
 
 #[test]
-fn a_cosine_falls_from_the_whole_rate_towards_none() {
+fn a_cosine_falls_from_the_full_rate_towards_zero() {
     let recipe = Recipe { epochs: 4, learning_rate: 0.2, schedule: Schedule::Cosine, ..Recipe::cifar() };
     let half = 0.5_f64.sqrt();
     for (epoch, wanted) in [(0, 0.2), (1, 0.1 * (1.0 + half)), (2, 0.1), (3, 0.1 * (1.0 - half))] {
@@ -125,7 +125,7 @@ fn a_recipe_scaled_to_fewer_epochs_keeps_the_order_of_its_milestones() {
 }
 
 #[test]
-fn a_constant_learning_rate_falls_with_restarts_alone() {
+fn a_constant_learning_rate_falls_only_with_restarts() {
     let recipe = Recipe { schedule: Schedule::Constant, ..Recipe::early_stop() };
     assert_close(recipe.learning_rate_at(1_000, 0), 1e-3);
     assert_close(recipe.learning_rate_at(7, 2), 1.6e-4);
@@ -179,7 +179,7 @@ fn a_recipe_that_makes_no_sense_is_refused_by_the_name_of_the_field() {
 }
 
 #[test]
-fn figures_that_are_no_numbers_are_refused() {
+fn nan_and_infinity_are_refused() {
     for value in [f64::NAN, f64::INFINITY] {
         let base = Recipe::early_stop;
         for recipe in [
