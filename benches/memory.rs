@@ -17,7 +17,7 @@ use blockqnn::search::SearchConfig;
 use blockqnn::seed;
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockSpace;
-use blockqnn::train::{Recipe, fit};
+use blockqnn::train::{Recipe, Training};
 use std::collections::HashSet;
 use std::error::Error;
 
@@ -55,9 +55,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let graphs = blocks(&space, &search)?;
     let (mut first, mut last) = (0.0, 0.0);
     for (number, graph) in (1..).zip(&graphs) {
-        fit(&recipe, &training, &validation, number as u64, &(), |rng, device| {
-            Ok(Network::new(graph, &search.network, rng, device)?)
-        })?;
+        Training::new(&recipe, &training, &validation, number as u64)
+            .fit(|rng, device| Ok(Network::new(graph, &search.network, rng, device)?))?;
         if number % FIRST == 0 {
             last = resident_mebibytes()?;
             println!("after {number:>3} blocks: {last:.1} MiB resident");

@@ -143,7 +143,7 @@ pub enum Schedule {
 /// What happens when an attempt fails: the network is initialised again and trained with a lower learning rate.
 ///
 /// An attempt fails when its validation accuracy after the first epoch is not above that of a random predictor, or when
-/// its loss is not a finite number after any epoch; see [`fit`](super::fit).
+/// its loss is not a finite number after any epoch; see [`Training::fit`](super::Training::fit).
 ///
 /// With few steps an epoch a network that learns may look like one that guesses: validation uses the running statistics
 /// of batch normalisation, which are still 0.9^steps of what they started with. 20 steps or more leave 12 % or less; the
