@@ -5,7 +5,7 @@ use super::{
     Checkpoints, ClassifierError, ImageClassifier, Outcome, Recipe, TrainError, Training, chance_accuracy, check_parts,
 };
 use crate::data::{BatchSource, ChannelStatistics, DeviceSet, ImageSet, Split};
-use crate::environment::{Condition, Environment, TrialContext};
+use crate::environment::{Condition, Environment, TrialContext, panic_message};
 use crate::evaluation::{Evaluation, Infeasibility, Trial};
 use crate::export::Blueprint;
 use crate::graph::{Fingerprint, LayerGraph, NetworkConfig, ToGraph};
@@ -215,8 +215,7 @@ impl TrainingEnvironment {
             .with_checkpoints(checkpoints.as_ref())
             .with_reads(self.reads.as_ref());
         catch_unwind(AssertUnwindSafe(|| training.fit(build))).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            match text.and_then(known_fault) {
+            match panic_message(panic.as_ref()).and_then(known_fault) {
                 Some(fault) => Err(fault),
                 None => resume_unwind(panic),
             }
