@@ -186,20 +186,9 @@ impl<S: SearchSpace> VerificationReport<S> {
     /// If `out` cannot be written.
     pub fn write_csv(&self, space: &S, out: &mut dyn Write) -> io::Result<()> {
         let mut csv = csv::Writer::from_writer(out);
-        csv.write_record([
-            "rank",
-            "accuracy",
-            "early_rank",
-            "early_accuracy",
-            "reward",
-            "parameters",
-            "flops",
-            "epochs",
-            "seconds",
-            "fingerprint",
-            "seed",
-            "architecture",
-        ])?;
+        let columns = "rank,accuracy,early_rank,early_accuracy,reward,parameters,flops,epochs,seconds,\
+                       fingerprint,seed,architecture";
+        csv.write_record(columns.split(','))?;
         for (position, row) in self.rows.iter().enumerate() {
             let VerificationRow { early_rank, early_accuracy, reward, accuracy, record, .. } = row;
             let metrics = record.evaluation.metrics();

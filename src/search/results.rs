@@ -16,27 +16,9 @@ impl<S: SearchSpace> SearchReport<S> {
     /// If `out` cannot be written.
     pub fn write_csv(&self, space: &S, out: &mut dyn Write) -> io::Result<()> {
         let mut csv = csv::Writer::from_writer(out);
-        csv.write_record([
-            "rank",
-            "trial",
-            "minibatch",
-            "accuracy",
-            "reward",
-            "parameters",
-            "flops",
-            "activation_bytes",
-            "depth",
-            "nodes",
-            "edges",
-            "epochs",
-            "restarts",
-            "seconds",
-            "cached",
-            "seed",
-            "fingerprint",
-            "architecture",
-            "infeasible",
-        ])?;
+        let columns = "rank,trial,minibatch,accuracy,reward,parameters,flops,activation_bytes,depth,nodes,\
+                       edges,epochs,restarts,seconds,cached,seed,fingerprint,architecture,infeasible";
+        csv.write_record(columns.split(','))?;
         for (position, record) in self.best().into_iter().enumerate() {
             let metrics = record.evaluation.metrics();
             let reason = match &record.evaluation {
