@@ -51,9 +51,7 @@ use blockqnn::files::OwnedFolder;
 use blockqnn::graph::NetworkConfig;
 use blockqnn::network::Network;
 use blockqnn::network::device::{built_in_devices, keep_kernels, kernel_folder, parse_device};
-use blockqnn::train::{
-    Checkpoints, FitOptions, ImageClassifier, Outcome, TrainError, chance_accuracy, fit_with, top_k_accuracies,
-};
+use blockqnn::train::{Checkpoints, ImageClassifier, Outcome, TrainError, Training, chance_accuracy, top_k_accuracies};
 use clap::Parser;
 use settings::Settings;
 use std::error::Error;
@@ -82,22 +80,9 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         errln!("{finished}");
         return Ok(ExitCode::SUCCESS);
     }
-    let names = match &arguments.device[..] {
-        [] => vec![built_in_devices().first().copied().unwrap_or_default().to_owned()],
-        names => names.to_vec(),
-    };
-    let devices = names.iter().map(|name| parse_device(name)).collect::<Result<Vec<_>, _>>()?;
-    // There is at least one name.
-    let [device, more_devices @ ..] = &devices[..] else {
-        return Err("no device is given: name one with --device, such as --device flex".into());
-    };
-    if !more_devices.is_empty() {
-        errln!(
-            "warning: training on {} devices, with a part of each batch on each, is experimental and has only been tested on \
-             CPU devices",
-            devices.len()
-        );
-    }
+    let built_in = built_in_devices().first().copied().unwrap_or_default();
+    let device_name = arguments.device.as_deref().unwrap_or(built_in);
+    let device = &parse_device(device_name)?;
     let threads = arguments.threads.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
 
     let parts = pictures(arguments, threads)?;
@@ -125,7 +110,7 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         settings.classes.len(),
         recipe.epochs,
         recipe.batch_size,
-        names.join(" and "),
+        device_name,
         out.display(),
         size = cropping.size(),
     );
@@ -136,8 +121,8 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let watch = watch::Display::new(stop, *training_images);
     let build =
         |rng: &mut dyn rand::Rng, device: &_| Ok(Network::new(blueprint.block(), blueprint.network(), rng, device)?);
-    let options = FitOptions { watch: &watch, checkpoints: Some(&checkpoints), more_devices };
-    let trained = match fit_with(recipe, &training, &validation, settings.seed, &options, build) {
+    let training = Training::new(recipe, &training, &validation, settings.seed);
+    let trained = match training.with_watch(&watch).with_checkpoints(&checkpoints).fit(build) {
         Ok(Outcome::Trained(trained)) => trained,
         Ok(Outcome::Cancelled) => {
             errln!("stopped; {resume}");

@@ -2,12 +2,16 @@
 //!
 //! Prints the figures that docs/reproduction.md tells; with `BLOCKQNN_ALL_CREDITS=1` those of all three credits.
 
+#[path = "agent_learns/first_layers.rs"]
+mod first_layers;
+
 use blockqnn::agent::{Agent, QLearning, QLearningConfig, RandomAgent};
 use blockqnn::environment::Environment;
-use blockqnn::environment::synthetic::{FirstLayers, Synthetic};
+use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::reward::{Credit, RedefinedReward};
 use blockqnn::search::{Search, SearchConfig};
 use blockqnn::space::block::{BlockCode, BlockSpace};
+use first_layers::FirstLayers;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +22,7 @@ const SEEDS: u64 = 20;
 type Rated<E> = (E, fn(&BlockCode) -> f64);
 
 const LENGTH_AND_MEAN: fn() -> Rated<Synthetic> = || (Synthetic::new().with_noise(2.0), Synthetic::quality);
-const FIRST_LAYERS: fn() -> Rated<FirstLayers> = || (FirstLayers::new().with_noise(2.0), FirstLayers::quality);
+const FIRST_LAYERS: fn() -> Rated<FirstLayers> = || (FirstLayers, FirstLayers::quality);
 
 /// True qualities of the blocks of a whole run, in the order of proposal.
 fn qualities<E: Environment<BlockCode>>(

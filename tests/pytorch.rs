@@ -12,7 +12,7 @@ use blockqnn::network::device::parse_device;
 use blockqnn::seed;
 use blockqnn::space::block::{BlockCode, BlockSpace, ConvolutionRule};
 use blockqnn::space::{SearchSpace, random_walk};
-use blockqnn::train::{ImageClassifier, OptimizerConfig, Recipe, Restarts, Schedule, TrainError, fit};
+use blockqnn::train::{ImageClassifier, OptimizerConfig, Recipe, Restarts, Schedule, TrainError, Training};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -97,7 +97,8 @@ fn write(folder: &Path, number: usize, block: &BlockCode, widths: WidthRule) -> 
     };
     // A first training brings the running statistics of batch normalisation to where they belong.
     let warm_up = Recipe { learning_rate: 0.002, ..recipe(20) };
-    let network = fit(&warm_up, &resident, &resident, number_seed, &(), build).unwrap().trained().unwrap().network;
+    let network =
+        Training::new(&warm_up, &resident, &resident, number_seed).fit(build).unwrap().trained().unwrap().network;
     let names: Vec<String> = CLASSES.map(str::to_owned).to_vec();
     let classifier = ImageClassifier::new(blueprint.clone(), network.clone(), names, statistics).unwrap();
     let stem = format!("network_{number:02}");
@@ -108,7 +109,7 @@ fn write(folder: &Path, number: usize, block: &BlockCode, widths: WidthRule) -> 
     // Two steps from the saved weights on the whole batch: the second loss is the one after a step.
     let bytes = fs::read(&weights).unwrap();
     let restore = |rng: &mut dyn rand::Rng, device: &_| Ok(build(rng, device)?.with_safetensors(&bytes).unwrap());
-    let trained = fit(&recipe(2), &resident, &resident, number_seed, &(), restore).unwrap().trained().unwrap();
+    let trained = Training::new(&recipe(2), &resident, &resident, number_seed).fit(restore).unwrap().trained().unwrap();
     let losses: Vec<f64> = trained.epochs.iter().map(|epoch| epoch.training_loss).collect();
 
     let images = resident.batch(&all).0;

@@ -75,10 +75,9 @@ pub(crate) struct Arguments {
     pub(crate) seed: u64,
 
     /// Device to train on: flex (CPU); when built with the feature of the same name also ndarray (CPU, slow), cuda or
-    /// cuda:N (GPU number N), and wgpu. Several devices, such as cuda:0,cuda:1, share each training batch
-    /// (experimental) [default: the first of flex, ndarray, cuda and wgpu that is built in]
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub(crate) device: Vec<String>,
+    /// cuda:N (GPU number N), and wgpu [default: the first of flex, ndarray, cuda and wgpu that is built in]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) device: Option<String>,
 
     /// Threads that read, decode and crop images; the result does not depend on it [default: the number of cores]
     #[arg(long, value_name = "N")]
@@ -176,8 +175,8 @@ impl Arguments {
         if self.broken_images == Broken::Skip {
             options.push(" --broken-images skip".to_owned());
         }
-        if !self.device.is_empty() {
-            options.push(format!(" --device {}", self.device.join(",")));
+        if let Some(device) = &self.device {
+            options.push(format!(" --device {device}"));
         }
         if let Some(threads) = self.threads {
             options.push(format!(" --threads {threads}"));

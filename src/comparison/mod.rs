@@ -50,7 +50,7 @@ mod table;
 
 pub use benchmark::{Benchmark, ParseTaskError, SyntheticTask};
 pub use contender::{Contender, UnknownAgent};
-pub use pairs::calibration_pairs;
+pub use pairs::{calibration_pairs, verified_accuracies};
 pub use table::Estimate;
 
 use crate::environment::Cancellation;

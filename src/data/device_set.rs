@@ -1,6 +1,9 @@
 use burn::tensor::{DType, Device, FloatDType, Int, IntDType, Tensor, TensorData};
 
-use super::{Augmentation, ChannelStatistics, DataError, Draw, ImageSet, ImageShape};
+use super::source::draws;
+use super::{
+    Augmentation, BatchIterator, BatchSource, Batches, ChannelStatistics, DataError, Draw, ImageSet, ImageShape,
+};
 
 /// A whole set on a device, as bytes, from which normalised batches are gathered on the device.
 ///
@@ -85,36 +88,6 @@ impl DeviceSet {
             classes: set.classes().len(),
             device: device.clone(),
         })
-    }
-
-    /// The number of images.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Always `false`: a set has at least one image.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The size of every image.
-    #[must_use]
-    pub fn shape(&self) -> ImageShape {
-        self.shape
-    }
-
-    /// The number of classes.
-    #[must_use]
-    pub fn classes(&self) -> usize {
-        self.classes
-    }
-
-    /// The device that holds the set.
-    #[must_use]
-    pub fn device(&self) -> &Device {
-        &self.device
     }
 
     /// The images at `indices` in their order, normalised, and their labels.
@@ -237,6 +210,45 @@ impl DeviceSet {
     /// Returns 0, 1, 2, ... as `[1, side]`.
     fn range(&self, side: usize) -> Tensor<2, Int> {
         Tensor::<1, Int>::arange(0..whole(side), &self.device).reshape([1, side])
+    }
+}
+
+impl BatchSource for DeviceSet {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn training_batches<'a>(
+        &'a self,
+        order: &'a Batches,
+        first: usize,
+        augmentation: &'a Augmentation,
+        seed: u64,
+        epoch: u64,
+    ) -> BatchIterator<'a> {
+        let draws = draws(augmentation, self.len, self.shape, seed, epoch);
+        Box::new(order.with_places(first).map(move |(places, indices)| {
+            Ok(match &draws {
+                Some(draws) => self.augmented_batch(indices, augmentation, &draws[places]),
+                None => self.batch(indices),
+            })
+        }))
+    }
+
+    fn batches<'a>(&'a self, order: &'a Batches) -> BatchIterator<'a> {
+        Box::new(order.iter().map(|indices| Ok(self.batch(indices))))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where batches come from.
 
-use super::{Augmentation, Batches, DataError, DeviceSet, Draw, ImageShape};
+use super::{Augmentation, Batches, DataError, Draw, ImageShape};
 use crate::seed;
 use burn::tensor::{Device, Int, Tensor};
 use std::fmt::Debug;
@@ -13,7 +13,7 @@ pub type BatchIterator<'a> = Box<dyn Iterator<Item = Result<Batch, DataError>> +
 
 /// Images on a device, one batch at a time, for training and evaluation.
 ///
-/// A [`DeviceSet`] has all of them on the device; a [`PictureStream`](super::PictureStream) decodes them ahead of it.
+/// A [`DeviceSet`](super::DeviceSet) has all of them on the device; a [`PictureStream`](super::PictureStream) decodes them ahead of it.
 ///
 /// ```
 /// use blockqnn::data::{BatchSource, Batches, DeviceSet, embedded};
@@ -63,45 +63,6 @@ pub trait BatchSource: Debug {
 
     /// Returns the batches of `order` for evaluation, without random changes.
     fn batches<'a>(&'a self, order: &'a Batches) -> BatchIterator<'a>;
-}
-
-impl BatchSource for DeviceSet {
-    fn len(&self) -> usize {
-        self.len()
-    }
-
-    fn shape(&self) -> ImageShape {
-        self.shape()
-    }
-
-    fn classes(&self) -> usize {
-        self.classes()
-    }
-
-    fn device(&self) -> &Device {
-        self.device()
-    }
-
-    fn training_batches<'a>(
-        &'a self,
-        order: &'a Batches,
-        first: usize,
-        augmentation: &'a Augmentation,
-        seed: u64,
-        epoch: u64,
-    ) -> BatchIterator<'a> {
-        let draws = draws(augmentation, self.len(), self.shape(), seed, epoch);
-        Box::new(order.with_places(first).map(move |(places, indices)| {
-            Ok(match &draws {
-                Some(draws) => self.augmented_batch(indices, augmentation, &draws[places]),
-                None => self.batch(indices),
-            })
-        }))
-    }
-
-    fn batches<'a>(&'a self, order: &'a Batches) -> BatchIterator<'a> {
-        Box::new(order.iter().map(|indices| Ok(self.batch(indices))))
-    }
 }
 
 /// What is drawn for the images of an epoch, in its order; none where the augmentation changes nothing.

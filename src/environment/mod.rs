@@ -8,6 +8,7 @@ pub use function::{EnvironmentFn, environment_fn};
 
 use crate::evaluation::{Evaluation, Trial};
 use serde::{Deserialize, Serialize};
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -233,3 +234,16 @@ pub trait EnvironmentExt<A: ?Sized>: Environment<A> + Sized + 'static {
 }
 
 impl<A: ?Sized, E: Environment<A> + Sized + 'static> EnvironmentExt<A> for E {}
+
+/// The message of a panic that was caught, if it has one: for those who call environments, or other code that may panic.
+///
+/// ```
+/// use blockqnn::environment::panic_message;
+///
+/// let panic = std::panic::catch_unwind(|| panic!("on {} images", 3)).unwrap_err();
+/// assert_eq!(panic_message(panic.as_ref()), Some("on 3 images"));
+/// ```
+#[must_use]
+pub fn panic_message(panic: &(dyn Any + Send)) -> Option<&str> {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+}

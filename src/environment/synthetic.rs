@@ -1,11 +1,7 @@
 //! Synthetic environments whose best block is known: for tests, demonstrations and comparisons of agents.
 //!
-//! [`Synthetic`] rates a block by its length and the mean of its layers, [`FirstLayers`] by its first five layers. The
-//! two tell apart what the credits of a reward can and cannot learn (`docs/reproduction.md`).
-
-mod first_layers;
-
-pub use first_layers::FirstLayers;
+//! [`Synthetic`] rates a block by its length and the mean of its layers, [`HiddenBlock`] by its likeness to a block that
+//! it hides, [`Motifs`] by pairs of layers in it.
 
 mod family;
 

@@ -20,10 +20,10 @@
 //! search sees the 12-epoch validation accuracy, the 200-epoch test accuracy is the final one, and the evaluation takes
 //! 12/200 of the training time.
 
-mod csv;
-
 use super::{Environment, TrialContext};
 use crate::evaluation::{Evaluation, Infeasibility, Metrics};
+use crate::files::csv_records;
+use csv::StringRecord;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt;
@@ -151,10 +151,14 @@ struct Columns {
 }
 
 impl Columns {
-    fn find(name: &str, header: &[String]) -> Result<Self, TableError> {
-        let place = |column: &str| header.iter().position(|found| found.trim() == column);
+    fn find(name: &str, header: &StringRecord) -> Result<Self, TableError> {
+        let place = |column: &str| header.iter().position(|found| found == column);
         let needed = |column: &'static str| {
-            let missing = || TableError::MissingColumn { name: name.to_owned(), column, found: header.to_vec() };
+            let missing = || TableError::MissingColumn {
+                name: name.to_owned(),
+                column,
+                found: header.iter().map(str::to_owned).collect(),
+            };
             place(column).ok_or_else(missing)
         };
         let dataset = place("dataset");
@@ -188,9 +192,9 @@ impl Columns {
     }
 
     /// Reads one row.
-    fn entry(&self, fields: &[String]) -> Result<TableEntry, String> {
+    fn entry(&self, fields: &StringRecord) -> Result<TableEntry, String> {
         let number = |column: usize| -> Result<Option<f64>, String> {
-            let text = fields[column].trim();
+            let text = &fields[column];
             if text.is_empty() {
                 return Ok(None);
             }
@@ -209,7 +213,7 @@ impl Columns {
             None => None,
         };
         Ok(TableEntry {
-            architecture: fields[self.architecture].trim().to_owned(),
+            architecture: fields[self.architecture].to_owned(),
             accuracy: number(self.accuracy)?,
             final_accuracy: optional(self.final_accuracy)?,
             seconds: scaled(self.seconds)?,
@@ -240,20 +244,19 @@ impl Table {
     /// [`TableError`] if the text is malformed, with the line or column.
     pub fn parse(name: &str, text: &str, dataset: Option<&str>) -> Result<Self, TableError> {
         let row_error = |line, message| TableError::Row { name: name.to_owned(), line, message };
-        let mut lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
-        let (header, line) = lines.next().ok_or_else(|| row_error(1, "the file is empty".to_owned()))?;
-        let header = csv::fields(header).map_err(|message| row_error(line, message))?;
+        let records = csv_records(text).map_err(|line| row_error(line, "a quote is not closed".to_owned()))?;
+        let mut records = records.into_iter();
+        let (_, header) = records.next().ok_or_else(|| row_error(1, "the file is empty".to_owned()))?;
         let columns = Columns::find(name, &header)?;
         let mut table = Self { name: name.to_owned(), digest: String::new(), entries: vec![], index: HashMap::new() };
         let mut datasets: Vec<String> = Vec::new();
-        for (text, line) in lines {
-            let fields = csv::fields(text).map_err(|message| row_error(line, message))?;
+        for (line, fields) in records {
             if fields.len() != header.len() {
                 let message = format!("it has {} fields, but the first line has {}", fields.len(), header.len());
                 return Err(row_error(line, message));
             }
             if let Some(column) = columns.dataset {
-                let own = fields[column].trim();
+                let own = &fields[column];
                 if !datasets.iter().any(|known| known == own) {
                     datasets.push(own.to_owned());
                 }

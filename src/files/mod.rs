@@ -5,10 +5,12 @@
 //! [`OwnedFolder`], so that two processes never mix their results and nobody else's folder is filled.
 
 mod owned_folder;
+mod table;
 mod temporary;
 
 pub(crate) use owned_folder::LOCK;
 pub use owned_folder::{FolderError, OwnedFolder, new_folder};
+pub(crate) use table::csv_records;
 #[cfg(feature = "train")]
 pub(crate) use temporary::remove_leftovers;
 

@@ -1,7 +1,7 @@
 //! The cost of a network, computed from its graph before anything is allocated.
 
 use super::shape::{NodeChannels, SizeOverflow};
-use super::{LayerGraph, NetworkConfig, NetworkConfigError, Node, Operation};
+use super::{LayerGraph, NetworkConfig, NetworkConfigError};
 use serde::{Deserialize, Serialize};
 
 /// The size of a whole network and the shape of its block.
@@ -149,7 +149,7 @@ impl LayerGraph {
             }
         }
         let classes = network.classes as u64;
-        sum.add_parameters(mul(channels, 2, PARAMETERS)?)?;
+        sum.scale_and_shift(channels)?;
         sum.tensors(2, channels, pixels(*sizes.last().unwrap_or(&stem))?)?;
         sum.tensors(1, channels, 1)?;
         let weights = mul(channels, classes, PARAMETERS)?;
@@ -199,9 +199,7 @@ impl LayerGraph {
         let mut longest: Vec<u64> = Vec::with_capacity(self.node_count());
         for node in self.nodes() {
             let before = node.inputs.iter().map(|&from| longest[from]).max().unwrap_or(0);
-            let own =
-                matches!(node.operation, Operation::PreActivationConvolution { .. } | Operation::Convolution { .. });
-            longest.push(before + u64::from(own));
+            longest.push(before + node.operation.facts().depth);
         }
         longest.last().copied().unwrap_or(0)
     }
@@ -225,8 +223,8 @@ fn pixels((height, width): (usize, usize)) -> Result<u64, SizeOverflow> {
 }
 
 /// The running sums of a network's cost.
-#[derive(Default)]
-struct Sum {
+#[derive(Debug, Default)]
+pub(crate) struct Sum {
     parameters: u64,
     flops: u64,
     activation_bytes: u64,
@@ -238,8 +236,13 @@ impl Sum {
         Ok(())
     }
 
+    /// The parameters of a batch normalisation.
+    pub(super) fn scale_and_shift(&mut self, channels: u64) -> Result<(), SizeOverflow> {
+        self.add_parameters(mul(channels, 2, PARAMETERS)?)
+    }
+
     /// The weights and multiply-adds of a convolution without bias.
-    fn convolution(&mut self, kernel: u8, from: u64, to: u64, pixels: u64) -> Result<(), SizeOverflow> {
+    pub(super) fn convolution(&mut self, kernel: u8, from: u64, to: u64, pixels: u64) -> Result<(), SizeOverflow> {
         let taps = u64::from(kernel) * u64::from(kernel);
         let weights = mul(mul(from, to, PARAMETERS)?, taps, PARAMETERS)?;
         self.add_parameters(weights)?;
@@ -248,16 +251,16 @@ impl Sum {
     }
 
     /// `count` tensors of one image's activations.
-    fn tensors(&mut self, count: u64, channels: u64, pixels: u64) -> Result<(), SizeOverflow> {
+    pub(super) fn tensors(&mut self, count: u64, channels: u64, pixels: u64) -> Result<(), SizeOverflow> {
         let bytes = mul(mul(mul(channels, pixels, BYTES)?, F32_BYTES, BYTES)?, count, BYTES)?;
         self.activation_bytes = add(self.activation_bytes, bytes, BYTES)?;
         Ok(())
     }
 
     /// The pre-activation cell: ReLU over what comes in, convolution, batch normalisation.
-    fn cell(&mut self, kernel: u8, from: u64, to: u64, pixels: u64) -> Result<(), SizeOverflow> {
+    pub(super) fn cell(&mut self, kernel: u8, from: u64, to: u64, pixels: u64) -> Result<(), SizeOverflow> {
         self.convolution(kernel, from, to, pixels)?;
-        self.add_parameters(mul(to, 2, PARAMETERS)?)?;
+        self.scale_and_shift(to)?;
         self.tensors(1, from, pixels)?;
         self.tensors(2, to, pixels)
     }
@@ -265,46 +268,13 @@ impl Sum {
     /// Adds one block whose nodes have these channels.
     fn block(&mut self, graph: &LayerGraph, channels: &[NodeChannels], pixels: u64) -> Result<(), SizeOverflow> {
         for (node, &own) in graph.nodes().iter().zip(channels) {
-            self.operation(node, channels, own.computed, pixels)?;
+            let inputs: Vec<u64> = node.inputs.iter().map(|&from| channels[from].output).collect();
+            node.operation.describe(|kind| kind.cost(&inputs, own.computed, pixels, self))?;
             if own.is_projected() {
                 self.cell(1, own.computed, own.output, pixels)?;
             }
         }
         Ok(())
-    }
-
-    /// The operation of one node, which puts out `out` channels.
-    fn operation(&mut self, node: &Node, channels: &[NodeChannels], out: u64, pixels: u64) -> Result<(), SizeOverflow> {
-        let mut inputs = node.inputs.iter().map(|&from| channels[from].output);
-        match node.operation {
-            Operation::Input | Operation::Identity => Ok(()),
-            Operation::PreActivationConvolution { kernel } => {
-                self.cell(kernel, inputs.next().unwrap_or(0), out, pixels)
-            }
-            Operation::Convolution { kernel } => {
-                self.convolution(kernel, inputs.next().unwrap_or(0), out, pixels)?;
-                self.tensors(1, out, pixels)
-            }
-            Operation::BatchNorm => {
-                self.add_parameters(mul(out, 2, PARAMETERS)?)?;
-                self.tensors(1, out, pixels)
-            }
-            Operation::Add => {
-                for narrow in inputs.filter(|&from| from < out) {
-                    self.convolution(1, narrow, out, pixels)?;
-                    self.tensors(1, out, pixels)?;
-                }
-                self.tensors(1, out, pixels)
-            }
-            // A lone input passes through without a copy.
-            Operation::Concat | Operation::Output if node.inputs.len() == 1 => Ok(()),
-            Operation::Concat
-            | Operation::Output
-            | Operation::MaxPool { .. }
-            | Operation::AveragePool { .. }
-            | Operation::Relu
-            | Operation::Zero => self.tensors(1, out, pixels),
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A fingerprint of what a graph computes, the same however the graph is written down.
 
 use super::canonical::{Multigraph, canonical_form};
-use super::{LayerGraph, Operation};
+use super::{LayerGraph, Node};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -139,21 +139,14 @@ impl LayerGraph {
     /// Returns the multigraph of the layers that contribute to the output.
     fn contracted(&self) -> Multigraph {
         let nodes = self.nodes();
-        let mut live = vec![false; nodes.len()];
-        live[nodes.len() - 1] = true;
-        for (position, node) in nodes.iter().enumerate().rev() {
-            if live[position] {
-                for &input in &node.inputs {
-                    live[input] = true;
-                }
-            }
-        }
+        let live = self.live_nodes();
+        let contracted = |node: &Node| node.inputs.len() == 1 && node.operation.facts().passes_through;
         // The vertex whose output each live node puts out.
         let mut vertex_of = vec![0; nodes.len()];
         let mut vertices = 0;
         for (position, node) in nodes.iter().enumerate().filter(|(position, _)| live[*position]) {
             vertex_of[position] = match node.inputs[..] {
-                [input] if passes_through(node.operation) => vertex_of[input],
+                [input] if contracted(node) => vertex_of[input],
                 _ => {
                     vertices += 1;
                     vertices - 1
@@ -161,40 +154,9 @@ impl LayerGraph {
             };
         }
         Multigraph::new(nodes.iter().zip(live).filter_map(|(node, live)| {
-            let contracted = node.inputs.len() == 1 && passes_through(node.operation);
-            (live && !contracted).then(|| (colour(node.operation), node.inputs.iter().map(|&input| vertex_of[input])))
+            let inputs = || node.inputs.iter().map(|&input| vertex_of[input]);
+            (live && !contracted(node)).then(|| (node.operation.facts().colour, inputs()))
         }))
-    }
-}
-
-/// Whether `operation`, given one input, puts that input out unchanged.
-fn passes_through(operation: Operation) -> bool {
-    matches!(
-        operation,
-        Operation::Identity
-            | Operation::MaxPool { kernel: 1 }
-            | Operation::AveragePool { kernel: 1 }
-            | Operation::Add
-            | Operation::Concat
-    )
-}
-
-/// The code of an operation and its kernel. Fingerprints depend on these numbers: none may ever change.
-fn colour(operation: Operation) -> [u8; 2] {
-    match operation {
-        Operation::Input => [0, 0],
-        Operation::PreActivationConvolution { kernel } => [1, kernel],
-        Operation::MaxPool { kernel } => [2, kernel],
-        Operation::AveragePool { kernel } => [3, kernel],
-        // Always contracted; the number stays taken.
-        Operation::Identity => [4, 0],
-        Operation::Add => [5, 0],
-        Operation::Concat => [6, 0],
-        Operation::Output => [7, 0],
-        Operation::Relu => [8, 0],
-        Operation::BatchNorm => [9, 0],
-        Operation::Convolution { kernel } => [10, kernel],
-        Operation::Zero => [11, 0],
     }
 }
 

@@ -8,60 +8,17 @@ mod canonical;
 mod cost;
 mod fingerprint;
 mod network_config;
+mod operation;
 mod shape;
 
 pub use cost::{Cost, CostError, CostLimits, CostQuantity, OverLimit};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use network_config::{NetworkConfig, NetworkConfigError, StemConfig, WidthRule};
+pub use operation::Operation;
+pub(crate) use operation::{CELL, PyTorch};
 pub use shape::{ImageShape, NodeChannels, SizeOverflow};
 
 use serde::{Deserialize, Serialize};
-
-/// What one node of a [`LayerGraph`] computes.
-///
-/// All operations have stride 1 and keep the spatial size of their input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Operation {
-    /// The input of the block, passed on unchanged. Exactly one, the first node.
-    Input,
-    /// The pre-activation cell of the paper: ReLU, convolution without bias, batch normalisation.
-    PreActivationConvolution {
-        /// Side of the square kernel in pixels, odd.
-        kernel: u8,
-    },
-    /// A convolution without bias, and nothing else (the ablation space of the paper's Figure 3).
-    Convolution {
-        /// Side of the square kernel in pixels, odd.
-        kernel: u8,
-    },
-    /// Maximum over a square window.
-    MaxPool {
-        /// Side of the window in pixels, odd.
-        kernel: u8,
-    },
-    /// Mean over the part of a square window that is inside the image.
-    AveragePool {
-        /// Side of the window in pixels, odd.
-        kernel: u8,
-    },
-    /// The input, unchanged.
-    Identity,
-    /// Only the rectifier.
-    Relu,
-    /// Only batch normalisation.
-    BatchNorm,
-    /// Zeros of its input's shape: what an element-wise sum of nothing is (the cell space).
-    Zero,
-    /// Element-wise sum. Inputs with fewer channels than the widest pass a 1x1 convolution first.
-    Add,
-    /// Concatenation along the channels, in the order of the inputs. What becomes of the added channels is said by the
-    /// [`WidthRule`] of the network.
-    Concat,
-    /// The output of the block: the concatenation of its inputs. Exactly one, the last node.
-    Output,
-}
 
 /// One node of a [`LayerGraph`]: an operation and the nodes whose outputs it takes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -203,6 +160,18 @@ impl LayerGraph {
     pub fn density(&self) -> f64 {
         self.edge_count() as f64 / self.node_count() as f64
     }
+
+    /// Whether each node's output has a part in that of the graph.
+    pub(crate) fn live_nodes(&self) -> Vec<bool> {
+        let mut live = vec![false; self.nodes.len()];
+        live[self.nodes.len() - 1] = true;
+        for (position, node) in self.nodes.iter().enumerate().rev() {
+            if live[position] {
+                node.inputs.iter().for_each(|&input| live[input] = true);
+            }
+        }
+        live
+    }
 }
 
 fn check_node(position: usize, count: usize, node: &Node) -> Result<(), GraphError> {
@@ -213,26 +182,15 @@ fn check_node(position: usize, count: usize, node: &Node) -> Result<(), GraphErr
     if misplaced {
         return Err(GraphError::MisplacedOperation { node: position, operation });
     }
-    let enough = match operation {
-        Operation::Input => inputs.is_empty(),
-        Operation::Add | Operation::Concat | Operation::Output => !inputs.is_empty(),
-        _ => inputs.len() == 1,
-    };
-    if !enough {
+    let facts = operation.facts();
+    if !facts.inputs.contains(&inputs.len()) {
         return Err(GraphError::WrongInputCount { node: position, operation, inputs: inputs.len() });
     }
     if let Some(&input) = inputs.iter().find(|&&input| input >= position) {
         return Err(GraphError::NotTopological { node: position, input });
     }
-    match operation {
-        Operation::PreActivationConvolution { kernel }
-        | Operation::Convolution { kernel }
-        | Operation::MaxPool { kernel }
-        | Operation::AveragePool { kernel }
-            if kernel.is_multiple_of(2) =>
-        {
-            Err(GraphError::EvenKernel { node: position, kernel })
-        }
+    match facts.kernel {
+        Some(kernel) if kernel.is_multiple_of(2) => Err(GraphError::EvenKernel { node: position, kernel }),
         _ => Ok(()),
     }
 }

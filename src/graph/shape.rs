@@ -1,6 +1,6 @@
 //! Shape inference: the number of output channels of each node of a graph.
 
-use super::{LayerGraph, Operation, WidthRule};
+use super::{LayerGraph, WidthRule};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -95,27 +95,19 @@ impl LayerGraph {
     pub fn channels(&self, input: u64, width: u64, rule: WidthRule) -> Result<Vec<NodeChannels>, SizeOverflow> {
         let mut channels: Vec<NodeChannels> = Vec::with_capacity(self.node_count());
         for node in self.nodes() {
-            let mut inputs = node.inputs.iter().map(|&from| channels[from].output);
-            let computed = match node.operation {
-                Operation::Input => input,
-                Operation::PreActivationConvolution { .. } | Operation::Convolution { .. } => width,
-                Operation::Add => inputs.max().unwrap_or(0),
-                Operation::Concat | Operation::Output => {
-                    inputs.try_fold(0, u64::checked_add).ok_or(SizeOverflow { quantity: "number of channels" })?
-                }
-                Operation::MaxPool { .. }
-                | Operation::AveragePool { .. }
-                | Operation::Identity
-                | Operation::Relu
-                | Operation::BatchNorm
-                | Operation::Zero => inputs.next().unwrap_or(0),
+            let count = node.inputs.len();
+            let inputs: Vec<u64> = match count {
+                0 => vec![input],
+                _ => node.inputs.iter().map(|&from| channels[from].output).collect(),
             };
-            let brought_to_width = rule == WidthRule::Bounded
-                && match node.operation {
-                    Operation::Input => input > width,
-                    Operation::Concat => node.inputs.len() > 1,
-                    _ => false,
-                };
+            let (computed, is_bounded) = node
+                .operation
+                .describe(|kind| {
+                    let computed = kind.channels(&inputs, width)?;
+                    Some((computed, kind.is_bounded(count, computed, width)))
+                })
+                .ok_or(SizeOverflow { quantity: "number of channels" })?;
+            let brought_to_width = rule == WidthRule::Bounded && is_bounded;
             channels.push(NodeChannels { computed, output: if brought_to_width { width } else { computed } });
         }
         Ok(channels)

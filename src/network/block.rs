@@ -19,13 +19,11 @@ pub(super) struct Wiring {
 
 impl Wiring {
     pub(super) fn new(graph: &LayerGraph) -> Self {
-        let nodes = graph.nodes();
-        let mut inputs = vec![Vec::new(); nodes.len()];
-        let mut uses = vec![0; nodes.len()];
-        for (position, node) in nodes.iter().enumerate().rev() {
-            let output = position + 1 == nodes.len();
-            if output || uses[position] > 0 {
-                inputs[position].clone_from(&node.inputs);
+        let mut inputs = vec![Vec::new(); graph.node_count()];
+        let mut uses = vec![0; graph.node_count()];
+        for ((node, live), own) in graph.nodes().iter().zip(graph.live_nodes()).zip(&mut inputs) {
+            if live {
+                own.clone_from(&node.inputs);
                 node.inputs.iter().for_each(|&from| uses[from] += 1);
             }
         }

@@ -100,18 +100,5 @@ impl Kind {
 
 /// Returns the text of a node of a drawing.
 pub(super) fn label(operation: Operation) -> String {
-    match operation {
-        Operation::Input => "input".to_owned(),
-        Operation::Output => "output".to_owned(),
-        Operation::PreActivationConvolution { kernel } => format!("conv {kernel}×{kernel}"),
-        Operation::Convolution { kernel } => format!("plain conv {kernel}×{kernel}"),
-        Operation::MaxPool { kernel } => format!("max pool {kernel}×{kernel}"),
-        Operation::AveragePool { kernel } => format!("avg pool {kernel}×{kernel}"),
-        Operation::Identity => "identity".to_owned(),
-        Operation::Relu => "ReLU".to_owned(),
-        Operation::BatchNorm => "batch norm".to_owned(),
-        Operation::Zero => "zero".to_owned(),
-        Operation::Add => "add".to_owned(),
-        Operation::Concat => "concat".to_owned(),
-    }
+    operation.label('×').replace("average", "avg")
 }

@@ -25,6 +25,7 @@ pub use picture::Picture;
 pub use run::Run;
 pub use series::Series;
 
+use crate::environment::tabular::TableError;
 use crate::files::{self, FolderError, LOCK, OwnedFolder};
 use crate::search::RunFolderError;
 use std::ffi::OsStr;
@@ -64,15 +65,8 @@ pub enum ReportError {
         source: io::Error,
     },
     /// The accuracies of verified blocks cannot be read.
-    #[error("line {line} of {} is invalid: {message}; create the file again with `cifar_search verify`, or delete it", path.display())]
-    Verified {
-        /// The file.
-        path: PathBuf,
-        /// Number of the line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        message: String,
-    },
+    #[error("{0}; verify the run again, or delete the file")]
+    Verified(#[source] TableError),
     /// How busy the workers were cannot be read.
     #[error("{} is not a valid record of worker utilisation: {message}. Delete it, or restore it from a copy", path.display())]
     Utilisation {

@@ -3,6 +3,8 @@
 use super::ReportError;
 use super::kind::Kind;
 use crate::agent::EpsilonSchedule;
+use crate::comparison::verified_accuracies;
+use crate::environment::tabular::TableError;
 use crate::evaluation::{Evaluation, Infeasibility, Metrics};
 use crate::graph::{Cost, LayerGraph, ToGraph};
 use crate::search::{Fault, RunFolder, RunHistory, RunSettings, Utilisation};
@@ -257,54 +259,10 @@ fn read_utilisation(path: &Path) -> Result<Option<Utilisation>, ReportError> {
     serde_json::from_str(&text).map(Some).map_err(malformed)
 }
 
-/// Reads accuracies by trial from CSV with the columns `trial` and `accuracy`, and maybe others.
+/// Accuracies by trial, if the run has the file.
 fn read_verified(path: &Path) -> Result<BTreeMap<u64, f64>, ReportError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(source) => return Err(ReportError::Io { path: path.to_owned(), source }),
-    };
-    let malformed = |line: usize, message: &str| ReportError::Verified {
-        path: path.to_owned(),
-        line: line + 1,
-        message: message.to_owned(),
-    };
-    let mut lines = text.lines().enumerate();
-    let header: Vec<&str> = lines.next().map_or_else(Vec::new, |(_, line)| line.split(',').map(str::trim).collect());
-    let column = |name: &str| {
-        let found = header.iter().position(|column| *column == name);
-        found.ok_or_else(|| {
-            malformed(0, &format!("there is no column {name}: the columns trial and accuracy are required"))
-        })
-    };
-    let (trial, accuracy) = (column("trial")?, column("accuracy")?);
-    let mut verified = BTreeMap::new();
-    for (line, text) in lines.filter(|(_, line)| !line.trim().is_empty()) {
-        let fields: Vec<&str> = text.split(',').map(str::trim).collect();
-        let number = fields.get(trial).and_then(|field| field.parse::<u64>().ok());
-        let number = number.ok_or_else(|| malformed(line, "its trial is not a number"))?;
-        let percent = fields.get(accuracy).and_then(|field| field.parse::<f64>().ok());
-        let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
-        verified
-            .insert(number, percent.ok_or_else(|| malformed(line, "its accuracy is not a percentage from 0 to 100"))?);
-    }
-    Ok(verified)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn verified_accuracies_are_read_and_a_bad_line_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(VERIFIED);
-        assert!(read_verified(&path).unwrap().is_empty());
-        std::fs::write(&path, "rank,trial,accuracy\n1,7,93.5\n2, 9, 92\n").unwrap();
-        assert_eq!(read_verified(&path).unwrap().into_iter().collect::<Vec<_>>(), [(7, 93.5), (9, 92.0)]);
-        std::fs::write(&path, "trial,accuracy\n7,93.5\n9,NaN\n").unwrap();
-        assert!(read_verified(&path).unwrap_err().to_string().contains("line 3"));
-        std::fs::write(&path, "trial\n7\n").unwrap();
-        assert!(read_verified(&path).unwrap_err().to_string().contains("no column accuracy"));
+    match verified_accuracies(path) {
+        Err(TableError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        found => found.map_err(ReportError::Verified),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::kind::Kind;
 use super::run::{Finished, Run, failure_name};
-use crate::search::{self, quote};
+use crate::search;
 use std::collections::BTreeMap;
 
 /// A series of numbers, as a table.
@@ -25,17 +25,12 @@ impl Series {
     /// Returns the table as CSV (RFC 4180), under a line of column names.
     #[must_use]
     pub fn csv(&self) -> String {
-        let mut csv = String::new();
+        let mut csv = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
         for row in std::iter::once(&self.columns).chain(&self.rows) {
-            for (place, field) in row.iter().enumerate() {
-                if place > 0 {
-                    csv.push(',');
-                }
-                csv.push_str(&quote(field));
-            }
-            csv.push('\n');
+            // Writing to memory cannot fail.
+            let _ = csv.write_record(row);
         }
-        csv
+        String::from_utf8(csv.into_inner().unwrap_or_default()).unwrap_or_default()
     }
 }
 
@@ -131,23 +126,6 @@ pub(super) fn pareto_front(run: &Run) -> Vec<&Finished> {
         let accuracy = trial.accuracy().filter(|_| trial.cost.flops < u64::MAX)?;
         Some((trial.cost.flops, accuracy, trial.id))
     })
-}
-
-/// Kendall's rank correlation (tau-b) of pairs, or `None` where it is not defined.
-pub(super) fn kendall(pairs: &[(f64, f64)]) -> Option<f64> {
-    let (mut concordant, mut tied_first, mut tied_second) = (0i64, 0i64, 0i64);
-    let mut all = 0i64;
-    for (position, a) in pairs.iter().enumerate() {
-        for b in &pairs[position + 1..] {
-            let (first, second) = (a.0.total_cmp(&b.0) as i64, a.1.total_cmp(&b.1) as i64);
-            concordant += first * second;
-            tied_first += i64::from(first == 0);
-            tied_second += i64::from(second == 0);
-            all += 1;
-        }
-    }
-    let scale = ((all - tied_first) as f64 * (all - tied_second) as f64).sqrt();
-    (scale > 0.0).then(|| concordant as f64 / scale)
 }
 
 /// Infeasible trials by reason, most frequent first.
@@ -300,17 +278,6 @@ mod tests {
         assert_eq!((spread.mean, spread.low, spread.high), (5.0, 1.0, 9.0));
         assert_eq!(Spread::of(vec![3.0]), Some(Spread { mean: 3.0, low: 3.0, high: 3.0 }));
         assert_eq!(Spread::of(vec![]), None);
-    }
-
-    #[test]
-    fn kendalls_tau_is_as_computed_by_hand() {
-        let pairs = |second: &[f64]| second.iter().enumerate().map(|(x, &y)| (x as f64, y)).collect::<Vec<_>>();
-        assert_eq!(kendall(&pairs(&[1.0, 2.0, 3.0, 4.0])), Some(1.0));
-        assert_eq!(kendall(&pairs(&[4.0, 3.0, 2.0, 1.0])), Some(-1.0));
-        // Five of six pairs agree.
-        assert_eq!(kendall(&pairs(&[1.0, 3.0, 2.0, 4.0])), Some(4.0 / 6.0));
-        assert_eq!(kendall(&pairs(&[1.0, 1.0])), None);
-        assert_eq!(kendall(&[]), None);
     }
 
     #[test]

@@ -288,10 +288,7 @@ fn evaluate<A, E: Environment<A>>(
 
 /// Bytes of memory that this process holds, where the system reports them.
 fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1_024)
+    memory_stats::memory_stats().and_then(|memory| memory.physical_mem.try_into().ok())
 }
 
 #[cfg(all(test, unix))]

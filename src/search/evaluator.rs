@@ -1,8 +1,7 @@
 //! The seam between the list controller and its child environments.
 
-use crate::environment::{BoxError, Cancellation, Environment, Progress, TrialContext};
+use crate::environment::{BoxError, Cancellation, Environment, Progress, TrialContext, panic_message};
 use crate::evaluation::{Evaluation, Trial};
-use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -222,11 +221,8 @@ pub(crate) fn evaluate_once<A, E: Environment<A>>(
         Ok(_) if cancellation.is_cancelled() => Verdict::Cancelled,
         Ok(Ok(evaluation)) => Verdict::Evaluated(evaluation),
         Ok(Err(error)) => Verdict::Fault { message: error.to_string() },
-        Err(panic) => Verdict::Fault { message: format!("panic: {}", panic_message(panic.as_ref())) },
+        Err(panic) => {
+            Verdict::Fault { message: format!("panic: {}", panic_message(panic.as_ref()).unwrap_or("no message")) }
+        }
     }
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -38,7 +38,6 @@ pub(crate) use pareto::pareto_front;
 pub use processes::{ProcessConfig, ProcessEvaluator, ProcessEvaluatorError};
 pub use record::{Record, RecordOf, SearchReport, StopReason};
 #[cfg(feature = "report")]
-pub(crate) use results::quote;
 pub use run_folder::{Durability, Fault, JournalError, RunFolder, RunFolderError, RunHistory, RunSettings};
 pub use simulation::{Simulated, SimulationConfig, SimulationError, simulate};
 pub use threads::{ThreadEvaluator, ThreadEvaluatorError};

@@ -47,7 +47,7 @@ pub(super) fn measure(
         batches.push((workload, seconds.evaluation));
     }
     let epochs = u64::from(recipe.epochs);
-    // As `fit` does: after the first epoch, at its own rate, and after the last.
+    // As `Training::fit` does: after the first epoch, at its own rate, and after the last.
     let measured = recipe.measure_every.map_or(0, |every| epochs / u64::from(every.max(1)));
     let trial = TrialSize {
         images: training.len() as u64,

@@ -20,7 +20,7 @@ const KEY: &str = "training";
 /// Where a long training keeps its checkpoint and its log, and how often it writes them.
 ///
 /// A training that is given a folder with a checkpoint continues from there; see
-/// [`fit_resumable`](super::fit_resumable). The folder has
+/// [`Training::with_checkpoints`](super::Training::with_checkpoints). The folder has
 /// - `checkpoint.safetensors`: weights, running statistics, state of the optimizer, and the position down to the batch;
 /// - `epochs.csv`: `epoch` (from 1), `learning_rate`, `training_loss`, `accuracy` (percent; empty if not measured),
 ///   `seconds` (since the beginning, without pauses), `images_per_second`.

@@ -1,16 +1,14 @@
 //! Training as an environment of a search.
 
 use super::device_reads::{DeviceReads, Direct, known_fault};
-use super::fit::run;
 use super::{
-    Checkpoints, ClassifierError, FitOptions, ImageClassifier, Outcome, Recipe, TrainError, chance_accuracy,
-    check_parts,
+    Checkpoints, ClassifierError, ImageClassifier, Outcome, Recipe, TrainError, Training, chance_accuracy, check_parts,
 };
-use crate::data::{ChannelStatistics, DeviceSet, ImageSet, Split};
-use crate::environment::{Condition, Environment, TrialContext};
+use crate::data::{BatchSource, ChannelStatistics, DeviceSet, ImageSet, Split};
+use crate::environment::{Condition, Environment, TrialContext, panic_message};
 use crate::evaluation::{Evaluation, Infeasibility, Trial};
 use crate::export::Blueprint;
-use crate::graph::{Fingerprint, ImageShape, LayerGraph, NetworkConfig, ToGraph};
+use crate::graph::{Fingerprint, LayerGraph, NetworkConfig, ToGraph};
 use crate::network::{Network, NetworkError};
 use burn::tensor::Device;
 use sha2::{Digest, Sha256};
@@ -108,7 +106,6 @@ impl TrainingEnvironment {
         recipe.validate()?;
         network.validate()?;
         let images = training.shape();
-        let images = ImageShape { channels: images.channels, height: images.height, width: images.width };
         if network.image != images {
             let set = training.name().to_owned();
             return Err(TrainError::ImageMismatch { network: network.image, images, set });
@@ -214,11 +211,12 @@ impl TrainingEnvironment {
         let Self { recipe, training, validation, .. } = self;
         let seed = context.trial().seed;
         let checkpoints = self.keep.as_ref().map(|keep| keep.checkpoints(context.trial()));
-        let options = FitOptions { watch: context, checkpoints: checkpoints.as_ref(), ..FitOptions::default() };
-        let train = || run(recipe, [training, validation], seed, &options, self.reads.as_ref(), build);
-        catch_unwind(AssertUnwindSafe(train)).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            match text.and_then(known_fault) {
+        let training = Training::new(recipe, training, validation, seed)
+            .with_watch(context)
+            .with_checkpoints(checkpoints.as_ref())
+            .with_reads(self.reads.as_ref());
+        catch_unwind(AssertUnwindSafe(|| training.fit(build))).unwrap_or_else(|panic| {
+            match panic_message(panic.as_ref()).and_then(known_fault) {
                 Some(fault) => Err(fault),
                 None => resume_unwind(panic),
             }

@@ -144,7 +144,7 @@ pub enum Schedule {
 /// What happens when an attempt fails: the network is initialised again and trained with a lower learning rate.
 ///
 /// An attempt fails when its validation accuracy after the first epoch is not above that of a random predictor, or when
-/// its loss is not a finite number after any epoch; see [`fit`](super::fit).
+/// its loss is not a finite number after any epoch; see [`Training::fit`](super::Training::fit).
 ///
 /// With few steps per epoch, a network that learns may look like one that guesses: validation uses the running
 /// statistics of batch normalisation, in which the initial values still have a weight of 0.9^steps. With 20 steps or

@@ -5,7 +5,7 @@ mod broken;
 
 use blockqnn::agent::{Agent, EvolutionConfig, LeastSquares, LeastSquaresConfig, ListedAgent, LocalSearch, Policy};
 use blockqnn::agent::{QLearning, QLearningConfig, RandomAgent, RegularizedEvolution};
-use blockqnn::environment::synthetic::{FirstLayers, HiddenBlock, Motifs, Synthetic};
+use blockqnn::environment::synthetic::{HiddenBlock, Motifs, Synthetic};
 use blockqnn::environment::tabular::{Table, TableEnvironment};
 use blockqnn::reward::{Credit, RedefinedReward, SoftTarget, SoftTargets};
 use blockqnn::search::{InlineEvaluator, ThreadEvaluator};
@@ -69,7 +69,6 @@ fn every_agent_conforms_in_blocks_and_in_cells() {
 fn every_environment_conforms() {
     let space = BlockSpace::paper();
     check_environment(&space, || Synthetic::new().with_noise(3.0), 100).unwrap();
-    check_environment(&space, || FirstLayers::new().with_noise(3.0), 100).unwrap();
     check_environment(&space, || HiddenBlock::new(1).with_noise(3.0), 100).unwrap();
     check_environment(&space, || Motifs::new(1).with_noise(3.0), 100).unwrap();
     let rows: Vec<_> = CellCode::all().map(|cell| format!("{cell},{}\n", cell.index() % 100)).collect();

@@ -9,9 +9,7 @@ use blockqnn::network::Network;
 use blockqnn::network::device::parse_device;
 use blockqnn::seed;
 use blockqnn::space::block::BlockCode;
-use blockqnn::train::{
-    FitOptions, ImageClassifier, OptimizerConfig, Outcome, Recipe, Schedule, fit_with, top_k_accuracies,
-};
+use blockqnn::train::{ImageClassifier, OptimizerConfig, Outcome, Recipe, Schedule, Training, top_k_accuracies};
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -53,7 +51,7 @@ fn train(data: &Path, size: u32, epochs: u32, out: &Path) -> f64 {
         ..Recipe::imagenet().scaled_to(epochs)
     };
     let build = |rng: &mut dyn seed::Rng, device: &_| Ok(Network::new(blueprint.block(), &config, rng, device)?);
-    let outcome = fit_with(&recipe, &training, &validation, 1, &FitOptions::default(), build).unwrap();
+    let outcome = Training::new(&recipe, &training, &validation, 1).fit(build).unwrap();
     let Outcome::Trained(trained) = outcome else { panic!("{outcome:?}") };
     let measured = top_k_accuracies(&trained.network, &validation, number(50), &[1]).unwrap()[0];
 

@@ -76,15 +76,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
             "parameters": cost.parameters,
             "flops": cost.flops,
             "device": device_memory(&device),
-            "resident": resident(),
+            "resident": memory_stats::memory_stats().map(|memory| memory.physical_mem),
         }));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Bytes of this process in the machine's memory, where there is `/proc` (Linux).
-fn resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()?.checked_mul(1024)
 }

@@ -4,6 +4,7 @@ mod memory;
 mod parity;
 mod training;
 
+use blockqnn::environment::panic_message;
 use blockqnn::experiment::{Experiment, Preset};
 use blockqnn::export::Blueprint;
 use blockqnn::graph::{ImageShape, LayerGraph, Node, Operation, ToGraph};
@@ -170,10 +171,7 @@ fn check(name: &DeviceArgument) -> Result<ExitCode, Box<dyn Error>> {
 fn caught<T>(measure: impl FnOnce() -> Result<T, Box<dyn Error>>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(measure)) {
         Ok(measured) => measured.map_err(|error| error.to_string()),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            Err(format!("panic: {}", text.unwrap_or("without a message")))
-        }
+        Err(panic) => Err(format!("panic: {}", panic_message(panic.as_ref()).unwrap_or("without a message"))),
     }
 }
 

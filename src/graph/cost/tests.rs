@@ -1,7 +1,7 @@
 //! Costs compared with sums written out by hand.
 
 use super::*;
-use crate::graph::{ImageShape, Node, StemConfig, WidthRule};
+use crate::graph::{ImageShape, Node, Operation, StemConfig, WidthRule};
 
 const CONVOLUTION_1: Operation = Operation::PreActivationConvolution { kernel: 1 };
 const CONVOLUTION_3: Operation = Operation::PreActivationConvolution { kernel: 3 };

@@ -3,7 +3,7 @@
 mod hard;
 
 use super::*;
-use crate::graph::Node;
+use crate::graph::{Node, Operation};
 use crate::seed;
 use proptest::prelude::*;
 use rand::Rng;

@@ -5,8 +5,9 @@ use crate::report::colours::SERIES;
 use crate::report::plot::{Layer, Plot, Swatch};
 use crate::report::run::{Finished, Run};
 use crate::report::scale::Scale;
-use crate::report::series::{self, Series, kendall, minibatches};
+use crate::report::series::{self, Series, minibatches};
 use crate::report::text::{count, duration};
+use crate::reward::calibration::Agreement;
 use std::fmt::Write;
 
 /// A number of a block, if the block has it.
@@ -81,7 +82,8 @@ pub(super) fn early_stop(run: &Run) -> Drawn {
     if is_verified {
         let tau = |value: Figured<'_>| {
             let pairs: Vec<_> = top.iter().filter_map(|trial| Some((value(trial)?, verified(trial)?))).collect();
-            kendall(&pairs).map_or_else(|| "not defined".to_owned(), |tau| format!("{tau:.2}"))
+            Agreement::of_pairs(&pairs)
+                .map_or_else(|| "not defined".to_owned(), |found| format!("{:.2}", found.kendall))
         };
         // Writing to a string cannot fail, here and below.
         let _ = write!(

@@ -28,6 +28,25 @@ pub fn agreement(a: &[f64], b: &[f64]) -> Agreement {
     Agreement { kendall: kendall(a, b), spearman: spearman(a, b) }
 }
 
+impl Agreement {
+    /// The rank correlations of the first and the second figure of pairs. `None` if there are fewer than two, or all are
+    /// equal in one of the two.
+    ///
+    /// ```
+    /// use blockqnn::reward::calibration::Agreement;
+    ///
+    /// let found = Agreement::of_pairs(&[(1.0, 10.0), (2.0, 30.0), (3.0, 20.0), (4.0, 40.0)]);
+    /// assert!(found.is_some_and(|found| (found.kendall - 2.0 / 3.0).abs() < 1e-12));
+    /// assert_eq!(Agreement::of_pairs(&[(1.0, 10.0), (1.0, 20.0)]), None);
+    /// ```
+    #[must_use]
+    pub fn of_pairs(pairs: &[(f64, f64)]) -> Option<Self> {
+        let (first, second): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+        let varies = |figures: &[f64]| figures.windows(2).any(|pair| pair[0].total_cmp(&pair[1]).is_ne());
+        (varies(&first) && varies(&second)).then(|| agreement(&first, &second))
+    }
+}
+
 fn pairs(count: usize) -> f64 {
     0.5 * count as f64 * (count as f64 - 1.0)
 }

@@ -1,6 +1,6 @@
 //! Block codes: the layer codes of a whole block, and the graph that they stand for.
 
-use super::code::{CodeRule, LayerCode, LayerKind};
+use super::code::{CodeRule, LayerCode};
 use crate::graph::{LayerGraph, Node, Operation, ToGraph};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -97,7 +97,7 @@ impl ToGraph for BlockCode {
         let mut nodes = vec![Node::new(Operation::Input, [])];
         for code in inner {
             let inputs: Vec<usize> = code.connections().iter().map(|&from| usize::from(from)).collect();
-            nodes.push(Node::new(operation(*code), inputs));
+            nodes.push(Node::new(code.operation(), inputs));
         }
         let output: Vec<usize> = (0..in_output.len()).filter(|&layer| in_output[layer]).collect();
         nodes.push(Node::new(Operation::Output, output));
@@ -105,22 +105,6 @@ impl ToGraph for BlockCode {
             Ok(graph) => graph,
             Err(error) => unreachable!("a valid block code is a valid graph: {error}"),
         }
-    }
-}
-
-fn operation(code: LayerCode) -> Operation {
-    let kernel = code.kernel();
-    match code.kind() {
-        LayerKind::Convolution => Operation::PreActivationConvolution { kernel },
-        LayerKind::PlainConvolution => Operation::Convolution { kernel },
-        LayerKind::MaxPool => Operation::MaxPool { kernel },
-        LayerKind::AveragePool => Operation::AveragePool { kernel },
-        LayerKind::Identity => Operation::Identity,
-        LayerKind::Add => Operation::Add,
-        LayerKind::Concat => Operation::Concat,
-        LayerKind::Relu => Operation::Relu,
-        LayerKind::BatchNorm => Operation::BatchNorm,
-        LayerKind::Terminal | LayerKind::UnconnectedTerminal => Operation::Output,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Layer codes: the rows of Table 1.
 
+use crate::graph::Operation;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -62,24 +63,37 @@ impl LayerKind {
         Self::ALL.into_iter().find(|kind| kind.number() == number)
     }
 
+    /// What Table 1 says of the kind, its word, and what a layer of it with a kernel computes.
+    fn row(self) -> Row {
+        const CONVOLUTION: &[u8] = &[1, 3, 5];
+        const POOL: &[u8] = &[1, 3];
+        const NONE: &[u8] = &[0];
+        let row = |word, kernels, connections, operation| Row { word, kernels, connections, operation };
+        match self {
+            Self::Convolution => row("conv", CONVOLUTION, 1, |kernel| Operation::PreActivationConvolution { kernel }),
+            Self::MaxPool => row("max", POOL, 1, |kernel| Operation::MaxPool { kernel }),
+            Self::AveragePool => row("avg", POOL, 1, |kernel| Operation::AveragePool { kernel }),
+            Self::Identity => row("id", NONE, 1, |_| Operation::Identity),
+            Self::Add => row("add", NONE, 2, |_| Operation::Add),
+            Self::Concat => row("concat", NONE, 2, |_| Operation::Concat),
+            Self::Terminal => row("terminal", NONE, 1, |_| Operation::Output),
+            Self::Relu => row("relu", NONE, 1, |_| Operation::Relu),
+            Self::BatchNorm => row("bn", NONE, 1, |_| Operation::BatchNorm),
+            Self::PlainConvolution => row("plainconv", CONVOLUTION, 1, |kernel| Operation::Convolution { kernel }),
+            Self::UnconnectedTerminal => row("end", NONE, 0, |_| Operation::Output),
+        }
+    }
+
     /// The kernels that Table 1 allows; `[0]` for kinds without one.
     #[must_use]
     pub fn kernels(self) -> &'static [u8] {
-        match self {
-            Self::Convolution | Self::PlainConvolution => &[1, 3, 5],
-            Self::MaxPool | Self::AveragePool => &[1, 3],
-            _ => &[0],
-        }
+        self.row().kernels
     }
 
     /// Returns the number of connections of a layer of this kind: 0, 1 or 2.
     #[must_use]
     pub fn connections(self) -> usize {
-        match self {
-            Self::Add | Self::Concat => 2,
-            Self::UnconnectedTerminal => 0,
-            _ => 1,
-        }
+        self.row().connections
     }
 
     /// Returns whether a layer of this kind ends a block.
@@ -91,24 +105,20 @@ impl LayerKind {
     /// Returns the kind's word in the text form of a block.
     #[must_use]
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Convolution => "conv",
-            Self::MaxPool => "max",
-            Self::AveragePool => "avg",
-            Self::Identity => "id",
-            Self::Add => "add",
-            Self::Concat => "concat",
-            Self::Terminal => "terminal",
-            Self::Relu => "relu",
-            Self::BatchNorm => "bn",
-            Self::PlainConvolution => "plainconv",
-            Self::UnconnectedTerminal => "end",
-        }
+        self.row().word
     }
 
     fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
+}
+
+/// A row of Table 1.
+struct Row {
+    word: &'static str,
+    kernels: &'static [u8],
+    connections: usize,
+    operation: fn(u8) -> Operation,
 }
 
 /// A rule of Table 1 that a layer code breaks.
@@ -249,6 +259,11 @@ impl LayerCode {
     #[must_use]
     pub fn kernel(self) -> u8 {
         self.kernel
+    }
+
+    /// What the layer computes.
+    pub(super) fn operation(self) -> Operation {
+        (self.kind.row().operation)(self.kernel)
     }
 
     /// The layers it takes its inputs from, as many as its kind has connections.

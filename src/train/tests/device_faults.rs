@@ -4,10 +4,8 @@ use super::{block, network_config, parts, recipe};
 use crate::environment::{Environment, TrialContext};
 use crate::evaluation::{Evaluation, Infeasibility, Trial};
 use crate::network::Network;
-use crate::train::FitOptions;
 use crate::train::device_reads::{DeviceReads, Direct};
-use crate::train::fit::run;
-use crate::train::{Recipe, TrainError, TrainingEnvironment};
+use crate::train::{Recipe, TrainError, Training, TrainingEnvironment};
 use burn::tensor::{Device, ExecutionError, Tensor, TensorReadError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,9 +36,9 @@ fn a_training_waits_for_its_device_once_an_epoch_and_nowhere_else() {
     for measure_every in [None, Some(1)] {
         let recipe = Recipe { epochs: 4, measure_every, ..recipe() };
         let reads = Faulty::new(0, || Ok(Vec::new()));
-        let outcome = run(&recipe, [&training, &validation], 7, &FitOptions::default(), &reads, |rng, device| {
-            Ok(Network::new(&block(), &network_config(), rng, device)?)
-        });
+        let outcome = Training::new(&recipe, &training, &validation, 7)
+            .with_reads(&reads)
+            .fit(|rng, device| Ok(Network::new(&block(), &network_config(), rng, device)?));
         let trained = outcome.unwrap().trained().unwrap();
         // With this learning rate no restart, which would add epochs, is necessary.
         assert_eq!((trained.metrics.restarts, reads.reads.load(Ordering::SeqCst)), (0, 4));

@@ -28,7 +28,7 @@ fn trained(recipe: &Recipe, seed: u64) -> Trained<Network> {
 fn fit_linear(recipe: &Recipe, blind: bool) -> Trained<LinearClassifier> {
     let (training, validation) = parts(&Device::flex());
     let build = |_: &mut dyn Rng, device: &Device| Ok(LinearClassifier::new(blind, device));
-    fit(recipe, &training, &validation, 1, &(), build).unwrap().trained().unwrap()
+    Training::new(recipe, &training, &validation, 1).fit(build).unwrap().trained().unwrap()
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_classifier_that_guesses_starts_again_with_a_lower_rate_until_no_restart_is_
     let (training, validation) = parts(&Device::flex());
     let recipe = Recipe { epochs: 3, schedule: Schedule::Step { every: 2, factor: 0.2 }, ..recipe() };
     let draws = RefCell::new(Vec::new());
-    let trained = fit(&recipe, &training, &validation, 1, &(), |rng, device| {
+    let trained = Training::new(&recipe, &training, &validation, 1).fit(|rng, device| {
         draws.borrow_mut().push(rng.next_u64());
         Ok(LinearClassifier::new(true, device))
     });
@@ -201,10 +201,10 @@ fn a_bad_recipe_and_a_failed_build_are_errors() {
         Err(TrainError::Cancelled)
     };
     let bad = Recipe { batch_size: 0, ..recipe() };
-    let error = fit(&bad, &training, &validation, 1, &(), build).unwrap_err();
+    let error = Training::new(&bad, &training, &validation, 1).fit(build).unwrap_err();
     assert_eq!(error.to_string(), "recipe.batch_size is 0: it must be at least 1");
     assert!(!called.get());
-    assert!(matches!(fit(&recipe(), &training, &validation, 1, &(), build), Err(TrainError::Cancelled)));
+    assert!(matches!(Training::new(&recipe(), &training, &validation, 1).fit(build), Err(TrainError::Cancelled)));
     assert!(called.get());
 }
 

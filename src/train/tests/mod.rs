@@ -6,12 +6,11 @@ mod faults_in_children;
 mod fitting;
 mod precision;
 mod resuming;
-mod several_devices;
 mod streaming;
 mod using;
 
-use super::{Classifier, OptimizerConfig, Outcome, Recipe, Schedule, TrainError, Trained, Watch, fit};
-use crate::data::{DeviceSet, ImageSet, Split};
+use super::{Classifier, OptimizerConfig, Outcome, Recipe, Schedule, TrainError, Trained, Training, Watch};
+use crate::data::{BatchSource, DeviceSet, ImageSet, Split};
 use crate::graph::{ImageShape, LayerGraph, NetworkConfig, Node, Operation};
 use crate::network::Network;
 use crate::seed;
@@ -33,7 +32,7 @@ fn stripes(images: usize, seed: u64) -> ImageSet {
         }
     }
     let labels = (0..images).map(|image| u16::try_from(image % CLASSES).unwrap()).collect();
-    let shape = crate::data::ImageShape { channels: 1, height: 6, width: 6 };
+    let shape = ImageShape { channels: 1, height: 6, width: 6 };
     ImageSet::new("stripes", shape, ["top", "middle", "bottom"], labels, pixels).unwrap()
 }
 
@@ -86,10 +85,10 @@ fn recipe() -> Recipe {
 /// Trains the network of [`block`].
 fn train(recipe: &Recipe, seed: u64, device: &Device, watch: &dyn Watch) -> Outcome<Network> {
     let (training, validation) = parts(device);
-    fit(recipe, &training, &validation, seed, watch, |rng, device| {
-        Ok(Network::new(&block(), &network_config(), rng, device)?)
-    })
-    .unwrap()
+    Training::new(recipe, &training, &validation, seed)
+        .with_watch(watch)
+        .fit(|rng, device| Ok(Network::new(&block(), &network_config(), rng, device)?))
+        .unwrap()
 }
 
 /// Returns everything that a training determines, as bits: the figures of its epochs and the logits of its network.

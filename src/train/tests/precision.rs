@@ -6,7 +6,7 @@ use crate::environment::Environment;
 use crate::graph::{ImageShape, LayerGraph, NetworkConfig};
 use crate::network::{Network, Precision};
 use crate::space::block::BlockCode;
-use crate::train::{Recipe, Schedule, Trained, TrainingEnvironment, fit};
+use crate::train::{Recipe, Schedule, Trained, Training, TrainingEnvironment};
 use crate::{graph::ToGraph, seed};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, FloatDType, Tensor};
@@ -74,9 +74,9 @@ fn train(precision: Precision) -> Trained<Network> {
         ..Recipe::early_stop()
     };
     let block = graph("conv3(0) conv3(1) add(0,2) terminal(3)");
-    let outcome = fit(&recipe, &set(split.training()), &set(split.validation()), 7, &(), |rng, device| {
-        Ok(Network::new(&block, &config, rng, device)?)
-    });
+    let (training, validation) = (set(split.training()), set(split.validation()));
+    let outcome = Training::new(&recipe, &training, &validation, 7)
+        .fit(|rng, device| Ok(Network::new(&block, &config, rng, device)?));
     outcome.unwrap().trained().unwrap()
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::data::Augmentation;
-use crate::train::{Checkpoints, Restarts, fit_resumable};
+use crate::train::{Checkpoints, Restarts};
 use std::cell::Cell;
 use std::path::Path;
 
@@ -24,9 +24,8 @@ fn long_recipe(optimizer: OptimizerConfig) -> Recipe {
 fn train_in(folder: &Path, recipe: &Recipe, every: u32, watch: &dyn Watch) -> Result<Outcome<Network>, TrainError> {
     let (training, validation) = parts(&Device::flex());
     let checkpoints = Checkpoints::new(folder).with_every(every);
-    fit_resumable(recipe, &training, &validation, 5, watch, &checkpoints, |rng, device| {
-        Ok(Network::new(&block(), &network_config(), rng, device)?)
-    })
+    let training = Training::new(recipe, &training, &validation, 5).with_watch(watch).with_checkpoints(&checkpoints);
+    training.fit(|rng, device| Ok(Network::new(&block(), &network_config(), rng, device)?))
 }
 
 /// Returns every number of the network, as bits.
@@ -192,7 +191,7 @@ fn label_smoothing_adds_the_share_of_the_other_classes_to_the_loss() {
     let (training, validation) = parts(&Device::flex());
     let fit = |recipe: &Recipe| {
         let build = |_: &mut dyn rand::Rng, device: &Device| Ok(LinearClassifier::new(false, device));
-        fit(recipe, &training, &validation, 1, &(), build).unwrap().trained().unwrap()
+        Training::new(recipe, &training, &validation, 1).fit(build).unwrap().trained().unwrap()
     };
     let after_one = fit(&smooth).network;
     let all: Vec<usize> = (0..training.len()).collect();
@@ -220,7 +219,7 @@ fn averaged_weights_are_the_running_mean_of_the_weights() {
     let weights = |epochs, weight_averaging| {
         let recipe = Recipe { epochs, weight_averaging, ..base.clone() };
         let build = |_: &mut dyn rand::Rng, device: &Device| Ok(LinearClassifier::new(false, device));
-        let trained = fit(&recipe, &training, &validation, 1, &(), build).unwrap().trained().unwrap();
+        let trained = Training::new(&recipe, &training, &validation, 1).fit(build).unwrap().trained().unwrap();
         trained.network.linear.weight.val().into_data().try_into_vec::<f32>().unwrap()
     };
     let (first, second, mean) = (weights(1, None), weights(2, None), weights(2, Some(0.75)));
