@@ -89,7 +89,7 @@
 //! | [`Agent`](agent::Agent) | what is proposed next | [`QLearning`](agent::QLearning), [`LeastSquares`](agent::LeastSquares), [`RegularizedEvolution`](agent::RegularizedEvolution), [`LocalSearch`](agent::LocalSearch), [`RandomAgent`](agent::RandomAgent), [`ListedAgent`](agent::ListedAgent) |
 //! | [`Environment`](environment::Environment) | how good an architecture is | [`environment_fn`](environment::environment_fn), [`Synthetic`](environment::synthetic::Synthetic), [`TableEnvironment`](environment::tabular::TableEnvironment), `train::TrainingEnvironment` |
 //! | [`RewardShaper`](reward::RewardShaper) | the reward, and what each layer's update receives of it | [`RedefinedReward`](reward::RedefinedReward): formula 1 with any of the three credits, and with [`SoftTargets`](reward::SoftTargets) for cost |
-//! | [`Evaluator`](search::Evaluator) | where trials are evaluated | [`InlineEvaluator`](search::InlineEvaluator): one after another; [`ThreadEvaluator`](search::ThreadEvaluator) and [`ProcessEvaluator`](search::ProcessEvaluator): several at a time, in threads or child processes; `distributed::NatsEvaluator`: on other machines |
+//! | [`Evaluator`](evaluator::Evaluator) | where trials are evaluated | [`InlineEvaluator`](evaluator::InlineEvaluator): one after another; [`ThreadEvaluator`](evaluator::ThreadEvaluator) and [`ProcessEvaluator`](evaluator::ProcessEvaluator): several at a time, in threads or child processes; `distributed::NatsEvaluator`: on other machines |
 //! | [`Observer`](search::Observer) | nothing: it watches, and may stop the search | [`SecondsObserver`](search::SecondsObserver), and yours |
 //!
 //! [`comparison`] compares agents on equal budgets, on tables and on synthetic tasks.
@@ -164,6 +164,7 @@ pub mod data;
 pub mod distributed;
 pub mod environment;
 pub mod evaluation;
+pub mod evaluator;
 #[cfg(feature = "train")]
 pub mod experiment;
 pub mod export;

@@ -7,7 +7,7 @@ use crate::graph::Cost;
 /// the way back, and as long again for gradients and what kernels work in), and four numbers a parameter (weight, gradient, two
 /// moments). Mixed precision is counted like single precision, for normalisation keeps its input in that.
 ///
-/// It was not measured on a GPU. Whoever packs trainings by it ([`ProcessConfig`](crate::search::ProcessConfig)) should leave room.
+/// It was not measured on a GPU. Whoever packs trainings by it ([`ProcessConfig`](crate::evaluator::ProcessConfig)) should leave room.
 ///
 /// ```
 /// use blockqnn::graph::{LayerGraph, NetworkConfig, Node, Operation};
