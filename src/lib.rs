@@ -94,11 +94,11 @@
 //!
 //! [`comparison`] compares agents on equal budgets, on tables and on synthetic tasks.
 //!
-//! [`Search`](search::Search) combines and runs them; a [`Session`](search::Session) is a search that asks you instead of an
-//! evaluator. With a [`RunFolder`](search::RunFolder) a search can be killed
-//! and resumed, and the feature `report` makes an HTML page of it. [`export`] writes a found block as JSON, DOT and
-//! `PyTorch` source; with `train`, the best blocks are trained to convergence and classify images. [`evaluation`]
-//! contains the plain data that passes between the parts, [`seed`] all randomness, and [`files`] how everything is written. [`testing`] checks your own
+//! [`Search`](search::Search) combines and runs them; a [`Session`](search::Session) is the same search, which asks you in
+//! the place of an evaluator. With a [`RunFolder`](search::RunFolder) a search can be killed and resumed, and the feature
+//! `report` makes an HTML page of it. [`export`] writes a found block as JSON, DOT and `PyTorch` source; with `train`, the
+//! best blocks are trained to convergence and classify images. [`evaluation`] contains the plain data that passes between
+//! the parts, [`seed`] all randomness, and [`files`] how everything is written. [`testing`] checks your own
 //! implementations against what the other parts rely on.
 //!
 //! # Features
