@@ -90,13 +90,14 @@ mod worker;
 use arguments::{Arguments, Command};
 use blockqnn::agent::{Agent, Memory, RandomAgent};
 use blockqnn::data::{DataError, ImageSet};
+use blockqnn::evaluator::{Evaluator, ThreadEvaluator};
 use blockqnn::experiment::Experiment;
 use blockqnn::graph::{Cost, LayerGraph, ToGraph};
 use blockqnn::network::Device;
 use blockqnn::network::device::{
     DeviceError, built_in_devices, default_device, keep_kernels, kernel_folder, parse_device,
 };
-use blockqnn::search::{CostModel, Evaluator, Scheduling, Search, StopReason, ThreadEvaluator};
+use blockqnn::search::{CostModel, Scheduling, Search, StopReason};
 use blockqnn::seed;
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockCode;

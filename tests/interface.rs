@@ -8,13 +8,14 @@ use blockqnn::agent::{
 use blockqnn::environment::tabular::{Table, TableEnvironment};
 use blockqnn::environment::{BoxedEnvironment, Cancellation};
 use blockqnn::evaluation::{Evaluation, Metrics, Trial};
+use blockqnn::evaluator::{EvaluatorError, InlineEvaluator, ProcessEvaluator, StartError, ThreadEvaluator};
 use blockqnn::export::Blueprint;
 use blockqnn::files::{FolderError, OwnedFolder};
 use blockqnn::graph::{Cost, Fingerprint, LayerGraph, NetworkConfig};
 use blockqnn::reward::RedefinedReward;
 use blockqnn::search::{
-    CostModel, EvaluatorError, InlineEvaluator, ProcessEvaluator, RecordOf, RunFolder, RunFolderError, RunHistory,
-    SearchConfig, SearchError, SearchReport, Simulated, SimulationConfig, ThreadEvaluator, Utilisation,
+    CostModel, RecordOf, RunFolder, RunFolderError, RunHistory, SearchConfig, SearchError, SearchReport, Simulated,
+    SimulationConfig, Utilisation,
 };
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use blockqnn::space::cell::{CellCode, CellSpace};
@@ -79,6 +80,7 @@ fn what_a_search_takes_and_gives_goes_to_other_threads() {
     sent::<ProcessEvaluator<BlockCode>>();
     error::<AgentError>();
     error::<EvaluatorError>();
+    error::<StartError>();
     error::<FolderError>();
     error::<SearchError>();
     error::<RunFolderError>();

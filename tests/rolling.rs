@@ -4,10 +4,8 @@ use blockqnn::agent::{Agent, EpsilonPhase, EpsilonSchedule, QLearning, QLearning
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::environment::{Cancellation, Environment, TrialContext};
 use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics};
-use blockqnn::search::{
-    Evaluator, InlineEvaluator, Repeats, RunFolder, Scheduling, Search, SearchConfig, SearchError, SearchReport,
-    StopReason, ThreadEvaluator,
-};
+use blockqnn::evaluator::{Evaluator, InlineEvaluator, ThreadEvaluator};
+use blockqnn::search::{Repeats, RunFolder, Scheduling, Search, SearchConfig, SearchError, SearchReport, StopReason};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::collections::BTreeSet;
 use std::convert::Infallible;

@@ -1,9 +1,9 @@
 //! `--processes`: trainings in child processes of this machine.
 
 use blockqnn::environment::BoxError;
+use blockqnn::evaluator::{ProcessConfig, ProcessEvaluator};
 use blockqnn::experiment::Experiment;
 use blockqnn::network::device::parse_device;
-use blockqnn::search::{ProcessConfig, ProcessEvaluator};
 use blockqnn::space::block::BlockCode;
 use blockqnn::train::{TrainingEnvironment, memory_estimate};
 use serde::{Deserialize, Serialize};

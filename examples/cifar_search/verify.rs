@@ -3,10 +3,11 @@
 use blockqnn::data::{DataError, ImageSet};
 use blockqnn::environment::{BoxError, Progress};
 use blockqnn::evaluation::{Evaluation, Trial};
+use blockqnn::evaluator::ThreadEvaluator;
 use blockqnn::experiment::{Experiment, Overrides, Preset, Verification, VerificationReport};
 use blockqnn::files;
 use blockqnn::network::{Device, Precision};
-use blockqnn::search::{Observer, RecordOf, RunFolder, RunHistory, Search, StopReason, ThreadEvaluator};
+use blockqnn::search::{Observer, RecordOf, RunFolder, RunHistory, Search, StopReason};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use blockqnn::train::{Checkpoints, ImageClassifier, Recipe, TrainError, TrainingEnvironment};
 use clap::ValueEnum;

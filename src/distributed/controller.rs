@@ -6,10 +6,10 @@ use super::connection::{self, causes};
 use super::duty::Guard;
 use super::evaluator::NatsConfig;
 use super::protocol::{
-    AGAIN, Claimed, Doing, Hello, Names, Outcome, Reply, Status, Verdict, Welcome, longest_silence, refusal, trial_of,
+    AGAIN, Claimed, Doing, Hello, Names, Reply, Report, Status, Welcome, longest_silence, refusal, trial_of,
 };
 use super::{Broker, DistributedError};
-use crate::search::{Event, Verdict as SearchVerdict};
+use crate::evaluator::{Event, Verdict};
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::{Acker, PublishMessage};
@@ -240,20 +240,20 @@ impl Controller {
     async fn fetch(&mut self, key: &str, old: bool) -> Result<bool, Broken> {
         let stream = self.context.get_stream_no_info(self.names.results()).await?;
         let message = stream.get_last_raw_message_by_subject(&self.names.subject("result", key)).await?;
-        let verdict: Verdict = serde_json::from_slice(&message.payload)?;
-        if old && matches!(verdict.outcome, Outcome::Fault { .. }) {
+        let report: Report = serde_json::from_slice(&message.payload)?;
+        if old && matches!(report.verdict, Verdict::Fault { .. }) {
             stream.delete_message(message.sequence).await?;
             return Ok(false);
         }
-        self.apply(verdict, None).await;
+        self.apply(report, None).await;
         Ok(true)
     }
 
     /// Handles a delivered result.
     async fn take(&mut self, message: jetstream::Message) {
         let (message, acker) = message.split();
-        match serde_json::from_slice::<Verdict>(&message.payload) {
-            Ok(verdict) => self.apply(verdict, Some(acker)).await,
+        match serde_json::from_slice::<Report>(&message.payload) {
+            Ok(report) => self.apply(report, Some(acker)).await,
             Err(error) => {
                 tracing::warn!(%error, subject = %message.subject, "a result cannot be read");
                 let _ = acker.ack().await;
@@ -262,8 +262,8 @@ impl Controller {
     }
 
     /// Tells the search of a result, once; acknowledges it when the search has it in its journal.
-    async fn apply(&mut self, verdict: Verdict, acker: Option<Acker>) {
-        let Verdict { key, worker, outcome } = verdict;
+    async fn apply(&mut self, report: Report, acker: Option<Acker>) {
+        let Report { key, worker, verdict } = report;
         let Some(flight) = self.flights.remove(&key) else {
             // Applied already, or of an earlier search. If it is not in the journal yet, acknowledge it once it is.
             match (trial_of(&key).and_then(|trial| self.held.get_mut(&trial)), acker) {
@@ -281,9 +281,9 @@ impl Controller {
         if !flight.told_started {
             self.tell(Event::Started { trial, worker: worker.clone() });
         }
-        let verdict = match outcome {
-            Outcome::Evaluated(evaluation) => SearchVerdict::Evaluated(evaluation),
-            Outcome::Fault { message } => SearchVerdict::Fault { message: format!("{worker}: {message}") },
+        let verdict = match verdict {
+            Verdict::Fault { message } => Verdict::Fault { message: format!("{worker}: {message}") },
+            verdict => verdict,
         };
         self.tell(Event::Ended { trial, verdict });
     }

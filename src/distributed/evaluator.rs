@@ -4,7 +4,7 @@ use super::controller::{Command, Controller};
 use super::protocol::{Names, Task, key, short_identity};
 use super::{Broker, DistributedError, connection};
 use crate::environment::Cancellation;
-use crate::search::{Assignment, Evaluator, EvaluatorError, Event, Verdict};
+use crate::evaluator::{Assignment, Evaluator, EvaluatorError, Event, POLL, Verdict};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
@@ -15,9 +15,6 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
-
-/// How often a waiting controller looks whether it is to stop.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Longest wait for the last acknowledgements.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -163,7 +160,7 @@ impl<A: Serialize> Evaluator<A> for NatsEvaluator<A> {
 
     fn wait(&mut self, cancellation: &Cancellation, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
         if self.submitted.is_empty() {
-            return Err(EvaluatorError("nothing was submitted".into()));
+            return Err(EvaluatorError::idle());
         }
         loop {
             // Queued and running trials continue elsewhere, for whoever resumes this search.
@@ -173,7 +170,7 @@ impl<A: Serialize> Evaluator<A> for NatsEvaluator<A> {
                 listener(Event::Ended { trial, verdict: Verdict::Cancelled });
                 return Ok(());
             }
-            match self.events.recv_timeout(LOOK) {
+            match self.events.recv_timeout(POLL) {
                 Ok(Event::Ended { trial, verdict }) => {
                     if self.submitted.remove(&trial) {
                         listener(Event::Ended { trial, verdict });

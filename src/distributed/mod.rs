@@ -1,6 +1,6 @@
 //! Evaluating on other machines, through the broker NATS JetStream.
 //!
-//! [`NatsEvaluator`] is the controller's side: an [`Evaluator`](crate::search::Evaluator) that puts trials on a broker
+//! [`NatsEvaluator`] is the controller's side: an [`Evaluator`](crate::evaluator::Evaluator) that puts trials on a broker
 //! and takes results from it. [`NatsWorker`] is the other side: a process for each device, started by whatever starts
 //! processes on a cluster, that takes a trial, has a child process train it, and stores the result. Workers come and go
 //! as they like; `docs/distributed.md` in the repository describes how to run them under Slurm and Kubernetes.

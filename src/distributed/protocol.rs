@@ -3,7 +3,7 @@
 use super::DistributedError;
 use crate::environment::Progress;
 use crate::evaluation::Trial;
-pub(super) use crate::search::child::Outcome;
+use crate::evaluator::Verdict;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
 use serde::{Deserialize, Serialize};
@@ -153,12 +153,13 @@ fn hex(bytes: &[u8], count: usize) -> String {
     bytes.iter().take(count).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// The result of an attempt.
+/// How an attempt ended, and who made it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Verdict {
+pub(super) struct Report {
     pub(super) key: String,
     pub(super) worker: String,
-    pub(super) outcome: Outcome,
+    #[serde(rename = "outcome")]
+    pub(super) verdict: Verdict,
 }
 
 /// A worker's greeting: first to learn what to create, then to say what it created.
@@ -314,8 +315,8 @@ pub(super) fn read_any(bytes: &[u8]) {
     if let Ok(status) = serde_json::from_slice::<Status>(bytes) {
         assert!(longest_silence(status.every) >= status.every);
     }
-    if let Ok(verdict) = serde_json::from_slice::<Verdict>(bytes) {
-        let _ = trial_of(&verdict.key);
+    if let Ok(report) = serde_json::from_slice::<Report>(bytes) {
+        let _ = trial_of(&report.key);
     }
     if let Ok(Reply::Welcome(welcome)) = serde_json::from_slice::<Reply>(bytes) {
         let _ = task_consumer(welcome.consumer, welcome.ack_wait);

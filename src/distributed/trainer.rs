@@ -2,8 +2,8 @@
 
 use super::DistributedError;
 use crate::environment::{Cancellation, Environment};
-use crate::search::child::{ChildProcess, Outcome, Program, prepare, serve_one};
-pub(super) use crate::search::child::{Factory, Line, is_child, serve};
+use crate::evaluator::{ChildProcess, Program, Verdict, prepare, serve_one};
+pub(super) use crate::evaluator::{Factory, Line, is_child, serve};
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::sync::{Arc, mpsc};
@@ -77,10 +77,10 @@ impl Trainer {
     }
 
     /// What became of a trainer that is gone while it had a task.
-    pub(super) fn end(&mut self) -> Outcome {
+    pub(super) fn end(&mut self) -> Verdict {
         match &mut self.kind {
             Kind::Process(child) => child.end(),
-            Kind::Thread { .. } => Outcome::Fault { message: "the thread that trains is gone".to_owned() },
+            Kind::Thread { .. } => Verdict::Fault { message: "the thread that trains is gone".to_owned() },
         }
     }
 

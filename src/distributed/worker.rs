@@ -4,7 +4,7 @@ mod tasks;
 
 use super::connection::{self, ANSWER, causes};
 use super::lease::{Hand, Presence};
-use super::protocol::{Doing, Hello, Names, Outcome, PROTOCOL, Reply, Welcome, machine, short_identity};
+use super::protocol::{Doing, Hello, Names, PROTOCOL, Reply, Welcome, machine, short_identity};
 use super::trainer::{Factory, Line, Trainer, is_child, serve};
 use super::{Broker, DistributedError};
 use crate::environment::{Cancellation, Environment};
@@ -303,11 +303,7 @@ impl Session<'_> {
                 Ok(Some(Line::Ready { identity })) => return Ok(Some((trainer, identity))),
                 Ok(Some(Line::Unready { message })) => return Err(DistributedError::Environment { message }),
                 Ok(None) => {
-                    let message = match trainer.end() {
-                        Outcome::Fault { message } => message,
-                        Outcome::Evaluated(evaluation) => format!("it ended before it was ready: {evaluation:?}"),
-                    };
-                    return Err(DistributedError::Trainer { message });
+                    return Err(DistributedError::Trainer { message: trainer.end().reason() });
                 }
                 Err(_) if self.is_stopped() => return Ok(None),
                 Ok(Some(_)) | Err(_) => {}

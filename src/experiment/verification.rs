@@ -248,7 +248,8 @@ mod tests {
     use crate::environment::environment_fn;
     use crate::environment::synthetic::Synthetic;
     use crate::evaluation::{Evaluation, Infeasibility};
-    use crate::search::{RunFolder, Search, ThreadEvaluator};
+    use crate::evaluator::ThreadEvaluator;
+    use crate::search::{RunFolder, Search};
     use crate::space::block::BlockCode;
 
     fn found() -> SearchReport<BlockSpace> {

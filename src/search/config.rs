@@ -15,21 +15,21 @@ pub enum Repeats {
     /// Take it as a trial with the metrics measured then, without training. Within a minibatch all are different still.
     Reuse,
     /// Discard it as a trial, but enter it in the memory once more and have the agent learn it at once, with the metrics
-    /// measured then; one that is still being evaluated is learnt after that. So MetaQNN's program treats repeats. As
+    /// measured then; one that is still being evaluated is learned after that. So MetaQNN's program treats repeats. As
     /// the memory then holds more than the journal, a resumed run starts from no checkpoint but learns everything again.
     Replay,
 }
 
-/// When the next architecture is proposed, and when one is learnt.
+/// When the next architecture is proposed, and when one is learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Scheduling {
-    /// The paper's barrier: a whole minibatch is proposed from a frozen agent, evaluated, and learnt in the order of
+    /// The paper's barrier: a whole minibatch is proposed from a frozen agent, evaluated, and learned in the order of
     /// proposal. The result is the same with any number of workers. Workers wait for the slowest of the minibatch.
     #[default]
     Minibatch,
-    /// No barrier: a trial is learnt as soon as it ends, and the next is proposed as soon as a worker is free. The order
+    /// No barrier: a trial is learned as soon as it ends, and the next is proposed as soon as a worker is free. The order
     /// is that of arrival, so that with several workers no two runs are equal; the journal holds it, and a resumed run
     /// repeats it exactly. The trials that run when one is proposed are not known to the agent yet.
     Rolling,
@@ -53,7 +53,7 @@ pub struct SearchConfig {
     pub minibatch: u64,
     /// Trials of the whole run. The last minibatch is shorter if this is not a multiple of its size.
     pub trials: u64,
-    /// When trials are proposed and learnt.
+    /// When trials are proposed and learned.
     #[serde(default, skip_serializing_if = "Scheduling::is_minibatch")]
     pub scheduling: Scheduling,
     /// What to do with what was evaluated before.

@@ -15,7 +15,7 @@ pub struct SimulationConfig {
     pub seed: u64,
     /// Workers, each with one trial at a time.
     pub workers: usize,
-    /// When trials are proposed and learnt.
+    /// When trials are proposed and learned.
     pub scheduling: Scheduling,
     /// Trials in a minibatch.
     pub minibatch: u64,

@@ -4,7 +4,7 @@ use super::environment::{check_identity, timeless};
 use super::{Rule, Violation, samples};
 use crate::environment::Cancellation;
 use crate::evaluation::Evaluation;
-use crate::search::{Assignment, Evaluator, Event, Verdict};
+use crate::evaluator::{Assignment, Evaluator, Event, Verdict};
 use crate::space::SearchSpace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const TRIALS: usize = 12;
 ///
 /// ```
 /// use blockqnn::environment::{Cancellation, Environment, environment_fn};
-/// use blockqnn::search::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator};
+/// use blockqnn::evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator};
 /// use blockqnn::space::block::{BlockCode, BlockSpace};
 /// use blockqnn::testing::{Rule, check_evaluator};
 ///

@@ -12,7 +12,7 @@
 //! | [`Agent`](crate::agent::Agent) | [`check_agent`] |
 //! | [`Environment`](crate::environment::Environment) | [`check_environment`] |
 //! | [`RewardShaper`](crate::reward::RewardShaper) | [`check_reward`] |
-//! | [`Evaluator`](crate::search::Evaluator) | [`check_evaluator`] |
+//! | [`Evaluator`](crate::evaluator::Evaluator) | [`check_evaluator`] |
 //!
 //! ```
 //! use blockqnn::space::block::BlockSpace;

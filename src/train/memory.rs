@@ -9,7 +9,7 @@ use crate::graph::Cost;
 /// workspace of kernels) plus four numbers per parameter (weight, gradient, two moments). Mixed precision counts like
 /// single precision, because normalisation keeps its input in that.
 ///
-/// It was not measured on a GPU. Whoever packs trainings by it ([`ProcessConfig`](crate::search::ProcessConfig)) should leave room.
+/// It was not measured on a GPU. Whoever packs trainings by it ([`ProcessConfig`](crate::evaluator::ProcessConfig)) should leave room.
 ///
 /// ```
 /// use blockqnn::graph::{LayerGraph, NetworkConfig, Node, Operation};

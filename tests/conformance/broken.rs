@@ -3,9 +3,9 @@
 use blockqnn::agent::{Agent, AgentError, EpisodeOf, Memory, RandomAgent, TrajectoryOf};
 use blockqnn::environment::{Cancellation, Environment, Progress, TrialContext, environment_fn};
 use blockqnn::evaluation::{Evaluation, Metrics, NotFinite, Reward};
+use blockqnn::evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};
 use blockqnn::graph::{Cost, LayerGraph, Node, Operation, ToGraph};
 use blockqnn::reward::RewardShaper;
-use blockqnn::search::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};
 use blockqnn::space::{SearchSpace, SpaceError, Step, walk};
 use blockqnn::testing::{Rule, check_agent, check_environment, check_evaluator, check_reward, check_space};
 use rand::Rng;

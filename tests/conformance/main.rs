@@ -7,8 +7,8 @@ use blockqnn::agent::{Agent, EvolutionConfig, LeastSquares, LeastSquaresConfig, 
 use blockqnn::agent::{QLearning, QLearningConfig, RandomAgent, RegularizedEvolution};
 use blockqnn::environment::synthetic::{HiddenBlock, Motifs, Synthetic};
 use blockqnn::environment::tabular::{Table, TableEnvironment};
+use blockqnn::evaluator::{InlineEvaluator, ThreadEvaluator};
 use blockqnn::reward::{Credit, RedefinedReward, SoftTarget, SoftTargets};
-use blockqnn::search::{InlineEvaluator, ThreadEvaluator};
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::{BlockCode, BlockSpace, ConnectionRule, ConvolutionRule, TerminalRule};
 use blockqnn::space::cell::{CellCode, CellIdentity, CellSpace};

@@ -120,7 +120,7 @@ pub(crate) fn checkpoint(bytes: &[u8]) {
 /// The bytes as what a child process prints after it is ready, with a `cat` for the child.
 #[cfg(unix)]
 pub(crate) fn child_lines(bytes: &[u8]) {
-    use blockqnn::search::{ProcessConfig, ProcessEvaluator};
+    use blockqnn::evaluator::{ProcessConfig, ProcessEvaluator};
     use std::time::Duration;
 
     let folder = folder();

@@ -38,7 +38,7 @@ fn config(trials: u64) -> SearchConfig {
 
 fn search(
     trials: u64,
-) -> Search<'static, BlockSpace, QLearning<BlockSpace>, impl blockqnn::search::Evaluator<BlockCode>> {
+) -> Search<'static, BlockSpace, QLearning<BlockSpace>, impl blockqnn::evaluator::Evaluator<BlockCode>> {
     Search::new(BlockSpace::paper(), agent(), Synthetic::new().with_noise(3.0), config(trials))
         .with_reward(RedefinedReward::paper())
 }

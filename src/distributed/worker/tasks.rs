@@ -1,9 +1,10 @@
 //! How a worker handles one task, from the delivery to the stored result.
 
-use super::super::protocol::{AGAIN, Claimed, Doing, Outcome, Task, Verdict, Welcome, short_identity};
+use super::super::protocol::{AGAIN, Claimed, Doing, Report, Task, Welcome, short_identity};
 use super::super::trainer::{Line, Trainer};
 use super::{LOOK, RENEW, REQUEST, Session};
 use crate::evaluation::{Evaluation, Infeasibility};
+use crate::evaluator::Verdict;
 use async_nats::jetstream::consumer::{Consumer, pull};
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
@@ -158,7 +159,7 @@ impl Session<'_> {
         let hand = &self.presence.hand;
         hand.take_up(key, lease.to_owned());
         hand.trained();
-        let stored = self.store(key, Outcome::Evaluated(failed)).await;
+        let stored = self.store(key, Verdict::Evaluated(failed)).await;
         let leases = hand.put_down();
         if stored {
             self.acknowledge(leases);
@@ -169,9 +170,9 @@ impl Session<'_> {
 
     /// Stores a result, however long the broker is away; the lease is kept meanwhile. Whether it, or another of the same
     /// attempt, is stored: a worker that is to stop does not wait for ever.
-    async fn store(&self, key: &str, outcome: Outcome) -> bool {
-        let verdict = Verdict { key: key.to_owned(), worker: self.worker.name.clone(), outcome };
-        let Ok(payload) = serde_json::to_vec(&verdict) else { unreachable!("a result is made of numbers and texts") };
+    async fn store(&self, key: &str, verdict: Verdict) -> bool {
+        let report = Report { key: key.to_owned(), worker: self.worker.name.clone(), verdict };
+        let Ok(payload) = serde_json::to_vec(&report) else { unreachable!("a result is made of numbers and texts") };
         let mut stopped: Option<Instant> = None;
         loop {
             let message = PublishMessage::build().payload(payload.clone().into()).expected_last_subject_sequence(0);

@@ -56,7 +56,7 @@ pub struct RunHistory<S: SearchSpace> {
     pub faults: Vec<Fault>,
     /// Trials proposed and not finished.
     pub pending: u64,
-    /// Trials that the agent has learnt.
+    /// Trials that the agent has learned.
     pub learnt: u64,
     /// Whether a process holds the folder: the search is running.
     pub in_use: bool,

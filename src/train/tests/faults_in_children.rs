@@ -4,10 +4,8 @@
 use super::{network_config, recipe, split};
 use crate::agent::{Agent, QLearning, QLearningConfig};
 use crate::environment::BoxError;
-use crate::search::{
-    Evaluator, InlineEvaluator, Observer, ProcessConfig, ProcessEvaluator, RecordOf, RunFolder, RunHistory, Search,
-    SearchConfig,
-};
+use crate::evaluator::{Evaluator, InlineEvaluator, ProcessConfig, ProcessEvaluator};
+use crate::search::{Observer, RecordOf, RunFolder, RunHistory, Search, SearchConfig};
 use crate::space::block::{BlockCode, BlockSpace};
 use crate::train::device_reads::{DeviceReads, Direct};
 use crate::train::{Recipe, TrainingEnvironment};

@@ -9,45 +9,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why there can be no [`ProcessEvaluator`](super::ProcessEvaluator).
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProcessEvaluatorError {
-    /// There is to be no process.
-    #[error("an evaluator needs at least one process")]
-    NoProcess,
-    /// The system starts no process.
-    #[error("cannot start child process {number}: {source}")]
-    Start {
-        /// Position of the process, from 0.
-        number: usize,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// A process could not make its environment.
-    #[error("child process {number} cannot create its environment: {message}")]
-    Environment {
-        /// Position of the process, from 0.
-        number: usize,
-        /// What it said, or how it ended.
-        message: String,
-    },
-    /// Two would give different results, so that a result would depend on who computed it.
-    #[error(
-        "the environment of child process {number} is {found:?}, but that of the first is {expected:?}: all must be the same, so \
-         give them the same data and settings"
-    )]
-    Different {
-        /// Position of the process, from 0.
-        number: usize,
-        /// Its identity.
-        found: String,
-        /// Identity of the first.
-        expected: String,
-    },
-}
-
 /// Estimates the memory that an evaluation takes on the device, in bytes.
 type Estimate = Arc<dyn Fn(&Cost) -> u64 + Send + Sync>;
 

@@ -4,11 +4,11 @@ mod config;
 mod packing;
 mod slot;
 
-pub use config::{ProcessConfig, ProcessEvaluatorError};
+pub use config::ProcessConfig;
 
-use super::child::{ChildProcess, Factory, Line, Outcome, Task, is_child, serve};
-use super::{Assignment, Evaluator, EvaluatorError, Event, Verdict};
-use crate::environment::{Cancellation, Environment};
+use super::child::{ChildProcess, Factory, Line, Task, is_child, serve};
+use super::{Assignment, Evaluator, EvaluatorError, Event, POLL, StartError, Verdict};
+use crate::environment::{Cancellation, Condition, Environment};
 use packing::Packing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,10 +16,6 @@ use slot::{Slot, Work};
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
-
-/// How often a waiting controller checks its children.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Evaluates trials in child processes of this machine, each one at a time: several trainings share a GPU, and what goes wrong
 /// in one costs one attempt at one trial.
@@ -33,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// - holds more memory than [allowed](ProcessConfig::with_memory_limit) after an evaluation, which counts.
 ///
 /// The trial of a fault comes back to the controller, which tries it again as often as
-/// [`SearchConfig::attempts`](super::SearchConfig::attempts) allows. After too many
+/// [`SearchConfig::attempts`](crate::search::SearchConfig::attempts) allows. After too many
 /// [failures in a row](ProcessConfig::with_failures_in_a_row), without any evaluation between, the search stops: what it has is
 /// in its run folder.
 ///
@@ -43,7 +39,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// use blockqnn::agent::{QLearning, QLearningConfig};
 /// use blockqnn::environment::synthetic::Synthetic;
 /// use blockqnn::reward::RedefinedReward;
-/// use blockqnn::search::{ProcessConfig, ProcessEvaluator, Search, SearchConfig};
+/// use blockqnn::evaluator::{ProcessConfig, ProcessEvaluator};
+/// use blockqnn::search::{Search, SearchConfig};
 /// use blockqnn::space::block::{BlockCode, BlockSpace};
 /// use std::convert::Infallible;
 ///
@@ -98,14 +95,11 @@ impl<A: Serialize> ProcessEvaluator<A> {
     /// Starts a child process for each name and briefing, and waits until their environments are ready.
     ///
     /// # Errors
-    /// [`ProcessEvaluatorError`] if there is none, one cannot be started or cannot make its environment, or two have different
+    /// [`StartError`] if there is none, one cannot be started or cannot make its environment, or two have different
     /// identities.
-    pub fn new(
-        children: Vec<(String, serde_json::Value)>,
-        config: ProcessConfig,
-    ) -> Result<Self, ProcessEvaluatorError> {
+    pub fn new(children: Vec<(String, serde_json::Value)>, config: ProcessConfig) -> Result<Self, StartError> {
         if children.is_empty() {
-            return Err(ProcessEvaluatorError::NoProcess);
+            return Err(StartError::NoWorker);
         }
         let (sender, messages) = channel();
         let slots = children.into_iter().map(|(name, briefing)| Slot::new(name, briefing)).collect();
@@ -115,7 +109,7 @@ impl<A: Serialize> ProcessEvaluator<A> {
         let mut evaluator = Self { config, slots, queue, packing, messages, sender, identity, failures: 0 };
         // All at once: each may load data for minutes.
         for number in 0..evaluator.slots.len() {
-            evaluator.start(number).map_err(|source| ProcessEvaluatorError::Start { number, source })?;
+            evaluator.start(number).map_err(|source| StartError::Start { number, source })?;
         }
         evaluator.await_all()?;
         Ok(evaluator)
@@ -132,34 +126,31 @@ impl<A: Serialize> ProcessEvaluator<A> {
     }
 
     /// Waits for the first line of every child.
-    fn await_all(&mut self) -> Result<(), ProcessEvaluatorError> {
+    fn await_all(&mut self) -> Result<(), StartError> {
         let mut known: Option<String> = None;
         while let Some(number) = self.slots.iter().position(|slot| !slot.ready) {
-            let message = match self.messages.recv_timeout(LOOK) {
+            let message = match self.messages.recv_timeout(POLL) {
                 Ok(message) => message,
                 Err(_) if self.slots[number].silent_for() < self.config.patience => continue,
                 Err(_) => {
                     let message = format!("it was not ready after {:?}", self.config.patience);
-                    return Err(ProcessEvaluatorError::Environment { number, message });
+                    return Err(StartError::Environment { number, message });
                 }
             };
             let number = message.slot;
             match message.line {
                 Some(Line::Ready { identity }) => {
                     let expected = known.get_or_insert_with(|| identity.clone());
-                    if *expected != identity {
-                        let expected = expected.clone();
-                        return Err(ProcessEvaluatorError::Different { number, found: identity, expected });
-                    }
+                    StartError::compare(number, identity, expected)?;
                     self.slots[number].ready = true;
                 }
                 Some(Line::Unready { message }) => {
-                    return Err(ProcessEvaluatorError::Environment { number, message });
+                    return Err(StartError::Environment { number, message });
                 }
                 Some(Line::Progress(_) | Line::Done { .. }) => {}
                 None => {
-                    let message = end_of(&mut self.slots[number]);
-                    return Err(ProcessEvaluatorError::Environment { number, message });
+                    let message = self.slots[number].end().reason();
+                    return Err(StartError::Environment { number, message });
                 }
             }
         }
@@ -221,39 +212,43 @@ impl<A: Serialize> ProcessEvaluator<A> {
                 Ok(false)
             }
             Some(Line::Done { outcome, condition, resident_bytes }) => {
-                tracing::debug!(
-                    worker = slot.name,
-                    device_bytes = condition.device_bytes,
-                    resident_bytes,
-                    broken = condition.broken,
-                    "memory after an evaluation"
-                );
-                let evaluated = matches!(outcome, Outcome::Evaluated(_));
-                let ended = self.end(number, verdict(outcome), listener);
-                if condition.broken {
-                    self.lose(number, "its device failed and cannot be used again", listener)?;
-                } else {
-                    if evaluated {
-                        self.failures = 0;
-                    }
-                    if let Some(reason) = self.config.memory.excess(condition.device_bytes, resident_bytes) {
-                        tracing::info!(worker = self.slots[number].name, reason, "a child process is replaced");
-                        self.replace(number)?;
-                    }
-                }
-                Ok(ended)
+                self.done(number, outcome, condition, resident_bytes, listener)
             }
             None => {
                 let outcome = slot.end();
-                let reason = match &outcome {
-                    Outcome::Fault { message } => message.clone(),
-                    Outcome::Evaluated(evaluation) => format!("{evaluation:?}"),
-                };
-                let ended = self.end(number, verdict(outcome), listener);
+                let reason = outcome.reason();
+                let ended = self.end(number, outcome, listener);
                 self.lose(number, &reason, listener)?;
                 Ok(ended)
             }
         }
+    }
+
+    /// Takes the outcome of a child's trial, and replaces a child that is to evaluate no more; whether a trial ended by it.
+    fn done(
+        &mut self,
+        number: usize,
+        outcome: Verdict,
+        condition: Condition,
+        resident_bytes: Option<u64>,
+        listener: &mut dyn FnMut(Event),
+    ) -> Result<bool, EvaluatorError> {
+        let (worker, device_bytes) = (self.slots[number].name.clone(), condition.device_bytes);
+        tracing::debug!(worker, device_bytes, resident_bytes, broken = condition.broken, "memory after an evaluation");
+        let evaluated = matches!(outcome, Verdict::Evaluated(_));
+        let ended = self.end(number, outcome, listener);
+        if condition.broken {
+            self.lose(number, "its device failed and cannot be used again", listener)?;
+            return Ok(ended);
+        }
+        if evaluated {
+            self.failures = 0;
+        }
+        if let Some(reason) = self.config.memory.excess(device_bytes, resident_bytes) {
+            tracing::info!(worker, reason, "a child process is replaced");
+            self.replace(number)?;
+        }
+        Ok(ended)
     }
 
     /// Kills children that show no sign of life; whether a trial ended by it.
@@ -301,25 +296,11 @@ impl<A: Serialize> ProcessEvaluator<A> {
             return Ok(());
         }
         let Some(number) = self.slots.iter().position(|slot| slot.work.is_some()) else {
-            return Err(EvaluatorError("nothing was submitted".into()));
+            return Err(EvaluatorError::idle());
         };
         self.slots[number].stop();
         self.end(number, Verdict::Cancelled, listener);
         Ok(())
-    }
-}
-
-fn verdict(outcome: Outcome) -> Verdict {
-    match outcome {
-        Outcome::Evaluated(evaluation) => Verdict::Evaluated(evaluation),
-        Outcome::Fault { message } => Verdict::Fault { message },
-    }
-}
-
-fn end_of(slot: &mut Slot) -> String {
-    match slot.end() {
-        Outcome::Fault { message } => message,
-        Outcome::Evaluated(evaluation) => format!("it ended before it was ready: {evaluation:?}"),
     }
 }
 
@@ -331,7 +312,7 @@ impl<A: Serialize> Evaluator<A> for ProcessEvaluator<A> {
 
     fn wait(&mut self, cancellation: &Cancellation, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
         if self.queue.is_empty() && self.slots.iter().all(|slot| slot.work.is_none()) {
-            return Err(EvaluatorError("nothing was submitted".into()));
+            return Err(EvaluatorError::idle());
         }
         loop {
             if cancellation.is_cancelled() {
@@ -346,7 +327,7 @@ impl<A: Serialize> Evaluator<A> for ProcessEvaluator<A> {
                 event if end.is_some() => late.push(event),
                 event => listener(event),
             };
-            let ended = match self.messages.recv_timeout(LOOK) {
+            let ended = match self.messages.recv_timeout(POLL) {
                 Ok(message) => self.take(message, &mut sort),
                 Err(RecvTimeoutError::Timeout) => self.look_after(&mut sort),
                 Err(RecvTimeoutError::Disconnected) => Err(EvaluatorError("all child processes have ended".into())),

@@ -1,12 +1,28 @@
-//! The seam between the list controller and its child environments.
+//! Where trials are evaluated: the boundary between the list controller and its child environments (Figure 1).
+//!
+//! A search submits trials to an [`Evaluator`] and waits for their ends. [`InlineEvaluator`] evaluates in the caller's
+//! thread, [`ThreadEvaluator`] in one thread per environment, [`ProcessEvaluator`] in child processes of this machine;
+//! `distributed::NatsEvaluator` has it done on other machines.
 
-use crate::environment::{BoxError, Cancellation, Environment, Progress, TrialContext, panic_message};
+mod child;
+mod inline;
+mod processes;
+mod threads;
+
+#[cfg(feature = "nats")]
+pub(crate) use child::{ChildProcess, Factory, Line, Program, is_child, prepare, serve, serve_one};
+pub use inline::InlineEvaluator;
+pub use processes::{ProcessConfig, ProcessEvaluator};
+pub use threads::ThreadEvaluator;
+
+use crate::environment::{BoxError, Cancellation, Progress};
 use crate::evaluation::{Evaluation, Trial};
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often an evaluator that waits checks whether it is to stop.
+pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// A trial and what to build for it.
 #[derive(Debug, Clone)]
@@ -29,7 +45,8 @@ impl<A> Assignment<A> {
 }
 
 /// How an attempt at a trial ended.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Verdict {
     /// The environment evaluated the architecture.
@@ -39,8 +56,26 @@ pub enum Verdict {
         /// What it said.
         message: String,
     },
-    /// The attempt was cancelled.
+    /// The attempt was cancelled. Only the process that cancelled it says so: no file or message contains it.
+    #[serde(skip)]
     Cancelled,
+}
+
+impl Verdict {
+    /// What ended an attempt that measured nothing, for a message.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Fault { message } => message.clone(),
+            Self::Evaluated(Evaluation::Infeasible(reason)) => reason.to_string(),
+            verdict => format!("{verdict:?}"),
+        }
+    }
+}
+
+impl From<Evaluation> for Verdict {
+    fn from(evaluation: Evaluation) -> Self {
+        Self::Evaluated(evaluation)
+    }
 }
 
 /// What an evaluator reports to its controller.
@@ -87,6 +122,62 @@ pub enum Event {
 #[error("the evaluator failed: {0}")]
 pub struct EvaluatorError(#[source] pub BoxError);
 
+impl EvaluatorError {
+    /// The error of waiting for nothing.
+    pub(crate) fn idle() -> Self {
+        Self("nothing was submitted".into())
+    }
+}
+
+/// Why an evaluator cannot start its workers: threads or child processes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is none.
+    #[error("an evaluator needs at least one environment")]
+    NoWorker,
+    /// The system starts no further thread or process.
+    #[error("cannot start worker {number}: {source}")]
+    Start {
+        /// Position of the worker, from 0.
+        number: usize,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A child process could not make its environment.
+    #[error("worker {number} cannot create its environment: {message}")]
+    Environment {
+        /// Position of the worker, from 0.
+        number: usize,
+        /// What it said, or how it ended.
+        message: String,
+    },
+    /// Two would give different results, so that a result would depend on who computed it.
+    #[error(
+        "the environment of worker {number} is {found:?}, but that of another is {expected:?}: all must be the same, so \
+         create them from the same data and settings"
+    )]
+    Different {
+        /// Position of the worker, from 0.
+        number: usize,
+        /// Identity of its environment.
+        found: String,
+        /// Identity of the other environments.
+        expected: String,
+    },
+}
+
+impl StartError {
+    /// Compares the identity of the environment of worker `number` with that of the others.
+    fn compare(number: usize, found: String, expected: &str) -> Result<(), Self> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(Self::Different { number, found, expected: expected.to_owned() })
+    }
+}
+
 /// Hands trials to environments and brings their verdicts back, in whatever order they end.
 pub trait Evaluator<A> {
     /// Takes a trial; returns at once.
@@ -103,7 +194,7 @@ pub trait Evaluator<A> {
     /// [`EvaluatorError`] if nothing was submitted or nothing can end any more.
     fn wait(&mut self, cancellation: &Cancellation, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError>;
 
-    /// Identity of the environments; see [`Environment::identity`].
+    /// Identity of the environments; see [`Environment::identity`](crate::environment::Environment::identity).
     fn identity(&self) -> String;
 
     /// How many trials can be evaluated at a time now, at least 1. With rolling scheduling that many are under way.
@@ -141,88 +232,5 @@ impl<A, V: Evaluator<A> + ?Sized> Evaluator<A> for Box<V> {
 
     fn acknowledge(&mut self, trial: u64) -> Result<(), EvaluatorError> {
         (**self).acknowledge(trial)
-    }
-}
-
-/// Evaluates one trial after another in the controller's own thread.
-pub struct InlineEvaluator<A, E> {
-    environment: E,
-    queue: VecDeque<Assignment<A>>,
-    architecture: PhantomData<A>,
-}
-
-impl<A, E> std::fmt::Debug for InlineEvaluator<A, E> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("InlineEvaluator").field("queued", &self.queue.len()).finish_non_exhaustive()
-    }
-}
-
-impl<A, E: Environment<A>> InlineEvaluator<A, E> {
-    /// Evaluates with `environment`.
-    pub fn new(environment: E) -> Self {
-        Self { environment, queue: VecDeque::new(), architecture: PhantomData }
-    }
-}
-
-impl<A, E: Environment<A>> Evaluator<A> for InlineEvaluator<A, E> {
-    fn submit(&mut self, assignment: Assignment<A>) -> Result<(), EvaluatorError> {
-        self.queue.push_back(assignment);
-        Ok(())
-    }
-
-    fn wait(&mut self, cancellation: &Cancellation, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
-        let assignment = self.queue.pop_front().ok_or_else(|| EvaluatorError("nothing was submitted".into()))?;
-        listener(Event::Started { trial: assignment.trial.id, worker: "controller".to_owned() });
-        let verdict = evaluate_once(&mut self.environment, &assignment, cancellation, listener);
-        check_condition(&self.environment, &verdict)?;
-        listener(Event::Ended { trial: assignment.trial.id, verdict });
-        Ok(())
-    }
-
-    fn identity(&self) -> String {
-        self.environment.identity()
-    }
-}
-
-/// An environment of this process that is broken ends the search, for every further trial would fail, and be recorded as if it
-/// were its own fault. The current trial is treated as not started: a resumed search evaluates it again.
-pub(super) fn check_condition<A, E: Environment<A>>(environment: &E, verdict: &Verdict) -> Result<(), EvaluatorError> {
-    if !environment.condition().broken {
-        return Ok(());
-    }
-    let message = match verdict {
-        Verdict::Fault { message } => message.as_str(),
-        _ => "nothing more can be evaluated in this process",
-    };
-    Err(EvaluatorError(
-        format!("{message}. Nothing that is finished is lost: start the program again to continue").into(),
-    ))
-}
-
-/// Makes one attempt at a trial. A panic of the environment is a fault like an error: training code of others may panic
-/// on a shape, and a search of days must not end by it.
-pub(crate) fn evaluate_once<A, E: Environment<A>>(
-    environment: &mut E,
-    assignment: &Assignment<A>,
-    cancellation: &Cancellation,
-    listener: &mut dyn FnMut(Event),
-) -> Verdict {
-    if cancellation.is_cancelled() {
-        return Verdict::Cancelled;
-    }
-    let trial = assignment.trial.id;
-    let listener = RefCell::new(listener);
-    let on_progress = |progress| (listener.borrow_mut())(Event::Progress { trial, progress });
-    let context =
-        TrialContext::new(&assignment.trial).with_cancellation(cancellation.clone()).with_progress(&on_progress);
-    let result = catch_unwind(AssertUnwindSafe(|| environment.evaluate(&assignment.architecture, &context)));
-    match result {
-        // What a cancelled evaluation returns is worth nothing.
-        Ok(_) if cancellation.is_cancelled() => Verdict::Cancelled,
-        Ok(Ok(evaluation)) => Verdict::Evaluated(evaluation),
-        Ok(Err(error)) => Verdict::Fault { message: error.to_string() },
-        Err(panic) => {
-            Verdict::Fault { message: format!("panic: {}", panic_message(panic.as_ref()).unwrap_or("no message")) }
-        }
     }
 }

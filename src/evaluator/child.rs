@@ -2,7 +2,7 @@
 //!
 //! Runs for many trials, because a process per trial would load its data and compile its kernels again each time.
 
-use super::evaluator::evaluate_once;
+use super::inline::evaluate_once;
 use super::{Assignment, Event, Verdict};
 use crate::environment::{Cancellation, Condition, Environment, Progress};
 use crate::evaluation::{Evaluation, Infeasibility, Trial};
@@ -36,14 +36,6 @@ pub(crate) struct Task<A> {
     pub(crate) architecture: A,
 }
 
-/// How an attempt ended, as a child reports it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Outcome {
-    Evaluated(Evaluation),
-    Fault { message: String },
-}
-
 /// What a child says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -56,7 +48,7 @@ pub(crate) enum Line {
     Progress(Progress),
     /// An evaluation ended.
     Done {
-        outcome: Outcome,
+        outcome: Verdict,
         /// How it left the environment.
         condition: Condition,
         /// Memory of the machine that the process holds, where the system reports it.
@@ -150,10 +142,10 @@ impl ChildProcess {
     }
 
     /// What became of a child that is gone while it had a task.
-    pub(crate) fn end(&mut self) -> Outcome {
+    pub(crate) fn end(&mut self) -> Verdict {
         match self.child.wait() {
             Ok(status) => outcome_of(status),
-            Err(error) => Outcome::Fault { message: format!("the process that evaluates is gone: {error}") },
+            Err(error) => Verdict::Fault { message: format!("the process that evaluates is gone: {error}") },
         }
     }
 
@@ -173,16 +165,16 @@ impl Drop for ChildProcess {
 
 /// What the end of a child means for its task. A system that lacks memory kills with SIGKILL, and nothing else does
 /// behind the parent's back.
-fn outcome_of(status: ExitStatus) -> Outcome {
+fn outcome_of(status: ExitStatus) -> Verdict {
     #[cfg(unix)]
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
     #[cfg(not(unix))]
     let signal: Option<i32> = None;
     if signal == Some(9) {
         let message = "the training was killed (SIGKILL), as the system does when memory runs out".to_owned();
-        return Outcome::Evaluated(Evaluation::Infeasible(Infeasibility::OutOfMemory { message }));
+        return Verdict::Evaluated(Evaluation::Infeasible(Infeasibility::OutOfMemory { message }));
     }
-    Outcome::Fault { message: format!("the process that trains ended: {status}") }
+    Verdict::Fault { message: format!("the process that trains ended: {status}") }
 }
 
 /// Is the child: evaluates what comes on standard input until it ends. Never returns, for `main` has nothing more to do.
@@ -252,12 +244,12 @@ where
             let assignment = Assignment::new(task.trial, task.attempt, Arc::new(task.architecture));
             evaluate(environment, &assignment, stop, say)
         }
-        Err(error) => Outcome::Fault { message: format!("the task cannot be read: {error}") },
+        Err(error) => Verdict::Fault { message: format!("the task cannot be read: {error}") },
     };
     let condition = environment.condition();
     let outcome = match outcome {
-        Outcome::Evaluated(evaluation) if condition.broken => {
-            Outcome::Fault { message: format!("the device failed, and nothing it computed counts: {evaluation:?}") }
+        Verdict::Evaluated(evaluation) if condition.broken => {
+            Verdict::Fault { message: format!("the device failed, and nothing it computed counts: {evaluation:?}") }
         }
         outcome => outcome,
     };
@@ -269,7 +261,7 @@ fn evaluate<A, E: Environment<A>>(
     assignment: &Assignment<A>,
     stop: &Cancellation,
     say: &dyn Fn(Line),
-) -> Outcome {
+) -> Verdict {
     let mut said: Option<Instant> = None;
     let verdict = evaluate_once(environment, assignment, stop, &mut |event| {
         if let Event::Progress { progress, .. } = event
@@ -280,9 +272,8 @@ fn evaluate<A, E: Environment<A>>(
         }
     });
     match verdict {
-        Verdict::Evaluated(evaluation) => Outcome::Evaluated(evaluation),
-        Verdict::Fault { message } => Outcome::Fault { message },
-        Verdict::Cancelled => Outcome::Fault { message: "the training was cancelled".to_owned() },
+        Verdict::Cancelled => Verdict::Fault { message: "the training was cancelled".to_owned() },
+        verdict => verdict,
     }
 }
 
@@ -299,9 +290,9 @@ mod tests {
     #[test]
     fn a_child_that_the_system_killed_ran_out_of_memory_and_any_other_end_is_a_fault() {
         let outcome = outcome_of(ExitStatus::from_raw(9));
-        assert!(matches!(outcome, Outcome::Evaluated(Evaluation::Infeasible(Infeasibility::OutOfMemory { .. }))));
+        assert!(matches!(outcome, Verdict::Evaluated(Evaluation::Infeasible(Infeasibility::OutOfMemory { .. }))));
         for raw in [0, 11, 256] {
-            assert!(matches!(outcome_of(ExitStatus::from_raw(raw)), Outcome::Fault { .. }), "{raw}");
+            assert!(matches!(outcome_of(ExitStatus::from_raw(raw)), Verdict::Fault { .. }), "{raw}");
         }
     }
 

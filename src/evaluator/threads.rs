@@ -1,46 +1,11 @@
 //! An evaluator with several environments, each in its own thread.
 
-use super::evaluator::{check_condition, evaluate_once};
-use super::{Assignment, Evaluator, EvaluatorError, Event};
+use super::inline::{check_condition, evaluate_once};
+use super::{Assignment, Evaluator, EvaluatorError, Event, POLL, StartError};
 use crate::environment::{Cancellation, Environment};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
-
-/// How often a waiting controller looks whether it is to stop.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// Why there can be no [`ThreadEvaluator`] with these environments.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ThreadEvaluatorError {
-    /// There is none.
-    #[error("an evaluator needs at least one environment")]
-    NoEnvironment,
-    /// Two would give different results, so that a result would depend on who computed it.
-    #[error(
-        "environment {number} is {found:?}, but the first is {expected:?}: all must be the same, so create them from the same data \
-         and settings"
-    )]
-    Different {
-        /// Position of the environment, from 0.
-        number: usize,
-        /// Its identity.
-        found: String,
-        /// Identity of the first.
-        expected: String,
-    },
-    /// The system gives no more threads.
-    #[error("cannot start worker {number}: {source}")]
-    Thread {
-        /// Position of its environment, from 0.
-        number: usize,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-}
 
 /// Evaluates as many trials at a time as it has environments, each in its own worker thread.
 ///
@@ -54,7 +19,8 @@ pub enum ThreadEvaluatorError {
 /// use blockqnn::agent::{QLearning, QLearningConfig};
 /// use blockqnn::environment::synthetic::Synthetic;
 /// use blockqnn::reward::RedefinedReward;
-/// use blockqnn::search::{Search, SearchConfig, ThreadEvaluator};
+/// use blockqnn::evaluator::ThreadEvaluator;
+/// use blockqnn::search::{Search, SearchConfig};
 /// use blockqnn::space::block::BlockSpace;
 ///
 /// let agent = QLearning::new(QLearningConfig::paper().scaled_to(4))?;
@@ -84,8 +50,8 @@ impl<A: Send + Sync + 'static> ThreadEvaluator<A> {
     /// Starts a worker thread for each environment. Their names are `worker 0`, `worker 1` and so on.
     ///
     /// # Errors
-    /// [`ThreadEvaluatorError`] if there is no environment, two have different identities, or a thread cannot be started.
-    pub fn new<E: Environment<A> + 'static>(environments: Vec<E>) -> Result<Self, ThreadEvaluatorError> {
+    /// [`StartError`] if there is no environment, two have different identities, or a thread cannot be started.
+    pub fn new<E: Environment<A> + 'static>(environments: Vec<E>) -> Result<Self, StartError> {
         let named = environments.into_iter().enumerate();
         Self::with_names(named.map(|(number, environment)| (format!("worker {number}"), environment)).collect())
     }
@@ -94,14 +60,11 @@ impl<A: Send + Sync + 'static> ThreadEvaluator<A> {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn with_names<E: Environment<A> + 'static>(environments: Vec<Named<E>>) -> Result<Self, ThreadEvaluatorError> {
-        let (_, first) = environments.first().ok_or(ThreadEvaluatorError::NoEnvironment)?;
+    pub fn with_names<E: Environment<A> + 'static>(environments: Vec<Named<E>>) -> Result<Self, StartError> {
+        let (_, first) = environments.first().ok_or(StartError::NoWorker)?;
         let expected = first.identity();
         for (number, (_, environment)) in environments.iter().enumerate() {
-            let found = environment.identity();
-            if found != expected {
-                return Err(ThreadEvaluatorError::Different { number, found, expected });
-            }
+            StartError::compare(number, environment.identity(), &expected)?;
         }
         let (queue, assignments) = channel();
         let (sender, events) = channel();
@@ -115,7 +78,7 @@ impl<A: Send + Sync + 'static> ThreadEvaluator<A> {
             let worker = std::thread::Builder::new()
                 .name(format!("blockqnn worker {number}"))
                 .spawn(move || work(&name, environment, &assignments, &sender, &stop))
-                .map_err(|source| ThreadEvaluatorError::Thread { number, source })?;
+                .map_err(|source| StartError::Start { number, source })?;
             evaluator.workers.push(worker);
         }
         Ok(evaluator)
@@ -160,13 +123,13 @@ impl<A> Evaluator<A> for ThreadEvaluator<A> {
 
     fn wait(&mut self, cancellation: &Cancellation, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
         if self.submitted == 0 {
-            return Err(EvaluatorError("nothing was submitted".into()));
+            return Err(EvaluatorError::idle());
         }
         loop {
             if cancellation.is_cancelled() {
                 self.stop.cancel();
             }
-            match self.events.recv_timeout(LOOK) {
+            match self.events.recv_timeout(POLL) {
                 Ok(event) => {
                     let event = event?;
                     let ended = matches!(event, Event::Ended { .. });
@@ -215,6 +178,7 @@ mod tests {
     use crate::search::{Search, SearchConfig, StopReason};
     use crate::space::block::{BlockCode, BlockSpace};
     use std::convert::Infallible;
+    use std::time::Duration;
 
     fn config() -> SearchConfig {
         SearchConfig::paper().with_seed(3).with_trials(256, 64)
@@ -233,7 +197,7 @@ mod tests {
     #[test]
     fn one_four_and_sixteen_workers_end_with_the_same_bytes() {
         let environment = Synthetic::new().with_noise(3.0);
-        let expected = end(crate::search::InlineEvaluator::new(environment));
+        let expected = end(crate::evaluator::InlineEvaluator::new(environment));
         for workers in [1, 4, 16] {
             let evaluator = ThreadEvaluator::new(vec![environment; workers]).unwrap();
             assert!(end(evaluator) == expected, "{workers} workers");
@@ -246,7 +210,7 @@ mod tests {
         assert_eq!(none.to_string(), "an evaluator needs at least one environment");
         let two = vec![Synthetic::new(), Synthetic::new().with_noise(1.0)];
         let error = ThreadEvaluator::<BlockCode>::new(two).unwrap_err().to_string();
-        assert!(error.starts_with("environment 1 is \"synthetic 1, noise 1\""), "{error}");
+        assert!(error.starts_with("the environment of worker 1 is \"synthetic 1, noise 1\""), "{error}");
     }
 
     #[test]

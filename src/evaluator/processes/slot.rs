@@ -1,6 +1,7 @@
 //! A place for one child process at a time.
 
-use super::super::child::{ChildProcess, Outcome};
+use crate::evaluator::Verdict;
+use crate::evaluator::child::ChildProcess;
 use std::time::{Duration, Instant};
 
 /// What a child is at.
@@ -59,11 +60,11 @@ impl Slot {
     }
 
     /// What became of a child that is gone.
-    pub(super) fn end(&mut self) -> Outcome {
+    pub(super) fn end(&mut self) -> Verdict {
         self.ready = false;
         match self.child.take() {
             Some(mut child) => child.end(),
-            None => Outcome::Fault { message: "there is no process".to_owned() },
+            None => Verdict::Fault { message: "there is no process".to_owned() },
         }
     }
 
