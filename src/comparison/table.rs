@@ -70,7 +70,7 @@ impl fmt::Display for Comparison {
 }
 
 impl Comparison {
-    /// Writes the outcome of every search as CSV. Columns: `benchmark`, `agent`, `budget`, `seed`, `evaluations`,
+    /// Writes the result of every search as CSV. Columns: `benchmark`, `agent`, `budget`, `seed`, `evaluations`,
     /// `seconds`, `worth`, `regret` (percent points below the optimum).
     ///
     /// # Errors
@@ -79,10 +79,10 @@ impl Comparison {
         writeln!(out, "benchmark,agent,budget,seed,evaluations,seconds,worth,regret")?;
         let quote = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
         for standing in &self.standings {
-            for (budget, outcomes) in self.budgets.iter().zip(&standing.outcomes) {
-                for outcome in outcomes {
+            for (budget, results) in self.budgets.iter().zip(&standing.results) {
+                for result in results {
                     let (benchmark, agent) = (quote(&self.benchmark), quote(&standing.agent));
-                    let super::Outcome { seed, worth, evaluations, seconds } = *outcome;
+                    let super::BudgetResult { seed, worth, evaluations, seconds } = *result;
                     let regret = self.optimum - worth;
                     writeln!(
                         out,

@@ -2,13 +2,13 @@
 
 use super::run::Run;
 use super::{
-    Evaluator, EvaluatorError, InlineEvaluator, Observer, RunFolder, RunFolderError, SearchConfig, SearchConfigError,
-    SearchReport,
+    Evaluator, EvaluatorError, InlineEvaluator, Observer, RunFolder, RunFolderError, SearchConfig, SearchReport,
 };
 use crate::agent::{Agent, AgentError};
 use crate::environment::{BoxError, Cancellation, Environment};
 use crate::evaluation::NotFinite;
 use crate::reward::{RedefinedReward, RewardShaper};
+use crate::setting::InvalidSetting;
 use crate::space::{SearchSpace, SpaceError};
 use std::fmt;
 
@@ -18,7 +18,7 @@ use std::fmt;
 pub enum SearchError {
     /// A setting is invalid.
     #[error(transparent)]
-    Config(#[from] SearchConfigError),
+    Config(#[from] InvalidSetting),
     /// The agent cannot continue.
     #[error(transparent)]
     Agent(#[from] AgentError),

@@ -28,7 +28,7 @@ mod threads;
 mod utilisation;
 
 pub use budget::{SecondsBudget, SecondsObserver};
-pub use config::{Repeats, Scheduling, SearchConfig, SearchConfigError};
+pub use config::{Repeats, Scheduling, SearchConfig};
 pub use controller::{Search, SearchError};
 pub use cost_model::{CostModel, PredictionQuality, Rates, TrialSize, Workload};
 pub use evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};
@@ -40,7 +40,7 @@ pub use record::{Record, RecordOf, SearchReport, StopReason};
 #[cfg(feature = "report")]
 pub(crate) use results::quote;
 pub use run_folder::{Durability, Fault, JournalError, RunFolder, RunFolderError, RunHistory, RunSettings};
-pub use simulation::{Simulated, SimulationConfig, SimulationError, simulate};
+pub use simulation::{Simulated, SimulationConfig, simulate};
 pub use threads::{ThreadEvaluator, ThreadEvaluatorError};
 pub use utilisation::Utilisation;
 

@@ -90,7 +90,7 @@ pub trait Observer<S: SearchSpace> {
     ///
     /// # Errors
     /// Whatever should stop the search.
-    fn on_learnt(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
+    fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
         Ok(())
     }
 

@@ -435,7 +435,7 @@ where
             best_accuracy: records.iter().filter_map(measured).max_by(f64::total_cmp),
         };
         for observer in &mut self.search.observers {
-            observer.on_learnt(&summary).map_err(SearchError::Observer)?;
+            observer.on_learned(&summary).map_err(SearchError::Observer)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Was it worth it? Early stop against converged, times, failures.
 
-use super::{Drawn, Figure};
+use super::{Chart, Drawn};
 use crate::report::colours::SERIES;
 use crate::report::plot::{Layer, Plot, Swatch};
 use crate::report::run::{Finished, Run};
@@ -93,7 +93,7 @@ pub(super) fn early_stop(run: &Run) -> Drawn {
         caption.push_str(" No block of this run is verified, so that converged accuracies are missing.");
     }
     caption.push_str(" (Figure 4 of the paper.)");
-    Ok(Ok(Figure { picture: plot.picture("early-stop", &caption)?, caption, table: None }))
+    Ok(Ok(Chart { figure: plot.figure("early-stop", &caption)?, caption, table: None }))
 }
 
 pub(super) fn times(run: &Run) -> Drawn {
@@ -129,7 +129,7 @@ pub(super) fn times(run: &Run) -> Drawn {
     if hits > 0 {
         let _ = write!(caption, " {} blocks were known already, which saved {}.", count(hits), duration(saved));
     }
-    Ok(Ok(Figure { picture: plot.picture("times", &caption)?, caption, table: None }))
+    Ok(Ok(Chart { figure: plot.figure("times", &caption)?, caption, table: None }))
 }
 
 /// Seconds of training that known blocks would have taken again.
@@ -157,7 +157,7 @@ pub(super) fn workers(run: &Run) -> Drawn {
         }
     }
     let caption = format!("{utilisation}, over the {} since the search was last started.", duration(utilisation.wall));
-    Ok(Ok(Figure { picture: plot.picture("workers", &caption)?, caption, table: None }))
+    Ok(Ok(Chart { figure: plot.figure("workers", &caption)?, caption, table: None }))
 }
 
 /// A chart of horizontal bars: name, length, and the text beside the bar.
@@ -190,5 +190,5 @@ pub(super) fn failures(run: &Run) -> Drawn {
     let caption = "Infeasible blocks by reason. They are rewarded with the chance accuracy.".to_owned();
     let rows = failures.iter().map(|(name, trials)| vec![(*name).to_owned(), count(*trials)]).collect();
     let table = Series::new("failures", &["reason", "blocks"], rows);
-    Ok(Ok(Figure { picture: plot.picture("failures", &caption)?, caption, table: Some(table) }))
+    Ok(Ok(Chart { figure: plot.figure("failures", &caption)?, caption, table: Some(table) }))
 }
