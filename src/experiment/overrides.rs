@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 ///
 /// A change is a JSON value at a dotted path, such as `agent.learning_rate=0.1`; what it does not name stays as it was.
 /// Where a choice between forms is written as an object with one key, such as `recipe.optimizer`, another key replaces
-/// the whole choice.
+/// the whole choice. So does another agent, which may be given by its name: `agent=best`.
 ///
 /// ```
 /// use blockqnn::experiment::{Overrides, Preset};
@@ -227,28 +227,30 @@ fn section<T: serde::de::DeserializeOwned>(
     configuration::read_section(name, &value).map_err(|message| OverridesError::Invalid { message })
 }
 
-/// Puts a change of the agent into `settings`: field by field if it is of the same kind, as a whole if it is another.
+/// Puts a change of the agent into `settings`: single settings field by field, a whole agent in the place of the other.
 fn change_agent(settings: &mut Map<String, Value>, mut change: Value) -> Result<(), String> {
+    // The Q-learner's settings stand without a kind, so that single ones of them are no agent.
+    let mut is_whole = serde_json::from_value::<QLearningConfig>(change.clone()).is_ok();
     if let Value::String(name) = &change {
         let agent: AgentConfig = name.parse().map_err(|error: UnknownAgent| format!("agent: {error}"))?;
         change = serde_json::to_value(agent).map_err(|error| error.to_string())?;
+        is_whole = true;
     }
-    let (old, new) = (settings.get("agent").and_then(agent_kind), agent_kind(&change));
-    if old == new {
-        merge(settings, Map::from_iter([("agent".to_owned(), change)]));
-        return Ok(());
+    match (settings.get("agent").and_then(agent_kind), agent_kind(&change), &change) {
+        (old, new, _) if old == new && !is_whole => {
+            merge(settings, Map::from_iter([("agent".to_owned(), change)]));
+        }
+        (Some(old), None, Value::Object(fields)) if !is_whole => {
+            let fields: Vec<String> = fields.keys().map(|field| format!("agent.{field}")).collect();
+            return Err(format!(
+                "{} would not be used, because the agent is {old}, whose settings are under agent.{old}",
+                fields.join(", ")
+            ));
+        }
+        _ => {
+            settings.insert("agent".to_owned(), change);
+        }
     }
-    // Of the Q-learner, whose settings stand without a kind, single ones are no other agent.
-    if let (Some(old), None, Value::Object(fields)) = (old, new, &change)
-        && serde_json::from_value::<QLearningConfig>(change.clone()).is_err()
-    {
-        let fields: Vec<String> = fields.keys().map(|field| format!("agent.{field}")).collect();
-        return Err(format!(
-            "{} would not be used, because the agent is {old}, whose settings are under agent.{old}",
-            fields.join(", ")
-        ));
-    }
-    settings.insert("agent".to_owned(), change);
     Ok(())
 }
 

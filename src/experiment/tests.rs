@@ -387,6 +387,8 @@ fn another_agent_takes_the_place_of_the_q_learner() {
     overrides.set_text("agent.initial_q=5").unwrap();
     let rank = QLearningConfig { initial_q: 5.0, ..QLearningConfig::rank() };
     assert_eq!(agent_of(&overrides), AgentConfig::QLearning(rank));
+    overrides.set_text("agent=paper").unwrap();
+    assert_eq!(agent_of(&overrides), AgentConfig::QLearning(QLearningConfig::paper()));
 
     let error = |text: &str| {
         let mut wrong = settings_of_run(&path);
@@ -401,7 +403,7 @@ fn another_agent_takes_the_place_of_the_q_learner() {
 
 /// Once an agent other than the Q-learner was a section `searcher` beside `agent`.
 #[test]
-fn an_experiment_with_a_section_searcher_is_read_and_its_run_resumed() {
+fn an_experiment_with_a_section_searcher_is_read() {
     let mut written = serde_json::to_value(Experiment::quick()).unwrap();
     assert_eq!(serde_json::from_value::<Experiment>(written.clone()).unwrap(), Experiment::quick());
     let best = AgentConfig::LeastSquares(LeastSquaresConfig { uniform: 5, ..LeastSquaresConfig::default() });
@@ -417,29 +419,43 @@ fn an_experiment_with_a_section_searcher_is_read_and_its_run_resumed() {
     assert_eq!(overrides.apply(Preset::Paper).unwrap(), experiment);
     overrides.set_text("searcher.least-squares.uniform=6").unwrap();
     assert_ne!(overrides.apply(Preset::Paper).unwrap(), experiment);
+}
 
-    // A folder of such a run.
+/// The folder was written when another agent was a section `searcher`, by training networks on the embedded images.
+#[cfg(feature = "flex")]
+#[test]
+fn a_run_with_a_section_searcher_is_resumed() {
+    use crate::network::Device;
+    use crate::train::TrainingEnvironment;
+
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/searcher-format-1");
+    let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("run");
-    run_in(&path, &experiment);
-    let description = path.join("search.json");
-    let mut old: serde_json::Value = serde_json::from_slice(&std::fs::read(&description).unwrap()).unwrap();
-    for section in ["agent", "searcher"] {
-        old["details"][section] = written[section].clone();
+    std::fs::create_dir(&path).unwrap();
+    for name in ["search.json", "journal.jsonl", "checkpoint"] {
+        std::fs::copy(golden.join(name), path.join(name)).unwrap();
     }
-    std::fs::write(&description, old.to_string()).unwrap();
-    assert_eq!(settings_of_run(&path).apply(Preset::Paper).unwrap(), experiment);
-    let mut longer = experiment.clone();
-    longer.search.trials += 8;
-    run_in(&path, &longer);
-    let records = RunFolder::read::<BlockSpace>(&path).unwrap().records.len() as u64;
-    assert_eq!(records, longer.search.trials);
+    let experiment = settings_of_run(&path).apply(Preset::Paper).unwrap();
+    let agent = LeastSquaresConfig { uniform: 2, ..LeastSquaresConfig::default() };
+    assert_eq!(experiment.agent, AgentConfig::LeastSquares(agent));
 
-    // With another searcher it is another run.
-    let other = Experiment { agent: AgentConfig::Random, ..longer };
-    let folder = RunFolder::resume(&path).unwrap().with_details(&other.details()).unwrap();
-    let search = Search::new(other.space.clone(), other.agent.build().unwrap(), Synthetic::new(), other.search.clone());
-    let error = search.with_reward(other.reward).with_run_folder(folder).run().unwrap_err().to_string();
+    let resume = |experiment: Experiment| {
+        let folder = RunFolder::resume(&path).unwrap().with_details(&experiment.details()).unwrap();
+        let Experiment { space, agent, reward, search, recipe, data } = experiment;
+        let (training, validation) = data.load(None).unwrap();
+        let network = search.network.clone();
+        let trainer =
+            TrainingEnvironment::with_parts(&training, &validation, network, recipe, &Device::flex()).unwrap();
+        let search = Search::new(space, agent.build().unwrap(), trainer, search).with_reward(reward);
+        search.with_run_folder(folder).run().map(|report| report.records.len())
+    };
+    let error = resume(Experiment { agent: AgentConfig::Random, ..experiment.clone() }).unwrap_err().to_string();
     assert!(error.contains("agent"), "{error}");
+    assert_eq!(resume(experiment.clone()).unwrap(), 4);
+    let journal = |folder: &Path| std::fs::read(folder.join("journal.jsonl")).unwrap();
+    assert_eq!(journal(&path), journal(&golden));
+    let search = crate::search::SearchConfig { trials: 6, ..experiment.search.clone() };
+    assert_eq!(resume(Experiment { search, ..experiment }).unwrap(), 6);
 }
 
 #[test]
