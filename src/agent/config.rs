@@ -113,6 +113,17 @@ impl AgentConfig {
         preset.map(|(_, preset)| *preset).ok_or_else(|| UnknownAgent { name: name.to_owned() })
     }
 
+    /// Moves the section `searcher` of the settings of an experiment to `agent`. Once it held the agent that took the place
+    /// of the Q-learner, in run folders and configuration files that still exist.
+    pub fn move_searcher(sections: &mut Map<String, Value>) {
+        match sections.remove("searcher") {
+            None | Some(Value::Null) => {}
+            Some(searcher) => {
+                sections.insert("agent".to_owned(), searcher);
+            }
+        }
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -220,17 +231,6 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for FirstAgain<A> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
         self.fields.next_value_seed(seed)
-    }
-}
-
-/// Moves the section `searcher` of the settings of an experiment to `agent`: in files of before agents had one noun, it
-/// held the agent that took the place of the Q-learner.
-pub(crate) fn move_searcher(sections: &mut Map<String, Value>) {
-    match sections.remove("searcher") {
-        None | Some(Value::Null) => {}
-        Some(searcher) => {
-            sections.insert("agent".to_owned(), searcher);
-        }
     }
 }
 

@@ -24,8 +24,6 @@ pub use q_learning::{Policy, QLearning, QLearningConfig, ReplayConfig, UpdateRul
 pub use q_table::{NextValues, QTable, StateView};
 pub use random::RandomAgent;
 
-pub(crate) use config::move_searcher;
-
 use crate::evaluation::{Episode, Trajectory};
 use crate::space::{SearchSpace, SpaceError};
 use rand::Rng;

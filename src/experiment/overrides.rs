@@ -1,7 +1,7 @@
 //! Changes to a preset: from a file, from `path=value` words, from code.
 
 use super::{Experiment, Preset, configuration};
-use crate::agent::{AgentConfig, QLearningConfig, UnknownAgent, move_searcher};
+use crate::agent::{AgentConfig, QLearningConfig, UnknownAgent};
 use crate::graph::ImageShape;
 use crate::search::RunSettings;
 use serde_json::{Map, Value};
@@ -178,7 +178,7 @@ impl Overrides {
         };
         for change in &self.changes {
             let mut change = change.clone();
-            move_searcher(&mut change);
+            AgentConfig::move_searcher(&mut change);
             if let Some(agent) = change.remove("agent") {
                 change_agent(&mut settings, agent).map_err(invalid)?;
             }

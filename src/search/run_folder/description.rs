@@ -1,7 +1,7 @@
 //! `search.json`: what a run is, and whether a search that is to resume it is the same.
 
 use super::{DESCRIPTION, FORMAT, RunFolderError, RunSettings, difference};
-use crate::agent::{AgentConfig, move_searcher};
+use crate::agent::AgentConfig;
 use crate::files;
 use crate::search::SearchConfig;
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,7 @@ fn upgraded(mut details: Value) -> Value {
     if AgentConfig::deserialize(&details["searcher"]).is_ok()
         && let Value::Object(sections) = &mut details
     {
-        move_searcher(sections);
+        AgentConfig::move_searcher(sections);
     }
     details
 }
