@@ -74,9 +74,9 @@ transfer *ARGS:
 bench-loader:
     cargo bench --bench loader
 
-# What the searcher costs, the journal, the report of 11,392 blocks; ends with a table.
+# What the search costs, the journal, the report of 11,392 blocks; ends with a table.
 bench:
-    cargo bench --no-default-features --bench searcher --bench journal
+    cargo bench --no-default-features --bench search --bench journal
     cargo bench --no-default-features --features report --bench report
     python3 benches/table.py
 

@@ -40,7 +40,7 @@ fn create(path: &Path, durability: Durability) -> RunFolder {
 struct Clock(Sender<Instant>);
 
 impl Observer<BlockSpace> for Clock {
-    fn on_learnt(&mut self, _: &MinibatchSummary) -> Result<(), BoxError> {
+    fn on_learned(&mut self, _: &MinibatchSummary) -> Result<(), BoxError> {
         Ok(self.0.send(Instant::now())?)
     }
 }

@@ -46,7 +46,7 @@ fn main() {
     let (seconds, page) = best_of_five(|| report.html().expect("the page is made"));
     println!("report/page, {:>4} kB           {seconds:>7.3} s", page.len() / 1_000);
     let (seconds, count) = best_of_five(|| {
-        let pictures = report.pictures().expect("the pictures are drawn");
+        let pictures = report.figures().expect("the pictures are drawn");
         let pngs: Vec<Vec<u8>> = pictures.iter().map(|picture| picture.png().expect("a PNG")).collect();
         pngs.len()
     });

@@ -185,7 +185,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     };
     let beside = output::Beside::new(&results, model, data);
     let (space, settings) = (experiment.space.clone(), experiment.search.clone());
-    let report = Search::with_evaluator(space, experiment.agent()?, evaluator, settings)
+    let report = Search::with_evaluator(space, experiment.agent.build()?, evaluator, settings)
         .with_reward(experiment.reward)
         .with_run_folder(folder)
         .with_observer(beside)

@@ -17,11 +17,11 @@ mod program;
 #[path = "compare_agents/svg.rs"]
 mod svg;
 
+use blockqnn::agent::AgentConfig;
 use blockqnn::comparison::{Benchmark, Budget, Comparison, ComparisonConfig, Contender, SyntheticTask};
 use blockqnn::environment::tabular::Table;
 use blockqnn::files;
 use blockqnn::space::SearchSpace;
-use blockqnn::space::block::BlockSpace;
 use blockqnn::space::cell::CellCode;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -129,7 +129,7 @@ fn compare<S: SearchSpace + Clone + 'static>(
     benchmark: &Benchmark<S>,
     arguments: &Arguments,
 ) -> Result<(), Box<dyn Error>> {
-    let all = Contender::<BlockSpace>::NAMES.map(str::to_owned);
+    let all = AgentConfig::names().map(str::to_owned).collect::<Vec<_>>();
     let names = if arguments.agent.is_empty() { &all[..] } else { &arguments.agent };
     let contenders = names.iter().map(|name| Contender::named(name)).collect::<Result<Vec<_>, _>>()?;
     let mut config = ComparisonConfig::new(arguments.budgets.clone()).with_seeds(arguments.seeds);

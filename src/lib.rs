@@ -179,6 +179,7 @@ pub mod report;
 pub mod reward;
 pub mod search;
 pub mod seed;
+pub mod setting;
 pub mod space;
 pub mod testing;
 #[cfg(feature = "train")]

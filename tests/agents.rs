@@ -212,7 +212,7 @@ fn spaces() -> [BlockSpace; 4] {
     [unconnected(&paper), unconnected(&ablation), paper, ablation]
 }
 
-fn random_walk(space: &BlockSpace, number: u64) -> TrajectoryOf<BlockSpace> {
+fn random_trajectory(space: &BlockSpace, number: u64) -> TrajectoryOf<BlockSpace> {
     let mut rng = seed::stream(8, "mutations", number);
     let choose = |state: &LayerCode| Ok::<_, SpaceError>(*seed::choose(&mut rng, &space.actions(state)).unwrap());
     walk_by(space, choose).unwrap()
@@ -224,7 +224,7 @@ proptest! {
     #[test]
     fn mutations_of_blocks_never_break_table_1(number in any::<u64>(), which in 0..4usize, steps in 1..40usize) {
         let space = &spaces()[which];
-        let mut current = random_walk(space, number);
+        let mut current = random_trajectory(space, number);
         let mut rng = seed::stream(9, "mutations", number);
         for _ in 0..steps {
             let next = Edit::random(space, &current, &mut rng).unwrap();

@@ -2,8 +2,8 @@
 //! and records survive a file.
 
 use blockqnn::agent::{
-    AgentError, LeastSquares, LocalSearch, Memory, QLearning, QLearningConfig, RandomAgent, RegularizedEvolution,
-    Searcher,
+    AgentConfig, AgentError, LeastSquares, LocalSearch, Memory, QLearning, QLearningConfig, RandomAgent,
+    RegularizedEvolution,
 };
 use blockqnn::environment::tabular::{Table, TableEnvironment};
 use blockqnn::environment::{BoxedEnvironment, Cancellation};
@@ -17,6 +17,7 @@ use blockqnn::search::{
     CostModel, RecordOf, RunFolder, RunFolderError, RunHistory, SearchConfig, SearchError, SearchReport, Simulated,
     SimulationConfig, Utilisation,
 };
+use blockqnn::setting::InvalidSetting;
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use blockqnn::space::cell::{CellCode, CellSpace};
 use serde::Serialize;
@@ -40,7 +41,7 @@ fn settings_and_records_are_plain_data() {
     data::<SimulationConfig>();
     data::<NetworkConfig>();
     data::<QLearningConfig>();
-    data::<Searcher>();
+    data::<AgentConfig>();
     data::<RedefinedReward>();
     data::<BlockSpace>();
     data::<CellSpace>();
@@ -79,6 +80,7 @@ fn what_a_search_takes_and_gives_goes_to_other_threads() {
     sent::<ThreadEvaluator<BlockCode>>();
     sent::<ProcessEvaluator<BlockCode>>();
     error::<AgentError>();
+    error::<InvalidSetting>();
     error::<EvaluatorError>();
     error::<StartError>();
     error::<FolderError>();
@@ -100,10 +102,10 @@ fn both_ends_of_a_connection_go_to_other_threads() {
 #[cfg(feature = "report")]
 #[test]
 fn a_report_goes_to_other_threads() {
-    use blockqnn::report::{Picture, Report, ReportError, Run, Series};
+    use blockqnn::report::{Figure, Report, ReportError, Run, Series};
     shared::<Report>();
     shared::<Run>();
-    shared::<Picture>();
+    shared::<Figure>();
     shared::<Series>();
     error::<ReportError>();
 }

@@ -8,7 +8,7 @@ use blockqnn::network::device::parse_device;
 use blockqnn::network::{Device, Network, Tensor};
 use blockqnn::seed;
 use blockqnn::space::block::{BlockCode, BlockSpace, ConvolutionRule};
-use blockqnn::space::{SearchSpace, random_walk};
+use blockqnn::space::{SearchSpace, random_trajectory};
 use burn::tensor::TensorData;
 use rand::Rng;
 
@@ -40,7 +40,7 @@ fn spaces() -> [(&'static str, BlockSpace); 2] {
 }
 
 fn random_block(space: &BlockSpace, rng: &mut dyn Rng) -> BlockCode {
-    space.decode(&random_walk(space, rng).unwrap().actions).unwrap()
+    space.decode(&random_trajectory(space, rng).unwrap().actions).unwrap()
 }
 
 /// Whether the network around a graph is small enough to be built here.

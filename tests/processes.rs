@@ -155,7 +155,7 @@ impl Observer<BlockSpace> for Listener {
         Ok(())
     }
 
-    fn on_learnt(&mut self, _: &MinibatchSummary) -> Result<(), blockqnn::environment::BoxError> {
+    fn on_learned(&mut self, _: &MinibatchSummary) -> Result<(), blockqnn::environment::BoxError> {
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use blockqnn::network::Network;
 use blockqnn::network::device::parse_device;
 use blockqnn::seed;
 use blockqnn::space::block::{BlockCode, BlockSpace, ConvolutionRule};
-use blockqnn::space::{SearchSpace, random_walk};
+use blockqnn::space::{SearchSpace, random_trajectory};
 use blockqnn::train::{ImageClassifier, OptimizerConfig, Recipe, Restarts, Schedule, TrainError, Training};
 use std::collections::BTreeSet;
 use std::fs;
@@ -38,7 +38,7 @@ fn blocks(widths: WidthRule) -> Vec<BlockCode> {
     let mut blocks = Vec::new();
     while blocks.len() < NETWORKS {
         let space = &spaces[blocks.len() % 2];
-        let block = space.decode(&random_walk(space, &mut rng).unwrap().actions).unwrap();
+        let block = space.decode(&random_trajectory(space, &mut rng).unwrap().actions).unwrap();
         let graph = block.to_graph();
         let cost = graph.cost(&network_config(widths));
         let joins = |node: &Node| node.operation == Operation::Concat && node.inputs.len() > 1;

@@ -3,7 +3,7 @@
 use blockqnn::graph::{CostError, LayerGraph, NetworkConfig, Operation, ToGraph, WidthRule};
 use blockqnn::seed;
 use blockqnn::space::block::{BlockCode, BlockSpace, ConvolutionRule, LayerCode, LayerKind, TerminalRule};
-use blockqnn::space::{SearchSpace, Step, random_walk, walk};
+use blockqnn::space::{SearchSpace, Step, random_trajectory, walk};
 use rand::Rng;
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ fn spaces() -> [BlockSpace; 4] {
 
 /// A walk that takes any legal action with equal probability.
 fn random_actions(space: &BlockSpace, rng: &mut dyn Rng) -> Vec<LayerCode> {
-    random_walk(space, rng).unwrap().actions
+    random_trajectory(space, rng).unwrap().actions
 }
 
 /// The same block with its layers in another order, drawn from those in which every layer follows its inputs.

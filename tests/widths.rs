@@ -3,7 +3,7 @@
 use blockqnn::graph::{ImageShape, NetworkConfig, ToGraph, WidthRule};
 use blockqnn::seed;
 use blockqnn::space::block::{BlockCode, BlockSpace, ConvolutionRule, TerminalRule};
-use blockqnn::space::{SearchSpace, random_walk};
+use blockqnn::space::{SearchSpace, random_trajectory};
 
 const WALKS: u64 = 10_000;
 /// `Network::MAX_PARAMETERS`, which a build without burn does not have.
@@ -15,7 +15,7 @@ const BATCH: f64 = 256.0;
 
 fn random_block(space: &BlockSpace, walk: u64) -> BlockCode {
     let mut rng = seed::stream(1, "widths", walk);
-    let walk = random_walk(space, &mut rng).expect("a walk ends");
+    let walk = random_trajectory(space, &mut rng).expect("a walk ends");
     space.decode(&walk.actions).expect("a walk is a block")
 }
 

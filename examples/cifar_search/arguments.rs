@@ -1,11 +1,12 @@
 //! The command line.
 
-use blockqnn::agent::Searcher;
+use blockqnn::agent::AgentConfig;
 use blockqnn::data::cifar::Missing;
 use blockqnn::data::{BrokenImages, Pictures};
 use blockqnn::experiment::{Dataset, Experiment, Overrides, Preset};
 use blockqnn::network::Precision;
 use blockqnn::search::RunFolder;
+use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -105,8 +106,9 @@ pub(crate) struct Arguments {
     /// Agent that proposes blocks: paper (the preset's Q-learning agent), best (least squares on features of the
     /// blocks; recommended for up to a few hundred trials), random, evolution (population 10, tournaments of 3),
     /// evolution50 (population 50, tournaments of 25), local (local search: changes one property of a block at a time
-    /// while the reward improves), local10 (the same, starting from the best of ten random blocks) [default: paper]
-    #[arg(long, value_name = "NAME", value_parser = ["paper", "best", "random", "evolution", "evolution50", "local", "local10"])]
+    /// while the reward improves), local10 (the same, starting from the best of ten random blocks), or Q-learning with
+    /// other settings: metaqnn, tuned, rank [default: paper]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(AgentConfig::names()))]
     agent: Option<String>,
 
     /// Blocks to evaluate [default: the length of the epsilon schedule; --dry-run shows it]
@@ -258,8 +260,12 @@ impl Arguments {
         match self.agent.as_deref() {
             None => {}
             // A configuration file may name another agent.
-            Some("paper") => overrides.set("searcher", serde_json::Value::Null),
-            Some(name) => overrides.set("searcher", serde_json::to_value(Searcher::named(name)?)?),
+            Some("paper") => overrides.set("agent", serde_json::to_value(self.preset.experiment().agent)?),
+            Some(name) => {
+                let search = self.preset.experiment().search;
+                let agent = AgentConfig::named(name, search.trials / search.minibatch, search.minibatch)?;
+                overrides.set("agent", serde_json::to_value(agent)?);
+            }
         }
         for setting in &self.settings {
             overrides.set_text(setting)?;
@@ -300,56 +306,42 @@ impl Arguments {
             refuse_other_classes(&given, &experiment, classes)?;
         }
         crate::download::refuse_unread(experiment.data.dataset, data)?;
-        self.refuse_unused(&given, &experiment)?;
+        refuse_unused(&given, &experiment)?;
         Ok(experiment)
     }
+}
 
-    /// Refuses settings that would not be used: whoever gives one wants it to count.
-    fn refuse_unused(&self, given: &Overrides, experiment: &Experiment) -> Result<(), String> {
-        let data = &experiment.data;
-        let image = data.dataset.shape().map_or_else(
-            || data.size.and_then(|size| usize::try_from(size).ok()).map(|size| (3, size, size)),
-            |(image, _)| Some((image.channels, image.height, image.width)),
-        );
-        let set = experiment.search.network.image;
-        if given.contains("search.network.image")
-            && image.is_some_and(|image| image != (set.channels, set.height, set.width))
-        {
-            return Err(format!(
-                "search.network.image is {set}, but the network takes the images of the data set {} as they are: omit the \
-                 setting (--size scales the images of a folder)",
-                data.dataset.name()
-            ));
-        }
-        let name = data.dataset.name();
-        if given.contains("data.broken_images")
-            && data.broken_images != BrokenImages::Refuse
-            && data.dataset != Dataset::Folder
-        {
-            return Err(format!(
-                "data.broken_images (--broken-images) is only for --dataset folder, but the data set is {name}: omit it"
-            ));
-        }
-        if given.contains("data.missing_files")
-            && data.missing_files != Missing::Refuse
-            && data.dataset != Dataset::Cifar10
-        {
-            return Err(format!(
-                "data.missing_files is only for --dataset cifar10, but the data set is {name}: omit it"
-            ));
-        }
-        // A whole configuration has a section `agent` beside a searcher; a single setting is meant to change something.
-        let of_agent = |setting: &&String| {
-            setting.starts_with("agent.") && (!setting.starts_with("agent.epsilon") || given.contains("search.trials"))
-        };
-        match (&experiment.searcher, self.settings.iter().find(of_agent)) {
-            (Some(_), Some(setting)) => Err(format!(
-                "--set {setting} would not be used, because another agent proposes the blocks (--agent, or the setting searcher): \
-                 its settings are under searcher, and the section agent is the preset's Q-learning agent"
-            )),
-            _ => Ok(()),
-        }
+/// Refuses settings that would not be used: whoever gives one wants it to count.
+fn refuse_unused(given: &Overrides, experiment: &Experiment) -> Result<(), String> {
+    let data = &experiment.data;
+    let image = data.dataset.shape().map_or_else(
+        || data.size.and_then(|size| usize::try_from(size).ok()).map(|size| (3, size, size)),
+        |(image, _)| Some((image.channels, image.height, image.width)),
+    );
+    let set = experiment.search.network.image;
+    if given.contains("search.network.image")
+        && image.is_some_and(|image| image != (set.channels, set.height, set.width))
+    {
+        return Err(format!(
+            "search.network.image is {set}, but the network takes the images of the data set {} as they are: omit the \
+             setting (--size scales the images of a folder)",
+            data.dataset.name()
+        ));
     }
+    let name = data.dataset.name();
+    if given.contains("data.broken_images")
+        && data.broken_images != BrokenImages::Refuse
+        && data.dataset != Dataset::Folder
+    {
+        return Err(format!(
+            "data.broken_images (--broken-images) is only for --dataset folder, but the data set is {name}: omit it"
+        ));
+    }
+    if given.contains("data.missing_files") && data.missing_files != Missing::Refuse && data.dataset != Dataset::Cifar10
+    {
+        return Err(format!("data.missing_files is only for --dataset cifar10, but the data set is {name}: omit it"));
+    }
+    Ok(())
 }
 
 /// Refuses a number of classes that is not that of the images: it would be replaced.

@@ -1,6 +1,6 @@
 //! What `--dry-run` prints.
 
-use blockqnn::agent::NextValues;
+use blockqnn::agent::{AgentConfig, NextValues, QLearningConfig};
 use blockqnn::experiment::Experiment;
 use blockqnn::graph::{ToGraph, WidthRule};
 use blockqnn::reward::{Credit, FlopsOf};
@@ -17,7 +17,7 @@ const RANDOM_BLOCKS: u32 = 2_000;
 ///
 /// `origin`: where the configuration comes from.
 pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>) -> Result<(), Box<dyn Error>> {
-    let Experiment { agent, searcher, search, recipe, data, .. } = experiment;
+    let Experiment { agent, search, recipe, data, .. } = experiment;
     let images = data.training_images(folder)? as u64;
     outln!("{origin}, resolved. Nothing is trained.\n");
 
@@ -47,16 +47,15 @@ pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>
         "  accuracy is measured on {} images held out of the training set; the test set is not read",
         data.validation
     );
-    if let Some(searcher) = searcher {
-        outln!("\nAgent (setting searcher; the settings under agent only determine the number of blocks)");
-        outln!("  {}", serde_json::to_string(searcher)?);
-    } else {
+    if let AgentConfig::QLearning(agent) = agent {
         outln!("\nEpsilon: the fraction of random decisions, and for how many minibatches");
         out!("  epsilon    ");
         agent.epsilon.phases().iter().for_each(|phase| out!("{:>6}", phase.epsilon));
         out!("\n  minibatches");
         agent.epsilon.phases().iter().for_each(|phase| out!("{:>6}", phase.minibatches));
         outln!();
+    } else {
+        outln!("\nAgent\n  {agent}");
     }
     outln!("\nTraining of a block");
     outln!("  optimizer {:?}", recipe.optimizer);
@@ -102,16 +101,11 @@ fn print_readings(experiment: &Experiment) {
 
 type Readings = Vec<(&'static str, String)>;
 
-fn learning_readings(Experiment { agent, searcher, reward, search, .. }: &Experiment) -> Readings {
-    let replay = agent.replay;
+fn learning_readings(Experiment { agent, reward, search, .. }: &Experiment) -> Readings {
     let credit = match reward.credit {
         Credit::EveryLayer => "the reward at every layer's update, Equation 2 (reward.credit)",
         Credit::Terminal => "the reward at Terminal only, as in MetaQNN (reward.credit)",
         _ => "the reward divided by the number of layers T at each layer (reward.credit)",
-    };
-    let next_values = match agent.next_values {
-        NextValues::Updated => "from the last layer to the first, each from the value just updated (agent.next_values)",
-        _ => "each from the values of before the episode, as Equation 2 is printed (agent.next_values)",
     };
     let flops = match reward.flops_of {
         FlopsOf::Network => {
@@ -125,7 +119,32 @@ fn learning_readings(Experiment { agent, searcher, reward, search, .. }: &Experi
         _ => "a block that was evaluated before is rewarded from the cache (search.repeats)",
     };
     let guess = 100.0 / search.network.classes as f64;
-    let tabular = vec![
+    let of_all = vec![
+        (
+            "reward",
+            format!(
+                "accuracy in percent - {} ln(FLOPs) - {} ln(density), natural logarithms (reward.mu, reward.rho)",
+                reward.mu, reward.rho
+            ),
+        ),
+        ("FLOPs", flops.to_owned()),
+        ("density", "edges / nodes of the block as proposed; start and terminal count as nodes".to_owned()),
+        ("repeats", repeats.to_owned()),
+        ("infeasible", format!("rewarded with the chance accuracy: {guess:.2} % (search.limits sets the limits)")),
+    ];
+    match agent {
+        AgentConfig::QLearning(agent) => [q_learning_readings(agent, credit), of_all].concat(),
+        _ => of_all,
+    }
+}
+
+fn q_learning_readings(agent: &QLearningConfig, credit: &str) -> Readings {
+    let replay = agent.replay;
+    let next_values = match agent.next_values {
+        NextValues::Updated => "from the last layer to the first, each from the value just updated (agent.next_values)",
+        _ => "each from the values of before the episode, as Equation 2 is printed (agent.next_values)",
+    };
+    vec![
         (
             "learning rate",
             format!("{} for the Q-table; the paper uses 0.01 (agent.learning_rate)", agent.learning_rate),
@@ -142,21 +161,7 @@ fn learning_readings(Experiment { agent, searcher, reward, search, .. }: &Experi
         ),
         ("credit", credit.to_owned()),
         ("next values", next_values.to_owned()),
-    ];
-    let of_all = vec![
-        (
-            "reward",
-            format!(
-                "accuracy in percent - {} ln(FLOPs) - {} ln(density), natural logarithms (reward.mu, reward.rho)",
-                reward.mu, reward.rho
-            ),
-        ),
-        ("FLOPs", flops.to_owned()),
-        ("density", "edges / nodes of the block as proposed; start and terminal count as nodes".to_owned()),
-        ("repeats", repeats.to_owned()),
-        ("infeasible", format!("rewarded with the chance accuracy: {guess:.2} % (search.limits sets the limits)")),
-    ];
-    if searcher.is_some() { of_all } else { [tabular, of_all].concat() }
+    ]
 }
 
 fn block_readings(Experiment { space, .. }: &Experiment) -> Readings {

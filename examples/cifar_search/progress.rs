@@ -1,7 +1,7 @@
 //! Progress: bars on a terminal, one line per minibatch in a log.
 
 use crate::time_left::TimeLeft;
-use blockqnn::agent::EpsilonSchedule;
+use blockqnn::agent::{AgentConfig, EpsilonSchedule};
 use blockqnn::environment::{BoxError, Progress};
 use blockqnn::evaluation::Trial;
 use blockqnn::experiment::Experiment;
@@ -67,7 +67,10 @@ impl Display {
         let trials = experiment.search.trials;
         let bars = if std::io::stderr().is_terminal() { Bars::new(trials).ok() } else { None };
         Self {
-            schedule: experiment.searcher.is_none().then(|| experiment.agent.epsilon.clone()),
+            schedule: match &experiment.agent {
+                AgentConfig::QLearning(agent) => Some(agent.epsilon.clone()),
+                _ => None,
+            },
             minibatch: experiment.search.minibatch,
             trials,
             workers,
@@ -227,7 +230,7 @@ impl Observer<BlockSpace> for Display {
         Ok(())
     }
 
-    fn on_learnt(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
+    fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
         let gone = self.started.elapsed().as_secs_f64();
         let left = self.seconds_left().unwrap_or_default();
         self.last_mean = summary.mean_accuracy;

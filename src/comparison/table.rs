@@ -70,7 +70,7 @@ impl fmt::Display for Comparison {
 }
 
 impl Comparison {
-    /// Writes the outcome of every search as CSV. Columns: `benchmark`, `agent`, `budget`, `seed`, `evaluations`,
+    /// Writes the result of every search as CSV. Columns: `benchmark`, `agent`, `budget`, `seed`, `evaluations`,
     /// `seconds`, `worth`, `regret` (percent points below the optimum).
     ///
     /// # Errors
@@ -79,8 +79,8 @@ impl Comparison {
         let mut csv = csv::Writer::from_writer(out);
         csv.write_record(["benchmark", "agent", "budget", "seed", "evaluations", "seconds", "worth", "regret"])?;
         for standing in &self.standings {
-            for (budget, outcomes) in self.budgets.iter().zip(&standing.outcomes) {
-                for &super::Outcome { seed, worth, evaluations, seconds } in outcomes {
+            for (budget, results) in self.budgets.iter().zip(&standing.results) {
+                for &super::BudgetResult { seed, worth, evaluations, seconds } in results {
                     csv.write_record([
                         self.benchmark.clone(),
                         standing.agent.clone(),

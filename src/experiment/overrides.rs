@@ -1,6 +1,7 @@
 //! Changes to a preset: from a file, from `path=value` words, from code.
 
 use super::{Experiment, Preset, configuration};
+use crate::agent::{AgentConfig, QLearningConfig, UnknownAgent};
 use crate::graph::ImageShape;
 use crate::search::RunSettings;
 use serde_json::{Map, Value};
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 ///
 /// A change is a JSON value at a dotted path, such as `agent.learning_rate=0.1`; what it does not name stays as it was.
 /// Where a choice between forms is written as an object with one key, such as `recipe.optimizer`, another key replaces
-/// the whole choice.
+/// the whole choice. So does another agent, which may be given by its name: `agent=best`.
 ///
 /// ```
 /// use blockqnn::experiment::{Overrides, Preset};
@@ -168,20 +169,24 @@ impl Overrides {
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
-    pub fn apply_to(&self, experiment: &Experiment) -> Result<Experiment, OverridesError> {
+    pub fn apply_to(&self, base: &Experiment) -> Result<Experiment, OverridesError> {
         let invalid = |message: String| OverridesError::Invalid { message };
-        let mut settings = match serde_json::to_value(experiment) {
+        let mut settings = match serde_json::to_value(base) {
             Ok(Value::Object(settings)) => settings,
             Ok(_) => return Err(invalid("an experiment is not an object".to_owned())),
             Err(error) => return Err(invalid(error.to_string())),
         };
         for change in &self.changes {
-            merge(&mut settings, change.clone());
+            let mut change = change.clone();
+            AgentConfig::move_searcher(&mut change);
+            if let Some(agent) = change.remove("agent") {
+                change_agent(&mut settings, agent).map_err(invalid)?;
+            }
+            merge(&mut settings, change);
         }
         let mut experiment = Experiment {
             space: section(&mut settings, "space")?,
             agent: section(&mut settings, "agent")?,
-            searcher: section(&mut settings, "searcher")?,
             reward: section(&mut settings, "reward")?,
             search: section(&mut settings, "search")?,
             recipe: section(&mut settings, "recipe")?,
@@ -189,11 +194,14 @@ impl Overrides {
         };
         if let Some(name) = settings.keys().next() {
             return Err(invalid(format!(
-                "unknown section `{name}`: a setting must begin with space, agent, searcher, reward, search, recipe or data"
+                "unknown section `{name}`: a setting must begin with space, agent, reward, search, recipe or data"
             )));
         }
         if !self.contains("search.trials") {
-            experiment.search.trials = experiment.scheduled_trials();
+            // An agent without a schedule searches for as many minibatches as the one whose place it took.
+            let before = Experiment { agent: base.agent.clone(), ..experiment.clone() };
+            let scheduled = experiment.scheduled_trials().or_else(|| before.scheduled_trials());
+            experiment.search.trials = scheduled.unwrap_or(experiment.search.trials);
         }
         // Of a folder the size is known here, and the number of classes when it is read.
         let side = experiment.data.size.and_then(|size| usize::try_from(size).ok());
@@ -217,6 +225,38 @@ fn section<T: serde::de::DeserializeOwned>(
 ) -> Result<T, OverridesError> {
     let value = settings.remove(name).unwrap_or(Value::Null);
     configuration::read_section(name, &value).map_err(|message| OverridesError::Invalid { message })
+}
+
+/// Puts a change of the agent into `settings`: single settings field by field, a whole agent in the place of the other.
+fn change_agent(settings: &mut Map<String, Value>, mut change: Value) -> Result<(), String> {
+    // The Q-learner's settings stand without a kind, so that single ones of them are no agent.
+    let mut is_whole = serde_json::from_value::<QLearningConfig>(change.clone()).is_ok();
+    if let Value::String(name) = &change {
+        let agent: AgentConfig = name.parse().map_err(|error: UnknownAgent| format!("agent: {error}"))?;
+        change = serde_json::to_value(agent).map_err(|error| error.to_string())?;
+        is_whole = true;
+    }
+    match (settings.get("agent").and_then(agent_kind), agent_kind(&change), &change) {
+        (old, new, _) if old == new && !is_whole => {
+            merge(settings, Map::from_iter([("agent".to_owned(), change)]));
+        }
+        (Some(old), None, Value::Object(fields)) if !is_whole => {
+            let fields: Vec<String> = fields.keys().map(|field| format!("agent.{field}")).collect();
+            return Err(format!(
+                "{} would not be used, because the agent is {old}, whose settings are under agent.{old}",
+                fields.join(", ")
+            ));
+        }
+        _ => {
+            settings.insert("agent".to_owned(), change);
+        }
+    }
+    Ok(())
+}
+
+/// The kind of agent that settings are of; none for the Q-learner.
+fn agent_kind(agent: &Value) -> Option<&'static str> {
+    AgentConfig::KINDS.into_iter().find(|kind| agent.as_str() == Some(*kind) || agent.get(kind).is_some())
 }
 
 /// Puts `changes` into `settings`, field by field.

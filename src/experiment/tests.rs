@@ -1,10 +1,15 @@
 use super::*;
-use crate::agent::ReplayConfig;
+use crate::agent::{EvolutionConfig, LeastSquaresConfig, QLearningConfig, ReplayConfig};
 use crate::environment::synthetic::Synthetic;
 use crate::graph::WidthRule;
 use crate::search::{RunFolder, Search};
 use serde_json::json;
 use std::path::Path;
+
+fn q_learning(experiment: &Experiment) -> &QLearningConfig {
+    let AgentConfig::QLearning(agent) = &experiment.agent else { panic!("{}", experiment.agent) };
+    agent
+}
 
 #[test]
 fn every_preset_is_valid_and_has_a_name() {
@@ -18,7 +23,7 @@ fn every_preset_is_valid_and_has_a_name() {
 #[test]
 fn the_paper_preset_has_the_papers_figures() {
     let paper = Experiment::paper();
-    assert_eq!((paper.search.trials, paper.search.minibatch, paper.scheduled_trials()), (11_392, 64, 11_392));
+    assert_eq!((paper.search.trials, paper.search.minibatch, paper.scheduled_trials()), (11_392, 64, Some(11_392)));
     assert_eq!((paper.data.dataset, paper.data.validation), (Dataset::Cifar100, 5_000));
     assert_eq!(
         paper.reward,
@@ -32,8 +37,9 @@ fn the_paper_preset_has_the_papers_figures() {
 fn metaqnn_replays_128_networks_for_each_trained_one_and_starts_at_half_the_highest_accuracy() {
     let metaqnn = Experiment::metaqnn();
     assert_eq!(metaqnn.reward, RedefinedReward::accuracy(Credit::Terminal));
-    let per_trial = u64::from(metaqnn.agent.replay.rounds) / metaqnn.search.minibatch;
-    assert_eq!((per_trial, metaqnn.agent.replay.batch, metaqnn.agent.initial_q), (1, 128, 50.0));
+    let agent = q_learning(&metaqnn);
+    let per_trial = u64::from(agent.replay.rounds) / metaqnn.search.minibatch;
+    assert_eq!((per_trial, agent.replay.batch, agent.initial_q), (1, 128, 50.0));
 }
 
 #[test]
@@ -61,7 +67,7 @@ fn settings_that_are_omitted_at_their_default_can_be_set_and_are_written_then() 
 #[test]
 fn the_quick_preset_keeps_its_own_schedule_and_space() {
     let quick = Experiment::quick();
-    assert_eq!((quick.space.max_layers(), quick.agent.epsilon.minibatches()), (6, 8));
+    assert_eq!((quick.space.max_layers(), q_learning(&quick).epsilon.minibatches()), (6, 8));
     assert_eq!(quick.search.trials, 64);
 }
 
@@ -82,7 +88,7 @@ fn a_choice_is_replaced_and_everything_else_merged() {
     overrides.set("recipe.schedule", json!("constant"));
     overrides.set("agent.replay.rounds", 1);
     let experiment = overrides.apply(Preset::Paper).unwrap();
-    assert_eq!(experiment.agent.replay, ReplayConfig { rounds: 1, batch: 128 });
+    assert_eq!(q_learning(&experiment).replay, ReplayConfig { rounds: 1, batch: 128 });
     assert_eq!(experiment.recipe.schedule, Schedule::Constant);
     overrides.set("recipe.optimizer.sgd.momentum", 0.5);
     let expected = crate::train::OptimizerConfig::Sgd { momentum: 0.5, weight_decay: 0.0 };
@@ -143,7 +149,7 @@ fn wrong_settings_are_refused_by_name() {
         ("search.limits.flops=low", "search.limits.flops: expected a whole number, found \"low\""),
         ("agent.clip_at_median=1", "agent.clip_at_median: expected true or false, found 1"),
         ("recipe=5", "recipe: expected an object with settings, found 5"),
-        ("searcher.local.starts=0", "searcher.local.starts: expected a whole number of at least 1, found 0"),
+        ("agent.local.starts=0", "agent.local.starts: expected a whole number of at least 1, found 0"),
         ("data.dataset=mnist", "data.dataset: unknown variant `mnist`, expected one of `embedded`"),
         ("space.max_layers=1", "space.max_layers is 1"),
     ] {
@@ -163,7 +169,11 @@ fn wrong_settings_are_refused_by_name() {
         ("search.minibatch=0", "search.minibatch is 0"),
         ("data.validation=0", "data.validation is 0"),
         ("data.train_limit=0", "data.train_limit is 0"),
-        ("search.network.width=0", "network.width is 0"),
+        ("search.network.width=0", "search.network.width is 0"),
+        ("recipe.schedule.step.factor=2", "recipe.schedule.step.factor is 2"),
+        ("agent.least-squares.noise=0", "agent.least-squares.noise is 0"),
+        ("agent.evolution={\"population\":2,\"sample\":3}", "agent.evolution.sample is 3"),
+        ("reward.targets.flops={\"target\":0,\"weight\":1}", "reward.targets.flops.target is 0"),
     ] {
         let mut overrides = Overrides::new();
         overrides.set_text(text).unwrap();
@@ -241,7 +251,7 @@ fn an_image_folder_is_read_at_the_size_of_the_experiment() {
     for size in [0, 5_000] {
         overrides.set("data.size", size);
         let error = overrides.apply(Preset::Quick).unwrap().validate().unwrap_err().to_string();
-        assert_eq!(error, format!("data.size is {size} (--size in the examples): it must be from 1 to 4096"));
+        assert_eq!(error, format!("data.size is {size}: it must be from 1 to 4096"));
     }
     overrides.set("data.size", 4);
     overrides.set("data.validation", 6);
@@ -274,7 +284,10 @@ fn an_image_folder_is_read_at_the_size_of_the_experiment() {
 
     overrides.set("data.dataset", "cifar10");
     let error = overrides.apply(Preset::Quick).unwrap().validate().unwrap_err();
-    assert!(error.to_string().starts_with("data.size is 4, but the images of cifar10"), "{error}");
+    assert!(
+        error.to_string().starts_with("data.size is 4: it must be omitted, because the images of cifar10"),
+        "{error}"
+    );
 }
 
 /// Runs an experiment's search in a run folder, new or to be resumed, with a synthetic environment in place of training.
@@ -283,7 +296,7 @@ fn run_in(path: &Path, experiment: &Experiment) {
     let is_run = path.join("search.json").exists();
     let folder = if is_run { RunFolder::resume(path) } else { RunFolder::create(path) };
     let folder = folder.unwrap().with_details(&experiment.details()).unwrap();
-    Search::new(space, experiment.agent().unwrap(), Synthetic::new(), search)
+    Search::new(space, experiment.agent.build().unwrap(), Synthetic::new(), search)
         .with_reward(reward)
         .with_run_folder(folder)
         .run()
@@ -344,33 +357,105 @@ fn the_settings_that_a_report_saves_repeat_the_experiment() {
 }
 
 #[test]
-fn a_searcher_takes_the_place_of_the_tabular_learner() {
-    use crate::agent::{LeastSquaresConfig, Searcher};
+fn another_agent_takes_the_place_of_the_q_learner() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("run");
     let mut overrides = Overrides::new();
-    overrides.set("searcher", json!(Searcher::named("best").unwrap()));
-    overrides.set_text("searcher.least-squares.uniform=5").unwrap();
-    overrides.set_text("search.trials=12").unwrap();
+    overrides.set("agent", "best");
+    overrides.set_text("agent.least-squares.uniform=5").unwrap();
+    overrides.set_text("search.minibatch=4").unwrap();
     let experiment = overrides.apply(Preset::Quick).unwrap();
     experiment.validate().unwrap();
-    let expected = LeastSquaresConfig { uniform: 5, ..LeastSquaresConfig::default() };
-    assert_eq!(experiment.searcher, Some(Searcher::LeastSquares(expected)));
+    let best = LeastSquaresConfig { uniform: 5, ..LeastSquaresConfig::default() };
+    assert_eq!(experiment.agent, AgentConfig::LeastSquares(best));
+    // The preset's schedule has 8 minibatches; the agent has no schedule of its own.
+    assert_eq!((experiment.search.trials, experiment.scheduled_trials()), (8 * 4, None));
     run_in(&path, &experiment);
 
-    // A run gives it back, and it can be taken away or changed for another.
+    // A run gives it back, and it can be changed for another.
     let mut overrides = settings_of_run(&path);
     assert_eq!(overrides.apply(Preset::Quick).unwrap(), experiment);
-    overrides.set_text("searcher=random").unwrap();
-    assert_eq!(overrides.apply(Preset::Quick).unwrap().searcher, Some(Searcher::Random));
-    overrides.set_text("searcher=null").unwrap();
-    assert_eq!(overrides.apply(Preset::Quick).unwrap().searcher, None);
-    assert!(Experiment::quick().details().get("searcher").is_none());
+    let agent_of = |overrides: &Overrides| overrides.apply(Preset::Quick).unwrap().agent;
+    overrides.set_text("agent=random").unwrap();
+    assert_eq!(agent_of(&overrides), AgentConfig::Random);
+    overrides.set_text("agent=evolution50").unwrap();
+    overrides.set_text("agent.evolution.sample=10").unwrap();
+    assert_eq!(agent_of(&overrides), AgentConfig::Evolution(EvolutionConfig { population: 50, sample: 10 }));
+    overrides.set("agent", json!(Experiment::quick().agent));
+    assert_eq!(agent_of(&overrides), Experiment::quick().agent);
+    overrides.set_text("agent=rank").unwrap();
+    overrides.set_text("agent.initial_q=5").unwrap();
+    let rank = QLearningConfig { initial_q: 5.0, ..QLearningConfig::rank() };
+    assert_eq!(agent_of(&overrides), AgentConfig::QLearning(rank));
+    overrides.set_text("agent=paper").unwrap();
+    assert_eq!(agent_of(&overrides), AgentConfig::QLearning(QLearningConfig::paper()));
 
-    let mut wrong = Overrides::new();
-    wrong.set("searcher", json!({"least-squares": {"noise": 0.0}}));
-    let message = wrong.apply(Preset::Quick).unwrap().validate().unwrap_err().to_string();
-    assert!(message.starts_with("in searcher: agent.noise is 0"), "{message}");
+    let error = |text: &str| {
+        let mut wrong = settings_of_run(&path);
+        wrong.set_text(text).unwrap();
+        wrong.apply(Preset::Quick).unwrap_err().to_string()
+    };
+    let unused = error("agent.learning_rate=0.1");
+    assert!(unused.contains("agent.learning_rate would not be used, because the agent is least-squares"), "{unused}");
+    let unknown = error("agent=genius");
+    assert!(unknown.contains("agent: unknown agent \"genius\": choose one of paper, metaqnn"), "{unknown}");
+}
+
+/// Once an agent other than the Q-learner was a section `searcher` beside `agent`.
+#[test]
+fn an_experiment_with_a_section_searcher_is_read() {
+    let mut written = serde_json::to_value(Experiment::quick()).unwrap();
+    assert_eq!(serde_json::from_value::<Experiment>(written.clone()).unwrap(), Experiment::quick());
+    let best = AgentConfig::LeastSquares(LeastSquaresConfig { uniform: 5, ..LeastSquaresConfig::default() });
+    written["searcher"] = json!(best);
+    let experiment: Experiment = serde_json::from_value(written.clone()).unwrap();
+    assert_eq!(experiment, Experiment { agent: best, ..Experiment::quick() });
+
+    let mut overrides = Overrides::new();
+    let parent = tempfile::tempdir().unwrap();
+    let file = parent.path().join("old.json");
+    std::fs::write(&file, written.to_string()).unwrap();
+    overrides.set_file(&file).unwrap();
+    assert_eq!(overrides.apply(Preset::Paper).unwrap(), experiment);
+    overrides.set_text("searcher.least-squares.uniform=6").unwrap();
+    assert_ne!(overrides.apply(Preset::Paper).unwrap(), experiment);
+}
+
+/// The folder was written when another agent was a section `searcher`, by training networks on the embedded images.
+#[cfg(feature = "flex")]
+#[test]
+fn a_run_with_a_section_searcher_is_resumed() {
+    use crate::network::Device;
+    use crate::train::TrainingEnvironment;
+
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/searcher-format-1");
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("run");
+    std::fs::create_dir(&path).unwrap();
+    for name in ["search.json", "journal.jsonl", "checkpoint"] {
+        std::fs::copy(golden.join(name), path.join(name)).unwrap();
+    }
+    let experiment = settings_of_run(&path).apply(Preset::Paper).unwrap();
+    let agent = LeastSquaresConfig { uniform: 2, ..LeastSquaresConfig::default() };
+    assert_eq!(experiment.agent, AgentConfig::LeastSquares(agent));
+
+    let resume = |experiment: Experiment| {
+        let folder = RunFolder::resume(&path).unwrap().with_details(&experiment.details()).unwrap();
+        let Experiment { space, agent, reward, search, recipe, data } = experiment;
+        let (training, validation) = data.load(None).unwrap();
+        let network = search.network.clone();
+        let trainer =
+            TrainingEnvironment::with_parts(&training, &validation, network, recipe, &Device::flex()).unwrap();
+        let search = Search::new(space, agent.build().unwrap(), trainer, search).with_reward(reward);
+        search.with_run_folder(folder).run().map(|report| report.records.len())
+    };
+    let error = resume(Experiment { agent: AgentConfig::Random, ..experiment.clone() }).unwrap_err().to_string();
+    assert!(error.contains("agent"), "{error}");
+    assert_eq!(resume(experiment.clone()).unwrap(), 4);
+    let journal = |folder: &Path| std::fs::read(folder.join("journal.jsonl")).unwrap();
+    assert_eq!(journal(&path), journal(&golden));
+    let search = crate::search::SearchConfig { trials: 6, ..experiment.search.clone() };
+    assert_eq!(resume(Experiment { search, ..experiment }).unwrap(), 6);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The cost of a network, computed from its graph before anything is allocated.
 
 use super::shape::{NodeChannels, SizeOverflow};
-use super::{LayerGraph, NetworkConfig, NetworkConfigError};
+use super::{LayerGraph, NetworkConfig};
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
 /// The size of a whole network and the shape of its block.
@@ -52,7 +53,7 @@ impl Cost {
 pub enum CostError {
     /// The configuration of the network is not valid.
     #[error(transparent)]
-    Config(#[from] NetworkConfigError),
+    Config(#[from] InvalidSetting),
     /// A size does not fit into 64 bits.
     #[error(transparent)]
     Overflow(#[from] SizeOverflow),

@@ -13,7 +13,7 @@ mod shape;
 
 pub use cost::{Cost, CostError, CostLimits, CostQuantity, OverLimit};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
-pub use network_config::{NetworkConfig, NetworkConfigError, StemConfig, WidthRule};
+pub use network_config::{NetworkConfig, StemConfig, WidthRule};
 pub use operation::Operation;
 pub(crate) use operation::{CELL, PyTorch};
 pub use shape::{ImageShape, NodeChannels, SizeOverflow};

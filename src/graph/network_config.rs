@@ -1,6 +1,7 @@
 //! The fixed network around a block: stem, stages, head (Section "Distributed Asynchronous Framework", Figure 2).
 
 use super::{ImageShape, SizeOverflow};
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
 /// The layers before the blocks: the convolution and pools that prepare an image for the first stage.
@@ -61,7 +62,7 @@ impl WidthRule {
 /// let config = NetworkConfig::cifar();
 /// assert_eq!((config.stages, config.repeats), (3, 4));
 /// config.validate()?;
-/// # Ok::<(), blockqnn::graph::NetworkConfigError>(())
+/// # Ok::<(), blockqnn::setting::InvalidSetting>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,55 +82,6 @@ pub struct NetworkConfig {
     /// How the widths of concatenations are treated. Omitted from files for [`WidthRule::Growing`].
     #[serde(default, skip_serializing_if = "WidthRule::is_growing")]
     pub widths: WidthRule,
-}
-
-/// Why a [`NetworkConfig`] describes no network.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NetworkConfigError {
-    /// A field that must be positive is zero.
-    #[error("network.{field} is 0: it must be at least 1")]
-    Zero {
-        /// Name of the field.
-        field: &'static str,
-    },
-    /// The kernel of the stem is even.
-    #[error("network.stem.kernel is {kernel}: it must be odd, such as 3")]
-    EvenKernel {
-        /// The kernel.
-        kernel: u8,
-    },
-    /// A classifier needs two classes.
-    #[error("network.classes is {classes}: a classifier needs at least 2")]
-    TooFewClasses {
-        /// Number of classes.
-        classes: usize,
-    },
-    /// More blocks than [`NetworkConfig::MAX_BLOCKS`].
-    #[error(
-        "network.stages of {stages} times network.repeats of {repeats} is more than the maximum of {} blocks: decrease one of \
-         them",
-        NetworkConfig::MAX_BLOCKS
-    )]
-    TooDeep {
-        /// Number of stages.
-        stages: usize,
-        /// Blocks per stage.
-        repeats: usize,
-    },
-    /// Pooling leaves nothing of the image.
-    #[error(
-        "a {height}x{width} image is too small for this network: it has no pixels left at {place}; decrease network.stages or \
-         network.stem.pools, or use larger images"
-    )]
-    ImageTooSmall {
-        /// Height of the input image in pixels.
-        height: usize,
-        /// Width of the input image in pixels.
-        width: usize,
-        /// Where the image vanishes.
-        place: &'static str,
-    },
 }
 
 impl NetworkConfig {
@@ -180,8 +132,8 @@ impl NetworkConfig {
     /// Checks that the configuration describes a network.
     ///
     /// # Errors
-    /// The first field that does not; see [`NetworkConfigError`].
-    pub fn validate(&self) -> Result<(), NetworkConfigError> {
+    /// The first field that does not; see [`InvalidSetting`].
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
         let positive = [
             ("image.channels", self.image.channels),
             ("image.height", self.image.height),
@@ -192,20 +144,17 @@ impl NetworkConfig {
             ("repeats", self.repeats),
             ("width", self.width),
         ];
-        if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(NetworkConfigError::Zero { field });
+        for (field, value) in positive {
+            InvalidSetting::at_least_one(format!("network.{field}"), value)?;
         }
-        if self.stem.kernel.is_multiple_of(2) {
-            return Err(NetworkConfigError::EvenKernel { kernel: self.stem.kernel });
-        }
-        if self.classes < 2 {
-            return Err(NetworkConfigError::TooFewClasses { classes: self.classes });
-        }
+        let StemConfig { kernel, .. } = self.stem;
+        InvalidSetting::check("network.stem.kernel", kernel, !kernel.is_multiple_of(2), "odd, such as 3")?;
+        InvalidSetting::check("network.classes", self.classes, self.classes >= 2, "at least 2")?;
         self.stage_sizes()?;
-        if self.stages.checked_mul(self.repeats).is_none_or(|blocks| blocks > Self::MAX_BLOCKS) {
-            return Err(NetworkConfigError::TooDeep { stages: self.stages, repeats: self.repeats });
-        }
-        Ok(())
+        let (stages, most) = (self.stages, Self::MAX_BLOCKS / self.stages);
+        let expected =
+            format!("at most {most} with network.stages of {stages}, for {} blocks in all", Self::MAX_BLOCKS);
+        InvalidSetting::check("network.repeats", self.repeats, self.repeats <= most, expected)
     }
 
     /// Returns the number of filters of the convolutions of a stage, counted from 0; it doubles from stage to stage.
@@ -228,10 +177,15 @@ impl NetworkConfig {
     /// Returns height and width of the feature maps in each stage.
     ///
     /// # Errors
-    /// [`NetworkConfigError::ImageTooSmall`] if pooling leaves nothing.
-    pub fn stage_sizes(&self) -> Result<Vec<(usize, usize)>, NetworkConfigError> {
-        let too_small =
-            |place| NetworkConfigError::ImageTooSmall { height: self.image.height, width: self.image.width, place };
+    /// [`InvalidSetting`] if pooling leaves nothing.
+    pub fn stage_sizes(&self) -> Result<Vec<(usize, usize)>, InvalidSetting> {
+        let too_small = |place| {
+            let size = format!("{}x{}", self.image.height, self.image.width);
+            let expected = format!(
+                "larger, or network.stages or network.stem.pools smaller, because no pixels are left at {place}"
+            );
+            InvalidSetting::new("network.image", size, expected)
+        };
         let halve = |(height, width): (usize, usize)| (height / 2, width / 2);
         let empty = |(height, width): (usize, usize)| height == 0 || width == 0;
         let mut size = self.stem_size();
@@ -304,7 +258,7 @@ mod tests {
 
     #[test]
     fn one_class_is_refused() {
-        let message = "network.classes is 1: a classifier needs at least 2";
+        let message = "network.classes is 1: it must be at least 2";
         assert_eq!(error(|config| config.classes = 1), message);
         assert!(error(|config| config.classes = 0).starts_with("network.classes is 0"));
     }
@@ -313,7 +267,7 @@ mod tests {
     fn absurdly_many_blocks_are_refused() {
         for repeats in [5_000, usize::MAX] {
             let message = error(|config| config.repeats = repeats);
-            assert!(message.starts_with("network.stages of 3 times network.repeats of "), "{message}");
+            assert!(message.contains("it must be at most 3333 with network.stages of 3"), "{message}");
         }
     }
 

@@ -18,7 +18,8 @@ pub use burn::tensor::{Device, Tensor};
 pub use precision::{Precision, UnknownPrecision};
 pub use weights::WeightsError;
 
-use crate::graph::{CostError, LayerGraph, NetworkConfig, NetworkConfigError, SizeOverflow};
+use crate::graph::{CostError, LayerGraph, NetworkConfig, SizeOverflow};
+use crate::setting::InvalidSetting;
 use block::{Block, Wiring};
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
@@ -36,7 +37,7 @@ use std::sync::Arc;
 pub enum NetworkError {
     /// The configuration of the network is not valid.
     #[error(transparent)]
-    Config(#[from] NetworkConfigError),
+    Config(#[from] InvalidSetting),
     /// A size does not fit into 64 bits.
     #[error(transparent)]
     Overflow(#[from] SizeOverflow),

@@ -1,7 +1,7 @@
 //! The report of a search: is it learning, what did it find, and was it worth it?
 //!
 //! [`Run::read`] reads a run folder, also of a running search. [`Report`] makes of one or several: a page that stands
-//! alone ([`Report::html`]), pictures as SVG and PNG ([`Report::pictures`]), and every series as CSV ([`Report::series`]).
+//! alone ([`Report::html`]), figures as SVG and PNG ([`Report::figures`]), and every series as CSV ([`Report::series`]).
 //! [`draw`] draws a single block.
 //!
 //! The page needs no network and no script: the figures in it are SVG, and text from outside (names, messages) is never
@@ -10,10 +10,10 @@
 
 mod colours;
 mod drawing;
+mod figure;
 mod figures;
 mod kind;
 mod page;
-mod picture;
 mod plot;
 mod run;
 mod scale;
@@ -21,7 +21,7 @@ mod series;
 mod text;
 
 pub use drawing::{BlockDrawing, draw};
-pub use picture::Picture;
+pub use figure::Figure;
 pub use run::Run;
 pub use series::Series;
 
@@ -110,7 +110,7 @@ pub enum ReportError {
 ///
 /// let report = Report::read([&path])?.with_best(2);
 /// report.write_html(&parent.path().join("report.html"))?;
-/// let names: Vec<String> = report.pictures()?.into_iter().map(|picture| picture.name).collect();
+/// let names: Vec<String> = report.figures()?.into_iter().map(|figure| figure.name).collect();
 /// assert!(names.contains(&"learning".to_owned()) && names.contains(&"block-2".to_owned()));
 /// assert!(report.series()[0].csv().starts_with("trial,minibatch,accuracy_percent"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -172,23 +172,23 @@ impl Report {
         page::page(self)
     }
 
-    /// All pictures. Those of several runs have the names of their runs before their own.
+    /// All figures. Those of several runs have the names of their runs before their own.
     ///
     /// # Errors
     /// [`ReportError::Plot`] if a chart cannot be drawn.
-    pub fn pictures(&self) -> Result<Vec<Picture>, ReportError> {
-        let mut pictures = Vec::new();
+    pub fn figures(&self) -> Result<Vec<Figure>, ReportError> {
+        let mut all = Vec::new();
         if self.runs.len() > 1 {
-            pictures.extend(figures::of_runs(&self.runs)?.pictures().cloned());
+            all.extend(figures::of_runs(&self.runs)?.figures().cloned());
         }
         for (run, prefix) in self.runs.iter().zip(self.prefixes()) {
             let figures = figures::of_run(run, self.best)?;
-            pictures.extend(figures.pictures().cloned().map(|mut picture| {
-                picture.name = format!("{prefix}{}", picture.name);
-                picture
+            all.extend(figures.figures().cloned().map(|mut figure| {
+                figure.name = format!("{prefix}{}", figure.name);
+                figure
             }));
         }
-        Ok(pictures)
+        Ok(all)
     }
 
     /// Returns all series. If there are several runs, each name begins with the name of its run.
@@ -235,7 +235,7 @@ impl Report {
     /// [`ReportError`] if a figure cannot be drawn or written, the folder contains other files, or another process is
     /// writing there.
     pub fn write_svg(&self, folder: impl AsRef<Path>) -> Result<usize, ReportError> {
-        let files = self.pictures()?.into_iter().map(|picture| (picture.name, picture.svg.into_bytes()));
+        let files = self.figures()?.into_iter().map(|figure| (figure.name, figure.svg.into_bytes()));
         fill(folder.as_ref(), "svg", &files.collect::<Vec<_>>())
     }
 
@@ -244,7 +244,7 @@ impl Report {
     /// # Errors
     /// Those of [`write_svg`](Self::write_svg).
     pub fn write_png(&self, folder: impl AsRef<Path>) -> Result<usize, ReportError> {
-        let files = self.pictures()?.into_iter().map(|picture| Ok((picture.name.clone(), picture.png()?)));
+        let files = self.figures()?.into_iter().map(|figure| Ok((figure.name.clone(), figure.png()?)));
         fill(folder.as_ref(), "png", &files.collect::<Result<Vec<_>, ReportError>>()?)
     }
 

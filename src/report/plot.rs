@@ -2,7 +2,7 @@
 
 use super::ReportError;
 use super::colours;
-use super::picture::{FONT_FAMILY, Picture};
+use super::figure::{FONT_FAMILY, Figure};
 use super::scale::Scale;
 use super::text::{escape, shorten, width};
 use plotters::chart::ChartBuilder;
@@ -104,7 +104,7 @@ impl Plot {
     }
 
     /// Draws the chart.
-    pub(super) fn picture(&self, name: &str, description: &str) -> Result<Picture, ReportError> {
+    pub(super) fn figure(&self, name: &str, description: &str) -> Result<Figure, ReportError> {
         let failed = |message: String| ReportError::Plot { name: name.to_owned(), message };
         let (legend, legend_height) = self.legend_rows();
         let mut drawn = String::new();
@@ -131,7 +131,7 @@ impl Plot {
         content.push_str(&legend);
         content.push_str(&overlay);
         content.push_str("</g>\n");
-        Ok(Picture::new(name, &self.title, description, (WIDTH, self.height), DETAIL, &content))
+        Ok(Figure::new(name, &self.title, description, (WIDTH, self.height), DETAIL, &content))
     }
 
     /// Returns the legend below the title, in as many rows as it takes, and its height.

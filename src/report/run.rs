@@ -18,11 +18,8 @@ const VERIFIED: &str = "verified.csv";
 /// The file of a run folder that records how busy the workers were.
 const UTILISATION: &str = "utilisation.json";
 
-/// The schedule in an experiment's settings. A searcher instead of the tabular learner has none.
+/// The schedule in an experiment's settings. Only the Q-learner has one.
 fn schedule(details: &serde_json::Value) -> Option<EpsilonSchedule> {
-    if !details["searcher"].is_null() {
-        return None;
-    }
     serde_json::from_value(details["agent"]["epsilon"].clone()).ok()
 }
 

@@ -12,6 +12,7 @@ pub use correlation::{Agreement, agreement};
 
 use crate::graph::Cost;
 use crate::seed;
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -193,15 +194,8 @@ pub enum CalibrationError {
         pair: usize,
     },
     /// A setting is out of range.
-    #[error("calibration.{field} is {value}: it must be {expected}")]
-    Setting {
-        /// Name of the field.
-        field: &'static str,
-        /// Its value.
-        value: f64,
-        /// What it must be.
-        expected: &'static str,
-    },
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
 }
 
 /// The fewest pairs: with fewer, a half has no ranks to fit to.
@@ -286,13 +280,9 @@ impl HeldOut {
 /// # Errors
 /// [`CalibrationError`] if there are too few pairs, a quantity is missing, or a setting is out of range.
 pub fn calibrate(pairs: &[Pair], config: &CalibrationConfig) -> Result<Calibration, CalibrationError> {
-    let setting = |field, value, expected| Err(CalibrationError::Setting { field, value, expected });
-    if !(config.top > 0.0 && config.top <= 1.0) {
-        return setting("top", config.top, "above 0 and at most 1");
-    }
-    if config.splits == 0 {
-        return setting("splits", 0.0, "at least 1");
-    }
+    let valid = config.top > 0.0 && config.top <= 1.0;
+    InvalidSetting::check("calibration.top", config.top, valid, "above 0 and at most 1")?;
+    InvalidSetting::at_least_one("calibration.splits", config.splits)?;
     check(pairs, &config.terms)?;
     let mut sums: [Vec<HeldOut>; 2] = [Vec::new(), Vec::new()];
     let mut places: Vec<usize> = (0..pairs.len()).collect();

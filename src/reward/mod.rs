@@ -7,6 +7,7 @@ pub use target::{SoftTarget, SoftTargets};
 
 use crate::evaluation::{Evaluation, NotFinite, Reward};
 use crate::graph::Cost;
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
 /// Turns an evaluation into the reward of an architecture, and spreads that over its layers.
@@ -184,33 +185,12 @@ impl RedefinedReward {
     /// Checks that the coefficients are finite and the targets valid.
     ///
     /// # Errors
-    /// [`RewardConfigError`] names the one that is not.
-    pub fn validate(&self) -> Result<(), RewardConfigError> {
+    /// [`InvalidSetting`] names the one that is not.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
         for (field, value) in [("mu", self.mu), ("rho", self.rho)] {
-            if !value.is_finite() {
-                return Err(RewardConfigError::new(field, value, "a finite number"));
-            }
+            InvalidSetting::check(format!("reward.{field}"), value, value.is_finite(), "a finite number")?;
         }
         self.targets.validate()
-    }
-}
-
-/// A setting of a reward is out of its range.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("reward.{field} is {value}: it must be {expected}")]
-#[non_exhaustive]
-pub struct RewardConfigError {
-    /// Name of the field.
-    pub field: &'static str,
-    /// Its value.
-    pub value: f64,
-    /// What it must be.
-    pub expected: &'static str,
-}
-
-impl RewardConfigError {
-    fn new(field: &'static str, value: f64, expected: &'static str) -> Self {
-        Self { field, value, expected }
     }
 }
 

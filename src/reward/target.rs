@@ -1,7 +1,7 @@
 //! Soft targets: the reward decreases where an architecture costs more than it should.
 
-use super::RewardConfigError;
 use crate::graph::{Cost, CostQuantity};
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
 /// A target cost, and the penalty for exceeding it.
@@ -48,16 +48,11 @@ pub struct SoftTargets {
 }
 
 impl SoftTargets {
-    fn all(&self) -> [(CostQuantity, &'static str, &'static str, Option<SoftTarget>); 3] {
+    fn all(&self) -> [(CostQuantity, &'static str, Option<SoftTarget>); 3] {
         [
-            (CostQuantity::Parameters, "targets.parameters.target", "targets.parameters.weight", self.parameters),
-            (CostQuantity::Flops, "targets.flops.target", "targets.flops.weight", self.flops),
-            (
-                CostQuantity::ActivationBytes,
-                "targets.activation_bytes.target",
-                "targets.activation_bytes.weight",
-                self.activation_bytes,
-            ),
+            (CostQuantity::Parameters, "parameters", self.parameters),
+            (CostQuantity::Flops, "flops", self.flops),
+            (CostQuantity::ActivationBytes, "activation_bytes", self.activation_bytes),
         ]
     }
 
@@ -70,7 +65,7 @@ impl SoftTargets {
     /// Returns the penalty for `cost`, in percentage points of reward.
     #[must_use]
     pub fn penalty(&self, cost: &Cost) -> f64 {
-        let one = |(quantity, _, _, target): (CostQuantity, _, _, Option<SoftTarget>)| {
+        let one = |(quantity, _, target): (CostQuantity, _, Option<SoftTarget>)| {
             target.map_or(0.0, |SoftTarget { target, weight }| {
                 weight * (cost.quantity(quantity) as f64 / target).log2().max(0.0)
             })
@@ -78,15 +73,15 @@ impl SoftTargets {
         self.all().into_iter().map(one).sum()
     }
 
-    pub(super) fn validate(&self) -> Result<(), RewardConfigError> {
-        for (_, target_field, weight_field, target) in self.all() {
+    pub(super) fn validate(&self) -> Result<(), InvalidSetting> {
+        for (_, quantity, target) in self.all() {
             let Some(SoftTarget { target, weight }) = target else { continue };
-            if !(target.is_finite() && target > 0.0) {
-                return Err(RewardConfigError::new(target_field, target, "a finite number above 0"));
-            }
-            if !(weight.is_finite() && weight >= 0.0) {
-                return Err(RewardConfigError::new(weight_field, weight, "a finite number, 0 or more"));
-            }
+            let check = |field, value: f64, valid, expected| {
+                let path = format!("reward.targets.{quantity}.{field}");
+                InvalidSetting::check(path, value, valid && value.is_finite(), expected)
+            };
+            check("target", target, target > 0.0, "a finite number above 0")?;
+            check("weight", weight, weight >= 0.0, "a finite number, 0 or more")?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Settings of the list controller.
 
-use crate::graph::{CostLimits, NetworkConfig, NetworkConfigError};
+use crate::graph::{CostLimits, NetworkConfig};
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
 /// What to do with a proposal whose architecture was evaluated before, perhaps in another notation.
@@ -110,33 +111,17 @@ impl SearchConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`SearchConfigError`] names the first invalid field.
-    pub fn validate(&self) -> Result<(), SearchConfigError> {
+    /// [`InvalidSetting`] names the first invalid field.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
         let positive = [
             ("minibatch", self.minibatch),
             ("trials", self.trials),
             ("max_resamples", self.max_resamples.into()),
             ("attempts", self.attempts.into()),
         ];
-        if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(SearchConfigError::Zero { field });
+        for (field, value) in positive {
+            InvalidSetting::at_least_one(format!("search.{field}"), value)?;
         }
-        self.network.validate()?;
-        Ok(())
+        self.network.validate().map_err(|error| error.within("search"))
     }
-}
-
-/// A setting of the controller is invalid.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SearchConfigError {
-    /// A field that must be positive is 0.
-    #[error("search.{field} is 0: it must be at least 1")]
-    Zero {
-        /// Name of the field.
-        field: &'static str,
-    },
-    /// The network's configuration is invalid.
-    #[error(transparent)]
-    Network(#[from] NetworkConfigError),
 }

@@ -1,10 +1,11 @@
 //! Why a search failed.
 
-use super::{RunFolderError, SearchConfigError};
+use super::RunFolderError;
 use crate::agent::AgentError;
 use crate::environment::BoxError;
 use crate::evaluation::NotFinite;
 use crate::evaluator::EvaluatorError;
+use crate::setting::InvalidSetting;
 use crate::space::SpaceError;
 
 /// Why a search failed.
@@ -13,7 +14,7 @@ use crate::space::SpaceError;
 pub enum SearchError {
     /// A setting is invalid.
     #[error(transparent)]
-    Config(#[from] SearchConfigError),
+    Config(#[from] InvalidSetting),
     /// The agent cannot continue.
     #[error(transparent)]
     Agent(#[from] AgentError),

@@ -29,7 +29,7 @@ mod utilisation;
 
 pub use budget::{SecondsBudget, SecondsObserver};
 pub use builder::Search;
-pub use config::{Repeats, Scheduling, SearchConfig, SearchConfigError};
+pub use config::{Repeats, Scheduling, SearchConfig};
 pub use cost_model::{CostModel, PredictionQuality, Rates, TrialSize, Workload};
 pub use error::SearchError;
 pub use observer::{MinibatchSummary, Observer, Start};
@@ -39,7 +39,7 @@ pub use record::{Record, RecordOf, SearchReport, StopReason};
 #[cfg(feature = "report")]
 pub use run_folder::{Durability, Fault, JournalError, RunFolder, RunFolderError, RunHistory, RunSettings};
 pub use session::Session;
-pub use simulation::{Simulated, SimulationConfig, SimulationError, simulate};
+pub use simulation::{Simulated, SimulationConfig, simulate};
 pub use utilisation::Utilisation;
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ pub trait Observer<S: SearchSpace> {
     ///
     /// # Errors
     /// Whatever should stop the search.
-    fn on_learnt(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
+    fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
         Ok(())
     }
 
@@ -170,8 +170,8 @@ impl<S: SearchSpace> Observer<S> for Observers<'_, S> {
         self.0.iter_mut().try_for_each(|observer| observer.on_finished(record))
     }
 
-    fn on_learnt(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
-        self.0.iter_mut().try_for_each(|observer| observer.on_learnt(summary))
+    fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
+        self.0.iter_mut().try_for_each(|observer| observer.on_learned(summary))
     }
 
     fn on_end(&mut self, report: &SearchReport<S>) -> Result<(), BoxError> {

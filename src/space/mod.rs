@@ -184,14 +184,14 @@ pub fn walk<S: SearchSpace + ?Sized>(
 /// ```
 /// use blockqnn::seed;
 /// use blockqnn::space::block::BlockSpace;
-/// use blockqnn::space::{SearchSpace, random_walk};
+/// use blockqnn::space::{SearchSpace, random_trajectory};
 ///
 /// let space = BlockSpace::paper();
-/// let walk = random_walk(&space, &mut seed::stream(0, "a block", 0))?;
+/// let walk = random_trajectory(&space, &mut seed::stream(0, "a block", 0))?;
 /// assert!(space.decode(&walk.actions)?.len() <= 23);
 /// # Ok::<(), blockqnn::space::SpaceError>(())
 /// ```
-pub fn random_walk<S: SearchSpace + ?Sized>(
+pub fn random_trajectory<S: SearchSpace + ?Sized>(
     space: &S,
     rng: &mut dyn Rng,
 ) -> Result<Trajectory<S::State, S::Action>, SpaceError> {

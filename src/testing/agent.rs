@@ -66,10 +66,10 @@ const RESAMPLES: usize = 1_000;
 /// assert!(check_agent(&space, || RandomAgent).is_ok());
 /// assert_eq!(check_agent(&space, || Counting(0)).unwrap_err().rule, Rule::ProposingTeachesNothing);
 /// ```
-pub fn check_agent<S, G>(space: &S, make: impl Fn() -> G) -> Result<(), Violation>
+pub fn check_agent<S, A>(space: &S, make: impl Fn() -> A) -> Result<(), Violation>
 where
     S: SearchSpace,
-    G: Agent<S>,
+    A: Agent<S>,
 {
     let mut agents = vec![make(), make()];
     let identity = agents[0].identity();
@@ -113,9 +113,9 @@ where
 }
 
 /// What all agents propose for a trial; `None` if nothing new is found.
-fn propose<S: SearchSpace, G: Agent<S>>(
+fn propose<S: SearchSpace, A: Agent<S>>(
     space: &S,
-    agents: &mut [G],
+    agents: &mut [A],
     memory: &Memory<S>,
     trial: u64,
 ) -> Result<Option<EpisodeOf<S>>, Violation> {
@@ -142,9 +142,9 @@ fn propose<S: SearchSpace, G: Agent<S>>(
         }
         let Some(trajectory) = proposal else { return Ok(None) };
         let legal = walk(space, &trajectory.actions).map_err(|error| {
-            Rule::ProposalsAreWalks.broken(format!("{:?} is not a walk: {error}", trajectory.actions))
+            Rule::ProposalsAreTrajectories.broken(format!("{:?} is not a walk: {error}", trajectory.actions))
         })?;
-        Rule::ProposalsAreWalks.hold(legal.states == trajectory.states, || {
+        Rule::ProposalsAreTrajectories.hold(legal.states == trajectory.states, || {
             format!("{:?} visits the states {:?}, not {:?}", trajectory.actions, legal.states, trajectory.states)
         })?;
         let architecture =
@@ -168,7 +168,7 @@ fn saved<S: SearchSpace>(agent: &impl Agent<S>) -> Result<Vec<u8>, Violation> {
 }
 
 /// `fresh`, loaded with what `agent` was saved as.
-fn reloaded<S: SearchSpace, G: Agent<S>>(space: &S, agent: &G, mut fresh: G) -> Result<G, Violation> {
+fn reloaded<S: SearchSpace, A: Agent<S>>(space: &S, agent: &A, mut fresh: A) -> Result<A, Violation> {
     let bytes = saved(agent)?;
     if !bytes.is_empty() {
         let half = &bytes[..bytes.len() / 2];

@@ -55,10 +55,10 @@ const TRIALS: usize = 12;
 /// let forgetful = || Forgetful(InlineEvaluator::new(environment()), false);
 /// assert_eq!(check_evaluator(&space, forgetful).unwrap_err().rule, Rule::TrialsEnd);
 /// ```
-pub fn check_evaluator<S, V>(space: &S, mut make: impl FnMut() -> V) -> Result<(), Violation>
+pub fn check_evaluator<S, E>(space: &S, mut make: impl FnMut() -> E) -> Result<(), Violation>
 where
     S: SearchSpace,
-    V: Evaluator<S::Architecture>,
+    E: Evaluator<S::Architecture>,
 {
     let assignments: Vec<_> = samples(space, TRIALS)?
         .into_iter()
@@ -101,15 +101,15 @@ fn evaluation(verdict: &Verdict, id: u64) -> Result<Evaluation, Violation> {
 }
 
 /// An evaluator, and what it has in hand.
-struct Checked<V> {
-    evaluator: V,
+struct Checked<E> {
+    evaluator: E,
     in_hand: BTreeSet<u64>,
 }
 
-impl<V> Checked<V> {
-    fn new<A>(evaluator: V) -> Result<Self, Violation>
+impl<E> Checked<E> {
+    fn new<A>(evaluator: E) -> Result<Self, Violation>
     where
-        V: Evaluator<A>,
+        E: Evaluator<A>,
     {
         let mut checked = Self { evaluator, in_hand: BTreeSet::new() };
         checked.has_nothing_to_wait_for()?;
@@ -118,7 +118,7 @@ impl<V> Checked<V> {
 
     fn has_nothing_to_wait_for<A>(&mut self) -> Result<(), Violation>
     where
-        V: Evaluator<A>,
+        E: Evaluator<A>,
     {
         let mut told = None;
         let waited = self.evaluator.wait(&Cancellation::new(), &mut |event| told = Some(event));
@@ -129,7 +129,7 @@ impl<V> Checked<V> {
     fn submit<A>(&mut self, assignment: &Assignment<A>) -> Result<(), Violation>
     where
         A: Clone,
-        V: Evaluator<A>,
+        E: Evaluator<A>,
     {
         let trial = assignment.trial.id;
         let submitted = self.evaluator.submit(assignment.clone());
@@ -141,7 +141,7 @@ impl<V> Checked<V> {
     /// Waits for all trials in hand, and returns how each ended.
     fn end_all<A>(&mut self, cancellation: &Cancellation) -> Result<BTreeMap<u64, Verdict>, Violation>
     where
-        V: Evaluator<A>,
+        E: Evaluator<A>,
     {
         let mut ended = BTreeMap::new();
         while !self.in_hand.is_empty() {

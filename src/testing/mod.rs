@@ -78,7 +78,7 @@ pub enum Rule {
     /// An action carried over to another state is legal there, and stays the same between equal states.
     TransfersAreLegal,
     /// A proposal is a complete walk of legal actions, with the states in between.
-    ProposalsAreWalks,
+    ProposalsAreTrajectories,
     /// An agent does what it is asked.
     AgentGoesOn,
     /// Equal agents with equal seeds propose the same.
@@ -130,7 +130,7 @@ impl fmt::Display for Rule {
             Self::IncompleteWalksAreRefused => "a walk that is not complete must not decode",
             Self::DataRoundTrips => "data must be equal to itself after a round trip through JSON",
             Self::TransfersAreLegal => "an action that is carried over to another state must be legal there",
-            Self::ProposalsAreWalks => "a proposal must be a complete walk of legal actions",
+            Self::ProposalsAreTrajectories => "a proposal must be a complete walk of legal actions",
             Self::AgentGoesOn => "an agent must do what it is asked",
             Self::AgentRepeats => "equal agents with equal seeds must propose the same",
             Self::ProposingTeachesNothing => "an agent must not learn from being asked for a proposal",
@@ -187,7 +187,7 @@ impl Rule {
 const LONGEST_WALK: usize = 10_000;
 
 /// A walk that takes every legal action with equal probability, without trust in the space.
-fn random_walk<S: SearchSpace>(space: &S, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, Violation> {
+fn random_trajectory<S: SearchSpace>(space: &S, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, Violation> {
     let (mut states, mut actions) = (Vec::new(), Vec::new());
     let mut state = space.initial_state();
     while actions.len() < LONGEST_WALK {
@@ -215,7 +215,7 @@ fn samples<S: SearchSpace>(space: &S, count: usize) -> Result<Vec<(Trial, S::Arc
         if samples.len() == count {
             break;
         }
-        let walk = random_walk(space, &mut seed::stream(1, "check samples", number))?;
+        let walk = random_trajectory(space, &mut seed::stream(1, "check samples", number))?;
         let architecture = space.decode(&walk.actions).map_err(|error| Rule::WalksDecode.broken(error.to_string()))?;
         let graph = architecture.to_graph();
         let fingerprint = space.fingerprint(&architecture, &graph);

@@ -1,7 +1,7 @@
 //! The conformance check of a search space.
 
 use super::environment::check_identity;
-use super::{Rule, Violation, random_walk};
+use super::{Rule, Violation, random_trajectory};
 use crate::graph::ToGraph;
 use crate::seed;
 use crate::space::{SearchSpace, Step};
@@ -64,7 +64,7 @@ pub fn check_space<S: SearchSpace>(space: &S) -> Result<(), Violation> {
     let mut met = BTreeSet::new();
     let mut visited = BTreeSet::new();
     for number in 0..WALKS {
-        let walk = random_walk(space, &mut seed::stream(1, "check space", number))?;
+        let walk = random_trajectory(space, &mut seed::stream(1, "check space", number))?;
         for (position, (state, action)) in walk.states.iter().zip(&walk.actions).enumerate() {
             if visited.insert(state.clone()) {
                 check_state(space, state, &mut met, number)?;

@@ -1,10 +1,10 @@
 //! Errors of trainings.
 
-use super::RecipeError;
 use crate::data::DataError;
-use crate::graph::{ImageShape, NetworkConfigError};
+use crate::graph::ImageShape;
 use crate::network::NetworkError;
 use crate::network::device::DeviceError;
+use crate::setting::InvalidSetting;
 use std::path::PathBuf;
 
 /// Why a training could not be done: an invalid input, or a failure of the machine.
@@ -13,12 +13,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The recipe describes no training.
+    /// The recipe describes no training, or the configuration no network.
     #[error(transparent)]
-    Recipe(#[from] RecipeError),
-    /// The configuration describes no network.
-    #[error(transparent)]
-    Config(#[from] NetworkConfigError),
+    Config(#[from] InvalidSetting),
     /// The network could not be built.
     #[error(transparent)]
     Network(#[from] NetworkError),

@@ -6,7 +6,6 @@
 //!
 //! Images, labels and the state of the training stay on the device; the host waits for it once an epoch.
 
-mod calibration;
 mod checkpoint;
 mod device_reads;
 mod environment;
@@ -18,6 +17,7 @@ mod optimizer;
 mod outcome;
 mod parameters;
 mod recipe;
+mod speed;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 mod top_k;
@@ -30,7 +30,7 @@ pub use fit::Training;
 pub use image_classifier::{ClassifiedFile, ClassifierError, ImageClassifier, Prediction};
 pub use memory::memory_estimate;
 pub use outcome::{Epoch, Outcome, Trained};
-pub use recipe::{OptimizerConfig, Recipe, RecipeError, Restarts, Schedule};
+pub use recipe::{OptimizerConfig, Recipe, Restarts, Schedule};
 pub use top_k::{place_of, top_k_accuracies};
 pub use watch::Watch;
 

@@ -2,6 +2,7 @@
 
 use crate::data::Augmentation;
 use crate::network::Precision;
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
 /// How a network is trained: plain data that a configuration file can hold.
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// let error = serde_json::from_str::<Recipe>(r#"{"epochs": 12, "batchsize": 256}"#).unwrap_err();
 /// assert!(error.to_string().starts_with("unknown field `batchsize`"));
-/// # Ok::<(), blockqnn::train::RecipeError>(())
+/// # Ok::<(), blockqnn::setting::InvalidSetting>(())
 /// ```
 ///
 /// # References
@@ -165,36 +166,6 @@ impl Default for Restarts {
     }
 }
 
-/// Why a [`Recipe`] is invalid.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecipeError {
-    /// A field that counts something is zero.
-    #[error("recipe.{field} is 0: it must be at least 1")]
-    Zero {
-        /// Name of the field.
-        field: &'static str,
-    },
-    /// A number is outside its range.
-    #[error("recipe.{field} is {value}: it must be {range}")]
-    OutOfRange {
-        /// Name of the field.
-        field: &'static str,
-        /// Its value.
-        value: f64,
-        /// The range, in words.
-        range: &'static str,
-    },
-    /// Milestones are not in ascending order.
-    #[error("recipe.schedule.epochs has {epoch} after {before}: milestones must be in ascending order")]
-    NotAscending {
-        /// The milestone before.
-        before: u32,
-        /// The one that does not come after it.
-        epoch: u32,
-    },
-}
-
 impl Recipe {
     /// Returns the paper's early stop: 12 epochs in batches of 256, Adam (0.9, 0.999, 1e-8), a learning rate of 0.001
     /// that is multiplied by 0.2 every 5 epochs, and up to 3 restarts with 0.4 times the learning rate.
@@ -300,40 +271,39 @@ impl Recipe {
     /// Checks that the recipe describes a training.
     ///
     /// # Errors
-    /// The first field that does not; see [`RecipeError`].
-    pub fn validate(&self) -> Result<(), RecipeError> {
-        at_least_one("epochs", self.epochs == 0)?;
-        at_least_one("batch_size", self.batch_size == 0)?;
+    /// The first field that does not; see [`InvalidSetting`].
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        InvalidSetting::at_least_one("recipe.epochs", self.epochs)?;
+        InvalidSetting::at_least_one("recipe.batch_size", self.batch_size)?;
         match self.optimizer {
             OptimizerConfig::Adam { beta_1, beta_2, epsilon } => {
-                decay("optimizer.beta_1", beta_1)?;
-                decay("optimizer.beta_2", beta_2)?;
-                positive("optimizer.epsilon", epsilon)?;
+                decay("optimizer.adam.beta_1", beta_1)?;
+                decay("optimizer.adam.beta_2", beta_2)?;
+                positive("optimizer.adam.epsilon", epsilon)?;
             }
             OptimizerConfig::Sgd { momentum, weight_decay } => {
-                decay("optimizer.momentum", momentum)?;
-                not_negative("optimizer.weight_decay", weight_decay)?;
+                decay("optimizer.sgd.momentum", momentum)?;
+                not_negative("optimizer.sgd.weight_decay", weight_decay)?;
             }
         }
         positive("learning_rate", self.learning_rate)?;
         match &self.schedule {
             Schedule::Constant | Schedule::Cosine => {}
             Schedule::Step { every, factor } => {
-                at_least_one("schedule.every", *every == 0)?;
-                factor_of("schedule.factor", *factor)?;
+                InvalidSetting::at_least_one("recipe.schedule.step.every", *every)?;
+                factor_of("schedule.step.factor", *factor)?;
             }
             Schedule::Milestones { epochs, factor } => {
-                at_least_one("schedule.epochs", epochs.first() == Some(&0))?;
-                if let Some(pair) = epochs.windows(2).find(|pair| pair[0] >= pair[1]) {
-                    return Err(RecipeError::NotAscending { before: pair[0], epoch: pair[1] });
-                }
-                factor_of("schedule.factor", *factor)?;
+                let valid = epochs.first() != Some(&0) && epochs.windows(2).all(|pair| pair[0] < pair[1]);
+                let (path, expected) = ("recipe.schedule.milestones.epochs", "in ascending order, and at least 1");
+                InvalidSetting::check(path, format!("{epochs:?}"), valid, expected)?;
+                factor_of("schedule.milestones.factor", *factor)?;
             }
         }
         factor_of("restarts.factor", self.restarts.factor)?;
         decay("label_smoothing", self.label_smoothing)?;
         self.weight_averaging.map_or(Ok(()), |average| decay("weight_averaging", average))?;
-        at_least_one("measure_every", self.measure_every == Some(0))?;
+        InvalidSetting::at_least_one("recipe.measure_every", self.measure_every.unwrap_or(1))?;
         self.time_limit_seconds.map_or(Ok(()), |limit| not_negative("time_limit_seconds", limit))
     }
 
@@ -382,30 +352,26 @@ fn times(value: f64, factor: f64, count: u32) -> f64 {
     (0..count).fold(value, |value, _| value * factor)
 }
 
-fn at_least_one(field: &'static str, zero: bool) -> Result<(), RecipeError> {
-    if zero { Err(RecipeError::Zero { field }) } else { Ok(()) }
+fn in_range(field: &str, value: f64, inside: bool, range: &str) -> Result<(), InvalidSetting> {
+    InvalidSetting::check(format!("recipe.{field}"), value, inside, range)
 }
 
-fn in_range(field: &'static str, value: f64, inside: bool, range: &'static str) -> Result<(), RecipeError> {
-    if inside { Ok(()) } else { Err(RecipeError::OutOfRange { field, value, range }) }
-}
-
-fn positive(field: &'static str, value: f64) -> Result<(), RecipeError> {
+fn positive(field: &str, value: f64) -> Result<(), InvalidSetting> {
     // Steps are computed in single precision, where a smaller number would vanish.
     let inside = value.is_finite() && value >= f64::from(f32::MIN_POSITIVE) && value <= f64::from(f32::MAX);
     in_range(field, value, inside, "a positive number that single precision holds")
 }
 
-fn not_negative(field: &'static str, value: f64) -> Result<(), RecipeError> {
+fn not_negative(field: &str, value: f64) -> Result<(), InvalidSetting> {
     in_range(field, value, value.is_finite() && value >= 0.0, "a finite number, at least 0")
 }
 
-fn decay(field: &'static str, value: f64) -> Result<(), RecipeError> {
+fn decay(field: &str, value: f64) -> Result<(), InvalidSetting> {
     // 1 - 1e-7 is about the largest number below 1 in single precision.
     in_range(field, value, (0.0..=1.0 - 1e-7).contains(&value), "at least 0 and below 1")
 }
 
-fn factor_of(field: &'static str, value: f64) -> Result<(), RecipeError> {
+fn factor_of(field: &str, value: f64) -> Result<(), InvalidSetting> {
     in_range(field, value, value > 0.0 && value <= 1.0, "above 0 and at most 1")
 }
 

@@ -151,7 +151,7 @@ impl Agent<Chains> for Counter {
             rng.next_u64();
         }
         let mut trajectory = RandomAgent.propose(space, memory, rng)?;
-        if self.breaks == Some(Rule::ProposalsAreWalks) {
+        if self.breaks == Some(Rule::ProposalsAreTrajectories) {
             trajectory.states.rotate_left(1);
         }
         Ok(trajectory)
@@ -203,7 +203,7 @@ fn an_agent_that_breaks_a_rule_is_caught_by_that_rule() {
     };
     check(None).unwrap();
     for rule in [
-        Rule::ProposalsAreWalks,
+        Rule::ProposalsAreTrajectories,
         Rule::AgentGoesOn,
         Rule::AgentRepeats,
         Rule::ProposingTeachesNothing,

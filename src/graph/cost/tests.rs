@@ -325,7 +325,7 @@ fn an_invalid_network_has_no_cost() {
     let mut network = network(1);
     network.width = 0;
     let error = graph(&[], &[0]).cost(&network).expect_err("no filters");
-    assert_eq!(error, CostError::Config(NetworkConfigError::Zero { field: "width" }));
+    assert_eq!(error.to_string(), "network.width is 0: it must be at least 1");
 }
 
 #[test]

@@ -4,8 +4,8 @@
 mod layout;
 
 use super::colours;
+use super::figure::{FONT_FAMILY, Figure};
 use super::kind::{Kind, label};
-use super::picture::{FONT_FAMILY, Picture};
 use super::text::{escape, size, width};
 use crate::graph::{LayerGraph, NetworkConfig, NodeChannels, Operation, ToGraph};
 use layout::{GAP, Layout, NODE_HEIGHT, NODE_WIDTH, Route, layout};
@@ -30,7 +30,7 @@ const MARGIN: f64 = 16.0;
 /// ```
 #[must_use]
 pub fn draw(block: &impl ToGraph) -> String {
-    BlockDrawing::new(&block.to_graph(), &NetworkConfig::cifar()).picture().svg
+    BlockDrawing::new(&block.to_graph(), &NetworkConfig::cifar()).figure().svg
 }
 
 /// A drawing of a block, with its title and captions.
@@ -42,9 +42,9 @@ pub fn draw(block: &impl ToGraph) -> String {
 ///
 /// let block: BlockCode = "conv3(0) max3(0) concat(1,2) terminal(3)".parse()?;
 /// let network = NetworkConfig { width: 16, ..NetworkConfig::cifar() };
-/// let picture = BlockDrawing::new(&block.to_graph(), &network).with_title("Best block").picture();
-/// assert!(picture.svg.contains("Best block") && picture.svg.contains("16 channels"));
-/// assert!(picture.png()?.starts_with(b"\x89PNG"));
+/// let figure = BlockDrawing::new(&block.to_graph(), &network).with_title("Best block").figure();
+/// assert!(figure.svg.contains("Best block") && figure.svg.contains("16 channels"));
+/// assert!(figure.png()?.starts_with(b"\x89PNG"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -95,7 +95,7 @@ impl BlockDrawing {
 
     /// Draws the block.
     #[must_use]
-    pub fn picture(&self) -> Picture {
+    pub fn figure(&self) -> Figure {
         let layout = layout(&self.graph);
         let projected: Vec<bool> = layout.routes.iter().map(|route| self.is_projected(route)).collect();
         let head = self.head();
@@ -147,7 +147,7 @@ impl BlockDrawing {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole size of a few thousand")]
         let size = (width as u32, height as u32);
         let title = self.title.as_deref().unwrap_or("A block");
-        Picture::new(&self.name, title, &self.description(), size, 1, &svg)
+        Figure::new(&self.name, title, &self.description(), size, 1, &svg)
     }
 
     fn head(&self) -> Vec<(&str, f64)> {

@@ -107,7 +107,7 @@ fn the_largest_graph_is_drawn() {
 /// Draws a block in a network whose widths grow.
 fn draw_growing(block: &str) -> String {
     let network = NetworkConfig { widths: WidthRule::Growing, ..NetworkConfig::cifar() };
-    BlockDrawing::new(&block.parse::<BlockCode>().unwrap().to_graph(), &network).picture().svg
+    BlockDrawing::new(&block.parse::<BlockCode>().unwrap().to_graph(), &network).figure().svg
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn channels_that_do_not_fit_are_reported() {
 
 #[test]
 fn a_title_with_markup_stays_text() {
-    let picture = BlockDrawing::new(&hard(), &NetworkConfig::cifar()).with_title("<script>alert(1)</script>").picture();
-    assert!(!picture.svg.contains("<script"), "{}", picture.svg);
-    picture.png().unwrap();
+    let figure = BlockDrawing::new(&hard(), &NetworkConfig::cifar()).with_title("<script>alert(1)</script>").figure();
+    assert!(!figure.svg.contains("<script"), "{}", figure.svg);
+    figure.png().unwrap();
 }

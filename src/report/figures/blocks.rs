@@ -1,6 +1,6 @@
 //! What did the search find? Accuracy against FLOPs, and the lengths and kinds of layers over time.
 
-use super::{Drawn, Figure, colour_of};
+use super::{Chart, Drawn, colour_of};
 use crate::report::colours::SERIES;
 use crate::report::kind::Kind;
 use crate::report::plot::{Layer, Plot, Swatch, thinned};
@@ -87,7 +87,7 @@ pub(super) fn cost(run: &Run) -> Drawn {
     });
     let columns = ["block", "FLOPs", "parameters", "accuracy", "layers"];
     let table = Series::new("pareto-front", &columns, rows.collect());
-    Ok(Ok(Figure { picture: plot.picture("accuracy-flops", &caption)?, caption, table: Some(table) }))
+    Ok(Ok(Chart { figure: plot.figure("accuracy-flops", &caption)?, caption, table: Some(table) }))
 }
 
 pub(super) fn costs(runs: &[Run]) -> Drawn {
@@ -109,7 +109,7 @@ pub(super) fn costs(runs: &[Run]) -> Drawn {
         plot.legend.push((Swatch::Line, colour, run.name.clone()));
     }
     let caption = "The best accuracy of each run with at most this many FLOPs.".to_owned();
-    Ok(Ok(Figure { picture: plot.picture("comparison-flops", &caption)?, caption, table: None }))
+    Ok(Ok(Chart { figure: plot.figure("comparison-flops", &caption)?, caption, table: None }))
 }
 
 pub(super) fn lengths(run: &Run) -> Drawn {
@@ -145,7 +145,7 @@ pub(super) fn lengths(run: &Run) -> Drawn {
         .map(|m| (x(m), m.layers.mean, format!("minibatch {}: {:.1} layers on average", m.number + 1, m.layers.mean)))
         .collect();
     let caption = "Layers of the blocks of each minibatch, without start and terminal.".to_owned();
-    Ok(Ok(Figure { picture: plot.picture("lengths", &caption)?, caption, table: None }))
+    Ok(Ok(Chart { figure: plot.figure("lengths", &caption)?, caption, table: None }))
 }
 
 pub(super) fn kinds(run: &Run) -> Drawn {
@@ -202,5 +202,5 @@ pub(super) fn kinds(run: &Run) -> Drawn {
         std::iter::once(kind.name().to_owned()).chain(ends).collect()
     });
     let table = Series::new("kinds", &["kind", "whole run", "first minibatch", "last minibatch"], rows.collect());
-    Ok(Ok(Figure { picture: plot.picture("kinds", &caption)?, caption, table: Some(table) }))
+    Ok(Ok(Chart { figure: plot.figure("kinds", &caption)?, caption, table: Some(table) }))
 }

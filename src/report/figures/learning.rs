@@ -1,6 +1,6 @@
 //! Is the search learning? Mean accuracy by minibatch over the phases of epsilon (Figures 7, 3 and 6).
 
-use super::{Drawn, Figure, colour_of};
+use super::{Chart, Drawn, colour_of};
 use crate::report::colours::SERIES;
 use crate::report::plot::{Layer, Plot, Swatch};
 use crate::report::run::Run;
@@ -80,8 +80,8 @@ pub(super) fn of_run(run: &Run) -> Drawn {
         count(measured),
         count(finished)
     );
-    let picture = plot.picture("learning", &format!("{caption} {}", summary(&complete)))?;
-    Ok(Ok(Figure { picture, caption, table: Some(table(run, &minibatches)) }))
+    let figure = plot.figure("learning", &format!("{caption} {}", summary(&complete)))?;
+    Ok(Ok(Chart { figure, caption, table: Some(table(run, &minibatches)) }))
 }
 
 pub(super) fn of_runs(runs: &[Run]) -> Drawn {
@@ -124,8 +124,8 @@ pub(super) fn of_runs(runs: &[Run]) -> Drawn {
     let caption = "Mean accuracy of the measured blocks of each minibatch (solid) and the best block so far (dashed), \
                    by blocks evaluated. (Figures 3 and 6 of the paper are of this kind.)"
         .to_owned();
-    let picture = plot.picture("comparison-learning", &caption)?;
-    Ok(Ok(Figure { picture, caption, table: None }))
+    let figure = plot.figure("comparison-learning", &caption)?;
+    Ok(Ok(Chart { figure, caption, table: None }))
 }
 
 /// Returns a vertical axis with room for means, tenths and the best.

@@ -1,6 +1,6 @@
 //! Was the search worth it? Early stop against converged training, times, failures.
 
-use super::{Drawn, Figure};
+use super::{Chart, Drawn};
 use crate::report::colours::SERIES;
 use crate::report::plot::{Layer, Plot, Swatch};
 use crate::report::run::{Finished, Run};
@@ -96,7 +96,7 @@ pub(super) fn early_stop(run: &Run) -> Drawn {
         caption.push_str(" No block of this run is verified, so there are no converged accuracies.");
     }
     caption.push_str(" (Figure 4 of the paper.)");
-    Ok(Ok(Figure { picture: plot.picture("early-stop", &caption)?, caption, table: None }))
+    Ok(Ok(Chart { figure: plot.figure("early-stop", &caption)?, caption, table: None }))
 }
 
 pub(super) fn times(run: &Run) -> Drawn {
@@ -132,7 +132,7 @@ pub(super) fn times(run: &Run) -> Drawn {
     if hits > 0 {
         let _ = write!(caption, " {} blocks were known already, which saved {}.", count(hits), duration(saved));
     }
-    Ok(Ok(Figure { picture: plot.picture("times", &caption)?, caption, table: None }))
+    Ok(Ok(Chart { figure: plot.figure("times", &caption)?, caption, table: None }))
 }
 
 /// Returns the seconds of training that cached results saved.
@@ -160,7 +160,7 @@ pub(super) fn workers(run: &Run) -> Drawn {
         }
     }
     let caption = format!("{utilisation}, over the {} since the search was last started.", duration(utilisation.wall));
-    Ok(Ok(Figure { picture: plot.picture("workers", &caption)?, caption, table: None }))
+    Ok(Ok(Chart { figure: plot.figure("workers", &caption)?, caption, table: None }))
 }
 
 /// Returns a chart of horizontal bars, given by name, length and the text beside the bar.
@@ -193,5 +193,5 @@ pub(super) fn failures(run: &Run) -> Drawn {
     let caption = "Infeasible blocks by reason. They are rewarded with the chance accuracy.".to_owned();
     let rows = failures.iter().map(|(name, trials)| vec![(*name).to_owned(), count(*trials)]).collect();
     let table = Series::new("failures", &["reason", "blocks"], rows);
-    Ok(Ok(Figure { picture: plot.picture("failures", &caption)?, caption, table: Some(table) }))
+    Ok(Ok(Chart { figure: plot.figure("failures", &caption)?, caption, table: Some(table) }))
 }

@@ -2,8 +2,8 @@
 
 mod settings;
 
-use super::figures::{self, Figure, Figures};
-use super::picture::Picture;
+use super::figure::Figure;
+use super::figures::{self, Chart, Figures};
 use super::run::{Run, State};
 use super::series::{Series, minibatches};
 use super::text::{count, duration, escape, percent, size};
@@ -224,22 +224,22 @@ fn key_figures(html: &mut String, run: &Run) {
     html.push_str("</dl>\n");
 }
 
-fn charts(html: &mut String, charts: &[Figure]) {
+fn charts(html: &mut String, charts: &[Chart]) {
     if charts.is_empty() {
         return;
     }
     html.push_str("<div class=\"charts\">\n");
-    for figure in charts {
+    for chart in charts {
         let _ = write!(
             html,
             "<figure><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{}\">{}</div><figcaption>{}</figcaption>",
-            escape(&figure.picture.title),
-            figure.picture.svg,
-            escape(&figure.caption)
+            escape(&chart.figure.title),
+            chart.figure.svg,
+            escape(&chart.caption)
         );
-        if let Some(series) = &figure.table {
+        if let Some(series) = &chart.table {
             html.push_str("<details><summary>As a table</summary>");
-            table(html, &figure.picture.title, series, false);
+            table(html, &chart.figure.title, series, false);
             html.push_str("</details>");
         }
         html.push_str("</figure>\n");
@@ -282,7 +282,7 @@ fn is_number(field: &str) -> bool {
     field.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '–')
 }
 
-fn best_blocks(html: &mut String, run: &Run, drawings: &[Picture]) {
+fn best_blocks(html: &mut String, run: &Run, drawings: &[Figure]) {
     let best = run.best();
     if best.is_empty() {
         return;

@@ -7,6 +7,7 @@ pub use block_code::{BlockCode, BlockCodeError};
 pub use code::{CodeRule, LayerCode, LayerKind};
 
 use super::{SearchSpace, SpaceError, Step};
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
 /// What the last layer of a block connects to. In Table 1 Terminal has a connection; in later work it has none.
@@ -104,9 +105,9 @@ impl Default for BlockSpaceFields {
 }
 
 impl TryFrom<BlockSpaceFields> for BlockSpace {
-    type Error = BlockSpaceError;
+    type Error = InvalidSetting;
 
-    fn try_from(fields: BlockSpaceFields) -> Result<Self, BlockSpaceError> {
+    fn try_from(fields: BlockSpaceFields) -> Result<Self, InvalidSetting> {
         Self::paper()
             .with_terminal(fields.terminal)
             .with_convolution(fields.convolution)
@@ -120,15 +121,6 @@ impl From<BlockSpace> for BlockSpaceFields {
         let BlockSpace { max_layers, terminal, convolution, connections } = space;
         Self { max_layers, terminal, convolution, connections }
     }
-}
-
-/// The layer limit leaves no block, or passes what a layer code can count.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("space.max_layers is {max_layers}: it must be from 2 (one layer and Terminal) to {}", LayerCode::MAX_INDEX)]
-#[non_exhaustive]
-pub struct BlockSpaceError {
-    /// The limit given.
-    pub max_layers: u8,
 }
 
 impl Default for BlockSpace {
@@ -153,11 +145,11 @@ impl BlockSpace {
     /// Sets the maximum number of layers of a block, including Terminal.
     ///
     /// # Errors
-    /// [`BlockSpaceError`] outside 2 to [`LayerCode::MAX_INDEX`].
-    pub fn with_max_layers(mut self, max_layers: u8) -> Result<Self, BlockSpaceError> {
-        if !(2..=LayerCode::MAX_INDEX).contains(&max_layers) {
-            return Err(BlockSpaceError { max_layers });
-        }
+    /// [`InvalidSetting`] outside 2 to [`LayerCode::MAX_INDEX`].
+    pub fn with_max_layers(mut self, max_layers: u8) -> Result<Self, InvalidSetting> {
+        let expected = format!("from 2 (one layer and Terminal) to {}", LayerCode::MAX_INDEX);
+        let valid = (2..=LayerCode::MAX_INDEX).contains(&max_layers);
+        InvalidSetting::check("space.max_layers", max_layers, valid, expected)?;
         self.max_layers = max_layers;
         Ok(self)
     }

@@ -21,7 +21,7 @@ fn states_and_pairs(space: &BlockSpace) -> (usize, usize) {
     (seen.len() - 1, pairs)
 }
 
-fn random_walk(space: &BlockSpace, rng: &mut dyn rand::Rng) -> Vec<LayerCode> {
+fn random_trajectory(space: &BlockSpace, rng: &mut dyn rand::Rng) -> Vec<LayerCode> {
     let choose = |state: &LayerCode| Ok::<_, SpaceError>(*seed::choose(rng, &space.actions(state)).unwrap());
     walk_by(space, choose).unwrap().actions
 }
@@ -95,7 +95,7 @@ fn lengths_of_random_blocks_are_as_measured_for_both_terminal_rules() {
     {
         let space = BlockSpace::paper().with_terminal(rule);
         let mut rng = seed::stream(1, "lengths", 0);
-        let lengths: Vec<usize> = (0..5_000).map(|_| random_walk(&space, &mut rng).len() - 1).collect();
+        let lengths: Vec<usize> = (0..5_000).map(|_| random_trajectory(&space, &mut rng).len() - 1).collect();
         let capped = lengths.iter().filter(|&&length| length == 22).count() as f64 / 5_000.0;
         let mean = lengths.iter().sum::<usize>() as f64 / 5_000.0;
         assert!((capped - capped_share).abs() < 0.02, "{rule:?}: {capped}");
@@ -111,7 +111,7 @@ fn ten_thousand_random_episodes_are_valid_blocks_with_a_cost_or_a_typed_overflow
         let mut rng = seed::stream(2, "episodes", 0);
         let mut overflows = 0;
         for _ in 0..5_000 {
-            let actions = random_walk(&space, &mut rng);
+            let actions = random_trajectory(&space, &mut rng);
             let block = space.decode(&actions).unwrap();
             assert_eq!(block.to_string().parse::<BlockCode>().unwrap(), block);
             let json = serde_json::to_string(&block).unwrap();

@@ -1,4 +1,4 @@
-//! A picture: SVG, and PNG made of it.
+//! A figure: SVG, and PNG made of it.
 
 use super::ReportError;
 use super::text::escape;
@@ -14,10 +14,10 @@ pub(super) const FONT_FAMILY: &str = "DejaVu Sans, Verdana, Segoe UI, sans-serif
 /// Pixels of a PNG per unit of the SVG: sharp on high-resolution screens and in print.
 const PIXELS: f32 = 2.0;
 
-/// A picture of a report, as self-contained SVG: no script, no style sheet, nothing to fetch.
+/// A figure of a report, as self-contained SVG: no script, no style sheet, nothing to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Picture {
+pub struct Figure {
     /// Its name in file names: letters, digits, `-` and `_`.
     pub name: String,
     /// The title.
@@ -30,7 +30,7 @@ pub struct Picture {
     pub size: (u32, u32),
 }
 
-impl Picture {
+impl Figure {
     /// Puts the content of an SVG into its outer element, which has the size and the description. `detail` units of the
     /// content are one unit of the figure.
     pub(super) fn new(
@@ -52,7 +52,7 @@ impl Picture {
         Self { name: name.to_owned(), title: title.to_owned(), description: description.to_owned(), svg, size }
     }
 
-    /// The picture as PNG, two pixels for each unit of the SVG.
+    /// The figure as PNG, two pixels for each unit of the SVG.
     ///
     /// # Errors
     /// [`ReportError::Png`] if the figure is too large for the memory.
