@@ -37,7 +37,6 @@ pub use observer::{MinibatchSummary, Observer, Start};
 pub(crate) use pareto::pareto_front;
 pub use processes::{ProcessConfig, ProcessEvaluator, ProcessEvaluatorError};
 pub use record::{Record, RecordOf, SearchReport, StopReason};
-#[cfg(feature = "report")]
 pub use run_folder::{Durability, Fault, JournalError, RunFolder, RunFolderError, RunHistory, RunSettings};
 pub use simulation::{Simulated, SimulationConfig, SimulationError, simulate};
 pub use threads::{ThreadEvaluator, ThreadEvaluatorError};
