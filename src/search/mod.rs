@@ -36,7 +36,6 @@ pub use observer::{MinibatchSummary, Observer, Start};
 #[cfg(feature = "report")]
 pub(crate) use pareto::pareto_front;
 pub use record::{Record, RecordOf, SearchReport, StopReason};
-#[cfg(feature = "report")]
 pub use run_folder::{Durability, Fault, JournalError, RunFolder, RunFolderError, RunHistory, RunSettings};
 pub use session::Session;
 pub use simulation::{Simulated, SimulationConfig, simulate};
