@@ -28,7 +28,7 @@ fn a_search_killed_at_60_moments_ends_as_if_it_had_not_been() {
         let mut lives = 0;
         while !path.with_extension("done").exists() {
             let mut child = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "child_process", "--test-threads", "1"])
+                .args(["--exact", "resume::child_process", "--test-threads", "1"])
                 .env(CHILD, &path)
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())

@@ -1,8 +1,8 @@
 """Holds exported PyTorch modules against the figures that the other side gave with them.
 
-    python3 tests/pytorch/compare.py FOLDER
+    python3 tests/trained/pytorch/compare.py FOLDER
 
-FOLDER is written by tests/pytorch.rs: manifest.json names, for each network, its module, its weights, a batch of images
+FOLDER is written by tests/trained/pytorch.rs: manifest.json names, for each network, its module, its weights, a batch of images
 with labels, and the logits, losses and costs that are to be found here again. Needs torch alone.
 """
 

@@ -151,7 +151,7 @@ fn a_killed_process_leaves_no_trace_in_the_search_of_any_agent() {
         for earliest in [5, 70] {
             let wanted = earliest + seed::index(&mut rng, 40);
             let mut child = Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "child_process", "--test-threads", "1"])
+                .args(["--exact", "agents::child_process", "--test-threads", "1"])
                 .env(CHILD, format!("{name} {}", path.display()))
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())

@@ -1,5 +1,4 @@
 //! Random blocks of the paper's space and of the ablation space as trainable networks.
-#![cfg(feature = "flex")]
 
 use blockqnn::graph::{
     CostLimits, ImageShape, LayerGraph, NetworkConfig, Node, Operation, StemConfig, ToGraph, WidthRule,

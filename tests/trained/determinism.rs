@@ -1,5 +1,4 @@
 //! A real search is a function of its configuration and seed: the same bits twice, also beside other trainings.
-#![cfg(feature = "flex")]
 
 use blockqnn::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig};
 use blockqnn::data::{Split, embedded};

@@ -1,7 +1,15 @@
 //! Cells train like any block; and the real table is read whole (ignored without `-- --include-ignored`).
 
+use blockqnn::agent::{LeastSquares, LeastSquaresConfig};
+use blockqnn::data::{Split, embedded};
 use blockqnn::environment::tabular::Table;
+use blockqnn::environment::{Environment, TrialContext};
+use blockqnn::evaluation::Trial;
+use blockqnn::graph::{ImageShape, NetworkConfig, ToGraph};
+use blockqnn::network::device::parse_device;
+use blockqnn::search::{Search, SearchConfig};
 use blockqnn::space::cell::{CellCode, CellSpace};
+use blockqnn::train::{Recipe, TrainingEnvironment};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -22,18 +30,8 @@ fn every_row_of_the_real_table_is_a_cell_and_every_cell_has_a_row() {
     CellSpace::network().validate().unwrap();
 }
 
-#[cfg(feature = "flex")]
 #[test]
 fn a_search_over_cells_trains_them_also_those_that_put_out_nothing() {
-    use blockqnn::agent::{LeastSquares, LeastSquaresConfig};
-    use blockqnn::data::{Split, embedded};
-    use blockqnn::environment::{Environment, TrialContext};
-    use blockqnn::evaluation::Trial;
-    use blockqnn::graph::{ImageShape, NetworkConfig, ToGraph};
-    use blockqnn::network::device::parse_device;
-    use blockqnn::search::{Search, SearchConfig};
-    use blockqnn::train::{Recipe, TrainingEnvironment};
-
     let image = ImageShape { channels: 1, height: 28, width: 28 };
     let network = NetworkConfig { width: 4, repeats: 1, stages: 2, ..CellSpace::network().with_data(image, 10) };
     let split = Split::new(embedded::train().limit(120, 7).unwrap(), 40, 7).unwrap();

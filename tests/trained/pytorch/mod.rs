@@ -1,7 +1,5 @@
 //! Exported networks compute in `PyTorch` what they compute here.
-#![cfg(feature = "flex")]
 
-#[path = "pytorch/shipped.rs"]
 mod shipped;
 
 use blockqnn::data::{ChannelStatistics, DeviceSet, ImageSet};
@@ -201,7 +199,7 @@ fn compare_with_pytorch(widths: WidthRule) {
     let folder = tempfile::tempdir().unwrap();
     write_all(folder.path(), widths);
     let python = python_with("torch");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytorch/compare.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trained/pytorch/compare.py");
     let output = Command::new(python).arg(script).arg(folder.path()).output().unwrap();
     println!("{}", String::from_utf8_lossy(&output.stdout));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

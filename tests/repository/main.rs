@@ -1,0 +1,5 @@
+//! What the pages, the manifests and the imports of the repository promise each other.
+
+mod links;
+mod manifests;
+mod rooms;
