@@ -39,13 +39,6 @@
 //! cargo run --release --example cifar_search -- export DIR --rank 1 --to pytorch --out block.py
 //! ```
 //!
-//! Check whether a device computes the same as `flex`, how fast, and how much memory it holds (`docs/gpu.md` makes
-//! tables of it):
-//!
-//! ```sh
-//! cargo run --release --features cuda --example cifar_search -- measure parity --device cuda
-//! ```
-//!
 //! Train on other machines, through a NATS broker (`docs/distributed.md`): one search, and one worker per device:
 //!
 //! ```sh
@@ -67,8 +60,6 @@ mod arguments;
 mod download;
 #[path = "cifar_search/export.rs"]
 mod export;
-#[path = "cifar_search/measure/mod.rs"]
-mod measure;
 #[path = "cifar_search/output.rs"]
 mod output;
 #[path = "cifar_search/plan.rs"]
@@ -125,7 +116,6 @@ fn main() -> ExitCode {
     let outcome = match &arguments.command {
         None => search(&arguments),
         Some(Command::Export(arguments)) => export::run(arguments),
-        Some(Command::Measure(arguments)) => measure::run(arguments),
         Some(Command::Report(arguments)) => report::run(arguments),
         Some(Command::Verify(arguments)) => verify::run(arguments),
         #[cfg(feature = "nats")]

@@ -176,7 +176,6 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Export(crate::export::Arguments),
-    Measure(crate::measure::Arguments),
     Report(crate::report::Arguments),
     Verify(crate::verify::Arguments),
     #[cfg(feature = "nats")]

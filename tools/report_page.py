@@ -1,4 +1,4 @@
-"""Looks at pages of the report in headless Chromium: `python3 tests/report_page.py PAGE...`.
+"""Looks at pages of the report in headless Chromium: `python3 tools/report_page.py PAGE...`.
 
 At desktop and phone widths, light and dark: every picture has a size, nothing is wider than the window, no text of a picture
 overlaps another or leaves it, no request leaves the page, the console is empty, a table can be sorted, and without a script

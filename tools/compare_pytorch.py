@@ -1,7 +1,7 @@
 """Training steps of one network in PyTorch and in this crate, in turns, and the ratio of their speeds.
 
     cargo bench --bench trainer --no-run        # prints the path of the executable
-    python3 benches/peers/compare.py target/release/deps/trainer-... [--threads 1 2] [--rounds 5] [--steps 2]
+    python3 tools/compare_pytorch.py target/release/deps/trainer-... [--threads 1 2] [--rounds 5] [--steps 2]
 
 Any Python with torch will do. Both train the same block (conv3, conv3, add, conv1, concat; N = 1, 32 filters, three
 stages, 32x32x3, batches of 64) with Adam. One side waits while the other works. The quickest round counts.

@@ -1,18 +1,30 @@
-//! `measure`: whether a device computes correctly, how fast it is, and how much memory it holds.
+//! Measures a device: whether it computes correctly, how fast it is, and how much memory it holds.
+//!
+//! ```sh
+//! cargo run --release -p blockqnn-measure --features cuda -- parity --device cuda
+//! ```
+//!
+//! `benches/gpu/stages` calls it and makes tables of what it prints.
 
 mod memory;
 mod parity;
+#[path = "../../trainer/training.rs"]
 mod training;
+
+use blockqnn::agent::{Agent, Memory, RandomAgent};
 
 use blockqnn::experiment::{Experiment, Preset};
 use blockqnn::export::Blueprint;
-use blockqnn::graph::{ImageShape, LayerGraph, Node, Operation, ToGraph};
-use blockqnn::network::device::parse_device;
+use blockqnn::graph::{Cost, ImageShape, LayerGraph, Node, Operation, ToGraph};
+use blockqnn::network::device::{keep_kernels, kernel_folder, parse_device};
 use blockqnn::network::{Device, Precision};
+use blockqnn::seed;
+use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockCode;
-use clap::Subcommand;
+use clap::{Parser, Subcommand};
 use serde_json::{Value, json};
 use std::error::Error;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -21,11 +33,8 @@ use training::{CELLS, Training};
 /// Measure a device: whether it computes correctly, how fast it is, and how much memory it holds
 ///
 /// Prints JSON objects, one per line, each as soon as it is measured; docs/gpu.md describes how to make tables of them.
-#[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  cargo run --release --features cuda --example cifar_search -- measure parity --device cuda"
-)]
-pub(crate) struct Arguments {
+#[derive(Debug, Parser)]
+struct Arguments {
     #[command(subcommand)]
     what: What,
 }
@@ -114,8 +123,20 @@ struct Steps {
     folder: PathBuf,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    match &arguments.what {
+fn main() -> ExitCode {
+    // Before any device is opened.
+    if let Some(folder) = kernel_folder() {
+        keep_kernels(folder);
+    }
+    run(&Arguments::parse().what).unwrap_or_else(|error| {
+        // There is nowhere to report that nobody reads errors.
+        let _ = writeln!(io::stderr(), "error: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(what: &What) -> Result<ExitCode, Box<dyn Error>> {
+    match what {
         What::Check { device } => check(device),
         What::Parity(arguments) => parity::run(arguments),
         What::Steps(Steps { device, network, block, folder }) => {
@@ -128,8 +149,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// Prints a row of measurements.
-fn print_row(row: &Value) {
-    outln!("{row}");
+fn print_row(row: &Value) -> io::Result<()> {
+    writeln!(io::stdout(), "{row}")
+}
+
+/// Random blocks of the experiment's space within its cost limits, out of `draws` draws. The same purpose gives the
+/// same blocks.
+fn random_blocks(experiment: &Experiment, purpose: &str, draws: usize) -> impl Iterator<Item = (LayerGraph, Cost)> {
+    let (memory, mut rng) = (Memory::new(1), seed::stream(0, purpose, 0));
+    let draw = move |_| {
+        let walk = RandomAgent.propose(&experiment.space, &memory, &mut rng).ok()?;
+        let graph = experiment.space.decode(&walk.actions).ok()?.to_graph();
+        let cost = graph.cost(&experiment.search.network).ok()?;
+        experiment.search.limits.check(&cost).ok()?;
+        Some((graph, cost))
+    };
+    (0..draws).filter_map(draw)
 }
 
 fn check(name: &DeviceArgument) -> Result<ExitCode, Box<dyn Error>> {
@@ -161,7 +196,7 @@ fn check(name: &DeviceArgument) -> Result<ExitCode, Box<dyn Error>> {
                 "memory": device_memory(&device),
             }),
             Err(failure) => json!({ "device": device_name, "precision": precision, "failure": failure }),
-        });
+        })?;
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -8,7 +8,6 @@
 //! A step is forward, backward and Adam on a batch that is there already. Its name says block, images, width and batch.
 //! Trainings side by side are timed at the end, unless a filter is given.
 
-#[path = "../examples/cifar_search/measure/training.rs"]
 mod training;
 
 use blockqnn::data::{Augmentation, BatchSource, Batches, DeviceSet, embedded};
@@ -136,7 +135,7 @@ fn side_by_side() {
     }
 }
 
-/// The other side of `benches/peers/compare.py`.
+/// The other side of `tools/compare_pytorch.py`.
 fn peer(folder: &Path) -> Result<(), Box<dyn Error>> {
     let (graph, config) = (graph(CELLS), cifar(32));
     let blueprint = Blueprint::new("cells", graph.clone(), config.clone())?;

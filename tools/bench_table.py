@@ -1,6 +1,6 @@
 """A short table of the last figures of the benches that criterion ran: `just bench`, or
 
-    python3 benches/table.py [target/criterion]
+    python3 tools/bench_table.py [target/criterion]
 
 Needs Python 3 alone.
 """

@@ -1,4 +1,5 @@
-//! What the fuzz targets do with a file of arbitrary bytes: shared by `fuzz/` and by the tests that run seeds and finds.
+//! What the fuzz targets do with a file of arbitrary bytes: shared by cargo-fuzz (`main.rs`) and the tests that
+//! run seeds and finds (`seeds.rs`).
 
 use blockqnn::agent::{QLearning, QLearningConfig, RandomAgent};
 use blockqnn::environment::synthetic::Synthetic;
@@ -43,13 +44,13 @@ fn is_whole(block: &BlockCode) {
     let _ = block.to_graph().cost(&NetworkConfig::cifar());
 }
 
-pub(crate) fn block_text(bytes: &[u8]) {
+fn block_text(bytes: &[u8]) {
     if let Ok(block) = String::from_utf8_lossy(bytes).parse::<BlockCode>() {
         is_whole(&block);
     }
 }
 
-pub(crate) fn block_json(bytes: &[u8]) {
+fn block_json(bytes: &[u8]) {
     if let Ok(block) = serde_json::from_slice::<BlockCode>(bytes) {
         is_whole(&block);
     }
@@ -73,7 +74,7 @@ fn folder() -> tempfile::TempDir {
 
 /// The bytes as a journal; after a first byte of `+`, each line as an event under the right checksum, so that what lies
 /// behind the checksums is reached too.
-pub(crate) fn journal(bytes: &[u8]) {
+fn journal(bytes: &[u8]) {
     let folder = folder();
     run(folder.path());
     let content = match bytes.strip_prefix(b"+") {
@@ -96,7 +97,7 @@ pub(crate) fn journal(bytes: &[u8]) {
 }
 
 /// The bytes as a checkpoint; after a first byte of `+`, as an agent's state under the right header.
-pub(crate) fn checkpoint(bytes: &[u8]) {
+fn checkpoint(bytes: &[u8]) {
     let folder = folder();
     run(folder.path());
     let path = folder.path().join("checkpoint");
@@ -119,7 +120,7 @@ pub(crate) fn checkpoint(bytes: &[u8]) {
 
 /// The bytes as what a child process prints after it is ready, with a `cat` for the child.
 #[cfg(unix)]
-pub(crate) fn child_lines(bytes: &[u8]) {
+fn child_lines(bytes: &[u8]) {
     use blockqnn::search::{ProcessConfig, ProcessEvaluator};
     use std::time::Duration;
 
@@ -140,7 +141,7 @@ pub(crate) fn child_lines(bytes: &[u8]) {
 /// The bytes as a file of settings; after a first byte of `+`, each line as a word for `--set`. An experiment that is
 /// accepted is valid or says why not, prices a block, and reads back.
 #[cfg(feature = "train")]
-pub(crate) fn settings(bytes: &[u8]) {
+fn settings(bytes: &[u8]) {
     use blockqnn::experiment::{Experiment, Overrides, Preset};
 
     let mut overrides = Overrides::new();
@@ -172,7 +173,7 @@ pub(crate) fn settings(bytes: &[u8]) {
 
 /// The bytes as every file of a CIFAR-100 and a CIFAR-10 folder.
 #[cfg(feature = "train")]
-pub(crate) fn cifar(bytes: &[u8]) {
+fn cifar(bytes: &[u8]) {
     use blockqnn::data::cifar::{self, CifarLabels, Missing};
     let folder = folder();
     for name in ["train.bin", "test.bin", "data_batch_1.bin", "test_batch.bin"] {
@@ -186,7 +187,7 @@ pub(crate) fn cifar(bytes: &[u8]) {
 
 /// The bytes, cut in two at the place that the first one tells, as an IDX file of images and one of labels.
 #[cfg(feature = "train")]
-pub(crate) fn idx(bytes: &[u8]) {
+fn idx(bytes: &[u8]) {
     let Some((first, rest)) = bytes.split_first() else { return };
     let (images, labels) = rest.split_at(usize::from(*first).min(rest.len()));
     let folder = folder();
@@ -197,7 +198,7 @@ pub(crate) fn idx(bytes: &[u8]) {
 
 /// The bytes as a picture: one that is decoded becomes an input image.
 #[cfg(feature = "train")]
-pub(crate) fn picture(bytes: &[u8]) {
+fn picture(bytes: &[u8]) {
     use blockqnn::data::{Picture, Preprocessing};
     let folder = folder();
     let path = folder.path().join("picture.png");
@@ -211,12 +212,12 @@ pub(crate) fn picture(bytes: &[u8]) {
 
 /// A weights file with facts, of 272 parameters.
 #[cfg(feature = "train")]
-const WEIGHTS: &[u8] = include_bytes!("../golden/weights-1/network.safetensors");
+const WEIGHTS: &[u8] = include_bytes!("../tests/golden/weights-1/network.safetensors");
 
 /// The bytes as a weights file; after a first byte of `+`, as the facts in a file whose tensors are right. What loads is
 /// saved and loads again.
 #[cfg(feature = "train")]
-pub(crate) fn weights(bytes: &[u8]) {
+fn weights(bytes: &[u8]) {
     use blockqnn::{network::device::default_device, train::ImageClassifier};
     let Ok(device) = default_device() else { return };
     let folder = folder();

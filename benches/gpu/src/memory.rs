@@ -1,6 +1,6 @@
-//! `measure memory`: many different networks in one process.
+//! `memory`: many different networks in one process.
 
-use super::{DeviceArgument, NetworkArguments, caught, device_memory, print_row};
+use super::{DeviceArgument, NetworkArguments, caught, device_memory, print_row, random_blocks};
 use blockqnn::data::{Split, embedded};
 use blockqnn::environment::{Environment, TrialContext};
 use blockqnn::evaluation::{Evaluation, Trial};
@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let mut environment = TrainingEnvironment::new(&split, experiment.search.network.clone(), recipe, &device)?;
     let (mut seen, mut failures) = (HashSet::new(), 0);
     let draws = networks.saturating_mul(DRAWS);
-    let blocks = crate::random_blocks(&experiment, "memory", draws);
+    let blocks = random_blocks(&experiment, "memory", draws);
     let distinct = blocks.filter(|(graph, _)| seen.insert(graph.fingerprint()));
     for (id, (graph, cost)) in (0u64..).zip(distinct.take(*networks)) {
         let trial = Trial { id, seed: id, fingerprint: graph.fingerprint(), cost };
@@ -76,15 +76,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
             "parameters": cost.parameters,
             "flops": cost.flops,
             "device": device_memory(&device),
-            "resident": resident(),
-        }));
+            "resident": memory_stats::memory_stats().map(|memory| memory.physical_mem),
+        }))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Bytes of this process in the machine's memory, where there is `/proc` (Linux).
-fn resident() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()?.checked_mul(1024)
 }

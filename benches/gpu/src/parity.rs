@@ -1,7 +1,7 @@
-//! `measure parity`: a device against `flex`.
+//! `parity`: a device against `flex`.
 
 use super::training::{CELLS, Training};
-use super::{DeviceArgument, NetworkArguments, caught, graph, print_row};
+use super::{DeviceArgument, NetworkArguments, caught, graph, print_row, random_blocks};
 use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Operation, StemConfig, ToGraph, WidthRule};
 use blockqnn::network::device::parse_device;
 use blockqnn::network::{Device, Precision, Tensor};
@@ -10,6 +10,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Gradients;
 use serde_json::{Value, json};
 use std::error::Error;
+use std::io;
 use std::process::ExitCode;
 
 /// Limits of the deviation of logits and loss, and of gradients.
@@ -56,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let reference = parse_device("flex")?;
     let mut good = true;
     for case in layers()? {
-        good &= compare(&case, Precision::F32, &device, &reference);
+        good &= compare(&case, Precision::F32, &device, &reference)?;
     }
     let networks = networks(arguments)?;
     for precision in [Precision::F32, Precision::Bf16] {
@@ -64,11 +65,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
             continue;
         }
         for case in &networks {
-            good &= compare(case, precision, &device, &reference);
+            good &= compare(case, precision, &device, &reference)?;
         }
     }
     if let Some(case) = networks.first() {
-        good &= steps(case, &device, &reference);
+        good &= steps(case, &device, &reference)?;
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -131,7 +132,7 @@ fn networks(arguments: &Arguments) -> Result<Vec<Case>, Box<dyn Error>> {
         batch: experiment.recipe.batch_size,
     };
     let mut cases = vec![case("whole network".to_owned(), CELLS.parse::<BlockCode>()?.to_graph())];
-    let random = crate::random_blocks(&experiment, "parity", DRAWS).take(arguments.random);
+    let random = random_blocks(&experiment, "parity", DRAWS).take(arguments.random);
     cases.extend((1..).zip(random).map(|(number, (graph, _))| case(format!("random network {number}"), graph)));
     Ok(cases)
 }
@@ -208,7 +209,7 @@ fn deviation(left: &[&[f32]], right: &[&[f32]]) -> f64 {
 }
 
 /// Prints how far the device is from the reference in single precision, and returns whether that is close enough.
-fn compare(case: &Case, precision: Precision, device: &Device, reference: &Device) -> bool {
+fn compare(case: &Case, precision: Precision, device: &Device, reference: &Device) -> io::Result<bool> {
     let measured = caught(|| {
         let (found, wanted) = (Pass::of(case, precision, device)?, Pass::of(case, Precision::F32, reference)?);
         let logits = deviation(&[&found.logits], &[&wanted.logits]);
@@ -221,13 +222,17 @@ fn compare(case: &Case, precision: Precision, device: &Device, reference: &Devic
 }
 
 /// Prints the row of a case, and returns whether it is good.
-fn print_case(name: String, precision: Precision, measured: Result<(Value, &'static str), String>) -> bool {
+fn print_case(
+    name: String,
+    precision: Precision,
+    measured: Result<(Value, &'static str), String>,
+) -> io::Result<bool> {
     let (mut row, verdict) = measured.unwrap_or_else(|failure| (json!({ "failure": failure }), FAILED));
     row["case"] = name.into();
     row["precision"] = precision.name().into();
     row["verdict"] = verdict.into();
-    print_row(&row);
-    ![DIFFERS, FAILED].contains(&verdict)
+    print_row(&row)?;
+    Ok(![DIFFERS, FAILED].contains(&verdict))
 }
 
 fn slices(tensors: &[Vec<f32>]) -> Vec<&[f32]> {
@@ -235,7 +240,7 @@ fn slices(tensors: &[Vec<f32>]) -> Vec<&[f32]> {
 }
 
 /// The same for the losses of some steps of Adam.
-fn steps(case: &Case, device: &Device, reference: &Device) -> bool {
+fn steps(case: &Case, device: &Device, reference: &Device) -> io::Result<bool> {
     let losses = |device: &Device| -> Result<Vec<f32>, Box<dyn Error>> {
         let mut training = Training::new(&case.graph, &case.config, case.batch, Precision::F32, device)?;
         let mut losses = Vec::new();
