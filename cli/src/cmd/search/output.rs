@@ -1,7 +1,7 @@
 //! The run folder and the table at the end.
 
-use crate::arguments::Arguments;
-use blockqnn::data::{ClassSizes, DataError, ImageSet};
+use super::Arguments;
+use blockqnn::data::ImageSet;
 use blockqnn::environment::BoxError;
 use blockqnn::experiment::Experiment;
 use blockqnn::files;
@@ -110,36 +110,9 @@ impl Observer<BlockSpace> for Beside {
         if let Some(model) = &self.model {
             self.results.write_cost_model(model).map_err(|error| error.to_string())?;
         }
-        crate::download::remember(self.results.path(), self.data.as_deref());
+        crate::images::remember(self.results.path(), self.data.as_deref());
         Ok(())
     }
-}
-
-/// What the programs keep in their folders, and need again.
-const KEPT: [&str; 11] = [
-    "best.json",
-    "block.json",
-    "checkpoint",
-    "checkpoint.safetensors",
-    "cost_model.json",
-    "journal.jsonl",
-    "network.safetensors",
-    "search.json",
-    "transfer.json",
-    "utilisation.json",
-    "verified.csv",
-];
-
-/// Refuses to replace a file that a search, a verification or a transfer keeps in its folder.
-pub(crate) fn refuse_kept(out: &Path) -> Result<(), String> {
-    let Ok(file) = out.canonicalize() else { return Ok(()) };
-    let is_kept = KEPT.iter().any(|kept| file.ends_with(kept));
-    let of_a_run =
-        |folder: &Path| ["search.json", "transfer.json", "epochs.csv"].map(|name| folder.join(name).exists());
-    if is_kept && file.parent().is_some_and(|folder| of_a_run(folder).contains(&true)) {
-        return Err(format!("--out {} is a file that its folder needs: name another file", out.display()));
-    }
-    Ok(())
 }
 
 /// Fewer training steps than this hardly change a network's initial weights.
@@ -171,24 +144,9 @@ pub(crate) fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, v
     }
 }
 
-/// Prints the names of the classes and how many images they have, and what is wrong with that.
-pub(crate) fn print_classes(training: &ImageSet, validation: &ImageSet) {
-    let sizes = ClassSizes::new(training, validation);
-    errln!("{sizes}");
-    sizes.warnings().iter().for_each(|warning| errln!("warning: {warning}"));
-}
-
-/// Tells of an image that is skipped, without the advice to skip it, or of other files that are not read.
-pub(crate) fn tell_left_out(error: &DataError) {
-    match error {
-        DataError::BrokenImage { path, message } => errln!("skipped: {}: {message}", path.display()),
-        _ => errln!("warning: {error}"),
-    }
-}
-
 /// Prints what can be done with a finished run.
 pub(crate) fn print_next_steps(run: &Path) {
-    let run = crate::program::quoted(run);
+    let run = crate::terminal::quoted(run);
     errln!("next steps (subcommands, instead of the options of the search):");
     errln!("  verify {run} --top 4                    trains the best blocks to convergence");
     errln!("  export {run} --to pytorch --out FILE    writes the best block as PyTorch source");

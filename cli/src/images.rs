@@ -1,5 +1,6 @@
 //! Where the data set is: in the given folder, where the run had it, or in the user's cache.
 
+use blockqnn::data::{ClassSizes, DataError, Pictures};
 use blockqnn::experiment::Dataset;
 use blockqnn::files;
 use std::error::Error;
@@ -86,4 +87,19 @@ pub(crate) fn folder(_: Dataset, data: Option<&Path>, fetch: bool) -> Result<Opt
         );
     }
     Ok(data.map(Path::to_owned))
+}
+
+/// Prints the names of the classes and how many images they have, and what is wrong with that.
+pub(crate) fn print_classes(training: &dyn Pictures, validation: &dyn Pictures) {
+    let sizes = ClassSizes::new(training, validation);
+    errln!("{sizes}");
+    sizes.warnings().iter().for_each(|warning| errln!("warning: {warning}"));
+}
+
+/// Tells of an image that is skipped, without the advice to skip it, or of other files that are not read.
+pub(crate) fn tell_left_out(error: &DataError) {
+    match error {
+        DataError::BrokenImage { path, message } => errln!("skipped: {}: {message}", path.display()),
+        _ => errln!("warning: {error}"),
+    }
 }

@@ -4,7 +4,7 @@ use blockqnn::data::BrokenImages;
 use blockqnn::graph::{ImageShape, NetworkConfig, StemConfig};
 use blockqnn::network::Precision;
 use blockqnn::train::{OptimizerConfig, Recipe, Schedule};
-use clap::{Parser, ValueEnum};
+use clap::ValueEnum;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -15,21 +15,18 @@ use std::path::PathBuf;
 /// of these are scaled in proportion. Images are read ahead by threads and need not fit into memory.
 ///
 /// With fewer than six classes top-5 is 100 %. Among equal outputs the first class counts.
-#[derive(Debug, Parser)]
+#[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 #[command(
-    version,
-    max_term_width = 110,
-    after_help = "Example, with the best block of a search:\n  cargo run --release --example imagenet_transfer -- --block RUN \
-                  --data DIR --size 64 --out large"
+    after_help = "Example, with the best block of a search:\n  blockqnn transfer --block RUN --data DIR --size 64 --out large"
 )]
 pub(crate) struct Arguments {
     /// Settings to start from
     #[arg(long, value_enum, default_value_t = Preset::Quick, conflicts_with = "resume")]
     preset: Preset,
 
-    /// Block to train: a run folder of cifar_search (its best block is used), a file with a block (text, JSON, or the
-    /// output of `cifar_search export --to json`), or the block itself as text, such as 'conv3(0) terminal(1)'
+    /// Block to train: the folder of a search (its best block is used), a file with a block (text, JSON, or the
+    /// output of `blockqnn export --to json`), or the block itself as text, such as 'conv3(0) terminal(1)'
     /// [default: conv3(0) conv3(1) add(0,2) terminal(3)]
     #[arg(long, value_name = "PATH|TEXT", conflicts_with = "resume")]
     pub(crate) block: Option<String>,
@@ -171,7 +168,7 @@ impl Arguments {
     pub(crate) fn again(&self) -> String {
         let mut options = Vec::new();
         if let Some(data) = &self.data {
-            options.push(format!(" --data {}", crate::program::quoted(data)));
+            options.push(format!(" --data {}", crate::terminal::quoted(data)));
         }
         if self.broken_images == Broken::Skip {
             options.push(" --broken-images skip".to_owned());

@@ -1,9 +1,7 @@
-//! What all programs share: printing that outlives a closed terminal or pipe, and stopping on signals.
+//! Printing that outlives a closed terminal or pipe, and stopping on signals.
 //!
 //! `println!` and `eprintln!` panic when nobody reads any more, and a panic loses the work at hand. The macros here print
 //! where somebody reads, and otherwise let the program do its work.
-
-#![allow(dead_code, unused_macros, reason = "not every program needs all of it")]
 
 use blockqnn::environment::Cancellation;
 use std::error::Error;
@@ -21,18 +19,18 @@ static OUTPUT_ERROR: OnceLock<io::Error> = OnceLock::new();
 
 /// Prints results on the standard output.
 macro_rules! out {
-    ($($text:tt)*) => { $crate::program::print(format_args!($($text)*)) };
+    ($($text:tt)*) => { $crate::terminal::print(format_args!($($text)*)) };
 }
 
 /// Prints a line of results on the standard output.
 macro_rules! outln {
-    () => { $crate::program::print(format_args!("\n")) };
-    ($($text:tt)*) => { $crate::program::print(format_args!("{}\n", format_args!($($text)*))) };
+    () => { $crate::terminal::print(format_args!("\n")) };
+    ($($text:tt)*) => { $crate::terminal::print(format_args!("{}\n", format_args!($($text)*))) };
 }
 
 /// Prints a line about the work on the standard error.
 macro_rules! errln {
-    ($($text:tt)*) => { $crate::program::remark(format_args!("{}\n", format_args!($($text)*))) };
+    ($($text:tt)*) => { $crate::terminal::remark(format_args!("{}\n", format_args!($($text)*))) };
 }
 
 pub(crate) fn print(text: Arguments<'_>) {

@@ -53,11 +53,11 @@ pub(crate) fn read(source: Option<&str>) -> Result<Block, Box<dyn Error>> {
 /// The block with the highest reward of a run.
 fn best(path: &Path) -> Result<Block, Box<dyn Error>> {
     // A version before this one may have put a training into the folder of a search.
-    if path.join(crate::settings::FILE).exists() && !path.join("search.json").exists() {
+    if path.join(super::settings::FILE).exists() && !path.join("search.json").exists() {
         let path = path.display();
         return Err(format!(
-            "--block: {path} is a folder of imagenet_transfer, not of a search: give its file {path}/{} instead",
-            crate::settings::BLOCK
+            "--block: {path} is a folder of `blockqnn transfer`, not of a search: give its file {path}/{} instead",
+            super::settings::BLOCK
         )
         .into());
     }

@@ -1,7 +1,7 @@
 //! The folder of a training: who may write to it, and whether it is finished.
 
-use crate::arguments::Arguments;
-use crate::settings::{BLOCK, FILE, RESULT};
+use super::Arguments;
+use super::settings::{BLOCK, FILE, RESULT};
 use blockqnn::export::Blueprint;
 use blockqnn::files::{FolderError, OwnedFolder, new_folder};
 use serde_json::Value;

@@ -1,6 +1,5 @@
-//! `cifar_search report`: a page, figures and tables from run folders.
+//! `report`: a page, figures and tables from run folders.
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,9 +7,7 @@ use std::process::ExitCode;
 ///
 /// The runs themselves are only read; the page, figures and tables are all that is written.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  cargo run --release --features report --example cifar_search -- report RUN --watch 60"
-)]
+#[command(after_help = "Example:\n  blockqnn report RUN --watch 60")]
 pub(crate) struct Arguments {
     /// Folders of runs, as given to the search with --out; several are compared side by side
     #[arg(required = true, value_name = "DIR")]
@@ -43,7 +40,7 @@ pub(crate) struct Arguments {
 }
 
 #[cfg(feature = "report")]
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
     use blockqnn::report::Report;
     use blockqnn::search::RunFolder;
     use blockqnn::space::block::BlockSpace;
@@ -52,7 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         [folder] => folder.join("report.html"),
         _ => PathBuf::from("report.html"),
     });
-    crate::output::refuse_kept(&out)?;
+    crate::kept::refuse_kept(&out)?;
     for folder in &arguments.folders {
         // The page mentions it too; a folder that is not a run is reported by the report itself.
         if let Some(damage) = RunFolder::read::<BlockSpace>(folder).ok().and_then(|history| history.damage) {

@@ -1,29 +1,10 @@
-//! Fits the coefficients of the redefined reward to pairs of early and final accuracy, and reports how well they rank
-//! held-out architectures.
-//!
-//! ```text
-//! cargo run --release --no-default-features --example calibrate_reward -- --table nasbench201.csv --dataset cifar100
-//! ```
-//!
-//! A table is CSV as described in `blockqnn::environment::tabular`, with `final_accuracy`. The pairs may also be the
-//! blocks of a run that `cifar_search verify` has trained to convergence:
-//!
-//! ```text
-//! cargo run --release --no-default-features --example calibrate_reward -- --run RUN
-//! ```
-
-#![warn(clippy::print_stdout, clippy::print_stderr)]
-
-#[macro_use]
-#[path = "program/mod.rs"]
-mod program;
+//! `calibrate`: the coefficients of the redefined reward, fitted to pairs of early and final accuracy.
 
 use blockqnn::comparison::calibration_pairs;
 use blockqnn::environment::tabular::Table;
 use blockqnn::reward::calibration::{Calibration, CalibrationConfig, Formula, Pair, Term, agreement_in_top, calibrate};
 use blockqnn::search::{RunFolder, RunHistory};
 use blockqnn::space::block::BlockSpace;
-use clap::Parser;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,13 +14,9 @@ use std::process::ExitCode;
 ///
 /// Prints the rank correlation of several scores with the final accuracy, cross-validates the fit, and recommends
 /// coefficients.
-#[derive(Debug, Parser)]
-#[command(
-    version,
-    max_term_width = 110,
-    after_help = "Example:\n  cargo run --release --no-default-features --example calibrate_reward -- --run RUN"
-)]
-struct Arguments {
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  blockqnn calibrate --run RUN")]
+pub(crate) struct Arguments {
     /// CSV table with early and final accuracies in percent: columns architecture, accuracy, `final_accuracy` and, for
     /// the terms, flops, density, parameters, seconds; or NAS-Bench-201's columns.
     #[arg(long, value_name = "FILE")]
@@ -47,7 +24,7 @@ struct Arguments {
     /// Data set whose rows of the table are used, such as cifar10; required if the table has several.
     #[arg(long, value_name = "NAME", requires = "table")]
     dataset: Option<String>,
-    /// Folder of a search whose best blocks `cifar_search verify` has trained to convergence, instead of a table.
+    /// Folder of a search whose best blocks `blockqnn verify` has trained to convergence, instead of a table.
     #[arg(long, value_name = "RUN", conflicts_with = "table")]
     run: Option<PathBuf>,
     /// Terms of the reward to fit, separated by commas: flops, density, parameters, seconds.
@@ -65,11 +42,11 @@ fn term(text: &str) -> Result<Term, String> {
     serde_json::from_value(text.into()).map_err(|_| "expected flops, density, parameters or seconds".to_owned())
 }
 
-fn main() -> ExitCode {
-    program::finish(run(&Arguments::parse()).map(|()| ExitCode::SUCCESS))
+pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
+    print(arguments).map(|()| ExitCode::SUCCESS)
 }
 
-fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+fn print(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let pairs = match (&arguments.run, &arguments.table) {
         (Some(run), _) => of_run(run)?,
         (None, Some(table)) => of_table(table, arguments.dataset.as_deref())?,
@@ -118,14 +95,14 @@ fn of_run(run: &Path) -> Result<Vec<Pair>, Box<dyn Error>> {
     let history: RunHistory<BlockSpace> = RunFolder::read(run)?;
     let path = run.join("verified.csv");
     let text = fs::read_to_string(&path).map_err(|error| {
-        format!("cannot read {}: {error}; create it with `cifar_search verify {}`", path.display(), run.display())
+        format!("cannot read {}: {error}; create it with `blockqnn verify {}`", path.display(), run.display())
     })?;
     let mut pairs = Vec::new();
     for (line, row) in (2..).zip(text.lines().skip(1)) {
         let bad = || {
             format!(
                 "{}, line {line}: {row:?} is not the number of a measured trial and an accuracy in percent: create the file \
-                 again with `cifar_search verify {}`",
+                 again with `blockqnn verify {}`",
                 path.display(),
                 run.display()
             )

@@ -1,7 +1,7 @@
 //! The time left: for proposed trials what the cost model predicts, corrected by the trials that have ended; for trials
 //! not yet proposed their mean.
 
-use crate::progress::done;
+use super::done;
 use blockqnn::environment::Progress;
 use blockqnn::evaluation::Trial;
 use blockqnn::graph::NetworkConfig;

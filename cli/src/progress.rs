@@ -1,6 +1,8 @@
 //! Progress: bars on a terminal, one line per minibatch in a log.
 
-use crate::time_left::TimeLeft;
+mod time_left;
+pub(crate) mod watch;
+
 use blockqnn::agent::EpsilonSchedule;
 use blockqnn::environment::{BoxError, Progress};
 use blockqnn::evaluation::Trial;
@@ -11,6 +13,7 @@ use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
+use time_left::TimeLeft;
 
 /// Steps of the bar of one training.
 const FINE: u64 = 1_000;

@@ -6,34 +6,29 @@ use blockqnn::data::{BrokenImages, Pictures};
 use blockqnn::experiment::{Dataset, Experiment, Overrides, Preset};
 use blockqnn::network::Precision;
 use blockqnn::search::RunFolder;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::ValueEnum;
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
-Examples, each after `cargo run --release --example cifar_search --`:
-  --seed 1 --agent best
-  --dataset cifar100 --data DIR --train-limit 2000 --out my-run
-  --out my-run --resume
-  --preset paper --dry-run
-  verify my-run --top 4
-  export my-run --rank 1 --to pytorch --out block.py";
+Examples:
+  blockqnn search --seed 1 --agent best
+  blockqnn search --dataset cifar100 --data DIR --train-limit 2000 --out my-run
+  blockqnn search --out my-run --resume
+  blockqnn search --preset paper --dry-run";
 
 /// Search convolutional blocks with Q-learning (BlockQNN) on real images.
 ///
 /// Blocks are sampled layer by layer; each is trained for a few epochs in a small network, and the agent learns from
 /// its validation accuracy. The best blocks are printed at the end, one per line. Without options the search runs for a
 /// few minutes on two CPU cores, on images that are part of the program.
-#[derive(Debug, Parser)]
+#[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
-#[command(version, max_term_width = 110, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    #[command(subcommand)]
-    pub(crate) command: Option<Command>,
-
     /// Settings to start from: quick (minutes on two CPU cores), paper (BlockQNN's search: 11,392 blocks, days on
     /// GPUs), short (half as many minibatches as paper), metaqnn (as paper, but with the learner of its predecessor
     /// MetaQNN: plain accuracy as the reward, only at the last layer, and Q-values that start at 50)
@@ -88,15 +83,15 @@ pub(crate) struct Arguments {
     /// Simultaneous trainings, each in its own thread; each needs the memory of one training. On the CPU they share the
     /// cores. Without --rolling the result does not depend on it [default: 2 on a CPU with several cores unless
     /// --rolling is given, otherwise 1]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = crate::args::at_least_one::<NonZeroUsize>)]
     pub(crate) workers: Option<NonZeroUsize>,
 
     #[command(flatten)]
-    pub(crate) processes: crate::processes::Processes,
+    pub(crate) processes: crate::args::Processes,
 
     #[cfg(feature = "nats")]
     #[command(flatten)]
-    pub(crate) controller: crate::worker::Controller,
+    pub(crate) controller: crate::args::Controller,
 
     /// Random seed of the search: the same seed and settings give the same blocks [default: 0]
     #[arg(long, value_name = "N")]
@@ -172,16 +167,6 @@ pub(crate) struct Arguments {
     pub(crate) top: usize,
 }
 
-/// Everything besides the search itself.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    Export(crate::export::Arguments),
-    Report(crate::report::Arguments),
-    Verify(crate::verify::Arguments),
-    #[cfg(feature = "nats")]
-    Worker(crate::worker::Arguments),
-}
-
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum DatasetName {
     Embedded,
@@ -190,16 +175,11 @@ enum DatasetName {
     Folder,
 }
 
-/// Parses a number that must not be 0.
-pub(crate) fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
-    text.parse().map_err(|_| "it must be a whole number of at least 1".to_owned())
-}
-
 impl Arguments {
     /// The folder of the images: `--data`, or the one that the resumed run used. A download chooses its own folder.
     pub(crate) fn data_folder(&self) -> Option<PathBuf> {
         match &self.out {
-            Some(run) if self.resume && !self.download => crate::download::remembered(run, self.data.as_deref()),
+            Some(run) if self.resume && !self.download => crate::images::remembered(run, self.data.as_deref()),
             _ => self.data.clone(),
         }
     }
@@ -298,7 +278,7 @@ impl Arguments {
         } else if let Some((_, classes)) = experiment.data.dataset.shape() {
             refuse_other_classes(&given, &experiment, classes)?;
         }
-        crate::download::refuse_unread(experiment.data.dataset, data)?;
+        crate::images::refuse_unread(experiment.data.dataset, data)?;
         self.refuse_unused(&given, &experiment)?;
         Ok(experiment)
     }

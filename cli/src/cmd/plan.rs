@@ -1,19 +1,4 @@
-//! Plans a cluster: how long a search would take on a given number of workers, with and without the barrier at the end
-//! of each minibatch.
-//!
-//! ```sh
-//! cargo run --release --no-default-features --example plan_workers -- RUN --workers 32,1000,10000
-//! ```
-//!
-//! RUN is the folder of a run (`cifar_search --out RUN`). Training times are drawn from those measured in the run, or
-//! with `--predicted N` from those that the run's cost model predicts for N random blocks of its search space. The
-//! controller's own time per trial is measured here, by a short search that computes a formula instead of training.
-
-#![warn(clippy::print_stdout, clippy::print_stderr)]
-
-#[macro_use]
-#[path = "program/mod.rs"]
-mod program;
+//! `plan`: how long a search would take on a number of workers, with and without the barrier of each minibatch.
 
 use blockqnn::agent::{Agent, Memory, QLearning, QLearningConfig, RandomAgent};
 use blockqnn::environment::synthetic::Synthetic;
@@ -24,7 +9,6 @@ use blockqnn::search::{
 use blockqnn::seed;
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockSpace;
-use clap::Parser;
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -36,15 +20,12 @@ use std::time::Instant;
 /// Training times are drawn from those of a finished or running search. The table has one row for each number of
 /// workers and each scheduling: with `minibatch`, workers wait for the slowest training of each minibatch; with
 /// `rolling`, they do not.
-#[derive(Debug, Parser)]
+#[derive(Debug, clap::Args)]
 #[command(
-    version,
-    max_term_width = 110,
-    after_help = "Example, with 728 seconds per training (the paper's 3 days on 32 GPUs for 11,392 blocks):\n  cargo run --release --no-default-features \
-                  --example plan_workers -- RUN --mean 728 --workers 32,1000"
+    after_help = "Example, with 728 seconds per training (the paper's 3 days on 32 GPUs for 11,392 blocks):\n  blockqnn plan RUN --mean 728 --workers 32,1000"
 )]
-struct Arguments {
-    /// Folder of the run that training times are taken from (`cifar_search --out RUN`)
+pub(crate) struct Arguments {
+    /// Folder of the run that training times are taken from (`blockqnn search --out RUN`)
     #[arg(value_name = "RUN")]
     run: PathBuf,
 
@@ -55,7 +36,7 @@ struct Arguments {
     predicted: Option<u64>,
 
     /// Numbers of workers to simulate, separated by commas
-    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "32,1000,10000", value_parser = at_least_one)]
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "32,1000,10000", value_parser = crate::args::at_least_one::<NonZeroUsize>)]
     workers: Vec<NonZeroUsize>,
 
     /// Blocks that the search evaluates; the default is the paper's whole schedule
@@ -88,12 +69,8 @@ struct Arguments {
     seed: u64,
 }
 
-fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
-    text.parse().map_err(|_| "it must be a whole number of at least 1".to_owned())
-}
-
-fn main() -> ExitCode {
-    program::finish(plan(&Arguments::parse()).map(|()| ExitCode::SUCCESS))
+pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
+    plan(arguments).map(|()| ExitCode::SUCCESS)
 }
 
 fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {

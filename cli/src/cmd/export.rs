@@ -1,6 +1,6 @@
 //! `export`: a block that was found, in formats for use elsewhere.
 
-use crate::output;
+use crate::kept;
 use blockqnn::export::Blueprint;
 use blockqnn::files;
 use blockqnn::graph::ToGraph;
@@ -19,12 +19,10 @@ use std::process::ExitCode;
 /// The PyTorch source depends only on torch, and its function preprocess on Pillow. Weights are those that `verify`
 /// trained; the function load of the PyTorch source reads them.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  cargo run --release --example cifar_search -- export RUN --rank 1 --to pytorch --out block.py"
-)]
+#[command(after_help = "Example:\n  blockqnn export RUN --rank 1 --to pytorch --out block.py")]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
-    /// Folder of a run (the search's --out), or of a training by imagenet_transfer
+    /// Folder of a run (the search's --out), or of a training by `blockqnn transfer`
     #[arg(value_name = "DIR")]
     run: PathBuf,
 
@@ -57,7 +55,7 @@ enum Form {
     Safetensors,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
     let trained = arguments.run.join("network.safetensors");
     if trained.exists() && !arguments.run.join("search.json").exists() {
         return of_transfer(arguments, &trained);
@@ -116,18 +114,18 @@ impl Arguments {
     }
 }
 
-/// The only network in a folder of `imagenet_transfer`.
+/// The only network in a folder of ``blockqnn transfer``.
 fn of_transfer(arguments: &Arguments, trained: &Path) -> Result<ExitCode, Box<dyn Error>> {
     if arguments.rank != 1 {
         return Err(format!(
-            "{} is a folder of imagenet_transfer, which has only one network: omit --rank",
+            "{} is a folder of `blockqnn transfer`, which has only one network: omit --rank",
             arguments.run.display()
         )
         .into());
     }
     if arguments.verification.is_some() {
         return Err(format!(
-            "{} is a folder of imagenet_transfer, whose weights are its own: omit --verification",
+            "{} is a folder of `blockqnn transfer`, whose weights are its own: omit --verification",
             arguments.run.display()
         )
         .into());
@@ -148,7 +146,7 @@ fn copy_weights(arguments: &Arguments, weights: &Path) -> Result<ExitCode, Box<d
         errln!("{to} is where the weights are: nothing to do");
         return Ok(ExitCode::SUCCESS);
     }
-    output::refuse_kept(out)?;
+    kept::refuse_kept(out)?;
     files::copy(weights, out).map_err(|error| format!("cannot copy {from} to {to}: {error}"))?;
     errln!("copied {from} to {to}");
     Ok(ExitCode::SUCCESS)
@@ -163,12 +161,12 @@ fn write_text(arguments: &Arguments, blueprint: &Blueprint, remark: &str) -> Res
     };
     match arguments.out_file() {
         Some(out) => {
-            output::refuse_kept(out)?;
+            kept::refuse_kept(out)?;
             files::write(out, |file| file.write_all(text.as_bytes()))
                 .map_err(|error| format!("cannot write {}: {error}", out.display()))?;
             errln!("{}: {} ({remark})", out.display(), blueprint.name());
         }
-        None => crate::program::print_bytes(text.as_bytes()),
+        None => crate::terminal::print_bytes(text.as_bytes()),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// The blocks with the highest rewards are trained with a full recipe, on the run's data set or another one, measured
 /// on held-out images, and printed by converged accuracy. After an interruption, repeat the command to continue.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  cargo run --release --example cifar_search -- verify RUN --top 4 --epochs 20")]
+#[command(after_help = "Example:\n  blockqnn verify RUN --top 4 --epochs 20")]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
     /// Folder of the run, as given to the search with --out
@@ -32,12 +32,12 @@ pub(crate) struct Arguments {
 
     /// Blocks to train, highest reward first. Repeat the command with a larger number to add more [default: 10, with
     /// --paper 100]
-    #[arg(long, value_name = "N", value_parser = crate::arguments::at_least_one)]
+    #[arg(long, value_name = "N", value_parser = crate::args::at_least_one::<NonZeroUsize>)]
     top: Option<NonZeroUsize>,
 
     /// Train only this many of the --top blocks, drawn at random; the paper fits its reward to 50 of the best 200 (then
-    /// see the example calibrate_reward). Repeat the command with a larger number to add more
-    #[arg(long, value_name = "N", value_parser = crate::arguments::at_least_one)]
+    /// see `blockqnn calibrate`). Repeat the command with a larger number to add more
+    #[arg(long, value_name = "N", value_parser = crate::args::at_least_one::<NonZeroUsize>)]
     sample: Option<NonZeroUsize>,
 
     /// Verify as the paper does: the 100 best blocks, trained on all images of CIFAR-10 with none held out, each measured
@@ -105,7 +105,7 @@ pub(crate) struct Arguments {
     device: Vec<String>,
 
     /// Simultaneous trainings; each needs the memory of one training
-    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN, value_parser = crate::arguments::at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN, value_parser = crate::args::at_least_one::<NonZeroUsize>)]
     workers: NonZeroUsize,
 
     /// Epochs between checkpoints of a training; a checkpoint is also written on Ctrl-C, SIGTERM and SIGHUP
@@ -124,7 +124,7 @@ enum RecipeName {
     EarlyStop,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
     let history: RunHistory<BlockSpace> = RunFolder::read(&arguments.run)?;
     if let Some(damage) = &history.damage {
         errln!("warning: {damage}; verifying the trials before the damage");
@@ -140,16 +140,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let experiment = arguments.experiment(&history)?;
     experiment.validate()?;
     let verification = arguments.verification(&history, experiment.search.seed);
-    let devices = super::devices(&arguments.device)?;
-    super::download::refuse_unread(experiment.data.dataset, arguments.data.as_deref())?;
+    let devices = super::search::devices(&arguments.device)?;
+    crate::images::refuse_unread(experiment.data.dataset, arguments.data.as_deref())?;
     // Another data set is not in the run's image folder, and a download chooses its own folder.
     let data = if arguments.dataset().is_none() && !arguments.download {
-        super::download::remembered(&arguments.run, arguments.data.as_deref())
+        crate::images::remembered(&arguments.run, arguments.data.as_deref())
     } else {
         arguments.data.clone()
     };
-    let data = super::download::folder(experiment.data.dataset, data.as_deref(), arguments.download)?;
-    let left_out = &mut |error: &DataError| super::output::tell_left_out(error);
+    let data = crate::images::folder(experiment.data.dataset, data.as_deref(), arguments.download)?;
+    let left_out = &mut |error: &DataError| crate::images::tell_left_out(error);
     let (experiment, training, measured) = if arguments.paper {
         let training = experiment.data.load_whole(data.as_deref(), left_out)?;
         let test = experiment.data.load_test(data.as_deref())?.images().clone();
@@ -158,7 +158,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
         (experiment, training, validation)
     };
-    super::output::print_classes(&training, &measured);
+    crate::images::print_classes(&training, &measured);
     let experiment = experiment.for_data(training.shape(), training.classes().len());
     if arguments.test {
         // Read already here, so that missing test images are reported before the trainings.
@@ -195,12 +195,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         .with_reward(blockqnn::reward::RedefinedReward::accuracy(blockqnn::reward::Credit::Terminal))
         .with_run_folder(run_folder)
         .with_observer(Display::new(training.len()))
-        .with_cancellation(crate::program::stop_on_signals("checkpoints are on disk, the same command continues")?);
+        .with_cancellation(crate::terminal::stop_on_signals("checkpoints are on disk, the same command continues")?);
     let report = search.run()?;
     let found = verification.report(&report);
     if report.stop == StopReason::Cancelled {
         errln!("stopped: {} of {blocks} blocks are finished; repeat the command to continue", found.rows.len());
-        return Ok(crate::program::stopped());
+        return Ok(crate::terminal::stopped());
     }
     for record in &report.records {
         // A finished trial is in the journal and no longer needs its checkpoint.

@@ -1,6 +1,6 @@
 """What the tests of the programs share: starting them, with and without a terminal, and small data to start them on.
 
-`BLOCKQNN_PROGRAMS` names the folder with the built examples; without it that is `target/debug/examples`.
+`BLOCKQNN_PROGRAMS` names the folder with the built examples; without it that is `target/debug`.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ import unittest
 import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAMS = pathlib.Path(os.environ.get("BLOCKQNN_PROGRAMS", ROOT / "target/debug/examples")).resolve()
+PROGRAMS = pathlib.Path(os.environ.get("BLOCKQNN_PROGRAMS", ROOT / "target/debug")).resolve()
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 STOPPED = 130
 # Nothing here takes long; only a hang exceeds it.

@@ -1,98 +1,25 @@
-//! Searches convolutional blocks with Q-learning on real images, end to end.
-//!
-//! With no arguments it runs for a few minutes on two CPU cores, on images that come with the crate:
-//!
-//! ```sh
-//! cargo run --release --example cifar_search
-//! ```
-//!
-//! On CIFAR-100 (the official binary files) with 2,000 training images, and the paper's whole search on a GPU:
-//!
-//! ```sh
-//! cargo run --release --example cifar_search -- --dataset cifar100 --data DIR --train-limit 2000
-//! cargo run --release --features cuda --example cifar_search -- --preset paper --data DIR --device cuda
-//! ```
-//!
-//! On your own photographs, in one folder per class (or in `DIR/train`, if the example `imagenet_transfer` is to train
-//! the best block afterwards):
-//!
-//! ```sh
-//! cargo run --release --example cifar_search -- --dataset folder --data DIR --size 32
-//! ```
-//!
-//! Continue a search that was stopped or killed:
-//!
-//! ```sh
-//! cargo run --release --example cifar_search -- --out DIR --resume
-//! ```
-//!
-//! Write an HTML page about a run, finished or still running:
-//!
-//! ```sh
-//! cargo run --release --features report --example cifar_search -- report DIR
-//! ```
-//!
-//! Train the best blocks of a finished search to convergence, and export one as `PyTorch` source, weights, JSON or DOT:
-//!
-//! ```sh
-//! cargo run --release --example cifar_search -- verify DIR --top 4
-//! cargo run --release --example cifar_search -- export DIR --rank 1 --to pytorch --out block.py
-//! ```
-//!
-//! Train on other machines, through a NATS broker (`docs/distributed.md`): one search, and one worker per device:
-//!
-//! ```sh
-//! cargo run --release --features nats --example cifar_search -- --nats nats://broker:4222
-//! cargo run --release --features nats --example cifar_search -- worker --nats nats://broker:4222 --device flex
-//! ```
-//!
-//! `--dry-run` shows what a search would do and cost, `--help` every option.
+//! `search`: a search from its settings to the table of the best blocks.
 
-#![warn(clippy::print_stdout, clippy::print_stderr)]
-
-#[macro_use]
-#[path = "program/mod.rs"]
-mod program;
-
-#[path = "cifar_search/arguments.rs"]
 mod arguments;
-#[path = "cifar_search/download.rs"]
-mod download;
-#[path = "cifar_search/export.rs"]
-mod export;
-#[path = "cifar_search/output.rs"]
+mod dry_run;
 mod output;
-#[path = "cifar_search/plan.rs"]
-mod plan;
-#[path = "cifar_search/processes.rs"]
-mod processes;
-#[path = "cifar_search/progress.rs"]
-mod progress;
-#[path = "cifar_search/report.rs"]
-mod report;
-#[path = "cifar_search/time_left.rs"]
-mod time_left;
-#[path = "cifar_search/verify.rs"]
-mod verify;
-#[cfg(feature = "nats")]
-#[path = "cifar_search/worker.rs"]
-mod worker;
 
-use arguments::{Arguments, Command};
+pub(crate) use arguments::Arguments;
+
+use crate::args;
+use crate::images;
+use crate::progress;
 use blockqnn::agent::{Agent, Memory, RandomAgent};
 use blockqnn::data::{DataError, ImageSet};
 use blockqnn::experiment::Experiment;
 use blockqnn::graph::{Cost, LayerGraph, ToGraph};
 use blockqnn::network::Device;
-use blockqnn::network::device::{
-    DeviceError, built_in_devices, default_device, keep_kernels, kernel_folder, parse_device,
-};
+use blockqnn::network::device::{DeviceError, built_in_devices, default_device, parse_device};
 use blockqnn::search::{CostModel, Evaluator, Scheduling, Search, StopReason, ThreadEvaluator};
 use blockqnn::seed;
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockCode;
 use blockqnn::train::{TrainError, TrainingEnvironment};
-use clap::Parser;
 use output::Results;
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -107,37 +34,20 @@ const CALIBRATION_TIME: Duration = Duration::from_secs(5);
 
 type BoxedEvaluator = Box<dyn Evaluator<BlockCode>>;
 
-fn main() -> ExitCode {
-    // Before any device is opened, in child processes too.
-    if let Some(folder) = kernel_folder() {
-        keep_kernels(folder);
-    }
-    let arguments = Arguments::parse();
-    let outcome = match &arguments.command {
-        None => search(&arguments),
-        Some(Command::Export(arguments)) => export::run(arguments),
-        Some(Command::Report(arguments)) => report::run(arguments),
-        Some(Command::Verify(arguments)) => verify::run(arguments),
-        #[cfg(feature = "nats")]
-        Some(Command::Worker(arguments)) => worker::run(arguments),
-    };
-    program::finish(outcome)
-}
-
-fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    processes::serve_if_child();
+pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
+    args::serve_if_child();
     let data = arguments.data_folder();
     let experiment = arguments.experiment(data.as_deref())?;
     experiment.validate()?;
     if arguments.dry_run {
-        plan::print(&experiment, &arguments.origin(), data.as_deref())?;
+        dry_run::print(&experiment, &arguments.origin(), data.as_deref())?;
         return Ok(ExitCode::SUCCESS);
     }
     let devices = devices(&arguments.device)?;
-    let data = download::folder(experiment.data.dataset, data.as_deref(), arguments.download)?;
-    let left_out = &mut |error: &DataError| output::tell_left_out(error);
+    let data = images::folder(experiment.data.dataset, data.as_deref(), arguments.download)?;
+    let left_out = &mut |error: &DataError| images::tell_left_out(error);
     let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
-    output::print_classes(&training, &validation);
+    images::print_classes(&training, &validation);
     let experiment = experiment.for_data(training.shape(), training.classes().len());
     let folder = output::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
     // Held until the results are written.
@@ -179,7 +89,7 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         .with_run_folder(folder)
         .with_observer(beside)
         .with_observer(progress::Display::new(&experiment, count, model))
-        .with_cancellation(program::stop_on_signals("finished trials are on disk, --resume continues the run")?)
+        .with_cancellation(crate::terminal::stop_on_signals("finished trials are on disk, --resume continues the run")?)
         .run()?;
 
     let written = results.write(&experiment.space, &report);
@@ -206,8 +116,8 @@ fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
             } else {
                 format!("{done} of {trials} trials are in {path}")
             };
-            errln!("stopped: {done}; continue with --out {} --resume", program::quoted(results.path()));
-            return Ok(program::stopped());
+            errln!("stopped: {done}; continue with --out {} --resume", crate::terminal::quoted(results.path()));
+            return Ok(crate::terminal::stopped());
         }
         StopReason::SpaceExhausted => {
             errln!("the search space is exhausted: the agent found no new block after {done} trials");
@@ -302,7 +212,7 @@ fn remote_workers(
 }
 
 /// The devices of these names, or the default one.
-fn devices(names: &[String]) -> Result<Vec<(String, Device)>, DeviceError> {
+pub(super) fn devices(names: &[String]) -> Result<Vec<(String, Device)>, DeviceError> {
     if names.is_empty() {
         let name = built_in_devices().first().copied().unwrap_or_default();
         return Ok(vec![(name.to_owned(), default_device()?)]);

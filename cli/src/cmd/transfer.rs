@@ -1,60 +1,26 @@
-//! Transfers a block to larger images: trains a network built from it on an image folder, with the paper's ImageNet
-//! augmentation, and measures top-1 and top-5 accuracy.
-//!
-//! Without arguments it runs for a few minutes on two CPU cores: a block in a small network, on the images that come
-//! with the crate, enlarged to twice the size that a search trains on:
-//!
-//! ```sh
-//! cargo run --release --example imagenet_transfer
-//! ```
-//!
-//! On photographs in one folder per class, `DIR/train/CLASS/*.jpg` and `DIR/val/CLASS/*.jpg`, with the best block of a
-//! search:
-//!
-//! ```sh
-//! cargo run --release --example imagenet_transfer -- --block RUN --data DIR --size 64
-//! ```
-//!
-//! The paper's training on ImageNet (N = 3, 224 pixels, 90 epochs in batches of 256), on a GPU:
-//!
-//! ```sh
-//! cargo run --release --features cuda --example imagenet_transfer -- \
-//!     --preset imagenet --block RUN --data DIR --device cuda --out imagenet
-//! ```
-//!
-//! Continue a training that was stopped or killed with `--out OUT --resume`, and give `--data` again.
+//! `transfer`: a block that was found, trained on larger images than it was found on.
 
-#![warn(clippy::print_stdout, clippy::print_stderr)]
-
-#[macro_use]
-#[path = "program/mod.rs"]
-mod program;
-
-#[path = "imagenet_transfer/arguments.rs"]
 mod arguments;
-#[path = "imagenet_transfer/block.rs"]
 mod block;
-#[path = "imagenet_transfer/output.rs"]
 mod output;
-#[path = "imagenet_transfer/settings.rs"]
 mod settings;
-#[path = "imagenet_transfer/watch.rs"]
-mod watch;
 
-use arguments::Arguments;
+pub(crate) use arguments::Arguments;
+
+use crate::images::{print_classes, tell_left_out};
+use crate::progress::watch;
 use blockqnn::data::{
-    BrokenImages, ClassSizes, Cropping, DataError, FolderParts, ImageFolder, PictureStream, Pictures, Preprocessing,
-    embedded, pictures_identity,
+    BrokenImages, Cropping, DataError, FolderParts, ImageFolder, PictureStream, Pictures, Preprocessing, embedded,
+    pictures_identity,
 };
 use blockqnn::export::Blueprint;
 use blockqnn::files::OwnedFolder;
 use blockqnn::graph::NetworkConfig;
 use blockqnn::network::Network;
-use blockqnn::network::device::{built_in_devices, keep_kernels, kernel_folder, parse_device};
+use blockqnn::network::device::{built_in_devices, parse_device};
 use blockqnn::train::{
     Checkpoints, FitOptions, ImageClassifier, Outcome, TrainError, chance_accuracy, fit_with, top_k_accuracies,
 };
-use clap::Parser;
 use settings::Settings;
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -67,15 +33,7 @@ const STATISTICS_IMAGES: usize = 2_000;
 /// An epoch of ImageNet takes hours, so each is worth a checkpoint. One is also written when the training is stopped.
 const EPOCHS_PER_CHECKPOINT: u32 = 1;
 
-fn main() -> ExitCode {
-    // Before any device is opened, in child processes too.
-    if let Some(folder) = kernel_folder() {
-        keep_kernels(folder);
-    }
-    program::finish(transfer(&Arguments::parse()))
-}
-
-fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
     let resumed = arguments.out.as_deref().filter(|_| arguments.resume);
     // Before anything is touched, so that a training that a batch system starts again stays as it is.
     if let Some(finished) = resumed.and_then(output::finished) {
@@ -130,9 +88,9 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         size = cropping.size(),
     );
 
-    let resume = format!("continue with --out {} --resume{}", program::quoted(out), arguments.again());
+    let resume = format!("continue with --out {} --resume{}", crate::terminal::quoted(out), arguments.again());
     let checkpoints = Checkpoints::new(out).with_every(EPOCHS_PER_CHECKPOINT);
-    let stop = program::stop_on_signals("--resume then continues from the last checkpoint")?;
+    let stop = crate::terminal::stop_on_signals("--resume then continues from the last checkpoint")?;
     let watch = watch::Display::new(stop, *training_images);
     let build =
         |rng: &mut dyn rand::Rng, device: &_| Ok(Network::new(blueprint.block(), blueprint.network(), rng, device)?);
@@ -141,7 +99,7 @@ fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
         Ok(Outcome::Trained(trained)) => trained,
         Ok(Outcome::Cancelled) => {
             errln!("stopped; {resume}");
-            return Ok(program::stopped());
+            return Ok(crate::terminal::stopped());
         }
         Err(error @ TrainError::Write { .. }) => return Err(format!("{error}; then {resume}").into()),
         Err(error) => return Err(error.into()),
@@ -244,19 +202,4 @@ fn no_parts(data: &Path) -> String {
          val, each with one subfolder of pictures per class",
         data.display()
     )
-}
-
-/// Tells of an image that is skipped, without the advice to skip it, or of other files that are not read.
-fn tell_left_out(error: &DataError) {
-    match error {
-        DataError::BrokenImage { path, message } => errln!("skipped: {}: {message}", path.display()),
-        _ => errln!("warning: {error}"),
-    }
-}
-
-/// Prints the names of the classes and how many images they have, and what is wrong with that.
-fn print_classes(training: &dyn Pictures, validation: &dyn Pictures) {
-    let sizes = ClassSizes::new(training, validation);
-    errln!("{sizes}");
-    sizes.warnings().iter().for_each(|warning| errln!("warning: {warning}"));
 }

@@ -1,20 +1,5 @@
-//! Compares agents on equal budgets: on a table of trained architectures, or on a synthetic task with a known optimum.
-//!
-//! ```text
-//! cargo run --release --no-default-features --example compare_agents -- --synthetic hidden:1 --agent best --agent local
-//! cargo run --release --no-default-features --example compare_agents -- --table nasbench201.csv --dataset cifar100
-//! ```
-//!
-//! A table is CSV as described in `blockqnn::environment::tabular`. To compare your own agent, see
-//! `blockqnn::comparison`: it takes a few lines of Rust.
+//! `compare`: agents on equal budgets, on a table of trained architectures or on a synthetic task with a known optimum.
 
-#![warn(clippy::print_stdout, clippy::print_stderr)]
-
-#[macro_use]
-#[path = "program/mod.rs"]
-mod program;
-
-#[path = "compare_agents/svg.rs"]
 mod svg;
 
 use blockqnn::comparison::{Benchmark, Budget, Comparison, ComparisonConfig, Contender, SyntheticTask};
@@ -23,28 +8,22 @@ use blockqnn::files;
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockSpace;
 use blockqnn::space::cell::CellCode;
-use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
 use std::io::{self, Write};
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::time::Instant;
 
 /// Compare agents on equal budgets, by the mean quality of the best architecture found, with its standard error.
 ///
 /// On a table, the quality is the final accuracy of the cell with the highest early accuracy so far; agents see only
 /// the early accuracy. On a synthetic task it is the accuracy without noise.
-#[derive(Debug, Parser)]
-#[command(
-    version,
-    max_term_width = 110,
-    after_help = "Example:\n  cargo run --release --no-default-features --example compare_agents -- --synthetic hidden:1 \
-                  --agent best --agent local"
-)]
-struct Arguments {
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  blockqnn compare --synthetic hidden:1 \
+                  --agent best --agent local")]
+pub(crate) struct Arguments {
     /// CSV table of all cells of NAS-Bench-201 (its own columns, or architecture, accuracy, ...), instead of a
     /// synthetic task.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["synthetic", "noise"])]
@@ -67,7 +46,7 @@ struct Arguments {
     budgets: Vec<Budget>,
     /// Architectures that an agent proposes before it learns from them: 1 favours agents that learn quickly; a search
     /// on N workers uses N or more.
-    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one::<NonZeroU64>)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = crate::args::at_least_one::<NonZeroU64>)]
     minibatch: NonZeroU64,
     /// Number of searches of each agent, each with another random seed.
     #[arg(long, value_name = "N", default_value_t = 20)]
@@ -76,7 +55,7 @@ struct Arguments {
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     first_seed: u64,
     /// Simultaneous searches; the result does not depend on it [default: the number of cores].
-    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroUsize>)]
+    #[arg(long, value_name = "N", value_parser = crate::args::at_least_one::<NonZeroUsize>)]
     threads: Option<NonZeroUsize>,
     /// Write the result of every search to this CSV file.
     #[arg(long, value_name = "FILE")]
@@ -86,10 +65,6 @@ struct Arguments {
     svg: Option<PathBuf>,
 }
 
-fn at_least_one<T: FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| "it must be a whole number of at least 1".to_owned())
-}
-
 fn deviation(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(points) if points.is_finite() && points >= 0.0 => Ok(points),
@@ -97,14 +72,14 @@ fn deviation(text: &str) -> Result<f64, String> {
     }
 }
 
-fn main() -> ExitCode {
-    program::finish(run(&Arguments::parse()).map(|()| ExitCode::SUCCESS))
+pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
+    compare(arguments).map(|()| ExitCode::SUCCESS)
 }
 
-fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+fn compare(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     match &arguments.table {
-        Some(path) => compare(&Benchmark::cells(cells(path, arguments.dataset.as_deref())?), arguments),
-        None => compare(&Benchmark::synthetic(arguments.synthetic, arguments.noise), arguments),
+        Some(path) => compare_on(&Benchmark::cells(cells(path, arguments.dataset.as_deref())?), arguments),
+        None => compare_on(&Benchmark::synthetic(arguments.synthetic, arguments.noise), arguments),
     }
 }
 
@@ -125,7 +100,7 @@ fn failed(path: &Path, error: &dyn Error) -> String {
     format!("cannot write {}: {error}", path.display())
 }
 
-fn compare<S: SearchSpace + Clone + 'static>(
+fn compare_on<S: SearchSpace + Clone + 'static>(
     benchmark: &Benchmark<S>,
     arguments: &Arguments,
 ) -> Result<(), Box<dyn Error>> {

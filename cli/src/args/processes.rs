@@ -21,7 +21,7 @@ pub(crate) struct Processes {
     /// Simultaneous trainings, each in its own child process: recommended for GPUs. A process that fails, hangs or uses
     /// too much memory is replaced, and its block is trained again. The result is the same as with --workers [default:
     /// threads of one process]
-    #[arg(long, value_name = "N", conflicts_with = "workers", value_parser = crate::arguments::at_least_one)]
+    #[arg(long, value_name = "N", conflicts_with = "workers", value_parser = super::at_least_one::<NonZeroUsize>)]
     processes: Option<NonZeroUsize>,
 
     /// Memory of each device in GiB: further trainings start only if their estimated memory still fits [default: no

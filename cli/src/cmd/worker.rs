@@ -1,0 +1,82 @@
+//! `worker`: trains blocks for a search on another machine.
+
+use crate::args::Access;
+use blockqnn::distributed::{Departure, NatsWorker};
+use blockqnn::environment::BoxError;
+use blockqnn::experiment::Experiment;
+use blockqnn::network::device::{default_device, parse_device};
+use blockqnn::space::block::BlockCode;
+use blockqnn::train::TrainingEnvironment;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Train blocks for a search that was started with --nats, on this machine
+///
+/// Start one worker per device. It receives from the search what to train and how, needs the same images (--data), and
+/// works until it is stopped; on SIGTERM or Ctrl-C it returns its current block to the search.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  blockqnn worker --nats nats://broker:4222 --device cuda:0")]
+#[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
+pub(crate) struct Arguments {
+    /// Address of the NATS broker (nats://host:4222, or tls://host:4222 with encryption)
+    #[arg(long, value_name = "URL")]
+    nats: String,
+
+    #[command(flatten)]
+    access: Access,
+
+    /// Folder with the images on this machine, the same ones as the search has; not needed for the embedded data set
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Device to train on: flex (CPU); when built with the feature of the same name also ndarray (CPU, slow), cuda or
+    /// cuda:N (GPU number N), and wgpu [default: the first that is built in, normally flex]
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+
+    /// Name of this worker in the search's progress output [default: machine, process and device]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Seconds without progress after which a training is considered hung and is killed
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    patience: u64,
+
+    /// Exit after this many seconds without a block to train [default: never]
+    #[arg(long, value_name = "SECONDS")]
+    idle_exit: Option<u64>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
+    let mut worker = NatsWorker::new(arguments.access.broker(&arguments.nats))
+        .with_search(arguments.access.nats_name.as_str())
+        .with_patience(Duration::from_secs(arguments.patience));
+    worker = match (&arguments.name, &arguments.device) {
+        (Some(name), _) => worker.with_name(name),
+        (None, Some(device)) => {
+            let name = format!("{} on {device}", worker.name());
+            worker.with_name(name)
+        }
+        (None, None) => worker,
+    };
+    if let Some(seconds) = arguments.idle_exit {
+        worker = worker.with_idle_exit(Duration::from_secs(seconds));
+    }
+    let worker =
+        worker.with_cancellation(crate::terminal::stop_on_signals("the current block is returned to the search")?);
+    errln!("worker {} of the search {:?} at {}", worker.name(), arguments.access.nats_name, arguments.nats);
+    let (data, device) = (arguments.data.clone(), arguments.device.clone());
+    let departure = worker.run::<BlockCode, _, BoxError>(move |briefing| {
+        let experiment: Experiment = serde_json::from_value(briefing.clone())?;
+        let (training, validation) = experiment.data.load(data.as_deref())?;
+        let device = device.as_deref().map_or_else(default_device, parse_device)?;
+        let network = experiment.search.network.clone();
+        Ok(TrainingEnvironment::with_parts(&training, &validation, network, experiment.recipe, &device)?)
+    })?;
+    match departure {
+        Departure::Stopped => errln!("stopped"),
+        _ => errln!("exiting: no block to train for {} s", arguments.idle_exit.unwrap_or_default()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
