@@ -30,7 +30,7 @@ credits:
     BLOCKQNN_ALL_CREDITS=1 cargo test --release -p blockqnn --no-default-features --test search agent_learns:: -- \
         --nocapture --test-threads 1
 
-# The baselines against figures of another implementation, each cell's deviation printed: `just agreement nasbench201.csv`.
+# The baselines against figures of another implementation: `just agreement nasbench201.csv`.
 agreement TABLE SEEDS="200" FIRST="1000":
     #!/usr/bin/env bash
     set -euo pipefail

@@ -46,7 +46,8 @@ impl Observer<BlockSpace> for Clock {
 }
 
 /// Everything about a minibatch of the paper's search but its training: proposing, pricing, journal with an fsync a
-/// block, learning with the whole replay, checkpoint. The median of the last ten minibatches of 10,240 blocks, in seconds.
+/// block, learning with the whole replay, checkpoint. The median of the last ten minibatches of 10,240 blocks, in
+/// seconds.
 fn bookkeeping(path: &Path) -> (u64, f64) {
     let (clock, ticks) = channel();
     let agent = QLearning::new(QLearningConfig::paper()).expect("the settings are valid");

@@ -81,7 +81,8 @@ fn mutated(bytes: &[u8], other: &[u8], rng: &mut dyn seed::Rng) -> Vec<u8> {
     bytes
 }
 
-/// Tries random changes of the seeds, for those without cargo-fuzz: `BLOCKQNN_FUZZ=TARGET BLOCKQNN_FUZZ_SECONDS=600 cargo test
+/// Tries random changes of the seeds, for those without cargo-fuzz: `BLOCKQNN_FUZZ=TARGET BLOCKQNN_FUZZ_SECONDS=600
+/// cargo test
 /// --test fuzz_seeds -- --ignored --nocapture`. What fails is left in the folder for temporary files.
 #[test]
 #[ignore = "runs for as long as it is told to"]

@@ -214,8 +214,8 @@ fn picture(bytes: &[u8]) {
 #[cfg(feature = "train")]
 const WEIGHTS: &[u8] = include_bytes!("../tests/golden/weights-1/network.safetensors");
 
-/// The bytes as a weights file; after a first byte of `+`, as the facts in a file whose tensors are right. What loads is
-/// saved and loads again.
+/// The bytes as a weights file; after a first byte of `+`, as the facts in a file whose tensors are right. What loads
+/// is saved and loads again.
 #[cfg(feature = "train")]
 fn weights(bytes: &[u8]) {
     use blockqnn::{network::device::default_device, train::ImageClassifier};

@@ -1,8 +1,8 @@
 """How far a comparison on NAS-Bench-201 is from figures that another program measured, in combined standard errors.
 
-Reads the table that `compare_agents --budgets 50,100,200,500` prints from standard input; the argument is the data set. The
-other figures are means of at least 200 searches of another implementation, and their standard errors are taken to be
-those of the table. Fails if more than one cell is off by more than three: at most two of both data sets.
+Reads the table that `blockqnn compare --budgets 50,100,200,500` prints from standard input; the argument is the data
+set. The other figures are means of at least 200 searches of another implementation, and their standard errors are taken
+to be those of the table. Fails if more than one cell is off by more than three: at most two of both data sets.
 """
 
 import re
@@ -53,7 +53,8 @@ def main(dataset, lines):
             deviation = max(abs(difference) - ROUNDING, 0.0) / max(combined, 1e-9)
             far += deviation > 3.0
             mark = "  <-- more than three" if deviation > 3.0 else ""
-            print(f"{dataset} {name:12} {budget:>4}: {own:.2f} against {mean:.2f}, {difference:+.2f}, {deviation:.1f} errors{mark}")
+            apart = f"{difference:+.2f}, {deviation:.1f} errors{mark}"
+            print(f"{dataset} {name:12} {budget:>4}: {own:.2f} against {mean:.2f}, {apart}")
     print(f"{far} of {4 * len(reference)} cells are off by more than three combined standard errors")
     sys.exit(far > ALLOWED)
 

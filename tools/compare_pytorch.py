@@ -6,8 +6,8 @@
 Any Python with torch will do. Both train the same block (conv3, conv3, add, conv1, concat; N = 1, 32 filters, three
 stages, 32x32x3, batches of 64) with Adam. One side waits while the other works. The quickest round counts.
 
-Each side is a process that answers a line with a number of steps by the seconds that they took. `benches/gpu/stages` has
-the same sides on a GPU.
+Each side is a process that answers a line with a number of steps by the seconds that they took. `benches/gpu/stages`
+has the same sides on a GPU.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Looks at pages of the report in headless Chromium: `python3 tools/report_page.py PAGE...`.
 
-At desktop and phone widths, light and dark: every picture has a size, nothing is wider than the window, no text of a picture
-overlaps another or leaves it, no request leaves the page, the console is empty, a table can be sorted, and without a script
-the page shows the same pictures. With SCREENSHOTS=FOLDER it keeps what it saw.
+At desktop and phone widths, light and dark: every picture has a size, nothing is wider than the window, no text of a
+picture overlaps another or leaves it, no request leaves the page, the console is empty, a table can be sorted, and
+without a script the page shows the same pictures. With SCREENSHOTS=FOLDER it keeps what it saw.
 
 Needs playwright (PyPI) and Chromium (Debian: chromium; CHROMIUM names another).
 """
@@ -21,9 +21,11 @@ OVERLAPS = """() => {
   for (const svg of document.querySelectorAll("figure svg")) {
     const frame = svg.getBoundingClientRect();
     if (frame.width < 50 || frame.height < 50) found.push("no size: " + svg.getAttribute("aria-label").slice(0, 60));
-    const texts = [...svg.querySelectorAll("text")].map(text => [text.textContent.trim(), text.getBoundingClientRect()]);
+    const texts = [...svg.querySelectorAll("text")]
+      .map(text => [text.textContent.trim(), text.getBoundingClientRect()]);
     texts.forEach(([text, box], place) => {
-      if (box.left < frame.left - 1 || box.right > frame.right + 1 || box.top < frame.top - 1 || box.bottom > frame.bottom + 1)
+      if (box.left < frame.left - 1 || box.right > frame.right + 1
+          || box.top < frame.top - 1 || box.bottom > frame.bottom + 1)
         found.push("outside: " + text);
       for (const [other, that] of texts.slice(place + 1)) {
         const wide = Math.min(box.right, that.right) - Math.max(box.left, that.left);
@@ -77,7 +79,8 @@ def look(browser, path, failures):
                 problems.append(f"the page is {wide} wide in a window of {width}")
             pictures = page.locator("figure svg").count()
             if page.locator("table.sortable th button").count():
-                cells = lambda: page.locator("table.sortable tbody").first.locator("tr td:nth-child(1)").all_inner_texts()
+                body = page.locator("table.sortable tbody").first
+                cells = lambda body=body: body.locator("tr td:nth-child(1)").all_inner_texts()
                 before = cells()
                 page.locator("table.sortable th button").first.click()
                 page.locator("table.sortable th button").first.click()

@@ -40,8 +40,8 @@ fn targets(prose: &str) -> Vec<String> {
     [behind("](", ')'), behind("src=\"", '"'), behind("href=\"", '"')].concat()
 }
 
-/// The anchors of a page: its headings in lower case, with hyphens for spaces and without other signs; a heading that stands
-/// twice has a number behind.
+/// The anchors of a page: its headings in lower case, with hyphens for spaces and without other signs; a heading that
+/// stands twice has a number behind.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut anchors = BTreeSet::new();
     for heading in prose(text).lines().filter_map(|line| line.strip_prefix('#')) {

@@ -1,4 +1,5 @@
-//! The rooms of `src/` import only what docs/design.md lets them: the page is read, so that it and the code cannot part.
+//! The rooms of `src/` import only what docs/design.md lets them: the page is read, so that it and the code cannot
+//! part.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -92,7 +93,8 @@ fn place(file: &Path) -> (String, usize) {
 
 #[test]
 fn names_in_braces_and_in_comments_are_read_as_the_compiler_does() {
-    let text = "use crate::a::{B, C};\n/// See crate::comment.\nuse crate::{b, c::{self, D}, e};\nlet x = crate::f::g();\n\
+    let text = "use crate::a::{B, C};\n/// See crate::comment.\nuse crate::{b, c::{self, D}, e};\n\
+                let x = crate::f::g();\n\
                 #[cfg(all(test, feature = \"x\"))]\nmod tests {\nuse crate::test;\n}\n";
     assert_eq!(imports(&code(text)).into_iter().collect::<Vec<_>>(), ["a", "b", "c", "e", "f"]);
 }

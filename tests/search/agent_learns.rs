@@ -108,8 +108,8 @@ fn with_rewards_at_all_layers_the_last_minibatches_beat_the_first_and_with_share
         assert!(gain > 3.0 * error, "{credit}: {gain} is not three standard errors ({error})");
         let (lead, error) = lead(learnt.iter().zip(&random).map(|(learnt, random)| learnt[1] - random[2]));
         println!("{credit}: mean of the last 12 over the best of random search, seed by seed: {lead:.2} ± {error:.2}");
-        // Kinds of processors differ in the last bit of logarithms, and so in what a seed gives. The lead of Equation 2 is
-        // of about two standard errors, too little to hold on all of them.
+        // Kinds of processors differ in the last bit of logarithms, and so in what a seed gives. The lead of Equation 2
+        // is of about two standard errors, too little to hold on all of them.
         if credit == "shared" {
             assert!(
                 lead > 2.0 * error,

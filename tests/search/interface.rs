@@ -1,5 +1,5 @@
-//! What programs may rely on of the public types, whatever else changes: that they can go to other threads, and that settings
-//! and records survive a file.
+//! What programs may rely on of the public types, whatever else changes: that they can go to other threads, and that
+//! settings and records survive a file.
 
 use blockqnn::agent::{
     AgentError, LeastSquares, LocalSearch, Memory, QLearning, QLearningConfig, RandomAgent, RegularizedEvolution,

@@ -1,5 +1,5 @@
-//! The examples on the pages and in the documentation of the crate: those that search with the paper's learner give it the
-//! paper's reward and a schedule of the search's own length, so that it proposes something else when it learns.
+//! The examples on the pages and in the documentation of the crate: those that search with the paper's learner give it
+//! the paper's reward and a schedule of the search's own length, so that it proposes something else when it learns.
 
 use blockqnn::agent::{Agent, AgentError, Memory, QLearning, QLearningConfig, TrajectoryOf};
 use blockqnn::environment::environment_fn;

@@ -28,7 +28,8 @@ struct Shares {
     median_bytes: f64,
 }
 
-/// Training memory: 16 bytes a parameter (weight, gradient, two moments) and the activations kept for the backward pass.
+/// Training memory: 16 bytes a parameter (weight, gradient, two moments) and the activations kept for the backward
+/// pass.
 fn shares(space: &BlockSpace, network: &NetworkConfig) -> Shares {
     let (mut refused, mut over, mut all) = (0u32, 0u32, Vec::new());
     for walk in 0..WALKS {

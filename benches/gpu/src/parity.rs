@@ -192,8 +192,8 @@ fn lengths(left: &[f32], right: &[f32]) -> (f64, f64) {
     (difference, length(&mut right.iter().copied().map(f64::from)))
 }
 
-/// The largest difference of the tensors, each relative to its length in `right`, but to no less than a thousandth of the longest
-/// one's: what is nothing but rounding has no digits to compare.
+/// The largest difference of the tensors, each relative to its length in `right`, but to no less than a thousandth of
+/// the longest one's: what is nothing but rounding has no digits to compare.
 fn deviation(left: &[&[f32]], right: &[&[f32]]) -> f64 {
     if left.len() != right.len() {
         return f64::INFINITY;
@@ -222,11 +222,7 @@ fn compare(case: &Case, precision: Precision, device: &Device, reference: &Devic
 }
 
 /// Prints the row of a case, and returns whether it is good.
-fn print_case(
-    name: String,
-    precision: Precision,
-    measured: Result<(Value, &'static str), String>,
-) -> io::Result<bool> {
+fn print_case(name: String, precision: Precision, measured: Result<(Value, &'static str), String>) -> io::Result<bool> {
     let (mut row, verdict) = measured.unwrap_or_else(|failure| (json!({ "failure": failure }), FAILED));
     row["case"] = name.into();
     row["precision"] = precision.name().into();

@@ -1,5 +1,5 @@
-//! The crate's own spaces, agents, environments, rewards and evaluators keep what others rely on; and what breaks a rule is
-//! caught by that rule.
+//! The crate's own spaces, agents, environments, rewards and evaluators keep what others rely on; and what breaks a
+//! rule is caught by that rule.
 
 mod broken;
 

@@ -191,8 +191,8 @@ fn changes() -> Vec<Change> {
     ]
 }
 
-/// Holds a stopped run against changes, with and without its checkpoint: each is refused by name, and leaves every byte. The
-/// true continuation ends as if it had not been stopped, with as many trials and with more.
+/// Holds a stopped run against changes, with and without its checkpoint: each is refused by name, and leaves every
+/// byte. The true continuation ends as if it had not been stopped, with as many trials and with more.
 fn refuses(scheduling: Scheduling, changes: &[Change], make: impl Fn(&Task<'_>) -> Result<Vec<String>, String>) {
     let parent = tempfile::tempdir().unwrap();
     let stopped = parent.path().join("stopped");
@@ -288,7 +288,8 @@ fn all_that_is_built_in_says_what_its_decisions_depend_on() {
         Box::new(RandomAgent),
     ];
     let identities = agents.map(|agent| agent.identity());
-    // Settings at their default are left out where files leave them out, so that another one makes no run a different one.
+    // Settings at their default are left out where files leave them out, so that another one makes no run a different
+    // one.
     assert!(identities[0].starts_with(r#"QLearning {"learning_rate":0.01,"discount":1.0,"initial_q":0.0,"epsilon":["#));
     assert!(identities[0].ends_with(r#""replay":{"rounds":64,"batch":128}}"#), "{}", identities[0]);
     assert_eq!(identities[1], r#"LocalSearch {"starts":1}"#);

@@ -2,7 +2,7 @@
 
     python3 tests/trained/pytorch/compare.py FOLDER
 
-FOLDER is written by tests/trained/pytorch.rs: manifest.json names, for each network, its module, its weights, a batch of images
+FOLDER is written by mod.rs: manifest.json names, for each network, its module, its weights, a batch of images
 with labels, and the logits, losses and costs that are to be found here again. Needs torch alone.
 """
 
@@ -124,7 +124,8 @@ def main():
             failed.append(case["block"])
     print(
         f"{len(cases)} networks with torch {torch.__version__}: largest deviation of an output {worst[0]:.1e},"
-        f" of a loss {worst[1]:.1e}, of a loss after one step {worst[2]:.1e}; parameters and multiply-adds equal; scripted,"
+        f" of a loss {worst[1]:.1e}, of a loss after one step {worst[2]:.1e}; parameters and multiply-adds equal;"
+        f" scripted,"
         " traced and exported alike"
     )
     sys.exit(f"too far apart: {failed}" if failed else 0)

@@ -27,8 +27,8 @@ fn network_config(widths: WidthRule) -> NetworkConfig {
     NetworkConfig { stages: 2, repeats: 2, width: 6, widths, ..NetworkConfig::cifar().with_data(SHAPE, CLASSES.len()) }
 }
 
-/// Random blocks, alternately of the paper's space and of its ablation, small enough for a test. Where widths are bounded,
-/// each has a concatenation.
+/// Random blocks, alternately of the paper's space and of its ablation, small enough for a test. Where widths are
+/// bounded, each has a concatenation.
 fn blocks(widths: WidthRule) -> Vec<BlockCode> {
     let paper = BlockSpace::paper().with_max_layers(12).unwrap();
     let spaces = [paper.clone(), paper.with_convolution(ConvolutionRule::Separate)];

@@ -1,5 +1,5 @@
-//! What is measured is what is shipped: the accuracy of a training, of the saved classifier on the files, and of the exported
-//! source with its preprocessing in torch.
+//! What is measured is what is shipped: the accuracy of a training, of the saved classifier on the files, and of the
+//! exported source with its preprocessing in torch.
 
 use super::python_with;
 use blockqnn::data::{Cropping, FolderParts, ImageFolder, Picture, PictureStream, Pictures, Preprocessing};
@@ -202,7 +202,8 @@ for case in json.load(open('cases.json')):
     wanted = torch.tensor(case['bytes'], dtype=torch.float32).reshape(found.shape)
     apart = (found - wanted).abs()
     limit = 6 if case['name'].endswith('jpg') else 1
-    print(case['name'], list(found.shape), 'at most', round(apart.max().item()), 'share', (apart > 0.5).float().mean().item())
+    share = (apart > 0.5).float().mean().item()
+    print(case['name'], list(found.shape), 'at most', round(apart.max().item()), 'share', share)
     assert apart.max() <= limit + 0.1 and (limit > 1 or (apart > 0.5).float().mean() < 0.01), case['name']
 ";
     let output = Command::new(python).args(["-c", script]).current_dir(folder.path()).output().unwrap();
