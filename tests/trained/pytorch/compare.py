@@ -125,8 +125,7 @@ def main():
     print(
         f"{len(cases)} networks with torch {torch.__version__}: largest deviation of an output {worst[0]:.1e},"
         f" of a loss {worst[1]:.1e}, of a loss after one step {worst[2]:.1e}; parameters and multiply-adds equal;"
-        f" scripted,"
-        " traced and exported alike"
+        " scripted, traced and exported alike"
     )
     sys.exit(f"too far apart: {failed}" if failed else 0)
 
