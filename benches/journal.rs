@@ -1,7 +1,7 @@
 //! The journal: appending with each durability, loading a run of 100,000 trials, and the bookkeeping of a minibatch.
 //!
 //! ```sh
-//! cargo bench --no-default-features --bench journal
+//! cargo bench -p blockqnn --no-default-features --bench journal
 //! ```
 //!
 //! Prints trials a second, and seconds. Set `TMPDIR` to a folder on the disk that counts: on a file system in memory an

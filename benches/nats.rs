@@ -2,7 +2,7 @@
 //! controller needs for 100,000 trials.
 //!
 //! ```sh
-//! cargo bench --no-default-features --features nats --bench nats [-- TRIALS]
+//! cargo bench -p blockqnn --no-default-features --features nats --bench nats [-- TRIALS]
 //! ```
 //!
 //! Starts a `nats-server` of its own (from the `PATH` or `BLOCKQNN_NATS_SERVER`) and two worker processes of four

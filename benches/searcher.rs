@@ -1,7 +1,7 @@
 //! What the searcher costs beside the training: proposing, learning, decoding, naming and pricing blocks.
 //!
 //! ```sh
-//! cargo bench --no-default-features --bench searcher
+//! cargo bench -p blockqnn --no-default-features --bench searcher
 //! ```
 //!
 //! All on one core, with 10,000 blocks in the memory: about as many as a search of the paper's size ends with.

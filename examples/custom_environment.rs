@@ -10,7 +10,7 @@
 //! Needs no burn; ends within seconds:
 //!
 //! ```text
-//! cargo run --release --no-default-features --example custom_environment
+//! cargo run --release -p blockqnn --no-default-features --example custom_environment
 //! ```
 
 #[macro_use]

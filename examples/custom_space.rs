@@ -8,7 +8,7 @@
 //! architectures. A closure over their cost rates them here, so that this needs no burn and ends at once:
 //!
 //! ```text
-//! cargo run --release --no-default-features --example custom_space
+//! cargo run --release -p blockqnn --no-default-features --example custom_space
 //! ```
 //!
 //! With burn (the default features) the very same space trains on images: [`TrainingEnvironment`] takes whatever has a

@@ -1,5 +1,6 @@
 //! What the pages, the manifests and the imports of the repository promise each other.
 
+mod commands;
 mod links;
 mod manifests;
 mod rooms;
