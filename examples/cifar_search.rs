@@ -29,9 +29,9 @@ const SEED: u64 = 1;
 const WORKERS: usize = 2;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // 240 images are held out to measure accuracy; a search never reads a test set.
+    // 300 images are held out to measure accuracy; a search never reads a test set.
     let set = pictures(std::env::args_os().nth(1).map(PathBuf::from))?;
-    let split = Split::new(set.limit(800, SEED)?, 240, SEED)?;
+    let split = Split::new(set.limit(1_300, SEED)?, 300, SEED)?;
 
     // The network around each block: two stages of one block, with 8 filters. The pool halves the images first.
     let stem = StemConfig { pools: 1, ..StemConfig::default() };
@@ -47,10 +47,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let workers = ThreadEvaluator::new(vec![environment.with_threads(threads); WORKERS])?;
 
     let space = BlockSpace::paper().with_max_layers(6)?;
-    let agent = QLearning::new(QLearningConfig { learning_rate: 0.1, ..QLearningConfig::paper().scaled_to(6) })?;
+    let agent = QLearning::new(QLearningConfig { learning_rate: 0.1, ..QLearningConfig::paper().scaled_to(10) })?;
     // The controller counts parameters and FLOPs before anything is trained, and refuses what is too large.
     let limits = CostLimits { flops: Some(20_000_000), ..CostLimits::default() };
-    let config = SearchConfig { network, limits, ..SearchConfig::paper().with_seed(SEED).with_trials(24, 4) };
+    let config = SearchConfig { network, limits, ..SearchConfig::paper().with_seed(SEED).with_trials(40, 4) };
     // Every trial is journalled here as it ends: see the example `resume`.
     let folder = RunFolder::create(new_folder("blockqnn-runs", "cifar_search")?)?;
     let owner = folder.owner();

@@ -81,6 +81,11 @@ impl SearchSpace for Chains {
     fn decode(&self, choices: &[Choice]) -> Result<Chain, SpaceError> {
         walk(self, choices).map(|walk| Chain(walk.actions))
     }
+
+    // How an architecture is printed; JSON unless given.
+    fn describe(&self, chain: &Chain) -> String {
+        chain.0.iter().map(|choice| format!("{choice:?} ")).collect()
+    }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

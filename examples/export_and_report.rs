@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(out, "{block}")?;
 
     // A blueprint is a block and the network around it, as data. Its forms need no training and no burn.
-    let split = Split::new(embedded::train().limit(600, 1)?, 200, 1)?;
+    let split = Split::new(embedded::train(), 500, 1)?;
     let stem = StemConfig { pools: 1, ..StemConfig::default() };
     let network = NetworkConfig { stem, stages: 2, repeats: 1, width: 8, ..NetworkConfig::cifar() };
     let network = network.with_data(split.shape(), split.classes().len());
@@ -46,11 +46,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     train(blueprint, &split)?.save(&weights)?;
     let classifier = ImageClassifier::load(&weights, &default_device()?)?;
     let test = embedded::test();
+    let labels = test.images().labels();
     let predictions = classifier.classify(test.images())?;
-    for (number, prediction) in predictions.iter().enumerate().take(3) {
-        let class = &test.images().classes()[usize::from(test.images().label(number))];
-        writeln!(out, "an image of the class {class} is recognised as {}", prediction.class)?;
-    }
+    let right =
+        predictions.iter().zip(labels).filter(|(prediction, label)| prediction.label == usize::from(**label)).count();
+    writeln!(out, "{right} of {} test images are recognised, the first as {}", labels.len(), predictions[0].class)?;
     writeln!(out, "wrote block.py, block.json, block.dot and block.safetensors to {}", folder.display())?;
 
     #[cfg(feature = "report")]
@@ -77,7 +77,7 @@ fn train(blueprint: Blueprint, split: &Split) -> Result<ImageClassifier, Box<dyn
     let (device, statistics) = (default_device()?, split.training().channel_statistics());
     let training = DeviceSet::new(split.training(), &statistics, &device)?;
     let validation = DeviceSet::new(split.validation(), &statistics, &device)?;
-    let recipe = Recipe { batch_size: 32, ..Recipe::early_stop().scaled_to(2) };
+    let recipe = Recipe { batch_size: 32, learning_rate: 0.003, ..Recipe::early_stop().scaled_to(3) };
     let outcome = fit(&recipe, &training, &validation, 1, &(), |rng, device| {
         Ok(Network::new(blueprint.block(), blueprint.network(), rng, device)?)
     })?;

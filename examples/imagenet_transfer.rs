@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let block: BlockCode = BLOCK.parse()?;
     let blueprint = Blueprint::new(BLOCK, block.to_graph(), network)?;
     let recipe = Recipe {
-        epochs: 2,
+        epochs: 3,
         batch_size: 32,
         optimizer: OptimizerConfig::adam(),
         learning_rate: 0.002,
@@ -83,8 +83,7 @@ type Parts = (Arc<dyn Pictures>, Arc<dyn Pictures>);
 /// Training and validation pictures of the folder, or of those that come with the crate.
 fn pictures(folder: Option<PathBuf>) -> Result<Parts, Box<dyn Error>> {
     let Some(folder) = folder else {
-        let (training, test) = (embedded::train().limit(1_000, SEED)?, embedded::test().images().limit(400, SEED)?);
-        return Ok((Arc::new(training), Arc::new(test)));
+        return Ok((Arc::new(embedded::train()), Arc::new(embedded::test().images().clone())));
     };
     let parts = FolderParts::find(folder)?;
     let training = ImageFolder::open(parts.training())?;
