@@ -72,11 +72,10 @@
 //! # }
 //! ```
 //!
-//! Your own images come from a `data::ImageFolder`, in memory for a search or streamed for a long training; the example
-//! `imagenet_transfer` trains a found block on larger ones.
+//! Your own images come from a `data::ImageFolder`, in memory for a search or streamed for a long training. The examples
+//! `cifar_search` and `imagenet_transfer` of the repository are complete programs for the two.
 //!
-//! `cargo run --release --example cifar_search` does all of this on the command line, with progress bars and a table of
-//! results.
+//! The package `blockqnn-cli` does all of this on the command line.
 //!
 //! # The parts
 //!
