@@ -54,8 +54,7 @@ bench:
 bench-trainer *ARGS:
     cargo bench -p blockqnn --bench trainer -- {{ ARGS }}
 
-# A folder that measures a machine with an NVIDIA card and no Rust (docs/gpu.md): `just gpu-bundle --data DIR`, or with
-# programs built elsewhere `just gpu-bundle --binaries DIR`.
+# A folder that measures a machine with an NVIDIA card and no Rust: docs/gpu.md.
 gpu-bundle *ARGS:
     python3 benches/gpu/bundle {{ ARGS }}
 
