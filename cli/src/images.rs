@@ -81,8 +81,8 @@ pub(crate) fn folder(dataset: Dataset, data: Option<&Path>, fetch: bool) -> Resu
 pub(crate) fn folder(_: Dataset, data: Option<&Path>, fetch: bool) -> Result<Option<PathBuf>, Box<dyn Error>> {
     if fetch {
         return Err(
-            "--download requires the feature download: run `cargo run --release --features download --example \
-                    cifar_search -- ...`, or download the files yourself and give their folder with --data"
+            "--download requires the feature download: install the program with --features download, or download the \
+                    files yourself and give their folder with --data"
                 .into(),
         );
     }

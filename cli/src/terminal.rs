@@ -4,7 +4,6 @@
 //! where somebody reads, and otherwise let the program do its work.
 
 use blockqnn::environment::Cancellation;
-use std::error::Error;
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
@@ -59,7 +58,7 @@ pub(crate) fn quoted(path: &Path) -> String {
 
 /// Ends a program: prints the error, if there is one, and returns the exit status. A standard output that was closed is
 /// none; one that lacks space is.
-pub(crate) fn finish(outcome: Result<ExitCode, Box<dyn Error>>) -> ExitCode {
+pub(crate) fn finish(outcome: Result<ExitCode, String>) -> ExitCode {
     let code = outcome.unwrap_or_else(|error| {
         errln!("error: {error}");
         ExitCode::FAILURE

@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut crate::Program::command(), "blockqnn", &mut script);
+    clap_complete::generate(arguments.shell, &mut super::Program::command(), "blockqnn", &mut script);
     crate::terminal::print_bytes(&script);
     Ok(ExitCode::SUCCESS)
 }

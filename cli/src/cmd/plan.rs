@@ -1,28 +1,30 @@
 //! `plan`: how long a search would take on a number of workers, with and without the barrier of each minibatch.
 
-use blockqnn::agent::{Agent, Memory, QLearning, QLearningConfig, RandomAgent};
+use super::Outcome;
+use blockqnn::agent::{QLearning, QLearningConfig};
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::graph::{NetworkConfig, ToGraph};
 use blockqnn::search::{
     CostModel, PredictionQuality, RunFolder, RunHistory, Scheduling, Search, SearchConfig, SimulationConfig, simulate,
 };
 use blockqnn::seed;
-use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockSpace;
+use blockqnn::space::{SearchSpace, random_walk};
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Estimate how long a search takes on a given number of workers, by simulation on a virtual clock.
+/// Estimate how long a search takes on a given number of workers, by simulation on a virtual clock
 ///
 /// Training times are drawn from those of a finished or running search. The table has one row for each number of
 /// workers and each scheduling: with `minibatch`, workers wait for the slowest training of each minibatch; with
 /// `rolling`, they do not.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example, with 728 seconds per training (the paper's 3 days on 32 GPUs for 11,392 blocks):\n  blockqnn plan RUN --mean 728 --workers 32,1000"
+    after_help = "Examples:\n  blockqnn plan RUN --workers 8\n  blockqnn plan RUN --mean 728 --workers 32,1000    728 s \
+                        per training are the paper's 3 days on 32 GPUs for 11,392 blocks"
 )]
 pub(crate) struct Arguments {
     /// Folder of the run that training times are taken from (`blockqnn search --out RUN`)
@@ -69,11 +71,7 @@ pub(crate) struct Arguments {
     seed: u64,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
-    plan(arguments).map(|()| ExitCode::SUCCESS)
-}
-
-fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if let Some(mean) = arguments.mean.filter(|mean| !(mean.is_finite() && *mean > 0.0)) {
         return Err(format!("--mean is {mean}: it must be a number of seconds above 0").into());
     }
@@ -119,7 +117,7 @@ fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             );
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Training times in seconds, measured in the run or predicted. If the run has a cost model, prints how accurate it
@@ -188,9 +186,9 @@ fn read_model(path: &Path) -> Result<CostModel, Box<dyn Error>> {
 
 /// The predicted seconds of random blocks.
 fn predicted(model: &CostModel, space: &BlockSpace, network: &NetworkConfig, count: u64, seed: u64) -> Vec<f64> {
-    let (memory, mut rng) = (Memory::new(1), seed::stream(seed, "blocks to plan with", 0));
+    let mut rng = seed::stream(seed, "blocks to plan with", 0);
     let draw = |_| {
-        let walk = RandomAgent.propose(space, &memory, &mut rng).ok()?;
+        let walk = random_walk(space, &mut rng).ok()?;
         let cost = space.decode(&walk.actions).ok()?.to_graph().cost(network).ok()?;
         Some(model.seconds(&cost, network))
     };

@@ -41,7 +41,7 @@ pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>
     );
     outln!(
         "  hours: divide that by 3,600 and by the images per second of your device, measured with a few trials (--trials 8); \
-         the example plan_workers estimates the time for many workers"
+         blockqnn plan estimates the time for many workers"
     );
     outln!(
         "  accuracy is measured on {} images held out of the training set; the test set is not read",

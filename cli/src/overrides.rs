@@ -1,126 +1,58 @@
 //! Changes to a preset: from a file, from `path=value` words, from code.
 
-use super::{Experiment, Preset, configuration};
-use crate::graph::ImageShape;
-use crate::search::RunSettings;
+mod file;
+#[cfg(test)]
+mod tests;
+
+use blockqnn::experiment::{Experiment, Preset};
+use blockqnn::graph::ImageShape;
+use blockqnn::search::RunSettings;
 use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+/// What follows an error about a setting.
+const SHOWN: &str = "; --dry-run prints all settings";
 
 /// Changes to the settings of a preset, field by field.
 ///
 /// A change is a JSON value at a dotted path, such as `agent.learning_rate=0.1`; what it does not name stays as it was.
 /// Where a choice between forms is written as an object with one key, such as `recipe.optimizer`, another key replaces
 /// the whole choice.
-///
-/// ```
-/// use blockqnn::experiment::{Overrides, Preset};
-///
-/// let mut overrides = Overrides::new();
-/// overrides.set_text("recipe.epochs=2")?;
-/// overrides.set_text("search.minibatch=32")?;
-/// let experiment = overrides.apply(Preset::Paper)?;
-/// assert_eq!((experiment.recipe.epochs, experiment.search.minibatch), (2, 32));
-/// // Unless set, the number of trials follows the epsilon schedule.
-/// assert_eq!(experiment.search.trials, 178 * 32);
-///
-/// overrides.set_text("recipe.epoch=2")?;
-/// assert!(overrides.apply(Preset::Paper).unwrap_err().to_string().contains("unknown field `epoch`"));
-/// # Ok::<(), blockqnn::experiment::OverridesError>(())
-/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Overrides {
+pub(crate) struct Overrides {
     /// In the order they were made: what a change replaces can only be told from the settings it falls on.
     changes: Vec<Map<String, Value>>,
 }
 
-/// Why changes cannot be applied.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OverridesError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file is not a JSON object.
-    #[error("the configuration {} is not a JSON object: {message}", path.display())]
-    NoObject {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// The file is not in UTF-8 without a byte order mark, which JSON requires.
-    #[error(
-        "the configuration {} is in {found}, but JSON is UTF-8 without a byte order mark: save it as that (editors offer it as \
-         \"UTF-8\", PowerShell as `Set-Content -Encoding utf8NoBOM`)",
-        path.display()
-    )]
-    Encoding {
-        /// The file.
-        path: PathBuf,
-        /// What it is in.
-        found: &'static str,
-    },
-    /// A word is not of the form `path=value`.
-    #[error("{text:?} is not a setting: write it as path=value, for example agent.learning_rate=0.1")]
-    Syntax {
-        /// The word.
-        text: String,
-    },
-    /// The changed settings are not a valid experiment.
-    #[error("{message}; --dry-run of the example cifar_search prints all settings")]
-    Invalid {
-        /// What is wrong, with the path of the field.
-        message: String,
-    },
-}
-
 impl Overrides {
     /// No change.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Takes the changes of a JSON file. Later changes win.
-    ///
-    /// # Errors
-    /// If the file cannot be read, is not a JSON object in UTF-8, or has a field twice.
-    pub fn set_file(&mut self, path: impl AsRef<Path>) -> Result<(), OverridesError> {
-        self.changes.push(configuration::read_file(path.as_ref())?);
+    pub(crate) fn set_file(&mut self, path: &Path) -> Result<(), String> {
+        self.changes.push(file::read(path)?);
         Ok(())
     }
 
     /// Takes all settings of the run in a folder, to continue it. Later changes win.
-    ///
-    /// # Errors
-    /// [`OverridesError::Invalid`] if the run was not started with an experiment's
-    /// [`details`](Experiment::details).
-    pub fn set_run(&mut self, settings: &RunSettings) -> Result<(), OverridesError> {
-        let invalid = |message: String| OverridesError::Invalid { message };
+    pub(crate) fn set_run(&mut self, settings: &RunSettings) -> Result<(), String> {
         let Value::Object(mut sections) = settings.details.clone() else {
-            return Err(invalid(
-                "the run in this folder has no settings of an experiment (it was started by another program)"
-                    .to_owned(),
-            ));
+            return Err(
+                "the run in this folder has no settings of an experiment: it was started by another program".to_owned()
+            );
         };
-        let search = serde_json::to_value(&settings.search).map_err(|error| invalid(error.to_string()))?;
+        let search = serde_json::to_value(&settings.search).map_err(|error| error.to_string())?;
         sections.insert("search".to_owned(), search);
         self.changes.push(sections);
         Ok(())
     }
 
     /// Takes one change written as `path=value`. The value is JSON; anything that is not JSON is a string.
-    ///
-    /// # Errors
-    /// [`OverridesError::Syntax`] if there is no path or no `=`.
-    pub fn set_text(&mut self, text: &str) -> Result<(), OverridesError> {
-        let syntax = || OverridesError::Syntax { text: text.to_owned() };
+    pub(crate) fn set_text(&mut self, text: &str) -> Result<(), String> {
+        let syntax =
+            || format!("{text:?} is not a setting: write it as path=value, for example agent.learning_rate=0.1");
         let (path, value) = text.split_once('=').ok_or_else(syntax)?;
         if path.split('.').any(str::is_empty) {
             return Err(syntax());
@@ -131,7 +63,7 @@ impl Overrides {
     }
 
     /// Changes the field at a dotted path.
-    pub fn set(&mut self, path: &str, value: impl Into<Value>) {
+    pub(crate) fn set(&mut self, path: &str, value: impl Into<Value>) {
         let nested = path
             .rsplit('.')
             .fold(value.into(), |value, name| Value::Object(Map::from_iter([(name.to_owned(), value)])));
@@ -140,14 +72,20 @@ impl Overrides {
         }
     }
 
+    /// Changes the field at a dotted path if there is a value for it.
+    pub(crate) fn set_if(&mut self, path: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.set(path, value);
+        }
+    }
+
     /// Takes all changes of another list. Later changes win.
-    pub fn append(&mut self, other: Self) {
+    pub(crate) fn append(&mut self, other: Self) {
         self.changes.extend(other.changes);
     }
 
     /// Whether the field at a dotted path is changed.
-    #[must_use]
-    pub fn contains(&self, path: &str) -> bool {
+    pub(crate) fn contains(&self, path: &str) -> bool {
         let pointer = format!("/{}", path.replace('.', "/"));
         let names = |change: &Map<String, Value>| Value::Object(change.clone()).pointer(&pointer).is_some();
         self.changes.iter().any(names)
@@ -157,24 +95,14 @@ impl Overrides {
     ///
     /// Unless `search.trials` is changed, the search lasts as long as the epsilon schedule. Unless `search.network.image`
     /// or `search.network.classes` is changed, they are the data set's.
-    ///
-    /// # Errors
-    /// [`OverridesError::Invalid`] with the path of the field if one is unknown or has a value that it cannot have.
-    pub fn apply(&self, preset: Preset) -> Result<Experiment, OverridesError> {
+    pub(crate) fn apply(&self, preset: Preset) -> Result<Experiment, String> {
         self.apply_to(&preset.experiment())
     }
 
     /// Any experiment with the changes applied; otherwise as [`apply`](Self::apply).
-    ///
-    /// # Errors
-    /// As [`apply`](Self::apply).
-    pub fn apply_to(&self, experiment: &Experiment) -> Result<Experiment, OverridesError> {
-        let invalid = |message: String| OverridesError::Invalid { message };
-        let mut settings = match serde_json::to_value(experiment) {
-            Ok(Value::Object(settings)) => settings,
-            Ok(_) => return Err(invalid("an experiment is not an object".to_owned())),
-            Err(error) => return Err(invalid(error.to_string())),
-        };
+    pub(crate) fn apply_to(&self, experiment: &Experiment) -> Result<Experiment, String> {
+        let settings = serde_json::to_value(experiment).map_err(|error| error.to_string())?;
+        let Value::Object(mut settings) = settings else { return Err("an experiment is not an object".to_owned()) };
         for change in &self.changes {
             merge(&mut settings, change.clone());
         }
@@ -188,9 +116,10 @@ impl Overrides {
             data: section(&mut settings, "data")?,
         };
         if let Some(name) = settings.keys().next() {
-            return Err(invalid(format!(
-                "unknown section `{name}`: a setting must begin with space, agent, searcher, reward, search, recipe or data"
-            )));
+            return Err(format!(
+                "unknown section `{name}`: a setting must begin with space, agent, searcher, reward, search, recipe or \
+                 data{SHOWN}"
+            ));
         }
         if !self.contains("search.trials") {
             experiment.search.trials = experiment.scheduled_trials();
@@ -211,12 +140,9 @@ impl Overrides {
 }
 
 /// Reads one section, so that an error names it.
-fn section<T: serde::de::DeserializeOwned>(
-    settings: &mut Map<String, Value>,
-    name: &'static str,
-) -> Result<T, OverridesError> {
+fn section<T: serde::de::DeserializeOwned>(settings: &mut Map<String, Value>, name: &'static str) -> Result<T, String> {
     let value = settings.remove(name).unwrap_or(Value::Null);
-    configuration::read_section(name, &value).map_err(|message| OverridesError::Invalid { message })
+    file::read_section(name, &value).map_err(|message| message + SHOWN)
 }
 
 /// Puts `changes` into `settings`, field by field.
