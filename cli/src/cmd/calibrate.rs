@@ -16,9 +16,7 @@ use std::process::ExitCode;
 /// Prints the rank correlation of several scores with the final accuracy, cross-validates the fit, and recommends
 /// coefficients.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  blockqnn calibrate --run RUN\n  blockqnn calibrate --table nasbench201.csv --dataset cifar100"
-)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// CSV table with early and final accuracies in percent: columns architecture, accuracy, `final_accuracy` and, for
     /// the terms, flops, density, parameters, seconds; or NAS-Bench-201's columns
@@ -44,6 +42,12 @@ pub(crate) struct Arguments {
 fn term(text: &str) -> Result<Term, String> {
     serde_json::from_value(text.into()).map_err(|_| "expected flops, density, parameters or seconds".to_owned())
 }
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn calibrate --run RUN
+  blockqnn calibrate --table nasbench201.csv --dataset cifar100";
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let pairs = match (&arguments.run, &arguments.table) {
@@ -74,12 +78,11 @@ fn of_table(path: &Path, dataset: Option<&str>) -> Result<Vec<Pair>, Box<dyn Err
     let pairs = calibration_pairs(&table);
     if pairs.is_empty() {
         let path = path.display();
-        return Err(
-            format!(
-                "no row of {path} has both an accuracy and a final_accuracy: add the column final_accuracy, or give --run RUN"
-            )
-            .into()
-        );
+        return Err(format!(
+            "no row of {path} has both an accuracy and a final_accuracy: add the column final_accuracy, or give \
+                 --run RUN"
+        )
+        .into());
     }
     let rows = table.entries().len();
     outln!(
@@ -107,7 +110,8 @@ fn of_run(run: &Path) -> Result<Vec<Pair>, Box<dyn Error>> {
         let bad = || {
             let path = path.display();
             format!(
-                "line {line} of {path}, {row:?}, is not the number of a measured trial and an accuracy in percent: {advice}"
+                "line {line} of {path}, {row:?}, is not the number of a measured trial and an accuracy in percent: \
+                 {advice}"
             )
         };
         pairs.push(pair.ok_or_else(bad)?);

@@ -16,8 +16,7 @@ use std::process::ExitCode;
 /// folder with the name of a class, the share that was classified as that class is printed at the end. Files that are no
 /// pictures are named and do not stop the others.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  blockqnn classify block.safetensors photo.jpg other.png\n  blockqnn classify \
-                        block.safetensors flowers/val --top 3 --csv found.csv")]
+#[command(after_help = EXAMPLES)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
     /// Weights of a trained network, as export --to safetensors and transfer write them
@@ -42,6 +41,12 @@ pub(crate) struct Arguments {
 
 /// A picture and what it was classified as.
 type Classified = (PathBuf, Prediction);
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn classify block.safetensors photo.jpg other.png
+  blockqnn classify block.safetensors flowers/val --top 3 --csv found.csv";
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let csv = arguments.csv.as_deref();

@@ -20,10 +20,7 @@ use std::time::Instant;
 /// On a table, the quality is the final accuracy of the cell with the highest early accuracy so far; agents see only
 /// the early accuracy. On a synthetic task it is the accuracy without noise.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  blockqnn compare --synthetic hidden:1 --agent best --agent local\n  blockqnn compare \
-                        --table nasbench201.csv --dataset cifar100 --svg regret.svg"
-)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// CSV table of all cells of NAS-Bench-201 (its own columns, or architecture, accuracy, ...), instead of a
     /// synthetic task
@@ -77,6 +74,12 @@ fn deviation(text: &str) -> Result<f64, String> {
     }
 }
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn compare --synthetic hidden:1 --agent best --agent local
+  blockqnn compare --table nasbench201.csv --dataset cifar100 --svg regret.svg";
+
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     match &arguments.table {
         Some(path) => compare_on(&Benchmark::cells(cells(path, arguments.dataset.as_deref())?), arguments),
@@ -90,9 +93,10 @@ fn cells(path: &Path, dataset: Option<&str>) -> Result<Table, Box<dyn Error>> {
     if let Some(missing) = CellCode::all().map(|cell| cell.to_string()).find(|cell| table.entry(cell).is_err()) {
         let path = path.display();
         return Err(format!(
-                "{path} is not a complete table of NAS-Bench-201: the cell {missing} is missing; give a table with all 15625 cells"
-            )
-            .into());
+            "{path} is not a complete table of NAS-Bench-201: the cell {missing} is missing; give a table with \
+                 all 15625 cells"
+        )
+        .into());
     }
     Ok(table)
 }

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 /// The PyTorch source depends only on torch, and its function preprocess on Pillow. Weights are those that `verify`
 /// trained; the function load of the PyTorch source reads them.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  blockqnn export RUN --rank 1 --to pytorch --out block.py")]
+#[command(after_help = EXAMPLES)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
     /// Folder of a search (its --out), or of a training by blockqnn transfer
@@ -56,6 +56,12 @@ enum Form {
     Safetensors,
 }
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn export RUN --rank 1 --to pytorch --out block.py
+  blockqnn export RUN --rank 2 --to safetensors --out block.safetensors";
+
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let trained = arguments.run.join("network.safetensors");
     if trained.exists() && !arguments.run.join("search.json").exists() {
@@ -69,7 +75,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if arguments.to == Form::Safetensors {
         let Some(weights) = weights else {
             return Err(format!(
-                "the block of rank {} has no trained weights in {}: train it first with `blockqnn verify {} --top {}`, or give the folder of its verification with --verification",
+                "the block of rank {} has no trained weights in {}: train it first with `blockqnn verify {} --top \
+                 {}`, or \
+                 give the folder of its verification with --verification",
                 arguments.rank,
                 folder.display(),
                 arguments.run.display(),
@@ -115,7 +123,7 @@ impl Arguments {
     }
 }
 
-/// The only network in a folder of ``blockqnn transfer``.
+/// The only network in a folder of `transfer`.
 fn of_transfer(arguments: &Arguments, trained: &Path) -> Outcome {
     if arguments.rank != 1 {
         return Err(format!(

@@ -1,6 +1,7 @@
 //! `plan`: how long a search would take on a number of workers, with and without the barrier of each minibatch.
 
 use super::Outcome;
+use crate::args::at_least_one;
 use blockqnn::agent::{QLearning, QLearningConfig};
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::graph::{NetworkConfig, ToGraph};
@@ -22,10 +23,7 @@ use std::time::Instant;
 /// workers and each scheduling: with `minibatch`, workers wait for the slowest training of each minibatch; with
 /// `rolling`, they do not.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  blockqnn plan RUN --workers 8\n  blockqnn plan RUN --mean 728 --workers 32,1000    728 s \
-                        per training are the paper's 3 days on 32 GPUs for 11,392 blocks"
-)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Folder of the run that training times are taken from (`blockqnn search --out RUN`)
     #[arg(value_name = "RUN")]
@@ -38,7 +36,8 @@ pub(crate) struct Arguments {
     predicted: Option<u64>,
 
     /// Numbers of workers to simulate, separated by commas
-    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "32,1000,10000", value_parser = crate::args::at_least_one::<NonZeroUsize>)]
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "32,1000,10000",
+        value_parser = at_least_one::<NonZeroUsize>)]
     workers: Vec<NonZeroUsize>,
 
     /// Blocks that the search evaluates; the default is the paper's whole schedule
@@ -71,6 +70,13 @@ pub(crate) struct Arguments {
     seed: u64,
 }
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn plan RUN --workers 8
+  blockqnn plan RUN --mean 728 --workers 32,1000
+  (728 s per training are the paper's 3 days on 32 GPUs for 11,392 blocks.)";
+
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if let Some(mean) = arguments.mean.filter(|mean| !(mean.is_finite() && *mean > 0.0)) {
         return Err(format!("--mean is {mean}: it must be a number of seconds above 0").into());
@@ -89,7 +95,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     );
     outln!();
     outln!(
-        "| workers | scheduling | hours | blocks per hour | busy | waiting for the slowest of a minibatch | controller busy | failures |"
+        "| workers | scheduling | hours | blocks per hour | busy | waiting for the slowest of a minibatch | \
+         controller busy | failures |"
     );
     outln!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for &workers in &arguments.workers {
@@ -136,7 +143,8 @@ fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Re
         let pairs = measured.iter().map(|(cost, seconds)| (model.seconds(cost, network), *seconds));
         if let Some(error) = PredictionQuality::of(pairs) {
             outln!(
-                "cost model on {} trials: measured times are {:.2} times the predicted ones; corrected by that factor, half of \
+                "cost model on {} trials: measured times are {:.2} times the predicted ones; corrected by that \
+                 factor, half of \
                  the predictions are within {:.0} % and 90 % of them within {:.0} %",
                 error.trials,
                 error.factor,
@@ -148,7 +156,8 @@ fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Re
     if let Some(count) = arguments.predicted {
         let model = model.ok_or_else(|| {
             format!(
-                "there is no cost model {}: omit --predicted to use measured times (a search with --processes writes none)",
+                "there is no cost model {}: omit --predicted to use measured times (a search with --processes writes \
+                 none)",
                 path.display()
             )
         })?;

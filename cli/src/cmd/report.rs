@@ -8,7 +8,7 @@ use std::process::ExitCode;
 ///
 /// The runs themselves are only read; the page, figures and tables are all that is written.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  blockqnn report RUN --watch 60")]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Folders of runs, as given to search with --out; several are compared side by side
     #[arg(required = true, value_name = "RUN")]
@@ -41,6 +41,12 @@ pub(crate) struct Arguments {
 }
 
 #[cfg(feature = "report")]
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn report RUN --watch 60
+  blockqnn report RUN OTHER --svg figures --csv tables";
+
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     use blockqnn::report::Report;
     use blockqnn::search::RunFolder;

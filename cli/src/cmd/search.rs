@@ -12,7 +12,6 @@ use blockqnn::experiment::{Experiment, Preset};
 use blockqnn::search::{Search, SearchReport, StopReason};
 use blockqnn::space::block::BlockSpace;
 use results::Results;
-use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,7 +65,7 @@ pub(crate) struct Arguments {
     /// blocks; recommended for up to a few hundred trials), random, evolution (population 10, tournaments of 3),
     /// evolution50 (population 50, tournaments of 25), local (local search: changes one property of a block at a time
     /// while the reward improves), local10 (the same, starting from the best of ten random blocks) [default: paper]
-    #[arg(long, value_name = "NAME", value_parser = ["paper", "best", "random", "evolution", "evolution50", "local", "local10"])]
+    #[arg(long, value_name = "NAME", value_parser = AGENTS)]
     agent: Option<String>,
 
     /// Blocks to evaluate [default: the length of the epsilon schedule; --dry-run shows it]
@@ -108,6 +107,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
 }
+
+/// Agents by name.
+const AGENTS: [&str; 7] = ["paper", "best", "random", "evolution", "evolution50", "local", "local10"];
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
@@ -167,7 +169,8 @@ fn end(
     written?;
     if report.machine_dependent() > 0 {
         errln!(
-            "warning: {} trials failed because of this machine (time limit, memory or device faults), so the same seed may not \
+            "warning: {} trials failed because of this machine (time limit, memory or device faults), so the same \
+             seed may not \
              reproduce this run; the column infeasible of results.csv has the reasons",
             report.machine_dependent()
         );

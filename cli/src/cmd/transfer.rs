@@ -44,11 +44,7 @@ const EPOCHS_PER_CHECKPOINT: u32 = 1;
 /// than six classes top-5 is 100 %. Among equal outputs the first class counts.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
-#[command(
-    after_help = "Examples:\n  blockqnn transfer --block RUN --data DIR --size 64 --out large\n  blockqnn transfer --preset \
-                  imagenet --block RUN --data DIR --device cuda --out imagenet\n  blockqnn transfer --out large --resume \
-                  --data DIR"
-)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Settings to start from
     #[arg(long, value_enum, default_value_t = Preset::Quick)]
@@ -104,8 +100,7 @@ pub(crate) struct Arguments {
 
     /// Continue the stopped or killed training in --out DIR with the settings it was started with; only --data,
     /// --device, --threads and --broken-images have to be given again
-    #[arg(long, requires = "out", conflicts_with_all = ["preset", "block", "size", "epochs", "batch_size", "learning_rate",
-        "precision", "width", "repeats", "seed"])]
+    #[arg(long, requires = "out", conflicts_with_all = SETTINGS)]
     resume: bool,
 }
 
@@ -117,6 +112,17 @@ enum Preset {
     /// learning rate after 30 and 60 epochs
     Imagenet,
 }
+
+/// Options that a training is started with, and keeps.
+const SETTINGS: [&str; 10] =
+    ["preset", "block", "size", "epochs", "batch_size", "learning_rate", "precision", "width", "repeats", "seed"];
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn transfer --block RUN --data DIR --size 64 --out large
+  blockqnn transfer --preset imagenet --block RUN --data DIR --device cuda --out imagenet
+  blockqnn transfer --out large --resume --data DIR";
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     // Before anything is touched, so that a training that a batch system starts again stays as it is.
@@ -175,7 +181,8 @@ fn print_beginning(
 ) {
     if devices.len() > 1 {
         errln!(
-            "warning: training on {} devices, with a part of each batch on each, is experimental and has only been tested on \
+            "warning: training on {} devices, with a part of each batch on each, is experimental and has only been \
+             tested on \
              CPU devices",
             devices.len()
         );
@@ -183,7 +190,8 @@ fn print_beginning(
     let Settings { recipe, cropping, images: [training_images, validation_images], .. } = settings;
     let names: Vec<&str> = devices.iter().map(|(name, _)| name.as_str()).collect();
     errln!(
-        "block {}\n{} parameters, {} FLOPs per image of {size}x{size}; {training_images} training images in {} classes, \
+        "block {}\n{} parameters, {} FLOPs per image of {size}x{size}; {training_images} training images in {} \
+         classes, \
          {validation_images} validation images\n{} epochs in batches of {} on {}, {threads} threads reading images; \
          results in {}",
         blueprint.name(),
@@ -298,7 +306,8 @@ fn pictures(arguments: &Arguments, threads: NonZeroUsize) -> Result<Parts, Box<d
 
 fn no_parts(data: &Path) -> String {
     format!(
-        "{} has no folders of training and of validation images: --data must be a folder that holds both, such as train and \
+        "{} has no folders of training and of validation images: --data must be a folder that holds both, such as \
+         train and \
          val, each with one subfolder of pictures per class",
         data.display()
     )

@@ -24,10 +24,7 @@ use std::process::ExitCode;
 /// The blocks with the highest rewards are trained with a full recipe, on the run's data set or another one, measured
 /// on held-out images, and printed by converged accuracy. After an interruption, repeat the command to continue.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  blockqnn verify RUN --top 4 --epochs 20\n  blockqnn verify RUN --top 4 --test --set \
-                        recipe.schedule=cosine --set recipe.label_smoothing=0.1"
-)]
+#[command(after_help = EXAMPLES)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
     /// Folder of the run, as given to search with --out
@@ -73,7 +70,7 @@ pub(crate) struct Arguments {
     devices: args::Devices,
 
     /// Simultaneous trainings; each needs the memory of one training
-    #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN, value_parser = args::at_least_one::<NonZeroUsize>)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = args::at_least_one::<NonZeroUsize>)]
     workers: NonZeroUsize,
 
     /// Epochs between checkpoints of a training; a checkpoint is also written on Ctrl-C, SIGTERM and SIGHUP
@@ -84,6 +81,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn verify RUN --top 4 --epochs 20
+  blockqnn verify RUN --top 4 --test --set recipe.schedule=cosine --set recipe.label_smoothing=0.1";
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let history = arguments.history()?;
@@ -170,7 +173,8 @@ impl Arguments {
             return Ok(history);
         }
         Err(format!(
-            "there is nothing to verify: no block of the run in {} has been measured yet; continue the search with --resume, \
+            "there is nothing to verify: no block of the run in {} has been measured yet; continue the search with \
+             --resume, \
              or choose another run",
             self.run.display()
         )

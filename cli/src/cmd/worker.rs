@@ -15,10 +15,7 @@ use std::time::Duration;
 /// Start one worker per device. It receives from the search what to train and how, needs the same images (--data), and
 /// works until it is stopped; on SIGTERM or Ctrl-C it returns its current block to the search.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  blockqnn worker --nats nats://broker:4222 --device cuda:0\n  blockqnn worker --nats nats://broker:4222 \
-                        --data cifar-100-binary --idle-exit 600"
-)]
+#[command(after_help = EXAMPLES)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
     /// Address of the NATS broker (nats://host:4222, or tls://host:4222 with encryption)
@@ -47,6 +44,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS")]
     idle_exit: Option<u64>,
 }
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn worker --nats nats://broker:4222 --device cuda:0
+  blockqnn worker --nats nats://broker:4222 --data cifar-100-binary --idle-exit 600";
 
 pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
     let mut worker = NatsWorker::new(arguments.access.broker(&arguments.nats))

@@ -13,7 +13,8 @@ pub(super) fn read(path: &Path) -> Result<Map<String, Value>, String> {
     let bytes = std::fs::read(path).map_err(|error| format!("cannot read the configuration {name}: {error}"))?;
     let encoding = |found: &str| {
         format!(
-            "the configuration {name} is in {found}, but JSON is UTF-8 without a byte order mark: save it as that (editors \
+            "the configuration {name} is in {found}, but JSON is UTF-8 without a byte order mark: save it as that \
+             (editors \
              offer it as \"UTF-8\", PowerShell as `Set-Content -Encoding utf8NoBOM`)"
         )
     };

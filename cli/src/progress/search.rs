@@ -237,7 +237,8 @@ impl Observer<BlockSpace> for Search {
         let left = self.seconds_left().unwrap_or_default();
         self.last_mean = summary.mean_accuracy;
         let line = format!(
-            "minibatch {:>3}/{}  epsilon {:<4} mean {}  best {}  infeasible {}  {}  {gone:.0} s elapsed, {left:.0} s left",
+            "minibatch {:>3}/{}  epsilon {:<4} mean {}  best {}  infeasible {}  {}  {gone:.0} s elapsed, {left:.0} s \
+             left",
             summary.minibatch + 1,
             self.minibatches(),
             self.epsilon(summary.minibatch * self.minibatch),

@@ -2,7 +2,7 @@
 
 use crate::report::run::Run;
 use crate::report::text::escape;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fmt::Write;
 
 /// The sections of an experiment's settings, as a configuration file has them.
@@ -89,6 +89,7 @@ fn flatten(path: &str, value: &Value, rows: &mut Vec<(String, String)>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn settings_are_named_by_their_paths() {

@@ -84,7 +84,8 @@ impl Arguments {
             && image.is_some_and(|image| image != (set.channels, set.height, set.width))
         {
             return Err(format!(
-                "search.network.image is {set}, but the network takes the images of the data set {} as they are: omit the \
+                "search.network.image is {set}, but the network takes the images of the data set {} as they are: \
+                 omit the \
                  setting (--size scales the images of a folder)",
                 data.dataset.name()
             ));
@@ -112,7 +113,8 @@ impl Arguments {
         };
         match (&experiment.searcher, self.settings.settings.iter().find(of_agent)) {
             (Some(_), Some(setting)) => Err(format!(
-                "--set {setting} would not be used, because another agent proposes the blocks (--agent, or the setting searcher): \
+                "--set {setting} would not be used, because another agent proposes the blocks (--agent, or the \
+                 setting searcher): \
                  its settings are under searcher, and the section agent is the preset's Q-learning agent"
             )),
             _ => Ok(()),
@@ -130,7 +132,8 @@ fn measure_folder(
     let folder = experiment.data.open_folder(data)?;
     if let [class] = folder.classes() {
         return Err(format!(
-            "{} has only one class folder, {class}: a classifier needs at least two classes, so add another folder, or give \
+            "{} has only one class folder, {class}: a classifier needs at least two classes, so add another folder, \
+             or give \
              the folder that holds the class folders",
             folder.path().display()
         )
@@ -152,7 +155,8 @@ fn refuse_other_classes(given: &Overrides, experiment: &Experiment, classes: usi
     let set = experiment.search.network.classes;
     if given.contains("search.network.classes") && set != classes {
         return Err(format!(
-            "search.network.classes is {set}, but the images have {classes} classes, and the network has one output for each: omit \
+            "search.network.classes is {set}, but the images have {classes} classes, and the network has one output \
+             for each: omit \
              the setting"
         ));
     }

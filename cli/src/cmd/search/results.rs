@@ -130,7 +130,8 @@ const LARGE_ERROR: f64 = 5.0;
 /// Prints what a search is about to do.
 pub(crate) fn print_beginning(experiment: &Experiment, training: &ImageSet, validation: &ImageSet, results: &Results) {
     errln!(
-        "{} trials in minibatches of {}, {} epochs each on {} images of {} ({} classes, chance accuracy {:.1} %); validation \
+        "{} trials in minibatches of {}, {} epochs each on {} images of {} ({} classes, chance accuracy {:.1} %); \
+         validation \
          on {} images; results in {}",
         experiment.search.trials,
         experiment.search.minibatch,
@@ -152,7 +153,8 @@ fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, validation: 
     let steps = batches * u64::from(recipe.epochs);
     if steps < FEW_STEPS {
         errln!(
-            "warning: {batches} batches per epoch and {} epochs are only {steps} training steps per block, so networks are \
+            "warning: {batches} batches per epoch and {} epochs are only {steps} training steps per block, so \
+             networks are \
              hardly trained (at least {FEW_STEPS} are recommended): increase --epochs or decrease --batch-size",
             recipe.epochs
         );
@@ -161,7 +163,8 @@ fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, validation: 
     let standard_error = 50.0 / (validation.len().max(1) as f64).sqrt();
     if standard_error >= LARGE_ERROR {
         errln!(
-            "warning: on {} validation images an accuracy has a standard error of up to {standard_error:.0} percentage points, \
+            "warning: on {} validation images an accuracy has a standard error of up to {standard_error:.0} \
+             percentage points, \
              and blocks that differ by less than twice that cannot be distinguished: increase --validation, or treat the \
              ranking as approximate",
             validation.len()

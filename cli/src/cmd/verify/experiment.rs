@@ -32,7 +32,8 @@ impl Arguments {
         let unused = |setting: &&String| !USED.iter().any(|used| setting.starts_with(used));
         if let Some(setting) = self.settings.settings.iter().find(unused) {
             return Err(format!(
-                "--set {setting} would not be used: a verification trains the blocks of the run, and only settings under recipe, \
+                "--set {setting} would not be used: a verification trains the blocks of the run, and only settings \
+                 under recipe, \
                  data and search.network, and search.seed, make a difference"
             )
             .into());

@@ -68,7 +68,8 @@ pub(super) fn print(found: &VerificationReport, test: Option<&[Option<f64>]>) {
                 found.spearman
             ),
             None => outln!(
-                "{name} and converged accuracy: no rank correlation, which requires at least two blocks and different values on \
+                "{name} and converged accuracy: no rank correlation, which requires at least two blocks and \
+                 different values on \
                  both sides"
             ),
         }
