@@ -93,8 +93,8 @@ impl Overrides {
 
     /// The preset's experiment with the changes applied.
     ///
-    /// Unless `search.trials` is changed, the search lasts as long as the epsilon schedule. Unless `search.network.image`
-    /// or `search.network.classes` is changed, they are the data set's.
+    /// Unless `search.trials` is changed, the search lasts as long as the epsilon schedule. Unless
+    /// `search.network.image` or `search.network.classes` is changed, they are the data set's.
     pub(crate) fn apply(&self, preset: Preset) -> Result<Experiment, String> {
         self.apply_to(&preset.experiment())
     }
@@ -157,8 +157,8 @@ fn merge(settings: &mut Map<String, Value>, changes: Map<String, Value>) {
     }
 }
 
-/// Whether both are choices between forms, written as an object with one key, and the keys differ. `old` comes from whole
-/// settings, where nothing but a choice has one key.
+/// Whether both are choices between forms, written as an object with one key, and the keys differ. `old` comes from
+/// whole settings, where nothing but a choice has one key.
 fn is_other_choice(old: &Map<String, Value>, new: &Map<String, Value>) -> bool {
     old.len() == 1 && new.len() == 1 && old.keys().next() != new.keys().next()
 }

@@ -1,7 +1,7 @@
 //! Printing that outlives a closed terminal or pipe, and stopping on signals.
 //!
-//! `println!` and `eprintln!` panic when nobody reads any more, and a panic loses the work at hand. The macros here print
-//! where somebody reads, and otherwise let the program do its work.
+//! `println!` and `eprintln!` panic when nobody reads any more, and a panic loses the work at hand. The macros here
+//! print where somebody reads, and otherwise let the program do its work.
 
 use blockqnn::environment::Cancellation;
 use std::fmt::Arguments;
@@ -96,9 +96,9 @@ pub(crate) fn stopped() -> ExitCode {
     ExitCode::from(STOPPED)
 }
 
-/// Ctrl-C, SIGTERM or the closing of the terminal (SIGHUP) raise the flag that is returned; `meanwhile` says what is safe
-/// then. A second Ctrl-C ends the program at once. The others do not: a closed terminal and a batch system may send
-/// several.
+/// Ctrl-C, SIGTERM or the closing of the terminal (SIGHUP) raise the flag that is returned; `meanwhile` says what is
+/// safe then. A second Ctrl-C ends the program at once. The others do not: a closed terminal and a batch system may
+/// send several.
 pub(crate) fn stop_on_signals(meanwhile: &'static str) -> io::Result<Cancellation> {
     let cancellation = Cancellation::new();
     let raised = cancellation.clone();

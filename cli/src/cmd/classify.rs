@@ -12,9 +12,9 @@ use std::process::ExitCode;
 
 /// Classify pictures with the weights of a trained network
 ///
-/// Prints the file, its most probable class and the probability; with --top also the next ones. If every picture is in a
-/// folder with the name of a class, the share that was classified as that class is printed at the end. Files that are no
-/// pictures are named and do not stop the others.
+/// Prints the file, its most probable class and the probability; with --top also the next ones. If every picture is in
+/// a folder with the name of a class, the share that was classified as that class is printed at the end. Files that are
+/// no pictures are named and do not stop the others.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]

@@ -88,13 +88,13 @@ pub(crate) struct Arguments {
     threads: Option<NonZeroUsize>,
 
     /// What to do with images that cannot be decoded: refuse (stop when the first one is reached, and name it) or skip
-    /// (check all images before the training, which takes as long as reading them for an epoch, list the broken ones and
-    /// train without them)
+    /// (check all images before the training, which takes as long as reading them for an epoch, list the broken ones
+    /// and train without them)
     #[arg(long, value_name = "CHOICE", default_value_t = BrokenImages::Refuse, requires = "data")]
     broken_images: BrokenImages,
 
-    /// Folder for the network (network.safetensors), its log (epochs.csv), its accuracies (result.json) and the checkpoint
-    /// [default: blockqnn-runs/transfer, with a number appended if it exists]
+    /// Folder for the network (network.safetensors), its log (epochs.csv), its accuracies (result.json) and the
+    /// checkpoint [default: blockqnn-runs/transfer, with a number appended if it exists]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
@@ -106,7 +106,8 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Preset {
-    /// Minutes on two CPU cores: width 16, N = 1, Adam with a cosine schedule, 2 epochs (10 with --data) in batches of 32
+    /// Minutes on two CPU cores: width 16, N = 1, Adam with a cosine schedule, 2 epochs (10 with --data) in batches of
+    /// 32
     Quick,
     /// The paper's training on ImageNet: width 64, N = 3, 224 pixels, 90 epochs in batches of 256, SGD, a tenth of the
     /// learning rate after 30 and 60 epochs

@@ -169,7 +169,8 @@ fn a_configuration_file_is_read_or_named_in_the_error() {
     assert_eq!(overrides.apply(Preset::Quick).unwrap().recipe.epochs, 5);
 }
 
-/// Runs an experiment's search in a run folder, new or to be resumed, with a synthetic environment in place of training.
+/// Runs an experiment's search in a run folder, new or to be resumed, with a synthetic environment in place of
+/// training.
 fn run_in(path: &Path, experiment: &Experiment) {
     let Experiment { space, search, reward, .. } = experiment.clone();
     let is_run = path.join("search.json").exists();
@@ -264,7 +265,8 @@ fn a_searcher_takes_the_place_of_the_tabular_learner() {
     assert!(message.starts_with("in searcher: agent.noise is 0"), "{message}");
 }
 
-/// Files of settings, or with a first byte of `+` words for --set, whole and cut off anywhere: what is accepted reads back.
+/// Files of settings, or with a first byte of `+` words for --set, whole and cut off anywhere: what is accepted reads
+/// back.
 #[test]
 fn damaged_settings_are_refused_without_a_panic() {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/settings");

@@ -52,7 +52,8 @@ impl Arguments {
         Ok(given)
     }
 
-    /// The preset or the resumed run, overridden by what is given. The classes of an image folder are counted in `data`.
+    /// The preset or the resumed run, overridden by what is given. The classes of an image folder are counted in
+    /// `data`.
     pub(super) fn experiment(&self, data: Option<&Path>) -> Result<Experiment, Box<dyn Error>> {
         let (mut overrides, given) = (Overrides::new(), self.given()?);
         if let Some(path) = self.resumed() {

@@ -11,8 +11,8 @@ use std::error::Error;
 /// Sections of the settings, and a setting, that make a difference to a verification.
 const USED: [&str; 4] = ["recipe", "data", "search.network", "search.seed"];
 
-/// The settings of a verification whose test images are measured once, at the end of a training, and of which none are held
-/// out of the training images.
+/// The settings of a verification whose test images are measured once, at the end of a training, and of which none are
+/// held out of the training images.
 pub(super) fn of_the_paper(mut experiment: Experiment) -> Experiment {
     experiment.data.validation = 0;
     // A restart would be decided by a measurement after the first epoch.
