@@ -73,9 +73,8 @@
 //! ```
 //!
 //! Your own images come from a `data::ImageFolder`, in memory for a search or streamed for a long training. The examples
-//! `cifar_search` and `imagenet_transfer` of the repository are complete programs for the two.
-//!
-//! The package `blockqnn-cli` does all of this on the command line.
+//! `cifar_search` and `imagenet_transfer` of the repository do both. The package `blockqnn-cli` does all of this on the
+//! command line, with progress bars and a table of results.
 //!
 //! # The parts
 //!
