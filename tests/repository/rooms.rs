@@ -12,8 +12,8 @@ fn root() -> PathBuf {
 /// The rooms below a folder in the order of the picture in docs/design.md: each may import those behind it.
 fn rooms(page: &str, folder: &str) -> Vec<String> {
     let section = page.split("\n## ").find(|section| section.starts_with("The rooms")).expect("a section of the rooms");
-    let picture = section.split("```").nth(1).expect("a picture in it");
-    let paths = picture.lines().filter_map(|line| line.strip_prefix(folder));
+    let pictures = section.split("```").skip(1).step_by(2);
+    let paths = pictures.flat_map(str::lines).filter_map(|line| line.strip_prefix(folder));
     let names = paths.map(|path| path.split(['/', '.']).next().unwrap_or_default().to_owned());
     names.collect()
 }
@@ -173,7 +173,7 @@ fn the_library_names_no_option_and_no_program() {
     let mut files = Vec::new();
     sources(&root().join("src"), &mut files);
     let programs = ["cifar_search", "imagenet_transfer", "compare_agents", "calibrate_reward", "plan_workers"];
-    let commands = ["search", "verify", "transfer", "export", "classify", "report", "worker", "compare"];
+    let commands = ["search", "verify", "transfer", "export", "classify", "report", "compare"];
     let commands = commands.map(|command| format!("blockqnn {command}"));
     let mut found = Vec::new();
     for file in &files {
