@@ -24,14 +24,22 @@ use std::error::Error;
 use std::io::{Write, stderr, stdout};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 const SEED: u64 = 1;
 const WORKERS: usize = 2;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    // 300 images are held out to measure accuracy; a search never reads a test set.
-    let set = pictures(std::env::args_os().nth(1).map(PathBuf::from))?;
-    let split = Split::new(set.limit(1_300, SEED)?, 300, SEED)?;
+fn main() -> ExitCode {
+    let Err(error) = search(std::env::args_os().nth(1).map(PathBuf::from)) else { return ExitCode::SUCCESS };
+    let _ = writeln!(stderr(), "error: {error}");
+    ExitCode::FAILURE
+}
+
+fn search(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
+    // A fifth of the images is held out to measure accuracy; a search never reads a test set.
+    let set = pictures(folder)?.limit(1_250, SEED)?;
+    let validation = set.len() / 5;
+    let split = Split::new(set, validation, SEED)?;
 
     // The network around each block: two stages of one block, with 8 filters. The pool halves the images first.
     let stem = StemConfig { pools: 1, ..StemConfig::default() };

@@ -25,6 +25,7 @@ use std::error::Error;
 use std::io::{Write, stderr, stdout};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 /// Two convolutions and a shortcut. Put the best block of your search here.
@@ -33,8 +34,14 @@ const BLOCK: &str = "conv3(0) conv3(1) add(0,2) terminal(3)";
 const SIZE: u32 = 56;
 const SEED: u64 = 1;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let (training, validation) = pictures(std::env::args_os().nth(1).map(PathBuf::from))?;
+fn main() -> ExitCode {
+    let Err(error) = transfer(std::env::args_os().nth(1).map(PathBuf::from)) else { return ExitCode::SUCCESS };
+    let _ = writeln!(stderr(), "error: {error}");
+    ExitCode::FAILURE
+}
+
+fn transfer(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
+    let (training, validation) = pictures(folder)?;
     let classes = training.classes().to_vec();
     let cores = std::thread::available_parallelism()?;
 
