@@ -1,5 +1,5 @@
-//! The rooms of `src/` and of `cli/src/` import only what docs/design.md lets them: the page is read, so that it and the
-//! code cannot part. And the library speaks of settings, not of the program's options.
+//! The rooms of `src/` and of `cli/src/` import only what docs/design.md lets them: the page is read, so that it and
+//! the code cannot part. And the library speaks of settings, not of the program's options.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -167,7 +167,8 @@ fn option(text: &str) -> Option<&str> {
     None
 }
 
-/// The library has users that have neither the program nor its options: errors name settings, and the program adds options.
+/// The library has users that have neither the program nor its options: errors name settings, and the program adds
+/// options.
 #[test]
 fn the_library_names_no_option_and_no_program() {
     let mut files = Vec::new();
