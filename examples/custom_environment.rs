@@ -13,10 +13,6 @@
 //! cargo run --release --no-default-features --example custom_environment
 //! ```
 
-#[macro_use]
-#[path = "program/mod.rs"]
-mod program;
-
 use blockqnn::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig};
 use blockqnn::environment::{Environment, TrialContext};
 use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics};
@@ -68,12 +64,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mean = |records| SearchReport::<BlockSpace>::mean_accuracy(records).unwrap_or_default();
     let (random, learnt) = (&report.records[..20 * 32], &report.records[30 * 32..]);
-    outln!("mean accuracy of the random blocks {:.2}, of the last ten minibatches {:.2}", mean(random), mean(learnt));
-    outln!("rank  accuracy  parameters         FLOPs  block");
+    println!("mean accuracy of the random blocks {:.2}, of the last ten minibatches {:.2}", mean(random), mean(learnt));
+    println!("rank  accuracy  parameters         FLOPs  block");
     for (rank, record) in report.best().into_iter().take(10).enumerate() {
         let accuracy = record.evaluation.accuracy().unwrap_or_default();
         let (parameters, flops) = (record.cost.parameters, record.cost.flops);
-        outln!("{:4}  {accuracy:8.2}  {parameters:10}  {flops:12}  {}", rank + 1, record.architecture);
+        println!("{:4}  {accuracy:8.2}  {parameters:10}  {flops:12}  {}", rank + 1, record.architecture);
     }
     Ok(())
 }

@@ -24,10 +24,6 @@
 //!
 //! [`TrainingEnvironment`]: https://docs.rs/blockqnn/latest/blockqnn/train/struct.TrainingEnvironment.html
 
-#[macro_use]
-#[path = "program/mod.rs"]
-mod program;
-
 use blockqnn::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig};
 use blockqnn::environment::environment_fn;
 use blockqnn::graph::{LayerGraph, NetworkConfig, Node, Operation, ToGraph};
@@ -113,13 +109,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let agent = QLearning::new(QLearningConfig { epsilon, ..QLearningConfig::paper() })?;
     let report = Search::new(Chains, agent, environment, config).run()?;
-    outln!("{} of 702 architectures evaluated, {} proposed again", report.records.len(), report.resampled);
-    outln!("rank  accuracy  parameters         FLOPs  architecture");
+    println!("{} of 702 architectures evaluated, {} proposed again", report.records.len(), report.resampled);
+    println!("rank  accuracy  parameters         FLOPs  architecture");
     for (rank, record) in report.best().into_iter().take(10).enumerate() {
         let accuracy = record.evaluation.accuracy().unwrap_or_default();
         let (parameters, flops) = (record.cost.parameters, record.cost.flops);
         let text = Chains.describe(&record.architecture);
-        outln!("{:4}  {accuracy:8.2}  {parameters:10}  {flops:12}  {text}", rank + 1);
+        println!("{:4}  {accuracy:8.2}  {parameters:10}  {flops:12}  {text}", rank + 1);
     }
     Ok(())
 }

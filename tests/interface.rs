@@ -110,7 +110,7 @@ fn a_report_goes_to_other_threads() {
 #[test]
 fn images_and_trainings_go_to_other_threads() {
     use blockqnn::data::{DataError, ImageSet, PictureStream, Split, TestSet};
-    use blockqnn::experiment::{DataConfig, Experiment, ExperimentError, Overrides, Verification};
+    use blockqnn::experiment::{DataConfig, Experiment, ExperimentError, Verification};
     use blockqnn::network::{Network, NetworkError};
     use blockqnn::train::{ImageClassifier, Recipe, TrainError, TrainingEnvironment};
     data::<Recipe>();
@@ -120,7 +120,6 @@ fn images_and_trainings_go_to_other_threads() {
     shared::<ImageSet>();
     shared::<TestSet>();
     shared::<Split>();
-    shared::<Overrides>();
     shared::<PictureStream>();
     sent::<Network>();
     sent::<ImageClassifier>();

@@ -14,7 +14,8 @@ const MEMO: &str = "data_folder";
 pub(crate) fn refuse_unread(dataset: Dataset, data: Option<&Path>) -> Result<(), String> {
     match data {
         Some(data) if dataset == Dataset::Embedded => Err(format!(
-            "--data {} would not be used: the data set is embedded, the images inside the program. Add --dataset folder for \
+            "--data {} would not be used: the data set is embedded, the images inside the program. Add --dataset \
+             folder for \
              your own images, or --dataset cifar10 or cifar100 for the CIFAR files; or omit --data",
             data.display()
         )),
@@ -57,7 +58,8 @@ pub(crate) fn folder(dataset: Dataset, data: Option<&Path>, fetch: bool) -> Resu
         _ => {
             let name = dataset.name();
             return Err(format!(
-                "--download is for the data sets cifar10 and cifar100, but the data set is {name}: add --dataset cifar10 \
+                "--download is for the data sets cifar10 and cifar100, but the data set is {name}: add --dataset \
+                 cifar10 \
                  or cifar100, or omit --download"
             )
             .into());
@@ -81,8 +83,8 @@ pub(crate) fn folder(dataset: Dataset, data: Option<&Path>, fetch: bool) -> Resu
 pub(crate) fn folder(_: Dataset, data: Option<&Path>, fetch: bool) -> Result<Option<PathBuf>, Box<dyn Error>> {
     if fetch {
         return Err(
-            "--download requires the feature download: run `cargo run --release --features download --example \
-                    cifar_search -- ...`, or download the files yourself and give their folder with --data"
+            "--download requires the feature download: install the program with --features download, or download the \
+                    files yourself and give their folder with --data"
                 .into(),
         );
     }

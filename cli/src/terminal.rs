@@ -1,10 +1,9 @@
 //! Printing that outlives a closed terminal or pipe, and stopping on signals.
 //!
-//! `println!` and `eprintln!` panic when nobody reads any more, and a panic loses the work at hand. The macros here print
-//! where somebody reads, and otherwise let the program do its work.
+//! `println!` and `eprintln!` panic when nobody reads any more, and a panic loses the work at hand. The macros here
+//! print where somebody reads, and otherwise let the program do its work.
 
 use blockqnn::environment::Cancellation;
-use std::error::Error;
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
@@ -59,7 +58,7 @@ pub(crate) fn quoted(path: &Path) -> String {
 
 /// Ends a program: prints the error, if there is one, and returns the exit status. A standard output that was closed is
 /// none; one that lacks space is.
-pub(crate) fn finish(outcome: Result<ExitCode, Box<dyn Error>>) -> ExitCode {
+pub(crate) fn finish(outcome: Result<ExitCode, String>) -> ExitCode {
     let code = outcome.unwrap_or_else(|error| {
         errln!("error: {error}");
         ExitCode::FAILURE
@@ -97,9 +96,9 @@ pub(crate) fn stopped() -> ExitCode {
     ExitCode::from(STOPPED)
 }
 
-/// Ctrl-C, SIGTERM or the closing of the terminal (SIGHUP) raise the flag that is returned; `meanwhile` says what is safe
-/// then. A second Ctrl-C ends the program at once. The others do not: a closed terminal and a batch system may send
-/// several.
+/// Ctrl-C, SIGTERM or the closing of the terminal (SIGHUP) raise the flag that is returned; `meanwhile` says what is
+/// safe then. A second Ctrl-C ends the program at once. The others do not: a closed terminal and a batch system may
+/// send several.
 pub(crate) fn stop_on_signals(meanwhile: &'static str) -> io::Result<Cancellation> {
     let cancellation = Cancellation::new();
     let raised = cancellation.clone();

@@ -1,15 +1,12 @@
 //! A whole block search as plain data: what a configuration file holds and a preset names.
 //!
 //! [`Experiment`] gathers the settings of space, agent, reward, controller, recipe and data. It comes from a
-//! [`Preset`], with [`Overrides`] on top, and is checked as a whole before anything runs.
+//! [`Preset`], and is checked as a whole before anything runs.
 
-mod configuration;
 mod data;
-mod overrides;
 mod verification;
 
-pub use data::{DataConfig, Dataset};
-pub use overrides::{Overrides, OverridesError};
+pub use data::{DataConfig, Dataset, UnknownDataset};
 pub use verification::{Candidate, Verification, VerificationReport, VerificationRow};
 
 use crate::agent::{Agent, EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig, QLearningConfigError};
@@ -155,20 +152,18 @@ pub enum ExperimentError {
     },
     /// An image folder needs a size.
     #[error(
-        "the photographs of a folder have different sizes: set data.size (--size in the examples) to the width and height in \
-             pixels to train on, such as 32"
+        "the photographs of a folder have different sizes: set data.size to the width and height in pixels to train on, such \
+         as 32"
     )]
     NoSize,
     /// The size is none that images can have.
-    #[error("data.size is {size} (--size in the examples): it must be from 1 to {}", crate::data::Cropping::MAX_SIZE)]
+    #[error("data.size is {size}: it must be from 1 to {}", crate::data::Cropping::MAX_SIZE)]
     Size {
         /// The size.
         size: u32,
     },
     /// The images of an official set have a fixed size.
-    #[error(
-        "data.size is {size}, but the images of {dataset} have a fixed size: omit data.size (--size in the examples)"
-    )]
+    #[error("data.size is {size}, but the images of {dataset} have a fixed size: omit data.size")]
     SizeOfOfficialSet {
         /// The size.
         size: u32,
@@ -180,8 +175,7 @@ pub enum ExperimentError {
     Data(#[from] DataError),
     /// The data set is read from a folder, and none was given.
     #[error(
-        "the images of the data set {dataset} are read from files, but no folder is given: give one (--data DIR in the \
-         examples; --download fetches CIFAR)"
+        "the images of the data set {dataset} are read from files, but no folder is given: name the folder of the images"
     )]
     NoFolder {
         /// Name of the data set.

@@ -2,7 +2,7 @@
 //!
 //! [`Run::read`] reads a run folder, also of a running search. [`Report`] makes of one or several: a page that stands
 //! alone ([`Report::html`]), pictures as SVG and PNG ([`Report::pictures`]), and every series as CSV ([`Report::series`]).
-//! [`draw`] draws a single block.
+//! [`draw`] draws a single block, [`regret`] how fast agents come near the optimum in a comparison.
 //!
 //! The page needs no network and no script: pictures are SVG inside it, and text from outside (names, messages) stays text.
 //! Where there is a script, tables can be sorted. PNGs are drawn with a font that comes with the crate, so that they look
@@ -21,6 +21,7 @@ mod series;
 mod text;
 
 pub use drawing::{BlockDrawing, draw};
+pub use figures::regret;
 pub use picture::Picture;
 pub use run::Run;
 pub use series::Series;
@@ -64,7 +65,7 @@ pub enum ReportError {
         source: io::Error,
     },
     /// The accuracies of verified blocks cannot be read.
-    #[error("line {line} of {} is invalid: {message}; create the file again with `cifar_search verify`, or delete it", path.display())]
+    #[error("line {line} of {} is invalid: {message}; verify the run again to write the file anew, or delete it", path.display())]
     Verified {
         /// The file.
         path: PathBuf,

@@ -3,6 +3,7 @@
 use crate::data::Augmentation;
 use crate::network::Precision;
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 
 /// How a network is trained: plain data that a configuration file can hold.
 ///
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 /// let recipe = Recipe { epochs: 6, batch_size: 64, schedule: Schedule::Constant, ..Recipe::early_stop() };
 /// recipe.validate()?;
 /// assert_eq!(recipe.learning_rate_at(5, 0), 0.001);
+/// assert_eq!("cifar".parse::<Recipe>()?, Recipe::cifar());
 ///
 /// let error = serde_json::from_str::<Recipe>(r#"{"epochs": 12, "batchsize": 256}"#).unwrap_err();
 /// assert!(error.to_string().starts_with("unknown field `batchsize`"));
@@ -192,6 +194,26 @@ pub enum RecipeError {
         /// The one that does not come after it.
         epoch: u32,
     },
+    /// No recipe has this name.
+    #[error("unknown recipe {name:?}: choose cifar, imagenet or early-stop")]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+}
+
+/// The recipe of a name: `cifar`, `imagenet` or `early-stop`.
+impl FromStr for Recipe {
+    type Err = RecipeError;
+
+    fn from_str(name: &str) -> Result<Self, RecipeError> {
+        match name {
+            "cifar" => Ok(Self::cifar()),
+            "imagenet" => Ok(Self::imagenet()),
+            "early-stop" => Ok(Self::early_stop()),
+            _ => Err(RecipeError::Unknown { name: name.to_owned() }),
+        }
+    }
 }
 
 impl Recipe {

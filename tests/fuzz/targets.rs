@@ -137,36 +137,19 @@ pub(crate) fn child_lines(bytes: &[u8]) {
     let _ = Search::with_evaluator(space, RandomAgent, children, config).with_reward(RedefinedReward::paper()).run();
 }
 
-/// The bytes as a file of settings; after a first byte of `+`, each line as a word for `--set`. An experiment that is
-/// accepted is valid or says why not, prices a block, and reads back.
+/// The bytes as the settings of a whole experiment. One that is accepted is valid or says why not, prices a block, and
+/// reads back.
 #[cfg(feature = "train")]
 pub(crate) fn settings(bytes: &[u8]) {
-    use blockqnn::experiment::{Experiment, Overrides, Preset};
+    use blockqnn::experiment::Experiment;
 
-    let mut overrides = Overrides::new();
-    if let Some(words) = bytes.strip_prefix(b"+") {
-        for word in String::from_utf8_lossy(words).lines() {
-            let _ = overrides.set_text(word);
-        }
-    } else {
-        let folder = folder();
-        let path = folder.path().join("settings.json");
-        std::fs::write(&path, bytes).unwrap();
-        let _ = overrides.set_file(&path);
-    }
-    for preset in [Preset::Quick, Preset::Paper] {
-        match overrides.apply(preset) {
-            Err(error) => assert!(!error.to_string().contains("invalid type"), "{error}"),
-            Ok(experiment) => {
-                let json = serde_json::to_string(&experiment).unwrap();
-                assert_eq!(serde_json::from_str::<Experiment>(&json).unwrap(), experiment);
-                if experiment.validate().is_ok() {
-                    let block: BlockCode = "conv3(0) conv3(1) add(0,2) terminal(3)".parse().unwrap();
-                    let _ = block.to_graph().cost(&experiment.search.network);
-                    let _ = experiment.data.training_images(None);
-                }
-            }
-        }
+    let Ok(experiment) = serde_json::from_slice::<Experiment>(bytes) else { return };
+    let json = serde_json::to_string(&experiment).unwrap();
+    assert_eq!(serde_json::from_str::<Experiment>(&json).unwrap(), experiment);
+    if experiment.validate().is_ok() {
+        let block: BlockCode = "conv3(0) conv3(1) add(0,2) terminal(3)".parse().unwrap();
+        let _ = block.to_graph().cost(&experiment.search.network);
+        let _ = experiment.data.training_images(None);
     }
 }
 

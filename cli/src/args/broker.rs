@@ -61,19 +61,20 @@ pub(crate) struct Controller {
 }
 
 impl Controller {
-    /// The evaluator on the broker, if the search is to use one. Workers receive the experiment, so that they need only
-    /// the images.
+    /// The evaluator on the broker, if the search is to use one, and the command that starts a worker for it. Workers
+    /// receive the experiment, so that they need only the images.
     pub(crate) fn evaluator(
         &self,
         experiment: &Experiment,
         environment: &TrainingEnvironment,
-    ) -> Result<Option<NatsEvaluator<BlockCode>>, Box<dyn Error>> {
+    ) -> Result<Option<(NatsEvaluator<BlockCode>, String)>, Box<dyn Error>> {
         let Some(url) = &self.nats else { return Ok(None) };
         let config = NatsConfig::new(Environment::<BlockCode>::identity(environment))
             .with_name(self.access.nats_name.as_str())
             .with_briefing(serde_json::to_value(experiment)?);
         let evaluator = NatsEvaluator::new(&self.access.broker(url), config)?;
-        errln!("blocks are trained by the workers of the search {:?} at {url}", self.access.nats_name);
-        Ok(Some(evaluator))
+        let name = &self.access.nats_name;
+        errln!("blocks are trained by the workers of the search {name:?} at {url}");
+        Ok(Some((evaluator, format!("blockqnn worker --nats {url} --nats-name {name}"))))
     }
 }

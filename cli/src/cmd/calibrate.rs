@@ -1,5 +1,6 @@
 //! `calibrate`: the coefficients of the redefined reward, fitted to pairs of early and final accuracy.
 
+use super::Outcome;
 use blockqnn::comparison::calibration_pairs;
 use blockqnn::environment::tabular::Table;
 use blockqnn::reward::calibration::{Calibration, CalibrationConfig, Formula, Pair, Term, agreement_in_top, calibrate};
@@ -10,30 +11,30 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Fit the coefficients of the reward to pairs of early and final accuracy.
+/// Fit the coefficients of the reward to pairs of early and final accuracy
 ///
 /// Prints the rank correlation of several scores with the final accuracy, cross-validates the fit, and recommends
 /// coefficients.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  blockqnn calibrate --run RUN")]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// CSV table with early and final accuracies in percent: columns architecture, accuracy, `final_accuracy` and, for
-    /// the terms, flops, density, parameters, seconds; or NAS-Bench-201's columns.
+    /// the terms, flops, density, parameters, seconds; or NAS-Bench-201's columns
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
-    /// Data set whose rows of the table are used, such as cifar10; required if the table has several.
+    /// Data set whose rows of the table are used, such as cifar10; required if the table has several
     #[arg(long, value_name = "NAME", requires = "table")]
     dataset: Option<String>,
-    /// Folder of a search whose best blocks `blockqnn verify` has trained to convergence, instead of a table.
+    /// Folder of a search whose best blocks `blockqnn verify` has trained to convergence, instead of a table
     #[arg(long, value_name = "RUN", conflicts_with = "table")]
     run: Option<PathBuf>,
-    /// Terms of the reward to fit, separated by commas: flops, density, parameters, seconds.
+    /// Terms of the reward to fit, separated by commas: flops, density, parameters, seconds
     #[arg(long, value_name = "LIST", default_value = "flops,density", value_delimiter = ',', value_parser = term)]
     terms: Vec<Term>,
-    /// Numbers of architectures with the highest early accuracy to rank separately, besides all of them.
+    /// Numbers of architectures with the highest early accuracy to rank separately, besides all of them
     #[arg(long, value_name = "LIST", default_value = "1000,200", value_delimiter = ',')]
     top: Vec<usize>,
-    /// Random seed of the cross-validation's splits into halves.
+    /// Random seed of the cross-validation's splits into halves
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 }
@@ -42,11 +43,13 @@ fn term(text: &str) -> Result<Term, String> {
     serde_json::from_value(text.into()).map_err(|_| "expected flops, density, parameters or seconds".to_owned())
 }
 
-pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
-    print(arguments).map(|()| ExitCode::SUCCESS)
-}
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn calibrate --run RUN
+  blockqnn calibrate --table nasbench201.csv --dataset cifar100";
 
-fn print(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let pairs = match (&arguments.run, &arguments.table) {
         (Some(run), _) => of_run(run)?,
         (None, Some(table)) => of_table(table, arguments.dataset.as_deref())?,
@@ -67,7 +70,7 @@ fn print(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     row(&pairs, &calibration.fitted, &arguments.top)?;
     print_result(&calibration, &config);
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn of_table(path: &Path, dataset: Option<&str>) -> Result<Vec<Pair>, Box<dyn Error>> {
@@ -75,12 +78,11 @@ fn of_table(path: &Path, dataset: Option<&str>) -> Result<Vec<Pair>, Box<dyn Err
     let pairs = calibration_pairs(&table);
     if pairs.is_empty() {
         let path = path.display();
-        return Err(
-            format!(
-                "no row of {path} has both an accuracy and a final_accuracy: add the column final_accuracy, or give --run RUN"
-            )
-            .into()
-        );
+        return Err(format!(
+            "no row of {path} has both an accuracy and a final_accuracy: add the column final_accuracy, or give \
+                 --run RUN"
+        )
+        .into());
     }
     let rows = table.entries().len();
     outln!(
@@ -94,24 +96,25 @@ fn of_table(path: &Path, dataset: Option<&str>) -> Result<Vec<Pair>, Box<dyn Err
 fn of_run(run: &Path) -> Result<Vec<Pair>, Box<dyn Error>> {
     let history: RunHistory<BlockSpace> = RunFolder::read(run)?;
     let path = run.join("verified.csv");
-    let text = fs::read_to_string(&path).map_err(|error| {
-        format!("cannot read {}: {error}; create it with `blockqnn verify {}`", path.display(), run.display())
-    })?;
+    let advice = format!("create the file again with `blockqnn verify {}`", run.display());
+    let text =
+        fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}; {advice}", path.display()))?;
     let mut pairs = Vec::new();
     for (line, row) in (2..).zip(text.lines().skip(1)) {
+        let pair = row.split_once(',').and_then(|(trial, last)| {
+            let (trial, last) = (trial.parse::<u64>().ok()?, last.parse().ok()?);
+            let record = history.records.iter().find(|record| record.id == trial)?;
+            let metrics = record.evaluation.metrics()?;
+            Some(Pair::new(metrics.accuracy, last, &record.cost, metrics.seconds))
+        });
         let bad = || {
+            let path = path.display();
             format!(
-                "{}, line {line}: {row:?} is not the number of a measured trial and an accuracy in percent: create the file \
-                 again with `blockqnn verify {}`",
-                path.display(),
-                run.display()
+                "line {line} of {path}, {row:?}, is not the number of a measured trial and an accuracy in percent: \
+                 {advice}"
             )
         };
-        let (trial, last) = row.split_once(',').ok_or_else(bad)?;
-        let (trial, last) = (trial.parse::<u64>().map_err(|_| bad())?, last.parse().map_err(|_| bad())?);
-        let record = history.records.iter().find(|record| record.id == trial).ok_or_else(bad)?;
-        let metrics = record.evaluation.metrics().ok_or_else(bad)?;
-        pairs.push(Pair::new(metrics.accuracy, last, &record.cost, metrics.seconds));
+        pairs.push(pair.ok_or_else(bad)?);
     }
     outln!("{} verified blocks of {} trials", pairs.len(), history.records.len());
     Ok(pairs)

@@ -1,11 +1,12 @@
 //! `export`: a block that was found, in formats for use elsewhere.
 
+use super::Outcome;
 use crate::kept;
 use blockqnn::export::Blueprint;
 use blockqnn::files;
 use blockqnn::graph::ToGraph;
 use blockqnn::network::device::default_device;
-use blockqnn::search::{RunFolder, RunHistory};
+use blockqnn::search::{RecordOf, RunFolder, RunHistory};
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockSpace;
 use blockqnn::train::ImageClassifier;
@@ -19,11 +20,11 @@ use std::process::ExitCode;
 /// The PyTorch source depends only on torch, and its function preprocess on Pillow. Weights are those that `verify`
 /// trained; the function load of the PyTorch source reads them.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  blockqnn export RUN --rank 1 --to pytorch --out block.py")]
+#[command(after_help = EXAMPLES)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
-    /// Folder of a run (the search's --out), or of a training by `blockqnn transfer`
-    #[arg(value_name = "DIR")]
+    /// Folder of a search (its --out), or of a training by blockqnn transfer
+    #[arg(value_name = "RUN")]
     run: PathBuf,
 
     /// Which measured block to export: 1 has the highest reward
@@ -38,7 +39,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
-    /// Folder of the verification that trained the block [default: DIR/verification]
+    /// Folder of the verification that trained the block [default: RUN/verification]
     #[arg(long, value_name = "DIR")]
     verification: Option<PathBuf>,
 }
@@ -55,37 +56,27 @@ enum Form {
     Safetensors,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn export RUN --rank 1 --to pytorch --out block.py
+  blockqnn export RUN --rank 2 --to safetensors --out block.safetensors";
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let trained = arguments.run.join("network.safetensors");
     if trained.exists() && !arguments.run.join("search.json").exists() {
         return of_transfer(arguments, &trained);
     }
     let history: RunHistory<BlockSpace> = RunFolder::read(&arguments.run)?;
-    let mut records: Vec<_> = history.records.iter().filter(|record| record.evaluation.accuracy().is_some()).collect();
-    records.sort_by(|a, b| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
-    if let Some(damage) = &history.damage {
-        errln!("warning: {damage}; exporting from the trials before the damage");
-    }
-    let record =
-        arguments.rank.checked_sub(1).and_then(|position| records.get(position)).ok_or_else(|| {
-            match records.len() {
-                0 => format!(
-                    "the run in {} has no measured block yet: continue the search with --resume, or choose another run",
-                    arguments.run.display()
-                ),
-                count => format!(
-                    "--rank is {}, but the run has {count} measured blocks: choose 1 to {count}",
-                    arguments.rank
-                ),
-            }
-        })?;
+    let record = arguments.record(&history)?;
     let folder = arguments.verification.clone().unwrap_or_else(|| arguments.run.join("verification"));
     let weights = weights(&folder.join("networks"), &record.fingerprint.to_string())?;
 
     if arguments.to == Form::Safetensors {
         let Some(weights) = weights else {
             return Err(format!(
-                "the block of rank {} has no trained weights in {}: train it first with the subcommand `verify {} --top {}`, or \
+                "the block of rank {} has no trained weights in {}: train it first with `blockqnn verify {} --top \
+                 {}`, or \
                  give the folder of its verification with --verification",
                 arguments.rank,
                 folder.display(),
@@ -108,24 +99,42 @@ pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
 }
 
 impl Arguments {
+    /// The trial of the rank.
+    fn record<'a>(&self, history: &'a RunHistory<BlockSpace>) -> Result<&'a RecordOf<BlockSpace>, String> {
+        let measured = history.records.iter().filter(|record| record.evaluation.accuracy().is_some());
+        let mut records: Vec<_> = measured.collect();
+        records.sort_by(|a, b| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
+        if let Some(damage) = &history.damage {
+            errln!("warning: {damage}; exporting from the trials before the damage");
+        }
+        let run = self.run.display();
+        let missing = || match records.len() {
+            0 => format!(
+                "the run in {run} has no measured block yet: continue the search with --resume, or choose another run"
+            ),
+            count => format!("--rank is {}, but the run has {count} measured blocks: choose 1 to {count}", self.rank),
+        };
+        self.rank.checked_sub(1).and_then(|position| records.get(position).copied()).ok_or_else(missing)
+    }
+
     /// The file to write, unless it is the standard output.
     fn out_file(&self) -> Option<&Path> {
         self.out.as_deref().filter(|out| *out != Path::new("-"))
     }
 }
 
-/// The only network in a folder of ``blockqnn transfer``.
-fn of_transfer(arguments: &Arguments, trained: &Path) -> Result<ExitCode, Box<dyn Error>> {
+/// The only network in a folder of `transfer`.
+fn of_transfer(arguments: &Arguments, trained: &Path) -> Outcome {
     if arguments.rank != 1 {
         return Err(format!(
-            "{} is a folder of `blockqnn transfer`, which has only one network: omit --rank",
+            "{} is a folder of blockqnn transfer, which has only one network: omit --rank",
             arguments.run.display()
         )
         .into());
     }
     if arguments.verification.is_some() {
         return Err(format!(
-            "{} is a folder of `blockqnn transfer`, whose weights are its own: omit --verification",
+            "{} is a folder of blockqnn transfer, whose weights are its own: omit --verification",
             arguments.run.display()
         )
         .into());
@@ -137,7 +146,7 @@ fn of_transfer(arguments: &Arguments, trained: &Path) -> Result<ExitCode, Box<dy
     write_text(arguments, classifier.blueprint(), "as transferred")
 }
 
-fn copy_weights(arguments: &Arguments, weights: &Path) -> Result<ExitCode, Box<dyn Error>> {
+fn copy_weights(arguments: &Arguments, weights: &Path) -> Outcome {
     let Some(out) = arguments.out_file() else {
         return Err("weights cannot be written to standard output: name a file with --out FILE".into());
     };
@@ -153,7 +162,7 @@ fn copy_weights(arguments: &Arguments, weights: &Path) -> Result<ExitCode, Box<d
 }
 
 /// Writes the requested format, and reports what was written on standard error.
-fn write_text(arguments: &Arguments, blueprint: &Blueprint, remark: &str) -> Result<ExitCode, Box<dyn Error>> {
+fn write_text(arguments: &Arguments, blueprint: &Blueprint, remark: &str) -> Outcome {
     let text = match arguments.to {
         Form::Json => blueprint.to_json(),
         Form::Dot => blueprint.to_dot(),

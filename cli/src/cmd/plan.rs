@@ -1,29 +1,29 @@
 //! `plan`: how long a search would take on a number of workers, with and without the barrier of each minibatch.
 
-use blockqnn::agent::{Agent, Memory, QLearning, QLearningConfig, RandomAgent};
+use super::Outcome;
+use crate::args::at_least_one;
+use blockqnn::agent::{QLearning, QLearningConfig};
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::graph::{NetworkConfig, ToGraph};
 use blockqnn::search::{
     CostModel, PredictionQuality, RunFolder, RunHistory, Scheduling, Search, SearchConfig, SimulationConfig, simulate,
 };
 use blockqnn::seed;
-use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockSpace;
+use blockqnn::space::{SearchSpace, random_walk};
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Estimate how long a search takes on a given number of workers, by simulation on a virtual clock.
+/// Estimate how long a search takes on a given number of workers, by simulation on a virtual clock
 ///
 /// Training times are drawn from those of a finished or running search. The table has one row for each number of
 /// workers and each scheduling: with `minibatch`, workers wait for the slowest training of each minibatch; with
 /// `rolling`, they do not.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example, with 728 seconds per training (the paper's 3 days on 32 GPUs for 11,392 blocks):\n  blockqnn plan RUN --mean 728 --workers 32,1000"
-)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Folder of the run that training times are taken from (`blockqnn search --out RUN`)
     #[arg(value_name = "RUN")]
@@ -36,7 +36,8 @@ pub(crate) struct Arguments {
     predicted: Option<u64>,
 
     /// Numbers of workers to simulate, separated by commas
-    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "32,1000,10000", value_parser = crate::args::at_least_one::<NonZeroUsize>)]
+    #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "32,1000,10000",
+        value_parser = at_least_one::<NonZeroUsize>)]
     workers: Vec<NonZeroUsize>,
 
     /// Blocks that the search evaluates; the default is the paper's whole schedule
@@ -69,11 +70,14 @@ pub(crate) struct Arguments {
     seed: u64,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
-    plan(arguments).map(|()| ExitCode::SUCCESS)
-}
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn plan RUN --workers 8
+  blockqnn plan RUN --mean 728 --workers 32,1000
+  (728 s per training are the paper's 3 days on 32 GPUs for 11,392 blocks.)";
 
-fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if let Some(mean) = arguments.mean.filter(|mean| !(mean.is_finite() && *mean > 0.0)) {
         return Err(format!("--mean is {mean}: it must be a number of seconds above 0").into());
     }
@@ -91,7 +95,8 @@ fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     );
     outln!();
     outln!(
-        "| workers | scheduling | hours | blocks per hour | busy | waiting for the slowest of a minibatch | controller busy | failures |"
+        "| workers | scheduling | hours | blocks per hour | busy | waiting for the slowest of a minibatch | \
+         controller busy | failures |"
     );
     outln!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for &workers in &arguments.workers {
@@ -119,7 +124,7 @@ fn plan(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             );
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Training times in seconds, measured in the run or predicted. If the run has a cost model, prints how accurate it
@@ -138,7 +143,8 @@ fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Re
         let pairs = measured.iter().map(|(cost, seconds)| (model.seconds(cost, network), *seconds));
         if let Some(error) = PredictionQuality::of(pairs) {
             outln!(
-                "cost model on {} trials: measured times are {:.2} times the predicted ones; corrected by that factor, half of \
+                "cost model on {} trials: measured times are {:.2} times the predicted ones; corrected by that \
+                 factor, half of \
                  the predictions are within {:.0} % and 90 % of them within {:.0} %",
                 error.trials,
                 error.factor,
@@ -150,7 +156,8 @@ fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Re
     if let Some(count) = arguments.predicted {
         let model = model.ok_or_else(|| {
             format!(
-                "there is no cost model {}: omit --predicted to use measured times (a search with --processes writes none)",
+                "there is no cost model {}: omit --predicted to use measured times (a search with --processes writes \
+                 none)",
                 path.display()
             )
         })?;
@@ -188,9 +195,9 @@ fn read_model(path: &Path) -> Result<CostModel, Box<dyn Error>> {
 
 /// The predicted seconds of random blocks.
 fn predicted(model: &CostModel, space: &BlockSpace, network: &NetworkConfig, count: u64, seed: u64) -> Vec<f64> {
-    let (memory, mut rng) = (Memory::new(1), seed::stream(seed, "blocks to plan with", 0));
+    let mut rng = seed::stream(seed, "blocks to plan with", 0);
     let draw = |_| {
-        let walk = RandomAgent.propose(space, &memory, &mut rng).ok()?;
+        let walk = random_walk(space, &mut rng).ok()?;
         let cost = space.decode(&walk.actions).ok()?.to_graph().cost(network).ok()?;
         Some(model.seconds(&cost, network))
     };

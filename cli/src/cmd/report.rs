@@ -1,5 +1,6 @@
 //! `report`: a page, figures and tables from run folders.
 
+use super::Outcome;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,13 +8,13 @@ use std::process::ExitCode;
 ///
 /// The runs themselves are only read; the page, figures and tables are all that is written.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  blockqnn report RUN --watch 60")]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Folders of runs, as given to the search with --out; several are compared side by side
-    #[arg(required = true, value_name = "DIR")]
+    /// Folders of runs, as given to search with --out; several are compared side by side
+    #[arg(required = true, value_name = "RUN")]
     folders: Vec<PathBuf>,
 
-    /// File for the page, which needs no other files [default: report.html in DIR, or in the current folder for several
+    /// File for the page, which needs no other files [default: report.html in RUN, or in the current folder for several
     /// runs]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -40,7 +41,13 @@ pub(crate) struct Arguments {
 }
 
 #[cfg(feature = "report")]
-pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn report RUN --watch 60
+  blockqnn report RUN OTHER --svg figures --csv tables";
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
     use blockqnn::report::Report;
     use blockqnn::search::RunFolder;
     use blockqnn::space::block::BlockSpace;
@@ -81,7 +88,5 @@ pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
 
 #[cfg(not(feature = "report"))]
 pub(crate) fn run(_arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    Err("this program was built without the feature report: run `cargo run --release --features report --example \
-         cifar_search -- report DIR`"
-        .into())
+    Err("this program was built without the feature report: install it with its default features".into())
 }

@@ -1,106 +1,177 @@
-//! `search`: a search from its settings to the table of the best blocks.
+//! `search`: from the settings to the table of the best blocks.
 
-mod arguments;
 mod dry_run;
-mod output;
+mod evaluator;
+mod experiment;
+mod results;
 
-pub(crate) use arguments::Arguments;
-
-use crate::args;
-use crate::images;
-use crate::progress;
-use blockqnn::agent::{Agent, Memory, RandomAgent};
-use blockqnn::data::{DataError, ImageSet};
-use blockqnn::experiment::Experiment;
-use blockqnn::graph::{Cost, LayerGraph, ToGraph};
-use blockqnn::network::Device;
-use blockqnn::network::device::{DeviceError, built_in_devices, default_device, parse_device};
-use blockqnn::search::{CostModel, Evaluator, Scheduling, Search, StopReason, ThreadEvaluator};
-use blockqnn::seed;
-use blockqnn::space::SearchSpace;
-use blockqnn::space::block::BlockCode;
-use blockqnn::train::{TrainError, TrainingEnvironment};
-use output::Results;
-use std::error::Error;
+use super::Outcome;
+use crate::progress::Search as Display;
+use crate::{args, images, terminal};
+use blockqnn::experiment::{Experiment, Preset};
+use blockqnn::search::{Search, SearchReport, StopReason};
+use blockqnn::space::block::BlockSpace;
+use results::Results;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-/// Random blocks that measure the speed of the device, the draws to find them, and the time after which no further
-/// block is measured.
-const CALIBRATION_BLOCKS: usize = 12;
-const CALIBRATION_DRAWS: usize = 200;
-const CALIBRATION_TIME: Duration = Duration::from_secs(5);
+/// Search convolutional blocks with Q-learning (BlockQNN) on real images
+///
+/// Blocks are sampled layer by layer; each is trained for a few epochs in a small network, and the agent learns from
+/// its validation accuracy. The best blocks are printed at the end, one per line. Without options the search runs for a
+/// few minutes on two CPU cores, on images that are part of the program.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Settings to start from. quick: minutes on two CPU cores (64 blocks of up to 6 layers in minibatches of 8, width
+    /// 8, N = 1, 2 epochs in batches of 32 on 1,000 embedded images, 400 held out). paper: BlockQNN's search, days on
+    /// GPUs (11,392 blocks of up to 23 layers in minibatches of 64, width 32, N = 4, 12 epochs in batches of 256 on
+    /// CIFAR-100, 5,000 images held out). short: half as many minibatches as paper. metaqnn: as paper, but with the
+    /// learner of its predecessor MetaQNN (plain accuracy as the reward, only at the last layer, and Q-values that
+    /// start at 50)
+    #[arg(long, default_value = "quick", value_name = "NAME", conflicts_with = "resume")]
+    preset: Preset,
 
-type BoxedEvaluator = Box<dyn Evaluator<BlockCode>>;
+    #[command(flatten)]
+    pictures: args::Pictures,
 
-pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
+    #[command(flatten)]
+    devices: args::Devices,
+
+    /// Propose a block as soon as a worker is free and learn from each block when its training ends, instead of in
+    /// whole minibatches: keeps workers busy, but runs with several workers are not reproducible
+    #[arg(long)]
+    rolling: bool,
+
+    /// Simultaneous trainings, each in its own thread; each needs the memory of one training. On the CPU they share the
+    /// cores. Without --rolling the result does not depend on it [default: 2 on a CPU with several cores unless
+    /// --rolling is given, otherwise 1]
+    #[arg(long, value_name = "N", value_parser = args::at_least_one::<NonZeroUsize>)]
+    workers: Option<NonZeroUsize>,
+
+    #[command(flatten)]
+    processes: args::Processes,
+
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    controller: args::Controller,
+
+    /// Random seed of the search: the same seed and settings give the same blocks [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Agent that proposes blocks: paper (the preset's Q-learning agent), best (least squares on features of the
+    /// blocks; recommended for up to a few hundred trials), random, evolution (population 10, tournaments of 3),
+    /// evolution50 (population 50, tournaments of 25), local (local search: changes one property of a block at a time
+    /// while the reward improves), local10 (the same, starting from the best of ten random blocks) [default: paper]
+    #[arg(long, value_name = "NAME", value_parser = AGENTS)]
+    agent: Option<String>,
+
+    /// Blocks to evaluate [default: the length of the epsilon schedule; --dry-run shows it]
+    #[arg(long, value_name = "N")]
+    trials: Option<u64>,
+
+    /// Blocks per minibatch, after which the agent learns [default: the preset's]
+    #[arg(long, value_name = "N")]
+    minibatch: Option<u64>,
+
+    /// Maximum number of layers of a block, including Terminal [default: the preset's]
+    #[arg(long, value_name = "N")]
+    max_layers: Option<u8>,
+
+    #[command(flatten)]
+    recipe: args::Recipe,
+
+    #[command(flatten)]
+    network: args::Network,
+
+    #[command(flatten)]
+    settings: args::Settings,
+
+    /// Print the resolved configuration and its cost, without training anything
+    #[arg(long)]
+    dry_run: bool,
+
+    /// New folder for the run, or with --resume the folder of the run to continue [default:
+    /// blockqnn-runs/DATASET-PRESET-seedN, with a number appended if it exists]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Continue the run in --out DIR with the settings it was started with, whether it was stopped, killed or has
+    /// finished (then with more --trials). Only --device, --workers, --processes and --top have to be given again
+    #[arg(long, requires = "out")]
+    resume: bool,
+
+    /// Blocks in the table that is printed at the end
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
+}
+
+/// Agents by name.
+const AGENTS: [&str; 7] = ["paper", "best", "random", "evolution", "evolution50", "local", "local10"];
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn search --seed 1 --agent best
+  blockqnn search --dataset cifar100 --data DIR --train-limit 2000 --out my-run
+  blockqnn search --dataset folder --data PHOTOS --size 32
+  blockqnn search --out my-run --resume
+  blockqnn search --preset paper --dry-run";
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
     args::serve_if_child();
-    let data = arguments.data_folder();
+    let data = arguments.pictures.folder(arguments.resumed());
     let experiment = arguments.experiment(data.as_deref())?;
     experiment.validate()?;
     if arguments.dry_run {
         dry_run::print(&experiment, &arguments.origin(), data.as_deref())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let devices = devices(&arguments.device)?;
-    let data = images::folder(experiment.data.dataset, data.as_deref(), arguments.download)?;
-    let left_out = &mut |error: &DataError| images::tell_left_out(error);
-    let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
+    let devices = arguments.devices.open()?;
+    let data = images::folder(experiment.data.dataset, data.as_deref(), arguments.pictures.download)?;
+    let (training, validation) = experiment.data.load_telling(data.as_deref(), &mut images::tell_left_out)?;
     images::print_classes(&training, &validation);
     let experiment = experiment.for_data(training.shape(), training.classes().len());
-    let folder = output::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
+    let folder = results::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
     // Held until the results are written.
     let owner = folder.owner();
     let results = Results::new(owner.path());
-    errln!(
-        "{} trials in minibatches of {}, {} epochs each on {} images of {} ({} classes, chance accuracy {:.1} %); validation \
-         on {} images; results in {}",
-        experiment.search.trials,
-        experiment.search.minibatch,
-        experiment.recipe.epochs,
-        training.len(),
-        experiment.data.dataset.name(),
-        experiment.search.network.classes,
-        100.0 / experiment.search.network.classes as f64,
-        validation.len(),
-        results.path().display(),
-    );
-    output::warn_of_few_images(&experiment, &training, &validation);
+    results::print_beginning(&experiment, &training, &validation, &results);
 
-    let trials = experiment.search.trials;
-    let names: Vec<&str> = devices.iter().map(|(name, _)| name.as_str()).collect();
-    let count = arguments
-        .processes
-        .count()
-        .or(arguments.workers)
-        .map_or_else(|| default_workers(&names, experiment.search.scheduling), NonZeroUsize::get);
-    let count = count.max(devices.len());
-    let processes = arguments.processes.evaluator(&experiment, data.as_deref(), &names)?;
-    let (evaluator, model): (BoxedEvaluator, _) = match processes {
-        // This process does not open the devices, so nothing is measured on them.
-        Some(processes) => (Box::new(processes), None),
-        None => in_this_process(arguments, &experiment, (&training, &validation), &devices, count)?,
-    };
-    let beside = output::Beside::new(&results, model, data);
+    let parts = evaluator::Parts { experiment: &experiment, training: &training, validation: &validation, devices };
+    let chosen = parts.evaluator(arguments, data.as_deref())?;
+    let beside = results::Beside::new(&results, chosen.model, data);
     let (space, settings) = (experiment.space.clone(), experiment.search.clone());
-    let report = Search::with_evaluator(space, experiment.agent()?, evaluator, settings)
+    let report = Search::with_evaluator(space, experiment.agent()?, chosen.evaluator, settings)
         .with_reward(experiment.reward)
         .with_run_folder(folder)
         .with_observer(beside)
-        .with_observer(progress::Display::new(&experiment, count, model))
-        .with_cancellation(crate::terminal::stop_on_signals("finished trials are on disk, --resume continues the run")?)
+        .with_observer(Display::new(&experiment, chosen.workers, chosen.model, chosen.waiting))
+        .with_cancellation(terminal::stop_on_signals("finished trials are on disk, --resume continues the run")?)
         .run()?;
+    end(arguments, &experiment, &report, &results)
+}
 
-    let written = results.write(&experiment.space, &report);
+/// Writes and prints what a search came to.
+fn end(
+    arguments: &Arguments,
+    experiment: &Experiment,
+    report: &SearchReport<BlockSpace>,
+    results: &Results,
+) -> Outcome {
+    let written = results.write(&experiment.space, report);
     if !report.records.is_empty() {
-        output::print_table(&report, arguments.top);
+        results::print_table(report, arguments.top);
     }
     // The results of hours are printed even if they cannot be written.
     written?;
     if report.machine_dependent() > 0 {
         errln!(
-            "warning: {} trials failed because of this machine (time limit, memory or device faults), so the same seed may not \
+            "warning: {} trials failed because of this machine (time limit, memory or device faults), so the same \
+             seed may not \
              reproduce this run; the column infeasible of results.csv has the reasons",
             report.machine_dependent()
         );
@@ -108,6 +179,7 @@ pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
     if report.utilisation.busy > 0.0 {
         errln!("{}", report.utilisation);
     }
+    let trials = experiment.search.trials;
     let (done, path) = (report.records.len(), results.path().display());
     match report.stop {
         StopReason::Cancelled => {
@@ -116,8 +188,8 @@ pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
             } else {
                 format!("{done} of {trials} trials are in {path}")
             };
-            errln!("stopped: {done}; continue with --out {} --resume", crate::terminal::quoted(results.path()));
-            return Ok(crate::terminal::stopped());
+            errln!("stopped: {done}; continue with blockqnn search --out {} --resume", results.quoted());
+            return Ok(terminal::stopped());
         }
         StopReason::SpaceExhausted => {
             errln!("the search space is exhausted: the agent found no new block after {done} trials");
@@ -125,97 +197,6 @@ pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
         _ if report.utilisation.busy > 0.0 => errln!("all {done} trials are in {path}"),
         _ => errln!("all {done} trials were finished before, in {path}; extend the run with --trials {}", 2 * done),
     }
-    output::print_next_steps(results.path());
+    results::print_next_steps(results);
     Ok(ExitCode::SUCCESS)
-}
-
-/// The model that predicts the time of a trial, measured on random blocks on the first device. The search works without
-/// it.
-fn cost_model(experiment: &Experiment, environment: &TrainingEnvironment) -> Option<CostModel> {
-    let graphs =
-        random_blocks(experiment, "cost model", CALIBRATION_DRAWS).map(|(graph, _)| graph).take(CALIBRATION_BLOCKS);
-    let model = environment.cost_model(graphs, CALIBRATION_TIME);
-    model.inspect_err(|error| errln!("warning: the time left cannot be predicted: {error}")).ok()
-}
-
-/// Random blocks of the experiment's space within its cost limits, out of `draws` draws. The same purpose gives the
-/// same blocks.
-fn random_blocks(experiment: &Experiment, purpose: &str, draws: usize) -> impl Iterator<Item = (LayerGraph, Cost)> {
-    let (memory, mut rng) = (Memory::new(1), seed::stream(0, purpose, 0));
-    let draw = move |_| {
-        let walk = RandomAgent.propose(&experiment.space, &memory, &mut rng).ok()?;
-        let graph = experiment.space.decode(&walk.actions).ok()?.to_graph();
-        let cost = graph.cost(&experiment.search.network).ok()?;
-        experiment.search.limits.check(&cost).ok()?;
-        Some((graph, cost))
-    };
-    (0..draws).filter_map(draw)
-}
-
-/// Simultaneous trainings by default. Two with one core each are faster than one with two (`docs/performance.md`) and
-/// need twice the memory; without minibatches they would also make the run irreproducible.
-fn default_workers(devices: &[&str], scheduling: Scheduling) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let on_the_cpu = devices.iter().all(|name| *name == "flex");
-    if on_the_cpu && cores > 1 && scheduling == Scheduling::Minibatch { 2 } else { 1 }
-}
-
-/// Threads of this process, at least one per device; or workers on other machines.
-fn in_this_process(
-    arguments: &Arguments,
-    experiment: &Experiment,
-    (training, validation): (&ImageSet, &ImageSet),
-    devices: &[(String, Device)],
-    count: usize,
-) -> Result<(BoxedEvaluator, Option<CostModel>), Box<dyn Error>> {
-    let environments = devices.iter().map(|(name, device)| {
-        let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
-        Ok::<_, TrainError>((name, TrainingEnvironment::with_parts(training, validation, network, recipe, device)?))
-    });
-    let environments = environments.collect::<Result<Vec<_>, _>>()?;
-    let first = environments.first().map(|(_, environment)| environment);
-    if let Some(remote) = remote_workers(arguments, experiment, &environments)? {
-        return Ok((remote, first.and_then(|first| cost_model(experiment, first))));
-    }
-    // Each worker has its share of the cores.
-    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let threads = NonZeroUsize::new(cores.get() / count).unwrap_or(NonZeroUsize::MIN);
-    let model = first.and_then(|first| cost_model(experiment, &first.clone().with_threads(threads)));
-    let workers = (0..count).zip(environments.iter().cycle());
-    let workers = workers.map(|(number, (device, environment))| {
-        (format!("{number} on {device}"), environment.clone().with_threads(threads))
-    });
-    Ok((Box::new(ThreadEvaluator::with_names(workers.collect())?), model))
-}
-
-/// The workers on other machines, if `--nats` asks for them.
-#[cfg(feature = "nats")]
-fn remote_workers(
-    arguments: &Arguments,
-    experiment: &Experiment,
-    environments: &[(&String, TrainingEnvironment)],
-) -> Result<Option<BoxedEvaluator>, Box<dyn Error>> {
-    let Some((_, environment)) = environments.first() else { return Ok(None) };
-    let remote = arguments.controller.evaluator(experiment, environment)?;
-    Ok(remote.map(|remote| -> Box<dyn Evaluator<BlockCode>> { Box::new(remote) }))
-}
-
-/// None: this requires the feature `nats`.
-#[cfg(not(feature = "nats"))]
-#[expect(clippy::unnecessary_wraps, reason = "the same as with the feature")]
-fn remote_workers(
-    _: &Arguments,
-    _: &Experiment,
-    _: &[(&String, TrainingEnvironment)],
-) -> Result<Option<BoxedEvaluator>, Box<dyn Error>> {
-    Ok(None)
-}
-
-/// The devices of these names, or the default one.
-pub(super) fn devices(names: &[String]) -> Result<Vec<(String, Device)>, DeviceError> {
-    if names.is_empty() {
-        let name = built_in_devices().first().copied().unwrap_or_default();
-        return Ok(vec![(name.to_owned(), default_device()?)]);
-    }
-    names.iter().map(|name| Ok((name.clone(), parse_device(name)?))).collect()
 }

@@ -1,10 +1,9 @@
 //! `worker`: trains blocks for a search on another machine.
 
-use crate::args::Access;
+use crate::args::{Access, OneDevice};
 use blockqnn::distributed::{Departure, NatsWorker};
 use blockqnn::environment::BoxError;
 use blockqnn::experiment::Experiment;
-use blockqnn::network::device::{default_device, parse_device};
 use blockqnn::space::block::BlockCode;
 use blockqnn::train::TrainingEnvironment;
 use std::path::PathBuf;
@@ -16,7 +15,7 @@ use std::time::Duration;
 /// Start one worker per device. It receives from the search what to train and how, needs the same images (--data), and
 /// works until it is stopped; on SIGTERM or Ctrl-C it returns its current block to the search.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  blockqnn worker --nats nats://broker:4222 --device cuda:0")]
+#[command(after_help = EXAMPLES)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
     /// Address of the NATS broker (nats://host:4222, or tls://host:4222 with encryption)
@@ -30,10 +29,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// Device to train on: flex (CPU); when built with the feature of the same name also ndarray (CPU, slow), cuda or
-    /// cuda:N (GPU number N), and wgpu [default: the first that is built in, normally flex]
-    #[arg(long, value_name = "NAME")]
-    device: Option<String>,
+    #[command(flatten)]
+    device: OneDevice,
 
     /// Name of this worker in the search's progress output [default: machine, process and device]
     #[arg(long, value_name = "NAME")]
@@ -48,11 +45,17 @@ pub(crate) struct Arguments {
     idle_exit: Option<u64>,
 }
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn worker --nats nats://broker:4222 --device cuda:0
+  blockqnn worker --nats nats://broker:4222 --data cifar-100-binary --idle-exit 600";
+
 pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
     let mut worker = NatsWorker::new(arguments.access.broker(&arguments.nats))
         .with_search(arguments.access.nats_name.as_str())
         .with_patience(Duration::from_secs(arguments.patience));
-    worker = match (&arguments.name, &arguments.device) {
+    worker = match (&arguments.name, arguments.device.name()) {
         (Some(name), _) => worker.with_name(name),
         (None, Some(device)) => {
             let name = format!("{} on {device}", worker.name());
@@ -70,9 +73,8 @@ pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
     let departure = worker.run::<BlockCode, _, BoxError>(move |briefing| {
         let experiment: Experiment = serde_json::from_value(briefing.clone())?;
         let (training, validation) = experiment.data.load(data.as_deref())?;
-        let device = device.as_deref().map_or_else(default_device, parse_device)?;
         let network = experiment.search.network.clone();
-        Ok(TrainingEnvironment::with_parts(&training, &validation, network, experiment.recipe, &device)?)
+        Ok(TrainingEnvironment::with_parts(&training, &validation, network, experiment.recipe, &device.open()?)?)
     })?;
     match departure {
         Departure::Stopped => errln!("stopped"),

@@ -1,6 +1,6 @@
-"""What the tests of the programs share: starting them, with and without a terminal, and small data to start them on.
+"""What the tests of the program share: starting it, with and without a terminal, and small data to start it on.
 
-`BLOCKQNN_PROGRAMS` names the folder with the built examples; without it that is `target/debug`.
+`BLOCKQNN_PROGRAMS` names the folder with the built program; without it that is `target/debug`.
 """
 
 import contextlib
@@ -21,8 +21,8 @@ import time
 import unittest
 import zlib
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAMS = pathlib.Path(os.environ.get("BLOCKQNN_PROGRAMS", ROOT / "target/debug")).resolve()
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+PROGRAM = pathlib.Path(os.environ.get("BLOCKQNN_PROGRAMS", ROOT / "target/debug")).resolve() / "blockqnn"
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 STOPPED = 130
 # Nothing here takes long; only a hang exceeds it.
@@ -30,8 +30,7 @@ LIMIT = 300
 
 
 def command(*arguments):
-    program, *rest = (str(argument) for argument in arguments)
-    return [str(PROGRAMS / program), *rest]
+    return [str(PROGRAM), *(str(argument) for argument in arguments)]
 
 
 def defaults(*, ignore_hang_up=False):
@@ -167,9 +166,9 @@ def remount(disk, option):
     subprocess.run(["mount", "-o", f"remount,{option}", disk], check=True)
 
 
-def advised(pattern, message):
-    """The arguments that a message advises to give."""
-    found = re.search(pattern, message)
+def advised(message):
+    """The arguments of the command that a message advises to continue with."""
+    found = re.search(r"continue with blockqnn (.*)", message)
     if found is None:
         raise AssertionError(f"no advice in: {message}")
     return shlex.split(found[1])

@@ -1,4 +1,4 @@
-"""Programs that print and write single files: a file is whole or untouched, and a closed output is no error."""
+"""Commands that print and write single files: a file is whole or untouched, and a closed output is no error."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from programs import (
     temporary_files,
 )
 
-COMPARISON = ["compare_agents", "--synthetic", "hidden:1", "--budgets", 10, "--seeds", 2, "--agent", "random"]
+COMPARISON = ["compare", "--synthetic", "hidden:1", "--budgets", 10, "--seeds", 2, "--agent", "random"]
 
 
 class OutputTest(ProgramTest):
@@ -25,27 +25,27 @@ class OutputTest(ProgramTest):
 
     def make_search(self):
         search = ["--trials", 2, "--minibatch", 2, "--epochs", 1, "--train-limit", 40, "--validation", 20, "--out", "run"]
-        self.check(self.call("cifar_search", *search), 0)
+        self.check(self.call("search", *search), 0)
 
     def make_transfer(self):
         make_pictures(self.folder / "pictures")
         sizes = ["--epochs", 1, "--size", 16, "--width", 2, "--batch-size", 8]
-        self.check(self.call("imagenet_transfer", "--data", "pictures", *sizes, "--out", "large"), 0)
+        self.check(self.call("transfer", "--data", "pictures", *sizes, "--out", "large"), 0)
 
 
 class Prints(OutputTest):
-    def test_programs_that_only_print_end_quietly_when_nobody_reads(self):
+    def test_commands_that_only_print_end_quietly_when_nobody_reads(self):
         self.make_search()
-        self.check(self.call("cifar_search", "verify", "run", "--top", 2, "--epochs", 1, "--batch-size", 20), 0)
+        self.make_transfer()
+        self.check(self.call("verify", "run", "--top", 2, "--epochs", 1, "--batch-size", 20), 0)
         for arguments in [
-            ["cifar_search", "--dry-run"],
-            ["cifar_search", "export", "run", "--to", "pytorch"],
-            ["cifar_search", "export", "run", "--to", "json", "--out", "-"],
-            ["cifar_search", "measure", "check"],
+            ["search", "--dry-run"],
+            ["export", "run", "--to", "pytorch"],
+            ["export", "run", "--to", "json", "--out", "-"],
             [*COMPARISON],
-            ["plan_workers", "run", "--workers", 4],
-            ["custom_space"],
-            ["custom_environment"],
+            ["plan", "run", "--workers", 4],
+            ["completions", "bash"],
+            ["classify", "large/network.safetensors", "pictures/val"],
         ]:
             with self.subTest(arguments):
                 self.check(self.call(*arguments), 0)
@@ -58,17 +58,15 @@ class Prints(OutputTest):
                 os.close(writer)
                 self.check((code, "", err), 0)
                 self.assertNotIn("error", err)
-                if arguments[0].startswith("custom"):
-                    continue  # shown as the shortest programs there can be
                 with open("/dev/full", "w", encoding="ascii") as full:
                     code, _, err = self.call(*arguments, stdout=full)
                 self.check((code, "", err), 1, "cannot write to the standard output: No space left")
 
-    def test_calibrate_reward_ends_quietly_when_nobody_reads(self):
+    def test_calibrate_ends_quietly_when_nobody_reads(self):
         rows = [f"{number},{50 + number % 7},{60 + number % 11},{1000 + 37 * number},1.5" for number in range(40)]
         table = self.folder / "table.csv"
         table.write_text("\n".join(["architecture,accuracy,final_accuracy,flops,density", *rows]) + "\n")
-        arguments = ["calibrate_reward", "--table", "table.csv", "--top", 10]
+        arguments = ["calibrate", "--table", "table.csv", "--top", 10]
         self.check(self.call(*arguments), 0, "recommended:")
         self.assertEqual(run_into_closed_pipe(*arguments, cwd=self.folder), 0)
         self.assertEqual(run_without_outputs(*arguments, cwd=self.folder), 0)
@@ -82,15 +80,15 @@ class Exports(OutputTest):
         os.link(weights, self.folder / "hard")
         before = contents(self.folder / "large")
         for out in [weights, "link", "hard", "large/../large/network.safetensors"]:
-            result = self.call("cifar_search", "export", "large", "--to", "safetensors", "--out", out)
+            result = self.call("export", "large", "--to", "safetensors", "--out", out)
             self.check(result, 0, "nothing to do")
         for out in ["large/network.safetensors", "link", "large/block.json", "large/transfer.json"]:
-            result = self.call("cifar_search", "export", "large", "--to", "pytorch", "--out", out)
+            result = self.call("export", "large", "--to", "pytorch", "--out", out)
             self.check(result, 1, "is a file that its folder needs: name another file")
         self.assertEqual(contents(self.folder / "large"), before)
         # Through a link to elsewhere.
         (self.folder / "elsewhere").symlink_to("there.safetensors")
-        result = self.call("cifar_search", "export", "large", "--to", "safetensors", "--out", "elsewhere")
+        result = self.call("export", "large", "--to", "safetensors", "--out", "elsewhere")
         self.check(result, 0, "copied large/network.safetensors to elsewhere")
         self.assertTrue((self.folder / "elsewhere").is_symlink())
         self.assertEqual((self.folder / "there.safetensors").read_bytes(), weights.read_bytes())
@@ -99,10 +97,10 @@ class Exports(OutputTest):
         self.make_search()
         before = contents(self.folder / "run")
         for out in ["run/search.json", "run/journal.jsonl", "run/checkpoint"]:
-            result = self.call("cifar_search", "export", "run", "--to", "json", "--out", out)
+            result = self.call("export", "run", "--to", "json", "--out", out)
             self.check(result, 1, "name another file")
         self.assertEqual(contents(self.folder / "run"), before)
-        self.check(self.call("cifar_search", "export", "run", "--to", "json", "--out", "bare.json"), 0, "bare.json")
+        self.check(self.call("export", "run", "--to", "json", "--out", "bare.json"), 0, "bare.json")
         json.loads((self.folder / "bare.json").read_text())
 
     def test_a_full_disk_keeps_the_file_that_was_there(self):
@@ -112,7 +110,7 @@ class Exports(OutputTest):
                 out = disk / name
                 out.write_text("good")
                 (disk / "full").write_bytes(b"x" * 4096 * 3)
-                result = self.call("cifar_search", "export", "large", "--to", form, "--out", f"disk/{name}")
+                result = self.call("export", "large", "--to", form, "--out", f"disk/{name}")
                 self.check(result, 1, f"disk/{name}", "No space left")
                 self.assertEqual((out.read_text(), temporary_files(disk)), ("good", []))
                 out.unlink()
@@ -122,11 +120,34 @@ class Exports(OutputTest):
         out = self.folder / "protected.py"
         out.write_text("good")
         out.chmod(0o444)
-        export = ["cifar_search", "export", "large", "--to", "pytorch", "--out"]
+        export = ["export", "large", "--to", "pytorch", "--out"]
         self.check(self.call(*export, "protected.py"), 1, "cannot write protected.py: the file is write-protected")
         self.check(self.call(*export, "missing/block.py"), 1, "cannot write missing/block.py: No such file or directory")
         self.check(self.call(*export, "large"), 1, "cannot write large: it is a folder, not a file")
         self.assertEqual(out.read_text(), "good")
+
+
+class Classifications(OutputTest):
+    def test_every_picture_is_classified_and_what_is_none_is_named(self):
+        self.make_transfer()
+        val = self.folder / "pictures/val"
+        classify = ["classify", "large/network.safetensors"]
+        result = self.call(*classify, "pictures/val", "--top", 2, "--csv", "found.csv")
+        self.check(result, 0, "% of 40 pictures are in the folder of their class")
+        table = result[1].splitlines()
+        self.assertEqual(len(table), 41)
+        self.assertTrue(all("dark" in line and "light" in line for line in table[:40]))
+        rows = (self.folder / "found.csv").read_text().splitlines()
+        self.assertEqual((rows[0], len(rows)), ("file,class_1,probability_1,class_2,probability_2", 41))
+        # A file is classified as it is in its folder.
+        single = self.call(*classify, "pictures/val/dark/00.png", "--top", 2)
+        self.assertEqual(single[1].splitlines()[0].split(), table[0].split())
+        # One that cannot be read does not stop the others, and without any the status is not 0.
+        (val / "dark/00.png").write_text("words")
+        result = self.check(self.call(*classify, "pictures/val", "missing.png"), 0, "missing.png", "2 of 41 files")
+        self.assertIn("pictures/val/dark/00.png is broken", result)
+        self.check(self.call(*classify, "missing.png"), 1, "missing.png", "1 of 1 files could not be classified")
+        self.check(self.call(*classify, "pictures/val", "--csv", "large/network.safetensors"), 1, "name another file")
 
 
 class Comparisons(OutputTest):

@@ -1,4 +1,4 @@
-"""`cifar_search` and its `verify`: nothing that is finished is lost by whatever ends them."""
+"""`search` and `verify`: nothing that is finished is lost by whatever ends them."""
 
 import shutil
 import signal
@@ -22,8 +22,6 @@ from programs import (
     wait_for,
 )
 
-PROGRAM = "cifar_search"
-CONTINUE = r"continue with (.*)"
 RESULTS = ["best.json", "results.csv", "utilisation.json"]
 
 
@@ -33,12 +31,12 @@ class SearchTest(ProgramTest):
         self.out = self.folder / "run"
 
     def call(self, *arguments, **options):
-        return run(PROGRAM, *arguments, cwd=self.folder, **options)
+        return run(*arguments, cwd=self.folder, **options)
 
     def search(self, trials=3, out="run"):
         images = ["--train-limit", 40, "--validation", 20, "--batch-size", 20, "--width", 2]
         out = ["--out", out] if out else []
-        return ["--trials", trials, "--minibatch", 2, "--epochs", 1, "--workers", 1, *images, *out]
+        return ["search", "--trials", trials, "--minibatch", 2, "--epochs", 1, "--workers", 1, *images, *out]
 
     def verify(self, *more):
         return ["verify", "run", "--top", 2, "--batch-size", 20, "--checkpoint-every", 1, *more]
@@ -50,7 +48,7 @@ class SearchTest(ProgramTest):
 
     def begun(self, trials, **options):
         """A search that has finished a trial."""
-        process = start(PROGRAM, *self.search(trials), cwd=self.folder, **options)
+        process = start(*self.search(trials), cwd=self.folder, **options)
         wait_for(self.has_trials, process)
         return process
 
@@ -65,15 +63,15 @@ class Searches(SearchTest):
         (self.out / "results.csv").write_text("mine")
         before = contents(self.out)
         self.check(self.call(*self.search()), 1, "run is neither empty nor a run folder (it contains results.csv)")
-        self.check(self.call("--out", "run", "--resume"), 1, "run is not a run folder")
+        self.check(self.call("search", "--out", "run", "--resume"), 1, "run is not a run folder")
         self.assertEqual(contents(self.out), before)
         shutil.rmtree(self.out)
         process = self.begun(100_000)
-        self.check(self.call("--out", "run", "--resume"), 1, f"run is in use by process {process.pid}")
+        self.check(self.call("search", "--out", "run", "--resume"), 1, f"run is in use by process {process.pid}")
         self.stop(process, signal.SIGTERM)
 
     def test_of_simultaneous_starts_each_has_its_own_folder(self):
-        many = [start(PROGRAM, *self.search(2, None), cwd=self.folder) for _ in range(4)]
+        many = [start(*self.search(2, None), cwd=self.folder) for _ in range(4)]
         for process in many:
             out, err = process.communicate(timeout=LIMIT)
             self.check((process.returncode, out, err), 0, "all 2 trials are in")
@@ -87,11 +85,11 @@ class Searches(SearchTest):
                 shutil.rmtree(self.out, ignore_errors=True)
                 message = self.stop(self.begun(100), number)
                 self.assertTrue(all((self.out / name).exists() for name in RESULTS))
-                self.check(self.call(*advised(CONTINUE, message)), 0, "all 100 trials are in")
+                self.check(self.call(*advised(message)), 0, "all 100 trials are in")
                 self.assertEqual(self.blocks(), self.blocks("whole"))
 
     def test_a_terminal_that_is_closed_stops_the_search_with_its_results(self):
-        process, terminal = start_in_terminal(PROGRAM, *self.search(100_000), cwd=self.folder)
+        process, terminal = start_in_terminal(*self.search(100_000), cwd=self.folder)
         terminal.until(self.has_trials, process)
         terminal.close()
         self.assertEqual(process.wait(LIMIT), STOPPED)
@@ -99,7 +97,7 @@ class Searches(SearchTest):
         self.assertEqual(temporary_files(self.out), [])
 
     def test_under_nohup_the_search_outlives_its_terminal(self):
-        process, terminal = start_in_terminal(PROGRAM, *self.search(20), cwd=self.folder, ignore_hang_up=True)
+        process, terminal = start_in_terminal(*self.search(20), cwd=self.folder, ignore_hang_up=True)
         terminal.until(lambda: True, process)
         terminal.close()
         self.assertEqual(process.wait(LIMIT), 0)
@@ -108,12 +106,12 @@ class Searches(SearchTest):
     def test_closed_outputs_change_nothing_but_the_outputs(self):
         for number, way in enumerate([run_into_closed_pipe, run_without_outputs]):
             out = f"run{number}"
-            self.assertEqual(way(PROGRAM, *self.search(5, out), cwd=self.folder), 0)
+            self.assertEqual(way(*self.search(5, out), cwd=self.folder), 0)
             self.assertEqual(len(self.blocks(out)), 5)
         # And with trainings in child processes.
         arguments = [*self.search(5), "--processes", 2]
         arguments = arguments[: arguments.index("--workers")] + arguments[arguments.index("--workers") + 2 :]
-        self.assertEqual(run_into_closed_pipe(PROGRAM, *arguments, cwd=self.folder), 0)
+        self.assertEqual(run_into_closed_pipe(*arguments, cwd=self.folder), 0)
         self.assertEqual(len(self.blocks()), 5)
         with open("/dev/full", "w", encoding="ascii") as full:
             result = self.call(*self.search(3, "full"), stdout=full)
@@ -127,14 +125,14 @@ class Searches(SearchTest):
             self.assertIn("resume the run", message)
             self.assertEqual(temporary_files(self.folder / "disk"), [])
             remount(self.folder / "disk", "size=20m")
-            self.check(self.call("--out", "disk/run", "--resume"), 0, "all 400 trials are in")
+            self.check(self.call("search", "--out", "disk/run", "--resume"), 0, "all 400 trials are in")
             self.assertEqual(self.blocks("disk/run"), self.blocks("whole"))
 
     def test_a_finished_search_that_is_resumed_says_so(self):
         self.check(self.call(*self.search()), 0)
         before = contents(self.out, without=["lock", "cost_model.json", "results.csv", "best.json", "journal.reserve"])
         results = self.blocks()
-        self.check(self.call("--out", "run", "--resume"), 0, "all 3 trials were finished before")
+        self.check(self.call("search", "--out", "run", "--resume"), 0, "all 3 trials were finished before")
         after = contents(self.out, without=["lock", "cost_model.json", "results.csv", "best.json", "journal.reserve"])
         self.assertEqual((after, self.blocks()), (before, results))
 
@@ -154,7 +152,7 @@ class Verifications(SearchTest):
         return [path.read_bytes() for path in sorted(self.verification.glob("networks/*/network.safetensors"))]
 
     def begun(self, *arguments, **options):
-        process = start(PROGRAM, *arguments, cwd=self.folder, **options)
+        process = start(*arguments, cwd=self.folder, **options)
         wait_for(self.has_checkpoint, process)
         return process
 
@@ -188,7 +186,7 @@ class Verifications(SearchTest):
                 self.assertEqual(self.networks(), networks)
 
     def test_a_terminal_that_is_closed_stops_it_with_its_checkpoint(self):
-        process, terminal = start_in_terminal(PROGRAM, *self.verify("--epochs", 100_000), cwd=self.folder)
+        process, terminal = start_in_terminal(*self.verify("--epochs", 100_000), cwd=self.folder)
         terminal.until(self.has_checkpoint, process)
         terminal.close()
         self.assertEqual(process.wait(LIMIT), STOPPED)
@@ -198,7 +196,7 @@ class Verifications(SearchTest):
         for way in [run_into_closed_pipe, run_without_outputs]:
             shutil.rmtree(self.verification, ignore_errors=True)
             (self.out / "verified.csv").unlink(missing_ok=True)
-            self.assertEqual(way(PROGRAM, *self.verify("--epochs", 2), cwd=self.folder), 0)
+            self.assertEqual(way(*self.verify("--epochs", 2), cwd=self.folder), 0)
             for table in [self.out / "verified.csv", self.verification / "verification.csv"]:
                 self.assertEqual(len(table.read_text().splitlines()), 3)
 

@@ -1,4 +1,4 @@
-"""`imagenet_transfer`: one owner for a folder, nothing lost by whatever ends it, and a finished training stays as it is."""
+"""`transfer`: one owner for a folder, nothing lost by whatever ends it, and a finished training stays as it is."""
 
 import json
 import shutil
@@ -25,8 +25,7 @@ from programs import (
     wait_for,
 )
 
-PROGRAM = "imagenet_transfer"
-CONTINUE = r"continue with (.*)"
+COMMAND = "transfer"
 
 
 class TransferTest(ProgramTest):
@@ -38,7 +37,7 @@ class TransferTest(ProgramTest):
     def arguments(self, epochs=2, out="out", *more):
         sizes = ["--size", 16, "--width", 2, "--batch-size", 8, "--threads", 1]
         out = ["--out", out] if out else []
-        return [PROGRAM, "--data", "pictures", "--epochs", epochs, *sizes, *out, *more]
+        return [COMMAND, "--data", "pictures", "--epochs", epochs, *sizes, *out, *more]
 
     def call(self, *arguments, **options):
         return run(*arguments, cwd=self.folder, **options)
@@ -75,11 +74,11 @@ class OwnersOfFolders(TransferTest):
         before = contents(self.out)
         self.check(self.call(*self.arguments()), 1, "out contains epochs.csv", "choose another folder")
         self.check(self.call(*self.arguments(), "--resume"), 2, "cannot be used with")
-        self.check(self.call(PROGRAM, "--out", "out", "--resume"), 1, "there is no training to resume in out")
+        self.check(self.call(COMMAND, "--out", "out", "--resume"), 1, "there is no training to resume in out")
         self.assertEqual(contents(self.out), before)
 
     def test_the_folder_of_a_search_is_refused_and_still_has_its_block(self):
-        search = ["cifar_search", "--trials", 1, "--minibatch", 1, "--epochs", 1, "--train-limit", 40, "--validation", 20]
+        search = ["search", "--trials", 1, "--minibatch", 1, "--epochs", 1, "--train-limit", 40, "--validation", 20]
         self.check(self.call(*search, "--out", "search"), 0)
         before = contents(self.folder / "search")
         self.check(self.call(*self.arguments(2, "search")), 1, "does not belong to this program")
@@ -88,13 +87,13 @@ class OwnersOfFolders(TransferTest):
         # And the other way round.
         before = contents(self.out)
         self.check(self.call(*search, "--out", "out"), 1, "out is neither empty nor a run folder")
-        self.check(self.call("cifar_search", "verify", "search", "--out", "out"), 1, "neither empty nor a run folder")
+        self.check(self.call("verify", "search", "--out", "out"), 1, "neither empty nor a run folder")
         self.assertEqual(contents(self.out), before)
 
     def test_a_second_process_is_refused_while_the_first_one_runs(self):
         process = self.begun(10_000)
         self.check(self.call(*self.arguments()), 1, "out already holds a training: continue it with --resume")
-        resume = [PROGRAM, "--out", "out", "--resume", "--data", "pictures"]
+        resume = [COMMAND, "--out", "out", "--resume", "--data", "pictures"]
         self.check(self.call(*resume), 1, f"out is in use by process {process.pid}: wait for it or stop it")
         self.stop(process, signal.SIGTERM)
         self.assert_stopped()
@@ -123,7 +122,7 @@ class OwnersOfFolders(TransferTest):
         before = contents(self.out)
         # As a batch system starts it again; even the pictures may be gone.
         shutil.rmtree(self.pictures)
-        message = self.check(self.call(PROGRAM, "--out", "out", "--resume"), 0, "is finished, and there is nothing to do")
+        message = self.check(self.call(COMMAND, "--out", "out", "--resume"), 0, "is finished, and there is nothing to do")
         self.assertIn(f"top-1 {json.loads((self.out / 'result.json').read_text())['top_1']:.2f} %", message)
         self.assertEqual(contents(self.out), before)
 
@@ -135,12 +134,12 @@ class OwnersOfFolders(TransferTest):
             kept = "val" if other == "train" else "train"
             shutil.rmtree(swapped / kept)
             shutil.copytree(self.pictures / kept, swapped / kept)
-            result = self.call(PROGRAM, "--out", "out", "--resume", "--data", part)
+            result = self.call(COMMAND, "--out", "out", "--resume", "--data", part)
             self.check(result, 1, f"the {part} images are not those that the training was started on")
         self.assertEqual(contents(self.out, without=["lock"]), before)
         # The same ones elsewhere are the same.
         moved = self.pictures.rename(self.folder / "moved")
-        process = start(PROGRAM, "--out", "out", "--resume", "--data", moved, cwd=self.folder)
+        process = start(COMMAND, "--out", "out", "--resume", "--data", moved, cwd=self.folder)
         epochs = self.out / "epochs.csv"
         lines = len(epochs.read_text().splitlines())
         wait_for(lambda: len(epochs.read_text().splitlines()) > lines, process)
@@ -149,12 +148,12 @@ class OwnersOfFolders(TransferTest):
     def test_a_folder_of_an_earlier_version_is_continued_and_a_finished_one_left_alone(self):
         golden = ROOT / "tests/golden/transfer-1"
         shutil.copytree(golden / "stopped", self.out)
-        self.check(self.call(PROGRAM, "--out", "out", "--resume", "--data", golden / "pictures"), 0, "top-1")
+        self.check(self.call(COMMAND, "--out", "out", "--resume", "--data", golden / "pictures"), 0, "top-1")
         self.assert_finished()
         self.assertEqual(len((self.out / "epochs.csv").read_text().splitlines()), 5)
         shutil.copytree(golden / "finished", self.folder / "finished")
         before = contents(self.folder / "finished")
-        self.check(self.call(PROGRAM, "--out", "finished", "--resume"), 0, "there is nothing to do")
+        self.check(self.call(COMMAND, "--out", "finished", "--resume"), 0, "there is nothing to do")
         self.assertEqual(contents(self.folder / "finished"), before)
 
 
@@ -166,7 +165,7 @@ class Ends(TransferTest):
                 shutil.rmtree(self.out, ignore_errors=True)
                 message = self.stop(self.begun(200), number)
                 self.assert_stopped()
-                self.check(self.call(PROGRAM, *advised(CONTINUE, message)), 0, "top-1")
+                self.check(self.call(*advised(message)), 0, "top-1")
                 self.assert_finished(weights)
 
     def test_a_terminal_that_is_closed_stops_the_training_with_its_checkpoint(self):
@@ -210,7 +209,7 @@ class Ends(TransferTest):
             self.assertNotIn("Delete it", message)
             self.assert_stopped()
             remount(self.out, "size=10m")
-            self.check(self.call(PROGRAM, *advised(CONTINUE, message)), 0, "top-1")
+            self.check(self.call(*advised(message)), 0, "top-1")
             self.assert_finished(weights)
 
     def test_a_checkpoint_that_cannot_be_read_is_named_and_the_advice_works(self):
@@ -218,7 +217,7 @@ class Ends(TransferTest):
         self.stop(self.begun(200), signal.SIGTERM)
         checkpoint = self.out / "checkpoint.safetensors"
         checkpoint.write_bytes(checkpoint.read_bytes()[:100])
-        resume = [PROGRAM, "--out", "out", "--resume", "--data", "pictures"]
+        resume = [COMMAND, "--out", "out", "--resume", "--data", "pictures"]
         message = self.check(self.call(*resume), 1, "cannot use out/checkpoint.safetensors", "Delete it to start")
         self.assertNotIn("kept", message)
         checkpoint.unlink()

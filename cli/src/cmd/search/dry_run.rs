@@ -35,13 +35,15 @@ pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>
         experiment.image_passes(images)
     );
     outln!(
-        "  of random blocks {:.1} % are trained, by {RANDOM_BLOCKS} drawn; the size of the others is beyond search.limits or 2^31 \
+        "  of random blocks {:.1} % are trained, by {RANDOM_BLOCKS} drawn; the size of the others is beyond \
+         search.limits or 2^31 \
          parameters",
         100.0 * experiment.trained_share(RANDOM_BLOCKS)
     );
     outln!(
-        "  hours: divide that by 3,600 and by the images per second of your device, measured with a few trials (--trials 8); \
-         the example plan_workers estimates the time for many workers"
+        "  hours: divide that by 3,600 and by the images per second of your device, measured with a few trials \
+         (--trials 8); \
+         blockqnn plan estimates the time for many workers"
     );
     outln!(
         "  accuracy is measured on {} images held out of the training set; the test set is not read",
@@ -197,7 +199,8 @@ fn network_readings(Experiment { search, recipe, data, .. }: &Experiment) -> Rea
     let stem = &network.stem;
     let widths = match network.widths {
         WidthRule::Bounded => {
-            "a 1x1 cell brings concatenations in a block, and a block's wider input, to the stage's width (search.network.widths)"
+            "a 1x1 cell brings concatenations in a block, and a block's wider input, to the stage's width \
+             (search.network.widths)"
         }
         _ => "a concatenation is as wide as its inputs together, and so is what follows (search.network.widths)",
     };
@@ -205,7 +208,8 @@ fn network_readings(Experiment { search, recipe, data, .. }: &Experiment) -> Rea
         (
             "network",
             format!(
-                "{} stages of N = {} blocks, width {} doubled per stage; stem {}x{} stride {}, {} pools (search.network)",
+                "{} stages of N = {} blocks, width {} doubled per stage; stem {}x{} stride {}, {} pools \
+                 (search.network)",
                 network.stages, network.repeats, network.width, stem.kernel, stem.kernel, stem.stride, stem.pools
             ),
         ),

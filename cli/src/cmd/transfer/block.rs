@@ -43,7 +43,8 @@ pub(crate) fn read(source: Option<&str>) -> Result<Block, Box<dyn Error>> {
             format!("--block: {error}")
         } else {
             format!(
-                "--block: {source:?} is neither a run folder nor a file, and not a block such as 'conv3(0) conv3(1) terminal(2)'"
+                "--block: {source:?} is neither a run folder nor a file, and not a block such as 'conv3(0) conv3(1) \
+                 terminal(2)'"
             )
         }
         .into()

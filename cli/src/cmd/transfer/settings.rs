@@ -59,7 +59,8 @@ impl Settings {
     pub(crate) fn check_images(&self, classes: &[String], training: usize, validation: usize) -> Result<(), String> {
         if self.classes != classes || self.images != [training, validation] {
             return Err(format!(
-                "the training was started on {} training and {} validation images in {} classes, but --data now has {training} \
+                "the training was started on {} training and {} validation images in {} classes, but --data now has \
+                 {training} \
                  and {validation} images in {} classes, or classes with other names: give the same --data and --broken-images \
                  as before",
                 self.images[0],
@@ -80,7 +81,8 @@ impl Settings {
             return Ok(());
         }
         Err(format!(
-            "the {} images are not those that the training was started on, though as many: give the same --data as before, or \
+            "the {} images are not those that the training was started on, though as many: give the same --data as \
+             before, or \
              start a new training with another --out",
             changed.join(" and the ")
         )

@@ -1,6 +1,7 @@
 //! The run folder and the table at the end.
 
 use super::Arguments;
+use crate::terminal::quoted;
 use blockqnn::data::ImageSet;
 use blockqnn::environment::BoxError;
 use blockqnn::experiment::Experiment;
@@ -28,7 +29,8 @@ pub(crate) fn run_folder(arguments: &Arguments, experiment: &Experiment) -> Resu
                 format!("{error} (continue it with --resume, or choose another folder with --out)").into()
             }
             RunFolderError::Occupied { done, .. } => {
-                format!("{error} (extend it with --resume --trials {}, or choose another folder with --out)", 2 * done)
+                let trials = 2 * done;
+                format!("{error} (extend it with --resume --trials {trials}, or choose another folder with --out)")
                     .into()
             }
             _ => Box::<dyn Error>::from(error),
@@ -48,6 +50,11 @@ impl Results {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The path, as it can be given to a shell.
+    pub(crate) fn quoted(&self) -> String {
+        quoted(&self.path)
     }
 
     /// Writes `results.csv` (all trials, best first), `best.json` (the complete record of the best one) and
@@ -120,14 +127,34 @@ const FEW_STEPS: u64 = 30;
 /// Standard error of an accuracy, in percentage points, from which on the order of blocks is mostly chance.
 const LARGE_ERROR: f64 = 5.0;
 
+/// Prints what a search is about to do.
+pub(crate) fn print_beginning(experiment: &Experiment, training: &ImageSet, validation: &ImageSet, results: &Results) {
+    errln!(
+        "{} trials in minibatches of {}, {} epochs each on {} images of {} ({} classes, chance accuracy {:.1} %); \
+         validation \
+         on {} images; results in {}",
+        experiment.search.trials,
+        experiment.search.minibatch,
+        experiment.recipe.epochs,
+        training.len(),
+        experiment.data.dataset,
+        experiment.search.network.classes,
+        100.0 / experiment.search.network.classes as f64,
+        validation.len(),
+        results.path().display(),
+    );
+    warn_of_few_images(experiment, training, validation);
+}
+
 /// Warns about settings with which accuracies say little about the blocks.
-pub(crate) fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, validation: &ImageSet) {
+fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, validation: &ImageSet) {
     let recipe = &experiment.recipe;
     let batches = training.len().div_ceil(recipe.batch_size.max(1)) as u64;
     let steps = batches * u64::from(recipe.epochs);
     if steps < FEW_STEPS {
         errln!(
-            "warning: {batches} batches per epoch and {} epochs are only {steps} training steps per block, so networks are \
+            "warning: {batches} batches per epoch and {} epochs are only {steps} training steps per block, so \
+             networks are \
              hardly trained (at least {FEW_STEPS} are recommended): increase --epochs or decrease --batch-size",
             recipe.epochs
         );
@@ -136,7 +163,8 @@ pub(crate) fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, v
     let standard_error = 50.0 / (validation.len().max(1) as f64).sqrt();
     if standard_error >= LARGE_ERROR {
         errln!(
-            "warning: on {} validation images an accuracy has a standard error of up to {standard_error:.0} percentage points, \
+            "warning: on {} validation images an accuracy has a standard error of up to {standard_error:.0} \
+             percentage points, \
              and blocks that differ by less than twice that cannot be distinguished: increase --validation, or treat the \
              ranking as approximate",
             validation.len()
@@ -145,12 +173,12 @@ pub(crate) fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, v
 }
 
 /// Prints what can be done with a finished run.
-pub(crate) fn print_next_steps(run: &Path) {
-    let run = crate::terminal::quoted(run);
-    errln!("next steps (subcommands, instead of the options of the search):");
-    errln!("  verify {run} --top 4                    trains the best blocks to convergence");
-    errln!("  export {run} --to pytorch --out FILE    writes the best block as PyTorch source");
-    errln!("  report {run}                            writes a page about the run (requires the feature report)");
+pub(crate) fn print_next_steps(results: &Results) {
+    let run = results.quoted();
+    errln!("next steps:");
+    errln!("  blockqnn verify {run} --top 4                    trains the best blocks to convergence");
+    errln!("  blockqnn export {run} --to pytorch --out FILE    writes the best block as PyTorch source");
+    errln!("  blockqnn report {run}                            writes a page about the run");
 }
 
 /// Prints the best blocks, one per line.

@@ -1,6 +1,5 @@
 //! The folder of a training: who may write to it, and whether it is finished.
 
-use super::Arguments;
 use super::settings::{BLOCK, FILE, RESULT};
 use blockqnn::export::Blueprint;
 use blockqnn::files::{FolderError, OwnedFolder, new_folder};
@@ -14,8 +13,8 @@ const RUNS: &str = "blockqnn-runs";
 const NAME: &str = "transfer";
 
 /// Takes the folder of `--out` for a new training: one that is new or empty. Without `--out` there is none yet.
-pub(crate) fn named(arguments: &Arguments, blueprint: &Blueprint) -> Result<Option<OwnedFolder>, Box<dyn Error>> {
-    let Some(out) = &arguments.out else { return Ok(None) };
+pub(crate) fn named(out: Option<&Path>, blueprint: &Blueprint) -> Result<Option<OwnedFolder>, Box<dyn Error>> {
+    let Some(out) = out else { return Ok(None) };
     let path = out.display();
     let advice = |error: FolderError| -> Box<dyn Error> {
         if out.join(FILE).exists() {

@@ -1,25 +1,23 @@
-//! Progress: bars on a terminal, one line per minibatch in a log.
+//! The progress of a search: bars on a terminal, one line per minibatch in a log.
 
-mod time_left;
-pub(crate) mod watch;
-
+use super::time_left::TimeLeft;
+use super::{done, seconds_as_text};
 use blockqnn::agent::EpsilonSchedule;
 use blockqnn::environment::{BoxError, Progress};
 use blockqnn::evaluation::Trial;
 use blockqnn::experiment::Experiment;
 use blockqnn::search::{CostModel, MinibatchSummary, Observer, RecordOf, SearchReport, Start};
 use blockqnn::space::block::{BlockCode, BlockSpace};
-use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
-use time_left::TimeLeft;
+use std::time::Instant;
 
 /// Steps of the bar of one training.
 const FINE: u64 = 1_000;
 
 /// Shows the progress of a search, its best block so far, and the time left.
-pub(crate) struct Display {
+pub(crate) struct Search {
     /// None if the agent has no epsilon schedule.
     schedule: Option<EpsilonSchedule>,
     minibatch: u64,
@@ -37,6 +35,8 @@ pub(crate) struct Display {
     /// Progress of each running training.
     trainings: BTreeMap<u64, Progress>,
     left: TimeLeft,
+    /// What to do while trials wait for workers.
+    waiting: Option<String>,
 }
 
 struct Bars {
@@ -65,8 +65,14 @@ impl Bars {
     }
 }
 
-impl Display {
-    pub(crate) fn new(experiment: &Experiment, workers: usize, model: Option<CostModel>) -> Self {
+impl Search {
+    /// `waiting`: the command to run while trials wait for workers.
+    pub(crate) fn new(
+        experiment: &Experiment,
+        workers: usize,
+        model: Option<CostModel>,
+        waiting: Option<String>,
+    ) -> Self {
         let trials = experiment.search.trials;
         let bars = if std::io::stderr().is_terminal() { Bars::new(trials).ok() } else { None };
         Self {
@@ -82,6 +88,7 @@ impl Display {
             last_mean: None,
             trainings: BTreeMap::new(),
             left: TimeLeft::new(model, experiment.search.network.clone()),
+            waiting,
         }
     }
 
@@ -93,13 +100,12 @@ impl Display {
 
     fn show_time_left(&self) {
         if let (Some(bars), Some(seconds)) = (&self.bars, self.seconds_left()) {
-            bars.blocks
-                .set_message(HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)).to_string());
+            bars.blocks.set_message(seconds_as_text(seconds));
         }
     }
 }
 
-impl Display {
+impl Search {
     /// Prints a line above the bars.
     fn print(&self, line: &str) {
         match &self.bars {
@@ -128,7 +134,7 @@ impl Display {
     }
 }
 
-impl Display {
+impl Search {
     /// Epsilon of a trial as text; a dash if the agent has no schedule.
     fn epsilon(&self, trial: u64) -> String {
         let schedule = self.schedule.as_ref();
@@ -144,11 +150,6 @@ impl Display {
         let workers = self.workers.max(self.names.len());
         if workers == 1 { "1 worker".to_owned() } else { format!("{workers} workers") }
     }
-}
-
-/// The share of a training that is done.
-pub(crate) fn done(progress: &Progress) -> f64 {
-    (f64::from(progress.epoch) + progress.fraction) / f64::from(progress.epochs.max(1))
 }
 
 fn percent(accuracy: Option<f64>) -> String {
@@ -167,7 +168,7 @@ fn place(trial: u64, progress: &Progress, worker: Option<&(String, Instant)>) ->
     format!("block {trial} epoch {epoch}/{}{restarts}{worker}", progress.epochs)
 }
 
-impl Observer<BlockSpace> for Display {
+impl Observer<BlockSpace> for Search {
     fn on_restored(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
         self.show(record);
         Ok(())
@@ -204,7 +205,8 @@ impl Observer<BlockSpace> for Display {
     }
 
     fn on_waiting(&mut self, message: &str) {
-        self.print(&format!("warning: {message}"));
+        let command = self.waiting.as_ref().map(|command| format!(" ({command})")).unwrap_or_default();
+        self.print(&format!("warning: {message}{command}"));
     }
 
     fn on_progress(&mut self, trial: u64, progress: &Progress) {
@@ -235,7 +237,8 @@ impl Observer<BlockSpace> for Display {
         let left = self.seconds_left().unwrap_or_default();
         self.last_mean = summary.mean_accuracy;
         let line = format!(
-            "minibatch {:>3}/{}  epsilon {:<4} mean {}  best {}  infeasible {}  {}  {gone:.0} s elapsed, {left:.0} s left",
+            "minibatch {:>3}/{}  epsilon {:<4} mean {}  best {}  infeasible {}  {}  {gone:.0} s elapsed, {left:.0} s \
+             left",
             summary.minibatch + 1,
             self.minibatches(),
             self.epsilon(summary.minibatch * self.minibatch),

@@ -1,6 +1,5 @@
 //! Settings as people write them: a JSON file whose every word counts, and errors that name the field.
 
-use super::OverridesError;
 use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Number, Value};
@@ -9,9 +8,17 @@ use std::fmt;
 use std::path::Path;
 
 /// Reads a file of settings.
-pub(super) fn read_file(path: &Path) -> Result<Map<String, Value>, OverridesError> {
-    let bytes = std::fs::read(path).map_err(|source| OverridesError::Unreadable { path: path.to_owned(), source })?;
-    let encoding = |found: &'static str| OverridesError::Encoding { path: path.to_owned(), found };
+pub(super) fn read(path: &Path) -> Result<Map<String, Value>, String> {
+    let name = path.display();
+    let bytes = std::fs::read(path).map_err(|error| format!("cannot read the configuration {name}: {error}"))?;
+    let encoding = |found: &str| {
+        format!(
+            "the configuration {name} is in {found}, but JSON is UTF-8 without a byte order mark: save it as that \
+             (editors \
+             offer it as \"UTF-8\", PowerShell as `Set-Content -Encoding utf8NoBOM`)"
+        )
+    };
+    let no_object = |message: String| format!("the configuration {name} is not a JSON object: {message}");
     let text = match bytes.as_slice() {
         [0xef, 0xbb, 0xbf, ..] => return Err(encoding("UTF-8 with a byte order mark")),
         // With its mark; or without it, where the text begins with an ASCII sign.
@@ -20,11 +27,8 @@ pub(super) fn read_file(path: &Path) -> Result<Map<String, Value>, OverridesErro
     };
     match serde_json::from_str(text) {
         Ok(Unique(Value::Object(object))) => Ok(object),
-        Ok(Unique(other)) => {
-            let message = format!("it holds {}", kind(&other));
-            Err(OverridesError::NoObject { path: path.to_owned(), message })
-        }
-        Err(error) => Err(OverridesError::NoObject { path: path.to_owned(), message: error.to_string() }),
+        Ok(Unique(other)) => Err(no_object(format!("it holds {}", kind(&other)))),
+        Err(error) => Err(no_object(error.to_string())),
     }
 }
 
