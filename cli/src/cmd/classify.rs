@@ -164,8 +164,9 @@ mod tests {
     fn found(path: &str, dark: f32) -> Classified {
         let probabilities = vec![dark, 1.0 - dark];
         let label = usize::from(dark < 0.5);
+        let class = ["dark", "light"][label];
         let json = serde_json::json!({
-            "label": label, "class": ["dark", "light"][label], "probability": dark.max(1.0 - dark),
+            "label": label, "class": class, "probability": dark.max(1.0 - dark),
             "probabilities": probabilities,
         });
         (path.into(), serde_json::from_value(json).unwrap())
