@@ -89,7 +89,7 @@ fn proposals(agent: impl Agent<BlockSpace>, config: &SearchConfig) -> Vec<BlockC
 #[test]
 fn every_published_search_with_the_papers_learner_proposes_something_else_when_it_learns() {
     let published = published();
-    assert!(published.len() >= 9, "{} examples found", published.len());
+    assert!(published.len() >= 8, "{} examples found", published.len());
     for (path, code) in published {
         let place = path.display();
         assert!(code.contains("RedefinedReward::paper()"), "{place}: not the paper's reward in\n{code}");
