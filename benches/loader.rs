@@ -1,5 +1,5 @@
-//! Whether reading images keeps up with training: images a second of the loader alone, of the training alone, and of both
-//! at once.
+//! Whether reading images keeps up with training: images a second of the loader alone, of the training alone, and of
+//! both at once.
 //!
 //! ```sh
 //! cargo bench --bench loader

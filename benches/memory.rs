@@ -4,9 +4,9 @@
 //! cargo bench --bench memory
 //! ```
 //!
-//! The blocks are random ones of the quick preset, each trained for an epoch on 128 images; the one with the most activations
-//! comes first, since an allocator keeps what the largest training took. It fails if the memory after the last lies more
-//! than a tenth above that after the first twenty.
+//! The blocks are random ones of the quick preset, each trained for an epoch on 128 images; the one with the most
+//! activations comes first, since an allocator keeps what the largest training took. It fails if the memory after the
+//! last lies more than a tenth above that after the first twenty.
 
 use blockqnn::agent::{Agent, Memory, RandomAgent};
 use blockqnn::data::{DeviceSet, Split, embedded};

@@ -1,7 +1,7 @@
 //! The report of a run of 11,392 blocks, the paper's number: reading, the page, all pictures as PNG.
 //!
 //! ```sh
-//! cargo bench --no-default-features --features report --bench report
+//! cargo bench -p blockqnn --no-default-features --features report --bench report
 //! ```
 //!
 //! The run folder is made with the synthetic environment. Prints seconds, the least of five, and the size of the page.

@@ -1,7 +1,7 @@
 //! What the search costs beside the training: proposing, learning, decoding, naming and pricing blocks.
 //!
 //! ```sh
-//! cargo bench --no-default-features --bench search
+//! cargo bench -p blockqnn --no-default-features --bench search
 //! ```
 //!
 //! All on one core, with 10,000 blocks in the memory: about as many as a search of the paper's size ends with.

@@ -72,11 +72,9 @@
 //! # }
 //! ```
 //!
-//! Your own images come from a `data::ImageFolder`, in memory for a search or streamed for a long training; the example
-//! `imagenet_transfer` trains a found block on larger ones.
-//!
-//! `cargo run --release --example cifar_search` does all of this on the command line, with progress bars and a table of
-//! results.
+//! Your own images come from a `data::ImageFolder`, in memory for a search or streamed for a long training. The examples
+//! `cifar_search` and `imagenet_transfer` of the repository do both. The package `blockqnn-cli` does all of this on the
+//! command line, with progress bars and a table of results.
 //!
 //! # The parts
 //!

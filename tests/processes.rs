@@ -1,5 +1,5 @@
-//! Trials in child processes of this machine: children are killed, crash, hang, run out of memory and grow, and the search ends
-//! with the same table as in one process.
+//! Trials in child processes of this machine: children are killed, crash, hang, run out of memory and grow, and the
+//! search ends with the same table as in one process.
 
 #![cfg(unix)]
 

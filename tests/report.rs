@@ -275,8 +275,8 @@ fn a_series_tells_what_the_journal_does() {
     }
 }
 
-/// The README's pictures, made by a search of 2,848 blocks in the synthetic environment. With `BLOCKQNN_BLESS` set they are
-/// written in place of being compared.
+/// The README's pictures, made by a search of 2,848 blocks in the synthetic environment. With `BLOCKQNN_BLESS` set they
+/// are written in place of being compared.
 #[test]
 fn pictures_of_the_readme_are_the_crates_own() {
     use blockqnn::agent::EpsilonSchedule;

@@ -191,9 +191,15 @@ pub enum DataError {
         /// The system's error.
         source: io::Error,
     },
+    /// There is no such choice of [`BrokenImages`](super::BrokenImages).
+    #[error("unknown choice {name:?} for broken images: choose refuse or skip")]
+    BrokenImagesChoice {
+        /// What was given.
+        name: String,
+    },
     /// A file of an image folder is not a usable picture.
-    #[error("the image {} is broken: {message}. Replace or delete it, or skip broken images \
-         (--broken-images skip in the examples)", path.display())]
+    #[error("the image {} is broken: {message}. Replace or delete it, or set data.broken_images \
+         to skip", path.display())]
     BrokenImage {
         /// The file.
         path: PathBuf,

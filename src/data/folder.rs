@@ -11,9 +11,11 @@ use listing::{Kind, entries, kind};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 pub use listing::OtherFiles;
@@ -36,6 +38,25 @@ pub enum BrokenImages {
     Refuse,
     /// Skip them, and report each.
     Skip,
+}
+
+impl fmt::Display for BrokenImages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refuse => "refuse",
+            Self::Skip => "skip",
+        })
+    }
+}
+
+impl FromStr for BrokenImages {
+    type Err = DataError;
+
+    fn from_str(name: &str) -> Result<Self, DataError> {
+        let mut choices = [Self::Refuse, Self::Skip].into_iter();
+        let unknown = || DataError::BrokenImagesChoice { name: name.to_owned() };
+        choices.find(|choice| choice.to_string() == name).ok_or_else(unknown)
+    }
 }
 
 /// A folder of photographs with one subfolder per class: its files and their classes.

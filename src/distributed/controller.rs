@@ -414,11 +414,9 @@ impl Controller {
         if waited >= self.alone.next {
             self.alone.next = waited + self.alone.next.min(LONGEST_REMINDER);
             let message = format!(
-                "no worker has been heard of for {:.0} s, and {} trials wait: start workers for the search {:?} at this broker \
-                 (cifar_search worker --nats URL --nats-name {})",
+                "no worker has been heard of for {:.0} s, and {} trials wait: start workers for the search {:?} at this broker",
                 waited.as_secs_f64(),
                 self.flights.len(),
-                self.names.name(),
                 self.names.name(),
             );
             self.tell(Event::Waiting { message });

@@ -107,7 +107,7 @@ pub enum DistributedError {
     /// Another controller uses this name.
     #[error(
         "the search {name:?} has a controller on this broker already ({holder}), and two would take each other's results: wait \
-         for it or stop it, or give this search and its workers another name (--nats-name in the examples)"
+         for it or stop it, or give this search and its workers another name"
     )]
     Taken {
         /// The name.

@@ -74,9 +74,7 @@ pub enum TableError {
         found: Vec<String>,
     },
     /// The table has rows of several data sets, and none was named.
-    #[error(
-        "table {name} has rows of several data sets, {found:?}: name the data set to use (--dataset NAME in the examples)"
-    )]
+    #[error("table {name} has rows of several data sets, {found:?}: name the data set to use")]
     AmbiguousDataset {
         /// Name of the table.
         name: String,

@@ -7,8 +7,10 @@ use crate::data::{
 use crate::graph::ImageShape;
 use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::str::FromStr;
 
 /// The data sets that come with the crate or that it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +28,34 @@ pub enum Dataset {
     Folder,
 }
 
+impl fmt::Display for Dataset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// No data set has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown data set {name:?}: choose embedded, cifar10, cifar100 or folder")]
+pub struct UnknownDataset {
+    name: String,
+}
+
+impl FromStr for Dataset {
+    type Err = UnknownDataset;
+
+    fn from_str(name: &str) -> Result<Self, UnknownDataset> {
+        Self::ALL
+            .into_iter()
+            .find(|dataset| dataset.name() == name)
+            .ok_or_else(|| UnknownDataset { name: name.to_owned() })
+    }
+}
+
 impl Dataset {
+    /// All data sets.
+    pub const ALL: [Self; 4] = [Self::Embedded, Self::Cifar10, Self::Cifar100, Self::Folder];
+
     /// The name of the data set.
     #[must_use]
     pub fn name(self) -> &'static str {

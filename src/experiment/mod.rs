@@ -1,15 +1,12 @@
 //! A whole block search as plain data: what a configuration file holds and a preset names.
 //!
 //! [`Experiment`] gathers the settings of space, agent, reward, controller, recipe and data. It comes from a
-//! [`Preset`], with [`Overrides`] on top, and is checked as a whole before anything runs.
+//! [`Preset`], and is checked as a whole before anything runs.
 
-mod configuration;
 mod data;
-mod overrides;
 mod verification;
 
-pub use data::{DataConfig, Dataset};
-pub use overrides::{Overrides, OverridesError};
+pub use data::{DataConfig, Dataset, UnknownDataset};
 pub use verification::{Candidate, Verification, VerificationReport, VerificationRow};
 
 use crate::agent::{AgentConfig, EpsilonPhase, EpsilonSchedule, QLearningConfig};
@@ -136,8 +133,7 @@ pub enum ExperimentError {
     Data(#[from] DataError),
     /// The data set is read from a folder, and none was given.
     #[error(
-        "the images of the data set {dataset} are read from files, but no folder is given: give one (--data DIR in the \
-         examples; --download fetches CIFAR)"
+        "the images of the data set {dataset} are read from files, but no folder is given: name the folder of the images"
     )]
     NoFolder {
         /// Name of the data set.

@@ -33,7 +33,7 @@ pub enum DeviceError {
         present: Vec<String>,
     },
     /// The crate was built without this kind of device.
-    #[error("device {name:?} is not built in: build with --features {feature}")]
+    #[error("device {name:?} is not built in: build with the feature {feature}")]
     NotBuiltIn {
         /// The given name.
         name: String,
@@ -58,9 +58,7 @@ pub enum DeviceError {
         count: usize,
     },
     /// The device does not support a number type.
-    #[error(
-        "{device} does not support {precision}: use the precision f32 (--precision f32 in the examples), or another device"
-    )]
+    #[error("{device} does not support {precision}: set recipe.precision to f32, or use another device")]
     Precision {
         /// The device, as burn prints it.
         device: String,
@@ -68,7 +66,7 @@ pub enum DeviceError {
         precision: Precision,
     },
     /// The crate was built without any device.
-    #[error("no device is built in: build with --features flex (CPU), cuda or wgpu")]
+    #[error("no device is built in: build with the feature flex (CPU), cuda or wgpu")]
     NoneBuiltIn,
 }
 
@@ -77,7 +75,7 @@ fn choices(built_in: &[&str], present: &[String]) -> String {
     let mut text = format!("built in: {}; present: {}", list(built_in), list(present));
     if !absent.is_empty() {
         // Writing to a string cannot fail.
-        let _ = write!(text, "; more with --features {}", absent.join(","));
+        let _ = write!(text, "; more with the features {}", absent.join(", "));
     }
     text
 }
@@ -204,7 +202,7 @@ mod tests {
         assert_eq!(
             DeviceError::Unknown { name: "gpu".to_owned(), built_in, present }.to_string(),
             "unknown device \"gpu\": built in: flex, cuda; present: flex, cuda:0; \
-             more with --features ndarray,wgpu"
+             more with the features ndarray, wgpu"
         );
     }
 
@@ -212,7 +210,7 @@ mod tests {
     fn a_device_that_is_not_built_in_names_its_feature() {
         for (kind, _) in KINDS.iter().filter(|(_, built_in)| !built_in) {
             let text = parse_device(kind).unwrap_err().to_string();
-            assert_eq!(text, format!("device {kind:?} is not built in: build with --features {kind}"));
+            assert_eq!(text, format!("device {kind:?} is not built in: build with the feature {kind}"));
         }
     }
 

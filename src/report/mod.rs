@@ -2,7 +2,7 @@
 //!
 //! [`Run::read`] reads a run folder, also of a running search. [`Report`] makes of one or several: a page that stands
 //! alone ([`Report::html`]), figures as SVG and PNG ([`Report::figures`]), and every series as CSV ([`Report::series`]).
-//! [`draw`] draws a single block.
+//! [`draw`] draws a single block, [`regret`] how fast agents come near the optimum in a comparison.
 //!
 //! The page needs no network and no script: the figures in it are SVG, and text from outside (names, messages) is never
 //! markup. Where scripts run, tables can be sorted. PNGs are drawn with a font that comes with the crate, so that they
@@ -22,6 +22,7 @@ mod text;
 
 pub use drawing::{BlockDrawing, draw};
 pub use figure::Figure;
+pub use figures::regret;
 pub use run::Run;
 pub use series::Series;
 

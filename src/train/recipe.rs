@@ -4,6 +4,7 @@ use crate::data::Augmentation;
 use crate::network::Precision;
 use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 
 /// How a network is trained: plain data that a configuration file can hold.
 ///
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 /// let recipe = Recipe { epochs: 6, batch_size: 64, schedule: Schedule::Constant, ..Recipe::early_stop() };
 /// recipe.validate()?;
 /// assert_eq!(recipe.learning_rate_at(5, 0), 0.001);
+/// assert_eq!("cifar".parse::<Recipe>()?, Recipe::cifar());
 ///
 /// let error = serde_json::from_str::<Recipe>(r#"{"epochs": 12, "batchsize": 256}"#).unwrap_err();
 /// assert!(error.to_string().starts_with("unknown field `batchsize`"));
@@ -163,6 +165,20 @@ impl Default for Restarts {
     /// Returns the paper's restarts: at most 3, each with 0.4 times the learning rate.
     fn default() -> Self {
         Self { max: 3, factor: 0.4 }
+    }
+}
+
+/// The recipe of a name: `cifar`, `imagenet` or `early-stop`.
+impl FromStr for Recipe {
+    type Err = InvalidSetting;
+
+    fn from_str(name: &str) -> Result<Self, InvalidSetting> {
+        match name {
+            "cifar" => Ok(Self::cifar()),
+            "imagenet" => Ok(Self::imagenet()),
+            "early-stop" => Ok(Self::early_stop()),
+            _ => Err(InvalidSetting::Unknown { name: name.to_owned() }),
+        }
     }
 }
 

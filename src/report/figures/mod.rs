@@ -3,8 +3,10 @@
 mod blocks;
 mod learning;
 mod outcomes;
+mod regret;
 
 pub(super) use outcomes::saved_seconds;
+pub use regret::regret;
 
 use super::ReportError;
 use super::colours::SERIES;

@@ -143,8 +143,8 @@ pub(in crate::report) fn saved_seconds(run: &Run) -> f64 {
 pub(super) fn workers(run: &Run) -> Drawn {
     let Some(utilisation) = run.utilisation.filter(|utilisation| utilisation.share() > 0.0) else {
         return Ok(Err(
-            "Worker utilisation is not drawn: the folder has no utilisation.json, which cifar_search writes \
-                       when a search ends."
+            "Worker utilisation is not drawn: the folder has no utilisation.json, the record of how busy the \
+                       workers were."
                 .to_owned(),
         ));
     };

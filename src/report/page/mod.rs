@@ -163,7 +163,7 @@ fn state(html: &mut String, run: &Run) {
         }
         State::Stopped => (
             "stopped",
-            format!("Not finished and not running: {done}. Resume the search with --out {} --resume.", run.path),
+            format!("Not finished and not running: {done}. The search can be resumed from its folder {}.", run.path),
         ),
     };
     let _ = writeln!(html, "<p class=\"state {class}\">{}</p>", escape(&text));

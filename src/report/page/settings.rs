@@ -2,10 +2,10 @@
 
 use crate::report::run::Run;
 use crate::report::text::escape;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fmt::Write;
 
-/// The sections of an experiment's settings, as `cifar_search --config` takes them.
+/// The sections of an experiment's settings, as a configuration file has them.
 const SECTIONS: [&str; 5] = ["space", "agent", "reward", "recipe", "data"];
 
 pub(super) fn settings(html: &mut String, run: &Run) {
@@ -51,13 +51,10 @@ fn configuration(run: &Run) -> Option<Value> {
 
 fn repeat(html: &mut String, configuration: &Value) {
     let text = serde_json::to_string_pretty(configuration).unwrap_or_default();
-    let embedded = configuration["data"]["dataset"] == json!("embedded");
-    let data = if embedded { "" } else { " --data DIR" };
-    let where_data = if embedded { "" } else { ", where <code>DIR</code> holds the files of the data set" };
     let _ = writeln!(
         html,
-        "<p>Save the settings as <a download=\"config.json\" href=\"data:application/json,{}\">config.json</a>; this repeats the \
-         search{where_data}:</p>\n<pre><code>cargo run --release --example cifar_search -- --config config.json{data}</code></pre>",
+        "<p>A search with the settings in <a download=\"config.json\" href=\"data:application/json,{}\">config.json</a> repeats \
+         this one.</p>",
         percent_encoded(&text)
     );
     let _ =
@@ -94,6 +91,7 @@ fn flatten(path: &str, value: &Value, rows: &mut Vec<(String, String)>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn settings_are_named_by_their_paths() {
