@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 
 fn search(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     // A fifth of the images is held out to measure accuracy; a search never reads a test set.
-    let set = pictures(folder)?.limit(1_250, SEED)?;
+    let set = pictures(folder)?.limit(1_000, SEED)?;
     let validation = set.len() / 5;
     let split = Split::new(set, validation, SEED)?;
 
@@ -55,10 +55,10 @@ fn search(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     let workers = ThreadEvaluator::new(vec![environment.with_threads(threads); WORKERS])?;
 
     let space = BlockSpace::paper().with_max_layers(6)?;
-    let agent = QLearning::new(QLearningConfig { learning_rate: 0.1, ..QLearningConfig::paper().scaled_to(10) })?;
+    let agent = QLearning::new(QLearningConfig { learning_rate: 0.1, ..QLearningConfig::paper().scaled_to(8) })?;
     // The controller counts parameters and FLOPs before anything is trained, and refuses what is too large.
     let limits = CostLimits { flops: Some(20_000_000), ..CostLimits::default() };
-    let config = SearchConfig { network, limits, ..SearchConfig::paper().with_seed(SEED).with_trials(40, 4) };
+    let config = SearchConfig { network, limits, ..SearchConfig::paper().with_seed(SEED).with_trials(32, 4) };
     // Every trial is journalled here as it ends: see the example `resume`.
     let folder = RunFolder::create(new_folder("blockqnn-runs", "cifar_search")?)?;
     let owner = folder.owner();

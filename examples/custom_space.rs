@@ -84,7 +84,8 @@ impl SearchSpace for Chains {
 
     // How an architecture is printed; JSON unless given.
     fn describe(&self, chain: &Chain) -> String {
-        chain.0.iter().map(|choice| format!("{choice:?} ")).collect()
+        let choices: Vec<String> = chain.0.iter().map(|choice| format!("{choice:?}")).collect();
+        choices.join(" ")
     }
 }
 
