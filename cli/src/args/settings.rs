@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 /// Any setting, from a file or one by one.
 #[derive(Debug, Clone, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Settings {
     /// JSON file with settings, in the format that search --dry-run prints; options override the file
     #[arg(long, value_name = "FILE")]

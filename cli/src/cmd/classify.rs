@@ -17,7 +17,6 @@ use std::process::ExitCode;
 /// no pictures are named and do not stop the others.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
     /// Weights of a trained network, as export --to safetensors and transfer write them
     #[arg(value_name = "WEIGHTS")]
@@ -91,8 +90,11 @@ fn check_output(arguments: &Arguments, csv: &Path) -> Result<(), String> {
     files::check_writable(csv).map_err(|error| format!("cannot write {}: {error}", csv.display()))
 }
 
+/// A picture and what it was classified as, or why it could not be.
+type Tried = (PathBuf, Result<Prediction, Box<dyn Error>>);
+
 /// A picture, or all in a folder.
-fn classify(classifier: &ImageClassifier, path: &Path) -> Vec<(PathBuf, Result<Prediction, Box<dyn Error>>)> {
+fn classify(classifier: &ImageClassifier, path: &Path) -> Vec<Tried> {
     let one = |result: Result<Prediction, Box<dyn Error>>| vec![(path.to_owned(), result)];
     if !path.is_dir() {
         return one(classifier.classify_file(path).map_err(Into::into));
@@ -144,8 +146,9 @@ fn write_csv(out: &mut dyn Write, classes: &[String], found: &[Classified], top:
     writeln!(out)?;
     for (path, prediction) in found {
         write!(out, "{}", cell(&path.display().to_string()))?;
-        let best = best(classes, prediction, top).into_iter();
-        best.map(|(class, probability)| write!(out, ",{},{probability}", cell(class))).collect::<io::Result<()>>()?;
+        for (class, probability) in best(classes, prediction, top) {
+            write!(out, ",{},{probability}", cell(class))?;
+        }
         writeln!(out)?;
     }
     Ok(())

@@ -20,6 +20,7 @@ Examples:
   blockqnn completions bash > ~/.local/share/bash-completion/completions/blockqnn
   blockqnn completions fish > ~/.config/fish/completions/blockqnn.fish";
 
+#[expect(clippy::unnecessary_wraps, reason = "as of all commands")]
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut super::Program::command(), "blockqnn", &mut script);

@@ -21,7 +21,6 @@ use std::process::ExitCode;
 /// trained; the function load of the PyTorch source reads them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
     /// Folder of a search (its --out), or of a training by blockqnn transfer
     #[arg(value_name = "RUN")]

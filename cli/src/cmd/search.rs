@@ -22,7 +22,6 @@ use std::process::ExitCode;
 /// its validation accuracy. The best blocks are printed at the end, one per line. Without options the search runs for a
 /// few minutes on two CPU cores, on images that are part of the program.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Settings to start from. quick: minutes on two CPU cores (64 blocks of up to 6 layers in minibatches of 8, width

@@ -43,7 +43,6 @@ const EPOCHS_PER_CHECKPOINT: u32 = 1;
 /// Without options it runs for a few minutes on two CPU cores, on the images that are part of the program. With fewer
 /// than six classes top-5 is 100 %. Among equal outputs the first class counts.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     /// Settings to start from

@@ -25,7 +25,6 @@ use std::process::ExitCode;
 /// on held-out images, and printed by converged accuracy. After an interruption, repeat the command to continue.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
-#[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
     /// Folder of the run, as given to search with --out
     #[arg(value_name = "DIR")]

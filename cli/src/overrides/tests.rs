@@ -118,13 +118,13 @@ fn wrong_settings_are_refused_by_name() {
         let mut overrides = Overrides::new();
         overrides.set_text(text).unwrap();
         let message = match overrides.apply(Preset::Quick) {
-            Err(error) => error.to_string(),
+            Err(error) => error,
             Ok(experiment) => panic!("{text} is accepted: {experiment:?}"),
         };
         assert!(message.starts_with(expected), "{text}: {message}");
     }
     for text in ["epochs", "=3", "a..b=3"] {
-        assert!(Overrides::new().set_text(text).unwrap_err().to_string().contains("path=value"), "{text}");
+        assert!(Overrides::new().set_text(text).unwrap_err().contains("path=value"), "{text}");
     }
     for (text, field) in [
         ("recipe.batch_size=0", "recipe.batch_size is 0"),
@@ -149,10 +149,10 @@ fn a_configuration_file_is_read_or_named_in_the_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("settings.json");
     let mut overrides = Overrides::new();
-    let missing = overrides.set_file(&path).unwrap_err().to_string();
+    let missing = overrides.set_file(&path).unwrap_err();
     assert!(missing.contains("settings.json"), "{missing}");
     std::fs::write(&path, "[1]").unwrap();
-    assert!(overrides.set_file(&path).unwrap_err().to_string().contains("is not a JSON object"));
+    assert!(overrides.set_file(&path).unwrap_err().contains("is not a JSON object"));
     let settings = r#"{"recipe": {"epochs": 5}}"#;
     let utf16 = |order: fn(u16) -> [u8; 2], mark: bool| -> Vec<u8> {
         let mark = mark.then_some(0xfeff);
@@ -167,11 +167,11 @@ fn a_configuration_file_is_read_or_named_in_the_error() {
         (b"{\"recipe\": \"\xe4\"}".to_vec(), "is in another encoding"),
     ] {
         std::fs::write(&path, bytes).unwrap();
-        let message = overrides.set_file(&path).unwrap_err().to_string();
+        let message = overrides.set_file(&path).unwrap_err();
         assert!(message.contains(found) && message.contains("save it as that"), "{message}");
     }
     std::fs::write(&path, r#"{"recipe": {"epochs": 5, "batch_size": 8, "epochs": 6}}"#).unwrap();
-    let message = overrides.set_file(&path).unwrap_err().to_string();
+    let message = overrides.set_file(&path).unwrap_err();
     assert!(message.contains("the field `epochs` stands there twice"), "{message}");
     std::fs::write(&path, settings).unwrap();
     overrides.set_file(&path).unwrap();

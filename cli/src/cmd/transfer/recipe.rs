@@ -54,19 +54,13 @@ impl Arguments {
 
     /// What continues the training in a folder as it was started.
     pub(super) fn resume_command(&self, out: &Path) -> String {
-        let mut command = format!("continue with blockqnn transfer --out {} --resume", quoted(out));
-        if let Some(data) = &self.data {
-            command += &format!(" --data {}", quoted(data));
-        }
-        if self.broken_images == BrokenImages::Skip {
-            command += " --broken-images skip";
-        }
-        if let Some(devices) = self.devices.given() {
-            command += &format!(" --device {devices}");
-        }
-        if let Some(threads) = self.threads {
-            command += &format!(" --threads {threads}");
-        }
-        command
+        let given = [
+            Some(format!("continue with blockqnn transfer --out {} --resume", quoted(out))),
+            self.data.as_deref().map(|data| format!("--data {}", quoted(data))),
+            (self.broken_images == BrokenImages::Skip).then(|| "--broken-images skip".to_owned()),
+            self.devices.given().map(|devices| format!("--device {devices}")),
+            self.threads.map(|threads| format!("--threads {threads}")),
+        ];
+        given.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 }
