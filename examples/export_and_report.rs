@@ -17,7 +17,7 @@ use blockqnn::network::Network;
 use blockqnn::network::device::default_device;
 use blockqnn::search::{RunFolder, Search, SearchConfig};
 use blockqnn::space::block::{BlockCode, BlockSpace};
-use blockqnn::train::{ImageClassifier, Recipe, fit};
+use blockqnn::train::{ImageClassifier, Recipe, Training};
 use std::error::Error;
 use std::io::{Write, stdout};
 use std::path::Path;
@@ -78,9 +78,8 @@ fn train(blueprint: Blueprint, split: &Split) -> Result<ImageClassifier, Box<dyn
     let training = DeviceSet::new(split.training(), &statistics, &device)?;
     let validation = DeviceSet::new(split.validation(), &statistics, &device)?;
     let recipe = Recipe { batch_size: 32, learning_rate: 0.003, ..Recipe::early_stop().scaled_to(3) };
-    let outcome = fit(&recipe, &training, &validation, 1, &(), |rng, device| {
-        Ok(Network::new(blueprint.block(), blueprint.network(), rng, device)?)
-    })?;
+    let outcome = Training::new(&recipe, &training, &validation, 1)
+        .fit(|rng, device| Ok(Network::new(blueprint.block(), blueprint.network(), rng, device)?))?;
     let trained = outcome.trained().ok_or("the training diverged: lower the learning rate")?;
     Ok(ImageClassifier::new(blueprint, trained.network, split.classes().to_vec(), statistics)?)
 }

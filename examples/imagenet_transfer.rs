@@ -19,7 +19,7 @@ use blockqnn::graph::{NetworkConfig, StemConfig, ToGraph};
 use blockqnn::network::Network;
 use blockqnn::network::device::default_device;
 use blockqnn::space::block::BlockCode;
-use blockqnn::train::{ImageClassifier, OptimizerConfig, Recipe, Schedule, Watch, fit, top_k_accuracies};
+use blockqnn::train::{ImageClassifier, OptimizerConfig, Recipe, Schedule, Training, Watch, top_k_accuracies};
 use std::cell::Cell;
 use std::error::Error;
 use std::io::{Write, stderr, stdout};
@@ -68,9 +68,9 @@ fn transfer(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     };
 
     let out = new_folder("blockqnn-runs", "imagenet_transfer")?;
-    let outcome = fit(&recipe, &training, &validation, SEED, &Epochs::default(), |rng, device| {
-        Ok(Network::new(blueprint.block(), blueprint.network(), rng, device)?)
-    })?;
+    let outcome = Training::new(&recipe, &training, &validation, SEED)
+        .with_watch(&Epochs::default())
+        .fit(|rng, device| Ok(Network::new(blueprint.block(), blueprint.network(), rng, device)?))?;
     let trained = outcome.trained().ok_or("the training diverged: lower the learning rate")?;
     let batch = NonZeroUsize::new(recipe.batch_size).unwrap_or(NonZeroUsize::MIN);
     let accuracies = top_k_accuracies(&trained.network, &validation, batch, &[1, 5])?;

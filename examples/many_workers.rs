@@ -12,9 +12,8 @@
 
 use blockqnn::agent::{QLearning, QLearningConfig};
 use blockqnn::environment::{Environment, environment_fn};
-use blockqnn::search::{
-    Evaluator, InlineEvaluator, ProcessConfig, ProcessEvaluator, Search, SearchConfig, ThreadEvaluator,
-};
+use blockqnn::evaluator::{Evaluator, InlineEvaluator, ProcessConfig, ProcessEvaluator, ThreadEvaluator};
+use blockqnn::search::{Search, SearchConfig};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::convert::Infallible;
 use std::error::Error;

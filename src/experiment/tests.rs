@@ -1,6 +1,7 @@
 use super::*;
 use crate::agent::{LeastSquaresConfig, QLearningConfig};
 use crate::graph::WidthRule;
+use serde_json::json;
 
 fn q_learning(experiment: &Experiment) -> &QLearningConfig {
     let AgentConfig::QLearning(agent) = &experiment.agent else { panic!("{}", experiment.agent) };
@@ -111,7 +112,10 @@ fn an_image_folder_is_read_at_the_size_of_the_experiment() {
     assert!(told[0].contains("bad.png") && told.len() == 1);
 
     let error = with(DataConfig { dataset: Dataset::Cifar10, ..experiment.data }).validate().unwrap_err();
-    assert!(error.to_string().starts_with("data.size is 4: it must be omitted, because the images of cifar10"), "{error}");
+    assert!(
+        error.to_string().starts_with("data.size is 4: it must be omitted, because the images of cifar10"),
+        "{error}"
+    );
 }
 
 /// Once an agent other than the Q-learner was a section `searcher` beside `agent`.

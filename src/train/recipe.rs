@@ -177,7 +177,7 @@ impl FromStr for Recipe {
             "cifar" => Ok(Self::cifar()),
             "imagenet" => Ok(Self::imagenet()),
             "early-stop" => Ok(Self::early_stop()),
-            _ => Err(InvalidSetting::Unknown { name: name.to_owned() }),
+            _ => Err(InvalidSetting::new("recipe", format!("{name:?}"), "cifar, imagenet or early-stop")),
         }
     }
 }

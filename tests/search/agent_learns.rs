@@ -2,7 +2,6 @@
 //!
 //! Prints the figures that docs/reproduction.md tells; with `BLOCKQNN_ALL_CREDITS=1` those of all three credits.
 
-#[path = "agent_learns/first_layers.rs"]
 mod first_layers;
 
 use blockqnn::agent::{Agent, QLearning, QLearningConfig, RandomAgent};

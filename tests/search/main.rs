@@ -9,5 +9,6 @@ mod published;
 mod repeats;
 mod resume;
 mod rolling;
+mod sessions;
 mod spaces;
 mod widths;

@@ -22,11 +22,6 @@ impl Devices {
         }
         self.device.iter().map(|name| Ok((name.clone(), parse_device(name)?))).collect()
     }
-
-    /// The option as it was given, if it was.
-    pub(crate) fn given(&self) -> Option<String> {
-        (!self.device.is_empty()).then(|| self.device.join(","))
-    }
 }
 
 /// `count` workers, but at least one per device, distributed over the devices in turn, each with its name. Those on one
@@ -57,9 +52,13 @@ impl OneDevice {
         self.device.as_deref().map_or_else(default_device, parse_device)
     }
 
+    /// Its name.
+    pub(crate) fn label(&self) -> &str {
+        self.device.as_deref().unwrap_or_else(|| built_in_devices().first().copied().unwrap_or_default())
+    }
+
     /// Its name, if it was given.
-    #[cfg(feature = "nats")]
-    pub(crate) fn name(&self) -> Option<&str> {
+    pub(crate) fn given(&self) -> Option<&str> {
         self.device.as_deref()
     }
 }

@@ -1,11 +1,11 @@
 //! `compare`: agents on equal budgets, on a table of trained architectures or on a synthetic task with a known optimum.
 
 use super::Outcome;
+use blockqnn::agent::AgentConfig;
 use blockqnn::comparison::{Benchmark, Budget, Comparison, ComparisonConfig, Contender, SyntheticTask};
 use blockqnn::environment::tabular::Table;
 use blockqnn::files;
 use blockqnn::space::SearchSpace;
-use blockqnn::space::block::BlockSpace;
 use blockqnn::space::cell::CellCode;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
@@ -106,9 +106,10 @@ fn failed(path: &Path, error: &dyn Error) -> String {
 }
 
 fn compare_on<S: SearchSpace + Clone + 'static>(benchmark: &Benchmark<S>, arguments: &Arguments) -> Outcome {
-    let all = Contender::<BlockSpace>::NAMES.map(str::to_owned);
-    let names = if arguments.agent.is_empty() { &all[..] } else { &arguments.agent };
-    let contenders = names.iter().map(|name| Contender::named(name)).collect::<Result<Vec<_>, _>>()?;
+    let all: Vec<&str> = AgentConfig::names().collect();
+    let given: Vec<&str> = arguments.agent.iter().map(String::as_str).collect();
+    let names = if given.is_empty() { all } else { given };
+    let contenders = names.into_iter().map(Contender::named).collect::<Result<Vec<_>, _>>()?;
     let mut config = ComparisonConfig::new(arguments.budgets.clone()).with_seeds(arguments.seeds);
     config.minibatch = arguments.minibatch.get();
     config.first_seed = arguments.first_seed;

@@ -10,7 +10,7 @@ use blockqnn::search::{
 };
 use blockqnn::seed;
 use blockqnn::space::block::BlockSpace;
-use blockqnn::space::{SearchSpace, random_walk};
+use blockqnn::space::{SearchSpace, random_trajectory};
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -197,7 +197,7 @@ fn read_model(path: &Path) -> Result<CostModel, Box<dyn Error>> {
 fn predicted(model: &CostModel, space: &BlockSpace, network: &NetworkConfig, count: u64, seed: u64) -> Vec<f64> {
     let mut rng = seed::stream(seed, "blocks to plan with", 0);
     let draw = |_| {
-        let walk = random_walk(space, &mut rng).ok()?;
+        let walk = random_trajectory(space, &mut rng).ok()?;
         let cost = space.decode(&walk.actions).ok()?.to_graph().cost(network).ok()?;
         Some(model.seconds(&cost, network))
     };

@@ -8,9 +8,11 @@ mod results;
 use super::Outcome;
 use crate::progress::Search as Display;
 use crate::{args, images, terminal};
+use blockqnn::agent::AgentConfig;
 use blockqnn::experiment::{Experiment, Preset};
 use blockqnn::search::{Search, SearchReport, StopReason};
 use blockqnn::space::block::BlockSpace;
+use clap::builder::PossibleValuesParser;
 use results::Results;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -64,8 +66,9 @@ pub(crate) struct Arguments {
     /// Agent that proposes blocks: paper (the preset's Q-learning agent), best (least squares on features of the
     /// blocks; recommended for up to a few hundred trials), random, evolution (population 10, tournaments of 3),
     /// evolution50 (population 50, tournaments of 25), local (local search: changes one property of a block at a time
-    /// while the reward improves), local10 (the same, starting from the best of ten random blocks) [default: paper]
-    #[arg(long, value_name = "NAME", value_parser = AGENTS)]
+    /// while the reward improves), local10 (the same, starting from the best of ten random blocks), or Q-learning with
+    /// other settings: metaqnn, tuned, rank [default: paper]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(AgentConfig::names()))]
     agent: Option<String>,
 
     /// Blocks to evaluate [default: the length of the epsilon schedule; --dry-run shows it]
@@ -108,9 +111,6 @@ pub(crate) struct Arguments {
     top: usize,
 }
 
-/// Agents by name.
-const AGENTS: [&str; 7] = ["paper", "best", "random", "evolution", "evolution50", "local", "local10"];
-
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
@@ -144,7 +144,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let chosen = parts.evaluator(arguments, data.as_deref())?;
     let beside = results::Beside::new(&results, chosen.model, data);
     let (space, settings) = (experiment.space.clone(), experiment.search.clone());
-    let report = Search::with_evaluator(space, experiment.agent()?, chosen.evaluator, settings)
+    let report = Search::with_evaluator(space, experiment.agent.build()?, chosen.evaluator, settings)
         .with_reward(experiment.reward)
         .with_run_folder(folder)
         .with_observer(beside)

@@ -16,10 +16,9 @@ use blockqnn::data::{
 use blockqnn::export::Blueprint;
 use blockqnn::files::OwnedFolder;
 use blockqnn::graph::NetworkConfig;
-use blockqnn::network::{Device, Network};
+use blockqnn::network::Network;
 use blockqnn::train::{
-    Checkpoints, FitOptions, ImageClassifier, Outcome as Training, TrainError, Trained, chance_accuracy, fit_with,
-    top_k_accuracies,
+    Checkpoints, ImageClassifier, Outcome as Trial, TrainError, Trained, Training, chance_accuracy, top_k_accuracies,
 };
 use clap::ValueEnum;
 use settings::Settings;
@@ -80,7 +79,7 @@ pub(crate) struct Arguments {
     seed: u64,
 
     #[command(flatten)]
-    devices: args::Devices,
+    device: args::OneDevice,
 
     /// Threads that read, decode and crop images; the result does not depend on it [default: the number of cores]
     #[arg(long, value_name = "N")]
@@ -130,7 +129,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         errln!("{finished}");
         return Ok(ExitCode::SUCCESS);
     }
-    let devices = arguments.devices.open()?;
+    let device = arguments.device.open()?;
     let threads = arguments.threads.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
     let parts = pictures(arguments, threads)?;
     print_classes(&*parts.0, &*parts.1);
@@ -141,14 +140,14 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     };
     let out = owner.path();
     let stream = |pictures| -> Result<PictureStream, DataError> {
-        let stream = PictureStream::new(pictures, settings.cropping, &settings.statistics, &devices[0].1)?;
+        let stream = PictureStream::new(pictures, settings.cropping, &settings.statistics, &device)?;
         Ok(stream.with_threads(threads))
     };
     let streams = (stream(parts.0)?, stream(parts.1)?);
-    print_beginning(&settings, &blueprint, &devices, threads, out);
+    print_beginning(&settings, &blueprint, arguments.device.label(), threads, out);
     let resume = arguments.resume_command(out);
     let checkpoints = Checkpoints::new(out).with_every(EPOCHS_PER_CHECKPOINT);
-    let Some(trained) = train((&streams.0, &streams.1), &settings, &blueprint, &devices, &checkpoints, &resume)? else {
+    let Some(trained) = train((&streams.0, &streams.1), &settings, &blueprint, &checkpoints, &resume)? else {
         return Ok(terminal::stopped());
     };
     let batch = NonZeroUsize::new(settings.recipe.batch_size).unwrap_or(NonZeroUsize::MIN);
@@ -172,23 +171,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 }
 
 /// Prints what is about to be trained.
-fn print_beginning(
-    settings: &Settings,
-    blueprint: &Blueprint,
-    devices: &[(String, Device)],
-    threads: NonZeroUsize,
-    out: &Path,
-) {
-    if devices.len() > 1 {
-        errln!(
-            "warning: training on {} devices, with a part of each batch on each, is experimental and has only been \
-             tested on \
-             CPU devices",
-            devices.len()
-        );
-    }
+fn print_beginning(settings: &Settings, blueprint: &Blueprint, device: &str, threads: NonZeroUsize, out: &Path) {
     let Settings { recipe, cropping, images: [training_images, validation_images], .. } = settings;
-    let names: Vec<&str> = devices.iter().map(|(name, _)| name.as_str()).collect();
     errln!(
         "block {}\n{} parameters, {} FLOPs per image of {size}x{size}; {training_images} training images in {} \
          classes, \
@@ -200,7 +184,7 @@ fn print_beginning(
         settings.classes.len(),
         recipe.epochs,
         recipe.batch_size,
-        names.join(" and "),
+        device,
         out.display(),
         size = cropping.size(),
     );
@@ -211,7 +195,6 @@ fn train(
     (training, validation): (&PictureStream, &PictureStream),
     settings: &Settings,
     blueprint: &Blueprint,
-    devices: &[(String, Device)],
     checkpoints: &Checkpoints,
     resume: &str,
 ) -> Result<Option<Trained<Network>>, Box<dyn Error>> {
@@ -219,17 +202,16 @@ fn train(
     let watch = Watched::new(stop, settings.images[0]);
     let build =
         |rng: &mut dyn rand::Rng, device: &_| Ok(Network::new(blueprint.block(), blueprint.network(), rng, device)?);
-    let more_devices: Vec<Device> = devices.iter().skip(1).map(|(_, device)| device.clone()).collect();
-    let options = FitOptions { watch: &watch, checkpoints: Some(checkpoints), more_devices: &more_devices };
-    match fit_with(&settings.recipe, training, validation, settings.seed, &options, build) {
-        Ok(Training::Trained(trained)) => Ok(Some(trained)),
-        Ok(Training::Cancelled) => {
+    let training = Training::new(&settings.recipe, training, validation, settings.seed);
+    match training.with_watch(&watch).with_checkpoints(checkpoints).fit(build) {
+        Ok(Trial::Trained(trained)) => Ok(Some(trained)),
+        Ok(Trial::Cancelled) => {
             errln!("stopped; {resume}");
             Ok(None)
         }
         Err(error @ TrainError::Write { .. }) => Err(format!("{error}; then {resume}").into()),
         Err(error) => Err(error.into()),
-        Ok(Training::Infeasible(reason)) => {
+        Ok(Trial::Infeasible(reason)) => {
             Err(format!("{reason}: start again with a lower --learning-rate and another --out").into())
         }
         Ok(outcome) => Err(format!("the training ended without a network: {outcome:?}").into()),

@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
     let mut worker = NatsWorker::new(arguments.access.broker(&arguments.nats))
         .with_search(arguments.access.nats_name.as_str())
         .with_patience(Duration::from_secs(arguments.patience));
-    worker = match (&arguments.name, arguments.device.name()) {
+    worker = match (&arguments.name, arguments.device.given()) {
         (Some(name), _) => worker.with_name(name),
         (None, Some(device)) => {
             let name = format!("{} on {device}", worker.name());

@@ -282,7 +282,7 @@ fn another_agent_takes_the_place_of_the_q_learner() {
     let error = |text: &str| {
         let mut wrong = settings_of_run(&path);
         wrong.set_text(text).unwrap();
-        wrong.apply(Preset::Quick).unwrap_err().to_string()
+        wrong.apply(Preset::Quick).unwrap_err()
     };
     let unused = error("agent.learning_rate=0.1");
     assert!(unused.contains("agent.learning_rate would not be used, because the agent is least-squares"), "{unused}");

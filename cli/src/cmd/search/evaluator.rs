@@ -3,13 +3,14 @@
 use super::Arguments;
 use crate::args::workers_of;
 use blockqnn::data::ImageSet;
+use blockqnn::evaluator::{Evaluator, ThreadEvaluator};
 use blockqnn::experiment::Experiment;
 use blockqnn::graph::ToGraph;
 use blockqnn::network::Device;
-use blockqnn::search::{CostModel, Evaluator, Scheduling, ThreadEvaluator};
+use blockqnn::search::{CostModel, Scheduling};
 use blockqnn::seed;
 use blockqnn::space::block::BlockCode;
-use blockqnn::space::{SearchSpace, random_walk};
+use blockqnn::space::{SearchSpace, random_trajectory};
 use blockqnn::train::{TrainError, TrainingEnvironment};
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -82,7 +83,7 @@ impl Parts<'_> {
 fn cost_model(experiment: &Experiment, environment: &TrainingEnvironment) -> Option<CostModel> {
     let mut rng = seed::stream(0, "cost model", 0);
     let draw = |_| {
-        let walk = random_walk(&experiment.space, &mut rng).ok()?;
+        let walk = random_trajectory(&experiment.space, &mut rng).ok()?;
         let graph = experiment.space.decode(&walk.actions).ok()?.to_graph();
         experiment.search.limits.check(&graph.cost(&experiment.search.network).ok()?).ok()?;
         Some(graph)

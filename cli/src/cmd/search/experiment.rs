@@ -3,12 +3,11 @@
 use super::Arguments;
 use crate::images;
 use crate::overrides::Overrides;
-use blockqnn::agent::Searcher;
+use blockqnn::agent::AgentConfig;
 use blockqnn::data::cifar::Missing;
 use blockqnn::data::{BrokenImages, Pictures};
 use blockqnn::experiment::{Dataset, Experiment};
 use blockqnn::search::RunFolder;
-use serde_json::Value;
 use std::error::Error;
 use std::path::Path;
 
@@ -31,11 +30,15 @@ impl Arguments {
 
     /// The settings of the file, then the options, then each --set.
     fn given(&self) -> Result<Overrides, Box<dyn Error>> {
-        // A configuration file may name another agent.
         let agent = match self.agent.as_deref() {
             None => None,
-            Some("paper") => Some(Value::Null),
-            Some(name) => Some(serde_json::to_value(Searcher::named(name)?)?),
+            // A configuration file may name another agent.
+            Some("paper") => Some(serde_json::to_value(self.preset.experiment().agent)?),
+            Some(name) => {
+                let search = self.preset.experiment().search;
+                let agent = AgentConfig::named(name, search.trials / search.minibatch, search.minibatch)?;
+                Some(serde_json::to_value(agent)?)
+            }
         };
         let given = self.settings.around(|overrides| {
             self.pictures.put(overrides);
@@ -47,7 +50,7 @@ impl Arguments {
             overrides.set_if("recipe.epochs", self.recipe.epochs);
             self.recipe.put(overrides);
             self.network.put(overrides);
-            overrides.set_if("searcher", agent);
+            overrides.set_if("agent", agent);
         })?;
         Ok(given)
     }
@@ -69,58 +72,41 @@ impl Arguments {
             refuse_other_classes(&given, &experiment, classes)?;
         }
         images::refuse_unread(experiment.data.dataset, data)?;
-        self.refuse_unused(&given, &experiment)?;
+        refuse_unused(&given, &experiment)?;
         Ok(experiment)
     }
+}
 
-    /// Refuses settings that would not be used: whoever gives one wants it to count.
-    fn refuse_unused(&self, given: &Overrides, experiment: &Experiment) -> Result<(), String> {
-        let data = &experiment.data;
-        let image = data.dataset.shape().map_or_else(
-            || data.size.and_then(|size| usize::try_from(size).ok()).map(|size| (3, size, size)),
-            |(image, _)| Some((image.channels, image.height, image.width)),
-        );
-        let set = experiment.search.network.image;
-        if given.contains("search.network.image")
-            && image.is_some_and(|image| image != (set.channels, set.height, set.width))
-        {
-            return Err(format!(
-                "search.network.image is {set}, but the network takes the images of the data set {} as they are: \
-                 omit the \
-                 setting (--size scales the images of a folder)",
-                data.dataset.name()
-            ));
-        }
-        let name = data.dataset.name();
-        if given.contains("data.broken_images")
-            && data.broken_images != BrokenImages::Refuse
-            && data.dataset != Dataset::Folder
-        {
-            return Err(format!(
-                "data.broken_images is only for --dataset folder, but the data set is {name}: omit it"
-            ));
-        }
-        if given.contains("data.missing_files")
-            && data.missing_files != Missing::Refuse
-            && data.dataset != Dataset::Cifar10
-        {
-            return Err(format!(
-                "data.missing_files is only for --dataset cifar10, but the data set is {name}: omit it"
-            ));
-        }
-        // A whole configuration has a section `agent` beside a searcher; a single setting is meant to change something.
-        let of_agent = |setting: &&String| {
-            setting.starts_with("agent.") && (!setting.starts_with("agent.epsilon") || given.contains("search.trials"))
-        };
-        match (&experiment.searcher, self.settings.settings.iter().find(of_agent)) {
-            (Some(_), Some(setting)) => Err(format!(
-                "--set {setting} would not be used, because another agent proposes the blocks (--agent, or the \
-                 setting searcher): \
-                 its settings are under searcher, and the section agent is the preset's Q-learning agent"
-            )),
-            _ => Ok(()),
-        }
+/// Refuses settings that would not be used: whoever gives one wants it to count.
+fn refuse_unused(given: &Overrides, experiment: &Experiment) -> Result<(), String> {
+    let data = &experiment.data;
+    let image = data.dataset.shape().map_or_else(
+        || data.size.and_then(|size| usize::try_from(size).ok()).map(|size| (3, size, size)),
+        |(image, _)| Some((image.channels, image.height, image.width)),
+    );
+    let set = experiment.search.network.image;
+    if given.contains("search.network.image")
+        && image.is_some_and(|image| image != (set.channels, set.height, set.width))
+    {
+        return Err(format!(
+            "search.network.image is {set}, but the network takes the images of the data set {} as they are: \
+             omit the \
+             setting (--size scales the images of a folder)",
+            data.dataset.name()
+        ));
     }
+    let name = data.dataset.name();
+    if given.contains("data.broken_images")
+        && data.broken_images != BrokenImages::Refuse
+        && data.dataset != Dataset::Folder
+    {
+        return Err(format!("data.broken_images is only for --dataset folder, but the data set is {name}: omit it"));
+    }
+    if given.contains("data.missing_files") && data.missing_files != Missing::Refuse && data.dataset != Dataset::Cifar10
+    {
+        return Err(format!("data.missing_files is only for --dataset cifar10, but the data set is {name}: omit it"));
+    }
+    Ok(())
 }
 
 /// Sets what the folder of an experiment's images decides, unless it is given: size, validation images and classes.

@@ -58,7 +58,7 @@ impl Arguments {
             Some(format!("continue with blockqnn transfer --out {} --resume", quoted(out))),
             self.data.as_deref().map(|data| format!("--data {}", quoted(data))),
             (self.broken_images == BrokenImages::Skip).then(|| "--broken-images skip".to_owned()),
-            self.devices.given().map(|devices| format!("--device {devices}")),
+            self.device.given().map(|device| format!("--device {device}")),
             self.threads.map(|threads| format!("--threads {threads}")),
         ];
         given.into_iter().flatten().collect::<Vec<_>>().join(" ")
