@@ -49,7 +49,8 @@ fn a_small_space_is_exhausted_rather_than_searched_for_ever() {
     let config = SearchConfig { max_resamples: 500, ..config() };
     let report = Search::new(space, RandomAgent, Synthetic::new(), config).run().unwrap();
     // 3 convolutions, 3x3 max and average pool, and the identity (which 1x1 pools equal), each with or without the
-    // start layer beside it in the output; the identity with itself is one block, the identity beside the start another.
+    // start layer beside it in the output; the identity with itself is one block, the identity beside the start
+    // another.
     assert_eq!((report.stop, report.records.len()), (StopReason::SpaceExhausted, 12));
 }
 

@@ -84,8 +84,8 @@ impl Description {
         (&self.parts, &self.search, &self.details) != (&other.parts, &other.search, &other.details)
     }
 
-    /// A line for each difference that keeps `now` from resuming this run: all but the number of trials, which may grow,
-    /// and what this run does not know of its parts.
+    /// A line for each difference that keeps `now` from resuming this run: all but the number of trials, which may
+    /// grow, and what this run does not know of its parts.
     pub(super) fn differences(&self, now: &Self) -> Vec<String> {
         let known = |then: Option<&String>, part: &Option<String>| then.and(part.clone());
         let parts = Parts {

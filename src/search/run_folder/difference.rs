@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 /// A line for each place where `then` and `now` differ, with the path to it.
 ///
 /// A text of the form `NAME {settings}`, as identities are, is compared setting by setting if the names are equal. The
-/// identity of the environment follows from other settings, and is reported only if no other differs; what the details of
-/// a program repeat of a part is reported once.
+/// identity of the environment follows from other settings, and is reported only if no other differs; what the details
+/// of a program repeat of a part is reported once.
 pub(super) fn between(then: &Value, now: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     compare("", then, now, &mut lines);

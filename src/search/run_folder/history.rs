@@ -74,8 +74,8 @@ impl RunFolder {
     /// A journal that is damaged is read up to the damage; see [`RunHistory::damage`].
     ///
     /// # Errors
-    /// [`RunFolderError`] if there is no run in it, its description cannot be read, or the journal cannot be opened or was
-    /// written by a later version.
+    /// [`RunFolderError`] if there is no run in it, its description cannot be read, or the journal cannot be opened or
+    /// was written by a later version.
     pub fn read<S: SearchSpace>(path: impl AsRef<Path>) -> Result<RunHistory<S>, RunFolderError> {
         let path = path.as_ref().to_owned();
         if !path.join(DESCRIPTION).exists() {
@@ -84,7 +84,8 @@ impl RunFolder {
         let description = Description::read(&path.join(DESCRIPTION))?;
         let version = description.version.clone();
         let settings = description.settings(&path.join(DESCRIPTION))?;
-        // Asked before the journal is read: a search that ends in between is told to be on, and not to have lost its end.
+        // Asked before the journal is read: a search that ends in between is told to be on, and not to have lost its
+        // end.
         let in_use = is_locked(&path.join(LOCK));
         let journal = path.join(JOURNAL);
         let (contents, outcome) = journal::read_up_to_damage::<RecordOf<S>>(&journal);

@@ -169,7 +169,8 @@ fn fill<R: DeserializeOwned>(contents: &mut Contents<R>, path: &Path) -> Result<
         Err(error) => return Err(io(error)),
     };
     let length = file.metadata().map_err(io)?.len();
-    // A search that is on may append meanwhile: what comes after this length would make a half-written line look damaged.
+    // A search that is on may append meanwhile: what comes after this length would make a half-written line look
+    // damaged.
     let mut reader = BufReader::with_capacity(1 << 16, file.take(length));
     let mut line = Vec::new();
     for number in 1.. {
@@ -264,8 +265,8 @@ pub(super) struct Journal {
 const RESERVE: usize = 256 << 10;
 
 impl Journal {
-    /// Opens the journal for appending: cuts off a torn tail, and writes the first line of a new one. A journal keeps the
-    /// durability in its first line, because how a torn tail is distinguished from damage depends on it.
+    /// Opens the journal for appending: cuts off a torn tail, and writes the first line of a new one. A journal keeps
+    /// the durability in its first line, because how a torn tail is distinguished from damage depends on it.
     pub(super) fn open(path: &Path, end: &End, durability: Durability) -> Result<Self, JournalError> {
         let io = |source| JournalError::Io { path: path.to_owned(), source };
         let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;

@@ -110,8 +110,8 @@ impl<S: SearchSpace> Log<S> {
         }
     }
 
-    /// Notes a proposal, with its walk if the agent might not repeat it. Returns the record of a trial that was finished
-    /// before.
+    /// Notes a proposal, with its walk if the agent might not repeat it. Returns the record of a trial that was
+    /// finished before.
     pub(in crate::search) fn proposed(
         &mut self,
         trial: &Trial,
@@ -151,8 +151,8 @@ impl<S: SearchSpace> Log<S> {
         Ok(true)
     }
 
-    /// Notes that the agent has learned `trials` trials by the end of a minibatch, and writes a checkpoint if it is time
-    /// for one. Returns whether that was not noted before.
+    /// Notes that the agent has learned `trials` trials by the end of a minibatch, and writes a checkpoint if it is
+    /// time for one. Returns whether that was not noted before.
     pub(in crate::search) fn learned(
         &mut self,
         minibatch: u64,

@@ -62,9 +62,9 @@ pub struct RunSettings {
 /// Give it to [`Search::with_run_folder`](super::Search::with_run_folder). A search that was killed at any moment is
 /// resumed by running it again with the same settings and [`RunFolder::resume`], and ends as if nothing had happened.
 ///
-/// The folder knows the settings of the controller, and the identities of space, agent, reward and environment. A search
-/// in which one of them differs is refused with the setting that does, before anything is written; so is one that would
-/// reward a journalled measurement differently. Only the number of trials may grow.
+/// The folder knows the settings of the controller, and the identities of space, agent, reward and environment. A
+/// search in which one of them differs is refused with the setting that does, before anything is written; so is one
+/// that would reward a journalled measurement differently. Only the number of trials may grow.
 ///
 /// ```
 /// use blockqnn::agent::{QLearning, QLearningConfig};
@@ -128,9 +128,9 @@ impl RunFolder {
         Self { path, details, durability: Durability::default(), checkpoint_every: 1, owner }
     }
 
-    /// The same folder, keeping further settings: a run is resumed only with equal ones. The parts of the search need not be
-    /// among them, for their identities are compared anyway; a program may keep here what it needs to make them again,
-    /// which [`settings`](Self::settings) returns.
+    /// The same folder, keeping further settings: a run is resumed only with equal ones. The parts of the search need
+    /// not be among them, for their identities are compared anyway; a program may keep here what it needs to make them
+    /// again, which [`settings`](Self::settings) returns.
     ///
     /// # Errors
     /// [`RunFolderError::Description`] if they have no JSON form.
@@ -171,8 +171,8 @@ impl RunFolder {
         &self.path
     }
 
-    /// The folder as a thing that is held: no other process writes to it as long as this exists, also after the search has
-    /// ended, when its results are written.
+    /// The folder as a thing that is held: no other process writes to it as long as this exists, also after the search
+    /// has ended, when its results are written.
     #[must_use]
     pub fn owner(&self) -> OwnedFolder {
         self.owner.clone()
