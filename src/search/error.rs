@@ -48,8 +48,8 @@ pub enum SearchError {
     RunFolder(#[from] RunFolderError),
     /// A proposal or a reward differs from the one in the journal.
     #[error(
-        "trial {trial} differs from the journal: {message}. The agent, the search space or the reward has changed since the \
-         run was started; resume it with the original ones, or start a new run"
+        "trial {trial} differs from the journal: {message}. The agent, the search space or the reward has changed \
+         since the run was started; resume it with the original ones, or start a new run"
     )]
     Diverged {
         /// Number of the trial.

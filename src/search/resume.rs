@@ -52,9 +52,9 @@ impl<'o, S: SearchSpace, G: Agent<S>> Search<'o, S, G, String> {
         let (scheduled, minibatches) = (self.agent.scheduled_minibatches()?, trials.div_ceil(minibatch));
         (scheduled > minibatches).then(|| {
             format!(
-                "the agent's schedule lasts {scheduled} minibatches, but the search has {minibatches} ({trials} trials in \
-                 minibatches of {minibatch}), so it ends while the agent still explores: scale the schedule to the search \
-                 (QLearningConfig::scaled_to; agent.epsilon in the settings), or ask for more trials"
+                "the agent's schedule lasts {scheduled} minibatches, but the search has {minibatches} ({trials} trials \
+                 in minibatches of {minibatch}), so it ends while the agent still explores: scale the schedule to the \
+                 search (QLearningConfig::scaled_to; agent.epsilon in the settings), or ask for more trials"
             )
         })
     }
@@ -69,18 +69,18 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
             let diverged = |message: String| SearchError::Diverged { trial: record.id, message };
             let architecture = walk(space, &record.actions)
                 .and_then(|_| space.decode(&record.actions))
-                .map_err(|error| diverged(format!("its walk is none of this search space: {error}")))?;
+                .map_err(|error| diverged(format!("its walk does not belong to this search space: {error}")))?;
             let graph = architecture.to_graph();
             let (fingerprint, then) = (space.fingerprint(&architecture, &graph), record.fingerprint);
             if fingerprint != then {
                 return Err(diverged(format!(
-                    "its walk leads to the architecture {fingerprint} now and led to {then}"
+                    "its walk now leads to the architecture {fingerprint}, but led to {then}"
                 )));
             }
             let reward = self.worth(record.id, &record.evaluation, &self.priced(&graph, record.cost))?;
             // The logarithms of another machine may differ in the last bit; a changed formula differs by more.
             if (record.reward.value() - reward.value()).abs() > 1e-9 * (1.0 + reward.value().abs()) {
-                return Err(diverged(format!("its reward is {reward} now and was {}", record.reward)));
+                return Err(diverged(format!("its reward is now {reward}, but was {}", record.reward)));
             }
         }
         Ok(())

@@ -246,7 +246,7 @@ fn a_run_that_does_not_know_its_parts_is_held_against_its_journal() {
         assert!(error.contains("trial 0 differs from the journal: its reward is"), "{error}");
         let narrow = || Parts { space: BlockSpace::paper().with_max_layers(2).unwrap(), ..parts() };
         let error = narrow().run(&task).unwrap_err();
-        assert!(error.contains("differs from the journal: its walk is none of this search space"), "{error}");
+        assert!(error.contains("differs from the journal: its walk does not belong to this search space"), "{error}");
         assert!(contents(&path) == before);
 
         // Once resumed, it knows them.
