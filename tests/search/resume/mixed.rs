@@ -270,7 +270,7 @@ fn a_list_may_be_continued_but_not_replaced() {
     run(&path, &[0, 1], 2).unwrap();
     let before = contents(&path);
     let error = run(&path, &[0, 2, 1], 3).unwrap_err();
-    assert!(error.contains("agent: walk 1 (counted from 0) of its list is another one now"), "{error}");
+    assert!(error.contains("agent: walk 1 (counted from 0) of its list has changed"), "{error}");
     assert!(contents(&path) == before);
     assert_eq!(run(&path, &[0, 1, 2], 3).unwrap().len(), 3);
     fs::remove_file(path.join("checkpoint")).unwrap();
