@@ -1,4 +1,5 @@
-//! Several workers on one machine: threads of this process, or child processes. The search and its result stay the same.
+//! Several workers on one machine: threads of this process, or child processes. The search and its result stay the
+//! same.
 //!
 //! ```text
 //! cargo run --release -p blockqnn --no-default-features --example many_workers

@@ -82,12 +82,12 @@
 //!
 //! | trait | what it decides | in the crate |
 //! | --- | --- | --- |
-//! | [`SearchSpace`] | what can be designed, one decision at a time | [`BlockSpace`]: Table 1; [`CellSpace`]: NAS-Bench-201 |
+//! | [`SearchSpace`] | what can be designed | [`BlockSpace`]: Table 1; [`CellSpace`]: NAS-Bench-201 |
 //! | [`ToGraph`] | the [`LayerGraph`] of an architecture | [`BlockCode`], [`CellCode`] |
 //! | [`Agent`] | what is proposed next | [`QLearning`], [`LeastSquares`], [`LocalSearch`] and others in [`agent`] |
-//! | [`Environment`] | how good an architecture is | [`Synthetic`], [`TableEnvironment`], `train::TrainingEnvironment` |
-//! | [`RewardShaper`] | the reward, and how it is spread over layers | [`RedefinedReward`], with [`SoftTargets`] for cost |
-//! | [`Evaluator`] | where trials are evaluated | [`InlineEvaluator`], [`ThreadEvaluator`], [`ProcessEvaluator`], `distributed` |
+//! | [`Environment`] | an architecture's accuracy | [`Synthetic`], [`TableEnvironment`], `train::TrainingEnvironment` |
+//! | [`RewardShaper`] | the reward of each layer | [`RedefinedReward`], with [`SoftTargets`] for cost |
+//! | [`Evaluator`] | where evaluations run | [`ThreadEvaluator`], [`ProcessEvaluator`], `distributed::NatsEvaluator` |
 //! | [`Observer`] | nothing, but it may stop the search | [`SecondsObserver`] |
 //!
 //! [`comparison`] compares agents on equal budgets, on tables and on synthetic tasks.
@@ -103,7 +103,7 @@
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
-//! | `train` | yes | the modules `data`, `network`, `train` and `experiment`, on [burn](https://burn.dev); needs one device below to run |
+//! | `train` | yes | `data`, `network`, `train` and `experiment`, on [burn](https://burn.dev); needs a device to run |
 //! | `flex` | yes | the CPU, with burn's default pure Rust kernels and faster ones of our own |
 //! | `ndarray` | | the CPU, with burn's older kernels: for comparisons, about 30 times slower in training |
 //! | `cuda` | | NVIDIA GPUs |
@@ -111,7 +111,7 @@
 //! | `wgpu` | | GPUs through Vulkan, Metal, DirectX 12 or WebGPU |
 //! | `nats` | | the module `distributed`: workers on other machines, through NATS JetStream |
 //! | `download` | | `data::download`: fetches CIFAR-10 and CIFAR-100 |
-//! | `report` | | the module `report`: an HTML page, plots and CSV from run folders, drawings of blocks; works without burn |
+//! | `report` | | the module `report`: a page, plots, CSV and drawings of blocks from run folders; works without burn |
 //!
 //! `default-features = false` leaves only the search: no burn, about 30 small dependencies.
 //!
@@ -156,7 +156,6 @@
 //! [`CellSpace`]: space::cell::CellSpace
 //! [`Environment`]: environment::Environment
 //! [`Evaluator`]: evaluator::Evaluator
-//! [`InlineEvaluator`]: evaluator::InlineEvaluator
 //! [`LayerGraph`]: graph::LayerGraph
 //! [`LeastSquares`]: agent::LeastSquares
 //! [`LocalSearch`]: agent::LocalSearch

@@ -20,9 +20,9 @@ const NOISE: f64 = 2.0;
 /// The quality in percent is `10 + 90 * m - 0.2 * max(n - 5, 0)` for n layers between start and Terminal. m, from 0 to
 /// 1, sums over the first five places how well the layer there fits, and divides by five; a missing layer fits by 0. A
 /// 3x3 convolution on an odd place or an addition on an even one fits by 1 if one of its inputs is the layer before, by
-/// half if it is the one before that. A 5x5 convolution and a concatenation fit by three tenths of that, everything else
-/// by 0. So the best block has five layers, is neither the shortest nor the longest, and a random block guesses: one in
-/// several hundred thousand has all five right.
+/// half if it is the one before that. A 5x5 convolution and a concatenation fit by three tenths of that, everything
+/// else by 0. So the best block has five layers, is neither the shortest nor the longest, and a random block guesses:
+/// one in several hundred thousand has all five right.
 ///
 /// A state of the block space is the last layer alone. What a first layer was worth is forgotten when Terminal is
 /// reached by way of states that good and bad blocks share: a reward at Terminal alone cannot lead back to it. A reward
