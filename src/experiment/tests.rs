@@ -130,7 +130,7 @@ fn an_experiment_with_a_section_searcher_is_read() {
 }
 
 #[test]
-fn settings_of_before_mean_growing_widths_and_every_preset_has_bounded_ones() {
+fn settings_of_earlier_versions_mean_growing_widths_and_every_preset_has_bounded_ones() {
     for preset in Preset::ALL {
         let experiment = preset.experiment();
         assert_eq!(experiment.search.network.widths, WidthRule::Bounded, "{preset}");
