@@ -96,7 +96,7 @@ fn train(source: &dyn BatchSource, size: u32, device: &Device) -> Result<(), Box
     Ok(())
 }
 
-/// Photographs for the poor: smooth colours with some noise, so that they compress about as photographs do.
+/// Stand-ins for photographs: smooth colours with some noise, so that they compress about as well as photographs.
 fn make(folder: &Path) -> Result<(), Box<dyn Error>> {
     for class in 0..4u64 {
         let path = folder.join(class.to_string());

@@ -1,7 +1,7 @@
 //! A search that trains networks: images, a network around each block, a training recipe, and two workers.
 //!
-//! Without arguments it searches on the images that come with the crate, for a few minutes on two CPU cores. With a folder it
-//! searches on the official binary files of CIFAR-10 or CIFAR-100, or on photographs in one folder per class:
+//! Without arguments it searches on the images that come with the crate, for a few minutes on two CPU cores. With a
+//! folder it searches on the official binary files of CIFAR-10 or CIFAR-100, or on pictures in one folder per class:
 //!
 //! ```text
 //! cargo run --release --example cifar_search [DATA]
@@ -97,8 +97,8 @@ fn pictures(folder: Option<PathBuf>) -> Result<ImageSet, DataError> {
     }
     // Photographs: of a folder with parts, such as `train` and `val`, a search reads the first alone.
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let photographs = ImageFolder::open(FolderParts::find(folder)?.training())?;
-    let (set, _left_out) = photographs.load(32, BrokenImages::Refuse, threads)?;
+    let pictures = ImageFolder::open(FolderParts::find(folder)?.training())?;
+    let (set, _left_out) = pictures.load(32, BrokenImages::Refuse, threads)?;
     Ok(set)
 }
 

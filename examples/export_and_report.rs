@@ -1,5 +1,5 @@
-//! What to do with a block: train it, save its weights, and export it as `PyTorch` source, JSON and DOT; and with the feature
-//! `report`, make a page of the search that found it.
+//! What to do with a block: train it, save its weights, and export it as `PyTorch` source, JSON and DOT; and with the
+//! feature `report`, make a page of the search that found it.
 //!
 //! ```text
 //! cargo run --release --features report --example export_and_report
@@ -41,7 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         files::write(folder.join(name), |file| file.write_all(text.as_bytes()))?;
     }
 
-    // Weights, class names and the normalisation of the images in one file, which block.py and ImageClassifier::load read.
+    // Weights, class names and the normalisation of the images in one file, which block.py and ImageClassifier::load
+    // read.
     let weights = folder.join("block.safetensors");
     train(blueprint, &split)?.save(&weights)?;
     let classifier = ImageClassifier::load(&weights, &default_device()?)?;

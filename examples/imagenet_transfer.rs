@@ -1,7 +1,8 @@
-//! The transfer of a block to larger images: one long training instead of many short ones, and top-1 and top-5 accuracy.
+//! The transfer of a block to larger images: one long training instead of many short ones, and top-1 and top-5
+//! accuracy.
 //!
-//! Without arguments it trains on the images that come with the crate, enlarged, for a few minutes on two CPU cores. With a
-//! folder it trains on the photographs in `DATA/train/CLASS/` and measures on those in `DATA/val/CLASS/`:
+//! Without arguments it trains on the images that come with the crate, enlarged, for a few minutes on two CPU cores.
+//! With a folder it trains on the pictures in `DATA/train/CLASS/` and measures on those in `DATA/val/CLASS/`:
 //!
 //! ```text
 //! cargo run --release --example imagenet_transfer [DATA]

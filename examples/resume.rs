@@ -4,9 +4,9 @@
 //! cargo run --release -p blockqnn --no-default-features --example resume
 //! ```
 //!
-//! Kill it in the middle (Ctrl-C, or `kill -9`), and start it again: it continues where it was, and ends with the blocks
-//! and rewards of a search that was never killed. The run folder holds the settings, a journal with every trial that has
-//! ended, and a checkpoint of the agent.
+//! Kill it in the middle (Ctrl-C, or `kill -9`), and start it again: it continues where it was, and ends with the
+//! blocks and rewards of a search that was never killed. The run folder holds the settings, a journal with every trial
+//! that has ended, and a checkpoint of the agent.
 
 use blockqnn::agent::{QLearning, QLearningConfig};
 use blockqnn::environment::{BoxError, environment_fn};

@@ -32,7 +32,7 @@ const BATCH_PIXELS: usize = 32 * 32;
 /// use blockqnn::train::ImageClassifier;
 ///
 /// let classifier = ImageClassifier::load("best.safetensors", &default_device()?)?;
-/// for (path, prediction) in classifier.classify_folder("photographs")? {
+/// for (path, prediction) in classifier.classify_folder("pictures")? {
 ///     match prediction {
 ///         Ok(found) => println!("{}: {} ({:.0} %)", path.display(), found.class, 100.0 * found.probability),
 ///         Err(error) => eprintln!("{error}"),
@@ -249,7 +249,7 @@ impl ImageClassifier {
         }
     }
 
-    /// Writes the classifier to one safetensors file. The same classifier gives the same bytes.
+    /// Writes the classifier to one safetensors file. Equal classifiers give equal bytes.
     ///
     /// Its metadata contain under `classifier` a JSON object with the `architecture`, the names of the `classes`,
     /// `mean` and `deviation` of each channel, and the `preprocessing` ([`Preprocessing`]).

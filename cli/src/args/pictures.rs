@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Pictures {
     /// Images to train on: embedded (part of the program, no files needed), cifar10, cifar100, or folder (your own
-    /// photographs) [default: the preset's or the run's]
+    /// pictures) [default: the preset's or the run's]
     #[arg(long, value_name = "NAME")]
     pub(crate) dataset: Option<Dataset>,
 
@@ -26,11 +26,11 @@ pub(crate) struct Pictures {
     #[arg(long)]
     pub(crate) download: bool,
 
-    /// Width and height in pixels that photographs of a folder are scaled and cropped to [default: 32, or the run's]
+    /// Width and height in pixels that the pictures of a folder are scaled and cropped to [default: 32, or the run's]
     #[arg(long, value_name = "PIXELS")]
     size: Option<u32>,
 
-    /// What to do with photographs that cannot be decoded: refuse (stop and name the first one) or skip (list them and
+    /// What to do with pictures that cannot be decoded: refuse (stop and name the first one) or skip (list them and
     /// go on without them) [default: refuse]
     #[arg(long, value_name = "CHOICE")]
     broken_images: Option<BrokenImages>,

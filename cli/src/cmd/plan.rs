@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     run: PathBuf,
 
     /// Use the times that the run's cost model (`cost_model.json`) predicts for N random blocks of its search space,
-    /// instead of measured times: a search that has learnt trains only a small, unrepresentative part of the space
+    /// instead of measured times: a search that has learned trains only a small, unrepresentative part of the space
     /// [default: measured times]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     predicted: Option<u64>,

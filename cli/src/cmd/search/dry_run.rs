@@ -117,7 +117,7 @@ fn learning_readings(Experiment { agent, reward, search, .. }: &Experiment) -> R
     };
     let repeats = match search.repeats {
         Repeats::Resample => "a block that was evaluated before is replaced by a new proposal (search.repeats)",
-        Repeats::Replay => "a block that was evaluated before is learnt once more and replaced (search.repeats)",
+        Repeats::Replay => "a block that was evaluated before is learned again and replaced (search.repeats)",
         _ => "a block that was evaluated before is rewarded from the cache (search.repeats)",
     };
     let guess = 100.0 / search.network.classes as f64;
@@ -144,7 +144,7 @@ fn q_learning_readings(agent: &QLearningConfig, credit: &str) -> Readings {
     let replay = agent.replay;
     let next_values = match agent.next_values {
         NextValues::Updated => "from the last layer to the first, each from the value just updated (agent.next_values)",
-        _ => "each from the values of before the episode, as Equation 2 is printed (agent.next_values)",
+        _ => "each from the values before the episode, as Equation 2 is printed (agent.next_values)",
     };
     vec![
         (

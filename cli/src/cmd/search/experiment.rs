@@ -11,7 +11,7 @@ use blockqnn::search::RunFolder;
 use std::error::Error;
 use std::path::Path;
 
-/// Size that photographs get unless one is given.
+/// Size of the images of a folder unless one is given.
 const SIZE: u32 = 32;
 
 impl Arguments {

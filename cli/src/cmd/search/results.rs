@@ -97,7 +97,7 @@ impl Results {
     }
 }
 
-/// Writes what stands beside the journal when the search begins: a run that is not resumed, because it was started with
+/// Writes the files next to the journal when the search begins: a run that is not resumed, because it was started with
 /// something else, stays as it was.
 pub(crate) struct Beside {
     results: Results,
@@ -164,9 +164,8 @@ fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, validation: 
     if standard_error >= LARGE_ERROR {
         errln!(
             "warning: on {} validation images an accuracy has a standard error of up to {standard_error:.0} \
-             percentage points, \
-             and blocks that differ by less than twice that cannot be distinguished: increase --validation, or treat the \
-             ranking as approximate",
+             percentage points, and blocks that differ by less than twice that cannot be distinguished: increase \
+             --validation, or treat the ranking as approximate",
             validation.len()
         );
     }

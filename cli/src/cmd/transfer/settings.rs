@@ -60,9 +60,8 @@ impl Settings {
         if self.classes != classes || self.images != [training, validation] {
             return Err(format!(
                 "the training was started on {} training and {} validation images in {} classes, but --data now has \
-                 {training} \
-                 and {validation} images in {} classes, or classes with other names: give the same --data and --broken-images \
-                 as before",
+                 {training} and {validation} images in {} classes, or classes with other names: give the same --data \
+                 and --broken-images as before",
                 self.images[0],
                 self.images[1],
                 self.classes.len(),
