@@ -76,7 +76,7 @@ impl<A: Send + Sync + 'static> ThreadEvaluator<A> {
         for (number, (name, environment)) in environments.into_iter().enumerate() {
             let (assignments, sender, stop) = (Arc::clone(&assignments), sender.clone(), evaluator.stop.clone());
             let worker = std::thread::Builder::new()
-                .name(format!("blockqnn worker {number}"))
+                .name(format!("evaluator worker {number}"))
                 .spawn(move || work(&name, environment, &assignments, &sender, &stop))
                 .map_err(|source| StartError::Start { number, source })?;
             evaluator.workers.push(worker);

@@ -16,8 +16,8 @@ pub(crate) struct Pictures {
     pub(crate) dataset: Option<Dataset>,
 
     /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (cifar-100-binary or its parent); for folder, one
-    /// with a subfolder of pictures per class, or one whose train/ is such a folder [default: for a run that was begun
-    /// before, the folder that it used]
+    /// with a subfolder of pictures per class, or one whose train/ is such a folder [default: the folder that the run
+    /// used, if there is one]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
 
@@ -47,7 +47,7 @@ pub(crate) struct Pictures {
 }
 
 impl Pictures {
-    /// Takes what was given as changes of settings.
+    /// Adds the given options to the changes of settings.
     pub(crate) fn put(&self, overrides: &mut Overrides) {
         overrides.set_if("data.dataset", self.dataset.map(Dataset::name));
         overrides.set_if("data.size", self.size);
