@@ -73,8 +73,8 @@
 //! ```
 //!
 //! Your own pictures come from a `data::ImageFolder`, in memory for a search or streamed for a long training. The
-//! examples `cifar_search` and `imagenet_transfer` of the repository do both. The package `blockqnn-cli` does all of
-//! this on the command line, with progress bars and a table of results.
+//! examples of the repository do both. The package `blockqnn-cli` does all of this on the command line, with progress
+//! bars and a table of results.
 //!
 //! # The parts
 //!

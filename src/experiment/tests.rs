@@ -81,7 +81,7 @@ fn an_image_folder_is_read_at_the_size_of_the_experiment() {
     let quick = Experiment::quick();
     let with = |data| Experiment { data, ..quick.clone() };
     let sizeless = DataConfig { dataset: Dataset::Folder, validation: 6, ..quick.data };
-    assert!(with(sizeless).validate().unwrap_err().to_string().contains("set data.size to"));
+    assert!(with(sizeless).validate().unwrap_err().to_string().contains("data.size is not set"));
     for size in [0, 5_000] {
         let error = with(DataConfig { size: Some(size), ..sizeless }).validate().unwrap_err().to_string();
         assert_eq!(error, format!("data.size is {size}: it must be from 1 to 4096"));
