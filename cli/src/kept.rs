@@ -3,12 +3,11 @@
 use std::path::Path;
 
 /// What the programs keep in their folders, and need again.
-const KEPT: [&str; 11] = [
+const KEPT: [&str; 10] = [
     "best.json",
     "block.json",
     "checkpoint",
     "checkpoint.safetensors",
-    "cost_model.json",
     "journal.jsonl",
     "network.safetensors",
     "search.json",

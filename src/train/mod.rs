@@ -17,7 +17,6 @@ mod optimizer;
 mod outcome;
 mod parameters;
 mod recipe;
-mod speed;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 mod top_k;

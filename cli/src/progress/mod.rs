@@ -1,7 +1,6 @@
 //! How far a command is, on standard error.
 
 mod search;
-mod time_left;
 mod trainings;
 
 pub(crate) use search::Search;
