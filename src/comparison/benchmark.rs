@@ -107,7 +107,7 @@ impl<S: SearchSpace> Benchmark<S> {
 
     /// What an architecture is judged by, in percent.
     #[must_use]
-    pub fn worth(&self, architecture: &S::Architecture) -> f64 {
+    pub(super) fn worth(&self, architecture: &S::Architecture) -> f64 {
         (self.worth)(architecture)
     }
 
@@ -119,7 +119,7 @@ impl<S: SearchSpace> Benchmark<S> {
 
     /// Seconds that an evaluation takes on average, if known.
     #[must_use]
-    pub fn mean_seconds(&self) -> Option<f64> {
+    pub(super) fn mean_seconds(&self) -> Option<f64> {
         self.mean_seconds
     }
 }

@@ -7,19 +7,24 @@ use std::collections::BTreeMap;
 
 /// A series of numbers, as a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Series {
     /// The name in file names: letters, digits, `-` and `_`.
-    pub name: String,
+    pub(super) name: String,
     /// Names of the columns, with units where there are any.
-    pub columns: Vec<String>,
+    pub(super) columns: Vec<String>,
     /// The rows, with a field for each column; a field without a value is empty.
-    pub rows: Vec<Vec<String>>,
+    pub(super) rows: Vec<Vec<String>>,
 }
 
 impl Series {
     pub(super) fn new(name: &str, columns: &[&str], rows: Vec<Vec<String>>) -> Self {
         Self { name: name.to_owned(), columns: columns.iter().map(|&column| column.to_owned()).collect(), rows }
+    }
+
+    /// Returns the name of the series: letters, digits, `-` and `_`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Returns the table as CSV (RFC 4180), under a line of column names.
