@@ -9,17 +9,14 @@ use serde::{Deserialize, Serialize};
 
 /// The random changes that are made to training images. The default changes nothing.
 ///
-/// The random numbers are drawn on the host ([`draws`](Self::draws)), so that they depend on a seed alone; the pixels
-/// are changed on the device .
+/// The random numbers are drawn on the host, so that they depend on a seed alone; the pixels are changed on the device.
 ///
 /// ```
-/// use blockqnn::data::{Augmentation, ImageShape};
-/// use blockqnn::seed;
+/// use blockqnn::data::Augmentation;
 ///
-/// let augmentation = Augmentation::cifar();
-/// let shape = ImageShape { channels: 3, height: 32, width: 32 };
-/// let draws = augmentation.draws(128, shape, &mut seed::stream(7, "augment", 0));
-/// assert!(draws.iter().all(|draw| draw.down.abs() <= 4 && draw.right.abs() <= 4));
+/// let paper = Augmentation::cifar();
+/// assert_eq!((paper.pad, paper.flip, paper.cutout), (4, true, 0));
+/// assert_eq!(paper, Augmentation { pad: 4, flip: true, ..Augmentation::default() });
 /// ```
 ///
 /// # References
