@@ -40,7 +40,7 @@ impl Cropping {
     /// rounded.
     ///
     /// # Panics
-    /// If `size` is 0 or above [`MAX_SIZE`](Self::MAX_SIZE).
+    /// If `size` is 0 or above 4,096.
     #[must_use]
     pub fn imagenet(size: u32) -> Self {
         assert!((1..=Self::MAX_SIZE).contains(&size), "a size from 1 to {}", Self::MAX_SIZE);

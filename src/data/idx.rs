@@ -2,7 +2,7 @@
 //!
 //! An IDX file of images begins with the big-endian numbers 0x803, count, rows and columns, and one of labels with
 //! 0x801 and count; one byte per pixel or label follows. None of these numbers is trusted: memory grows only with the
-//! bytes that are really there, and by at most [`LARGEST`].
+//! bytes that are really there, and by at most 1 GiB.
 //!
 //! # Examples
 //!

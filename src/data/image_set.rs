@@ -20,7 +20,7 @@ use crate::seed;
 pub struct ChannelStatistics {
     /// The mean of each channel.
     pub mean: Vec<f32>,
-    /// The standard deviation of each channel, at least [`ChannelStatistics::SMALLEST_DEVIATION`].
+    /// The standard deviation of each channel, at least 1 / 255.
     pub deviation: Vec<f32>,
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 ///
 /// - **Memory** is bounded: at most [`ahead`](Self::with_ahead) images are ready or being prepared, whatever the number
 ///   of pictures and however slow the training. In addition, each thread holds the one picture that it decodes.
-/// - **Randomness**: the crop of an image depends on the seed, the epoch and the image ([`Cropping::random`]). Flips
+/// - **Randomness**: the crop of an image depends on the seed, the epoch and the image. Flips
 ///   and the like are drawn and applied as by a [`DeviceSet`]. Any number of threads therefore gives the same batches.
 /// - **Order**: batches come in the requested order.
 ///

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 ///
 /// `make` must return equal environments. Each architecture is evaluated three times: by one environment, by a second
 /// one in the opposite order, and by the first again. All evaluations must be the same, except for their times;
-/// evaluations that [depend on the machine](Evaluation::depends_on_machine) are not compared. Accuracies must be
+/// evaluations that depend on the machine (lack of memory, time limit, failure) are not compared. Accuracies must be
 /// between 0 and 100 percent, reported progress must be possible, and both environments must have the same identity. If
 /// a training takes a minute, check only a few architectures.
 ///

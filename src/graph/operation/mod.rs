@@ -12,7 +12,7 @@ use super::shape::SizeOverflow;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// What one node of a [`LayerGraph`] computes.
+/// What one node of a [`LayerGraph`](crate::graph::LayerGraph) computes.
 ///
 /// All operations have stride 1 and keep the spatial size of their input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub enum Operation {
     /// An element-wise sum. Inputs with fewer channels than the widest pass through a 1x1 convolution first.
     Add,
     /// A concatenation along the channels, in the order of the inputs. Whether it keeps its width is decided by the
-    /// [`WidthRule`] of the network.
+    /// [`WidthRule`](crate::graph::WidthRule) of the network.
     Concat,
     /// The output of the block: the concatenation of its inputs. There is exactly one, the last node.
     Output,

@@ -155,7 +155,7 @@ pub enum CodeRule {
         /// The value of the unused connection.
         connection: u8,
     },
-    /// The index is 0, which is the start layer's, or above [`LayerCode::MAX_INDEX`].
+    /// The index is 0, which is the start layer's, or above 120.
     #[error("index {index} is out of range: layers count from 1 (0 is the start layer) to {}", LayerCode::MAX_INDEX)]
     Index {
         /// The index.
