@@ -29,6 +29,8 @@ pub use environment::TrainingEnvironment;
 pub use error::TrainError;
 pub use fit::{fit, fit_resumable, fit_with};
 pub use image_classifier::{ClassifiedFile, ClassifierError, ImageClassifier, Prediction};
+#[cfg(feature = "onnx")]
+pub use image_classifier::OnnxForm;
 pub use memory::memory_estimate;
 pub use options::{FitOptions, Watch};
 pub use outcome::{Epoch, Outcome, Trained};
