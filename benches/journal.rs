@@ -1,7 +1,7 @@
 //! The journal: appending with each durability, loading a run of 100,000 trials, and the bookkeeping of a minibatch.
 //!
 //! ```sh
-//! cargo bench --no-default-features --bench journal
+//! cargo bench -p blockqnn --no-default-features --bench journal
 //! ```
 //!
 //! Prints trials a second, and seconds. Set `TMPDIR` to a folder on the disk that counts: on a file system in memory an
@@ -40,13 +40,14 @@ fn create(path: &Path, durability: Durability) -> RunFolder {
 struct Clock(Sender<Instant>);
 
 impl Observer<BlockSpace> for Clock {
-    fn on_learnt(&mut self, _: &MinibatchSummary) -> Result<(), BoxError> {
+    fn on_learned(&mut self, _: &MinibatchSummary) -> Result<(), BoxError> {
         Ok(self.0.send(Instant::now())?)
     }
 }
 
 /// Everything about a minibatch of the paper's search but its training: proposing, pricing, journal with an fsync a
-/// block, learning with the whole replay, checkpoint. The median of the last ten minibatches of 10,240 blocks, in seconds.
+/// block, learning with the whole replay, checkpoint. The median of the last ten minibatches of 10,240 blocks, in
+/// seconds.
 fn bookkeeping(path: &Path) -> (u64, f64) {
     let (clock, ticks) = channel();
     let agent = QLearning::new(QLearningConfig::paper()).expect("the settings are valid");

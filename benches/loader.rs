@@ -1,5 +1,5 @@
-//! Whether reading images keeps up with training: images a second of the loader alone, of the training alone, and of both
-//! at once.
+//! Whether reading images keeps up with training: images a second of the loader alone, of the training alone, and of
+//! both at once.
 //!
 //! ```sh
 //! cargo bench --bench loader
@@ -16,7 +16,7 @@ use blockqnn::network::device::default_device;
 use blockqnn::network::{Device, Network};
 use blockqnn::seed;
 use blockqnn::space::block::BlockCode;
-use blockqnn::train::{Recipe, fit};
+use blockqnn::train::{Recipe, Training};
 use image::{Rgb, RgbImage};
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -91,7 +91,8 @@ fn train(source: &dyn BatchSource, size: u32, device: &Device) -> Result<(), Box
         vec![0; pixels * pixels * 3],
     )?;
     let validation = DeviceSet::new(&tiny, &tiny.channel_statistics(), device)?;
-    fit(&recipe, source, &validation, 1, &(), |rng, device| Ok(Network::new(&graph, &network, rng, device)?))?;
+    Training::new(&recipe, source, &validation, 1)
+        .fit(|rng, device| Ok(Network::new(&graph, &network, rng, device)?))?;
     Ok(())
 }
 

@@ -4,9 +4,9 @@
 //! cargo bench --bench memory
 //! ```
 //!
-//! The blocks are random ones of the quick preset, each trained for an epoch on 128 images; the one with the most activations
-//! comes first, since an allocator keeps what the largest training took. It fails if the memory after the last lies more
-//! than a tenth above that after the first twenty. The system must have `/proc` (Linux).
+//! The blocks are random ones of the quick preset, each trained for an epoch on 128 images; the one with the most
+//! activations comes first, since an allocator keeps what the largest training took. It fails if the memory after the
+//! last lies more than a tenth above that after the first twenty.
 
 use blockqnn::agent::{Agent, Memory, RandomAgent};
 use blockqnn::data::{DeviceSet, Split, embedded};
@@ -17,7 +17,7 @@ use blockqnn::search::SearchConfig;
 use blockqnn::seed;
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockSpace;
-use blockqnn::train::{Recipe, fit};
+use blockqnn::train::{Recipe, Training};
 use std::collections::HashSet;
 use std::error::Error;
 
@@ -55,9 +55,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let graphs = blocks(&space, &search)?;
     let (mut first, mut last) = (0.0, 0.0);
     for (number, graph) in (1..).zip(&graphs) {
-        fit(&recipe, &training, &validation, number as u64, &(), |rng, device| {
-            Ok(Network::new(graph, &search.network, rng, device)?)
-        })?;
+        Training::new(&recipe, &training, &validation, number as u64)
+            .fit(|rng, device| Ok(Network::new(graph, &search.network, rng, device)?))?;
         if number % FIRST == 0 {
             last = resident_mebibytes()?;
             println!("after {number:>3} blocks: {last:.1} MiB resident");
@@ -74,7 +73,6 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn resident_mebibytes() -> Result<f64, Box<dyn Error>> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
-    Ok(line.trim().trim_end_matches("kB").trim().parse::<f64>()? / 1024.0)
+    let memory = memory_stats::memory_stats().ok_or("this system does not tell how much memory a process holds")?;
+    Ok(memory.physical_mem as f64 / 1024.0 / 1024.0)
 }

@@ -2,18 +2,19 @@
 //! controller needs for 100,000 trials.
 //!
 //! ```sh
-//! cargo bench --no-default-features --features nats --bench nats [-- TRIALS]
+//! cargo bench -p blockqnn --no-default-features --features nats --bench nats [-- TRIALS]
 //! ```
 //!
-//! Starts a `nats-server` of its own (from the `PATH` or `BLOCKQNN_NATS_SERVER`) and two worker processes of four workers
-//! each. Prints trials a second of the evaluator alone, and of a whole search, and the controller's memory.
+//! Starts a `nats-server` of its own (from the `PATH` or `BLOCKQNN_NATS_SERVER`) and two worker processes of four
+//! workers each. Prints trials a second of the evaluator alone, and of a whole search, and the controller's memory.
 
 use blockqnn::agent::{QLearning, QLearningConfig, ReplayConfig};
 use blockqnn::distributed::{Broker, NatsConfig, NatsEvaluator, NatsWorker};
 use blockqnn::environment::{Cancellation, environment_fn};
 use blockqnn::evaluation::Trial;
+use blockqnn::evaluator::{Assignment, Evaluator, Event};
 use blockqnn::graph::{Fingerprint, NetworkConfig, ToGraph};
-use blockqnn::search::{Assignment, Evaluator, Event, Search, SearchConfig};
+use blockqnn::search::{Search, SearchConfig};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::convert::Infallible;
 use std::net::{TcpListener, TcpStream};

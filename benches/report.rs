@@ -1,7 +1,7 @@
 //! The report of a run of 11,392 blocks, the paper's number: reading, the page, all pictures as PNG.
 //!
 //! ```sh
-//! cargo bench --no-default-features --features report --bench report
+//! cargo bench -p blockqnn --no-default-features --features report --bench report
 //! ```
 //!
 //! The run folder is made with the synthetic environment. Prints seconds, the least of five, and the size of the page.
@@ -46,7 +46,7 @@ fn main() {
     let (seconds, page) = best_of_five(|| report.html().expect("the page is made"));
     println!("report/page, {:>4} kB           {seconds:>7.3} s", page.len() / 1_000);
     let (seconds, count) = best_of_five(|| {
-        let pictures = report.pictures().expect("the pictures are drawn");
+        let pictures = report.figures().expect("the pictures are drawn");
         let pngs: Vec<Vec<u8>> = pictures.iter().map(|picture| picture.png().expect("a PNG")).collect();
         pngs.len()
     });

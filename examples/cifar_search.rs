@@ -1,321 +1,115 @@
-//! Searches convolutional blocks with Q-learning on real images, end to end.
+//! A search that trains networks: images, a network around each block, a training recipe, and two workers.
 //!
-//! With no arguments it runs for a few minutes on two CPU cores, on images that come with the crate:
+//! Without arguments it searches on the images that come with the crate, for a few minutes on two CPU cores. With a folder it
+//! searches on the official binary files of CIFAR-10 or CIFAR-100, or on photographs in one folder per class:
 //!
-//! ```sh
-//! cargo run --release --example cifar_search
+//! ```text
+//! cargo run --release --example cifar_search [DATA]
 //! ```
 //!
-//! On CIFAR-100 (the official binary files) with 2,000 training images, and the paper's whole search on a GPU:
-//!
-//! ```sh
-//! cargo run --release --example cifar_search -- --dataset cifar100 --data DIR --train-limit 2000
-//! cargo run --release --features cuda --example cifar_search -- --preset paper --data DIR --device cuda
-//! ```
-//!
-//! On your own photographs, in one folder per class (or in `DIR/train`, if the example `imagenet_transfer` is to train
-//! the best block afterwards):
-//!
-//! ```sh
-//! cargo run --release --example cifar_search -- --dataset folder --data DIR --size 32
-//! ```
-//!
-//! Continue a search that was stopped or killed:
-//!
-//! ```sh
-//! cargo run --release --example cifar_search -- --out DIR --resume
-//! ```
-//!
-//! Write an HTML page about a run, finished or still running:
-//!
-//! ```sh
-//! cargo run --release --features report --example cifar_search -- report DIR
-//! ```
-//!
-//! Train the best blocks of a finished search to convergence, and export one as `PyTorch` source, weights, JSON or DOT:
-//!
-//! ```sh
-//! cargo run --release --example cifar_search -- verify DIR --top 4
-//! cargo run --release --example cifar_search -- export DIR --rank 1 --to pytorch --out block.py
-//! ```
-//!
-//! Check whether a device computes the same as `flex`, how fast, and how much memory it holds (`docs/gpu.md` makes
-//! tables of it):
-//!
-//! ```sh
-//! cargo run --release --features cuda --example cifar_search -- measure parity --device cuda
-//! ```
-//!
-//! Train on other machines, through a NATS broker (`docs/distributed.md`): one search, and one worker per device:
-//!
-//! ```sh
-//! cargo run --release --features nats --example cifar_search -- --nats nats://broker:4222
-//! cargo run --release --features nats --example cifar_search -- worker --nats nats://broker:4222 --device flex
-//! ```
-//!
-//! `--dry-run` shows what a search would do and cost, `--help` every option.
+//! The search here is small. The program `blockqnn search` does the same with all settings, presets and progress bars.
 
-#![warn(clippy::print_stdout, clippy::print_stderr)]
-
-#[macro_use]
-#[path = "program/mod.rs"]
-mod program;
-
-#[path = "cifar_search/arguments.rs"]
-mod arguments;
-#[path = "cifar_search/download.rs"]
-mod download;
-#[path = "cifar_search/export.rs"]
-mod export;
-#[path = "cifar_search/measure/mod.rs"]
-mod measure;
-#[path = "cifar_search/output.rs"]
-mod output;
-#[path = "cifar_search/plan.rs"]
-mod plan;
-#[path = "cifar_search/processes.rs"]
-mod processes;
-#[path = "cifar_search/progress.rs"]
-mod progress;
-#[path = "cifar_search/report.rs"]
-mod report;
-#[path = "cifar_search/time_left.rs"]
-mod time_left;
-#[path = "cifar_search/verify.rs"]
-mod verify;
-#[cfg(feature = "nats")]
-#[path = "cifar_search/worker.rs"]
-mod worker;
-
-use arguments::{Arguments, Command};
-use blockqnn::agent::{Agent, Memory, RandomAgent};
-use blockqnn::data::{DataError, ImageSet};
-use blockqnn::experiment::Experiment;
-use blockqnn::graph::{Cost, LayerGraph, ToGraph};
-use blockqnn::network::Device;
-use blockqnn::network::device::{
-    DeviceError, built_in_devices, default_device, keep_kernels, kernel_folder, parse_device,
-};
-use blockqnn::search::{CostModel, Evaluator, Scheduling, Search, StopReason, ThreadEvaluator};
-use blockqnn::seed;
-use blockqnn::space::SearchSpace;
-use blockqnn::space::block::BlockCode;
-use blockqnn::train::{TrainError, TrainingEnvironment};
-use clap::Parser;
-use output::Results;
+use blockqnn::agent::{QLearning, QLearningConfig};
+use blockqnn::data::cifar::{self, CifarLabels, Missing};
+use blockqnn::data::{BrokenImages, DataError, FolderParts, ImageFolder, ImageSet, Split, embedded};
+use blockqnn::environment::BoxError;
+use blockqnn::evaluator::ThreadEvaluator;
+use blockqnn::files::{self, new_folder};
+use blockqnn::graph::{CostLimits, NetworkConfig, StemConfig};
+use blockqnn::network::device::default_device;
+use blockqnn::reward::RedefinedReward;
+use blockqnn::search::{Observer, RecordOf, RunFolder, Search, SearchConfig};
+use blockqnn::space::block::BlockSpace;
+use blockqnn::train::{Recipe, TrainingEnvironment};
 use std::error::Error;
+use std::io::{Write, stderr, stdout};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-/// Random blocks that measure the speed of the device, the draws to find them, and the time after which no further
-/// block is measured.
-const CALIBRATION_BLOCKS: usize = 12;
-const CALIBRATION_DRAWS: usize = 200;
-const CALIBRATION_TIME: Duration = Duration::from_secs(5);
-
-type BoxedEvaluator = Box<dyn Evaluator<BlockCode>>;
+const SEED: u64 = 1;
+const WORKERS: usize = 2;
 
 fn main() -> ExitCode {
-    // Before any device is opened, in child processes too.
-    if let Some(folder) = kernel_folder() {
-        keep_kernels(folder);
-    }
-    let arguments = Arguments::parse();
-    let outcome = match &arguments.command {
-        None => search(&arguments),
-        Some(Command::Export(arguments)) => export::run(arguments),
-        Some(Command::Measure(arguments)) => measure::run(arguments),
-        Some(Command::Report(arguments)) => report::run(arguments),
-        Some(Command::Verify(arguments)) => verify::run(arguments),
-        #[cfg(feature = "nats")]
-        Some(Command::Worker(arguments)) => worker::run(arguments),
-    };
-    program::finish(outcome)
+    let Err(error) = search(std::env::args_os().nth(1).map(PathBuf::from)) else { return ExitCode::SUCCESS };
+    let _ = writeln!(stderr(), "error: {error}");
+    ExitCode::FAILURE
 }
 
-fn search(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    processes::serve_if_child();
-    let data = arguments.data_folder();
-    let experiment = arguments.experiment(data.as_deref())?;
-    experiment.validate()?;
-    if arguments.dry_run {
-        plan::print(&experiment, &arguments.origin(), data.as_deref())?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let devices = devices(&arguments.device)?;
-    let data = download::folder(experiment.data.dataset, data.as_deref(), arguments.download)?;
-    let left_out = &mut |error: &DataError| output::tell_left_out(error);
-    let (training, validation) = experiment.data.load_telling(data.as_deref(), left_out)?;
-    output::print_classes(&training, &validation);
-    let experiment = experiment.for_data(training.shape(), training.classes().len());
-    let folder = output::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
-    // Held until the results are written.
+fn search(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
+    // A fifth of the images is held out to measure accuracy; a search never reads a test set.
+    let set = pictures(folder)?.limit(1_000, SEED)?;
+    let validation = set.len() / 5;
+    let split = Split::new(set, validation, SEED)?;
+
+    // The network around each block: two stages of one block, with 8 filters. The pool halves the images first.
+    let stem = StemConfig { pools: 1, ..StemConfig::default() };
+    let network = NetworkConfig { stem, stages: 2, repeats: 1, width: 8, ..NetworkConfig::cifar() };
+    let network = network.with_data(split.shape(), split.classes().len());
+    // The paper trains each network for 12 epochs; two must do here, in small batches.
+    let recipe = Recipe { batch_size: 32, learning_rate: 0.003, ..Recipe::early_stop().scaled_to(2) };
+
+    // Two workers with half of the cores each. The result does not depend on their number.
+    let threads = std::thread::available_parallelism()?.get() / WORKERS;
+    let threads = NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN);
+    let environment = TrainingEnvironment::new(&split, network.clone(), recipe, &default_device()?)?;
+    let workers = ThreadEvaluator::new(vec![environment.with_threads(threads); WORKERS])?;
+
+    let space = BlockSpace::paper().with_max_layers(6)?;
+    let agent = QLearning::new(QLearningConfig { learning_rate: 0.1, ..QLearningConfig::paper().scaled_to(8) })?;
+    // The controller counts parameters and FLOPs before anything is trained, and refuses what is too large.
+    let limits = CostLimits { flops: Some(20_000_000), ..CostLimits::default() };
+    let config = SearchConfig { network, limits, ..SearchConfig::paper().with_seed(SEED).with_trials(32, 4) };
+    // Every trial is journalled here as it ends: see the example `resume`.
+    let folder = RunFolder::create(new_folder("blockqnn-runs", "cifar_search")?)?;
     let owner = folder.owner();
-    let results = Results::new(owner.path());
-    errln!(
-        "{} trials in minibatches of {}, {} epochs each on {} images of {} ({} classes, chance accuracy {:.1} %); validation \
-         on {} images; results in {}",
-        experiment.search.trials,
-        experiment.search.minibatch,
-        experiment.recipe.epochs,
-        training.len(),
-        experiment.data.dataset.name(),
-        experiment.search.network.classes,
-        100.0 / experiment.search.network.classes as f64,
-        validation.len(),
-        results.path().display(),
-    );
-    output::warn_of_few_images(&experiment, &training, &validation);
-
-    let trials = experiment.search.trials;
-    let names: Vec<&str> = devices.iter().map(|(name, _)| name.as_str()).collect();
-    let count = arguments
-        .processes
-        .count()
-        .or(arguments.workers)
-        .map_or_else(|| default_workers(&names, experiment.search.scheduling), NonZeroUsize::get);
-    let count = count.max(devices.len());
-    let processes = arguments.processes.evaluator(&experiment, data.as_deref(), &names)?;
-    let (evaluator, model): (BoxedEvaluator, _) = match processes {
-        // This process does not open the devices, so nothing is measured on them.
-        Some(processes) => (Box::new(processes), None),
-        None => in_this_process(arguments, &experiment, (&training, &validation), &devices, count)?,
-    };
-    let beside = output::Beside::new(&results, model, data);
-    let (space, settings) = (experiment.space.clone(), experiment.search.clone());
-    let report = Search::with_evaluator(space, experiment.agent()?, evaluator, settings)
-        .with_reward(experiment.reward)
+    let search = Search::with_evaluator(space.clone(), agent, workers, config)
+        .with_reward(RedefinedReward::paper())
         .with_run_folder(folder)
-        .with_observer(beside)
-        .with_observer(progress::Display::new(&experiment, count, model))
-        .with_cancellation(program::stop_on_signals("finished trials are on disk, --resume continues the run")?)
-        .run()?;
+        .with_observer(Progress);
+    let report = search.run()?;
 
-    let written = results.write(&experiment.space, &report);
-    if !report.records.is_empty() {
-        output::print_table(&report, arguments.top);
+    files::write(owner.path().join("results.csv"), |out| report.write_csv(&space, out))?;
+    let mut out = stdout().lock();
+    writeln!(out, "rank  accuracy   reward  parameters       FLOPs  block")?;
+    for (rank, record) in (1..).zip(report.best().into_iter().take(10)) {
+        let accuracy = record.evaluation.accuracy().unwrap_or_default();
+        let (reward, parameters, flops) = (record.reward.value(), record.cost.parameters, record.cost.flops);
+        writeln!(
+            out,
+            "{rank:4}  {accuracy:6.2} %  {reward:7.3}  {parameters:10}  {flops:10}  {}",
+            record.architecture
+        )?;
     }
-    // The results of hours are printed even if they cannot be written.
-    written?;
-    if report.machine_dependent() > 0 {
-        errln!(
-            "warning: {} trials failed because of this machine (time limit, memory or device faults), so the same seed may not \
-             reproduce this run; the column infeasible of results.csv has the reasons",
-            report.machine_dependent()
-        );
+    writeln!(out, "wrote the run to {}", owner.path().display())?;
+    Ok(())
+}
+
+/// The training images of the folder, or those that come with the crate.
+fn pictures(folder: Option<PathBuf>) -> Result<ImageSet, DataError> {
+    let Some(folder) = folder else { return Ok(embedded::train()) };
+    let has = |name: &str| folder.join(name).exists();
+    if has("data_batch_1.bin") || has("cifar-10-batches-bin") {
+        return cifar::cifar10_train(&folder, Missing::Refuse);
     }
-    if report.utilisation.busy > 0.0 {
-        errln!("{}", report.utilisation);
+    if has("train.bin") || has("cifar-100-binary") {
+        return cifar::cifar100_train(&folder, CifarLabels::Fine);
     }
-    let (done, path) = (report.records.len(), results.path().display());
-    match report.stop {
-        StopReason::Cancelled => {
-            let done = if done == 0 {
-                "before the first trial was finished".to_owned()
-            } else {
-                format!("{done} of {trials} trials are in {path}")
-            };
-            errln!("stopped: {done}; continue with --out {} --resume", program::quoted(results.path()));
-            return Ok(program::stopped());
-        }
-        StopReason::SpaceExhausted => {
-            errln!("the search space is exhausted: the agent found no new block after {done} trials");
-        }
-        _ if report.utilisation.busy > 0.0 => errln!("all {done} trials are in {path}"),
-        _ => errln!("all {done} trials were finished before, in {path}; extend the run with --trials {}", 2 * done),
+    // Photographs: of a folder with parts, such as `train` and `val`, a search reads the first alone.
+    let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let photographs = ImageFolder::open(FolderParts::find(folder)?.training())?;
+    let (set, _left_out) = photographs.load(32, BrokenImages::Refuse, threads)?;
+    Ok(set)
+}
+
+/// Says which trials have ended. An observer can also stop the search, by an error.
+struct Progress;
+
+impl Observer<BlockSpace> for Progress {
+    fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
+        // If nobody reads it, the search continues.
+        let _ =
+            writeln!(stderr(), "trial {:2}  reward {:7.3}  {}", record.id, record.reward.value(), record.architecture);
+        Ok(())
     }
-    output::print_next_steps(results.path());
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The model that predicts the time of a trial, measured on random blocks on the first device. The search works without
-/// it.
-fn cost_model(experiment: &Experiment, environment: &TrainingEnvironment) -> Option<CostModel> {
-    let graphs =
-        random_blocks(experiment, "cost model", CALIBRATION_DRAWS).map(|(graph, _)| graph).take(CALIBRATION_BLOCKS);
-    let model = environment.cost_model(graphs, CALIBRATION_TIME);
-    model.inspect_err(|error| errln!("warning: the time left cannot be predicted: {error}")).ok()
-}
-
-/// Random blocks of the experiment's space within its cost limits, out of `draws` draws. The same purpose gives the
-/// same blocks.
-fn random_blocks(experiment: &Experiment, purpose: &str, draws: usize) -> impl Iterator<Item = (LayerGraph, Cost)> {
-    let (memory, mut rng) = (Memory::new(1), seed::stream(0, purpose, 0));
-    let draw = move |_| {
-        let walk = RandomAgent.propose(&experiment.space, &memory, &mut rng).ok()?;
-        let graph = experiment.space.decode(&walk.actions).ok()?.to_graph();
-        let cost = graph.cost(&experiment.search.network).ok()?;
-        experiment.search.limits.check(&cost).ok()?;
-        Some((graph, cost))
-    };
-    (0..draws).filter_map(draw)
-}
-
-/// Simultaneous trainings by default. Two with one core each are faster than one with two (`docs/performance.md`) and
-/// need twice the memory; without minibatches they would also make the run irreproducible.
-fn default_workers(devices: &[&str], scheduling: Scheduling) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let on_the_cpu = devices.iter().all(|name| *name == "flex");
-    if on_the_cpu && cores > 1 && scheduling == Scheduling::Minibatch { 2 } else { 1 }
-}
-
-/// Threads of this process, at least one per device; or workers on other machines.
-fn in_this_process(
-    arguments: &Arguments,
-    experiment: &Experiment,
-    (training, validation): (&ImageSet, &ImageSet),
-    devices: &[(String, Device)],
-    count: usize,
-) -> Result<(BoxedEvaluator, Option<CostModel>), Box<dyn Error>> {
-    let environments = devices.iter().map(|(name, device)| {
-        let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
-        Ok::<_, TrainError>((name, TrainingEnvironment::with_parts(training, validation, network, recipe, device)?))
-    });
-    let environments = environments.collect::<Result<Vec<_>, _>>()?;
-    let first = environments.first().map(|(_, environment)| environment);
-    if let Some(remote) = remote_workers(arguments, experiment, &environments)? {
-        return Ok((remote, first.and_then(|first| cost_model(experiment, first))));
-    }
-    // Each worker has its share of the cores.
-    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let threads = NonZeroUsize::new(cores.get() / count).unwrap_or(NonZeroUsize::MIN);
-    let model = first.and_then(|first| cost_model(experiment, &first.clone().with_threads(threads)));
-    let workers = (0..count).zip(environments.iter().cycle());
-    let workers = workers.map(|(number, (device, environment))| {
-        (format!("{number} on {device}"), environment.clone().with_threads(threads))
-    });
-    Ok((Box::new(ThreadEvaluator::with_names(workers.collect())?), model))
-}
-
-/// The workers on other machines, if `--nats` asks for them.
-#[cfg(feature = "nats")]
-fn remote_workers(
-    arguments: &Arguments,
-    experiment: &Experiment,
-    environments: &[(&String, TrainingEnvironment)],
-) -> Result<Option<BoxedEvaluator>, Box<dyn Error>> {
-    let Some((_, environment)) = environments.first() else { return Ok(None) };
-    let remote = arguments.controller.evaluator(experiment, environment)?;
-    Ok(remote.map(|remote| -> Box<dyn Evaluator<BlockCode>> { Box::new(remote) }))
-}
-
-/// None: this requires the feature `nats`.
-#[cfg(not(feature = "nats"))]
-#[expect(clippy::unnecessary_wraps, reason = "the same as with the feature")]
-fn remote_workers(
-    _: &Arguments,
-    _: &Experiment,
-    _: &[(&String, TrainingEnvironment)],
-) -> Result<Option<BoxedEvaluator>, Box<dyn Error>> {
-    Ok(None)
-}
-
-/// The devices of these names, or the default one.
-fn devices(names: &[String]) -> Result<Vec<(String, Device)>, DeviceError> {
-    if names.is_empty() {
-        let name = built_in_devices().first().copied().unwrap_or_default();
-        return Ok(vec![(name.to_owned(), default_device()?)]);
-    }
-    names.iter().map(|name| Ok((name.clone(), parse_device(name)?))).collect()
 }

@@ -1,194 +1,39 @@
-//! Compares agents on equal budgets: on a table of trained architectures, or on a synthetic task with a known optimum.
+//! A comparison of agents on equal budgets: many searches of each, because one search says little.
+//!
+//! The task is synthetic: its optimum is known and every evaluation is free. Ends within a minute, and needs no burn:
 //!
 //! ```text
-//! cargo run --release --no-default-features --example compare_agents -- --synthetic hidden:1 --agent best --agent local
-//! cargo run --release --no-default-features --example compare_agents -- --table nasbench201.csv --dataset cifar100
+//! cargo run --release -p blockqnn --no-default-features --example compare_agents
 //! ```
 //!
-//! A table is CSV as described in `blockqnn::environment::tabular`. To compare your own agent, see
-//! `blockqnn::comparison`: it takes a few lines of Rust.
+//! The program `blockqnn compare` does the same on tables of trained architectures, and writes CSV and SVG.
 
-#![warn(clippy::print_stdout, clippy::print_stderr)]
-
-#[macro_use]
-#[path = "program/mod.rs"]
-mod program;
-
-#[path = "compare_agents/svg.rs"]
-mod svg;
-
+use blockqnn::agent::{EvolutionConfig, RegularizedEvolution};
 use blockqnn::comparison::{Benchmark, Budget, Comparison, ComparisonConfig, Contender, SyntheticTask};
-use blockqnn::environment::tabular::Table;
-use blockqnn::files;
-use blockqnn::space::SearchSpace;
-use blockqnn::space::block::BlockSpace;
-use blockqnn::space::cell::CellCode;
-use clap::Parser;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
-use std::io::{self, Write};
-use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::str::FromStr;
-use std::time::Instant;
+use std::io::{Write, stderr, stdout};
 
-/// Compare agents on equal budgets, by the mean quality of the best architecture found, with its standard error.
-///
-/// On a table, the quality is the final accuracy of the cell with the highest early accuracy so far; agents see only
-/// the early accuracy. On a synthetic task it is the accuracy without noise.
-#[derive(Debug, Parser)]
-#[command(
-    version,
-    max_term_width = 110,
-    after_help = "Example:\n  cargo run --release --no-default-features --example compare_agents -- --synthetic hidden:1 \
-                  --agent best --agent local"
-)]
-struct Arguments {
-    /// CSV table of all cells of NAS-Bench-201 (its own columns, or architecture, accuracy, ...), instead of a
-    /// synthetic task.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["synthetic", "noise"])]
-    table: Option<PathBuf>,
-    /// Data set whose rows of the table are used, such as cifar10 or cifar100; required if the table has several.
-    #[arg(long, value_name = "NAME", requires = "table")]
-    dataset: Option<String>,
-    /// Synthetic task on the paper's blocks: places, hidden:SEED or motifs:SEED, such as motifs:1.
-    #[arg(long, value_name = "TASK", default_value = "places")]
-    synthetic: SyntheticTask,
-    /// Standard deviation of the noise on synthetic accuracies, in percentage points.
-    #[arg(long, value_name = "POINTS", default_value_t = 0.0, value_parser = deviation, allow_negative_numbers = true)]
-    noise: f64,
-    /// Agent to compare: paper, metaqnn, tuned, rank, best, random, evolution, evolution50, local or local10
-    /// (repeatable) [default: all].
-    #[arg(long, value_name = "NAME")]
-    agent: Vec<String>,
-    /// Budgets, separated by commas: evaluations (500) or, on a table with training times, simulated seconds (20000s).
-    #[arg(long, value_name = "LIST", default_value = "50,100,200,500", value_delimiter = ',')]
-    budgets: Vec<Budget>,
-    /// Architectures that an agent proposes before it learns from them: 1 favours agents that learn quickly; a search
-    /// on N workers uses N or more.
-    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one::<NonZeroU64>)]
-    minibatch: NonZeroU64,
-    /// Number of searches of each agent, each with another random seed.
-    #[arg(long, value_name = "N", default_value_t = 20)]
-    seeds: u64,
-    /// Random seed of the first search; the others use the following numbers.
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
-    first_seed: u64,
-    /// Simultaneous searches; the result does not depend on it [default: the number of cores].
-    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroUsize>)]
-    threads: Option<NonZeroUsize>,
-    /// Write the result of every search to this CSV file.
-    #[arg(long, value_name = "FILE")]
-    csv: Option<PathBuf>,
-    /// Draw the mean regret (percentage points below the optimum) over the evaluations to this SVG file.
-    #[arg(long, value_name = "FILE")]
-    svg: Option<PathBuf>,
-}
+fn main() -> Result<(), Box<dyn Error>> {
+    // One hidden block, to which every other is more or less similar; with noise of one percentage point, as trainings have.
+    let benchmark = Benchmark::synthetic(SyntheticTask::Hidden(1), 1.0);
 
-fn at_least_one<T: FromStr>(text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| "it must be a whole number of at least 1".to_owned())
-}
+    // Agents of the crate by name, and any other by a function that makes it. `Contender::scheduled` is for agents whose
+    // settings depend on the length of the search, as epsilon schedules do.
+    let config = EvolutionConfig { population: 20, sample: 5 };
+    let contenders = [
+        Contender::named("random")?,
+        Contender::named("paper")?,
+        Contender::named("best")?,
+        Contender::anytime("evolution20", move || RegularizedEvolution::new(config).expect("5 of 20 is valid")),
+    ];
 
-fn deviation(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(points) if points.is_finite() && points >= 0.0 => Ok(points),
-        _ => Err("it must be a number of percentage points, 0 or more, such as 1.5".to_owned()),
-    }
-}
-
-fn main() -> ExitCode {
-    program::finish(run(&Arguments::parse()).map(|()| ExitCode::SUCCESS))
-}
-
-fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    match &arguments.table {
-        Some(path) => compare(&Benchmark::cells(cells(path, arguments.dataset.as_deref())?), arguments),
-        None => compare(&Benchmark::synthetic(arguments.synthetic, arguments.noise), arguments),
-    }
-}
-
-/// A table of the cells of NAS-Bench-201, all of them.
-fn cells(path: &Path, dataset: Option<&str>) -> Result<Table, Box<dyn Error>> {
-    let table = Table::read(path, dataset)?;
-    if let Some(missing) = CellCode::all().map(|cell| cell.to_string()).find(|cell| table.entry(cell).is_err()) {
-        let path = path.display();
-        return Err(format!(
-                "{path} is not a complete table of NAS-Bench-201: the cell {missing} is missing; give a table with all 15625 cells"
-            )
-            .into());
-    }
-    Ok(table)
-}
-
-fn failed(path: &Path, error: &dyn Error) -> String {
-    format!("cannot write {}: {error}", path.display())
-}
-
-fn compare<S: SearchSpace + Clone + 'static>(
-    benchmark: &Benchmark<S>,
-    arguments: &Arguments,
-) -> Result<(), Box<dyn Error>> {
-    let all = Contender::<BlockSpace>::NAMES.map(str::to_owned);
-    let names = if arguments.agent.is_empty() { &all[..] } else { &arguments.agent };
-    let contenders = names.iter().map(|name| Contender::named(name)).collect::<Result<Vec<_>, _>>()?;
-    let mut config = ComparisonConfig::new(arguments.budgets.clone()).with_seeds(arguments.seeds);
-    config.minibatch = arguments.minibatch.get();
-    config.first_seed = arguments.first_seed;
-    config.threads = arguments.threads.map_or(config.threads, NonZeroUsize::get);
-
-    check_outputs(arguments)?;
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} searches, {elapsed} of about {duration}  {msg}")?;
-    let bar = ProgressBar::no_length().with_style(style);
-    let start = Instant::now();
-    let comparison = Comparison::run(benchmark, &contenders, &config, &|progress| {
-        bar.set_length(progress.total as u64);
-        bar.set_position(progress.done as u64);
-        bar.set_message(progress.agent.to_owned());
+    // At each budget counts the block with the highest measured accuracy so far, by its accuracy without noise.
+    let config = ComparisonConfig::new([Budget::Evaluations(50), Budget::Evaluations(100)]).with_seeds(5);
+    let comparison = Comparison::run(&benchmark, &contenders, &config, &|progress| {
+        // If nobody reads it, the comparison continues.
+        let _ = writeln!(stderr(), "{} of {} searches: {}", progress.done, progress.total, progress.agent);
     })?;
-    bar.finish_and_clear();
-
-    // Files first: whoever reads the table may stop reading. And the table is printed even if they cannot be written.
-    let csv = write(arguments.csv.as_deref(), |out| comparison.write_csv(out));
-    let svg = write(arguments.svg.as_deref(), |out| out.write_all(svg::regret(&comparison).as_bytes()));
-    outln!(
-        "{}: mean quality over {} searches, the optimum is {:.2}",
-        comparison.benchmark(),
-        config.seeds,
-        comparison.optimum()
-    );
-    outln!("{comparison}");
-    outln!("took {:.1} s with {} threads", start.elapsed().as_secs_f64(), config.threads);
-    if let Some(path) = csv? {
-        outln!("wrote the result of every search to {}", path.display());
-    }
-    if let Some(path) = svg? {
-        outln!("wrote the regret curve to {}", path.display());
-    }
+    // Mean and standard error over the seeds. Differences of less than two standard errors may be chance.
+    writeln!(stdout(), "{comparison}")?;
     Ok(())
-}
-
-/// Checks, before a comparison that may take long, that its files can be written and replace nothing that it reads.
-fn check_outputs(arguments: &Arguments) -> Result<(), String> {
-    let Arguments { csv, svg, table, .. } = arguments;
-    for path in [csv, svg].into_iter().flatten() {
-        if table.as_ref().is_some_and(|table| files::is_same(table, path)) {
-            return Err(format!("{} is the table that is read: name another file", path.display()));
-        }
-        files::check_writable(path).map_err(|error| failed(path, &error))?;
-    }
-    match (csv, svg) {
-        (Some(csv), Some(svg)) if csv == svg || files::is_same(csv, svg) => {
-            Err(format!("--csv and --svg are both {}: name two files", csv.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Writes a file, if one is asked for, and returns its path.
-fn write(path: Option<&Path>, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Option<&Path>, String> {
-    if let Some(path) = path {
-        files::write(path, content).map_err(|error| failed(path, &error))?;
-    }
-    Ok(path)
 }

@@ -10,12 +10,8 @@
 //! Needs no burn; ends within seconds:
 //!
 //! ```text
-//! cargo run --release --no-default-features --example custom_environment
+//! cargo run --release -p blockqnn --no-default-features --example custom_environment
 //! ```
-
-#[macro_use]
-#[path = "program/mod.rs"]
-mod program;
 
 use blockqnn::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig};
 use blockqnn::environment::{Environment, TrialContext};
@@ -23,6 +19,8 @@ use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics};
 use blockqnn::search::{Search, SearchConfig, SearchReport};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::convert::Infallible;
+use std::error::Error;
+use std::io::{Write, stdout};
 
 /// Wants a block whose output sees `wanted` pixels of its input, in as few multiply-adds as possible.
 struct ReceptiveField {
@@ -56,7 +54,7 @@ impl Environment<BlockCode> for ReceptiveField {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     // At random for 20 minibatches, then ever greedier; the paper's Table 2 is EpsilonSchedule::paper().
     let phases = [(1.0, 20), (0.7, 5), (0.4, 5), (0.1, 10)];
     let phases = phases.map(|(epsilon, minibatches)| EpsilonPhase { epsilon, minibatches });
@@ -67,13 +65,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let report = search.run()?;
 
     let mean = |records| SearchReport::<BlockSpace>::mean_accuracy(records).unwrap_or_default();
-    let (random, learnt) = (&report.records[..20 * 32], &report.records[30 * 32..]);
-    outln!("mean accuracy of the random blocks {:.2}, of the last ten minibatches {:.2}", mean(random), mean(learnt));
-    outln!("rank  accuracy  parameters         FLOPs  block");
+    let (random, learned) = (&report.records[..20 * 32], &report.records[30 * 32..]);
+    let mut out = stdout().lock();
+    writeln!(
+        out,
+        "mean accuracy of the random blocks {:.2}, of the last ten minibatches {:.2}",
+        mean(random),
+        mean(learned)
+    )?;
+    writeln!(out, "rank  accuracy  parameters         FLOPs  block")?;
     for (rank, record) in report.best().into_iter().take(10).enumerate() {
         let accuracy = record.evaluation.accuracy().unwrap_or_default();
         let (parameters, flops) = (record.cost.parameters, record.cost.flops);
-        outln!("{:4}  {accuracy:8.2}  {parameters:10}  {flops:12}  {}", rank + 1, record.architecture);
+        writeln!(out, "{:4}  {accuracy:8.2}  {parameters:10}  {flops:12}  {}", rank + 1, record.architecture)?;
     }
     Ok(())
 }

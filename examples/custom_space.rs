@@ -8,25 +8,11 @@
 //! architectures. A closure over their cost rates them here, so that this needs no burn and ends at once:
 //!
 //! ```text
-//! cargo run --release --no-default-features --example custom_space
+//! cargo run --release -p blockqnn --no-default-features --example custom_space
 //! ```
 //!
-//! With burn (the default features) the very same space trains on images: [`TrainingEnvironment`] takes whatever has a
-//! graph, so that only the environment below is exchanged:
-//!
-//! ```text
-//! let split = Split::new(embedded::train(), 1_000, 1)?;
-//! let image = ImageShape { channels: 1, height: 28, width: 28 };
-//! let network = NetworkConfig { width: 8, repeats: 1, ..NetworkConfig::cifar().with_data(image, 10) };
-//! let config = SearchConfig { network: network.clone(), ..config };
-//! let environment = TrainingEnvironment::new(&split, network, Recipe::early_stop(), &default_device()?)?;
-//! ```
-//!
-//! [`TrainingEnvironment`]: https://docs.rs/blockqnn/latest/blockqnn/train/struct.TrainingEnvironment.html
-
-#[macro_use]
-#[path = "program/mod.rs"]
-mod program;
+//! With burn the very same space trains on images: put a `TrainingEnvironment` in the closure's place, as the example
+//! `cifar_search` does. It takes whatever has a graph.
 
 use blockqnn::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig};
 use blockqnn::environment::environment_fn;
@@ -34,6 +20,8 @@ use blockqnn::graph::{LayerGraph, NetworkConfig, Node, Operation, ToGraph};
 use blockqnn::search::{Search, SearchConfig};
 use blockqnn::space::{SearchSpace, SpaceError, Step, walk};
 use serde::{Deserialize, Serialize};
+use std::error::Error;
+use std::io::{Write, stdout};
 
 /// One decision: a further convolution, or the end of the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -93,9 +81,15 @@ impl SearchSpace for Chains {
     fn decode(&self, choices: &[Choice]) -> Result<Chain, SpaceError> {
         walk(self, choices).map(|walk| Chain(walk.actions))
     }
+
+    // How an architecture is printed; JSON unless given.
+    fn describe(&self, chain: &Chain) -> String {
+        let choices: Vec<String> = chain.0.iter().map(|choice| format!("{choice:?}")).collect();
+        choices.join(" ")
+    }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     let phases = [(1.0, 10), (0.5, 5), (0.1, 5)];
     let phases = phases.map(|(epsilon, minibatches)| EpsilonPhase { epsilon, minibatches });
     let epsilon = EpsilonSchedule::new(phases.to_vec())?;
@@ -113,13 +107,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let agent = QLearning::new(QLearningConfig { epsilon, ..QLearningConfig::paper() })?;
     let report = Search::new(Chains, agent, environment, config).run()?;
-    outln!("{} of 702 architectures evaluated, {} proposed again", report.records.len(), report.resampled);
-    outln!("rank  accuracy  parameters         FLOPs  architecture");
+    let mut out = stdout().lock();
+    writeln!(out, "{} of 702 architectures evaluated, {} proposed again", report.records.len(), report.resampled)?;
+    writeln!(out, "rank  accuracy  parameters         FLOPs  architecture")?;
     for (rank, record) in report.best().into_iter().take(10).enumerate() {
         let accuracy = record.evaluation.accuracy().unwrap_or_default();
         let (parameters, flops) = (record.cost.parameters, record.cost.flops);
         let text = Chains.describe(&record.architecture);
-        outln!("{:4}  {accuracy:8.2}  {parameters:10}  {flops:12}  {text}", rank + 1);
+        writeln!(out, "{:4}  {accuracy:8.2}  {parameters:10}  {flops:12}  {text}", rank + 1)?;
     }
     Ok(())
 }

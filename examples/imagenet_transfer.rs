@@ -1,262 +1,114 @@
-//! Transfers a block to larger images: trains a network built from it on an image folder, with the paper's ImageNet
-//! augmentation, and measures top-1 and top-5 accuracy.
+//! The transfer of a block to larger images: one long training instead of many short ones, and top-1 and top-5 accuracy.
 //!
-//! Without arguments it runs for a few minutes on two CPU cores: a block in a small network, on the images that come
-//! with the crate, enlarged to twice the size that a search trains on:
+//! Without arguments it trains on the images that come with the crate, enlarged, for a few minutes on two CPU cores. With a
+//! folder it trains on the photographs in `DATA/train/CLASS/` and measures on those in `DATA/val/CLASS/`:
 //!
-//! ```sh
-//! cargo run --release --example imagenet_transfer
+//! ```text
+//! cargo run --release --example imagenet_transfer [DATA]
 //! ```
 //!
-//! On photographs in one folder per class, `DIR/train/CLASS/*.jpg` and `DIR/val/CLASS/*.jpg`, with the best block of a
-//! search:
-//!
-//! ```sh
-//! cargo run --release --example imagenet_transfer -- --block RUN --data DIR --size 64
-//! ```
-//!
-//! The paper's training on ImageNet (N = 3, 224 pixels, 90 epochs in batches of 256), on a GPU:
-//!
-//! ```sh
-//! cargo run --release --features cuda --example imagenet_transfer -- \
-//!     --preset imagenet --block RUN --data DIR --device cuda --out imagenet
-//! ```
-//!
-//! Continue a training that was stopped or killed with `--out OUT --resume`, and give `--data` again.
+//! The program `blockqnn transfer` does the same with all settings, and resumes a training that was stopped.
 
-#![warn(clippy::print_stdout, clippy::print_stderr)]
-
-#[macro_use]
-#[path = "program/mod.rs"]
-mod program;
-
-#[path = "imagenet_transfer/arguments.rs"]
-mod arguments;
-#[path = "imagenet_transfer/block.rs"]
-mod block;
-#[path = "imagenet_transfer/output.rs"]
-mod output;
-#[path = "imagenet_transfer/settings.rs"]
-mod settings;
-#[path = "imagenet_transfer/watch.rs"]
-mod watch;
-
-use arguments::Arguments;
 use blockqnn::data::{
-    BrokenImages, ClassSizes, Cropping, DataError, FolderParts, ImageFolder, PictureStream, Pictures, Preprocessing,
-    embedded, pictures_identity,
+    BatchSource, Cropping, FolderParts, ImageFolder, PictureStream, Pictures, Preprocessing, embedded,
 };
+use blockqnn::environment::Progress;
 use blockqnn::export::Blueprint;
-use blockqnn::files::OwnedFolder;
-use blockqnn::graph::NetworkConfig;
+use blockqnn::files::new_folder;
+use blockqnn::graph::{NetworkConfig, StemConfig, ToGraph};
 use blockqnn::network::Network;
-use blockqnn::network::device::{built_in_devices, keep_kernels, kernel_folder, parse_device};
-use blockqnn::train::{
-    Checkpoints, FitOptions, ImageClassifier, Outcome, TrainError, chance_accuracy, fit_with, top_k_accuracies,
-};
-use clap::Parser;
-use settings::Settings;
+use blockqnn::network::device::default_device;
+use blockqnn::space::block::BlockCode;
+use blockqnn::train::{ImageClassifier, OptimizerConfig, Recipe, Schedule, Training, Watch, top_k_accuracies};
+use std::cell::Cell;
 use std::error::Error;
+use std::io::{Write, stderr, stdout};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Training images whose statistics normalise all images.
-const STATISTICS_IMAGES: usize = 2_000;
-/// An epoch of ImageNet takes hours, so each is worth a checkpoint. One is also written when the training is stopped.
-const EPOCHS_PER_CHECKPOINT: u32 = 1;
+/// Two convolutions and a shortcut. Put the best block of your search here.
+const BLOCK: &str = "conv3(0) conv3(1) add(0,2) terminal(3)";
+/// Width and height of the images in pixels; the paper has 224.
+const SIZE: u32 = 56;
+const SEED: u64 = 1;
 
 fn main() -> ExitCode {
-    // Before any device is opened, in child processes too.
-    if let Some(folder) = kernel_folder() {
-        keep_kernels(folder);
-    }
-    program::finish(transfer(&Arguments::parse()))
+    let Err(error) = transfer(std::env::args_os().nth(1).map(PathBuf::from)) else { return ExitCode::SUCCESS };
+    let _ = writeln!(stderr(), "error: {error}");
+    ExitCode::FAILURE
 }
 
-fn transfer(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let resumed = arguments.out.as_deref().filter(|_| arguments.resume);
-    // Before anything is touched, so that a training that a batch system starts again stays as it is.
-    if let Some(finished) = resumed.and_then(output::finished) {
-        errln!("{finished}");
-        return Ok(ExitCode::SUCCESS);
-    }
-    let names = match &arguments.device[..] {
-        [] => vec![built_in_devices().first().copied().unwrap_or_default().to_owned()],
-        names => names.to_vec(),
-    };
-    let devices = names.iter().map(|name| parse_device(name)).collect::<Result<Vec<_>, _>>()?;
-    // There is at least one name.
-    let [device, more_devices @ ..] = &devices[..] else {
-        return Err("no device is given: name one with --device, such as --device flex".into());
-    };
-    if !more_devices.is_empty() {
-        errln!(
-            "warning: training on {} devices, with a part of each batch on each, is experimental and has only been tested on \
-             CPU devices",
-            devices.len()
-        );
-    }
-    let threads = arguments.threads.or(std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
+fn transfer(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
+    let (training, validation) = pictures(folder)?;
+    let classes = training.classes().to_vec();
+    let cores = std::thread::available_parallelism()?;
 
-    let parts = pictures(arguments, threads)?;
-    print_classes(&*parts.0, &*parts.1);
-    // Held until everything is written.
-    let (owner, settings, blueprint) = match resumed {
-        Some(out) => resume(out, &parts, threads)?,
-        None => start(arguments, &parts, threads)?,
-    };
-    let (out, (training, validation)) = (owner.path(), parts);
+    // Pictures are decoded and cropped in threads while the device works, so that they need not fit into memory: random
+    // parts of them to train on (the paper's augmentation), the middle of each to measure with.
+    let (device, cropping) = (default_device()?, Cropping::imagenet(SIZE));
+    let statistics = PictureStream::statistics(training.clone(), cropping, 2_000, cores)?;
+    let training = PictureStream::new(training, cropping, &statistics, &device)?;
+    let validation = PictureStream::new(validation, cropping, &statistics, &device)?;
 
-    let stream = |pictures| -> Result<PictureStream, DataError> {
-        let stream = PictureStream::new(pictures, settings.cropping, &settings.statistics, device)?;
-        Ok(stream.with_threads(threads))
+    // A narrow network, for small images. NetworkConfig::imagenet() and Recipe::imagenet() are the paper's.
+    let stem = StemConfig { kernel: 3, stride: 2, pools: 0 };
+    let network = NetworkConfig { stem, stages: 3, repeats: 1, width: 8, ..NetworkConfig::imagenet() };
+    let network = network.with_data(cropping.shape(), classes.len());
+    let block: BlockCode = BLOCK.parse()?;
+    let blueprint = Blueprint::new(BLOCK, block.to_graph(), network)?;
+    let recipe = Recipe {
+        epochs: 3,
+        batch_size: 32,
+        optimizer: OptimizerConfig::adam(),
+        learning_rate: 0.002,
+        schedule: Schedule::Cosine,
+        ..Recipe::imagenet()
     };
-    let (training, validation) = (stream(training)?, stream(validation)?);
-    let Settings { recipe, cropping, images: [training_images, validation_images], .. } = &settings;
-    errln!(
-        "block {}\n{} parameters, {} FLOPs per image of {size}x{size}; {training_images} training images in {} classes, \
-         {validation_images} validation images\n{} epochs in batches of {} on {}, {threads} threads reading images; \
-         results in {}",
-        blueprint.name(),
-        blueprint.cost().parameters,
-        blueprint.cost().flops,
-        settings.classes.len(),
-        recipe.epochs,
-        recipe.batch_size,
-        names.join(" and "),
-        out.display(),
-        size = cropping.size(),
-    );
 
-    let resume = format!("continue with --out {} --resume{}", program::quoted(out), arguments.again());
-    let checkpoints = Checkpoints::new(out).with_every(EPOCHS_PER_CHECKPOINT);
-    let stop = program::stop_on_signals("--resume then continues from the last checkpoint")?;
-    let watch = watch::Display::new(stop, *training_images);
-    let build =
-        |rng: &mut dyn rand::Rng, device: &_| Ok(Network::new(blueprint.block(), blueprint.network(), rng, device)?);
-    let options = FitOptions { watch: &watch, checkpoints: Some(&checkpoints), more_devices };
-    let trained = match fit_with(recipe, &training, &validation, settings.seed, &options, build) {
-        Ok(Outcome::Trained(trained)) => trained,
-        Ok(Outcome::Cancelled) => {
-            errln!("stopped; {resume}");
-            return Ok(program::stopped());
-        }
-        Err(error @ TrainError::Write { .. }) => return Err(format!("{error}; then {resume}").into()),
-        Err(error) => return Err(error.into()),
-        Ok(Outcome::Infeasible(reason)) => {
-            return Err(format!("{reason}: start again with a lower --learning-rate and another --out").into());
-        }
-        Ok(outcome) => return Err(format!("the training ended without a network: {outcome:?}").into()),
-    };
+    let out = new_folder("blockqnn-runs", "imagenet_transfer")?;
+    let outcome = Training::new(&recipe, &training, &validation, SEED)
+        .with_watch(&Epochs::default())
+        .fit(|rng, device| Ok(Network::new(blueprint.block(), blueprint.network(), rng, device)?))?;
+    let trained = outcome.trained().ok_or("the training diverged: lower the learning rate")?;
     let batch = NonZeroUsize::new(recipe.batch_size).unwrap_or(NonZeroUsize::MIN);
     let accuracies = top_k_accuracies(&trained.network, &validation, batch, &[1, 5])?;
+
+    // One file with the weights, the names of the classes and how pictures become images: see `ImageClassifier::load`.
+    let (pixels, images) = (Preprocessing::from(cropping), validation.len());
     let classifier =
-        ImageClassifier::new(blueprint, trained.network, settings.classes.clone(), settings.statistics.clone())?
-            .with_preprocessing(Preprocessing::from(settings.cropping))?;
-    classifier
-        .save(out.join("network.safetensors"))
-        .map_err(Box::<dyn Error>::from)
-        .and_then(|()| settings::write_result(out, &accuracies, trained.metrics.seconds))
-        .map_err(|error| format!("{error}. The last checkpoint is kept: remove the cause, then {resume}"))?;
-    let deleted = checkpoints.delete();
-    let count = settings.classes.len();
-    let chance = |k: usize| chance_accuracy(count) * k.min(count) as f64;
-    outln!("top-1 {:.2} %  (chance: {:.2} %)", accuracies[0], chance(1));
-    outln!("top-5 {:.2} %  (chance: {:.2} %)", accuracies[1], chance(5));
-    outln!("wrote network.safetensors, epochs.csv and result.json to {}", out.display());
-    deleted?;
-    Ok(ExitCode::SUCCESS)
+        ImageClassifier::new(blueprint, trained.network, classes, statistics)?.with_preprocessing(pixels)?;
+    classifier.save(out.join("network.safetensors"))?;
+    writeln!(stdout(), "top-1 {:.2} %, top-5 {:.2} % of {images} images", accuracies[0], accuracies[1])?;
+    writeln!(stdout(), "wrote the network to {}", out.display())?;
+    Ok(())
 }
 
-/// The folder of a training, its settings, and its block with the network around it.
-type Task = (OwnedFolder, Settings, Blueprint);
-
-/// Takes a training that was stopped or killed out of its folder, and checks that the pictures are still the same.
-fn resume(out: &Path, parts: &Parts, threads: NonZeroUsize) -> Result<Task, Box<dyn Error>> {
-    let owner = output::resumed(out)?;
-    let (settings, blueprint) = Settings::read(out)?;
-    let (training, validation) = parts;
-    settings.check_images(training.classes(), training.len(), validation.len())?;
-    settings.check_pictures(|| identities(parts, threads))?;
-    Ok((owner, settings, blueprint))
-}
-
-/// Starts a training in a folder of its own.
-fn start(arguments: &Arguments, parts: &Parts, threads: NonZeroUsize) -> Result<Task, Box<dyn Error>> {
-    let (training, validation) = parts;
-    let classes = training.classes().to_vec();
-    let block = block::read(arguments.block.as_deref())?;
-    let (recipe, network) = arguments.training(classes.len());
-    recipe.validate()?;
-    let network = NetworkConfig { widths: block.widths, ..network };
-    let blueprint = Blueprint::new(block.name, block.graph, network)?;
-    // A folder that cannot be used is refused at once; one without a name is only made when all is well.
-    let named = output::named(arguments, &blueprint)?;
-    let cropping = Cropping::imagenet(arguments.size());
-    let statistics = PictureStream::statistics(training.clone(), cropping, STATISTICS_IMAGES, threads)?;
-    let images = [training.len(), validation.len()];
-    let pictures = Some(identities(parts, threads)?);
-    let settings = Settings { recipe, cropping, statistics, classes, images, pictures, seed: arguments.seed };
-    let owner = named.map_or_else(output::unnamed, Ok)?;
-    settings.write(owner.path(), &blueprint)?;
-    Ok((owner, settings, blueprint))
-}
-
-/// What the pictures are: all of them are read once.
-fn identities((training, validation): &Parts, threads: NonZeroUsize) -> settings::PictureIdentities {
-    errln!("reading all {} images once, to know them when the training is resumed", training.len() + validation.len());
-    Ok([pictures_identity(training.clone(), threads)?, pictures_identity(validation.clone(), threads)?])
-}
-
-/// Training and validation pictures.
 type Parts = (Arc<dyn Pictures>, Arc<dyn Pictures>);
 
-/// The pictures of the folder, or those that come with the crate.
-fn pictures(arguments: &Arguments, threads: NonZeroUsize) -> Result<Parts, Box<dyn Error>> {
-    let Some(data) = &arguments.data else {
+/// Training and validation pictures of the folder, or of those that come with the crate.
+fn pictures(folder: Option<PathBuf>) -> Result<Parts, Box<dyn Error>> {
+    let Some(folder) = folder else {
         return Ok((Arc::new(embedded::train()), Arc::new(embedded::test().images().clone())));
     };
-    let parts = FolderParts::find(data)?;
-    let measured = parts.validation().or(parts.test());
-    let (true, Some(measured)) = (parts.is_divided(), measured) else { return Err(no_parts(data).into()) };
-    parts.left_out().iter().for_each(tell_left_out);
+    let parts = FolderParts::find(folder)?;
     let training = ImageFolder::open(parts.training())?;
-    let validation = training.open_part(measured)?;
-    errln!("training on the images in {}, measuring on those in {}", training.path().display(), measured.display());
-    let whole = |folder: ImageFolder| -> Result<Arc<dyn Pictures>, DataError> {
-        folder.left_out().iter().for_each(tell_left_out);
-        if arguments.broken_images() == BrokenImages::Refuse {
-            return Ok(Arc::new(folder));
+    let validation = parts.validation().or(parts.test()).ok_or("the folder needs the parts `train` and `val`")?;
+    // The classes of a part are checked against those of the training images.
+    let validation = training.open_part(validation)?;
+    Ok((Arc::new(training), Arc::new(validation)))
+}
+
+/// Says which epoch begins.
+#[derive(Default)]
+struct Epochs(Cell<u32>);
+
+impl Watch for Epochs {
+    fn report(&self, progress: Progress) {
+        if self.0.replace(progress.epoch + 1) <= progress.epoch {
+            // If nobody reads it, the training continues.
+            let _ = writeln!(stderr(), "epoch {} of {}", progress.epoch + 1, progress.epochs);
         }
-        errln!("checking the images in {}", folder.path().display());
-        let (folder, broken) = folder.without_broken(threads)?;
-        broken.iter().for_each(tell_left_out);
-        Ok(Arc::new(folder))
-    };
-    Ok((whole(training)?, whole(validation)?))
-}
-
-fn no_parts(data: &Path) -> String {
-    format!(
-        "{} has no folders of training and of validation images: --data must be a folder that holds both, such as train and \
-         val, each with one subfolder of pictures per class",
-        data.display()
-    )
-}
-
-/// Tells of an image that is skipped, without the advice to skip it, or of other files that are not read.
-fn tell_left_out(error: &DataError) {
-    match error {
-        DataError::BrokenImage { path, message } => errln!("skipped: {}: {message}", path.display()),
-        _ => errln!("warning: {error}"),
     }
-}
-
-/// Prints the names of the classes and how many images they have, and what is wrong with that.
-fn print_classes(training: &dyn Pictures, validation: &dyn Pictures) {
-    let sizes = ClassSizes::new(training, validation);
-    errln!("{sizes}");
-    sizes.warnings().iter().for_each(|warning| errln!("warning: {warning}"));
 }

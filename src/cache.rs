@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-/// The cache folder of this crate: that of the variable `BLOCKQNN_CACHE`, or else `blockqnn` in the user's cache folder
-/// (`$XDG_CACHE_HOME` or `~/.cache`; `~/Library/Caches` on macOS; `%LOCALAPPDATA%` on Windows). `None` if the environment
-/// names none of them.
+/// Returns the cache folder of this crate: the one named by the variable `BLOCKQNN_CACHE`, or else `blockqnn` in the
+/// user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`; `~/Library/Caches` on macOS; `%LOCALAPPDATA%` on Windows).
+/// Returns `None` if the environment names none of them.
 pub(crate) fn folder() -> Option<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let user = || {

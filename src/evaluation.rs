@@ -1,4 +1,4 @@
-//! What passes between controller, agent and environments: plain data.
+//! The plain data that passes between controller, agent and environments.
 
 use crate::graph::{Cost, Fingerprint, OverLimit, SizeOverflow};
 use serde::{Deserialize, Serialize};
@@ -8,42 +8,42 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trial {
-    /// Number of the trial in its run, from 0, in the order of proposal.
+    /// The number of the trial in its run, from 0, in the order of proposal.
     pub id: u64,
-    /// Seed of everything random in the evaluation: a function of the run's seed and of the fingerprint, so that it
+    /// The seed of everything random in the evaluation. It is a function of the run's seed and the fingerprint, so it
     /// does not depend on when, where or how often the trial runs.
     pub seed: u64,
-    /// What is evaluated.
+    /// The fingerprint of the architecture.
     pub fingerprint: Fingerprint,
-    /// Size of the network, as the controller computed it.
+    /// The cost of the network, as the controller computed it.
     pub cost: Cost,
 }
 
-/// What an environment measured on one architecture.
+/// What an environment measured for one architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
-    /// Accuracy on the validation images, in percent (0 to 100).
+    /// The accuracy on the validation images, in percent (0 to 100).
     pub accuracy: f64,
-    /// Mean loss on the training images in the last epoch, if there is one.
+    /// The mean loss on the training images in the last epoch, if there is one.
     pub training_loss: Option<f64>,
-    /// Epochs trained in the attempt that counts.
+    /// The number of epochs in the attempt that counts.
     pub epochs: u32,
-    /// Restarts with a lower learning rate before that attempt (Section "Experiment Details").
+    /// The number of restarts with a lower learning rate before that attempt (Section "Experiment Details").
     pub restarts: u32,
-    /// Wall-clock time in seconds; for information only.
+    /// The wall-clock time in seconds, for information only.
     pub seconds: f64,
 }
 
 impl Metrics {
-    /// Metrics that consist only of an accuracy in percent.
+    /// Creates metrics that contain only an accuracy in percent.
     #[must_use]
     pub fn from_accuracy(accuracy: f64) -> Self {
         Self { accuracy, training_loss: None, epochs: 0, restarts: 0, seconds: 0.0 }
     }
 }
 
-/// Outcome of the evaluation of one architecture.
+/// The outcome of evaluating one architecture.
 ///
 /// Serialises as `{"measured": {...}}` or `{"infeasible": {...}}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,12 +52,12 @@ impl Metrics {
 pub enum Evaluation {
     /// The architecture was trained and measured.
     Measured(Metrics),
-    /// The architecture has no accuracy; it is rewarded as if it guessed.
+    /// The architecture has no accuracy; it is rewarded as if it had chance accuracy.
     Infeasible(Infeasibility),
 }
 
 impl Evaluation {
-    /// The measured accuracy in percent, if there is one.
+    /// Returns the measured accuracy in percent, if there is one.
     #[must_use]
     pub fn accuracy(&self) -> Option<f64> {
         match self {
@@ -66,7 +66,7 @@ impl Evaluation {
         }
     }
 
-    /// Whether another machine, or the same one at another time, might give another evaluation.
+    /// Returns whether another machine, or the same one at another time, might give another evaluation.
     #[must_use]
     pub fn depends_on_machine(&self) -> bool {
         let Self::Infeasible(reason) = self else { return false };
@@ -76,7 +76,7 @@ impl Evaluation {
         )
     }
 
-    /// The metrics, if the architecture was measured.
+    /// Returns the metrics, if the architecture was measured.
     #[must_use]
     pub fn metrics(&self) -> Option<&Metrics> {
         match self {
@@ -88,9 +88,9 @@ impl Evaluation {
 
 /// Why an architecture has no accuracy.
 ///
-/// The first four are facts about the architecture and hold wherever it is evaluated; the last three depend on the
-/// machine, and a run with one of them reports it. The controller gives a trial that timed out or ran out of memory a
-/// second attempt with nothing beside it, before it takes the outcome.
+/// The first four reasons are facts about the architecture and hold wherever it is evaluated; the last three depend on
+/// the machine, and a run reports them. The controller gives a trial that timed out or ran out of memory a second
+/// attempt, with no other trial running beside it, before it accepts the outcome.
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 #[non_exhaustive]
@@ -98,24 +98,24 @@ pub enum Infeasibility {
     /// It costs more than the run allows.
     #[error("{over}")]
     OverLimit {
-        /// What is over which limit.
+        /// The quantity and the limit that it exceeds.
         over: OverLimit,
     },
-    /// Its size does not fit into 64 bits.
+    /// A size of it does not fit into 64 bits.
     #[error("the {quantity} of this architecture does not fit into 64 bits")]
     Overflow {
-        /// What overflowed.
+        /// The quantity that overflowed.
         quantity: String,
     },
-    /// Its training diverged: the loss was no longer a finite number.
+    /// Its training diverged: the loss was no longer finite.
     #[error("training diverged in epoch {epoch} (the loss was not finite), after {restarts} restarts")]
     Diverged {
-        /// Epoch, from 1.
+        /// The epoch, from 1.
         epoch: u32,
-        /// Restarts with a lower learning rate before.
+        /// The number of restarts with a lower learning rate before.
         restarts: u32,
     },
-    /// The environment rejects it for its own reason.
+    /// The environment rejects it for a reason of its own.
     #[error("{message}")]
     Rejected {
         /// The environment's reason.
@@ -130,7 +130,7 @@ pub enum Infeasibility {
     /// It needed more memory than the device or the machine had.
     #[error("evaluation ran out of memory: {message}")]
     OutOfMemory {
-        /// What the device or the system said.
+        /// The message of the device or of the system.
         message: String,
     },
     /// Every attempt to evaluate it failed.
@@ -149,18 +149,18 @@ impl From<SizeOverflow> for Infeasibility {
     }
 }
 
-/// A finite reward, in percent points.
+/// A finite reward, in percentage points.
 #[derive(Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct Reward(f64);
 
-/// A number is not finite and can be no [`Reward`].
+/// A number that is not finite and therefore no [`Reward`].
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[error("a reward must be finite, but this one is {0}")]
 pub struct NotFinite(pub f64);
 
 impl Reward {
-    /// Makes a reward of a number.
+    /// Creates a reward from a number.
     ///
     /// # Errors
     /// [`NotFinite`] for NaN and the infinities.
@@ -177,7 +177,7 @@ impl Reward {
         if value.is_finite() { Ok(Self(value + 0.0)) } else { Err(NotFinite(value)) }
     }
 
-    /// The reward as a number.
+    /// Returns the reward as a number.
     #[must_use]
     pub fn value(self) -> f64 {
         self.0
@@ -186,7 +186,7 @@ impl Reward {
 
 impl Eq for Reward {}
 
-// A derived `PartialOrd` and this total order agree, for a reward is finite.
+// A derived `PartialOrd` agrees with this total order, because a reward is finite.
 #[expect(clippy::derive_ord_xor_partial_ord, reason = "both are the order of finite numbers")]
 impl Ord for Reward {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
@@ -220,24 +220,25 @@ impl From<Reward> for f64 {
     }
 }
 
-/// A walk through a search space: the actions from the initial state to a terminal one, and the state each was taken in.
+/// A walk through a search space: the actions from the initial state to a terminal one, and the state before each of
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trajectory<State, Action> {
-    /// The state before each action; as many as actions.
+    /// The state before each action; as many as there are actions.
     pub states: Vec<State>,
-    /// The actions, the last one into a terminal state.
+    /// The actions, of which the last leads to a terminal state.
     pub actions: Vec<Action>,
 }
 
 impl<State, Action> Trajectory<State, Action> {
-    /// Number of actions: the layers of a block, Terminal included.
+    /// Returns the number of actions: the layers of a block, including Terminal.
     #[must_use]
     pub fn len(&self) -> usize {
         self.actions.len()
     }
 
-    /// Whether nothing was done.
+    /// Returns whether there are no actions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.actions.is_empty()
@@ -250,11 +251,11 @@ impl<State, Action> Trajectory<State, Action> {
 pub struct Episode<State, Action> {
     /// The walk.
     pub trajectory: Trajectory<State, Action>,
-    /// What the update of each action sees; as many as actions.
+    /// The reward used in the update of each action; as many as there are actions.
     pub rewards: Vec<Reward>,
     /// The reward of the whole architecture.
     pub reward: Reward,
-    /// What the walk led to.
+    /// The fingerprint of the architecture that the walk led to.
     pub fingerprint: Fingerprint,
 }
 
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reward_that_is_not_finite_is_refused_also_from_a_file() {
+    fn a_reward_that_is_not_finite_is_refused_even_from_a_file() {
         assert!(Reward::new(f64::INFINITY).is_err());
         assert!(serde_json::from_str::<Reward>("1e999").is_err());
         assert_eq!(serde_json::from_str::<Reward>("1.5").unwrap().value(), 1.5);

@@ -1,12 +1,13 @@
-//! Who the parts of a search are: texts that a run folder keeps, so that a run is resumed with the parts that began it.
+//! Identities of the parts of a search: texts kept in the run folder, so that a run is resumed only with the parts that
+//! it was started with.
 //!
-//! Space, agent and reward have a method `identity`, as environments do. Whatever a part's decisions depend on belongs in
-//! it, and nothing that it learns: two parts that say the same must do the same. [`with_settings`] writes one from any
-//! settings that serde can write.
+//! Spaces, agents and rewards have a method `identity`, as environments do. An identity holds everything that the
+//! decisions of a part depend on, except what the part learns: two parts with the same identity must behave the same.
+//! [`with_settings`] makes an identity from any settings that serde can serialize.
 
 use serde::Serialize;
 
-/// The name of a type without the modules it is in: what a part is called that does not say more.
+/// Returns the name of a type without its modules: the default identity of a part.
 ///
 /// ```
 /// assert_eq!(blockqnn::identity::type_name::<Option<std::path::PathBuf>>(), "Option<PathBuf>");
@@ -29,10 +30,11 @@ pub fn type_name<T: ?Sized>() -> String {
     name + &word
 }
 
-/// `NAME {settings as JSON}`. What differs between two of them is named field by field when a run is refused.
+/// Returns `NAME {settings as JSON}`. When a run is refused because two such identities differ, the message names the
+/// fields in which they do.
 ///
-/// A setting that serde omits while it has its default may be added in a later version without making a part another one.
-/// Settings that have no JSON form are shown as the error that says so.
+/// A later version may add a setting without changing existing identities, if serde skips the setting while it has its
+/// default. Settings that have no JSON form are replaced by the error of serde.
 ///
 /// ```
 /// #[derive(serde::Serialize)]

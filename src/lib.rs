@@ -72,11 +72,9 @@
 //! # }
 //! ```
 //!
-//! Your own images come from a `data::ImageFolder`, in memory for a search or streamed for a long training; the example
-//! `imagenet_transfer` trains a found block on larger ones.
-//!
-//! `cargo run --release --example cifar_search` does all of this on the command line, with progress bars and a table of
-//! results.
+//! Your own images come from a `data::ImageFolder`, in memory for a search or streamed for a long training. The examples
+//! `cifar_search` and `imagenet_transfer` of the repository do both. The package `blockqnn-cli` does all of this on the
+//! command line, with progress bars and a table of results.
 //!
 //! # The parts
 //!
@@ -89,15 +87,16 @@
 //! | [`Agent`](agent::Agent) | what is proposed next | [`QLearning`](agent::QLearning), [`LeastSquares`](agent::LeastSquares), [`RegularizedEvolution`](agent::RegularizedEvolution), [`LocalSearch`](agent::LocalSearch), [`RandomAgent`](agent::RandomAgent), [`ListedAgent`](agent::ListedAgent) |
 //! | [`Environment`](environment::Environment) | how good an architecture is | [`environment_fn`](environment::environment_fn), [`Synthetic`](environment::synthetic::Synthetic), [`TableEnvironment`](environment::tabular::TableEnvironment), `train::TrainingEnvironment` |
 //! | [`RewardShaper`](reward::RewardShaper) | the reward, and what each layer's update receives of it | [`RedefinedReward`](reward::RedefinedReward): formula 1 with any of the three credits, and with [`SoftTargets`](reward::SoftTargets) for cost |
-//! | [`Evaluator`](search::Evaluator) | where trials are evaluated | [`InlineEvaluator`](search::InlineEvaluator): one after another; [`ThreadEvaluator`](search::ThreadEvaluator) and [`ProcessEvaluator`](search::ProcessEvaluator): several at a time, in threads or child processes; `distributed::NatsEvaluator`: on other machines |
+//! | [`Evaluator`](evaluator::Evaluator) | where trials are evaluated | [`InlineEvaluator`](evaluator::InlineEvaluator): one after another; [`ThreadEvaluator`](evaluator::ThreadEvaluator) and [`ProcessEvaluator`](evaluator::ProcessEvaluator): several at a time, in threads or child processes; `distributed::NatsEvaluator`: on other machines |
 //! | [`Observer`](search::Observer) | nothing: it watches, and may stop the search | [`SecondsObserver`](search::SecondsObserver), and yours |
 //!
 //! [`comparison`] compares agents on equal budgets, on tables and on synthetic tasks.
 //!
-//! [`Search`](search::Search) combines and runs them. With a [`RunFolder`](search::RunFolder) a search can be killed
-//! and resumed, and the feature `report` makes an HTML page of it. [`export`] writes a found block as JSON, DOT and
-//! `PyTorch` source; with `train`, the best blocks are trained to convergence and classify images. [`evaluation`]
-//! contains the plain data that passes between the parts, [`seed`] all randomness, and [`files`] how everything is written. [`testing`] checks your own
+//! [`Search`](search::Search) combines and runs them; a [`Session`](search::Session) is the same search, which asks you in
+//! the place of an evaluator. With a [`RunFolder`](search::RunFolder) a search can be killed and resumed, and the feature
+//! `report` makes an HTML page of it. [`export`] writes a found block as JSON, DOT and `PyTorch` source; with `train`, the
+//! best blocks are trained to convergence and classify images. [`evaluation`] contains the plain data that passes between
+//! the parts, [`seed`] all randomness, and [`files`] how everything is written. [`testing`] checks your own
 //! implementations against what the other parts rely on.
 //!
 //! # Features
@@ -164,6 +163,7 @@ pub mod data;
 pub mod distributed;
 pub mod environment;
 pub mod evaluation;
+pub mod evaluator;
 #[cfg(feature = "train")]
 pub mod experiment;
 pub mod export;
@@ -177,6 +177,7 @@ pub mod report;
 pub mod reward;
 pub mod search;
 pub mod seed;
+pub mod setting;
 pub mod space;
 pub mod testing;
 #[cfg(feature = "train")]

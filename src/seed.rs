@@ -1,14 +1,14 @@
 //! Reproducible randomness: every random draw of a search comes from here.
 //!
-//! A search never carries a random generator from one step to the next. Each step (the proposal of trial 17, the
-//! replay after minibatch 3, the training of a block) opens its own [`ChaCha8Rng`] stream with [`stream`], named by the
-//! run's seed, a purpose and a number. So a resumed search needs no generator state, and a result does not depend on
+//! A search never carries a random generator from one step to the next. Each step (the proposal of trial 17, the replay
+//! after minibatch 3, the training of a block) opens its own [`ChaCha8Rng`] stream with [`stream`], named by the run's
+//! seed, a purpose and a number. A resumed search therefore needs no generator state, and a result does not depend on
 //! which worker computed it.
 //!
-//! The sampling functions are ours because `rand` does not promise to keep the values of its own from one release to
-//! the next, and a search must be repeatable for longer than that.
+//! This crate has its own sampling functions because those of `rand` may give other values in another release, and a
+//! search must stay repeatable for longer than that.
 
-/// What agents draw from: a generator of the crate `rand`.
+/// The generator trait of the crate `rand`, from which agents draw.
 pub use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -31,7 +31,7 @@ pub fn stream(seed: u64, purpose: &str, number: u64) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(derive(seed, purpose, &number.to_le_bytes()))
 }
 
-/// The seed of one trial: a function of the run's seed and of what is trained, never of when or where.
+/// Returns the seed of one trial. It depends on the run's seed and on what is trained, never on when or where.
 ///
 /// `fingerprint` is the architecture's [`Fingerprint`](crate::graph::Fingerprint) as bytes.
 #[must_use]
@@ -53,15 +53,16 @@ fn derive(seed: u64, purpose: &str, data: &[u8]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// A uniform index in `0..bound`.
+/// Draws a uniform index in `0..bound`.
 ///
 /// # Panics
-/// If `bound` is 0: there is nothing to choose from.
+/// If `bound` is 0.
 #[must_use]
 pub fn index(rng: &mut dyn Rng, bound: usize) -> usize {
     assert!(bound > 0, "cannot choose from nothing");
     let bound = bound as u64;
-    // Lemire's method: the high half of a 64x64 product, with the few biased low halves rejected.
+    // Lemire's method: the high half of a 64x64-bit product; the few low halves that would bias the result are
+    // rejected.
     let threshold = bound.wrapping_neg() % bound;
     loop {
         let product = u128::from(rng.next_u64()) * u128::from(bound);
@@ -74,13 +75,13 @@ pub fn index(rng: &mut dyn Rng, bound: usize) -> usize {
     }
 }
 
-/// A uniform number in `[0, 1)` with 53 random bits.
+/// Draws a uniform number in `[0, 1)` with 53 random bits.
 #[must_use]
 pub fn unit(rng: &mut dyn Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// A standard normal number (Box and Muller's transform).
+/// Draws a standard normal number (Box-Muller transform).
 #[must_use]
 pub fn normal(rng: &mut dyn Rng) -> f64 {
     // 1 - u lies in (0, 1], where the logarithm is finite.
@@ -88,7 +89,7 @@ pub fn normal(rng: &mut dyn Rng) -> f64 {
     radius * (std::f64::consts::TAU * unit(rng)).cos()
 }
 
-/// A uniform element of `items`, or `None` if there is none.
+/// Draws a uniform element of `items`, or returns `None` if there are none.
 #[must_use]
 pub fn choose<'a, T>(rng: &mut dyn Rng, items: &'a [T]) -> Option<&'a T> {
     if items.is_empty() {
@@ -97,7 +98,7 @@ pub fn choose<'a, T>(rng: &mut dyn Rng, items: &'a [T]) -> Option<&'a T> {
     items.get(index(rng, items.len()))
 }
 
-/// Puts `items` into a uniformly random order (Fisher and Yates).
+/// Puts `items` into a uniformly random order (Fisher-Yates shuffle).
 pub fn shuffle<T>(rng: &mut dyn Rng, items: &mut [T]) {
     for last in (1..items.len()).rev() {
         items.swap(last, index(rng, last + 1));
@@ -119,12 +120,12 @@ mod tests {
     }
 
     #[test]
-    fn draws_are_pinned_for_ever() {
+    fn draws_never_change() {
         let mut rng = stream(42, "pinned", 0);
         let indices: Vec<usize> = (0..8).map(|_| index(&mut rng, 10)).collect();
         let mut items: Vec<u8> = (0..6).collect();
         shuffle(&mut rng, &mut items);
-        // Computed also by a second, independent program.
+        // These values were also computed by an independent program.
         assert_eq!(indices, [5, 8, 5, 1, 5, 5, 6, 2]);
         assert_eq!(items, [3, 4, 2, 0, 5, 1]);
         assert_eq!(trial_seed(42, b"pinned"), 16_250_886_937_555_017_621);

@@ -1,5 +1,5 @@
-//! Trials in child processes of this machine: children are killed, crash, hang, run out of memory and grow, and the search ends
-//! with the same table as in one process.
+//! Trials in child processes of this machine: children are killed, crash, hang, run out of memory and grow, and the
+//! search ends with the same table as in one process.
 
 #![cfg(unix)]
 
@@ -7,10 +7,8 @@ use blockqnn::agent::{Agent, QLearning, QLearningConfig};
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::environment::{Cancellation, Condition, Environment, TrialContext};
 use blockqnn::evaluation::{Evaluation, Infeasibility};
-use blockqnn::search::{
-    Evaluator, InlineEvaluator, MinibatchSummary, Observer, ProcessConfig, ProcessEvaluator, ProcessEvaluatorError,
-    RecordOf, Search, SearchConfig, StopReason, ThreadEvaluator,
-};
+use blockqnn::evaluator::{Evaluator, InlineEvaluator, ProcessConfig, ProcessEvaluator, StartError, ThreadEvaluator};
+use blockqnn::search::{MinibatchSummary, Observer, RecordOf, Search, SearchConfig, StopReason};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -157,7 +155,7 @@ impl Observer<BlockSpace> for Listener {
         Ok(())
     }
 
-    fn on_learnt(&mut self, _: &MinibatchSummary) -> Result<(), blockqnn::environment::BoxError> {
+    fn on_learned(&mut self, _: &MinibatchSummary) -> Result<(), blockqnn::environment::BoxError> {
         Ok(())
     }
 }
@@ -290,10 +288,10 @@ fn too_many_failures_in_a_row_end_the_search() {
 #[test]
 fn a_child_without_an_environment_and_no_child_are_refused() {
     let error = ProcessEvaluator::<BlockCode>::new(Vec::new(), config()).unwrap_err();
-    assert!(matches!(error, ProcessEvaluatorError::NoProcess));
+    assert!(matches!(error, StartError::NoWorker));
     let children = vec![("one".to_owned(), serde_json::json!({ "folder": 3 }))];
     let error = ProcessEvaluator::<BlockCode>::new(children, config()).unwrap_err();
-    assert!(matches!(error, ProcessEvaluatorError::Environment { number: 0, .. }), "{error}");
+    assert!(matches!(error, StartError::Environment { number: 0, .. }), "{error}");
     // A program that is no child at all.
     let other = ProcessConfig::new().with_program("/bin/false", Vec::new());
     let children = vec![("one".to_owned(), serde_json::Value::Null)];

@@ -114,7 +114,7 @@ fn a_finished_run_has_every_picture_and_stays_text() {
     ] {
         assert!(html.contains(text), "{text}");
     }
-    let pictures = report.pictures().unwrap();
+    let pictures = report.figures().unwrap();
     let names: Vec<&str> = pictures.iter().map(|picture| picture.name.as_str()).collect();
     for name in [
         "learning",
@@ -146,7 +146,7 @@ fn a_finished_run_has_every_picture_and_stays_text() {
 fn a_running_search_is_reported_and_refreshed() {
     struct Reporter(PathBuf);
     impl Observer<BlockSpace> for Reporter {
-        fn on_learnt(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
+        fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
             let report = Report::read([&self.0])?.with_refresh(5);
             let html = report.html()?;
             assert!(report.is_running());
@@ -176,7 +176,7 @@ fn an_unfinished_minibatch_is_a_ring_and_no_part_of_the_line() {
     let html = page(&path);
     assert!(html.contains("Not finished and not running: 37 of 48 blocks"));
     assert!(html.contains("unfinished minibatch (ring)"));
-    assert!(html.contains("were not written whole"));
+    assert!(html.contains("of the journal are incomplete"));
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn an_empty_run_has_a_page_that_says_so() {
     let html = report.html().unwrap();
     assert!(html.contains("No block is finished yet"));
     assert!(html.contains("0 of 16 blocks"));
-    assert!(report.pictures().unwrap().is_empty());
+    assert!(report.figures().unwrap().is_empty());
     assert_eq!(report.series()[0].rows.len(), 0);
 }
 
@@ -275,8 +275,8 @@ fn a_series_tells_what_the_journal_does() {
     }
 }
 
-/// The README's pictures, made by a search of 2,848 blocks in the synthetic environment. With `BLOCKQNN_BLESS` set they are
-/// written in place of being compared.
+/// The README's pictures, made by a search of 2,848 blocks in the synthetic environment. With `BLOCKQNN_BLESS` set they
+/// are written in place of being compared.
 #[test]
 fn pictures_of_the_readme_are_the_crates_own() {
     use blockqnn::agent::EpsilonSchedule;
@@ -297,7 +297,7 @@ fn pictures_of_the_readme_are_the_crates_own() {
         .with_run_folder(create(&path).with_details(&details).unwrap())
         .run()
         .unwrap();
-    let pictures = Report::read([&path]).unwrap().pictures().unwrap();
+    let pictures = Report::read([&path]).unwrap().figures().unwrap();
     for (name, file) in [("learning", "learning.svg"), ("block-1", "block.svg")] {
         let picture = pictures.iter().find(|picture| picture.name == name).unwrap();
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pictures").join(file);

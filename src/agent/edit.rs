@@ -7,7 +7,7 @@ use crate::space::{SearchSpace, Step, walk_by};
 use rand::Rng;
 
 /// A walk that takes every legal action with equal probability.
-pub(super) fn random_walk<S: SearchSpace>(space: &S, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
+pub(super) fn random_trajectory<S: SearchSpace>(space: &S, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
     walk_by(space, |state| random_action(space, state, rng))
 }
 

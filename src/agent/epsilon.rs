@@ -1,5 +1,6 @@
 //! Epsilon schedules (Table 2).
 
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
 /// One step of an [`EpsilonSchedule`].
@@ -29,43 +30,21 @@ pub struct EpsilonSchedule {
     phases: Vec<EpsilonPhase>,
 }
 
-/// A list of phases is not a valid [`EpsilonSchedule`].
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EpsilonScheduleError {
-    /// There is no phase, or none with a minibatch.
-    #[error("the epsilon schedule is empty: give at least one phase with at least one minibatch")]
-    Empty,
-    /// An epsilon is not a probability.
-    #[error("phase {phase} of the epsilon schedule has epsilon {epsilon}: it must be from 0 to 1")]
-    NoProbability {
-        /// Number of the phase, from 1.
-        phase: usize,
-        /// Its epsilon.
-        epsilon: f64,
-    },
-    /// The phases have more minibatches than fit into 64 bits.
-    #[error(
-        "the epsilon schedule has more minibatches in total than fit into 64 bits: use fewer minibatches per phase"
-    )]
-    TooLong,
-}
-
 impl EpsilonSchedule {
     /// Makes a schedule of its phases.
     ///
     /// # Errors
     /// If there is no minibatch, an epsilon is not a probability, or the sum of minibatches overflows.
-    pub fn new(phases: Vec<EpsilonPhase>) -> Result<Self, EpsilonScheduleError> {
+    pub fn new(phases: Vec<EpsilonPhase>) -> Result<Self, InvalidSetting> {
         for (position, phase) in phases.iter().enumerate() {
-            if !(0.0..=1.0).contains(&phase.epsilon) {
-                return Err(EpsilonScheduleError::NoProbability { phase: position + 1, epsilon: phase.epsilon });
-            }
+            let (path, valid) = (format!("agent.epsilon[{position}].epsilon"), (0.0..=1.0).contains(&phase.epsilon));
+            InvalidSetting::check(path, phase.epsilon, valid, "from 0 to 1")?;
         }
         let total = phases.iter().try_fold(0u64, |sum, phase| sum.checked_add(phase.minibatches));
+        let invalid = |value, expected| Err(InvalidSetting::new("agent.epsilon", value, expected));
         match total {
-            None => Err(EpsilonScheduleError::TooLong),
-            Some(0) => Err(EpsilonScheduleError::Empty),
+            None => invalid("a schedule of more minibatches than fit into 64 bits", "shorter"),
+            Some(0) => invalid("a schedule without a minibatch", "a list of phases, of which one has a minibatch"),
             Some(_) => Ok(Self { phases }),
         }
     }
@@ -86,7 +65,7 @@ impl EpsilonSchedule {
     ///
     /// # Errors
     /// As [`EpsilonSchedule::new`].
-    pub fn constant(epsilon: f64, minibatches: u64) -> Result<Self, EpsilonScheduleError> {
+    pub fn constant(epsilon: f64, minibatches: u64) -> Result<Self, InvalidSetting> {
         Self::new(vec![EpsilonPhase { epsilon, minibatches }])
     }
 
@@ -155,9 +134,9 @@ impl EpsilonSchedule {
 }
 
 impl TryFrom<Vec<EpsilonPhase>> for EpsilonSchedule {
-    type Error = EpsilonScheduleError;
+    type Error = InvalidSetting;
 
-    fn try_from(phases: Vec<EpsilonPhase>) -> Result<Self, EpsilonScheduleError> {
+    fn try_from(phases: Vec<EpsilonPhase>) -> Result<Self, InvalidSetting> {
         Self::new(phases)
     }
 }
@@ -193,11 +172,12 @@ mod tests {
 
     #[test]
     fn what_is_no_schedule_is_refused_also_from_a_file() {
-        assert_eq!(EpsilonSchedule::new(vec![]), Err(EpsilonScheduleError::Empty));
-        assert_eq!(EpsilonSchedule::constant(0.5, 0), Err(EpsilonScheduleError::Empty));
+        for empty in [EpsilonSchedule::new(vec![]), EpsilonSchedule::constant(0.5, 0)] {
+            assert!(empty.unwrap_err().to_string().starts_with("agent.epsilon is a schedule without a minibatch: "));
+        }
         assert!(EpsilonSchedule::constant(f64::NAN, 1).is_err());
         let text = r#"[{"epsilon": 1.5, "minibatches": 1}]"#;
         let message = serde_json::from_str::<EpsilonSchedule>(text).unwrap_err().to_string();
-        assert!(message.contains("phase 1") && message.contains("1.5"), "{message}");
+        assert!(message.starts_with("agent.epsilon[0].epsilon is 1.5: it must be from 0 to 1"), "{message}");
     }
 }

@@ -1,8 +1,9 @@
 //! Regularized evolution: the baseline that learners are measured against.
 
-use super::edit::{is_new, random_walk};
+use super::edit::{is_new, random_trajectory};
 use super::{Agent, AgentError, Edit, Memory, TrajectoryOf};
 use crate::seed;
+use crate::setting::InvalidSetting;
 use crate::space::SearchSpace;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -33,25 +34,12 @@ impl EvolutionConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`EvolutionConfigError`] if a number is 0, or the sample is larger than the population.
-    pub fn validate(&self) -> Result<(), EvolutionConfigError> {
+    /// [`InvalidSetting`] if a number is 0, or the sample is larger than the population.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
         let Self { population, sample } = *self;
-        if sample == 0 || sample > population {
-            return Err(EvolutionConfigError { population, sample });
-        }
-        Ok(())
+        let expected = format!("at least 1 and at most the population of {population}");
+        InvalidSetting::check("agent.evolution.sample", sample, (1..=population).contains(&sample), expected)
     }
-}
-
-/// The settings of an evolution are invalid.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("agent.sample is {sample} of a population of {population}: it must be at least 1 and at most the population")]
-#[non_exhaustive]
-pub struct EvolutionConfigError {
-    /// Size of the population.
-    pub population: usize,
-    /// Size of the sample.
-    pub sample: usize,
 }
 
 /// Regularized evolution: the best of a random sample of the population is mutated, and the oldest dies.
@@ -83,8 +71,8 @@ impl RegularizedEvolution {
     /// An evolution that begins at random.
     ///
     /// # Errors
-    /// [`EvolutionConfigError`] if the settings are invalid.
-    pub fn new(config: EvolutionConfig) -> Result<Self, EvolutionConfigError> {
+    /// [`InvalidSetting`] if the settings are invalid.
+    pub fn new(config: EvolutionConfig) -> Result<Self, InvalidSetting> {
         config.validate()?;
         Ok(Self { config })
     }
@@ -104,7 +92,7 @@ impl<S: SearchSpace> Agent<S> for RegularizedEvolution {
         let EvolutionConfig { population, sample } = self.config;
         let episodes = memory.episodes();
         if memory.proposed() < population as u64 || episodes.is_empty() {
-            return random_walk(space, rng);
+            return random_trajectory(space, rng);
         }
         let living = &episodes[episodes.len().saturating_sub(population)..];
         for _ in 0..ATTEMPTS {
@@ -117,7 +105,7 @@ impl<S: SearchSpace> Agent<S> for RegularizedEvolution {
                 return Ok(child);
             }
         }
-        random_walk(space, rng)
+        random_trajectory(space, rng)
     }
 
     fn identity(&self) -> String {
@@ -133,9 +121,8 @@ mod tests {
     fn settings_that_cannot_be_are_refused() {
         for (population, sample) in [(10, 0), (0, 0), (10, 11)] {
             let error = RegularizedEvolution::new(EvolutionConfig { population, sample }).unwrap_err();
-            assert!(
-                error.to_string().starts_with(&format!("agent.sample is {sample} of a population of {population}"))
-            );
+            let expected = format!("it must be at least 1 and at most the population of {population}");
+            assert_eq!(error.to_string(), format!("agent.evolution.sample is {sample}: {expected}"));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Local search: the hardest baseline on the published tables.
 
-use super::edit::{is_new, random_walk};
+use super::edit::{is_new, random_trajectory};
 use super::{Agent, AgentError, Edit, EpisodeOf, Memory, TrajectoryOf};
 use crate::seed;
 use crate::space::SearchSpace;
@@ -103,7 +103,7 @@ impl<S: SearchSpace> Agent<S> for LocalSearch {
             }
             _ => None,
         };
-        neighbour.map_or_else(|| random_walk(space, rng), Ok)
+        neighbour.map_or_else(|| random_trajectory(space, rng), Ok)
     }
 
     fn learn(

@@ -1,5 +1,6 @@
 //! Agents: what proposes the next architecture, and learns from the last ones.
 
+mod config;
 mod edit;
 mod epsilon;
 mod evolution;
@@ -10,19 +11,18 @@ mod memory;
 mod q_learning;
 mod q_table;
 mod random;
-mod searcher;
 
+pub use config::{AgentConfig, UnknownAgent};
 pub use edit::Edit;
-pub use epsilon::{EpsilonPhase, EpsilonSchedule, EpsilonScheduleError};
-pub use evolution::{EvolutionConfig, EvolutionConfigError, RegularizedEvolution};
-pub use least_squares::{LeastSquares, LeastSquaresConfig, LeastSquaresConfigError};
+pub use epsilon::{EpsilonPhase, EpsilonSchedule};
+pub use evolution::{EvolutionConfig, RegularizedEvolution};
+pub use least_squares::{LeastSquares, LeastSquaresConfig};
 pub use listed::ListedAgent;
 pub use local_search::LocalSearch;
 pub use memory::Memory;
-pub use q_learning::{Policy, QLearning, QLearningConfig, QLearningConfigError, ReplayConfig, UpdateRule};
+pub use q_learning::{Policy, QLearning, QLearningConfig, ReplayConfig, UpdateRule};
 pub use q_table::{NextValues, QTable, StateView};
 pub use random::RandomAgent;
-pub use searcher::{Searcher, SearcherError};
 
 use crate::evaluation::{Episode, Trajectory};
 use crate::space::{SearchSpace, SpaceError};

@@ -3,6 +3,7 @@
 use super::q_table::Place;
 use super::{Agent, AgentError, EpisodeOf, EpsilonSchedule, Memory, NextValues, QTable, StateView, TrajectoryOf};
 use crate::seed;
+use crate::setting::InvalidSetting;
 use crate::space::{SearchSpace, walk_by};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -172,8 +173,8 @@ impl QLearningConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`QLearningConfigError`] names the first invalid field.
-    pub fn validate(&self) -> Result<(), QLearningConfigError> {
+    /// [`InvalidSetting`] names the first invalid field.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
         let temperature = match self.policy {
             Policy::Softmax { temperature, .. } => temperature,
             Policy::EpsilonGreedy => 1.0,
@@ -187,28 +188,17 @@ impl QLearningConfig {
             ),
             ("discount", self.discount, (0.0..=1.0).contains(&self.discount), "from 0 to 1"),
             ("initial_q", self.initial_q, self.initial_q.is_finite(), "a finite number"),
-            ("policy.temperature", temperature, temperature > 0.0 && temperature.is_finite(), "above 0 and finite"),
+            (
+                "policy.softmax.temperature",
+                temperature,
+                temperature > 0.0 && temperature.is_finite(),
+                "above 0 and finite",
+            ),
         ];
-        for (field, value, valid, expected) in checks {
-            if !valid {
-                return Err(QLearningConfigError { field, value, expected });
-            }
-        }
-        Ok(())
+        checks.into_iter().try_for_each(|(field, value, valid, expected)| {
+            InvalidSetting::check(format!("agent.{field}"), value, valid, expected)
+        })
     }
-}
-
-/// A setting of the Q-learner is out of its range.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("agent.{field} is {value}: it must be {expected}")]
-#[non_exhaustive]
-pub struct QLearningConfigError {
-    /// Name of the field.
-    pub field: &'static str,
-    /// Its value.
-    pub value: f64,
-    /// What it must be.
-    pub expected: &'static str,
 }
 
 /// The paper's agent: an epsilon-greedy tabular Q-learner with experience replay.
@@ -261,8 +251,8 @@ impl<S: SearchSpace> QLearning<S> {
     /// A learner that knows nothing yet.
     ///
     /// # Errors
-    /// [`QLearningConfigError`] if a setting is out of its range.
-    pub fn new(config: QLearningConfig) -> Result<Self, QLearningConfigError> {
+    /// [`InvalidSetting`] if a setting is out of its range.
+    pub fn new(config: QLearningConfig) -> Result<Self, InvalidSetting> {
         config.validate()?;
         let table = QTable::new(config.initial_q).with_view(config.view);
         Ok(Self { config, table, replay: Replay::default() })

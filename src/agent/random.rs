@@ -1,6 +1,6 @@
 //! The random agent: what every learner must beat.
 
-use super::edit::random_walk;
+use super::edit::random_trajectory;
 use super::{Agent, AgentError, Memory, TrajectoryOf};
 use crate::space::SearchSpace;
 use rand::Rng;
@@ -13,7 +13,7 @@ pub struct RandomAgent;
 
 impl<S: SearchSpace> Agent<S> for RandomAgent {
     fn propose(&mut self, space: &S, _memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
-        random_walk(space, rng)
+        random_trajectory(space, rng)
     }
 
     fn identity(&self) -> String {

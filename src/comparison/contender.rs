@@ -1,6 +1,6 @@
 //! Agents that take part in a comparison.
 
-use crate::agent::{Agent, EpsilonSchedule, QLearning, QLearningConfig, ReplayConfig, Searcher};
+use crate::agent::{Agent, AgentConfig, EpsilonSchedule, UnknownAgent};
 use crate::reward::{Credit, RedefinedReward};
 use crate::space::SearchSpace;
 use std::fmt;
@@ -23,20 +23,7 @@ impl<S: SearchSpace> fmt::Debug for Contender<S> {
     }
 }
 
-/// There is no agent of this name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown agent {name:?}: choose one of {}", Contender::<crate::space::block::BlockSpace>::NAMES.join(", "))]
-#[non_exhaustive]
-pub struct UnknownAgent {
-    /// The name.
-    pub name: String,
-}
-
 impl<S: SearchSpace> Contender<S> {
-    /// Names that [`named`](Self::named) knows.
-    pub const NAMES: [&'static str; 10] =
-        ["paper", "metaqnn", "tuned", "rank", "best", "random", "evolution", "evolution50", "local", "local10"];
-
     /// An agent that does not know its budget: one search to the largest budget serves all, and learns after each
     /// minibatch.
     pub fn anytime<A: Agent<S> + 'static>(
@@ -64,16 +51,7 @@ impl<S: SearchSpace> Contender<S> {
         minibatches: u64,
         make: impl Fn(u64) -> A + Send + Sync + 'static,
     ) -> Self {
-        Self::scheduled_in(name, minibatches, move |minibatches, _| make(minibatches))
-    }
-
-    /// The same for an agent that also depends on the size of a minibatch, which `make` is given second.
-    fn scheduled_in<A: Agent<S> + 'static>(
-        name: impl Into<String>,
-        minibatches: u64,
-        make: impl Fn(u64, u64) -> A + Send + Sync + 'static,
-    ) -> Self {
-        let make: Make<S> = Box::new(move |minibatches, size| Box::new(make(minibatches, size)));
+        let make: Make<S> = Box::new(move |minibatches, _| Box::new(make(minibatches)));
         Self { name: name.into(), minibatches: Some(minibatches.max(1)), make, credit: Credit::Terminal }
     }
 
@@ -84,18 +62,8 @@ impl<S: SearchSpace> Contender<S> {
         self
     }
 
-    /// An agent of this crate, by name:
-    ///
-    /// - `paper`: the paper's learner with Equation 2, its schedule of 178 minibatches shortened to the budget, one
-    ///   round of replay
-    /// - `metaqnn`: [`QLearningConfig::metaqnn`], with the reward at Terminal alone, the same schedule, and one round of
-    ///   replay for each evaluation, as MetaQNN has it
-    /// - `tuned`: [`QLearningConfig::tuned`], with Equation 2
-    /// - `rank`: [`QLearningConfig::rank`]
-    /// - `best`: [`LeastSquares`](crate::agent::LeastSquares)
-    /// - `random`: [`RandomAgent`](crate::agent::RandomAgent)
-    /// - `local`, `local10`: [`LocalSearch`](crate::agent::LocalSearch), whose climbs begin at one random architecture, and at the best of ten
-    /// - `evolution`, `evolution50`: [`RegularizedEvolution`](crate::agent::RegularizedEvolution), 3 of 10 and 25 of 50
+    /// An agent of this crate, by one of its [names](AgentConfig::named), for each budget. `paper` has one round of replay
+    /// after a minibatch here. It and `tuned` learn from Equation 2, the others from the reward at Terminal alone.
     ///
     /// # Errors
     /// [`UnknownAgent`] lists the names.
@@ -103,30 +71,20 @@ impl<S: SearchSpace> Contender<S> {
     where
         S: 'static,
     {
-        let schedule = EpsilonSchedule::paper().minibatches();
-        let paper = |minibatches| QLearningConfig {
-            replay: ReplayConfig { rounds: 1, batch: 128 },
-            ..QLearningConfig::paper().scaled_to(minibatches)
-        };
-        let metaqnn = |minibatches, size: u64| QLearningConfig {
-            replay: ReplayConfig { rounds: u32::try_from(size).unwrap_or(u32::MAX), batch: 128 },
-            ..QLearningConfig::metaqnn().scaled_to(minibatches)
-        };
-        Ok(match name {
-            "paper" => Self::scheduled(name, schedule, move |m| tabular(paper(m))).with_credit(Credit::EveryLayer),
-            "metaqnn" => Self::scheduled_in(name, schedule, move |m, size| tabular(metaqnn(m, size))),
-            "tuned" => {
-                Self::scheduled(name, schedule, |m| tabular(QLearningConfig::tuned(m))).with_credit(Credit::EveryLayer)
+        let (preset, is_paper) = (AgentConfig::preset(name)?, name == "paper");
+        let make: Make<S> = Box::new(move |minibatches, size| {
+            let mut config = preset(minibatches, size);
+            if let (AgentConfig::QLearning(config), true) = (&mut config, is_paper) {
+                config.replay.rounds = 1;
             }
-            "rank" => Self::anytime(name, || tabular(QLearningConfig::rank())),
-            _ => {
-                let searcher = Searcher::named(name).map_err(|_| UnknownAgent { name: name.to_owned() })?;
-                Self::anytime(name, move || match searcher.agent() {
-                    Ok(agent) => agent,
-                    Err(error) => unreachable!("a preset is valid: {error}"),
-                })
+            match config.build() {
+                Ok(agent) => agent,
+                Err(error) => unreachable!("a preset is valid: {error}"),
             }
-        })
+        });
+        let minibatches = make(EpsilonSchedule::paper().minibatches(), 1).scheduled_minibatches();
+        let credit = if is_paper || name == "tuned" { Credit::EveryLayer } else { Credit::Terminal };
+        Ok(Self { name: name.to_owned(), minibatches, make, credit })
     }
 
     /// Name of the agent.
@@ -148,12 +106,5 @@ impl<S: SearchSpace> Contender<S> {
 
     pub(super) fn reward(&self) -> RedefinedReward {
         RedefinedReward::accuracy(self.credit)
-    }
-}
-
-fn tabular<S: SearchSpace>(config: QLearningConfig) -> QLearning<S> {
-    match QLearning::new(config) {
-        Ok(agent) => agent,
-        Err(error) => unreachable!("a preset is valid: {error}"),
     }
 }

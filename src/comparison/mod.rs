@@ -49,8 +49,8 @@ mod pairs;
 mod table;
 
 pub use benchmark::{Benchmark, ParseTaskError, SyntheticTask};
-pub use contender::{Contender, UnknownAgent};
-pub use pairs::calibration_pairs;
+pub use contender::Contender;
+pub use pairs::{calibration_pairs, verified_accuracies};
 pub use table::Estimate;
 
 use crate::environment::Cancellation;
@@ -179,7 +179,7 @@ pub enum ComparisonError {
 /// The result of one search at one budget.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
-pub struct Outcome {
+pub struct BudgetResult {
     /// Seed of the search.
     pub seed: u64,
     /// Worth of the architecture with the highest reward, in percent; 0 if none could be evaluated.
@@ -196,8 +196,8 @@ pub struct Outcome {
 pub struct Standing {
     /// Name of the agent.
     pub agent: String,
-    /// Outcomes by budget, then by seed.
-    pub outcomes: Vec<Vec<Outcome>>,
+    /// Results by budget, then by seed.
+    pub results: Vec<Vec<BudgetResult>>,
     /// Mean worth and its standard error by budget.
     pub estimates: Vec<Estimate>,
     /// Mean regret after 1, 2, 3, ... evaluations, in the searches with the largest budget.
@@ -234,10 +234,10 @@ struct Job {
     budget: usize,
 }
 
-/// The result of a search: the outcome of each budget that it serves, and the worth after each evaluation.
+/// The end of a search: the result at each budget that it serves, and the worth after each evaluation.
 struct Finished {
     job: Job,
-    outcomes: Vec<(usize, Outcome)>,
+    results: Vec<(usize, BudgetResult)>,
     curve: Vec<f64>,
 }
 
@@ -408,7 +408,7 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         let served: Vec<usize> =
             if contender.is_scheduled() { vec![job.budget] } else { (0..self.config.budgets.len()).collect() };
         let curve = self.curve(&report.records);
-        let mut outcomes = Vec::new();
+        let mut results = Vec::new();
         for place in served {
             let budget = self.config.budgets[place];
             let within = match budget {
@@ -426,9 +426,9 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
             };
             let worth = curve[last];
             let seconds = within.iter().filter_map(|record| record.evaluation.metrics()).map(|m| m.seconds).sum();
-            outcomes.push((place, Outcome { seed: job.seed, worth, evaluations: within.len() as u64, seconds }));
+            results.push((place, BudgetResult { seed: job.seed, worth, evaluations: within.len() as u64, seconds }));
         }
-        Ok(Finished { job, outcomes, curve })
+        Ok(Finished { job, results, curve })
     }
 
     /// Worth of the best so far after each trial; 0, as of a network that is always wrong, before there is any.
@@ -447,13 +447,13 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
 
     fn standing(&self, contender: usize, finished: &[Finished]) -> Standing {
         let own: Vec<&Finished> = finished.iter().filter(|finished| finished.job.contender == contender).collect();
-        let outcomes: Vec<Vec<Outcome>> = (0..self.config.budgets.len())
+        let results: Vec<Vec<BudgetResult>> = (0..self.config.budgets.len())
             .map(|budget| {
-                let served = own.iter().flat_map(|finished| &finished.outcomes);
-                served.filter(|(place, _)| *place == budget).map(|(_, outcome)| *outcome).collect()
+                let served = own.iter().flat_map(|finished| &finished.results);
+                served.filter(|(place, _)| *place == budget).map(|(_, result)| *result).collect()
             })
             .collect();
-        let estimates = outcomes.iter().map(|outcomes| Estimate::of(outcomes.iter().map(|o| o.worth))).collect();
+        let estimates = results.iter().map(|results| Estimate::of(results.iter().map(|o| o.worth))).collect();
         let largest = self.largest();
         let curves: Vec<&Vec<f64>> =
             own.iter().filter(|finished| finished.job.budget == largest).map(|finished| &finished.curve).collect();
@@ -464,7 +464,7 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
             let worths: Vec<f64> = curves.iter().filter_map(at).collect();
             self.benchmark.optimum() - worths.iter().sum::<f64>() / worths.len().max(1) as f64
         });
-        Standing { agent: self.contenders[contender].name().to_owned(), estimates, regret: regret.collect(), outcomes }
+        Standing { agent: self.contenders[contender].name().to_owned(), estimates, regret: regret.collect(), results }
     }
 }
 

@@ -1,8 +1,11 @@
 //! Pairs for a calibration of the reward, from a table.
 
-use crate::environment::tabular::Table;
+use crate::environment::tabular::{Table, TableError};
+use crate::files::csv_records;
 use crate::reward::calibration::Pair;
 use crate::space::cell::{CellCode, CellOperation};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 /// The pairs of early and final accuracy that a table holds.
 ///
@@ -40,4 +43,61 @@ pub fn calibration_pairs(table: &Table) -> Vec<Pair> {
 fn cell_density(cell: CellCode) -> f64 {
     let edges = cell.edges().iter().filter(|operation| **operation != CellOperation::None).count();
     (edges as f64).max(0.5) / 4.0
+}
+
+/// Reads the accuracies, in percent, of verified blocks by the number of their trial: CSV with the columns `trial` and
+/// `accuracy`, and perhaps others, as `verified.csv` in the folder of a search has it.
+///
+/// # Errors
+/// [`TableError`] names the file, and the line or column that is wrong.
+///
+/// ```
+/// use blockqnn::comparison::verified_accuracies;
+///
+/// let file = tempfile::NamedTempFile::new()?;
+/// std::fs::write(&file, "trial,accuracy\n7,93.5\n9,92\n")?;
+/// assert_eq!(verified_accuracies(file.path())?.into_iter().collect::<Vec<_>>(), [(7, 93.5), (9, 92.0)]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn verified_accuracies(path: impl AsRef<Path>) -> Result<BTreeMap<u64, f64>, TableError> {
+    let path = path.as_ref();
+    let text = std::fs::read_to_string(path).map_err(|source| TableError::Read { path: path.to_owned(), source })?;
+    let name = path.display().to_string();
+    let row = |line, message: &str| TableError::Row { name: name.clone(), line, message: message.to_owned() };
+    let mut records = csv_records(&text).map_err(|line| row(line, "a quote is not closed"))?.into_iter();
+    let header = records.next().map(|(_, header)| header).unwrap_or_default();
+    let column = |column: &'static str| {
+        let found = || header.iter().map(str::to_owned).collect();
+        let place = header.iter().position(|name| name == column);
+        place.ok_or_else(|| TableError::MissingColumn { name: name.clone(), column, found: found() })
+    };
+    let (trial, accuracy) = (column("trial")?, column("accuracy")?);
+    records
+        .map(|(line, fields)| {
+            let number = fields.get(trial).and_then(|field| field.parse::<u64>().ok());
+            let number = number.ok_or_else(|| row(line, "its trial is not a number"))?;
+            let percent = fields.get(accuracy).and_then(|field| field.parse::<f64>().ok());
+            let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
+            Ok((number, percent.ok_or_else(|| row(line, "its accuracy is not a percentage from 0 to 100"))?))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verified_accuracies_are_read_and_a_bad_line_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("verified.csv");
+        let error = || verified_accuracies(&path).unwrap_err().to_string();
+        assert!(matches!(verified_accuracies(&path), Err(TableError::Read { .. })));
+        std::fs::write(&path, "rank,trial,accuracy,block\n1,7,93.5,\"add(0,1)\"\n2, 9, 92,end\n").unwrap();
+        assert_eq!(verified_accuracies(&path).unwrap().into_iter().collect::<Vec<_>>(), [(7, 93.5), (9, 92.0)]);
+        std::fs::write(&path, "trial,accuracy\n7,93.5\n\n9,NaN\n").unwrap();
+        assert!(error().contains("verified.csv, line 4: its accuracy"), "{}", error());
+        std::fs::write(&path, "trial\n7\n").unwrap();
+        assert!(error().contains("no column \"accuracy\""), "{}", error());
+    }
 }

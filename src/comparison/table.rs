@@ -70,27 +70,30 @@ impl fmt::Display for Comparison {
 }
 
 impl Comparison {
-    /// Writes the outcome of every search as CSV. Columns: `benchmark`, `agent`, `budget`, `seed`, `evaluations`,
+    /// Writes the result of every search as CSV. Columns: `benchmark`, `agent`, `budget`, `seed`, `evaluations`,
     /// `seconds`, `worth`, `regret` (percent points below the optimum).
     ///
     /// # Errors
     /// If `out` cannot be written.
     pub fn write_csv(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(out, "benchmark,agent,budget,seed,evaluations,seconds,worth,regret")?;
-        let quote = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record(["benchmark", "agent", "budget", "seed", "evaluations", "seconds", "worth", "regret"])?;
         for standing in &self.standings {
-            for (budget, outcomes) in self.budgets.iter().zip(&standing.outcomes) {
-                for outcome in outcomes {
-                    let (benchmark, agent) = (quote(&self.benchmark), quote(&standing.agent));
-                    let super::Outcome { seed, worth, evaluations, seconds } = *outcome;
-                    let regret = self.optimum - worth;
-                    writeln!(
-                        out,
-                        "{benchmark},{agent},{budget},{seed},{evaluations},{seconds:.3},{worth},{regret:.6}"
-                    )?;
+            for (budget, results) in self.budgets.iter().zip(&standing.results) {
+                for &super::BudgetResult { seed, worth, evaluations, seconds } in results {
+                    csv.write_record([
+                        self.benchmark.clone(),
+                        standing.agent.clone(),
+                        budget.to_string(),
+                        seed.to_string(),
+                        evaluations.to_string(),
+                        format!("{seconds:.3}"),
+                        worth.to_string(),
+                        format!("{:.6}", self.optimum - worth),
+                    ])?;
                 }
             }
         }
-        Ok(())
+        csv.flush()
     }
 }

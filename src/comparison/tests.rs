@@ -1,4 +1,5 @@
 use super::*;
+use crate::agent::AgentConfig;
 use crate::environment::tabular::Table;
 use crate::environment::{EnvironmentExt, environment_fn};
 use crate::space::cell::{CellCode, CellIdentity, CellOperation, CellSpace};
@@ -14,7 +15,7 @@ fn table() -> Table {
 }
 
 fn contenders() -> Vec<Contender<CellSpace>> {
-    Contender::<CellSpace>::NAMES.iter().map(|name| Contender::named(name).unwrap()).collect()
+    AgentConfig::names().map(|name| Contender::named(name).unwrap()).collect()
 }
 
 #[test]
@@ -30,7 +31,7 @@ fn one_seed_gives_one_curve_for_every_agent_with_any_number_of_threads() {
     for standing in one.standings() {
         assert_eq!(standing.regret.len(), 45, "{}", standing.agent);
         assert!(standing.regret.is_sorted_by(|a, b| a >= b), "the worth follows the reward on this table");
-        assert!(standing.outcomes.iter().all(|outcomes| outcomes.len() == 3));
+        assert!(standing.results.iter().all(|results| results.len() == 3));
     }
     let mut csv = Vec::new();
     one.write_csv(&mut csv).unwrap();
@@ -45,17 +46,13 @@ fn a_budget_of_seconds_counts_what_ended_in_time() {
     let config = ComparisonConfig::new(budgets).with_seeds(4);
     let comparison = Comparison::run(&benchmark, &contenders(), &config, &|_| {}).unwrap();
     for standing in comparison.standings() {
-        for (outcomes, seconds) in standing.outcomes.iter().zip([300.0, 1_000.0]) {
-            for outcome in outcomes {
+        for (results, seconds) in standing.results.iter().zip([300.0, 1_000.0]) {
+            for result in results {
                 // One evaluation more takes at most 16 s.
-                assert!(
-                    outcome.seconds <= seconds && outcome.seconds > seconds - 16.0,
-                    "{} {outcome:?}",
-                    standing.agent
-                );
+                assert!(result.seconds <= seconds && result.seconds > seconds - 16.0, "{} {result:?}", standing.agent);
             }
         }
-        assert!(standing.outcomes[2].iter().all(|outcome| outcome.evaluations == 10));
+        assert!(standing.results[2].iter().all(|result| result.evaluations == 10));
     }
     let timeless = Comparison::run(
         &Benchmark::synthetic(SyntheticTask::Places, 0.0),
@@ -74,7 +71,7 @@ fn a_search_that_found_nothing_counts_as_zero() {
     let config = ComparisonConfig::new([Budget::Evaluations(5)]).with_seeds(2);
     let comparison = Comparison::run(&benchmark, &contenders(), &config, &|_| {}).unwrap();
     for standing in comparison.standings() {
-        assert!(standing.outcomes[0].iter().all(|outcome| outcome.worth == 0.0), "{}", standing.agent);
+        assert!(standing.results[0].iter().all(|result| result.worth == 0.0), "{}", standing.agent);
         assert_eq!(standing.regret, [95.0; 5], "{}", standing.agent);
     }
 }

@@ -1,4 +1,4 @@
-//! Work done in threads ahead of the consumer of the results, in order and with bounded memory.
+//! Work that threads do ahead of the consumer of its results, in order and with bounded memory.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -6,9 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-/// The results of `work(0)`, `work(1)`, ... in this order, computed by several threads ahead of their taking.
+/// An iterator over the results of `work(0)`, `work(1)`, ... in this order, which several threads compute ahead.
 ///
-/// At most `window` results are begun or waiting at a time. The threads end when this is dropped.
+/// At most `window` results are in progress or waiting at a time. The threads end when the iterator is dropped.
 pub(crate) struct Ahead<T> {
     shared: Arc<Shared<T>>,
     threads: Vec<JoinHandle<()>>,
@@ -25,7 +25,7 @@ struct Shared<T> {
 struct State<T> {
     /// The next number to be computed.
     next: usize,
-    /// How many were taken.
+    /// The number of results that were taken.
     taken: usize,
     ready: BTreeMap<usize, thread::Result<T>>,
     stopped: bool,
@@ -43,7 +43,7 @@ impl<T: Send + 'static> Ahead<T> {
             Arc::new(Shared { work: Box::new(work), count, window, state: Mutex::new(state), changed: Condvar::new() });
         let threads = (0..threads.get().min(count)).filter_map(|number| {
             let shared = Arc::clone(&shared);
-            // Fewer threads than asked for give the same results; without any, `next` does the work itself.
+            // Fewer threads than requested give the same results. Without any, `next` does the work itself.
             thread::Builder::new().name(format!("images {number}")).spawn(move || shared.run()).ok()
         });
         let threads = threads.collect();
@@ -53,7 +53,7 @@ impl<T: Send + 'static> Ahead<T> {
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // Nothing panics while it holds the lock.
+        // No code panics while it holds the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -113,7 +113,7 @@ impl<T> Drop for Ahead<T> {
         self.shared.lock().stopped = true;
         self.shared.changed.notify_all();
         for thread in self.threads.drain(..) {
-            // It caught the panics of its work.
+            // The thread caught the panics of its work.
             let _ = thread.join();
         }
     }
@@ -133,7 +133,7 @@ mod tests {
     fn results_come_in_order_from_any_number_of_threads() {
         for threads in [1, 2, 7] {
             let ahead = Ahead::new(50, size(threads), size(5), |number| {
-                // Later ones are ready sooner.
+                // Later results are ready sooner.
                 thread::sleep(Duration::from_micros(500 * (5 - number as u64 % 5)));
                 number * number
             });
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_begun_than_the_window_however_slow_the_taker_is() {
+    fn no_more_work_is_started_than_the_window_allows_however_slow_the_consumer_is() {
         let begun = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&begun);
         let mut ahead = Ahead::new(100, size(4), size(6), move |_| counter.fetch_add(1, Ordering::SeqCst));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_threads_work_ahead_of_the_taker() {
+    fn the_threads_work_ahead_of_the_consumer() {
         let begun = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&begun);
         let _ahead = Ahead::new(100, size(2), size(8), move |_| counter.fetch_add(1, Ordering::SeqCst));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_of_the_work_reaches_the_taker() {
+    fn a_panic_in_the_work_reaches_the_consumer() {
         let mut ahead = Ahead::new(3, size(2), size(2), |number| assert_ne!(number, 1));
         assert_eq!(ahead.next(), Some(()));
         assert!(catch_unwind(AssertUnwindSafe(|| ahead.next())).is_err());

@@ -5,10 +5,10 @@ use crate::seed;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-/// How training images are changed at random. The default changes nothing.
+/// The random changes that are made to training images. The default changes nothing.
 ///
-/// What is random is drawn on the host ([`draws`](Self::draws)), so that it depends on a seed alone; what it does to the
-/// pixels is computed on the device ([`DeviceSet::augmented_batch`](super::DeviceSet::augmented_batch)).
+/// The random numbers are drawn on the host ([`draws`](Self::draws)), so that they depend on a seed alone; the pixels
+/// are changed on the device ([`DeviceSet::augmented_batch`](super::DeviceSet::augmented_batch)).
 ///
 /// ```
 /// use blockqnn::data::{Augmentation, ImageShape};
@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 /// ```
 ///
 /// # References
-/// Section "Experiment on CIFAR": crops of 32x32 from images padded to 40x40, and horizontal flips. `cutout`: `DeVries` and Taylor 2017, "Improved Regularization of Convolutional Neural Networks with
-/// Cutout".
+/// Section "Experiment on CIFAR": crops of 32x32 from images padded to 40x40, and horizontal flips. `cutout`: `DeVries`
+/// and Taylor 2017, "Improved Regularization of Convolutional Neural Networks with Cutout".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augmentation {
@@ -31,17 +31,17 @@ pub struct Augmentation {
     pub pad: usize,
     /// Whether half of the images are mirrored, left to right. Paper: yes.
     pub flip: bool,
-    /// Side of the square that is blanked (set to the mean of the training images) at a random place, cut off at the edges
-    /// of the image; 0 for none. The paper has none.
+    /// Side of the square that is blanked (set to the mean of the training images) at a random place, cut off at the
+    /// edges of the image; 0 for none. The paper has none.
     pub cutout: usize,
 }
 
-/// What was drawn for one image: see [`Augmentation`].
+/// The random numbers of one image; see [`Augmentation`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Draw {
-    /// How many pixels further down the crop begins than the image, from -pad to pad.
+    /// How many pixels the crop begins below the top of the image, from -pad to pad.
     pub down: i32,
-    /// How many pixels further right the crop begins than the image, from -pad to pad.
+    /// How many pixels the crop begins to the right of the image's left edge, from -pad to pad.
     pub right: i32,
     /// Whether the crop is mirrored.
     pub flip: bool,
@@ -50,19 +50,19 @@ pub struct Draw {
 }
 
 impl Augmentation {
-    /// The paper's for CIFAR: 4 pixels of padding and a crop, and flips.
+    /// Returns the augmentation of the paper for CIFAR: 4 pixels of padding with random crops, and flips.
     #[must_use]
     pub fn cifar() -> Self {
         Self { pad: 4, flip: true, cutout: 0 }
     }
 
-    /// Whether images stay as they are.
+    /// Returns whether images stay as they are.
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Draws for a number of images of a shape, one after the other.
+    /// Draws the random numbers of a number of images of a shape, one image after the other.
     ///
     /// # Panics
     /// If the shape has no pixels.
@@ -88,14 +88,14 @@ impl Augmentation {
         draw
     }
 
-    /// First row and column of the blanked square.
+    /// Returns the first row and column of the blanked square.
     pub(super) fn corner(&self, draw: &Draw) -> (i32, i32) {
         let half = i32::try_from(self.cutout / 2).unwrap_or(i32::MAX);
         (draw.hole.0 - half, draw.hole.1 - half)
     }
 
-    /// What becomes of one image, computed on the host: its normalised values, plane by plane. The device's computation is
-    /// held against this one.
+    /// Computes one augmented image on the host: its normalised values, plane by plane. Tests compare the device's
+    /// computation with this one.
     ///
     /// # Panics
     /// If `image` or `statistics` do not have `shape`.
@@ -134,7 +134,7 @@ mod tests {
     const SHAPE: ImageShape = ImageShape { channels: 1, height: 2, width: 3 };
     const IMAGE: [u8; 6] = [10, 20, 30, 40, 50, 60];
 
-    /// The bytes that an image becomes.
+    /// Returns the bytes of the augmented image.
     fn apply(augmentation: Augmentation, draw: Draw) -> Vec<i32> {
         let statistics = ChannelStatistics { mean: vec![0.0], deviation: vec![1.0 / 255.0] };
         let values = augmentation.apply(&draw, &IMAGE, SHAPE, &statistics);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_drawn_where_nothing_is_changed() {
+    fn the_default_draws_nothing() {
         let mut rng = seed::stream(5, "augment", 0);
         let before = rng.clone();
         assert_eq!(Augmentation::default().draws(3, SHAPE, &mut rng), [Draw::default(); 3]);

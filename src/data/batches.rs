@@ -4,8 +4,8 @@ use std::ops::Range;
 
 /// The order in which an epoch visits the images, cut into batches.
 ///
-/// The last batch is kept, also when it is shorter than the others, so that every image is visited once an epoch. It
-/// may hold a single image. Batch normalisation then averages over that image's positions alone, which is well defined
+/// The last batch is kept even if it is shorter than the others, so that every image is visited once per epoch. It may
+/// hold a single image. Batch normalisation then averages over the positions of that image alone, which is well defined
 /// on feature maps larger than one pixel.
 ///
 /// ```
@@ -25,7 +25,7 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// The images `0..images` in the random order of an epoch, which depends on `(seed, epoch)` alone.
+    /// Puts the images `0..images` into the random order of an epoch, which depends on `(seed, epoch)` alone.
     #[must_use]
     pub fn shuffled(images: usize, size: NonZeroUsize, seed: u64, epoch: u64) -> Self {
         let mut batches = Self::in_order(images, size);
@@ -33,30 +33,30 @@ impl Batches {
         batches
     }
 
-    /// The images `0..images` in their own order, as for validation.
+    /// Keeps the images `0..images` in their own order, as for validation.
     #[must_use]
     pub fn in_order(images: usize, size: NonZeroUsize) -> Self {
         Self { order: (0..images).collect(), size }
     }
 
-    /// The number of batches.
+    /// Returns the number of batches.
     #[must_use]
     pub fn len(&self) -> usize {
         self.order.len().div_ceil(self.size.get())
     }
 
-    /// Whether there are no images, and so no batches.
+    /// Returns whether there are no images, and so no batches.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
 
-    /// The batches, as indices of images.
+    /// Iterates over the batches, as indices of images.
     pub fn iter(&self) -> std::slice::Chunks<'_, usize> {
         self.order.chunks(self.size.get())
     }
 
-    /// The batches from number `first` on, each with the places of its images in the order.
+    /// Iterates over the batches from number `first` on, each with the range of its images in the order.
     pub(super) fn with_places(&self, first: usize) -> impl Iterator<Item = (Range<usize>, &[usize])> {
         let mut begin: usize = self.iter().take(first).map(<[usize]>::len).sum();
         self.iter().skip(first).map(move |indices| {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_image_and_no_image_are_fine() {
+    fn one_image_makes_one_batch_and_no_images_make_none() {
         assert_eq!(Batches::shuffled(1, size(256), 0, 0).iter().collect::<Vec<_>>(), [&[0]]);
         assert!(Batches::shuffled(0, size(256), 0, 0).is_empty());
         assert_eq!(Batches::in_order(5, size(2)).iter().collect::<Vec<_>>(), [&[0, 1][..], &[2, 3], &[4]]);

@@ -1,9 +1,9 @@
 //! CIFAR-10 and CIFAR-100 from their official binary files.
 //!
-//! A record is one label byte (CIFAR-10) or a coarse and a fine label byte (CIFAR-100), then 3,072 bytes: the red,
-//! green and blue plane of 32 by 32 pixels, row by row. Each function takes the folder with the files, or the folder
-//! that holds `cifar-10-batches-bin` or `cifar-100-binary`, the folders that the official archives unpack to. A file
-//! with fewer records than the official one is read as it is; one with more is refused.
+//! A record is one label byte (CIFAR-10), or a coarse and a fine label byte (CIFAR-100), followed by 3,072 bytes: the
+//! red, green and blue planes of 32 by 32 pixels, row by row. Each function takes the folder with the files, or the
+//! folder that holds `cifar-10-batches-bin` or `cifar-100-binary`, into which the official archives unpack. A file may
+//! have fewer records than the official one, but not more.
 //!
 //! # References
 //! A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
@@ -52,26 +52,26 @@ pub enum CifarLabels {
     Coarse,
 }
 
-/// What to do when some of the five CIFAR-10 training files are not there.
+/// What to do when some of the five CIFAR-10 training files are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Missing {
-    /// End with an error that names the missing files.
+    /// Return an error that names the missing files.
     #[default]
     Refuse,
-    /// Take the files that are there, at least one. The set's name then says how many there were.
+    /// Use the files that are there, at least one. The name of the set then says how many there were.
     Allow,
 }
 
-/// One of the two data sets: how its records look.
+/// The format of the records of one of the two data sets.
 #[derive(Debug)]
 struct Format {
     name: &'static str,
     source: Source,
-    /// The kind and the number of each label byte.
+    /// The kind of each label byte, and the number of its labels.
     labels: &'static [(&'static str, usize)],
-    /// The other set, whose files are taken for this one's by mistake, and its record size.
+    /// The name and record size of the other set, whose files are easily mistaken for those of this set.
     other: (&'static str, u64),
 }
 
@@ -149,7 +149,7 @@ fn cifar100(part: &str, dir: &Path, file: &str, most: u64, labels: CifarLabels) 
     ImageSet::new(name, SHAPE, classes.iter().copied(), found.labels, found.pixels)
 }
 
-/// The records of the files that were there.
+/// The records of the files that were found.
 #[derive(Debug, Default)]
 struct Records {
     files: usize,
@@ -187,7 +187,7 @@ fn load(
     Ok(records)
 }
 
-/// Appends the records of one file, which has at most `most`.
+/// Appends the records of one file, at most `most`.
 fn read_file(format: &Format, path: &Path, most: u64, label_byte: usize, into: &mut Records) -> Result<(), DataError> {
     let (mut file, bytes) = read::open(path)?;
     let path = || path.to_owned();
@@ -203,7 +203,7 @@ fn read_file(format: &Format, path: &Path, most: u64, label_byte: usize, into: &
     if remainder != 0 {
         return Err(DataError::TruncatedFile { path: path(), records: count, record_bytes, remainder });
     }
-    // The count is at most `most`, so what is reserved is at most 154 MB.
+    // The count is at most `most`, so at most 154 MB are reserved.
     #[expect(clippy::cast_possible_truncation, reason = "at most 50,000")]
     let count = count as usize;
     into.files += 1;

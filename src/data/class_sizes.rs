@@ -1,12 +1,12 @@
-//! How many images each class has.
+//! The number of images of each class.
 
 use super::Pictures;
 use std::fmt;
 
-/// Classes that are named in a line.
+/// The number of classes that are named in a line.
 const NAMED: usize = 12;
 
-/// The names of the classes, and how many images of each there are to train on and to validate with.
+/// The names of the classes, with the numbers of their training and validation images.
 ///
 /// ```
 /// use blockqnn::data::{ClassSizes, Split, embedded};
@@ -26,7 +26,7 @@ pub struct ClassSizes {
 }
 
 impl ClassSizes {
-    /// Counts the images of two parts, which have the same classes.
+    /// Counts the images of two parts that have the same classes.
     #[must_use]
     pub fn new(training: &dyn Pictures, validation: &dyn Pictures) -> Self {
         let names = training.classes().to_vec();
@@ -41,8 +41,8 @@ impl ClassSizes {
         Self { names, counts }
     }
 
-    /// What is wrong with the sizes, a sentence each: classes of a single image or training image, and classes without images to train on or to
-    /// validate with.
+    /// Returns one sentence for each problem with the sizes: classes with a single image, with a single training image,
+    /// and without images to train on or to validate with.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         WRONG.iter().filter_map(|(is_wrong, text)| self.warning(*is_wrong, text)).collect()
@@ -58,7 +58,7 @@ impl ClassSizes {
     }
 }
 
-/// Whether numbers of training and validation images are wrong.
+/// A test whether the numbers of training and validation images of a class are a problem.
 type IsWrong = fn([usize; 2]) -> bool;
 
 const WRONG: [(IsWrong, &str); 4] = [
@@ -74,7 +74,7 @@ const WRONG: [(IsWrong, &str); 4] = [
     ),
 ];
 
-/// The first of some names.
+/// Joins the first of some names.
 fn first(names: &[&str]) -> String {
     let more = names.len().saturating_sub(NAMED);
     let listed = names[..names.len() - more].join(", ");

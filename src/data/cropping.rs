@@ -1,14 +1,14 @@
-//! From pictures of any size to squares of one size: the augmentation and the evaluation of `ImageNet`.
+//! Square images from pictures of any size: the augmentation and the evaluation of `ImageNet`.
 
 use super::{ImageShape, Picture};
 use crate::seed;
 use serde::{Deserialize, Serialize};
 
-/// How a picture of any size becomes a square of one size.
+/// How a picture of any size becomes a square image of one size.
 ///
-/// For training the shorter side is scaled to a random length and a random square is cut out; for evaluation it is scaled
-/// to a fixed length and the square in the middle is cut out. What is random of image `i` in epoch `e` depends on a seed
-/// and on `(e, i)` alone.
+/// For training, the shorter side is scaled to a random length and a random square is cut out. For evaluation, it is
+/// scaled to a fixed length and the square in the middle is cut out. The random numbers of image `i` in epoch `e`
+/// depend on a seed and on `(e, i)` alone.
 ///
 /// ```
 /// use blockqnn::data::Cropping;
@@ -21,9 +21,9 @@ use serde::{Deserialize, Serialize};
 ///
 /// # References
 /// Section "Experiment on `ImageNet`": "we use a simple data augmentation that randomly cropped 224x224 patches from a
-/// resized image with its shorter side randomly sampled in [256, 480] with random horizontal flips. For the testing images,
-/// we evaluate the accuracy on single 224x224 center crop from an image shorter side re-size to 256." The flip is a part of
-/// the recipe ([`Augmentation`](super::Augmentation)).
+/// resized image with its shorter side randomly sampled in [256, 480] with random horizontal flips. For the testing
+/// images, we evaluate the accuracy on single 224x224 center crop from an image shorter side re-size to 256." The flip
+/// is a part of the recipe ([`Augmentation`](super::Augmentation)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cropping {
     size: u32,
@@ -32,11 +32,12 @@ pub struct Cropping {
 }
 
 impl Cropping {
-    /// The largest size: sides of pictures are scaled to at most 480 / 224 of it.
+    /// The largest size. Sides of pictures are scaled to at most 480 / 224 of it.
     pub const MAX_SIZE: u32 = 4_096;
 
-    /// The paper's for `ImageNet`, at any size: at 224 pixels the shorter side is drawn uniformly from 256 to 480 for
-    /// training, and is 256 for evaluation; at other sizes both are in proportion, rounded.
+    /// Returns the cropping of the paper for `ImageNet`, at any size. At 224 pixels, the shorter side is drawn
+    /// uniformly from 256 to 480 for training, and is 256 for evaluation; at other sizes both are in proportion,
+    /// rounded.
     ///
     /// # Panics
     /// If `size` is 0 or above [`MAX_SIZE`](Self::MAX_SIZE).
@@ -46,35 +47,34 @@ impl Cropping {
         Self { size, shortest: (size * 256 + 112) / 224, longest: (size * 480 + 112) / 224 }
     }
 
-    /// The largest square in the middle, scaled to `size` pixels, in training too; the shape that is asked for if `size`
-    /// is 0 or above [`MAX_SIZE`](Self::MAX_SIZE).
+    /// Returns the cropping that scales the largest square in the middle to `size` pixels, also in training.
     ///
     /// # Errors
-    /// The shape, if `size` is out of its range.
+    /// The requested shape, if `size` is 0 or above [`MAX_SIZE`](Self::MAX_SIZE).
     pub(super) fn whole(size: u32) -> Result<Self, ImageShape> {
         let cropping = Self { size, shortest: size, longest: size };
         if (1..=Self::MAX_SIZE).contains(&size) { Ok(cropping) } else { Err(cropping.shape()) }
     }
 
-    /// Side of the squares.
+    /// Returns the side of the square images.
     #[must_use]
     pub fn size(&self) -> u32 {
         self.size
     }
 
-    /// The shorter side of a picture for evaluation, and its least in training.
+    /// Returns the shorter side of a picture for evaluation, which is also its minimum in training.
     #[must_use]
     pub fn shortest(&self) -> u32 {
         self.shortest
     }
 
-    /// The shorter side of a picture in training at most.
+    /// Returns the maximum of the shorter side of a picture in training.
     #[must_use]
     pub fn longest(&self) -> u32 {
         self.longest
     }
 
-    /// The shape of the squares: three channels.
+    /// Returns the shape of the square images, which have three channels.
     #[must_use]
     pub fn shape(&self) -> ImageShape {
         // A side is far below 2^32.
@@ -82,13 +82,13 @@ impl Cropping {
         ImageShape { channels: 3, height: side, width: side }
     }
 
-    /// The square for evaluation.
+    /// Cuts out the square for evaluation.
     #[must_use]
     pub fn center(&self, picture: Picture) -> Picture {
         picture.with_shorter_side(self.shortest).center_crop(self.size)
     }
 
-    /// A random square for training: of image `index` in the epoch whose seed is `epoch` (see
+    /// Cuts out a random square for training, for image `index` in the epoch whose seed is `epoch` (see
     /// [`epoch_seed`](Self::epoch_seed)).
     #[must_use]
     pub fn random(&self, picture: Picture, epoch: u64, index: usize) -> Picture {
@@ -104,7 +104,7 @@ impl Cropping {
         picture.crop(top, left, self.size)
     }
 
-    /// The seed of the crops of an epoch: of the stream `(seed, "crops", epoch)`.
+    /// Returns the seed of the crops of an epoch, drawn from the stream `(seed, "crops", epoch)`.
     #[must_use]
     pub fn epoch_seed(seed: u64, epoch: u64) -> u64 {
         rand::Rng::next_u64(&mut seed::stream(seed, "crops", epoch))
@@ -115,21 +115,21 @@ impl Cropping {
 mod tests {
     use super::*;
 
-    /// A picture whose red tells the column and whose green the row.
+    /// Makes a picture whose red is the column and whose green is the row.
     fn ramp(width: u32, height: u32) -> Picture {
         let byte = |value: u32| u8::try_from(value).unwrap();
         let pixels = (0..height).flat_map(|row| (0..width).flat_map(move |column| [byte(column), byte(row), 7]));
         Picture::new(width, height, pixels.collect()).unwrap()
     }
 
-    /// First row and column of a square cut from a ramp.
+    /// Returns the first row and column of a square that was cut from a ramp.
     fn corner(square: &Picture) -> (u8, u8) {
         (square.pixels()[1], square.pixels()[0])
     }
 
     #[test]
     fn evaluation_cuts_the_middle_exactly() {
-        // The shorter side has the length already: nothing is scaled.
+        // The shorter side already has its length, so nothing is scaled.
         let cropping = Cropping { size: 4, shortest: 7, longest: 9 };
         let square = cropping.center(ramp(20, 7));
         assert_eq!((square.width(), square.height(), corner(&square)), (4, 4, (1, 8)));
@@ -147,7 +147,7 @@ mod tests {
             counts[seed::index(rng, 4)] += 1;
         }
         assert!(counts.iter().all(|&count| (880..1_120).contains(&count)), "{counts:?}");
-        // A square of the shorter side itself is the whole picture; larger ones leave room for an offset.
+        // A square as long as the shorter side is the whole picture; longer sides leave room for an offset.
         let whole = ramp(3, 3);
         let seen: Vec<bool> = (0..200).map(|index| cropping.random(whole.clone(), 1, index) == whole).collect();
         let unscaled = seen.iter().filter(|&&same| same).count();
@@ -164,13 +164,13 @@ mod tests {
             assert_eq!((square.width(), square.height()), (3, 3));
             *counts.entry(corner(&square)).or_insert(0) += 1;
         }
-        // Three rows times four columns, 500 each within five standard deviations.
+        // Three rows times four columns, with 500 expected for each, within five standard deviations.
         assert_eq!(counts.len(), 12);
         assert!(counts.values().all(|count| (390..610).contains(count)), "{counts:?}");
     }
 
     #[test]
-    fn what_is_random_depends_on_seed_epoch_and_image() {
+    fn random_crops_depend_on_seed_epoch_and_image() {
         let cropping = Cropping { size: 3, shortest: 40, longest: 80 };
         let picture = ramp(60, 50);
         let crop = |seed, epoch, index| cropping.random(picture.clone(), Cropping::epoch_seed(seed, epoch), index);

@@ -1,14 +1,16 @@
 use burn::tensor::{DType, Device, FloatDType, Int, IntDType, Tensor, TensorData};
 
-use super::{Augmentation, ChannelStatistics, DataError, Draw, ImageSet, ImageShape};
+use super::source::draws;
+use super::{
+    Augmentation, BatchIterator, BatchSource, Batches, ChannelStatistics, DataError, Draw, ImageSet, ImageShape,
+};
 
 /// A whole set on a device, as bytes, from which normalised batches are gathered on the device.
 ///
-/// A batch costs the host the transfer of its indices and nothing else: pixels are neither copied from the host nor
-/// waited for.
+/// For each batch the host transfers only its indices; it neither copies pixels nor waits for them.
 ///
 /// Pixels take one byte each on every device. Devices that compute with `u8` (`flex`, `ndarray`, CUDA, Vulkan, Metal)
-/// hold them as such; on others (WebGPU) four pixels share a 32-bit integer, and the batch is unpacked there.
+/// store them as such; on others (WebGPU) four pixels share a 32-bit integer, and each batch is unpacked there.
 ///
 /// ```
 /// use blockqnn::data::{Batches, DeviceSet, embedded};
@@ -30,7 +32,7 @@ use super::{Augmentation, ChannelStatistics, DataError, Draw, ImageSet, ImageSha
 pub struct DeviceSet {
     pixels: Pixels,
     labels: Tensor<1, Int>,
-    /// A pixel `p` becomes `p * scale + offset`; one of each a channel.
+    /// A pixel `p` becomes `p * scale + offset`, with one value of each per channel.
     scale: Tensor<4>,
     offset: Tensor<4>,
     shape: ImageShape,
@@ -39,10 +41,10 @@ pub struct DeviceSet {
     device: Device,
 }
 
-/// The pixels of all images, one image a row.
+/// The pixels of all images, one image per row.
 #[derive(Debug, Clone)]
 enum Pixels {
-    /// `u8` tensor of the width of an image.
+    /// A `u8` tensor whose rows are the images.
     Bytes(Tensor<2, Int>),
     /// Four bytes in an `i32`, the first in the lowest bits; rows are padded to whole integers.
     Words(Tensor<2, Int>),
@@ -52,7 +54,7 @@ impl DeviceSet {
     /// Copies a set to a device, to be normalised with the `statistics` of its training part.
     ///
     /// # Errors
-    /// If the statistics are for another number of channels.
+    /// If the statistics have a different number of channels.
     pub fn new(set: &ImageSet, statistics: &ChannelStatistics, device: &Device) -> Result<Self, DataError> {
         let pixels = if device.supports_dtype(DType::U8) { Pixels::bytes } else { Pixels::words };
         Self::with_pixels(set, statistics, device, pixels)
@@ -88,39 +90,9 @@ impl DeviceSet {
         })
     }
 
-    /// The number of images.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Always `false`: a set has at least one image.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The size of every image.
-    #[must_use]
-    pub fn shape(&self) -> ImageShape {
-        self.shape
-    }
-
-    /// The number of classes.
-    #[must_use]
-    pub fn classes(&self) -> usize {
-        self.classes
-    }
-
-    /// The device that holds the set.
-    #[must_use]
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
     /// The images at `indices` in their order, normalised, and their labels.
     ///
-    /// A pixel `p` becomes `(p / 255 - mean) / deviation` with its channel's figures, in single precision.
+    /// A pixel `p` becomes `(p / 255 - mean) / deviation` with the statistics of its channel, in single precision.
     ///
     /// # Shapes
     /// Images `[indices, channels, height, width]` of `f32`, labels `[indices]` of the device's integer type.
@@ -133,12 +105,12 @@ impl DeviceSet {
         (self.normalise(pixels), labels)
     }
 
-    /// The same as [`batch`](Self::batch), changed by an augmentation as it was drawn, image by image.
+    /// Returns the same as [`batch`](Self::batch), with each image changed by an augmentation as drawn for it.
     ///
     /// Padding is black before the normalisation; a blanked square is 0 after it.
     ///
     /// # Panics
-    /// As [`batch`](Self::batch), or if there are not as many draws as indices.
+    /// Those of [`batch`](Self::batch), or if there are not as many draws as indices.
     ///
     /// ```
     /// use blockqnn::data::{Augmentation, DeviceSet, Draw, embedded};
@@ -161,7 +133,7 @@ impl DeviceSet {
         augmentation: &Augmentation,
         draws: &[Draw],
     ) -> (Tensor<4>, Tensor<1, Int>) {
-        assert_eq!(indices.len(), draws.len(), "one draw an image");
+        assert_eq!(indices.len(), draws.len(), "one draw per image");
         let (mut pixels, labels) = self.gather(indices);
         if augmentation.pad > 0 || augmentation.flip {
             pixels = self.crop_and_flip(pixels, draws);
@@ -173,7 +145,7 @@ impl DeviceSet {
         (images, labels)
     }
 
-    /// The pixels of some images, from 0 to 255, and their labels.
+    /// Returns the pixels of some images, from 0 to 255, and their labels.
     fn gather(&self, indices: &[usize]) -> (Tensor<4>, Tensor<1, Int>) {
         assert!(!indices.is_empty(), "a batch has at least one image");
         let size = indices.len();
@@ -181,7 +153,7 @@ impl DeviceSet {
             .iter()
             .map(|&index| {
                 assert!(index < self.len, "image {index} of a set of {}", self.len);
-                // An index of an image in memory is far below the largest i64.
+                // The index of an image in memory is far below the largest i64.
                 index.try_into().unwrap_or(i64::MAX)
             })
             .collect();
@@ -196,8 +168,8 @@ impl DeviceSet {
         pixels * self.scale.clone() + self.offset.clone()
     }
 
-    /// Row `y` of an image is taken from its row `y + down`, column `x`, or in a mirrored one `width - 1 - x`, from its
-    /// column `x + right`; what is outside is 0.
+    /// Takes row `y` of an image from its row `y + down`, and column `x` (or `width - 1 - x` in a mirrored image) from
+    /// its column `x + right`; pixels from outside are 0.
     fn crop_and_flip(&self, pixels: Tensor<4>, draws: &[Draw]) -> Tensor<4> {
         let [images, channels, height, width] = pixels.dims();
         let (last_row, last_column) = (whole(height) - 1, whole(width) - 1);
@@ -229,15 +201,54 @@ impl DeviceSet {
         normalised * (hole.neg() + 1.0)
     }
 
-    /// A number an image: `[images, 1]`.
+    /// Returns one number per image, `[images, 1]`.
     fn column(&self, draws: &[Draw], number: impl Fn(&Draw) -> i64) -> Tensor<2, Int> {
         let numbers: Vec<i64> = draws.iter().map(number).collect();
         Tensor::from_data(TensorData::new(numbers, [draws.len(), 1]), &self.device)
     }
 
-    /// `[1, side]`: 0, 1, 2, ...
+    /// Returns 0, 1, 2, ... as `[1, side]`.
     fn range(&self, side: usize) -> Tensor<2, Int> {
         Tensor::<1, Int>::arange(0..whole(side), &self.device).reshape([1, side])
+    }
+}
+
+impl BatchSource for DeviceSet {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    fn classes(&self) -> usize {
+        self.classes
+    }
+
+    fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn training_batches<'a>(
+        &'a self,
+        order: &'a Batches,
+        first: usize,
+        augmentation: &'a Augmentation,
+        seed: u64,
+        epoch: u64,
+    ) -> BatchIterator<'a> {
+        let draws = draws(augmentation, self.len, self.shape, seed, epoch);
+        Box::new(order.with_places(first).map(move |(places, indices)| {
+            Ok(match &draws {
+                Some(draws) => self.augmented_batch(indices, augmentation, &draws[places]),
+                None => self.batch(indices),
+            })
+        }))
+    }
+
+    fn batches<'a>(&'a self, order: &'a Batches) -> BatchIterator<'a> {
+        Box::new(order.iter().map(|indices| Ok(self.batch(indices))))
     }
 }
 
@@ -265,14 +276,14 @@ impl Pixels {
         Self::Words(Tensor::from_data(TensorData::new(words, [set.len(), row_words]), (device, DType::I32)))
     }
 
-    /// The rows at `indices`, a pixel an element.
+    /// Returns the rows at `indices`, with one pixel per element.
     fn rows(&self, indices: Tensor<1, Int>, width: usize) -> Tensor<2, Int> {
         match self {
             Self::Bytes(pixels) => pixels.clone().select(0, indices),
             Self::Words(pixels) => {
                 let words = pixels.clone().select(0, indices).cast(IntDType::I32);
                 let [rows, row_words] = words.dims();
-                // The mask also drops the sign bits that a shift of a negative number brings in.
+                // The mask also removes the sign bits that shifting a negative number brings in.
                 let bytes =
                     [0, 8, 16, 24].map(|bits| words.clone().bitwise_right_shift_scalar(bits).bitwise_and_scalar(0xff));
                 Tensor::stack::<3>(bytes.to_vec(), 2).reshape([rows, row_words * 4]).narrow(1, 0, width)
@@ -288,7 +299,7 @@ mod tests {
     use super::*;
     use crate::data::{Batches, embedded};
 
-    /// A small set of two channels whose images have an odd number of bytes, with every byte value in it.
+    /// Makes a small set of two channels whose images have an odd number of bytes and contain every byte value.
     fn small() -> ImageSet {
         let shape = ImageShape { channels: 2, height: 3, width: 3 };
         let labels = (0..20).map(|image| image % 3).collect();
@@ -296,7 +307,7 @@ mod tests {
         ImageSet::new("small", shape, ["a", "b", "c"], labels, pixels).unwrap()
     }
 
-    /// The batch computed on the host.
+    /// Computes the batch on the host.
     fn on_host(set: &ImageSet, statistics: &ChannelStatistics, indices: &[usize]) -> Vec<f32> {
         let plane = set.shape().height * set.shape().width;
         let images = indices.iter().flat_map(|&index| set.image(index).chunks(plane).enumerate());
@@ -329,7 +340,7 @@ mod tests {
         for set in [small(), embedded::train().limit(50, 7).unwrap()] {
             let resident = DeviceSet::new(&set, &set.channel_statistics(), &Device::flex()).unwrap();
             assert!(matches!(resident.pixels, Pixels::Bytes(_)));
-            // 20 and 50 images: the last batch is short, and for 7 and 50 it is of one image.
+            // Of 20 and 50 images, the last batch of 7 is short; of 50 images, it has one image.
             assert_batches_match(&set, &resident, 7);
         }
     }
@@ -415,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn statistics_of_other_channels_are_refused() {
+    fn statistics_of_a_different_number_of_channels_are_refused() {
         let gray = embedded::train().channel_statistics();
         let error = DeviceSet::new(&small(), &gray, &Device::flex()).unwrap_err();
         assert!(matches!(error, DataError::ChannelCount { channels: 2, statistics: 1, .. }), "{error}");
@@ -423,7 +434,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "image 20 of a set of 20")]
-    fn an_index_beyond_the_set_is_a_mistake_of_the_caller() {
+    fn an_index_beyond_the_set_panics() {
         let _ = DeviceSet::new(&small(), &small().channel_statistics(), &Device::flex()).unwrap().batch(&[20]);
     }
 }

@@ -1,7 +1,7 @@
-//! Downloads CIFAR-10 and CIFAR-100 from their official address.
+//! Downloads of CIFAR-10 and CIFAR-100 from their official address.
 //!
-//! An archive is fetched once, checked, and unpacked into a folder of the user's cache; an interrupted download
-//! continues where it was. Nothing is fetched unless it is asked for.
+//! An archive is downloaded once, checked, and unpacked into the user's cache folder; an interrupted download continues
+//! where it stopped. Nothing is downloaded unless it is asked for.
 
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where an archive is, and how it is known to be the right one.
+/// An archive to download: its address, and the facts by which it is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
     url: String,
@@ -21,14 +21,14 @@ pub struct Archive {
     attempts: u32,
 }
 
-/// Why a data set could not be fetched.
+/// The reason why a data set could not be downloaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DownloadError {
     /// The user has no cache folder.
     #[error(
         "there is no cache folder: set the environment variable BLOCKQNN_CACHE to a folder, or download the data set yourself \
-         and give its folder (--data DIR in the examples)"
+         and give its folder"
     )]
     NoCacheFolder,
     /// A file or folder of the cache could not be used.
@@ -36,66 +36,68 @@ pub enum DownloadError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What happened.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
     /// The download was interrupted repeatedly.
     #[error(
-        "the download of {url} was interrupted {attempts} times, the last time with: {message}. {have} of {bytes} bytes are \
-         kept; repeat the command to continue from there"
+        "the download of {url} was interrupted {attempts} times, the last time with: {message}. {have} of {bytes} \
+         bytes are kept; repeat the command to continue from there"
     )]
     Broken {
         /// The address.
         url: String,
-        /// How often it was tried.
+        /// The number of attempts.
         attempts: u32,
         /// The last error.
         message: String,
-        /// Bytes that are there.
+        /// The bytes received so far.
         have: u64,
-        /// Bytes of the archive.
+        /// The bytes of the whole archive.
         bytes: u64,
     },
-    /// The server rejects the request.
+    /// The server rejected the request.
     #[error(
-        "{url} answers with HTTP status {status}: try again later, or download the data set yourself and give its folder (--data \
-             DIR in the examples)"
+        "{url} answers with HTTP status {status}: try again later, or download the data set yourself and give its folder"
     )]
     Status {
         /// The address.
         url: String,
-        /// The status of HTTP.
+        /// The HTTP status.
         status: u16,
     },
-    /// The downloaded file is something else; it was deleted.
+    /// The downloaded file is not the archive; it was deleted.
     #[error(
-        "the file downloaded from {url} is not the data set: its {what} is {found}, not {expected}. It was deleted; try again \
-         later"
+        "the file downloaded from {url} is not the data set: its {what} is {found}, not {expected}. It was deleted; \
+         try again later"
     )]
     Wrong {
         /// The address.
         url: String,
-        /// What is wrong.
+        /// The property that is wrong.
         what: &'static str,
-        /// What it is.
+        /// Its value.
         found: String,
-        /// What it should be.
+        /// The expected value.
         expected: String,
     },
-    /// The archive, though it has the right checksum, cannot be unpacked.
-    #[error("cannot unpack the archive into {}: {source}; check the free space and permissions, and repeat the command", path.display())]
+    /// The archive has the right checksum but cannot be unpacked.
+    #[error(
+        "cannot unpack the archive into {}: {source}; check the free space and permissions, and repeat the command",
+        path.display()
+    )]
     Unpack {
         /// The folder.
         path: PathBuf,
-        /// What happened.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 }
 
 impl Archive {
-    /// The binary version of CIFAR-10.
+    /// Returns the binary version of CIFAR-10.
     #[must_use]
     pub fn cifar10() -> Self {
         Self::new(
@@ -106,7 +108,7 @@ impl Archive {
         )
     }
 
-    /// The binary version of CIFAR-100.
+    /// Returns the binary version of CIFAR-100.
     #[must_use]
     pub fn cifar100() -> Self {
         Self::new(
@@ -117,7 +119,8 @@ impl Archive {
         )
     }
 
-    /// Any gzipped tar archive of `bytes` bytes with a SHA-256 in hexadecimal digits, which has one folder.
+    /// Creates a gzipped tar archive of `bytes` bytes, which contains one folder. `sha256` is its SHA-256 in
+    /// hexadecimal digits.
     #[must_use]
     pub fn new(url: impl Into<String>, bytes: u64, sha256: impl Into<String>, folder: impl Into<String>) -> Self {
         Self {
@@ -130,15 +133,15 @@ impl Archive {
         }
     }
 
-    /// The same archive from another address: a mirror. What it gives must be the same bytes.
+    /// Sets another address, such as a mirror's. It must give the same bytes.
     #[must_use]
     pub fn with_url(mut self, url: impl Into<String>) -> Self {
         self.url = url.into();
         self
     }
 
-    /// The same archive, which abandons a download that stalls for this long, after this many attempts. The default is
-    /// a minute, and five.
+    /// Sets how long a download may stall before it is abandoned, and how many attempts are made. The defaults are one
+    /// minute and five attempts.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration, attempts: u32) -> Self {
         self.patience = patience;
@@ -146,25 +149,25 @@ impl Archive {
         self
     }
 
-    /// The address.
+    /// Returns the address.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Where the archive's folder is, or will be, in a cache folder.
+    /// Returns the path that the archive's folder has, or will have, in a cache folder.
     #[must_use]
     pub fn folder_in(&self, cache: &Path) -> PathBuf {
         cache.join(&self.folder)
     }
 
-    /// The archive's folder below `cache`, fetched if it is not there yet. `progress` receives the bytes that are there
-    /// and of how many there will be.
+    /// Returns the archive's folder below `cache`, and downloads it first if it is not there yet. `progress` receives
+    /// the number of bytes that have been received and the number of all bytes.
     ///
-    /// The folder appears complete or not at all; two processes do not disturb each other.
+    /// The folder appears complete or not at all; several processes may call this at the same time.
     ///
     /// # Errors
-    /// [`DownloadError`] if the archive cannot be fetched, is something else, or there is no room for it.
+    /// [`DownloadError`] if the archive cannot be downloaded, is not the expected one, or does not fit on the disk.
     ///
     /// ```no_run
     /// use blockqnn::data::download::{Archive, cache_folder};
@@ -183,7 +186,7 @@ impl Archive {
         fs::create_dir_all(cache).map_err(|source| io_error(cache, source))?;
         let lock_path = cache.join(format!("{}.lock", self.folder));
         let lock = File::create(&lock_path).map_err(|source| io_error(&lock_path, source))?;
-        // Held until this function returns; another process waits here, and then finds the folder.
+        // Held until this function returns. Another process waits here, and then finds the folder.
         lock.lock().map_err(|source| io_error(&lock_path, source))?;
         if folder.exists() {
             return Ok(folder);
@@ -196,7 +199,7 @@ impl Archive {
         Ok(folder)
     }
 
-    /// Fills `part`, continuing after what is in it.
+    /// Fills `part`, continuing after the bytes that it already has.
     fn transfer(&self, part: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), DownloadError> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_connect(Some(self.patience))
@@ -209,7 +212,7 @@ impl Archive {
         let mut message = String::new();
         for attempt in 0..self.attempts {
             if attempt > 0 {
-                tracing::warn!(url = self.url, message, "the download was interrupted and is continued");
+                tracing::warn!(url = self.url, message, "the download was interrupted and continues");
             }
             let mut file =
                 OpenOptions::new().create(true).append(true).open(part).map_err(|source| io_error(part, source))?;
@@ -239,7 +242,7 @@ impl Archive {
         Err(DownloadError::Broken { url, attempts, message, have, bytes })
     }
 
-    /// One request, for what is missing after `have` bytes.
+    /// Makes one request, for the bytes after the first `have`.
     fn attempt(
         &self,
         agent: &ureq::Agent,
@@ -264,7 +267,7 @@ impl Archive {
             .and_then(|range| range.to_str().ok()?.strip_prefix("bytes ")?.split('-').next()?.parse::<u64>().ok());
         match status {
             206 if from == Some(have) => {}
-            // The whole of it, or a part that was not asked for.
+            // The whole archive, although only a part was requested.
             200 => {
                 truncate(file)?;
                 have = 0;
@@ -278,7 +281,7 @@ impl Archive {
             429 | 500.. => return Err(Attempt::Broken(format!("the server answers with HTTP status {status}"))),
             status => return Err(Attempt::Failed(DownloadError::Status { url: self.url.clone(), status })),
         }
-        // One byte more than there should be tells that it is something else.
+        // If one byte more than expected arrives, this is not the archive.
         let mut body = response.body_mut().as_reader().take(self.bytes + 1 - have);
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -302,7 +305,7 @@ impl Archive {
         if found == self.sha256 { Ok(()) } else { Err(self.wrong(part, "SHA-256", found, self.sha256.clone())) }
     }
 
-    /// Deletes what was fetched, and says why.
+    /// Deletes the downloaded file, and returns the reason.
     fn wrong(&self, part: &Path, what: &'static str, found: String, expected: String) -> DownloadError {
         match fs::remove_file(part) {
             Ok(()) => DownloadError::Wrong { url: self.url.clone(), what, found, expected },
@@ -310,7 +313,7 @@ impl Archive {
         }
     }
 
-    /// Unpacks beside the folder and moves it into place.
+    /// Unpacks the archive beside its folder and then moves it into place.
     fn unpack(&self, part: &Path, cache: &Path) -> Result<(), DownloadError> {
         let temporary = cache.join(format!("{}.unpacking", self.folder));
         let unpack = || -> io::Result<()> {
@@ -320,7 +323,7 @@ impl Archive {
             fs::create_dir_all(&temporary)?;
             let mut archive = tar::Archive::new(GzDecoder::new(File::open(part)?));
             archive.set_preserve_permissions(false);
-            // Entries that would leave the folder are passed over by the library.
+            // The library skips entries that would leave the folder.
             archive.unpack(&temporary)?;
             fs::rename(temporary.join(&self.folder), self.folder_in(cache))?;
             fs::remove_dir_all(&temporary)
@@ -329,9 +332,9 @@ impl Archive {
     }
 }
 
-/// Why one attempt at a download ended early.
+/// The reason why one attempt at a download ended early.
 enum Attempt {
-    /// Another may succeed.
+    /// Another attempt may succeed.
     Broken(String),
     Failed(DownloadError),
 }
@@ -340,8 +343,8 @@ fn io_error(path: &Path, source: io::Error) -> DownloadError {
     DownloadError::Io { path: path.to_owned(), source }
 }
 
-/// The cache folder of this crate: that of the variable `BLOCKQNN_CACHE`, or else `blockqnn` in the user's cache folder
-/// (`$XDG_CACHE_HOME` or `~/.cache`; `~/Library/Caches` on macOS; `%LOCALAPPDATA%` on Windows).
+/// Returns the cache folder of this crate: the one named by the variable `BLOCKQNN_CACHE`, or else `blockqnn` in the
+/// user's cache folder (`$XDG_CACHE_HOME` or `~/.cache`; `~/Library/Caches` on macOS; `%LOCALAPPDATA%` on Windows).
 ///
 /// # Errors
 /// [`DownloadError::NoCacheFolder`] if the environment names none of them.

@@ -5,9 +5,9 @@ use super::ImageShape;
 use super::folder::{OtherFiles, spelt_out};
 use super::picture::FORMATS;
 
-/// Why images could not be read or used.
+/// The reason why images could not be read or used.
 ///
-/// Each message is one line that names the file or the set, and says what to do.
+/// Each message is one line that names the file or the set and says what to do.
 ///
 /// ```
 /// use blockqnn::data::{DataError, cifar};
@@ -22,17 +22,17 @@ pub enum DataError {
     /// The data folder does not exist.
     #[error("there is no folder {}: it should hold {expected}; {source_hint}", path.display())]
     MissingFolder {
-        /// The folder that was asked for.
+        /// The requested folder.
         path: PathBuf,
         /// The names of the files that it should hold.
         expected: String,
         /// Where to get the set.
         source_hint: &'static str,
     },
-    /// The data folder is something else than a folder.
+    /// The data folder is not a folder.
     #[error("{} is not a folder: give the folder that holds {expected}", path.display())]
     NotAFolder {
-        /// The path that was asked for.
+        /// The requested path.
         path: PathBuf,
         /// The names of the files that the folder should hold.
         expected: String,
@@ -44,7 +44,7 @@ pub enum DataError {
         path: PathBuf,
         /// The names of the missing files.
         missing: Vec<String>,
-        /// What to do about it.
+        /// What to do about it, as an instruction.
         hint: String,
     },
     /// A path that should be a file is a folder or a device.
@@ -59,7 +59,7 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
     },
-    /// A file ends within a record.
+    /// A file ends in the middle of a record.
     #[error(
         "the file {} is truncated: after {records} records of {record_bytes} bytes there are {remainder} bytes \
          left over; copy or download it again", path.display()
@@ -74,7 +74,7 @@ pub enum DataError {
         /// The number of bytes after the last whole record.
         remainder: u64,
     },
-    /// A file is larger than the official file of its name.
+    /// A file is larger than the official file of the same name.
     #[error(
         "the file {} is too large: {bytes} bytes, but the official file has at most {limit}; check that it is the \
          right file", path.display()
@@ -95,22 +95,22 @@ pub enum DataError {
     MislabelledFile {
         /// The file.
         path: PathBuf,
-        /// What was asked for.
+        /// The requested data set.
         expected: &'static str,
-        /// What the file looks like.
+        /// The data set that the size of the file fits.
         found: &'static str,
     },
     /// A record of a file has a label that its set does not have.
     #[error(
-        "the file {} has the {kind} {label} in record {record} (counted from 0), but its labels are below {limit}; \
-         the file is damaged or of another set, so copy or download it again", path.display()
+        "the file {} has the {kind} {label} in record {record} (counted from 0), but its labels must be below {limit}; \
+         the file is damaged or belongs to another set, so copy or download it again", path.display()
     )]
     FileLabel {
         /// The file.
         path: PathBuf,
         /// The record, counted from 0.
         record: usize,
-        /// Which of the record's labels.
+        /// The kind of the label: `label`, `coarse label` or `fine label`.
         kind: &'static str,
         /// The label that was found.
         label: u16,
@@ -129,10 +129,10 @@ pub enum DataError {
         kind: &'static str,
         /// The file's first four bytes.
         found: u32,
-        /// The four bytes that an IDX file of this kind begins with.
+        /// The first four bytes of an IDX file of this kind.
         expected: u32,
     },
-    /// The header of an IDX file promises another number of bytes than follow.
+    /// The header of an IDX file declares a different number of bytes than follow.
     #[error(
         "the file {} is truncated or damaged: its header declares {declared} bytes of data, and {found} follow; copy \
          or download it again", path.display(), found = if *more { "more".to_owned() } else { found.to_string() }
@@ -140,14 +140,14 @@ pub enum DataError {
     IdxLength {
         /// The file.
         path: PathBuf,
-        /// The number of bytes that the header promises.
+        /// The number of bytes that the header declares.
         declared: u64,
-        /// The number of bytes that were found, at most the promised number.
+        /// The number of bytes that were found, at most the declared number.
         found: u64,
-        /// Whether more bytes follow than the header promises.
+        /// Whether more bytes follow than the header declares.
         more: bool,
     },
-    /// The header of an IDX file promises more than this crate reads.
+    /// The header of an IDX file declares more data than this crate reads.
     #[error(
         "the header of {} declares {declared} bytes of data, more than the maximum of {limit}; the file is damaged, so \
          copy or download it again", path.display()
@@ -155,7 +155,7 @@ pub enum DataError {
     IdxTooLarge {
         /// The file.
         path: PathBuf,
-        /// The number of bytes that the header promises, or `u64::MAX` if it is not a 64-bit number.
+        /// The number of bytes that the header declares, or `u64::MAX` if that overflows.
         declared: u64,
         /// The largest number of bytes accepted.
         limit: u64,
@@ -180,7 +180,7 @@ pub enum DataError {
     Gzip {
         /// The file.
         path: PathBuf,
-        /// What the decompressor says.
+        /// The error of the decompressor.
         source: io::Error,
     },
     /// The operating system refused an operation on a file.
@@ -191,48 +191,60 @@ pub enum DataError {
         /// The system's error.
         source: io::Error,
     },
+    /// There is no such choice of [`BrokenImages`](super::BrokenImages).
+    #[error("unknown choice {name:?} for broken images: choose refuse or skip")]
+    BrokenImagesChoice {
+        /// What was given.
+        name: String,
+    },
     /// A file of an image folder is not a usable picture.
-    #[error("the image {} is broken: {message}. Replace or delete it, or skip broken images \
-         (--broken-images skip in the examples)", path.display())]
+    #[error("the image {} is broken: {message}. Replace or delete it, or set data.broken_images \
+         to skip", path.display())]
     BrokenImage {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         message: String,
     },
-    /// Files of an image folder are left out, because they are no pictures in a format that is decoded.
-    #[error("in {} are left out: {others}; only {FORMATS} files in the folders of classes are read", path.display())]
+    /// Files of an image folder are ignored, because they are not pictures in a supported format.
+    #[error("files in {} are ignored: {others}; only {FORMATS} files in class folders are read", path.display())]
     OtherFiles {
         /// The folder.
         path: PathBuf,
-        /// How many there are of each kind.
+        /// The number of ignored files of each kind.
         others: OtherFiles,
     },
-    /// Folders beside the parts of an image folder are left out.
-    #[error("in {} the folders {} are left out: they are neither training, validation nor test images", path.display(), quoted(folders))]
+    /// Folders beside the parts of an image folder are ignored.
+    #[error(
+        "in {} the folders {} are ignored: they are not training, validation or test images",
+        path.display(), quoted(folders)
+    )]
     IgnoredFolders {
         /// The folder.
         path: PathBuf,
-        /// Their names.
+        /// The names of the ignored folders.
         folders: Vec<String>,
     },
-    /// An image folder has no folders of classes with images.
+    /// An image folder has no class folders with images.
     #[error(
-        "there are no class folders with images in {}{}: it should hold one folder per class, named after the class, with \
-         {FORMATS} files; if the images are directly in it, give its parent folder", path.display(), beside(others)
+        "there are no class folders with images in {}{}: it should hold one folder per class, named after the class, \
+         with {FORMATS} files; if the images are directly in it, give its parent folder", path.display(), beside(others)
     )]
     NoClassFolders {
         /// The folder.
         path: PathBuf,
-        /// What is there instead.
+        /// The files that are there instead.
         others: OtherFiles,
     },
     /// The folder of a class holds no images, or only broken ones.
-    #[error("the class folder {} has no readable {FORMATS} files{}: add some, or delete the folder", path.display(), beside(others))]
+    #[error(
+        "the class folder {} has no readable {FORMATS} files{}: add some, or delete the folder",
+        path.display(), beside(others)
+    )]
     EmptyClass {
         /// The folder of the class.
         path: PathBuf,
-        /// What is there instead.
+        /// The files that are there instead.
         others: OtherFiles,
     },
     /// A folder that should hold pictures has none.
@@ -240,13 +252,13 @@ pub enum DataError {
     NoPictures {
         /// The folder.
         path: PathBuf,
-        /// What is there instead.
+        /// The files that are there instead.
         others: OtherFiles,
     },
-    /// The folders of an image folder are parts of a data set, and no classes.
+    /// The folders of an image folder are parts of a data set, not classes.
     #[error(
-        "{} holds {}, which are parts of a data set and not classes: give the folder of one part, such as {}; if these are \
-         classes, rename them", path.display(), quoted(folders), training.display()
+        "{} holds {}, which are parts of a data set and not classes: give the folder of one part, such as {}; if these \
+         are classes, rename them", path.display(), quoted(folders), training.display()
     )]
     PartsForClasses {
         /// The folder.
@@ -261,13 +273,13 @@ pub enum DataError {
     AmbiguousParts {
         /// The folder.
         path: PathBuf,
-        /// Their names.
+        /// The names of these folders.
         folders: Vec<String>,
     },
     /// There are parts of a data set, but no training images.
     #[error(
-        "{} holds {}, but no folder of training images: put the class folders with these into {}", path.display(),
-        quoted(folders), path.join("train").display()
+        "{} holds {}, but no folder of training images: put the class folders with the training images \
+         into {}", path.display(), quoted(folders), path.join("train").display()
     )]
     NoTrainingPart {
         /// The folder.
@@ -275,7 +287,7 @@ pub enum DataError {
         /// The names of the parts.
         folders: Vec<String>,
     },
-    /// A link where the folder of a class should be leads to nothing.
+    /// A link where a class folder should be leads to nothing.
     #[error("the link {} leads to nothing: restore the folder that it should lead to, or delete it", path.display())]
     DanglingLink {
         /// The link.
@@ -287,24 +299,25 @@ pub enum DataError {
         /// The folder.
         path: PathBuf,
     },
-    /// Two folders of classes have the same name but for the encoding of accents.
+    /// Two class folders have names that differ only in the encoding of accents.
     #[error(
-        "{} has two class folders of the same name, {} and {}: they differ only in how accents are encoded, as one character \
-         (NFC) or as two (NFD, as on macOS); put their pictures into one of them, or rename one", path.display(),
-        spelt_out(first), spelt_out(second)
+        "{} has two class folders of the same name, {} and {}: they differ only in how accents are encoded, as one \
+         character (NFC) or as two (NFD, as on macOS); put their pictures into one of them, or rename one",
+        path.display(), spelt_out(first), spelt_out(second)
     )]
     SameName {
         /// The folder.
         path: PathBuf,
-        /// The name of one.
+        /// The name of one folder.
         first: String,
-        /// The name of the other.
+        /// The name of the other folder.
         second: String,
     },
-    /// A part of an image folder has a class whose name looks like that of the training images, and is another.
+    /// A part of an image folder has a class whose name looks like one of the training images' classes, but differs.
     #[error(
-        "{} has the class folder {}, but the class of the training images is {}: they differ only in capital letters, or in how \
-         accents are encoded (NFC, or NFD as on macOS); rename the folder", path.display(), spelt_out(found), spelt_out(class)
+        "{} has the class folder {}, but the class of the training images is {}: they differ only in capital letters \
+         or in how accents are encoded (NFC, or NFD as on macOS); rename the folder",
+        path.display(), spelt_out(found), spelt_out(class)
     )]
     RenamedClass {
         /// The folder.
@@ -326,8 +339,11 @@ pub enum DataError {
         /// The names of the classes.
         missing: Vec<String>,
     },
-    /// A part of an image folder has a class that the training part has not.
-    #[error("{} has a folder for {class:?}, which is not a class of the training images: delete or rename it", path.display())]
+    /// A part of an image folder has a class that the training part does not have.
+    #[error(
+        "{} has a folder for {class:?}, which is not a class of the training images: delete or rename it",
+        path.display()
+    )]
     UnknownClass {
         /// The folder.
         path: PathBuf,
@@ -348,9 +364,9 @@ pub enum DataError {
         /// The number of class names.
         classes: usize,
     },
-    /// A size of the images is zero or their size overflows.
+    /// The images have a side of 0, no channels, or a size that overflows.
     #[error(
-        "the images of the set {set} have the size {shape}: channels, height and width must be 1 or more, and their \
+        "the images of the set {set} have the size {shape}: channels, height and width must be at least 1, and their \
          product must fit in memory"
     )]
     Shape {
@@ -359,9 +375,9 @@ pub enum DataError {
         /// The images' size.
         shape: ImageShape,
     },
-    /// The number of pixels is not what the number of labels and the image size ask for.
+    /// The number of pixels does not match the number of labels and the image size.
     #[error(
-        "the set {set} has {found} pixel bytes, but {labels} labels and images of {shape} make {expected}; give one \
+        "the set {set} has {found} pixel bytes, but {labels} labels and images of {shape} require {expected}; give one \
          label and one image for each"
     )]
     PixelCount {
@@ -391,7 +407,7 @@ pub enum DataError {
         /// The number of classes.
         classes: usize,
     },
-    /// A subset of no images was asked for.
+    /// A subset without images was requested.
     #[error("the set {set} cannot be limited to 0 images: ask for at least 1")]
     ZeroLimit {
         /// The name of the set.
@@ -406,12 +422,12 @@ pub enum DataError {
     ValidationCount {
         /// The name of the set.
         set: String,
-        /// The number of validation images asked for.
+        /// The requested number of validation images.
         validation: usize,
         /// The number of images to split.
         images: usize,
     },
-    /// Channel statistics are for another number of channels than the images have.
+    /// Channel statistics have a different number of channels than the images.
     #[error(
         "the set {set} has {channels} channels, but the statistics are for {statistics}; take the statistics of its \
          training part"
@@ -426,7 +442,7 @@ pub enum DataError {
     },
 }
 
-/// What is there instead of pictures, in brackets.
+/// Returns what is there instead of pictures, in brackets.
 fn beside(others: &OtherFiles) -> String {
     if others.is_empty() { String::new() } else { format!(" (but {others})") }
 }

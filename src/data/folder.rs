@@ -1,4 +1,4 @@
-//! Folders of photographs, one folder per class.
+//! Folders of pictures, one folder per class.
 
 mod listing;
 mod names;
@@ -11,9 +11,11 @@ use listing::{Kind, entries, kind};
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 pub use listing::OtherFiles;
@@ -21,21 +23,40 @@ pub(crate) use listing::list;
 pub(super) use names::spelt_out;
 pub use parts::FolderParts;
 
-/// Images that each thread may be ahead when a folder is read as a whole.
+/// Images per thread that may be decoded ahead when a whole folder is read.
 const AHEAD: usize = 4;
 
-/// What to do with a file that has the name of an image but cannot be decoded.
+/// What to do with a file that has the name of a picture but cannot be decoded.
 ///
 /// Written as `"refuse"` or `"skip"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum BrokenImages {
-    /// The first one ends the reading with an error that names it.
+    /// Return an error that names the first one.
     #[default]
     Refuse,
-    /// They are skipped, and named.
+    /// Skip them, and report each.
     Skip,
+}
+
+impl fmt::Display for BrokenImages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refuse => "refuse",
+            Self::Skip => "skip",
+        })
+    }
+}
+
+impl FromStr for BrokenImages {
+    type Err = DataError;
+
+    fn from_str(name: &str) -> Result<Self, DataError> {
+        let mut choices = [Self::Refuse, Self::Skip].into_iter();
+        let unknown = || DataError::BrokenImagesChoice { name: name.to_owned() };
+        choices.find(|choice| choice.to_string() == name).ok_or_else(unknown)
+    }
 }
 
 /// A folder of photographs with one subfolder per class: its files and their classes.
@@ -46,17 +67,18 @@ pub enum BrokenImages {
 /// flowers/train/rose/1.jpg
 /// ```
 ///
-/// - A class is named as its folder; bytes of the name that are no text are written as `\xff`. Labels count from 0 in the
-///   order of the names (byte by byte).
-/// - Images are the files whose names end as those of JPEG, PNG, WebP, BMP, GIF or TIFF files do, in large or small letters,
-///   in the folder of their class or folders below it, sorted by path. Links are followed, but not in circles.
-/// - Other files are counted by kind ([`others`](Self::others)). What systems leave behind is ignored: names that begin with
-///   a dot, `@eaDir`, `__MACOSX`, `lost+found`, `Thumbs.db` and the like.
-/// - Every class has an image. A folder of a class without one is an error; so are folders that are parts of a data set,
-///   such as `train` and `val`, where classes should be ([`FolderParts`] finds them).
+/// - A class is named after its folder; bytes of the name that are not valid text are written as `\xff`. Labels count
+///   from 0 in the order of the names (byte by byte).
+/// - Pictures are the files in the folder of a class, or in folders below it, whose names end like those of JPEG, PNG,
+///   WebP, BMP, GIF or TIFF files, in upper or lower case. They are sorted by path. Links are followed, but not in
+///   circles.
+/// - Other files are counted by kind ([`others`](Self::others)). What systems leave behind is ignored: names that begin
+///   with a dot, `@eaDir`, `__MACOSX`, `lost+found`, `Thumbs.db` and the like.
+/// - Every class has a picture. A class folder without one is an error; so are folders that are parts of a data set,
+///   such as `train` and `val`, in place of classes ([`FolderParts`] finds them).
 ///
-/// Nothing is decoded to open a folder, so that one of a million images opens in seconds. What [`Picture`] refuses to
-/// decode is found when it is read; [`without_broken`](Self::without_broken) looks beforehand.
+/// Opening a folder decodes nothing, so a folder with a million pictures opens in seconds. A file that [`Picture`]
+/// cannot decode is found when it is read; [`without_broken`](Self::without_broken) checks all of them beforehand.
 ///
 /// ```
 /// use blockqnn::data::{BrokenImages, ImageFolder, Pictures};
@@ -67,11 +89,11 @@ pub enum BrokenImages {
 /// #     let picture = image::RgbImage::from_pixel(6, 4, image::Rgb([value; 3]));
 /// #     picture.save(folder.join(name).join("1.png"))?;
 /// # }
-/// let photographs = ImageFolder::open(&folder)?;
-/// assert_eq!(photographs.classes(), ["day", "night"]);
+/// let pictures = ImageFolder::open(&folder)?;
+/// assert_eq!(pictures.classes(), ["day", "night"]);
 ///
 /// // Small enough for memory: squares of two pixels.
-/// let (set, _) = photographs.load(2, BrokenImages::Refuse, 1.try_into()?)?;
+/// let (set, _) = pictures.load(2, BrokenImages::Refuse, 1.try_into()?)?;
 /// assert_eq!((set.len(), set.image(0), set.image(1)), (2, &[255; 12][..], &[0; 12][..]));
 /// # std::fs::remove_dir_all(&folder)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -82,18 +104,18 @@ pub struct ImageFolder {
     classes: Vec<String>,
     /// The folder of each class.
     folders: Vec<OsString>,
-    /// Each with its label, and its path below the folder.
+    /// The label of each picture, and its path below the folder.
     files: Vec<(u16, PathBuf)>,
     others: OtherFiles,
 }
 
 impl ImageFolder {
-    /// Lists the images of a folder.
+    /// Lists the pictures of a folder.
     ///
     /// # Errors
-    /// [`DataError`] if there is no such folder, it has no folders with images or parts of a data set instead of classes, a
-    /// class has no image, two classes have one name but for the encoding of their accents, there are more than 65,536
-    /// classes, or the system refuses to list a folder.
+    /// [`DataError`] if the folder does not exist, it has no folders with pictures or has parts of a data set instead
+    /// of classes, a class has no picture, the names of two classes differ only in the encoding of accents, there are
+    /// more than 65,536 classes, or the system refuses to list a folder.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, DataError> {
         let path = path.into();
         check_folder(&path)?;
@@ -120,8 +142,8 @@ impl ImageFolder {
         Ok(folder)
     }
 
-    /// Adds what a name stands for: the images of a class, or a file that is none; an error to keep if it is a class without
-    /// images.
+    /// Adds what a name stands for: the pictures of a class, or another file. Returns an error, to report later, for a
+    /// class without pictures.
     fn add(&mut self, name: OsString) -> Result<Option<DataError>, DataError> {
         let path = self.path.join(&name);
         let kind = kind(&path)?;
@@ -147,7 +169,7 @@ impl ImageFolder {
         Ok(None)
     }
 
-    /// Whether every class has a name of its own, also to the eye.
+    /// Checks that the names of the classes differ, also in how they look.
     fn check_names(&self) -> Result<(), DataError> {
         let mut spellings = HashMap::new();
         for class in &self.classes {
@@ -159,12 +181,12 @@ impl ImageFolder {
         Ok(())
     }
 
-    /// Lists the images of another part of the same images, such as those to validate with: it must have the same
+    /// Lists the pictures of another part of the same data set, such as those to validate with. It must have the same
     /// classes.
     ///
     /// # Errors
-    /// As [`open`](Self::open); [`DataError::RenamedClass`], [`DataError::MissingClasses`] or [`DataError::UnknownClass`] if
-    /// the classes differ.
+    /// Those of [`open`](Self::open); [`DataError::RenamedClass`], [`DataError::MissingClasses`] or
+    /// [`DataError::UnknownClass`] if the classes differ.
     pub fn open_part(&self, path: impl Into<PathBuf>) -> Result<Self, DataError> {
         let part = Self::open(path)?;
         let without = |some: &Self, others: &Self| -> Vec<String> {
@@ -184,47 +206,49 @@ impl ImageFolder {
         if !unknown.is_empty() {
             return Err(DataError::UnknownClass { class: unknown.swap_remove(0), path: part.path });
         }
-        // Labels follow the names of the folders, which are equal if the classes are.
+        // Labels follow the names of the folders, so they are equal if the classes are.
         if part.classes != self.classes {
             return Err(DataError::UnknownClass { class: part.classes[0].clone(), path: part.path });
         }
         Ok(part)
     }
 
-    /// The files that are left out, because they are no pictures that can be decoded, by kind.
+    /// Returns the ignored files by kind: those that are not pictures in a supported format.
     #[must_use]
     pub fn others(&self) -> &OtherFiles {
         &self.others
     }
 
-    /// The same as an error to tell, if there are any.
+    /// Returns the ignored files as an error to report, if there are any.
     #[must_use]
     pub fn left_out(&self) -> Option<DataError> {
         let (path, others) = (self.path.clone(), self.others.clone());
         (!others.is_empty()).then_some(DataError::OtherFiles { path, others })
     }
 
-    /// Where it is.
+    /// Returns the path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The path of an image.
+    /// Returns the path of a picture.
     ///
     /// # Panics
-    /// If `index` is not below the number of images.
+    /// If `index` is not below the number of pictures.
     #[must_use]
     pub fn file(&self, index: usize) -> PathBuf {
         self.path.join(&self.files[index].1)
     }
 
-    /// Decodes every image, and leaves out those that cannot be: the same folder without them, and an error for each.
+    /// Decodes every picture, and returns the folder without those that cannot be decoded, with an error for each of
+    /// them.
     ///
-    /// It takes as long as an epoch of decoding.
+    /// This takes as long as decoding takes in an epoch.
     ///
     /// # Errors
-    /// [`DataError::EmptyClass`] if a class has only broken images, [`DataError::Io`] if a file cannot be read at all.
+    /// [`DataError::EmptyClass`] if a class has only broken pictures, [`DataError::Io`] if a file cannot be read at
+    /// all.
     pub fn without_broken(self, threads: NonZeroUsize) -> Result<(Self, Vec<DataError>), DataError> {
         let shared = Arc::new(self);
         let work = Arc::clone(&shared);
@@ -244,14 +268,14 @@ impl ImageFolder {
         Ok((folder, broken))
     }
 
-    /// Reads all images at one size into memory: for searches, and whatever else trains on small images.
+    /// Reads all pictures into memory at one size: for searches, and other training on small images.
     ///
-    /// Each image is scaled until its shorter side has `size` pixels and cut to the square in its middle. The result is
-    /// the same for any number of threads. Images that were left out are returned as errors, one each.
+    /// Each picture is scaled until its shorter side has `size` pixels, and cut to the square in its middle. The result
+    /// is the same for any number of threads. Skipped pictures are returned as errors, one each.
     ///
     /// # Errors
-    /// [`DataError`] if `size` is 0, the images do not fit into memory, a file cannot be read, an image is broken and
-    /// refused, or a class has only broken ones.
+    /// [`DataError`] if `size` is 0 or too large, the images do not fit into memory, a file cannot be read, a picture
+    /// is broken and [`BrokenImages::Refuse`] was given, or a class has only broken pictures.
     pub fn load(
         &self,
         size: u32,
@@ -282,7 +306,7 @@ impl ImageFolder {
         Ok((set, errors))
     }
 
-    /// Whether every class has images still.
+    /// Checks that every class still has pictures.
     fn check_classes(&self) -> Result<(), DataError> {
         let mut found = vec![false; self.classes.len()];
         for (label, _) in &self.files {
@@ -321,17 +345,17 @@ impl Pictures for ImageFolder {
     }
 }
 
-/// How many images may be in progress when a folder is read as a whole.
+/// Returns how many pictures may be in progress when a whole folder is read.
 fn window(threads: NonZeroUsize) -> NonZeroUsize {
     threads.saturating_mul(NonZeroUsize::new(AHEAD).unwrap_or(NonZeroUsize::MIN))
 }
 
-/// The error of a broken image that is left out; what is not the fault of an image remains an error.
+/// Returns the error of a broken picture that is skipped; other errors remain errors.
 fn left_out(result: Result<(), DataError>) -> Result<Option<DataError>, DataError> {
     match result {
         Ok(()) => Ok(None),
         Err(error @ DataError::BrokenImage { .. }) => {
-            tracing::warn!(%error, "image left out");
+            tracing::warn!(%error, "broken image skipped");
             Ok(Some(error))
         }
         Err(error) => Err(error),
@@ -339,7 +363,7 @@ fn left_out(result: Result<(), DataError>) -> Result<Option<DataError>, DataErro
 }
 
 fn check_folder(path: &Path) -> Result<(), DataError> {
-    let (path, expected) = (path.to_owned(), "one folder a class".to_owned());
+    let (path, expected) = (path.to_owned(), "one folder per class".to_owned());
     match fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => Ok(()),
         Ok(_) => Err(DataError::NotAFolder { path, expected }),
@@ -352,7 +376,7 @@ fn check_folder(path: &Path) -> Result<(), DataError> {
     }
 }
 
-/// Whether one folder is, or lies around, the other.
+/// Returns whether one folder is the other or contains it.
 fn contains(outer: &Path, inner: &Path) -> Result<bool, DataError> {
     let real = |path: &Path| fs::canonicalize(path).map_err(|source| DataError::Io { path: path.to_owned(), source });
     Ok(real(inner)?.starts_with(real(outer)?))

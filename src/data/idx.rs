@@ -1,8 +1,8 @@
 //! The IDX files of MNIST and its relatives, plain or gzipped.
 //!
 //! An IDX file of images begins with the big-endian numbers 0x803, count, rows and columns, and one of labels with
-//! 0x801 and count; a byte a pixel or label follows. None of these numbers is trusted: memory grows only with the bytes
-//! that are really there, and by at most [`LARGEST`].
+//! 0x801 and count; one byte per pixel or label follows. None of these numbers is trusted: memory grows only with the
+//! bytes that are really there, and by at most [`LARGEST`].
 //!
 //! # Examples
 //!
@@ -39,12 +39,10 @@ const SOURCE: Source = Source {
     hint: "get the four files from https://github.com/zalandoresearch/fashion-mnist or Debian's dataset-fashion-mnist",
 };
 
-/// Reads a set from its image file and its label file.
-///
-/// The images get one channel.
+/// Reads a set of one-channel images from its image file and its label file.
 ///
 /// # Errors
-/// If a file cannot be opened, is not an IDX file of its kind or is damaged, if the files do not belong together, or if
+/// If a file cannot be opened, is damaged or is not an IDX file of its kind, if the files do not belong together, or if
 /// a label has no class.
 pub fn load<C: Into<String>>(
     name: impl Into<String>,
@@ -57,7 +55,7 @@ pub fn load<C: Into<String>>(
     decode(name.into(), (images, read::open(images)?.0), (labels, read::open(labels)?.0), classes)
 }
 
-/// Reads the training images of Fashion-MNIST from the folder with its files, or the parent of `fashion-mnist`.
+/// Reads the training images of Fashion-MNIST from the folder with its files, or from the parent of `fashion-mnist`.
 ///
 /// # Errors
 /// If the folder or a file is missing or damaged; the error names it.
@@ -65,7 +63,7 @@ pub fn fashion_mnist_train(dir: impl AsRef<Path>) -> Result<ImageSet, DataError>
     fashion_mnist("Fashion-MNIST train", dir.as_ref(), "train")
 }
 
-/// Reads the test images of Fashion-MNIST from the folder with its files, or the parent of `fashion-mnist`.
+/// Reads the test images of Fashion-MNIST from the folder with its files, or from the parent of `fashion-mnist`.
 ///
 /// # Errors
 /// If the folder or a file is missing or damaged; the error names it.
@@ -92,14 +90,14 @@ fn fashion_mnist(name: &str, dir: &Path, part: &str) -> Result<ImageSet, DataErr
     load(name, images, labels, FASHION_MNIST_CLASSES)
 }
 
-/// Puts a set together from readers of its two files.
+/// Reads a set from readers of its two files.
 pub(super) fn decode(
     name: String,
     (images_path, images): (&Path, impl BufRead),
     (labels_path, labels): (&Path, impl BufRead),
     classes: Vec<String>,
 ) -> Result<ImageSet, DataError> {
-    // Labels first: they are few, and tell at once of swapped files.
+    // Labels come first: they are few, and reveal swapped files at once.
     let labels = Idx::read(labels_path, labels, "labels")?;
     let images = Idx::read(images_path, images, "images")?;
     let [image_count, rows, columns] = images.sizes[..] else {
@@ -173,7 +171,8 @@ impl Idx {
         if declared > LARGEST {
             return Err(DataError::IdxTooLarge { path: path(), declared, limit: LARGEST });
         }
-        // One byte more than promised: if it comes, the header lies; if not, the end of a gzip file has been checked.
+        // One byte more than declared: if it comes, the header is wrong; if not, the end of a gzip file has been
+        // checked.
         let mut data = Vec::new();
         file.take(declared + 1).read_to_end(&mut data).map_err(failed)?;
         let found = data.len() as u64;

@@ -7,7 +7,7 @@ use crate::seed;
 
 /// The mean and the standard deviation of each channel, in units where a byte of 255 is 1.
 ///
-/// They come from [`ImageSet::channel_statistics`] on the training part, and normalise all parts.
+/// They are computed by [`ImageSet::channel_statistics`] on the training part, and normalise all parts.
 ///
 /// ```
 /// use blockqnn::data::embedded;
@@ -25,16 +25,16 @@ pub struct ChannelStatistics {
 }
 
 impl ChannelStatistics {
-    /// The floor of a deviation, one step of a byte, so that constant images normalise to 0 and not to NaN.
+    /// The least deviation, one step of a byte, so that constant images normalise to 0 and not to NaN.
     pub const SMALLEST_DEVIATION: f32 = 1.0 / 255.0;
 
-    /// The number of channels.
+    /// Returns the number of channels.
     #[must_use]
     pub fn channels(&self) -> usize {
         self.mean.len()
     }
 
-    /// Statistics of bytes, `count` a channel, from their sum and the sum of their squares, a pair each channel.
+    /// Computes the statistics of bytes, `count` per channel, from the sum and the sum of squares of each channel.
     pub(super) fn from_sums(sums: &[(u64, u64)], count: u64) -> Self {
         let count = count as f64;
         let mut statistics = Self { mean: Vec::new(), deviation: Vec::new() };
@@ -53,7 +53,7 @@ impl ChannelStatistics {
 /// Labelled images of one size, as bytes on the host.
 ///
 /// Pixels are stored image by image, each as its channel planes, each plane row by row (NCHW). A value of this type is
-/// valid: it has at least one image, one label an image, and every label is below the number of classes.
+/// always valid: it has at least one image, one label per image, and every label is below the number of classes.
 ///
 /// ```
 /// use blockqnn::data::ImageSet;
@@ -76,11 +76,11 @@ pub struct ImageSet {
 }
 
 impl ImageSet {
-    /// Puts a set together: `pixels` holds one image of `shape` for each of `labels`.
+    /// Creates a set: `pixels` holds one image of `shape` for each of `labels`.
     ///
     /// # Errors
-    /// If there are no images, no classes or more than 65,536, a size of the shape is 0, the number of pixels does not
-    /// fit, or a label has no class.
+    /// If there are no images, there are no classes or more than 65,536, a size of the shape is 0, the number of pixels
+    /// does not match, or a label has no class.
     pub fn new<C: Into<String>>(
         name: impl Into<String>,
         shape: ImageShape,
@@ -109,37 +109,37 @@ impl ImageSet {
         Ok(Self { name: set, shape, image_bytes, classes, labels, pixels })
     }
 
-    /// The name of the set in reports and errors.
+    /// Returns the name of the set in reports and errors.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The size of every image.
+    /// Returns the size of every image.
     #[must_use]
     pub fn shape(&self) -> ImageShape {
         self.shape
     }
 
-    /// The number of images, at least 1.
+    /// Returns the number of images, at least 1.
     #[must_use]
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Always `false`: a set without images cannot be made.
+    /// Returns `false`: a set without images cannot be made.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
-    /// The class names, in the order of the labels.
+    /// Returns the class names in the order of the labels.
     #[must_use]
     pub fn classes(&self) -> &[String] {
         &self.classes
     }
 
-    /// The pixels of an image.
+    /// Returns the pixels of an image.
     ///
     /// # Panics
     /// If `index` is not below [`len`](Self::len).
@@ -148,7 +148,7 @@ impl ImageSet {
         &self.pixels[index * self.image_bytes..][..self.image_bytes]
     }
 
-    /// The label of an image.
+    /// Returns the label of an image.
     ///
     /// # Panics
     /// If `index` is not below [`len`](Self::len).
@@ -157,19 +157,19 @@ impl ImageSet {
         self.labels[index]
     }
 
-    /// The labels of all images.
+    /// Returns the labels of all images.
     #[must_use]
     pub fn labels(&self) -> &[u16] {
         &self.labels
     }
 
-    /// The pixels of all images, one after another.
+    /// Returns the pixels of all images, one image after another.
     #[must_use]
     pub fn pixels(&self) -> &[u8] {
         &self.pixels
     }
 
-    /// The number of images of each class.
+    /// Returns the number of images of each class.
     #[must_use]
     pub fn class_counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.classes.len()];
@@ -179,10 +179,10 @@ impl ImageSet {
         counts
     }
 
-    /// A balanced part of at most `images` images: the classes are as equally large as the set allows.
+    /// Returns a balanced part of at most `images` images: its classes have sizes as equal as the set allows.
     ///
-    /// The choice depends on `seed` alone, and with one seed a smaller part is contained in a larger one. The images
-    /// keep their order. All classes are kept, also those that got no image.
+    /// The choice depends on `seed` alone, and for the same seed a smaller part is contained in a larger one. The
+    /// images keep their order. All classes are kept, even those that got no image.
     ///
     /// # Errors
     /// If `images` is 0.
@@ -212,8 +212,8 @@ impl ImageSet {
         Ok(self.select(self.name.clone(), &chosen))
     }
 
-    /// A name for the content: equal for equal sizes, labels, number of classes and pixels, regardless of the set's
-    /// name.
+    /// Returns a text that identifies the content: it is equal for equal sizes, labels, numbers of classes and pixels,
+    /// whatever the name of the set.
     ///
     /// It is the same on every platform and in every release of the same journal format.
     #[must_use]
@@ -230,7 +230,7 @@ impl ImageSet {
         hex(&hasher.finalize())
     }
 
-    /// The mean and the deviation of each channel over all images, exactly summed.
+    /// Returns the mean and the deviation of each channel over all images, exactly summed.
     #[must_use]
     pub fn channel_statistics(&self) -> ChannelStatistics {
         let plane = self.image_bytes / self.shape.channels;
@@ -243,7 +243,7 @@ impl ImageSet {
         ChannelStatistics::from_sums(&sums, (self.len() * plane) as u64)
     }
 
-    /// The images of each class, as indices in seeded random order.
+    /// Returns the images of each class, as indices in seeded random order.
     pub(super) fn shuffled_members(&self, purpose: &str, seed: u64) -> Vec<Vec<usize>> {
         let mut members = vec![Vec::new(); self.classes.len()];
         for (index, &label) in self.labels.iter().enumerate() {
@@ -255,7 +255,7 @@ impl ImageSet {
         members
     }
 
-    /// The set of the images at `indices`, of which there is at least one.
+    /// Returns the set of the images at `indices`, of which there is at least one.
     pub(super) fn select(&self, name: String, indices: &[usize]) -> Self {
         debug_assert!(!indices.is_empty(), "a set has at least one image");
         let mut pixels = Vec::with_capacity(indices.len() * self.image_bytes);
@@ -289,7 +289,7 @@ mod tests {
 
     const SHAPE: ImageShape = ImageShape { channels: 2, height: 1, width: 2 };
 
-    /// Images whose every pixel is their index, of the classes given.
+    /// Makes images of the given classes whose every pixel is their index.
     fn numbered(labels: &[u16], classes: usize) -> ImageSet {
         let pixels = (0..labels.len()).flat_map(|image| [u8::try_from(image % 256).unwrap(); 4]).collect();
         let classes = (0..classes).map(|class| class.to_string());
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_smaller_limit_lies_within_a_larger_one() {
+    fn a_smaller_limit_is_contained_in_a_larger_one() {
         let labels: Vec<u16> = (0..100).map(|image| image % 10).collect();
         let set = numbered(&labels, 10);
         let large = set.limit(57, 3).unwrap();
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn the_identity_is_of_the_content_and_not_of_the_name() {
+    fn the_identity_depends_on_the_content_and_not_on_the_name() {
         let set = numbered(&[0, 1], 2);
         let make = |name, shape, classes: [&'static str; 2], labels: &[u16], first| {
             ImageSet::new(name, shape, classes, labels.to_vec(), vec![first, 0, 0, 0, 1, 1, 1, 1]).unwrap().identity()
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn statistics_are_per_channel_and_in_units_of_one() {
+    fn statistics_are_per_channel_and_scaled_to_one() {
         let set = ImageSet::new("set", SHAPE, ["a"], vec![0, 0], vec![0, 255, 7, 7, 255, 0, 7, 7]).unwrap();
         let statistics = set.channel_statistics();
         assert_eq!(statistics.mean, [0.5, 7.0 / 255.0]);

@@ -1,27 +1,27 @@
-//! Images to search and train on: real sets from files, a real set inside the crate, and batches on a device.
+//! Images to search and train on: data sets from files, a small real one inside the crate, and batches on a device.
 //!
-//! - [`ImageSet`]: labelled images of one size as bytes on the host. Only valid ones exist.
+//! - [`ImageSet`]: labelled images of one size, as bytes on the host. A set is checked when it is made.
 //! - [`embedded`]: 3,000 training and 1,000 test images of Fashion-MNIST that come with the crate.
 //! - [`cifar`]: the official binary files of CIFAR-10 and CIFAR-100.
 //! - [`idx`]: the IDX files of MNIST and Fashion-MNIST, plain or gzipped.
-//! - [`ImageFolder`]: photographs in one folder per class, all of them at a small size in memory, or streamed.
-//! - [`Preprocessing`]: how a picture becomes the input of a network, as facts in a file.
+//! - [`ImageFolder`]: pictures in one folder per class, loaded into memory at a small size or streamed.
+//! - [`Preprocessing`]: how a picture becomes the input of a network, in a form that can be stored in a file.
 //! - [`Split`]: the training and validation parts of a *training* set, which is all that a search sees.
 //! - [`DeviceSet`]: a set on a device as bytes, from which batches are gathered and normalised there.
-//! - [`BatchSource`]: what a training draws from: a [`DeviceSet`], or a [`PictureStream`], whose pictures are decoded and
-//!   cropped in threads ahead of the device.
+//! - [`BatchSource`]: what a training draws batches from: a [`DeviceSet`], or a [`PictureStream`], whose pictures are
+//!   decoded and cropped in threads ahead of the device.
 //! - [`Augmentation`]: random crops, flips and blanked squares of training images.
 //! - [`Batches`]: the order in which an epoch visits the images.
 //!
 //! # A search never touches the test set
 //!
-//! The functions that read test images return a [`TestSet`], which [`Split::new`] does not take. A search is given a
-//! [`Split`], so that it cannot be scored on test images by mistake:
+//! The functions that read test images return a [`TestSet`], which [`Split::new`] does not accept. A search takes a
+//! [`Split`], so it cannot be scored on test images by mistake:
 //!
 //! ```compile_fail,E0308
 //! use blockqnn::data::{Split, embedded};
 //!
-//! let split = Split::new(embedded::test(), 500, 0); // a `TestSet` is no `ImageSet`
+//! let split = Split::new(embedded::test(), 500, 0); // a `TestSet` is not an `ImageSet`
 //! ```
 //!
 //! # Examples

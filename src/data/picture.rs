@@ -1,4 +1,4 @@
-//! A decoded photograph of any size, and how it is scaled and cut.
+//! A decoded picture of any size, and how it is scaled and cropped.
 
 mod decode;
 
@@ -11,18 +11,18 @@ pub(crate) use decode::{FORMATS, is_picture};
 
 /// A picture of any size, decoded to eight bits of red, green and blue.
 ///
-/// What a file holds becomes that in this way:
-/// - The format is JPEG, PNG, WebP, BMP, GIF or TIFF, recognised by the content, regardless of the file's name. Of several
-///   frames or pages it is the first.
+/// Files are decoded by these rules:
+/// - The format is JPEG, PNG, WebP, BMP, GIF or TIFF, recognised by the content, whatever the name of the file. Of
+///   several frames or pages, the first one is used.
 /// - Grayscale is repeated over the three channels.
 /// - CMYK and YCCK are multiplied out, as Adobe's programs write them: a channel is its own ink times black.
 ///   Colour profiles are not applied.
-/// - 16 bits a channel are rounded to 8: `(value + 128) / 257`.
-/// - Transparency is left out: the colours under it stand.
-/// - The picture is turned as its EXIF orientation says, so that up is up.
+/// - 16 bits per channel are rounded to 8: `(value + 128) / 257`.
+/// - Transparency is ignored; the colours under it are kept.
+/// - The picture is turned upright by its EXIF orientation.
 /// - A file that ends early is broken, and not half a picture.
-/// - The size is looked at before anything is decoded: a picture with more than [`MAX_PIXELS`](Self::MAX_PIXELS) pixels, or
-///   whose pixels take more than [`MAX_BYTES`](Self::MAX_BYTES), is refused.
+/// - The size is checked before anything is decoded: a picture with more than [`MAX_PIXELS`](Self::MAX_PIXELS) pixels,
+///   or whose pixels take more than [`MAX_BYTES`](Self::MAX_BYTES), is refused.
 ///
 /// ```
 /// use blockqnn::data::Picture;
@@ -32,7 +32,7 @@ pub(crate) use decode::{FORMATS, is_picture};
 ///     .ok_or("eight pixels")?;
 /// let square = picture.crop(0, 1, 2);
 /// assert_eq!((square.width(), square.height()), (2, 2));
-/// // Plane by plane, as an ImageSet has it.
+/// // Plane by plane, as in an ImageSet.
 /// assert_eq!(square.planes(), [255, 255, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255]);
 /// # Ok::<(), &str>(())
 /// ```
@@ -40,16 +40,17 @@ pub(crate) use decode::{FORMATS, is_picture};
 pub struct Picture(RgbImage);
 
 impl Picture {
-    /// How many times as long as wide a picture may be; a longer one would take absurd memory when its shorter side is
-    /// enlarged.
+    /// The limit on the sides of a picture: the longer one must be less than this many times the shorter. A longer
+    /// picture would take far too much memory when its shorter side is enlarged.
     pub const MAX_ASPECT: u32 = 50;
-    /// How many pixels a picture may have, at most 512 MiB as bytes of red, green and blue. Pillow refuses files from the same
-    /// number on.
+    /// The largest number of pixels of a picture: at most 512 MiB as bytes of red, green and blue. Pillow has the same
+    /// limit.
     pub const MAX_PIXELS: u64 = 178_956_970;
-    /// How many bytes the pixels of a file may take, which has up to 16 a pixel.
+    /// The largest number of bytes that the pixels of a file may take, at up to 16 bytes per pixel.
     pub const MAX_BYTES: u64 = 1 << 30;
 
-    /// A picture from its pixels, row by row, three bytes each; `None` if they are not `width * height`, or none.
+    /// Creates a picture from its pixels, row by row, three bytes each. Returns `None` if there are none, or not
+    /// exactly `width * height`.
     #[must_use]
     pub fn new(width: u32, height: u32, pixels: Vec<u8>) -> Option<Self> {
         let exact = u64::from(width) * u64::from(height) * 3 == pixels.len() as u64;
@@ -61,34 +62,34 @@ impl Picture {
     /// Reads and decodes a file.
     ///
     /// # Errors
-    /// [`DataError::BrokenImage`] if it is not a regular file that may be read, not a complete picture, or too large;
-    /// [`DataError::Io`] if it is not there, or the system fails to read it.
+    /// [`DataError::BrokenImage`] if the file is not a regular file that may be read, not a complete picture, or too
+    /// large; [`DataError::Io`] if it does not exist, or the system fails to read it.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, DataError> {
         decode::read(path.as_ref()).map(Self)
     }
 
-    /// Columns.
+    /// Returns the number of columns.
     #[must_use]
     pub fn width(&self) -> u32 {
         self.0.width()
     }
 
-    /// Rows.
+    /// Returns the number of rows.
     #[must_use]
     pub fn height(&self) -> u32 {
         self.0.height()
     }
 
-    /// The pixels, row by row, three bytes each.
+    /// Returns the pixels, row by row, three bytes each.
     #[must_use]
     pub fn pixels(&self) -> &[u8] {
         self.0.as_raw()
     }
 
-    /// The same picture scaled so that its shorter side is `side`; the longer one keeps the proportion, rounded.
+    /// Scales the picture so that its shorter side is `side`; the longer one keeps the proportion, rounded.
     ///
-    /// Scaling is linear; in a smaller picture each pixel is the mean of what it covers, weighted by a triangle of twice
-    /// its width.
+    /// Scaling is linear. When the picture becomes smaller, each new pixel is the mean of the pixels that it covers,
+    /// weighted by a triangle of twice its width.
     ///
     /// # Panics
     /// If `side` is 0.
@@ -97,11 +98,11 @@ impl Picture {
         self.covering([side, side])
     }
 
-    /// The same picture scaled in proportion, as [`with_shorter_side`](Self::with_shorter_side) does, to the least size that
-    /// covers so many rows and columns: one of its sides has exactly that length.
+    /// Scales the picture in proportion, as [`with_shorter_side`](Self::with_shorter_side) does, to the smallest size
+    /// that covers `rows` and `columns`: one of its sides has exactly that length.
     ///
     /// # Panics
-    /// If one of them is 0.
+    /// If `rows` or `columns` is 0.
     #[must_use]
     pub fn covering(self, [rows, columns]: [u32; 2]) -> Self {
         assert!(rows > 0 && columns > 0, "a picture has a size");
@@ -119,17 +120,18 @@ impl Picture {
         Self(image::imageops::resize(&self.0, width, height, FilterType::Triangle))
     }
 
-    /// The square of `side` pixels whose first row is `top` and whose first column is `left`.
+    /// Cuts out the square of `side` pixels whose first row is `top` and whose first column is `left`.
     ///
     /// # Panics
-    /// If the picture does not reach so far.
+    /// If the square does not lie inside the picture.
     #[must_use]
     pub fn crop(&self, top: u32, left: u32, side: u32) -> Self {
         assert!(top + side <= self.height() && left + side <= self.width(), "the crop lies inside the picture");
         Self(image::imageops::crop_imm(&self.0, left, top, side, side).to_image())
     }
 
-    /// The square of `side` pixels in the middle; where the margins cannot be equal, the first is the smaller one.
+    /// Cuts out the square of `side` pixels in the middle. If the margins cannot be equal, the upper and the left one
+    /// are smaller.
     ///
     /// # Panics
     /// If the picture is smaller.
@@ -138,7 +140,7 @@ impl Picture {
         self.middle([side, side])
     }
 
-    /// So many rows and columns in the middle, as [`center_crop`](Self::center_crop) cuts them.
+    /// Cuts `rows` and `columns` out of the middle, as [`center_crop`](Self::center_crop) does.
     ///
     /// # Panics
     /// If the picture is smaller.
@@ -149,20 +151,21 @@ impl Picture {
         Self(image::imageops::crop_imm(&self.0, left, top, columns, rows).to_image())
     }
 
-    /// The pixels as three planes, red, green and blue, each row by row: as an [`ImageSet`](super::ImageSet) has them.
+    /// Returns the pixels as three planes, red, green and blue, each row by row, as in an
+    /// [`ImageSet`](super::ImageSet).
     #[must_use]
     pub fn planes(&self) -> Vec<u8> {
         let pixels = self.pixels();
         (0..3).flat_map(|channel| pixels.iter().skip(channel).step_by(3).copied()).collect()
     }
 
-    /// The pixels, for tests that change them.
+    /// Returns the pixels, for tests that change them.
     #[cfg(test)]
     pub(crate) fn into_image(self) -> RgbImage {
         self.0
     }
 
-    /// A picture of an image's planes, of which there are one (gray) or three.
+    /// Creates a picture from the planes of an image, of which there are one (gray) or three.
     pub(super) fn from_planes(planes: &[u8], shape: ImageShape) -> Option<Self> {
         let plane = shape.height * shape.width;
         let channel = |channel: usize| if shape.channels == 1 { 0 } else { channel };

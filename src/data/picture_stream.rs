@@ -1,4 +1,4 @@
-//! Pictures that are decoded, scaled and cropped in threads, ahead of the device.
+//! A stream of pictures that are decoded, scaled and cropped in threads, ahead of the device.
 
 use super::ahead::Ahead;
 use super::source::{BatchIterator, BatchSource, draws};
@@ -9,17 +9,17 @@ use burn::tensor::Device;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-/// Batches of pictures that need not fit into memory: read, decoded, scaled and cropped by threads while the device works
+/// Batches of pictures that need not fit into memory: threads read, decode, scale and crop them while the device works
 /// on earlier batches.
 ///
-/// - **Memory** is bounded: at most [`ahead`](Self::with_ahead) squares are ready or under way, whatever the number of
-///   pictures and however slow the training; besides them each thread holds the one picture that it decodes.
-/// - **Randomness**: the crop of an image depends on the seed, the epoch and the image ([`Cropping::random`]); flips and
-///   the like are drawn and done as those of a [`DeviceSet`]. So any number of threads gives the same batches.
-/// - **Order**: batches come in the order that was asked for.
+/// - **Memory** is bounded: at most [`ahead`](Self::with_ahead) images are ready or being prepared, whatever the number
+///   of pictures and however slow the training. In addition, each thread holds the one picture that it decodes.
+/// - **Randomness**: the crop of an image depends on the seed, the epoch and the image ([`Cropping::random`]). Flips
+///   and the like are drawn and applied as by a [`DeviceSet`]. Any number of threads therefore gives the same batches.
+/// - **Order**: batches come in the requested order.
 ///
-/// A picture that cannot be decoded ends the epoch with an error that names it: in training that is found in the first
-/// epoch at the latest, for each epoch visits every image. To leave such images out, see
+/// A picture that cannot be decoded ends the epoch with an error that names it. In training this happens in the first
+/// epoch at the latest, because each epoch visits every image. To leave such pictures out, see
 /// [`ImageFolder::without_broken`](super::ImageFolder::without_broken).
 ///
 /// ```
@@ -29,7 +29,7 @@ use std::sync::Arc;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let device = Device::default();
-/// // Small images, enlarged; an ImageFolder serves as well.
+/// // Small images, enlarged. An ImageFolder works as well.
 /// let pictures = Arc::new(embedded::train().limit(10, 7)?);
 /// let cropping = Cropping::imagenet(56);
 /// let statistics = PictureStream::statistics(pictures.clone(), cropping, 10, 2.try_into()?)?;
@@ -51,14 +51,15 @@ pub struct PictureStream {
 }
 
 impl PictureStream {
-    /// How many squares are ready or being prepared unless [`with_ahead`](Self::with_ahead) says otherwise: two batches
-    /// of the paper's 256, at 224 pixels 77 MB.
+    /// The default number of images that are ready or being prepared (see [`with_ahead`](Self::with_ahead)): two
+    /// batches of the paper's 256, which take 77 MB at 224 pixels.
     pub const DEFAULT_AHEAD: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 
-    /// Pictures as squares, normalised by `statistics`, for a device. As many threads decode as the computer has cores.
+    /// Creates a stream of square images for a device, normalised by `statistics`. As many threads decode as the
+    /// computer has cores.
     ///
     /// # Errors
-    /// [`DataError`] if there are no pictures, or the statistics are not those of three channels.
+    /// [`DataError`] if there are no pictures, or `statistics` has not three channels.
     pub fn new(
         pictures: Arc<dyn Pictures>,
         cropping: Cropping,
@@ -83,25 +84,25 @@ impl PictureStream {
         })
     }
 
-    /// Decodes in this many threads; the batches are the same for any number.
+    /// Sets the number of threads that decode; the batches are the same for any number.
     #[must_use]
     pub fn with_threads(mut self, threads: NonZeroUsize) -> Self {
         self.threads = threads;
         self
     }
 
-    /// Holds at most this many squares ready or being prepared; less than a batch works, but is slower.
+    /// Sets the largest number of images that are ready or being prepared. Less than a batch works, but is slower.
     #[must_use]
     pub fn with_ahead(mut self, images: NonZeroUsize) -> Self {
         self.ahead = images;
         self
     }
 
-    /// The statistics of at most `images` pictures, evenly chosen, as they are cropped for evaluation: by which training and
-    /// evaluation are normalised. A few thousand are as good as all.
+    /// Returns the statistics of at most `images` pictures, evenly chosen and cropped as for evaluation. Training and
+    /// evaluation are both normalised by them. A few thousand pictures are as good as all.
     ///
     /// # Errors
-    /// [`DataError`] if there are no pictures, or one cannot be read.
+    /// [`DataError`] if there are no pictures, or one of those chosen cannot be read.
     pub fn statistics(
         pictures: Arc<dyn Pictures>,
         cropping: Cropping,
@@ -132,7 +133,7 @@ impl PictureStream {
         Ok(ChannelStatistics::from_sums(&sums, pixels))
     }
 
-    /// The squares of `order` from batch `first` on, as bytes; `square` makes one of a picture and its number.
+    /// Returns the images of `order` from batch `first` on, as bytes; `square` makes one from a picture and its index.
     fn squares(
         &self,
         order: &Batches,
@@ -147,7 +148,7 @@ impl PictureStream {
         })
     }
 
-    /// The next batch of squares, as a set on the device.
+    /// Returns the next batch of images, as a set on the device.
     fn collect(
         &self,
         indices: &[usize],
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_batch_does_not_depend_on_where_the_epoch_was_begun() {
+    fn a_later_batch_does_not_depend_on_where_the_epoch_starts() {
         let order = Batches::shuffled(20, size(6), 7, 3);
         let augmentation = Augmentation { flip: true, ..Augmentation::default() };
         let stream = stream();
@@ -279,14 +280,14 @@ mod tests {
             assert!((found - wanted).abs() < 1e-5, "{found} {wanted}");
         }
         assert_eq!(labels[4], i64::from(stream.pictures.label(4)));
-        // All images are in the statistics, so that their mean is 0 and their deviation 1.
+        // All images are in the statistics, so their mean is 0 and their deviation 1.
         let all: Vec<f64> = images.iter().map(|&bits| f64::from(f32::from_bits(bits))).collect();
         let mean = all.iter().sum::<f64>() / all.len() as f64;
         let square = all.iter().map(|value| value * value).sum::<f64>() / all.len() as f64;
         assert!(mean.abs() < 1e-4 && (square - 1.0).abs() < 1e-3, "{mean} {square}");
     }
 
-    /// Pictures that count how many were asked for, of which one is broken.
+    /// Pictures that count how many were read; one of them may be broken.
     #[derive(Debug)]
     struct Counted {
         set: ImageSet,
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_training_does_not_pile_up_pictures() {
+    fn a_slow_training_does_not_make_pictures_pile_up() {
         let (pictures, stream) = counted(None);
         let order = Batches::in_order(200, size(10));
         let mut batches = stream.batches(&order);
@@ -340,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_picture_is_named_in_its_batch() {
+    fn the_batch_of_a_broken_picture_fails_with_its_name() {
         let (_, stream) = counted(Some(14));
         let order = Batches::in_order(200, size(10));
         let mut batches = stream.batches(&order);
@@ -350,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn statistics_are_of_three_channels() {
+    fn statistics_must_have_three_channels() {
         let pictures = Arc::new(embedded::train().limit(20, 7).unwrap());
         let one = ChannelStatistics { mean: vec![0.0], deviation: vec![1.0] };
         let error = PictureStream::new(pictures, Cropping::imagenet(8), &one, &Device::flex()).unwrap_err();

@@ -1,4 +1,4 @@
-//! Where pictures of any size come from.
+//! Sources of pictures of any size.
 
 use super::ahead::Ahead;
 use super::{DataError, ImageSet, Picture};
@@ -7,11 +7,10 @@ use std::fmt::Debug;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-/// Labelled pictures of any size, read one at a time from any thread: what a [`PictureStream`](super::PictureStream)
-/// draws from.
+/// Labelled pictures of any size, read one at a time from any thread, as by a [`PictureStream`](super::PictureStream).
 ///
-/// An [`ImageFolder`](super::ImageFolder) reads them from files. An [`ImageSet`] has them in memory, so that small images
-/// can be enlarged; of its images only those with one or three channels are pictures.
+/// An [`ImageFolder`](super::ImageFolder) reads them from files. An [`ImageSet`] has them in memory, so that small
+/// images can be enlarged; only images with one or three channels can be pictures.
 ///
 /// ```
 /// use blockqnn::data::{Pictures, embedded};
@@ -21,27 +20,27 @@ use std::sync::Arc;
 /// # Ok::<(), blockqnn::data::DataError>(())
 /// ```
 pub trait Pictures: Debug + Send + Sync {
-    /// The number of pictures.
+    /// Returns the number of pictures.
     fn len(&self) -> usize;
 
-    /// Whether there are none.
+    /// Returns whether there are no pictures.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The names of the classes, by label.
+    /// Returns the names of the classes in the order of the labels.
     fn classes(&self) -> &[String];
 
-    /// The label of a picture, below the number of classes.
+    /// Returns the label of a picture, below the number of classes.
     fn label(&self, index: usize) -> u16;
 
-    /// A picture, decoded.
+    /// Returns a picture, decoded.
     ///
     /// # Errors
     /// [`DataError`] if it cannot be read or decoded.
     fn picture(&self, index: usize) -> Result<Picture, DataError>;
 
-    /// The bytes that a picture is known by: those of its file, or else, which takes longer, its pixels.
+    /// Returns the bytes that identify a picture: those of its file, or else, which takes longer, its pixels.
     ///
     /// # Errors
     /// [`DataError`] if it cannot be read.
@@ -50,12 +49,13 @@ pub trait Pictures: Debug + Send + Sync {
     }
 }
 
-/// A SHA-256 of the classes, and of label and content of every picture in order: equal for equal pictures, wherever they
-/// are and whatever their files are called. All of them are read, in this many threads; none is decoded, unless there is no
-/// file of it.
+/// Returns a SHA-256 of the classes, and of the label and content of every picture in order. It is equal for equal
+/// pictures, wherever they are and whatever their files are called.
+///
+/// All pictures are read, by this many threads; only those without a file are decoded.
 ///
 /// # Errors
-/// [`DataError`] if one cannot be read.
+/// [`DataError`] if a picture cannot be read.
 ///
 /// ```
 /// use blockqnn::data::{embedded, pictures_identity};

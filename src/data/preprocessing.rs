@@ -1,20 +1,20 @@
-//! What is done to a picture before a network sees it, as facts that can stand in a file.
+//! The preprocessing of a picture before a network sees it, in a form that can be stored in a file.
 
 use super::{Cropping, ImageShape, Picture};
 use serde::{Deserialize, Serialize};
 
-/// How a picture of any size becomes the bytes of an input image; the same in evaluation, in use, and in the exported
-/// `PyTorch` source.
+/// How a picture of any size becomes the bytes of an input image. Evaluation, use and the exported `PyTorch` source do
+/// the same.
 ///
 /// 1. The picture is decoded and turned upright ([`Picture`]).
-/// 2. It is scaled in proportion, until it just covers `resize`: for a square that is its shorter side. The other side is
-///    rounded, halves up. The filter is a triangle over the pixels that an output pixel covers, at least two pixels wide
-///    (bilinear with antialiasing); a value is rounded once, after both directions.
-/// 3. `crop` is cut from the middle; of unequal margins the upper and the left one are smaller by one.
-/// 4. For a network of one channel, colours become gray by the weights of ITU-R BT.601, as in Pillow and torchvision:
+/// 2. It is scaled in proportion until it just covers `resize`: for a square, that is its shorter side. The other side
+///    is rounded, halves up. The filter is a triangle over the pixels that an output pixel covers, at least two pixels
+///    wide (bilinear with antialiasing); a value is rounded once, after both directions.
+/// 3. `crop` is cut from the middle; of unequal margins, the upper and the left one are smaller by one.
+/// 4. For a network with one channel, colours become gray by the weights of ITU-R BT.601, as in Pillow and torchvision:
 ///    `(19595 red + 38470 green + 7471 blue + 32768) / 65536`, rounded down.
 ///
-/// What follows is the normalisation, `(byte / 255 - mean) / deviation`, by [`ChannelStatistics`](super::ChannelStatistics).
+/// The image is then normalised, `(byte / 255 - mean) / deviation`, by [`ChannelStatistics`](super::ChannelStatistics).
 ///
 /// ```
 /// use blockqnn::data::{Cropping, Picture, Preprocessing};
@@ -36,7 +36,7 @@ pub struct Preprocessing {
     color: Color,
 }
 
-/// Which channels the image has.
+/// The channels of the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Color {
     #[serde(rename = "rgb")]
@@ -45,7 +45,7 @@ enum Color {
     Gray,
 }
 
-/// The form in a file. What there is no choice of stands there for its readers; another value is another preprocessing.
+/// The form in a file. Fields that have only one value are there for readers; any other value is refused.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Facts {
@@ -76,11 +76,11 @@ enum Rounding {
 }
 
 impl Preprocessing {
-    /// The longest side that a picture may be scaled to cover: twice as much as for the largest [`Cropping`].
+    /// The longest side that a picture may be scaled to: twice as much as for the largest [`Cropping`].
     const MAX_SIDE: u32 = 4 * Cropping::MAX_SIZE;
 
-    /// The largest part in the middle of a picture that has the proportions of `shape`, scaled to it; `None` if that has
-    /// neither one nor three channels, or a side of 0 or above 16,384.
+    /// Creates the preprocessing that scales the largest middle part of a picture with the proportions of `shape` to
+    /// that shape. Returns `None` if `shape` has neither one nor three channels, or a side of 0 or above 16,384.
     #[must_use]
     pub fn whole(shape: ImageShape) -> Option<Self> {
         let color = match shape.channels {
@@ -101,19 +101,19 @@ impl Preprocessing {
         Ok(Self { resize, crop, color })
     }
 
-    /// Height and width that the scaled picture covers.
+    /// Returns the height and width that the scaled picture covers.
     #[must_use]
     pub fn resize(&self) -> [u32; 2] {
         self.resize
     }
 
-    /// Height and width of what is cut from its middle.
+    /// Returns the height and width of the part that is cut from the middle.
     #[must_use]
     pub fn crop(&self) -> [u32; 2] {
         self.crop
     }
 
-    /// The shape of the images.
+    /// Returns the shape of the images.
     #[must_use]
     pub fn shape(&self) -> ImageShape {
         let channels = if self.color == Color::Gray { 1 } else { 3 };
@@ -122,7 +122,7 @@ impl Preprocessing {
         ImageShape { channels, height, width }
     }
 
-    /// The bytes of the image, plane by plane, each row by row: as an [`ImageSet`](super::ImageSet) has them.
+    /// Returns the bytes of the image, plane by plane, each row by row, as in an [`ImageSet`](super::ImageSet).
     #[must_use]
     pub fn apply(&self, picture: Picture) -> Vec<u8> {
         let image = picture.covering(self.resize).middle(self.crop);
@@ -134,7 +134,7 @@ impl Preprocessing {
 }
 
 impl From<Cropping> for Preprocessing {
-    /// What a [`Cropping`] does for evaluation.
+    /// Creates the preprocessing with which a [`Cropping`] evaluates.
     fn from(cropping: Cropping) -> Self {
         Self { resize: [cropping.shortest(); 2], crop: [cropping.size(); 2], color: Color::Rgb }
     }
@@ -161,7 +161,7 @@ impl From<Preprocessing> for Facts {
     }
 }
 
-/// Luma of ITU-R BT.601 with the weights in units of 1 / 65536, as Pillow computes it.
+/// Returns the luma of ITU-R BT.601, with weights in units of 1 / 65536, as Pillow computes it.
 fn gray(pixel: &[u8]) -> u8 {
     let weights = [19_595, 38_470, 7_471];
     let sum: u32 = pixel.iter().zip(weights).map(|(&value, weight)| u32::from(value) * weight).sum();
@@ -174,13 +174,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_facts_in_a_file_say_everything_and_read_back() {
+    fn the_facts_in_a_file_are_complete_and_can_be_read_back() {
         let paper = Preprocessing::from(Cropping::imagenet(224));
         let json = serde_json::to_string(&paper).unwrap();
         assert_eq!(
             json,
-            "{\"orientation\":\"exif\",\"resize\":[256,256],\"filter\":\"triangle, antialiased\",\"rounding\":\"half up, \
-             once\",\"crop\":[224,224],\"color\":\"rgb\"}"
+            "{\"orientation\":\"exif\",\"resize\":[256,256],\"filter\":\"triangle, antialiased\",\"rounding\":\
+             \"half up, once\",\"crop\":[224,224],\"color\":\"rgb\"}"
         );
         assert_eq!(serde_json::from_str::<Preprocessing>(&json).unwrap(), paper);
         for (from, to) in [
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn images_that_are_no_squares_are_covered_in_proportion() {
+    fn shapes_other_than_squares_are_covered_in_proportion() {
         let flat = |width, height| Picture::new(width, height, vec![9; (width * height * 3) as usize]).unwrap();
         for (width, height, rows, columns) in [(90, 40, 10, 30), (40, 90, 10, 30), (7, 7, 10, 30)] {
             let covered = flat(width, height).covering([rows, columns]);
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn gray_has_the_weights_of_bt_601() {
-        // Pillow's `convert("L")` of the same colours.
+        // The results of Pillow's `convert("L")` for the same colours.
         let colors = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [10, 200, 30], [77, 77, 77]];
         assert_eq!(colors.map(|color| gray(&color)), [76, 150, 29, 255, 124, 77]);
     }

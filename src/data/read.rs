@@ -1,4 +1,4 @@
-//! Opening files with care: sizes are known and checked before anything is allocated for them.
+//! Opening files safely: their sizes are known and checked before memory is allocated for them.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader};
@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 
 use super::DataError;
 
-/// Where a set's files are and come from.
+/// Where the files of a set are and where they come from.
 #[derive(Debug)]
 pub(super) struct Source {
-    /// The folder that the official archive unpacks to.
+    /// The folder into which the official archive unpacks.
     pub(super) folder: &'static str,
     /// Where to get the set, as an instruction.
     pub(super) hint: &'static str,
 }
 
 impl Source {
-    /// The folder that holds `files`: `path` itself, or the archive's folder in it.
+    /// Returns the folder that holds `files`: `path` itself, or the archive's folder in it.
     pub(super) fn find(&self, path: &Path, files: &[&str]) -> Result<PathBuf, DataError> {
         match fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => {}
@@ -38,10 +38,10 @@ impl Source {
     }
 }
 
-/// Opens a regular file that is not empty; gives its size, too.
+/// Opens a regular file that is not empty, and returns its size too.
 pub(super) fn open(path: &Path) -> Result<(BufReader<File>, u64), DataError> {
     let failed = |source: io::Error| DataError::Io { path: path.to_owned(), source };
-    // Asked before opening: to open a named pipe would wait for its writer.
+    // The check comes before opening, because opening a named pipe would wait for its writer.
     if !fs::metadata(path).map_err(failed)?.is_file() {
         return Err(DataError::NotAFile { path: path.to_owned() });
     }

@@ -1,6 +1,6 @@
 //! Where batches come from.
 
-use super::{Augmentation, Batches, DataError, DeviceSet, Draw, ImageShape};
+use super::{Augmentation, Batches, DataError, Draw, ImageShape};
 use crate::seed;
 use burn::tensor::{Device, Int, Tensor};
 use std::fmt::Debug;
@@ -11,9 +11,9 @@ pub type Batch = (Tensor<4>, Tensor<1, Int>);
 /// The batches of an epoch, one after the other.
 pub type BatchIterator<'a> = Box<dyn Iterator<Item = Result<Batch, DataError>> + 'a>;
 
-/// Images on a device, a batch at a time: what a training draws from.
+/// Images on a device, one batch at a time, for training and evaluation.
 ///
-/// A [`DeviceSet`] has all of them on the device; a [`PictureStream`](super::PictureStream) decodes them ahead of it.
+/// A [`DeviceSet`](super::DeviceSet) has all of them on the device; a [`PictureStream`](super::PictureStream) decodes them ahead of it.
 ///
 /// ```
 /// use blockqnn::data::{BatchSource, Batches, DeviceSet, embedded};
@@ -31,27 +31,27 @@ pub type BatchIterator<'a> = Box<dyn Iterator<Item = Result<Batch, DataError>> +
 /// # }
 /// ```
 pub trait BatchSource: Debug {
-    /// The number of images.
+    /// Returns the number of images.
     fn len(&self) -> usize;
 
-    /// Whether there are none.
+    /// Returns whether there are no images.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The size of every image in a batch.
+    /// Returns the size of every image in a batch.
     fn shape(&self) -> ImageShape;
 
-    /// The number of classes.
+    /// Returns the number of classes.
     fn classes(&self) -> usize;
 
-    /// The device that batches are on.
+    /// Returns the device that holds the batches.
     fn device(&self) -> &Device;
 
-    /// The batches of `order` from number `first` on, changed at random for training.
+    /// Returns the batches of `order` from number `first` on, augmented at random for training.
     ///
-    /// What is random depends on `(seed, epoch)`, on the place of an image in the order, and on the image alone: not on
-    /// `first`.
+    /// The random changes of an image depend on `(seed, epoch)`, on its place in the order and on the image alone, not
+    /// on `first`.
     fn training_batches<'a>(
         &'a self,
         order: &'a Batches,
@@ -61,47 +61,8 @@ pub trait BatchSource: Debug {
         epoch: u64,
     ) -> BatchIterator<'a>;
 
-    /// The batches of `order` for evaluation: nothing is random.
+    /// Returns the batches of `order` for evaluation, without random changes.
     fn batches<'a>(&'a self, order: &'a Batches) -> BatchIterator<'a>;
-}
-
-impl BatchSource for DeviceSet {
-    fn len(&self) -> usize {
-        self.len()
-    }
-
-    fn shape(&self) -> ImageShape {
-        self.shape()
-    }
-
-    fn classes(&self) -> usize {
-        self.classes()
-    }
-
-    fn device(&self) -> &Device {
-        self.device()
-    }
-
-    fn training_batches<'a>(
-        &'a self,
-        order: &'a Batches,
-        first: usize,
-        augmentation: &'a Augmentation,
-        seed: u64,
-        epoch: u64,
-    ) -> BatchIterator<'a> {
-        let draws = draws(augmentation, self.len(), self.shape(), seed, epoch);
-        Box::new(order.with_places(first).map(move |(places, indices)| {
-            Ok(match &draws {
-                Some(draws) => self.augmented_batch(indices, augmentation, &draws[places]),
-                None => self.batch(indices),
-            })
-        }))
-    }
-
-    fn batches<'a>(&'a self, order: &'a Batches) -> BatchIterator<'a> {
-        Box::new(order.iter().map(|indices| Ok(self.batch(indices))))
-    }
 }
 
 /// What is drawn for the images of an epoch, in its order; none where the augmentation changes nothing.

@@ -6,9 +6,9 @@ use crate::seed;
 
 /// The training and the validation part of a training set: all the images that a search sees.
 ///
-/// The paper rewards a block by its "validation accuracy" and gives no split. In our reading some images are held out of the
-/// training set for it, and the test set stays unseen until the best blocks are verified. So a split is made only from the training records, and a
-/// [`TestSet`] cannot become one.
+/// The paper rewards a block by its "validation accuracy" and does not say how the images are split. In our reading,
+/// some images are held out of the training set for it, and the test set stays unseen until the best blocks are
+/// verified. A split is therefore made from the training images alone, and a [`TestSet`] cannot become one.
 ///
 /// ```
 /// use blockqnn::data::{Split, embedded};
@@ -24,13 +24,14 @@ pub struct Split {
 }
 
 impl Split {
-    /// Holds `validation` images out of a training set: of each class in proportion, determined by `seed` only.
+    /// Holds `validation` images out of a training set, in proportion to its classes. The choice depends on `seed`
+    /// alone.
     ///
-    /// Both parts keep the order of the set. A class's share is rounded down or up, so that the sum is right.
+    /// Both parts keep the order of the set. The share of a class is rounded down or up, so that the sum is right.
     ///
     /// # Errors
     /// If `validation` is 0 or leaves nothing to train on.
-    #[expect(clippy::needless_pass_by_value, reason = "the set is used up, so that nobody trains on all of it")]
+    #[expect(clippy::needless_pass_by_value, reason = "the set is consumed, so that nobody trains on all of it")]
     pub fn new(set: ImageSet, validation: usize, seed: u64) -> Result<Self, DataError> {
         if validation == 0 || validation >= set.len() {
             return Err(DataError::ValidationCount { set: set.name().to_owned(), validation, images: set.len() });
@@ -49,31 +50,31 @@ impl Split {
         Ok(Self { training: part(false, "training"), validation: part(true, "validation") })
     }
 
-    /// The images to train on.
+    /// Returns the images to train on.
     #[must_use]
     pub fn training(&self) -> &ImageSet {
         &self.training
     }
 
-    /// The images that the reward is measured on.
+    /// Returns the images on which the reward is measured.
     #[must_use]
     pub fn validation(&self) -> &ImageSet {
         &self.validation
     }
 
-    /// The size of every image.
+    /// Returns the size of every image.
     #[must_use]
     pub fn shape(&self) -> ImageShape {
         self.training.shape()
     }
 
-    /// The class names, in the order of the labels.
+    /// Returns the class names in the order of the labels.
     #[must_use]
     pub fn classes(&self) -> &[String] {
         self.training.classes()
     }
 
-    /// A name for the content of both parts; see [`ImageSet::identity`].
+    /// Returns a text that identifies the content of both parts; see [`ImageSet::identity`].
     #[must_use]
     pub fn identity(&self) -> String {
         let mut hasher = Sha256::new();
@@ -83,14 +84,15 @@ impl Split {
         hex(&hasher.finalize())
     }
 
-    /// The training and the validation part.
+    /// Returns the training part and the validation part.
     #[must_use]
     pub fn into_parts(self) -> (ImageSet, ImageSet) {
         (self.training, self.validation)
     }
 }
 
-/// How many of `total` each class holds out: its proportion by the method of largest remainders, ties by lot.
+/// Returns how many of `total` images each class holds out: its proportion by the method of largest remainders, with
+/// ties broken at random.
 fn shares(counts: &[usize], total: usize, seed: u64) -> Vec<usize> {
     let images: usize = counts.iter().sum();
     let exact = |class: usize| counts[class] as u128 * total as u128;
@@ -106,10 +108,10 @@ fn shares(counts: &[usize], total: usize, seed: u64) -> Vec<usize> {
     shares
 }
 
-/// Images that are for verifying what a search found, and for nothing else.
+/// Images for verifying what a search found, and for nothing else.
 ///
-/// It is a type of its own so that no search is scored on test images by mistake: to use them as an
-/// [`ImageSet`] has to write [`images`](Self::images).
+/// This is a type of its own so that no search is scored on test images by mistake: using them as an [`ImageSet`] takes
+/// an explicit call of [`images`](Self::images).
 ///
 /// ```
 /// let test = blockqnn::data::embedded::test();
@@ -125,7 +127,7 @@ impl TestSet {
         Self(set)
     }
 
-    /// The test images, for the verification of blocks that were chosen without them.
+    /// Returns the test images, to verify blocks that were chosen without them.
     #[must_use]
     pub fn images(&self) -> &ImageSet {
         &self.0
@@ -136,7 +138,7 @@ impl TestSet {
 mod tests {
     use super::*;
 
-    /// Distinct images of `counts` images per class.
+    /// Makes a set of distinct images, with as many of each class as `counts` says.
     fn set(counts: &[usize]) -> ImageSet {
         let labels: Vec<u16> =
             counts.iter().zip(0..).flat_map(|(&count, label)| std::iter::repeat_n(label, count)).collect();
@@ -180,8 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn a_split_is_pinned_for_ever() {
-        // Computed also by a second, independent program.
+    fn a_split_never_changes() {
+        // This value was also computed by an independent program.
         let split = Split::new(crate::data::embedded::train(), 500, 7).unwrap();
         assert_eq!(split.identity(), "sha256:ca3d1b44d2fc3b90ee7e015e9bbd0871de406306152e8c901e5b7eb3ea8ddad8");
     }

@@ -9,16 +9,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// Longest pause between two attempts to reach a broker that went away.
+/// The longest pause between two attempts to reach a broker that went away.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Silence after which a connection is checked.
+/// The silence after which a connection is checked.
 const PING: Duration = Duration::from_secs(5);
 
-/// Longest wait for an answer of the broker.
+/// The longest wait for an answer from the broker.
 pub(super) const ANSWER: Duration = Duration::from_secs(2);
 
-/// The threads that a connection lives on, beside those of the search.
+/// Starts the threads of a connection, which are separate from those of the search.
 pub(super) fn runtime() -> Result<Runtime, DistributedError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -28,16 +28,16 @@ pub(super) fn runtime() -> Result<Runtime, DistributedError> {
         .map_err(|source| DistributedError::Runtime { source })
 }
 
-/// The streams of a connection.
+/// Returns the JetStream context of a connection.
 pub(super) fn jetstream(client: &Client) -> Context {
     ContextBuilder::new().timeout(ANSWER).ack_timeout(ANSWER).build(client.clone())
 }
 
-/// Where a broker is, and how to be let in.
+/// The address of a broker, and the credentials for it.
 ///
-/// The address is that of `nats-server`: `nats://host:4222`, with `tls://` if the connection must be encrypted, and with
-/// `user:password@` before the host if the broker has passwords. Several addresses of one cluster stand in one text,
-/// with commas between.
+/// The address is that of `nats-server`: `nats://host:4222`. It begins with `tls://` if the connection must be
+/// encrypted, and has `user:password@` before the host if the broker asks for a password. Several addresses of one
+/// cluster are separated by commas.
 ///
 /// ```
 /// use blockqnn::distributed::Broker;
@@ -54,7 +54,7 @@ pub struct Broker {
     certificate: Option<(PathBuf, PathBuf)>,
 }
 
-/// Shows the address without a password.
+/// Shows the address without its password.
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { url: _, nkey, credentials, ca, certificate } = self;
@@ -69,47 +69,46 @@ impl fmt::Debug for Broker {
 }
 
 impl Broker {
-    /// The broker at `url`, without credentials.
+    /// Creates a broker at `url`, without credentials.
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), nkey: None, credentials: None, ca: None, certificate: None }
     }
 
-    /// The same broker, with the nkey whose seed (a line that begins with `SU`) is in a file.
+    /// Authenticates with an nkey; the file contains its seed (a line that begins with `SU`).
     #[must_use]
     pub fn with_nkey(mut self, seed: impl Into<PathBuf>) -> Self {
         self.nkey = Some(seed.into());
         self
     }
 
-    /// The same broker, with a credentials file (`.creds`: a JWT and its nkey).
+    /// Authenticates with a credentials file (`.creds`: a JWT and its nkey).
     #[must_use]
     pub fn with_credentials(mut self, file: impl Into<PathBuf>) -> Self {
         self.credentials = Some(file.into());
         self
     }
 
-    /// The same broker, whose certificate is signed by the authority in a PEM file. Without it those that the system
-    /// trusts count.
+    /// Trusts the certificate authority in a PEM file instead of those that the system trusts.
     #[must_use]
     pub fn with_ca(mut self, file: impl Into<PathBuf>) -> Self {
         self.ca = Some(file.into());
         self
     }
 
-    /// The same broker, which asks for a certificate; both files are PEM.
+    /// Presents a client certificate; both files are PEM.
     #[must_use]
     pub fn with_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.certificate = Some((certificate.into(), key.into()));
         self
     }
 
-    /// Its address.
+    /// Returns the address.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Its address without a password.
+    /// Returns the address without its password.
     fn shown(&self) -> String {
         let hide = |address: &str| match (address.split_once("://"), address.rsplit_once('@')) {
             (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
@@ -119,8 +118,8 @@ impl Broker {
         self.url.split(',').map(hide).collect::<Vec<_>>().join(",")
     }
 
-    /// Connects, and keeps the connection up from then on. `name` is shown in the broker's monitoring; replies come on
-    /// subjects under `inbox`, so that an account may be kept from reading those of others.
+    /// Connects, and reconnects from then on whenever the connection is lost. The broker's monitoring shows `name`.
+    /// Replies arrive on subjects under `inbox`, so that an account can be denied reading those of others.
     pub(super) async fn connect(&self, name: &str, inbox: &str) -> Result<Client, DistributedError> {
         let mut options = ConnectOptions::new()
             .name(name)
@@ -128,7 +127,7 @@ impl Broker {
             .ping_interval(PING)
             .connection_timeout(Duration::from_secs(5))
             .reconnect_delay_callback(|attempts| {
-                // The exponent is bounded, so that the pause is.
+                // The exponent is bounded, and so is the pause.
                 Duration::from_millis(10 << attempts.min(6)).min(LONGEST_PAUSE)
             })
             .event_callback(|event| async move {
@@ -149,7 +148,7 @@ impl Broker {
             options = options.credentials_file(path).await.map_err(|source| file(path, source))?;
         }
         if let Some(path) = &self.ca {
-            // Read here, because a missing file would show as a broken connection.
+            // Read here, because a missing file would look like a broken connection.
             std::fs::read(path).map_err(|source| file(path, source))?;
             options = options.add_root_certificates(path.clone());
         }
@@ -174,7 +173,7 @@ impl Broker {
                 _ => "is a nats-server running there (nats-server -js), and does a firewall let its port through?",
             };
             let message = causes(&source);
-            // Failures of TLS come as failures of input and output too.
+            // TLS failures are reported as I/O errors too.
             let hint = if source.kind() == ConnectErrorKind::Io && message.contains("certificate") {
                 "the broker requires TLS with a certificate that is not trusted here: give the certificate of its \
                  authority"
@@ -188,7 +187,7 @@ impl Broker {
     }
 }
 
-/// An error and what caused it, in one line.
+/// Returns an error and its causes in one line.
 pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

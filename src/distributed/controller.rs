@@ -1,4 +1,4 @@
-//! The controller's end of the connection: puts tasks and takes results.
+//! The controller's end of the connection: stores tasks and receives results.
 
 mod mending;
 
@@ -6,10 +6,10 @@ use super::connection::{self, causes};
 use super::duty::Guard;
 use super::evaluator::NatsConfig;
 use super::protocol::{
-    AGAIN, Claimed, Doing, Hello, Names, Outcome, Reply, Status, Verdict, Welcome, longest_silence, refusal, trial_of,
+    AGAIN, Claimed, Doing, Hello, Names, Reply, Report, Status, Welcome, longest_silence, refusal, trial_of,
 };
 use super::{Broker, DistributedError};
-use crate::search::{Event, Verdict as SearchVerdict};
+use crate::evaluator::{Event, Verdict};
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::{Acker, PublishMessage};
@@ -25,21 +25,21 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// Silence after which the broker is looked after for the first time; then twice as long each time, up to [`LONGEST`].
+/// The silence after which the queues of the broker are checked. It doubles with each check, up to [`LONGEST`].
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Longest silence between two looks.
+/// The longest silence between two checks.
 const LONGEST: Duration = Duration::from_secs(15);
 
-/// After a start that found the queues gone, workers may be at trials that the broker knows nothing of.
+/// How long after a start that found no queues workers may still be evaluating trials unknown to the broker.
 const UNSURE: Duration = Duration::from_secs(10);
 
-/// Longest time between two reminders that there are no workers.
+/// The longest time between two reminders that there are no workers.
 const LONGEST_REMINDER: Duration = Duration::from_mins(10);
 
 const RESULT_CONSUMER: &str = "controller";
 
-/// What the evaluator asks of its connection.
+/// A request of the evaluator to its connection.
 pub(super) enum Command {
     Submit { trial: u64, key: String, payload: Vec<u8> },
     Acknowledge { trial: u64 },
@@ -65,26 +65,26 @@ pub(super) struct Controller {
     names: Names,
     welcome: Welcome,
     flights: HashMap<String, Flight>,
-    /// Results that are applied and not yet safe in the journal: what to acknowledge then.
+    /// Results that are applied but not yet safe in the journal: what to acknowledge once they are.
     held: HashMap<u64, Vec<Acker>>,
-    /// Attempts whose result was there before this controller was.
+    /// Attempts whose result was stored before this controller started.
     known: HashSet<String>,
-    /// Until when a task that is put may be one that a worker is at.
+    /// Until when a task may already be in the hands of a worker when it is stored.
     unsure: Option<Instant>,
     events: Sender<Event>,
     workers: HashMap<String, Seen>,
     count: Arc<AtomicUsize>,
     results: Option<pull::Stream>,
     quiet: Quiet,
-    /// Whether the task consumer looked stalled at the last look too.
+    /// Whether the task consumer looked stalled at the last check as well.
     stalled: bool,
     guard: Guard,
-    /// Why the controller ended, if it had to.
+    /// Why the controller ended, if it failed.
     failure: Arc<OnceLock<String>>,
     alone: Alone,
 }
 
-/// Trials wait, and there is no worker: since when, and when to say so.
+/// Trials are waiting and there is no worker: since when, and when to report it next.
 struct Alone {
     since: Instant,
     next: Duration,
@@ -143,7 +143,7 @@ impl Controller {
         Ok(controller)
     }
 
-    /// Works until it is closed or the evaluator is gone.
+    /// Runs until it is closed or the evaluator is dropped.
     pub(super) async fn run(mut self, mut commands: UnboundedReceiver<Command>) {
         let (mut hello, mut status, mut claims) = match self.subscribe().await {
             Ok(subscriptions) => subscriptions,
@@ -160,7 +160,7 @@ impl Controller {
                     Some(Command::Submit { trial, key, payload }) => self.submit(trial, key, payload).await,
                     Some(Command::Acknowledge { trial }) => self.acknowledge(trial).await,
                     Some(Command::Close { done }) => {
-                        // Fails only without a connection; see the evaluator's drop.
+                        // Fails only without a connection; see the evaluator's `Drop`.
                         let _ = self.client.flush().await;
                         let _ = done.send(());
                         return;
@@ -199,19 +199,19 @@ impl Controller {
             match self.fetch(&key, true).await {
                 Ok(true) => return,
                 Ok(false) => {}
-                // It is looked for again when it stays quiet.
+                // The next check of the queues looks for it again.
                 Err(error) => return tracing::debug!(%error, key, "cannot read a stored result"),
             }
         }
         if trial == 0 {
-            // The search begins: no worker is at anything of it.
+            // The search is just beginning, so no worker can be evaluating any of its trials.
             self.unsure = None;
         }
         let again = self.unsure.is_some_and(|until| Instant::now() < until);
         self.put(&key, again).await;
     }
 
-    /// Puts a task, unless it is there. What goes wrong is mended when it stays quiet.
+    /// Stores a task unless it is stored already. The next check of the queues repairs what goes wrong here.
     async fn put(&self, key: &str, again: bool) {
         let Some(flight) = self.flights.get(key) else { return };
         let mut message =
@@ -235,25 +235,25 @@ impl Controller {
         }
     }
 
-    /// Takes the result of an attempt from the stream itself. A fault from before this controller's time is thrown away:
-    /// what was wrong then may be mended. Returns whether there was a result.
+    /// Reads the result of an attempt from the stream itself. A fault from before this controller started is deleted,
+    /// because its cause may have been fixed since. Returns whether there was a result.
     async fn fetch(&mut self, key: &str, old: bool) -> Result<bool, Broken> {
         let stream = self.context.get_stream_no_info(self.names.results()).await?;
         let message = stream.get_last_raw_message_by_subject(&self.names.subject("result", key)).await?;
-        let verdict: Verdict = serde_json::from_slice(&message.payload)?;
-        if old && matches!(verdict.outcome, Outcome::Fault { .. }) {
+        let report: Report = serde_json::from_slice(&message.payload)?;
+        if old && matches!(report.verdict, Verdict::Fault { .. }) {
             stream.delete_message(message.sequence).await?;
             return Ok(false);
         }
-        self.apply(verdict, None).await;
+        self.apply(report, None).await;
         Ok(true)
     }
 
-    /// Takes a result that was delivered.
+    /// Handles a delivered result.
     async fn take(&mut self, message: jetstream::Message) {
         let (message, acker) = message.split();
-        match serde_json::from_slice::<Verdict>(&message.payload) {
-            Ok(verdict) => self.apply(verdict, Some(acker)).await,
+        match serde_json::from_slice::<Report>(&message.payload) {
+            Ok(report) => self.apply(report, Some(acker)).await,
             Err(error) => {
                 tracing::warn!(%error, subject = %message.subject, "a result cannot be read");
                 let _ = acker.ack().await;
@@ -262,10 +262,10 @@ impl Controller {
     }
 
     /// Tells the search of a result, once; acknowledges it when the search has it in its journal.
-    async fn apply(&mut self, verdict: Verdict, acker: Option<Acker>) {
-        let Verdict { key, worker, outcome } = verdict;
+    async fn apply(&mut self, report: Report, acker: Option<Acker>) {
+        let Report { key, worker, verdict } = report;
         let Some(flight) = self.flights.remove(&key) else {
-            // Applied before, or of an earlier search. If it is not in the journal yet, it waits for that.
+            // Applied already, or of an earlier search. If it is not in the journal yet, acknowledge it once it is.
             match (trial_of(&key).and_then(|trial| self.held.get_mut(&trial)), acker) {
                 (Some(held), Some(acker)) => held.push(acker),
                 (None, Some(acker)) => {
@@ -281,33 +281,34 @@ impl Controller {
         if !flight.told_started {
             self.tell(Event::Started { trial, worker: worker.clone() });
         }
-        let verdict = match outcome {
-            Outcome::Evaluated(evaluation) => SearchVerdict::Evaluated(evaluation),
-            Outcome::Fault { message } => SearchVerdict::Fault { message: format!("{worker}: {message}") },
+        let verdict = match verdict {
+            Verdict::Fault { message } => Verdict::Fault { message: format!("{worker}: {message}") },
+            verdict => verdict,
         };
         self.tell(Event::Ended { trial, verdict });
     }
 
-    /// The only place that reports to the search. An evaluator that was dropped needs nothing.
+    /// Reports an event to the search; everything else goes through here. An evaluator that was dropped needs no
+    /// events.
     fn tell(&self, event: Event) {
         let _ = self.events.send(event);
     }
 
     async fn acknowledge(&mut self, trial: u64) {
         for acker in self.held.remove(&trial).unwrap_or_default() {
-            // Lost acknowledgements cost a redelivery.
+            // A lost acknowledgement only costs a redelivery.
             let _ = acker.ack().await;
         }
     }
 
     async fn respond(&self, message: &Message, reply: &impl serde::Serialize) {
         if let (Some(to), Ok(payload)) = (&message.reply, serde_json::to_vec(reply)) {
-            // A worker that hears nothing asks again.
+            // A worker that gets no reply asks again.
             let _ = self.client.publish(to.clone(), payload.into()).await;
         }
     }
 
-    /// Lets a worker in, or says why not.
+    /// Accepts a worker, or tells it why it is refused.
     async fn greet(&mut self, message: &Message) {
         let reply = match serde_json::from_slice::<Hello>(&message.payload) {
             Err(error) => Reply::Refused { reason: format!("its greeting cannot be read: {error}") },
@@ -326,7 +327,7 @@ impl Controller {
         self.respond(message, &reply).await;
     }
 
-    /// Tells a worker that received an old task whether the result is there, or no longer needed.
+    /// Tells a worker that received an old task that its result is stored or no longer needed.
     async fn answer(&self, message: &Message) {
         let key = message.subject.rsplit('.').next().unwrap_or_default();
         if !self.flights.contains_key(key) {
@@ -339,7 +340,7 @@ impl Controller {
         self.count.store(self.workers.len(), Ordering::Relaxed);
     }
 
-    /// Hears what a worker is at.
+    /// Handles the status of a worker.
     fn hear(&mut self, message: &Message) {
         let Ok(Status { worker, every, doing }) = serde_json::from_slice(&message.payload) else { return };
         self.see(&worker, every);
@@ -370,15 +371,15 @@ impl Controller {
         }
     }
 
-    /// Looks for workers that are silent, and after the broker when no result comes.
+    /// Checks for silent workers, and checks the queues of the broker when no results arrive.
     async fn look(&mut self) {
         let connects = self.client.statistics().connects.load(Ordering::Relaxed);
         if connects != self.quiet.connects {
-            // Nobody could be heard while the broker was away.
+            // No worker could be heard while the broker was away.
             self.quiet.connects = connects;
             self.quiet.reset();
             self.workers.values_mut().for_each(|seen| seen.at = Instant::now());
-            // Nor could a second controller that has begun meanwhile.
+            // Nor could a second controller that started meanwhile.
             self.guard.ask().await;
         }
         self.tell_if_alone();
@@ -404,7 +405,7 @@ impl Controller {
         }
     }
 
-    /// Says that trials wait for workers, after a while and again.
+    /// Reports that trials are waiting for workers, after a while and then repeatedly.
     fn tell_if_alone(&mut self) {
         if self.flights.is_empty() || !self.workers.is_empty() {
             self.alone = Alone { since: Instant::now(), next: self.welcome.ack_wait / 2 };
@@ -413,11 +414,9 @@ impl Controller {
         if waited >= self.alone.next {
             self.alone.next = waited + self.alone.next.min(LONGEST_REMINDER);
             let message = format!(
-                "no worker has been heard of for {:.0} s, and {} trials wait: start workers for the search {:?} at this broker \
-                 (cifar_search worker --nats URL --nats-name {})",
+                "no worker has been heard of for {:.0} s, and {} trials wait: start workers for the search {:?} at this broker",
                 waited.as_secs_f64(),
                 self.flights.len(),
-                self.names.name(),
                 self.names.name(),
             );
             self.tell(Event::Waiting { message });
@@ -437,7 +436,7 @@ impl Quiet {
     }
 }
 
-/// The next result; nothing if the delivery broke off. Without a delivery it waits for ever.
+/// Returns the next result, or `None` if the delivery was interrupted. Without a delivery it never returns.
 async fn next_result(results: &mut Option<pull::Stream>) -> Option<jetstream::Message> {
     let Some(stream) = results else { return std::future::pending().await };
     match stream.next().await {

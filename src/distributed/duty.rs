@@ -1,7 +1,7 @@
-//! One controller for a name: whoever comes second hears of the first, and leaves.
+//! Keeps a name to one controller: a second one hears of the first, and ends.
 //!
-//! A controller asks on a subject of its search who else is there, and answers whoever asks. Nothing is stored, so that
-//! a controller that was killed is in nobody's way.
+//! A controller asks on a subject of its search whether there are others, and answers when others ask. Nothing is
+//! stored, so a controller that was killed blocks nobody.
 
 use super::DistributedError;
 use super::protocol::{Duty, Names, machine};
@@ -13,13 +13,13 @@ use std::time::{Duration, SystemTime};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-/// How long a controller listens for another before it takes over.
+/// How long a controller listens for others before it takes a name.
 const LISTEN: Duration = Duration::from_secs(1);
 
-/// Controllers that this process began.
+/// The number of controllers that this process has started.
 static BEGUN: AtomicU64 = AtomicU64::new(0);
 
-/// The part of a controller that keeps others away from its name.
+/// The part of a controller that keeps others from using its name.
 #[derive(Debug)]
 pub(super) struct Guard {
     client: Client,
@@ -30,17 +30,17 @@ pub(super) struct Guard {
 }
 
 impl Drop for Guard {
-    /// A controller that has ended must keep nobody away.
+    /// A controller that has ended must not block others.
     fn drop(&mut self) {
         self.answering.abort();
     }
 }
 
-/// What is known of both.
+/// What a controller knows of itself and of another.
 #[derive(Debug)]
 struct State {
     own: Duty,
-    /// A controller that has the better right to the name.
+    /// A controller with a better right to the name.
     other: Option<Duty>,
 }
 
@@ -57,7 +57,7 @@ fn locked(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
 }
 
 impl Guard {
-    /// Takes the name for this controller.
+    /// Claims the name for this controller.
     pub(super) async fn take(client: &Client, names: &Names) -> Result<Self, DistributedError> {
         let jetless = |message: String| DistributedError::JetStream { message };
         let (subject, inbox) = (names.controller(), client.new_inbox());
@@ -65,14 +65,14 @@ impl Guard {
         let answers = client.subscribe(inbox.clone()).await.map_err(|error| jetless(error.to_string()))?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let process = std::process::id();
-        // The earlier comes first in the order of texts: as many digits whenever it was.
+        // Ids have a fixed number of digits, so that they sort by time.
         let number = BEGUN.fetch_add(1, Ordering::Relaxed);
         let id = format!("{:032x}-{process}-{number}", now.as_nanos());
         let own = Duty { id, machine: machine().unwrap_or_default(), process, holds: false };
         let state = Arc::new(Mutex::new(State { own, other: None }));
         let answering = tokio::spawn(answer(client.clone(), Arc::clone(&state), asks, answers));
         let guard = Self { client: client.clone(), subject, inbox, state, answering };
-        // Two controllers that begin at the same moment hear each other: both listen before they ask.
+        // Two controllers that start at the same moment hear each other, because both listen before they ask.
         let _ = client.flush().await;
         guard.ask().await;
         let end = Instant::now() + LISTEN;
@@ -85,16 +85,16 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Asks who else is there: at the beginning, and after the connection was lost.
+    /// Asks whether there are other controllers: at the start, and after the connection was lost.
     pub(super) async fn ask(&self) {
         let own = locked(&self.state).own.clone();
         if let Ok(payload) = serde_json::to_vec(&own) {
-            // Without a connection there is nobody to hear.
+            // Without a connection there is nobody to hear it.
             let _ = self.client.publish_with_reply(self.subject.clone(), self.inbox.clone(), payload.into()).await;
         }
     }
 
-    /// Whether the name is still this controller's.
+    /// Returns an error if another controller has a better right to the name.
     pub(super) fn check(&self, names: &Names) -> Result<(), DistributedError> {
         match &locked(&self.state).other {
             None => Ok(()),
@@ -109,7 +109,7 @@ impl Guard {
     }
 }
 
-/// Answers whoever asks, for as long as the connection lasts.
+/// Answers other controllers for as long as the connection lasts.
 async fn answer(client: Client, state: Arc<Mutex<State>>, mut asks: Subscriber, mut answers: Subscriber) {
     let read = |message: &Message| serde_json::from_slice::<Duty>(&message.payload).ok();
     loop {
@@ -125,7 +125,7 @@ async fn answer(client: Client, state: Arc<Mutex<State>>, mut asks: Subscriber, 
                     state.own.clone()
                 };
                 if let (Some(to), Ok(payload)) = (message.reply, serde_json::to_vec(&own)) {
-                    // Whoever asked and is gone needs no answer.
+                    // A controller that is gone needs no answer.
                     let _ = client.publish(to, payload.into()).await;
                 }
             }

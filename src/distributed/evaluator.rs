@@ -1,10 +1,10 @@
-//! The controller's side: an evaluator whose environments are elsewhere.
+//! The controller's side: an evaluator that passes trials to workers elsewhere.
 
 use super::controller::{Command, Controller};
 use super::protocol::{Names, Task, key, short_identity};
 use super::{Broker, DistributedError, connection};
 use crate::environment::Cancellation;
-use crate::search::{Assignment, Evaluator, EvaluatorError, Event, Verdict};
+use crate::evaluator::{Assignment, Evaluator, EvaluatorError, Event, POLL, Verdict};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::marker::PhantomData;
@@ -16,13 +16,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
-/// How often a waiting controller looks whether it is to stop.
-const LOOK: Duration = Duration::from_millis(20);
-
 /// Longest wait for the last acknowledgements.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// The settings of a controller for the broker and its workers.
+/// The settings of a [`NatsEvaluator`].
 ///
 /// ```
 /// use blockqnn::distributed::NatsConfig;
@@ -41,63 +38,61 @@ pub struct NatsConfig {
 }
 
 impl NatsConfig {
-    /// Settings of a search whose environments have this
-    /// [identity](crate::environment::Environment::identity): a worker with another is refused.
+    /// Creates the settings of a search whose environments have this
+    /// [identity](crate::environment::Environment::identity). A worker with another identity is refused.
     pub fn new(identity: impl Into<String>) -> Self {
         let briefing = serde_json::Value::Null;
         let (name, ack_wait) = (Names::DEFAULT.to_owned(), Duration::from_mins(1));
         Self { name, identity: identity.into(), briefing, ack_wait, attempts: 3 }
     }
 
-    /// The same settings under another name: 1 to 64 letters, digits, `-` and `_`. Searches with different names share a
-    /// broker without meeting; at any time a name belongs to one controller. The default is `search`.
+    /// Sets the name of the search on the broker: 1 to 64 letters, digits, `-` and `_`. Searches with different names
+    /// share a broker without interfering; only one controller can use a name at a time. The default is `search`.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// The same settings, and what a worker's environment is to be made of, in whatever form that likes. `null` by
-    /// default.
+    /// Sets what a worker creates its environment from, in whatever form the worker expects. The default is `null`.
     #[must_use]
     pub fn with_briefing(mut self, briefing: serde_json::Value) -> Self {
         self.briefing = briefing;
         self
     }
 
-    /// The same settings with another lease: a worker that shows no sign of life for so long loses its trial. One minute
-    /// by default.
+    /// Sets the lease: a worker that shows no sign of life for this long loses its trial. The default is one minute.
     #[must_use]
     pub fn with_ack_wait(mut self, ack_wait: Duration) -> Self {
         self.ack_wait = ack_wait;
         self
     }
 
-    /// The same settings with another number of workers that may be lost over a trial (or hang in it) before it is given
-    /// up as [`Infeasibility::Failed`](crate::evaluation::Infeasibility::Failed). 3 by default. An environment that says
-    /// itself that it failed counts by
-    /// [`SearchConfig::attempts`](crate::search::SearchConfig::attempts) instead.
+    /// Sets how many workers may be lost over a trial (or hang in it) before it is recorded as
+    /// [`Infeasibility::Failed`](crate::evaluation::Infeasibility::Failed). The default is 3. Failures that an
+    /// environment reports itself are limited by [`SearchConfig::attempts`](crate::search::SearchConfig::attempts)
+    /// instead.
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// Name of the search on the broker.
+    /// Returns the name of the search on the broker.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 }
 
-/// Has trials evaluated by [`NatsWorker`](super::NatsWorker)s on any number of machines.
+/// An evaluator whose trials are evaluated by [`NatsWorker`](super::NatsWorker)s on any number of machines.
 ///
-/// Workers may come and go at any time; with none a search waits. A result is kept by the broker until the search has it
-/// in its journal, and taken once. A search that is stopped leaves its queue behind: workers continue with it, and the
-/// results are there when the search is resumed.
+/// Workers may come and go at any time; with none, the search waits. The broker keeps a result until the search has it
+/// in its journal, and each result is applied once. A search that is stopped leaves its queue behind: workers continue
+/// to evaluate it, and the results are there when the search is resumed.
 ///
-/// The broker is given tasks again that it lost, its queues are made again if they are gone, and a consumer that stands
-/// still is replaced; all that needs is that it comes back at its address.
+/// If the broker loses tasks they are stored again, if its queues are gone they are created again, and a consumer that
+/// is stuck is replaced. All of this only requires that the broker returns at its address.
 pub struct NatsEvaluator<A> {
     commands: UnboundedSender<Command>,
     events: Receiver<Event>,
@@ -105,7 +100,7 @@ pub struct NatsEvaluator<A> {
     identity: String,
     environment: String,
     workers: Arc<AtomicUsize>,
-    /// Why the controller ended, if it had to.
+    /// Why the controller ended, if it failed.
     failure: Arc<OnceLock<String>>,
     /// Present until the evaluator is dropped.
     runtime: Option<Runtime>,
@@ -122,12 +117,12 @@ impl<A> std::fmt::Debug for NatsEvaluator<A> {
 }
 
 impl<A: Serialize> NatsEvaluator<A> {
-    /// Connects to a broker, and makes the queues of the search if they are not there. This takes a second, in which it
-    /// listens for another controller of this name.
+    /// Connects to a broker, and creates the queues of the search if they do not exist. This takes a second, in which
+    /// it listens for another controller of this name.
     ///
     /// # Errors
-    /// [`DistributedError`] if the broker cannot be reached, lets us not in, or has no JetStream, or if another controller
-    /// works under this name.
+    /// Returns a [`DistributedError`] if the broker cannot be reached, rejects the credentials or has no JetStream, or
+    /// if another controller uses this name.
     pub fn new(broker: &Broker, config: NatsConfig) -> Result<Self, DistributedError> {
         let names = Names::new(&config.name)?;
         let runtime = connection::runtime()?;
@@ -145,7 +140,7 @@ impl<A: Serialize> NatsEvaluator<A> {
 }
 
 impl<A> NatsEvaluator<A> {
-    /// The error of an evaluator whose controller has ended.
+    /// Returns the error of an evaluator whose controller has ended.
     fn gone(&self) -> EvaluatorError {
         let reason = self.failure.get().map_or("the connection to the broker was closed", String::as_str);
         EvaluatorError(reason.into())
@@ -165,17 +160,17 @@ impl<A: Serialize> Evaluator<A> for NatsEvaluator<A> {
 
     fn wait(&mut self, cancellation: &Cancellation, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
         if self.submitted.is_empty() {
-            return Err(EvaluatorError("nothing was submitted".into()));
+            return Err(EvaluatorError::idle());
         }
         loop {
-            // What is queued or under way elsewhere goes on, for whoever resumes this search.
+            // Queued and running trials continue elsewhere, for whoever resumes this search.
             if cancellation.is_cancelled()
                 && let Some(trial) = self.submitted.pop_first()
             {
                 listener(Event::Ended { trial, verdict: Verdict::Cancelled });
                 return Ok(());
             }
-            match self.events.recv_timeout(LOOK) {
+            match self.events.recv_timeout(POLL) {
                 Ok(Event::Ended { trial, verdict }) => {
                     if self.submitted.remove(&trial) {
                         listener(Event::Ended { trial, verdict });
@@ -207,7 +202,7 @@ impl<A> Drop for NatsEvaluator<A> {
         let Some(runtime) = self.runtime.take() else { return };
         let (done, finished) = oneshot::channel();
         if self.commands.send(Command::Close { done }).is_ok() {
-            // Unsent acknowledgements cost a redelivery, which is harmless: a broker that is away is not waited for.
+            // Unsent acknowledgements only cost a redelivery, so do not wait for a broker that is away.
             let _ = runtime.block_on(async { tokio::time::timeout(FAREWELL, finished).await });
         }
         runtime.shutdown_timeout(Duration::from_secs(1));

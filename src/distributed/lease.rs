@@ -1,4 +1,4 @@
-//! What a worker has in hand, and its signs of life.
+//! The trial that a worker is evaluating, and the worker's heartbeats.
 
 use super::protocol::{Claim, Claimed, Doing, Names, Status};
 use crate::environment::Progress;
@@ -10,26 +10,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-/// Longest time between two signs of life.
+/// The longest time between two heartbeats.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// The trial that a worker is at.
+/// The trial that a worker is evaluating.
 struct Held {
     key: String,
     progress: Option<Progress>,
-    /// When its training advanced last.
+    /// When its training last made progress.
     advanced: Instant,
-    /// Whether the training is over, and only the result is to be stored.
+    /// Whether the training is over, and only the result is still to be stored.
     trained: bool,
-    /// Every lease of it: a broker that was unreachable delivers a trial again while its worker is evaluating it.
+    /// All leases of it: a broker that was unreachable delivers a trial again while its worker is evaluating it.
     leases: Vec<String>,
 }
 
-/// The trial that a worker is at, shared by its loop and its signs of life.
+/// The trial that a worker is evaluating, shared by its main loop and its heartbeats.
 #[derive(Clone)]
 pub(super) struct Hand {
     held: Arc<Mutex<Option<Held>>>,
-    /// A training that does not advance for so long hangs.
+    /// A training that makes no progress for this long counts as hanging.
     patience: Duration,
 }
 
@@ -54,14 +54,14 @@ impl Hand {
         }
     }
 
-    /// The training is over: from now on the trial cannot hang.
+    /// Notes that the training is over: from now on the trial cannot hang.
     pub(super) fn trained(&self) {
         if let Some(held) = &mut *self.lock() {
             held.trained = true;
         }
     }
 
-    /// Whether the training does not advance any more.
+    /// Returns whether the training has stopped making progress.
     pub(super) fn hangs(&self) -> bool {
         self.lock().as_ref().is_some_and(|held| self.hanging(held))
     }
@@ -70,7 +70,7 @@ impl Hand {
         !held.trained && held.advanced.elapsed() > self.patience
     }
 
-    /// Lets go of the trial; returns its leases.
+    /// Gives up the trial and returns its leases.
     pub(super) fn put_down(&self) -> Vec<String> {
         self.lock().take().map(|held| held.leases).unwrap_or_default()
     }
@@ -82,13 +82,13 @@ impl Hand {
         }
     }
 
-    /// Where to send signs of life: nowhere if the training hangs, so that the trial goes to another worker.
+    /// Returns where to send heartbeats: nowhere if the training hangs, so that the trial goes to another worker.
     fn leases(&self) -> Vec<String> {
         let held = self.lock();
         held.as_ref().filter(|held| !self.hanging(held)).map(|held| held.leases.clone()).unwrap_or_default()
     }
 
-    /// Takes another lease of the trial over, if it is the current one and still running.
+    /// Adds another lease of the trial, if it is the current one and still running.
     fn adopt(&self, key: &str, lease: String) -> bool {
         match &mut *self.lock() {
             Some(held) if held.key == key && !self.hanging(held) => {
@@ -100,7 +100,7 @@ impl Hand {
     }
 }
 
-/// Says of a worker what it is at.
+/// Tells others what a worker is doing.
 #[derive(Clone)]
 pub(super) struct Presence {
     pub(super) client: Client,
@@ -111,7 +111,7 @@ pub(super) struct Presence {
 }
 
 impl Presence {
-    /// Tells the controller what the worker does. That may get lost.
+    /// Tells the controller what the worker is doing. The message may get lost.
     pub(super) async fn tell(&self, doing: Doing, every: Duration) {
         let status = Status { worker: self.worker.clone(), every, doing };
         if let Ok(payload) = serde_json::to_vec(&status) {
@@ -120,11 +120,11 @@ impl Presence {
     }
 
     /// Sends heartbeats for ever: to the controller, to the broker for the current trial, and to other workers that
-    /// received it too.
+    /// received the same trial.
     pub(super) async fn keep(self, ack_wait: Duration) {
         let every = (ack_wait / 4).clamp(Duration::from_millis(10), LONGEST);
         let Ok(mut claims) = self.client.subscribe(self.names.subject("claim", "*")).await else {
-            // Without it a trial may be trained twice; the second result is refused.
+            // Without these messages a trial may be trained twice; the second result is refused.
             return tracing::warn!("this worker cannot receive messages of other workers");
         };
         let mut tick = interval(every);
@@ -157,13 +157,13 @@ impl Presence {
         }
     }
 
-    /// A lease, to acknowledge or to keep.
+    /// Returns a lease, to be acknowledged or extended.
     pub(super) fn lease(&self, subject: &str) -> Acker {
         Acker::new(self.context.clone(), Some(subject.into()))
     }
 
-    /// Asks who is at a trial, or has its result, for as long as a worker needs to find a broker that was away. Keeps
-    /// its lease meanwhile.
+    /// Asks who is evaluating a trial or has its result, for as long as a worker needs to reach a broker that was away.
+    /// Extends the lease meanwhile.
     pub(super) async fn ask(&self, key: &str, lease: &str, longest: Duration) -> Option<Claimed> {
         let claim = Claim { worker: self.worker.clone(), lease: lease.to_owned() };
         let payload = serde_json::to_vec(&claim).ok()?;

@@ -1,16 +1,16 @@
 //! Evaluating on other machines, through the broker NATS JetStream.
 //!
-//! [`NatsEvaluator`] is the controller's side: an [`Evaluator`](crate::search::Evaluator) that puts trials on a broker
+//! [`NatsEvaluator`] is the controller's side: an [`Evaluator`](crate::evaluator::Evaluator) that puts trials on a broker
 //! and takes results from it. [`NatsWorker`] is the other side: a process for each device, started by whatever starts
 //! processes on a cluster, that takes a trial, has a child process train it, and stores the result. Workers come and go
 //! as they like; `docs/distributed.md` in the repository describes how to run them under Slurm and Kubernetes.
 //!
-//! The broker only passes work. The truth is the journal of the search: a broker whose disk was wiped is filled again, a
-//! controller that was killed continues from its [`RunFolder`](crate::search::RunFolder), and a worker that is killed
-//! costs what it had in hand. Each result is applied exactly once, and a search in minibatches ends with the same table
-//! as on one machine.
+//! The broker only passes work on; the journal of the search is the source of truth. A broker whose disk was wiped is
+//! filled again, a controller that was killed continues from its [`RunFolder`](crate::search::RunFolder), and killing a
+//! worker costs only the trial that it was evaluating. Each result is applied exactly once, and a search in minibatches
+//! ends with the same table as on one machine.
 //!
-//! A worker's whole program:
+//! A complete worker:
 //!
 //! ```no_run
 //! use blockqnn::distributed::{Broker, NatsWorker};
@@ -23,7 +23,7 @@
 //! # }
 //! ```
 //!
-//! And the controller's:
+//! And a complete controller:
 //!
 //! ```no_run
 //! use blockqnn::agent::{QLearning, QLearningConfig};
@@ -39,7 +39,7 @@
 //!     NatsConfig::new(Synthetic::new().identity()),
 //! )?;
 //! let agent = QLearning::new(QLearningConfig::paper())?;
-//! // The whole search of the paper, of 178 minibatches, which is what its epsilon schedule lasts.
+//! // The whole search of the paper: 178 minibatches, the length of its epsilon schedule.
 //! let search = Search::with_evaluator(BlockSpace::paper(), agent, workers, SearchConfig::paper());
 //! let report = search.with_reward(RedefinedReward::paper()).with_run_folder(RunFolder::create("run")?).run()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -60,7 +60,7 @@ pub use worker::{Departure, NatsWorker};
 
 use std::path::PathBuf;
 
-/// Why a controller or a worker cannot work with a broker.
+/// An error in the work of a controller or a worker with a broker.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DistributedError {
@@ -69,9 +69,9 @@ pub enum DistributedError {
     Connect {
         /// Its address.
         url: String,
-        /// What the connection failed with.
+        /// Why the connection failed.
         message: String,
-        /// What it may be.
+        /// A likely cause.
         hint: &'static str,
     },
     /// A file of credentials or certificates cannot be read.
@@ -79,52 +79,52 @@ pub enum DistributedError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// A file has no nkey.
+    /// A file contains no nkey.
     #[error("{} holds no nkey seed: it needs a line that begins with SU, as printed by `nk -gen user`", path.display())]
     Seed {
         /// The file.
         path: PathBuf,
     },
-    /// The name of a search does not fit into a subject.
+    /// The name of a search cannot be used in a subject.
     #[error("{name:?} is not a valid name of a search on a broker: use 1 to 64 letters, digits, - and _")]
     Name {
         /// The name.
         name: String,
     },
-    /// The broker is there, and has no JetStream or does not let us use it.
+    /// The broker can be reached, but JetStream is off or this account may not use it.
     #[error(
-        "the broker cannot store the queues of the search: {message}; it must run with JetStream (nats-server -js), and the \
-         account must be allowed to create streams"
+        "the broker cannot store the queues of the search: {message}; it must run with JetStream (nats-server -js), \
+         and the account must be allowed to create streams"
     )]
     JetStream {
-        /// What it said.
+        /// What the broker said.
         message: String,
     },
-    /// Another controller works under this name.
+    /// Another controller uses this name.
     #[error(
         "the search {name:?} has a controller on this broker already ({holder}), and two would take each other's results: wait \
-         for it or stop it, or give this search and its workers another name (--nats-name in the examples)"
+         for it or stop it, or give this search and its workers another name"
     )]
     Taken {
         /// The name.
         name: String,
-        /// Who has it.
+        /// The controller that uses it.
         holder: String,
     },
-    /// The controller rejects this worker.
+    /// The controller refuses this worker.
     #[error("the controller refuses this worker: {reason}")]
     Refused {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The environment could not be made.
+    /// The environment cannot be created.
     #[error("the environment cannot be created: {message}")]
     Environment {
-        /// What it said.
+        /// The message of its error.
         message: String,
     },
     /// The child process that trains cannot be started, or ends before it is ready.
@@ -136,13 +136,13 @@ pub enum DistributedError {
     /// The asynchronous runtime cannot be started.
     #[error("cannot start the threads of the connection: {source}")]
     Runtime {
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
 }
 
-/// Reads bytes as a message of every kind, for the fuzzer. No part of the interface.
+/// Reads bytes as a message of every kind, for the fuzzer. Not part of the public interface.
 #[doc(hidden)]
 pub fn read_any_message(bytes: &[u8]) {
     protocol::read_any(bytes);

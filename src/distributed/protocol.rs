@@ -3,26 +3,26 @@
 use super::DistributedError;
 use crate::environment::Progress;
 use crate::evaluation::Trial;
-pub(super) use crate::search::child::Outcome;
+use crate::evaluator::Verdict;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
-/// Version of the messages. Worker and controller must have the same.
+/// The version of the messages. Worker and controller must have the same.
 pub(super) const PROTOCOL: u32 = 1;
 
-/// Most messages that may be delivered and unacknowledged at a time: more than there are workers.
+/// The most messages that may be delivered and unacknowledged at a time: more than there are workers.
 const MAX_HANDED_OUT: i64 = 65_536;
 
-/// Most workers that may wait for a task at a time; the server's own default is 512.
+/// The most workers that may wait for a task at a time; the server's own default is 512.
 const MAX_WAITING: i64 = 4_096;
 
 /// Results and notes older than this are deleted.
 const MAX_AGE: Duration = Duration::from_hours(24 * 30);
 
-/// Names of subjects and streams of a search.
+/// The names of the subjects and streams of a search.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     name: String,
@@ -32,7 +32,7 @@ impl Names {
     /// The default name of a search.
     pub(super) const DEFAULT: &str = "search";
 
-    /// The names of the search `name`, which must be a word that may stand in a subject and in a stream's name.
+    /// Returns the names for the search `name`, which must be a word that is valid in subjects and stream names.
     pub(super) fn new(name: &str) -> Result<Self, DistributedError> {
         let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         let name = name.to_owned();
@@ -66,7 +66,7 @@ impl Names {
         format!("blockqnn.{}.status", self.name)
     }
 
-    /// Where controllers ask who else is there.
+    /// Returns the subject on which controllers ask for each other.
     pub(super) fn controller(&self) -> String {
         format!("blockqnn.{}.controller", self.name)
     }
@@ -75,8 +75,8 @@ impl Names {
         format!("blockqnn.{}.hello", self.name)
     }
 
-    /// The three streams. A subject holds one message, and the first that came stays: of two results of one trial the
-    /// second is refused by the broker, whoever sends it and however often it restarts.
+    /// Returns the three streams. A subject holds one message, and the first one stays: of two results of one trial the
+    /// broker refuses the second, whoever sends it and however often the broker restarts.
     pub(super) fn streams(&self) -> [Config; 3] {
         let stream = |name: String, subjects: String, retention, max_age| Config {
             name,
@@ -96,8 +96,8 @@ impl Names {
     }
 }
 
-/// The consumer that delivers tasks to workers. A message is redelivered until it is acknowledged: workers count
-/// attempts, because a message that the server gives up on would stay in the stream for ever.
+/// Returns the consumer that delivers tasks to workers. A message is redelivered until it is acknowledged. Workers
+/// count the attempts, because a message that the server gives up on would stay in the stream for ever.
 pub(super) fn task_consumer(name: String, ack_wait: Duration) -> pull::Config {
     pull::Config {
         durable_name: Some(name),
@@ -110,13 +110,13 @@ pub(super) fn task_consumer(name: String, ack_wait: Duration) -> pull::Config {
     }
 }
 
-/// The consumer that hands results to the controller.
+/// Returns the consumer that delivers results to the controller.
 pub(super) fn result_consumer(name: String, ack_wait: Duration) -> pull::Config {
-    // A controller that commits once a minibatch leaves many unacknowledged.
+    // A controller that writes its journal once a minibatch leaves many results unacknowledged.
     pull::Config { max_ack_pending: -1, ..task_consumer(name, ack_wait) }
 }
 
-/// Header of a task that a worker may be at already: the broker lost it once.
+/// The header of a task that the broker lost once, so that a worker may already be evaluating it.
 pub(super) const AGAIN: &str = "Blockqnn-Again";
 
 /// A trial to evaluate.
@@ -124,17 +124,18 @@ pub(super) const AGAIN: &str = "Blockqnn-Again";
 pub(super) struct Task<A> {
     pub(super) trial: Trial,
     pub(super) attempt: u32,
-    /// Short name of the environment that it is meant for.
+    /// The short name of the environment that it is meant for.
     pub(super) environment: String,
     pub(super) architecture: A,
 }
 
-/// Short name of an environment's identity.
+/// Returns the short name of an environment's identity.
 pub(super) fn short_identity(identity: &str) -> String {
     hex(&Sha256::digest(identity), 8)
 }
 
-/// Name of an attempt at a trial, the same whoever computes it: whatever has the same name has the same result.
+/// Returns the name of an attempt at a trial. It is the same wherever it is computed, and attempts of the same name
+/// have the same result.
 pub(super) fn key(trial: &Trial, attempt: u32, environment: &str) -> String {
     let mut hasher = Sha256::new();
     hasher.update(environment);
@@ -143,7 +144,7 @@ pub(super) fn key(trial: &Trial, attempt: u32, environment: &str) -> String {
     format!("{}-{attempt}-{}", trial.id, hex(&hasher.finalize(), 8))
 }
 
-/// The trial that an attempt's name begins with.
+/// Returns the trial that an attempt's name begins with.
 pub(super) fn trial_of(key: &str) -> Option<u64> {
     key.split('-').next().and_then(|trial| trial.parse().ok())
 }
@@ -152,15 +153,16 @@ fn hex(bytes: &[u8], count: usize) -> String {
     bytes.iter().take(count).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// The result of an attempt.
+/// How an attempt ended, and who made it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Verdict {
+pub(super) struct Report {
     pub(super) key: String,
     pub(super) worker: String,
-    pub(super) outcome: Outcome,
+    #[serde(rename = "outcome")]
+    pub(super) verdict: Verdict,
 }
 
-/// A worker introduces itself: first to hear what to build, then with what it built.
+/// A worker's greeting: first to learn what to create, then to say what it created.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Hello {
     pub(super) protocol: u32,
@@ -169,7 +171,7 @@ pub(super) struct Hello {
     pub(super) identity: Option<String>,
 }
 
-/// What the controller answers.
+/// The controller's answer to a [`Hello`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Reply {
@@ -177,26 +179,27 @@ pub(super) enum Reply {
     Refused { reason: String },
 }
 
-/// What a worker needs to know.
+/// What a worker needs to know of the search.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Welcome {
-    /// What the environment is to be made of.
+    /// What to create the environment from.
     pub(super) briefing: serde_json::Value,
-    /// Identity of the environments of this search.
+    /// The identity of the environments of this search.
     pub(super) identity: String,
-    /// Name of the consumer with the tasks; a new one whenever the broker lost the old.
+    /// The name of the consumer with the tasks; it changes whenever the broker lost the old one.
     pub(super) consumer: String,
-    /// Time in which a worker must show a sign of life.
+    /// The time within which a worker must show a sign of life.
     pub(super) ack_wait: Duration,
-    /// Workers that may be lost over an attempt before it is given up.
+    /// The number of workers that may be lost over an attempt before it is given up.
     pub(super) attempts: u32,
 }
 
-/// Whether a worker of `hello` may take part in a search of `identity`; the reason if not.
+/// Returns why a worker may not take part in a search of `identity`, or `None` if it may.
 pub(super) fn refusal(hello: &Hello, identity: &str, version: &str) -> Option<String> {
     if hello.protocol != PROTOCOL {
         return Some(format!(
-            "it uses protocol {}, but the controller uses protocol {PROTOCOL}: build both from the same version of blockqnn",
+            "it uses protocol {}, but the controller uses protocol {PROTOCOL}: build both from the same version of \
+             blockqnn",
             hello.protocol
         ));
     }
@@ -208,14 +211,14 @@ pub(super) fn refusal(hello: &Hello, identity: &str, version: &str) -> Option<St
     }
     match &hello.identity {
         Some(found) if found != identity => Some(format!(
-            "its environment is {found:?}, but that of the search is {identity:?}: give it the same data set, recipe and \
-             network"
+            "its environment is {found:?}, but that of the search is {identity:?}: give it the same data set, recipe \
+             and network"
         )),
         _ => None,
     }
 }
 
-/// The part of a version that compatible versions share: major and minor before 1.0, else major.
+/// Returns the part of a version that compatible versions share: major and minor before 1.0, then the major.
 fn line_of(version: &str) -> &str {
     let mut dots = version.match_indices('.').map(|(position, _)| position);
     let first = dots.next().unwrap_or(version.len());
@@ -225,32 +228,32 @@ fn line_of(version: &str) -> &str {
 /// Asks whether another worker is evaluating a trial whose lease was delivered again, and passes the lease on.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Claim {
-    /// Who asks.
+    /// The worker that asks.
     pub(super) worker: String,
-    /// Subject of the lease: acknowledgements and signs of life go there.
+    /// The subject of the lease, where acknowledgements and heartbeats go.
     pub(super) lease: String,
 }
 
-/// The answer to a [`Claim`]; who is not concerned does not answer.
+/// The answer to a [`Claim`]; workers that are not concerned do not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Claimed {
-    /// A worker is evaluating it, and took the lease over.
+    /// This worker is evaluating it, and took over the lease.
     Mine,
     /// The controller has its result, or no longer needs it.
     Done,
 }
 
-/// What a worker is doing, reported every few seconds and whenever it changes.
+/// A worker's activity, reported every few seconds and whenever it changes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Status {
     pub(super) worker: String,
-    /// Time until the next status at the latest.
+    /// The time until the next status at the latest.
     pub(super) every: Duration,
     pub(super) doing: Doing,
 }
 
-/// What a worker does.
+/// The activity of a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Doing {
@@ -259,30 +262,30 @@ pub(super) enum Doing {
         key: String,
         progress: Option<Progress>,
     },
-    /// It leaves, for a reason.
+    /// It ends, for a reason.
     Leaving {
         reason: String,
     },
-    /// It gave a trial up that it began.
+    /// It gave up a trial that it had begun.
     GaveUp {
         key: String,
         message: String,
     },
 }
 
-/// A controller says who it is, to others of its name.
+/// A controller's message to others of its name, saying who it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Duty {
-    /// Its own, in the order in which controllers began.
+    /// The controller's own id; ids sort by the time at which controllers started.
     pub(super) id: String,
     pub(super) machine: String,
     pub(super) process: u32,
-    /// Whether it has the name, and does not only ask for it.
+    /// Whether it has the name already, and does not only ask for it.
     pub(super) holds: bool,
 }
 
 impl Duty {
-    /// Whether the other has the better right to the name: it has it already, or began earlier.
+    /// Returns whether the other has the better right to the name: it has the name already, or started earlier.
     pub(super) fn yields_to(&self, other: &Self) -> bool {
         match (self.holds, other.holds) {
             (false, true) => true,
@@ -292,19 +295,19 @@ impl Duty {
     }
 }
 
-/// Name of this machine, if the system tells it.
+/// Returns the name of this machine, if the system has one.
 pub(super) fn machine() -> Option<String> {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let machine = machine.or_else(|| std::env::var("HOSTNAME").ok());
     machine.map(|name| name.trim().to_owned())
 }
 
-/// The time within which a worker that reports so often must be heard of. A message may say anything.
+/// Returns the time within which a worker that reports every `every` must be heard of. A message may contain any value.
 pub(super) fn longest_silence(every: Duration) -> Duration {
     every.saturating_mul(3).saturating_add(Duration::from_secs(1))
 }
 
-/// Reads bytes as each kind of message, and does with it what needs no broker: for the fuzzer.
+/// Reads bytes as each kind of message and does what it can with it without a broker, for the fuzzer.
 pub(super) fn read_any(bytes: &[u8]) {
     if let Ok(hello) = serde_json::from_slice::<Hello>(bytes) {
         let _ = refusal(&hello, "", env!("CARGO_PKG_VERSION"));
@@ -312,8 +315,8 @@ pub(super) fn read_any(bytes: &[u8]) {
     if let Ok(status) = serde_json::from_slice::<Status>(bytes) {
         assert!(longest_silence(status.every) >= status.every);
     }
-    if let Ok(verdict) = serde_json::from_slice::<Verdict>(bytes) {
-        let _ = trial_of(&verdict.key);
+    if let Ok(report) = serde_json::from_slice::<Report>(bytes) {
+        let _ = trial_of(&report.key);
     }
     if let Ok(Reply::Welcome(welcome)) = serde_json::from_slice::<Reply>(bytes) {
         let _ = task_consumer(welcome.consumer, welcome.ack_wait);
@@ -339,7 +342,7 @@ mod tests {
             let (a, b) = (duty("1", a), duty("2", b));
             assert_ne!(a.yields_to(&b), b.yields_to(&a), "{a:?} {b:?}");
         }
-        assert!(duty("1", false).yields_to(&duty("2", true)), "who has the name keeps it");
+        assert!(duty("1", false).yields_to(&duty("2", true)), "the one that has the name keeps it");
     }
 
     fn hello(protocol: u32, version: &str, identity: Option<&str>) -> Hello {

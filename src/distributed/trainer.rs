@@ -1,15 +1,15 @@
-//! What trains: a child process that lives as long as its worker, or a thread of it.
+//! The trainer of a worker: a child process that lives as long as the worker, or a thread of it.
 
 use super::DistributedError;
 use crate::environment::{Cancellation, Environment};
-use crate::search::child::{ChildProcess, Outcome, Program, prepare, serve_one};
-pub(super) use crate::search::child::{Factory, Line, is_child, serve};
+use crate::evaluator::{ChildProcess, Program, Verdict, prepare, serve_one};
+pub(super) use crate::evaluator::{Factory, Line, is_child, serve};
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::sync::{Arc, mpsc};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-/// What evaluates the tasks of a worker, one after another.
+/// Evaluates the tasks of a worker, one after another.
 pub(super) struct Trainer {
     kind: Kind,
     lines: UnboundedReceiver<Line>,
@@ -21,17 +21,17 @@ enum Kind {
 }
 
 impl Trainer {
-    /// Starts this program again, with the same arguments, as the child that trains.
+    /// Starts this program again, with the same arguments, as the child process that trains.
     pub(super) fn process(briefing: &serde_json::Value) -> Result<Self, DistributedError> {
         let (sender, lines) = unbounded_channel();
-        // The end of the child is the end of the channel.
+        // When the child ends, so does the channel.
         let deliver = move |line: Option<Line>| line.is_some_and(|line| sender.send(line).is_ok());
         let child = Program::own().and_then(|program| ChildProcess::start(&program, briefing, deliver));
         let child = child.map_err(|error| DistributedError::Trainer { message: error.to_string() })?;
         Ok(Self { kind: Kind::Process(child), lines })
     }
 
-    /// Starts a thread that trains. It cannot be killed, and dies with the process.
+    /// Starts a thread that trains. It cannot be killed, and lasts as long as the process.
     pub(super) fn thread<A, E, X>(
         factory: &Arc<Factory<E, X>>,
         briefing: &serde_json::Value,
@@ -61,7 +61,7 @@ impl Trainer {
         Ok(Self { kind: Kind::Thread { tasks, stop }, lines })
     }
 
-    /// Gives it a task. A trainer that is gone shows when its next line is awaited.
+    /// Sends a task. If the trainer is gone, [`next`](Self::next) shows it.
     pub(super) fn send(&mut self, task: &[u8]) {
         match &mut self.kind {
             Kind::Process(child) => child.send(task),
@@ -71,25 +71,25 @@ impl Trainer {
         }
     }
 
-    /// What it says next, or nothing if it is gone.
+    /// Returns the next line of the trainer, or `None` if it is gone.
     pub(super) async fn next(&mut self) -> Option<Line> {
         self.lines.recv().await
     }
 
     /// What became of a trainer that is gone while it had a task.
-    pub(super) fn end(&mut self) -> Outcome {
+    pub(super) fn end(&mut self) -> Verdict {
         match &mut self.kind {
             Kind::Process(child) => child.end(),
-            Kind::Thread { .. } => Outcome::Fault { message: "the thread that trains is gone".to_owned() },
+            Kind::Thread { .. } => Verdict::Fault { message: "the thread that trains is gone".to_owned() },
         }
     }
 
-    /// Whether [`stop`](Self::stop) ends a training that hangs.
+    /// Returns whether [`stop`](Self::stop) ends a training that hangs.
     pub(super) fn can_be_killed(&self) -> bool {
         matches!(self.kind, Kind::Process(_))
     }
 
-    /// Ends it, whatever it does.
+    /// Ends the trainer, whatever it is doing.
     pub(super) fn stop(&mut self) {
         match &mut self.kind {
             Kind::Process(child) => child.stop(),

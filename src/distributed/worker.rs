@@ -4,7 +4,7 @@ mod tasks;
 
 use super::connection::{self, ANSWER, causes};
 use super::lease::{Hand, Presence};
-use super::protocol::{Doing, Hello, Names, Outcome, PROTOCOL, Reply, Welcome, machine, short_identity};
+use super::protocol::{Doing, Hello, Names, PROTOCOL, Reply, Welcome, machine, short_identity};
 use super::trainer::{Factory, Line, Trainer, is_child, serve};
 use super::{Broker, DistributedError};
 use crate::environment::{Cancellation, Environment};
@@ -18,31 +18,31 @@ use std::time::Duration;
 use tasks::End;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How often a worker looks whether it is to stop.
+/// How often a worker checks whether it should stop.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Longest wait for a task in one request.
+/// The longest wait for a task in one request.
 const REQUEST: Duration = Duration::from_secs(2);
 
-/// Time without a task after which a worker asks whether the controller still is the one it knows.
+/// The time without a task after which a worker checks that the controller is still the one it knows.
 const RENEW: Duration = Duration::from_secs(10);
 
 /// Why a worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Departure {
-    /// It was asked to stop; its current trial was returned.
+    /// It was asked to stop, and returned its current trial.
     Stopped,
-    /// There was nothing to do for as long as it was to wait.
+    /// It had nothing to do for the time set by [`NatsWorker::with_idle_exit`].
     Idle,
 }
 
-/// A worker: evaluates the trials of a [`NatsEvaluator`](super::NatsEvaluator), one at a time, until it is stopped.
+/// A worker that evaluates the trials of a [`NatsEvaluator`](super::NatsEvaluator), one at a time, until it is stopped.
 ///
-/// Training happens in a child process, which lives as long as the worker, so that kernels are compiled once: the worker
-/// starts its own program again, with the same arguments, and the child never returns from [`run`](Self::run). A child
-/// that is killed for lack of memory, crashes or hangs costs one attempt at one trial. Whatever `main` does before `run`
-/// therefore happens twice: make the environment in the closure given to `run`.
+/// Training happens in a child process that lives as long as the worker, so that kernels are compiled only once. The
+/// worker starts its own program again, with the same arguments, and in the child [`run`](Self::run) never returns. A
+/// child that is killed for lack of memory, crashes or hangs costs one attempt at one trial. Since whatever `main` does
+/// before `run` happens twice, create the environment in the closure given to `run`.
 ///
 /// ```no_run
 /// use blockqnn::distributed::{Broker, NatsWorker};
@@ -68,7 +68,7 @@ pub struct NatsWorker {
 }
 
 impl NatsWorker {
-    /// A worker of the search `search` on a broker, named after its machine and process.
+    /// Creates a worker of the search `search` on a broker. It is named after its machine and process.
     #[must_use]
     pub fn new(broker: Broker) -> Self {
         let machine = machine().unwrap_or_else(|| "worker".to_owned());
@@ -83,14 +83,14 @@ impl NatsWorker {
         }
     }
 
-    /// The same worker for the search of another name; see [`NatsConfig::with_name`](super::NatsConfig::with_name).
+    /// Sets the name of the search; see [`NatsConfig::with_name`](super::NatsConfig::with_name).
     #[must_use]
     pub fn with_search(mut self, name: impl Into<String>) -> Self {
         self.search = name.into();
         self
     }
 
-    /// The same worker under another name, which no other may have: it appears in the controller's progress and in the
+    /// Sets the name of the worker, which no other may have. It appears in the controller's progress and in the
     /// messages of faults.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
@@ -98,52 +98,52 @@ impl NatsWorker {
         self
     }
 
-    /// The name.
+    /// Returns the name of the worker.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The same worker with another patience: a training that reports no
-    /// [progress](crate::environment::TrialContext::report) for so long hangs, is killed, and loses its trial to another
-    /// worker. 5 minutes by default, since the first step on a GPU may have kernels to compile.
+    /// Sets the worker's patience. A training that reports no [progress](crate::environment::TrialContext::report) for
+    /// this long is considered hanging and killed, and another worker gets its trial. The default is 5 minutes, since
+    /// the first step on a GPU may have kernels to compile.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// The same worker, which ends when it has had nothing to do for so long. By default it waits for ever.
+    /// Ends the worker when it has had nothing to do for this long. By default it waits for ever.
     #[must_use]
     pub fn with_idle_exit(mut self, idle: Duration) -> Self {
         self.idle_exit = Some(idle);
         self
     }
 
-    /// The same worker, which trains in a thread of its own process: faster for evaluations of microseconds. Then a
-    /// lack of memory, a crash or a hang ends the whole worker.
+    /// Trains in a thread of the worker's own process, which is faster for evaluations of microseconds. A lack of
+    /// memory, a crash or a hang then ends the whole worker.
     #[must_use]
     pub fn without_child_process(mut self) -> Self {
         self.child = false;
         self
     }
 
-    /// The same worker, stopped through `cancellation`: it returns its current trial, which does not count as an
-    /// attempt. Raise it on SIGTERM.
+    /// Lets `cancellation` stop the worker: it returns its current trial, which does not count as an attempt. Raise it
+    /// on SIGTERM.
     #[must_use]
     pub fn with_cancellation(mut self, cancellation: Cancellation) -> Self {
         self.cancellation = cancellation;
         self
     }
 
-    /// Works until it is stopped. `make` is called once in each child, with the controller's
+    /// Works until it is stopped. `make` is called once in each child process, with the controller's
     /// [briefing](super::NatsConfig::with_briefing).
     ///
-    /// A broker or a controller that goes away is waited for.
+    /// If the broker or the controller goes away, the worker waits for it.
     ///
     /// # Errors
-    /// [`DistributedError`] if the broker cannot be reached at first or lets us not in, the environment cannot be made,
-    /// or the controller refuses it.
+    /// Returns a [`DistributedError`] if the broker cannot be reached at the start or rejects the credentials, if the
+    /// environment cannot be created, or if the controller refuses this worker.
     pub fn run<A, E, X>(
         self,
         make: impl Fn(&serde_json::Value) -> Result<E, X> + Send + Sync + 'static,
@@ -195,7 +195,7 @@ struct Session<'w> {
     names: Names,
     presence: Presence,
     start: &'w dyn Fn(&serde_json::Value) -> Result<Trainer, DistributedError>,
-    /// When there was a task last.
+    /// When the worker last had a task.
     busy: Instant,
 }
 
@@ -224,7 +224,7 @@ impl Session<'_> {
             }
             let consumer = self.context.get_consumer_from_stream(&welcome.consumer, self.names.tasks()).await;
             let Ok(consumer) = consumer else {
-                // The broker is away, or the controller has not seen yet that the consumer is gone.
+                // The broker is away, or the controller has not noticed yet that the consumer is gone.
                 sleep(Duration::from_millis(250)).await;
                 continue;
             };
@@ -247,13 +247,13 @@ impl Session<'_> {
         if self.is_stopped() { Departure::Stopped } else { Departure::Idle }
     }
 
-    /// Whether the worker is to leave now.
+    /// Returns whether the worker should end now.
     fn leaves(&self) -> bool {
         self.is_stopped() || self.worker.idle_exit.is_some_and(|longest| self.busy.elapsed() > longest)
     }
 
-    /// Asks the controller for its terms, and waits for one; or continues with the known ones. Nothing if the worker
-    /// is to leave.
+    /// Asks the controller for its terms and waits for the answer, or continues with the known ones. Returns `None` if
+    /// the worker should end.
     async fn greet(
         &self,
         identity: Option<&str>,
@@ -295,7 +295,7 @@ impl Session<'_> {
         Ok(None)
     }
 
-    /// Starts a trainer and waits until its environment stands. Nothing if the worker is to stop.
+    /// Starts a trainer and waits until its environment is ready. Returns `None` if the worker should stop.
     async fn prepare(&self, welcome: &Welcome) -> Result<Option<(Trainer, String)>, DistributedError> {
         let mut trainer = (self.start)(&welcome.briefing)?;
         loop {
@@ -303,11 +303,7 @@ impl Session<'_> {
                 Ok(Some(Line::Ready { identity })) => return Ok(Some((trainer, identity))),
                 Ok(Some(Line::Unready { message })) => return Err(DistributedError::Environment { message }),
                 Ok(None) => {
-                    let message = match trainer.end() {
-                        Outcome::Fault { message } => message,
-                        Outcome::Evaluated(evaluation) => format!("it ended before it was ready: {evaluation:?}"),
-                    };
-                    return Err(DistributedError::Trainer { message });
+                    return Err(DistributedError::Trainer { message: trainer.end().reason() });
                 }
                 Err(_) if self.is_stopped() => return Ok(None),
                 Ok(Some(_)) | Err(_) => {}
@@ -315,7 +311,7 @@ impl Session<'_> {
         }
     }
 
-    /// Takes one task after another, until there is none for a while or something is to be done first.
+    /// Takes one task after another, until there is none for a while or something else must be done first.
     async fn take_tasks(
         &mut self,
         consumer: &Consumer<pull::Config>,
@@ -350,13 +346,13 @@ impl Session<'_> {
     }
 }
 
-/// Why no more tasks are taken now.
+/// Why no more tasks are taken for now.
 enum Parting {
     Leave(Departure),
     NoTrainer,
 }
 
-/// A task of the runtime that ends with its owner.
+/// A task of the runtime that is aborted when its owner is dropped.
 struct AbortOnDrop(tokio::task::JoinHandle<()>);
 
 impl Drop for AbortOnDrop {

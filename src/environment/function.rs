@@ -5,7 +5,7 @@ use crate::evaluation::{Evaluation, Infeasibility, Metrics};
 use std::convert::Infallible;
 use std::fmt;
 
-/// An environment made of a closure; see [`environment_fn`].
+/// An environment that calls a closure; see [`environment_fn`].
 #[derive(Clone)]
 pub struct EnvironmentFn<F> {
     identity: String,
@@ -18,7 +18,7 @@ impl<F> fmt::Debug for EnvironmentFn<F> {
     }
 }
 
-/// Makes an environment of a closure from architecture and seed to accuracy in percent.
+/// Makes an environment from a closure that takes an architecture and a seed and returns an accuracy in percent.
 ///
 /// An accuracy that is not a finite number is recorded as [`Infeasibility::Rejected`].
 ///

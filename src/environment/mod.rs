@@ -1,4 +1,4 @@
-//! Environments: what measures how good an architecture is.
+//! Environments, which measure how good an architecture is.
 
 mod function;
 pub mod synthetic;
@@ -8,6 +8,7 @@ pub use function::{EnvironmentFn, environment_fn};
 
 use crate::evaluation::{Evaluation, Trial};
 use serde::{Deserialize, Serialize};
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,37 +28,37 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Progress within epoch `epoch + 1` of `epochs`.
+    /// Creates the progress within epoch `epoch + 1` of `epochs`.
     #[must_use]
     pub fn new(epoch: u32, epochs: u32, restarts: u32, fraction: f64) -> Self {
         Self { epoch, epochs, restarts, fraction }
     }
 }
 
-/// Asks an evaluation to stop early. Clones share one flag.
+/// A flag that asks an evaluation to stop early. Clones share one flag.
 #[derive(Debug, Clone, Default)]
 pub struct Cancellation(Arc<AtomicBool>);
 
 impl Cancellation {
-    /// A flag that has not been raised yet.
+    /// Creates a flag that is not raised.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks to stop.
+    /// Raises the flag.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether a stop was requested.
+    /// Returns whether [`cancel`](Self::cancel) was called.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
 
-/// A trial while it runs: what to evaluate it with, whom to report progress to, and whether to continue.
+/// The context of a running evaluation: its trial, the listener for its progress, and whether it should stop.
 pub struct TrialContext<'a> {
     trial: &'a Trial,
     cancellation: Cancellation,
@@ -65,33 +66,33 @@ pub struct TrialContext<'a> {
 }
 
 impl<'a> TrialContext<'a> {
-    /// A context without progress reports and cancellation.
+    /// Creates a context that reports progress to nobody and is never cancelled.
     #[must_use]
     pub fn new(trial: &'a Trial) -> Self {
         Self { trial, cancellation: Cancellation::new(), on_progress: None }
     }
 
-    /// The same context, cancelled through `cancellation`.
+    /// Sets the flag that cancels the evaluation.
     #[must_use]
     pub fn with_cancellation(mut self, cancellation: Cancellation) -> Self {
         self.cancellation = cancellation;
         self
     }
 
-    /// The same context, reporting progress to `listener`.
+    /// Sets the listener to which progress is reported.
     #[must_use]
     pub fn with_progress(mut self, listener: &'a (dyn Fn(Progress) + 'a)) -> Self {
         self.on_progress = Some(listener);
         self
     }
 
-    /// The trial.
+    /// Returns the trial.
     #[must_use]
     pub fn trial(&self) -> &Trial {
         self.trial
     }
 
-    /// Whether the evaluation should return now; what it returns is then discarded.
+    /// Returns whether the evaluation should return now; what it returns is then discarded.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.cancellation.is_cancelled()
@@ -117,14 +118,14 @@ impl fmt::Debug for TrialContext<'_> {
 
 /// Evaluates architectures: trains them, looks them up, or computes something.
 ///
-/// `Err` is a fault of the worker (a lost device, an unreadable file): the controller tries the trial again, a bounded
-/// number of times. A fact about the architecture (too large, diverged) is not an error but
+/// `Err` means a fault of the worker (a lost device, an unreadable file): the trial is tried again, a bounded number of
+/// times. A fact about the architecture (it is too large, its training diverged) is not an error but
 /// [`Evaluation::Infeasible`]: it is recorded and never tried again.
 ///
-/// The result may depend on the architecture and [`Trial::seed`] only, never on time, place or earlier trials: that
-/// makes a search repeatable and its cache correct. See `examples/custom_environment.rs` for a custom one.
+/// The result may depend on the architecture and [`Trial::seed`] only, never on time, place or earlier trials. This
+/// makes a search repeatable and its cache correct. `examples/custom_environment.rs` shows how to implement this trait.
 pub trait Environment<A: ?Sized>: Send {
-    /// Faults of the worker.
+    /// An error that reports a fault of the worker.
     type Error: std::error::Error + Send + Sync + 'static;
 
     /// Evaluates `architecture`.
@@ -133,50 +134,52 @@ pub trait Environment<A: ?Sized>: Send {
     /// If this worker could not evaluate it; another attempt may succeed.
     fn evaluate(&mut self, architecture: &A, context: &TrialContext<'_>) -> Result<Evaluation, Self::Error>;
 
-    /// What the results depend on besides architecture and seed: data, recipe, versions. Two environments with the same
-    /// identity give the same results; a run is resumed only with the identity it was started with.
+    /// Returns a text that names what the results depend on besides architecture and seed: data, recipe, versions. Two
+    /// environments with the same identity give the same results; a run is resumed only with the identity it was
+    /// started with.
     fn identity(&self) -> String;
 
-    /// How the last evaluation left this environment. By default it is assumed to work.
+    /// Returns the state in which the last evaluation left this environment. By default the environment is assumed to
+    /// work.
     fn condition(&self) -> Condition {
         Condition::default()
     }
 }
 
-/// How an evaluation left its environment.
+/// The state in which an evaluation left its environment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Condition {
-    /// Nothing more can be evaluated in this process: a GPU whose driver failed rejects all work until the
-    /// process ends. The result of the last evaluation is then treated as a fault.
+    /// Whether this process can evaluate nothing more: a GPU whose driver failed rejects all work until the process
+    /// ends. The result of the last evaluation is then treated as a fault.
     pub broken: bool,
     /// Memory that this process holds on its device, in bytes, if the device reports it.
     pub device_bytes: Option<u64>,
 }
 
 impl Condition {
-    /// Nothing more can be evaluated in this process.
+    /// Creates the condition of an environment that can evaluate nothing more in this process.
     #[must_use]
     pub fn broken() -> Self {
         Self { broken: true, device_bytes: None }
     }
 
-    /// The environment works, and holds this many bytes on its device.
+    /// Creates the condition of an environment that works and holds this many bytes on its device.
     #[must_use]
     pub fn well(device_bytes: Option<u64>) -> Self {
         Self { broken: false, device_bytes }
     }
 }
 
-/// An error of any environment.
+/// The error of any environment, boxed.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// Error of a [`BoxedEnvironment`]: whatever the environment inside failed with.
+/// The error of a [`BoxedEnvironment`]: that of the environment inside it.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct AnyError(#[from] pub BoxError);
 
-/// An environment of any type, behind one pointer; made by [`EnvironmentExt::boxed`].
+/// An environment of any type in a box; made by [`EnvironmentExt::boxed`].
 pub type BoxedEnvironment<A> = Box<dyn Environment<A, Error = AnyError>>;
 
 struct EraseError<E>(E);
@@ -213,9 +216,9 @@ impl<A: ?Sized, E: Environment<A> + ?Sized> Environment<A> for Box<E> {
     }
 }
 
-/// Additional methods of every [`Environment`].
+/// Extension methods for every [`Environment`].
 pub trait EnvironmentExt<A: ?Sized>: Environment<A> + Sized + 'static {
-    /// The same environment behind one pointer, so that environments of several types fit into one list.
+    /// Boxes the environment, so that environments of several types fit into one list.
     ///
     /// ```
     /// use blockqnn::environment::{BoxedEnvironment, EnvironmentExt, environment_fn};
@@ -231,3 +234,16 @@ pub trait EnvironmentExt<A: ?Sized>: Environment<A> + Sized + 'static {
 }
 
 impl<A: ?Sized, E: Environment<A> + Sized + 'static> EnvironmentExt<A> for E {}
+
+/// The message of a panic that was caught, if it has one: for those who call environments, or other code that may panic.
+///
+/// ```
+/// use blockqnn::environment::panic_message;
+///
+/// let panic = std::panic::catch_unwind(|| panic!("on {} images", 3)).unwrap_err();
+/// assert_eq!(panic_message(panic.as_ref()), Some("on 3 images"));
+/// ```
+#[must_use]
+pub fn panic_message(panic: &(dyn Any + Send)) -> Option<&str> {
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+}

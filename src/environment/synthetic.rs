@@ -1,11 +1,7 @@
 //! Synthetic environments whose best block is known: for tests, demonstrations and comparisons of agents.
 //!
-//! [`Synthetic`] rates a block by its length and the mean of its layers, [`FirstLayers`] by its first five layers. The
-//! two tell apart what the credits of a reward can and cannot learn (`docs/reproduction.md`).
-
-mod first_layers;
-
-pub use first_layers::FirstLayers;
+//! [`Synthetic`] rates a block by its length and the mean of its layers, [`HiddenBlock`] by its likeness to a block that
+//! it hides, [`Motifs`] by pairs of layers in it.
 
 mod family;
 
@@ -19,16 +15,16 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::convert::Infallible;
 
-/// Rates block codes by a formula in microseconds, instead of a training of minutes.
+/// Rates blocks by a formula, in microseconds instead of minutes of training.
 ///
-/// With n layers between start and Terminal, the quality in percent is
-/// `20 + 40 * exp(-((n - 7) / 4)^2) + 40 * m`: the first term is highest for seven layers, so that the best block is
-/// neither the shortest nor the longest, and m, from 0 to 1, is the mean over the layers of how well each fits its
-/// place. A layer gets 0.6 for what it computes (3x3 and 5x5 convolutions on odd places, additions on even ones, less
-/// for the others) and 0.4 for where its input comes from (the layer before is best).
+/// With n layers between start and Terminal, the quality in percent is `20 + 40 * exp(-((n - 7) / 4)^2) + 40 * m`. The
+/// first term is highest for seven layers, so that the best block is neither the shortest nor the longest. m, from 0 to
+/// 1, is the mean over the layers of how well each fits its place: a layer gets 0.6 for what it computes (3x3 and 5x5
+/// convolutions in odd places, additions in even ones, less for the others) and 0.4 for where its input comes from (the
+/// previous layer is best).
 ///
-/// A learner that prefers long blocks whatever they are worth falls into the length term: it is the trap that Equation 2
-/// sets (`docs/reproduction.md`).
+/// An agent that prefers long blocks whatever they are worth loses by the length term; Equation 2 leads agents into
+/// this trap (`docs/reproduction.md`).
 ///
 /// ```
 /// use blockqnn::environment::synthetic::Synthetic;
@@ -46,20 +42,21 @@ impl Synthetic {
     /// Layers of the best block between start and Terminal.
     const BEST_LAYERS: usize = 7;
 
-    /// The environment without noise.
+    /// Creates the environment without noise.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The environment with normal noise of `deviation` percent points on each accuracy, drawn from the trial's seed.
+    /// Adds normal noise with a standard deviation of `deviation` percentage points to each accuracy, drawn from the
+    /// trial's seed.
     #[must_use]
     pub fn with_noise(mut self, deviation: f64) -> Self {
         self.noise = deviation;
         self
     }
 
-    /// The true quality of a block, 20 to 100 percent, without noise.
+    /// Returns the true quality of a block, 20 to 100 percent, without noise.
     #[must_use]
     pub fn quality(block: &BlockCode) -> f64 {
         let layers = inner(block);
@@ -67,7 +64,7 @@ impl Synthetic {
         length_term(layers.len(), Self::BEST_LAYERS) + 40.0 * fit / layers.len() as f64
     }
 
-    /// How well a layer fits its place, 0 to 1.
+    /// Returns how well a layer fits its place, 0 to 1.
     fn fit(code: LayerCode) -> f64 {
         let odd = code.index() % 2 == 1;
         let computes = match (code.kind(), code.kernel()) {
@@ -82,7 +79,7 @@ impl Synthetic {
         0.6 * computes + 0.4 * in_line(code)
     }
 
-    /// A block of the highest quality, 100.
+    /// Returns a block of the highest quality, 100.
     #[must_use]
     pub fn best() -> BlockCode {
         parsed("conv3(0) add(0,1) conv3(2) add(2,3) conv3(4) add(4,5) conv3(6) terminal(7)")
@@ -101,7 +98,8 @@ impl Environment<BlockCode> for Synthetic {
     }
 }
 
-/// How far a layer stands in line, 0 to 1: fully if one of its inputs is the layer before, half if it is the one before that.
+/// Returns how directly a layer follows the one before it: 1 if one of its inputs is the previous layer, 0.5 if the
+/// nearest is the one before that, else 0.
 fn in_line(code: LayerCode) -> f64 {
     match reach(code) {
         1 => 1.0,
@@ -110,31 +108,31 @@ fn in_line(code: LayerCode) -> f64 {
     }
 }
 
-/// How far back the nearest input of a layer is.
+/// Returns how far back the nearest input of a layer is.
 fn reach(code: LayerCode) -> u8 {
     code.index() - code.connections().iter().max().copied().unwrap_or(0)
 }
 
-/// The layers of a block between start and Terminal.
+/// Returns the layers of a block between start and Terminal.
 fn inner(block: &BlockCode) -> &[LayerCode] {
     &block.layers()[..block.len() - 1]
 }
 
-/// `20 + 40 * exp(-((n - best) / 4)^2)`: the share of the length of a block in its quality. The best length is neither
-/// the shortest nor the longest, so that a learner that prefers long blocks, whatever they are worth, is found out.
+/// Returns `20 + 40 * exp(-((n - best) / 4)^2)`, the part of the quality that depends on the length. The best length is
+/// neither the shortest nor the longest, to expose agents that prefer long blocks whatever they are worth.
 fn length_term(layers: usize, best: usize) -> f64 {
     let distance = (layers as f64 - best as f64) / 4.0;
     20.0 + 40.0 * (-distance * distance).exp()
 }
 
-/// What a training with this quality would measure: normal noise, drawn from the trial's seed.
+/// Returns what a training with this quality would measure: the quality with normal noise, drawn from the trial's seed.
 fn measured(quality: f64, noise: f64, context: &TrialContext<'_>) -> Evaluation {
     let mut rng = ChaCha8Rng::seed_from_u64(context.trial().seed);
     let accuracy = quality + noise * seed::normal(&mut rng);
     Evaluation::Measured(Metrics::from_accuracy(accuracy.clamp(0.0, 100.0)))
 }
 
-/// A block of this module's own.
+/// Parses a block that is written in this module.
 fn parsed(text: &str) -> BlockCode {
     match text.parse() {
         Ok(block) => block,
@@ -148,8 +146,8 @@ mod tests {
     use crate::space::block::BlockSpace;
     use crate::space::{SearchSpace, Step};
 
-    /// The highest quality for each number of layers, by dynamic programming over places: the fit of a layer depends on
-    /// nothing but its own code.
+    /// Finds the highest quality for each number of layers by choosing the best layer in each place: the fit of a layer
+    /// depends on nothing but its own code.
     #[test]
     fn the_best_block_is_the_best_of_the_whole_space() {
         let space = BlockSpace::paper();

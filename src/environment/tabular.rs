@@ -1,36 +1,36 @@
-//! Tables of evaluated architectures: a search on them costs no training.
+//! Tables of evaluated architectures, on which a search needs no training.
 //!
 //! # The form of a table
 //!
-//! A CSV file under a line of column names, in any order; columns that are not named here are ignored.
+//! A CSV file whose first line names the columns, in any order; columns that are not listed here are ignored.
 //!
 //! | column | what it holds |
 //! | --- | --- |
-//! | `architecture` | the architecture's text, as its space writes it; in quotes if it has commas |
-//! | `accuracy` | percent: what the search sees. Empty: the architecture is infeasible |
-//! | `final_accuracy` | percent, may be missing: what the architecture is worth in the end, which no agent sees |
-//! | `seconds` | may be missing: how long the evaluation took |
-//! | `flops`, `parameters` | may be missing: size of the network |
-//! | `density`, or `edges` and `nodes` | may be missing: density of the block |
-//! | `dataset` | may be missing: the rows of one data set are taken |
+//! | `architecture` | the architecture's text, as its space writes it; in quotes if it contains commas |
+//! | `accuracy` | the percentage that the search sees; empty if the architecture is infeasible |
+//! | `final_accuracy` | optional: the percentage that the architecture reaches in the end, which no agent sees |
+//! | `seconds` | optional: how long the evaluation took |
+//! | `flops`, `parameters` | optional: the size of the network |
+//! | `density`, or `edges` and `nodes` | optional: the density of the block |
+//! | `dataset` | optional: the data set of the row; only the rows of one are used |
 //!
 //! The file that [`SearchReport::write_csv`](crate::search::SearchReport::write_csv) writes is such a table. So is the
-//! form with the columns `arch`, `dataset`, `val_acc_12ep`, `test_acc_200ep`, `train_time_200ep_s`, `flops_m`, `params`
-//! in which NAS-Bench-201 is commonly distributed: it is recognised by its column `val_acc_12ep`, the 12-epoch
-//! validation accuracy is what the search sees, the 200-epoch test accuracy the final one, and 12 of 200 epochs the
-//! time.
-
-mod csv;
+//! form in which NAS-Bench-201 is commonly distributed, with the columns `arch`, `dataset`, `val_acc_12ep`,
+//! `test_acc_200ep`, `train_time_200ep_s`, `flops_m`, `params`. It is recognised by its column `val_acc_12ep`: the
+//! search sees the 12-epoch validation accuracy, the 200-epoch test accuracy is the final one, and the evaluation takes
+//! 12/200 of the training time.
 
 use super::{Environment, TrialContext};
 use crate::evaluation::{Evaluation, Infeasibility, Metrics};
+use crate::files::csv_records;
+use csv::StringRecord;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Why a table cannot be read, or has no answer.
+/// The reason why a table cannot be read or has no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {
@@ -39,18 +39,18 @@ pub enum TableError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
     /// A column is missing.
-    #[error("table {name}: its first line has no column {column:?}; it has {found:?}")]
+    #[error("table {name}: the first line has no column {column:?}; it has {found:?}")]
     MissingColumn {
         /// Name of the table.
         name: String,
         /// The column.
         column: &'static str,
-        /// The columns there are.
+        /// The columns of the table.
         found: Vec<String>,
     },
     /// A row is malformed.
@@ -63,24 +63,22 @@ pub enum TableError {
         /// What is wrong with it.
         message: String,
     },
-    /// No row is of the data set asked for.
+    /// The table has no row of the requested data set.
     #[error("table {name} has no row of data set {dataset:?}; it has {found:?}")]
     UnknownDataset {
         /// Name of the table.
         name: String,
         /// The data set.
         dataset: String,
-        /// The data sets there are.
+        /// The data sets of the table.
         found: Vec<String>,
     },
     /// The table has rows of several data sets, and none was named.
-    #[error(
-        "table {name} has rows of several data sets, {found:?}: name the data set to use (--dataset NAME in the examples)"
-    )]
+    #[error("table {name} has rows of several data sets, {found:?}: name the data set to use")]
     AmbiguousDataset {
         /// Name of the table.
         name: String,
-        /// The data sets there are.
+        /// The data sets of the table.
         found: Vec<String>,
     },
     /// The table has no such architecture.
@@ -99,9 +97,9 @@ pub enum TableError {
 pub struct TableEntry {
     /// The architecture's text.
     pub architecture: String,
-    /// Accuracy in percent that a search sees; none if the architecture is infeasible.
+    /// Accuracy in percent that a search sees; `None` if the architecture is infeasible.
     pub accuracy: Option<f64>,
-    /// What the architecture is worth in the end, in percent.
+    /// Accuracy in percent that the architecture reaches in the end.
     pub final_accuracy: Option<f64>,
     /// Seconds that the evaluation took.
     pub seconds: Option<f64>,
@@ -109,9 +107,9 @@ pub struct TableEntry {
     pub flops: Option<f64>,
     /// Trainable parameters of the network.
     pub parameters: Option<f64>,
-    /// Edges divided by nodes of the block.
+    /// Edges of the block divided by its nodes.
     pub density: Option<f64>,
-    /// Whether the table itself doubts its figures of cost (column `odd_cost`).
+    /// Whether the table itself marks its cost figures as doubtful (column `odd_cost`).
     pub doubtful: bool,
 }
 
@@ -120,7 +118,9 @@ pub struct TableEntry {
 /// ```
 /// use blockqnn::environment::tabular::Table;
 ///
-/// let csv = "architecture,accuracy,seconds\nconv3(0) terminal(1),61.5,40\n\"conv3(0) add(0,1) terminal(2)\",64.0,44\n";
+/// let csv = "architecture,accuracy,seconds\n\
+///            conv3(0) terminal(1),61.5,40\n\
+///            \"conv3(0) add(0,1) terminal(2)\",64.0,44\n";
 /// let table = Table::parse("small", csv, None)?;
 /// assert_eq!(table.entry("conv3(0) add(0,1) terminal(2)")?.accuracy, Some(64.0));
 /// assert!(table.entry("max3(0) terminal(1)").unwrap_err().to_string().contains("no architecture"));
@@ -134,7 +134,7 @@ pub struct Table {
     index: HashMap<String, usize>,
 }
 
-/// Positions of a table's columns, and what its figures are counted in.
+/// Positions of a table's columns, and the factors that convert them to the units of [`TableEntry`].
 struct Columns {
     architecture: usize,
     accuracy: usize,
@@ -149,10 +149,14 @@ struct Columns {
 }
 
 impl Columns {
-    fn find(name: &str, header: &[String]) -> Result<Self, TableError> {
-        let place = |column: &str| header.iter().position(|found| found.trim() == column);
+    fn find(name: &str, header: &StringRecord) -> Result<Self, TableError> {
+        let place = |column: &str| header.iter().position(|found| found == column);
         let needed = |column: &'static str| {
-            let missing = || TableError::MissingColumn { name: name.to_owned(), column, found: header.to_vec() };
+            let missing = || TableError::MissingColumn {
+                name: name.to_owned(),
+                column,
+                found: header.iter().map(str::to_owned).collect(),
+            };
             place(column).ok_or_else(missing)
         };
         let dataset = place("dataset");
@@ -186,9 +190,9 @@ impl Columns {
     }
 
     /// Reads one row.
-    fn entry(&self, fields: &[String]) -> Result<TableEntry, String> {
+    fn entry(&self, fields: &StringRecord) -> Result<TableEntry, String> {
         let number = |column: usize| -> Result<Option<f64>, String> {
-            let text = fields[column].trim();
+            let text = &fields[column];
             if text.is_empty() {
                 return Ok(None);
             }
@@ -207,7 +211,7 @@ impl Columns {
             None => None,
         };
         Ok(TableEntry {
-            architecture: fields[self.architecture].trim().to_owned(),
+            architecture: fields[self.architecture].to_owned(),
             accuracy: number(self.accuracy)?,
             final_accuracy: optional(self.final_accuracy)?,
             seconds: scaled(self.seconds)?,
@@ -220,10 +224,11 @@ impl Columns {
 }
 
 impl Table {
-    /// Reads the rows of `dataset` from a CSV file; all rows if the table has no data sets or only one.
+    /// Reads the rows of `dataset` from a CSV file, or all rows if `dataset` is `None` and the table has at most one
+    /// data set.
     ///
     /// # Errors
-    /// [`TableError`] names the file, and the line or column that is wrong.
+    /// [`TableError`] if the file cannot be read or is malformed, with the file and the line or column.
     pub fn read(path: impl AsRef<Path>, dataset: Option<&str>) -> Result<Self, TableError> {
         let path = path.as_ref();
         let text = std::fs::read_to_string(path);
@@ -231,26 +236,25 @@ impl Table {
         Self::parse(&path.display().to_string(), &text, dataset)
     }
 
-    /// Reads the rows of `dataset` from CSV text; `name` is what errors call the table.
+    /// Reads the rows of `dataset` from CSV text; `name` is the name of the table in errors.
     ///
     /// # Errors
-    /// [`TableError`] names the line or column that is wrong.
+    /// [`TableError`] if the text is malformed, with the line or column.
     pub fn parse(name: &str, text: &str, dataset: Option<&str>) -> Result<Self, TableError> {
         let row_error = |line, message| TableError::Row { name: name.to_owned(), line, message };
-        let mut lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
-        let (header, line) = lines.next().ok_or_else(|| row_error(1, "the file is empty".to_owned()))?;
-        let header = csv::fields(header).map_err(|message| row_error(line, message))?;
+        let records = csv_records(text).map_err(|line| row_error(line, "a quote is not closed".to_owned()))?;
+        let mut records = records.into_iter();
+        let (_, header) = records.next().ok_or_else(|| row_error(1, "the file is empty".to_owned()))?;
         let columns = Columns::find(name, &header)?;
         let mut table = Self { name: name.to_owned(), digest: String::new(), entries: vec![], index: HashMap::new() };
         let mut datasets: Vec<String> = Vec::new();
-        for (text, line) in lines {
-            let fields = csv::fields(text).map_err(|message| row_error(line, message))?;
+        for (line, fields) in records {
             if fields.len() != header.len() {
                 let message = format!("it has {} fields, but the first line has {}", fields.len(), header.len());
                 return Err(row_error(line, message));
             }
             if let Some(column) = columns.dataset {
-                let own = fields[column].trim();
+                let own = &fields[column];
                 if !datasets.iter().any(|known| known == own) {
                     datasets.push(own.to_owned());
                 }
@@ -279,22 +283,22 @@ impl Table {
         }
     }
 
-    /// What errors call the table.
+    /// Returns the name of the table in errors.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The rows, in the order of the file.
+    /// Returns the rows in the order of the file.
     #[must_use]
     pub fn entries(&self) -> &[TableEntry] {
         &self.entries
     }
 
-    /// The row of an architecture.
+    /// Returns the row of an architecture.
     ///
     /// # Errors
-    /// [`TableError::UnknownArchitecture`] if there is none.
+    /// [`TableError::UnknownArchitecture`] if the table has no such row.
     pub fn entry(&self, architecture: &str) -> Result<&TableEntry, TableError> {
         let unknown =
             || TableError::UnknownArchitecture { name: self.name.clone(), architecture: architecture.to_owned() };
@@ -302,7 +306,7 @@ impl Table {
     }
 }
 
-/// A hash of all that a search on the table sees or is judged by.
+/// Returns a hash of everything that a search on the table sees or is judged by.
 fn digest(entries: &[TableEntry]) -> String {
     let mut hasher = Sha256::new();
     for entry in entries {
@@ -313,11 +317,10 @@ fn digest(entries: &[TableEntry]) -> String {
     format!("{:016x}", u64::from_be_bytes(bytes))
 }
 
-/// Looks architectures up in a [`Table`] by the text they write themselves as.
+/// Looks architectures up in a [`Table`] by their text (`Display`).
 ///
-/// [`Metrics::seconds`] is the table's time, so that a
-/// [`SecondsBudget`](crate::search::SecondsBudget) counts simulated seconds. An architecture that the table does not have
-/// is an error that names it.
+/// [`Metrics::seconds`] is the time in the table, so that a [`SecondsBudget`](crate::search::SecondsBudget) counts
+/// simulated seconds. An architecture that the table does not have is an error that names it.
 ///
 /// ```
 /// use blockqnn::agent::RandomAgent;
@@ -339,13 +342,13 @@ pub struct TableEnvironment {
 }
 
 impl TableEnvironment {
-    /// An environment that answers from `table`.
+    /// Creates an environment that answers from `table`.
     #[must_use]
     pub fn new(table: impl Into<Arc<Table>>) -> Self {
         Self { table: table.into() }
     }
 
-    /// The table.
+    /// Returns the table.
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
@@ -379,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_table_is_told_with_its_line() {
+    fn errors_name_the_line_or_column_that_is_wrong() {
         for (csv, expected) in [
             ("", "t.csv, line 1: the file is empty"),
             ("architecture,accuracy\n", "the table has no rows"),
@@ -403,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn the_benchmarks_columns_are_known() {
+    fn the_columns_of_the_benchmark_are_recognised() {
         let csv = "arch,dataset,val_acc_12ep,test_acc_200ep,flops_m,params,train_time_200ep_s,odd_cost\n\
                    a,cifar10,63.5,85.75,15.5,129306,2000,0\na,cifar100,31.5,52.5,15.5,135156,3000,1\n";
         let table = Table::parse("t.csv", csv, Some("cifar100")).unwrap();
@@ -436,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_figures_have_equal_identities_and_others_others() {
+    fn tables_have_equal_identities_exactly_if_their_figures_are_equal() {
         let identity = |csv: &str| {
             let environment = TableEnvironment::new(Table::parse("t", csv, None).unwrap());
             Environment::<String>::identity(&environment)

@@ -5,9 +5,12 @@ use crate::data::{
     BrokenImages, Cropping, DataError, FolderParts, ImageFolder, ImageSet, Pictures, Split, TestSet, cifar, embedded,
 };
 use crate::graph::ImageShape;
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::str::FromStr;
 
 /// The data sets that come with the crate or that it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +28,34 @@ pub enum Dataset {
     Folder,
 }
 
+impl fmt::Display for Dataset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// No data set has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown data set {name:?}: choose embedded, cifar10, cifar100 or folder")]
+pub struct UnknownDataset {
+    name: String,
+}
+
+impl FromStr for Dataset {
+    type Err = UnknownDataset;
+
+    fn from_str(name: &str) -> Result<Self, UnknownDataset> {
+        Self::ALL
+            .into_iter()
+            .find(|dataset| dataset.name() == name)
+            .ok_or_else(|| UnknownDataset { name: name.to_owned() })
+    }
+}
+
 impl Dataset {
+    /// All data sets.
+    pub const ALL: [Self; 4] = [Self::Embedded, Self::Cifar10, Self::Cifar100, Self::Folder];
+
     /// The name of the data set.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -86,25 +116,33 @@ pub struct DataConfig {
 impl DataConfig {
     /// Checks that there are images to train on and to measure with.
     pub(super) fn validate(&self) -> Result<(), ExperimentError> {
-        if self.validation == 0 {
-            return Err(ExperimentError::ZeroImages { field: "validation" });
-        }
-        self.validate_images()
+        InvalidSetting::at_least_one("data.validation", self.validation)?;
+        Ok(self.validate_images()?)
     }
 
     /// Checks the settings but for the number of images held out.
-    fn validate_images(&self) -> Result<(), ExperimentError> {
-        if self.train_limit == Some(0) {
-            return Err(ExperimentError::ZeroImages { field: "train_limit" });
-        }
+    fn validate_images(&self) -> Result<(), InvalidSetting> {
+        InvalidSetting::at_least_one("data.train_limit", self.train_limit.unwrap_or(1))?;
         match (self.dataset, self.size) {
-            (Dataset::Folder, None) => Err(ExperimentError::NoSize),
-            (Dataset::Folder, Some(size)) if !(1..=Cropping::MAX_SIZE).contains(&size) => {
-                Err(ExperimentError::Size { size })
+            (Dataset::Folder, _) => self.folder_size().map(|_| ()),
+            (_, None) => Ok(()),
+            (dataset, Some(size)) => {
+                let expected = format!("omitted, because the images of {} have a fixed size", dataset.name());
+                Err(InvalidSetting::new("data.size", size, expected))
             }
-            (Dataset::Folder, Some(_)) | (_, None) => Ok(()),
-            (dataset, Some(size)) => Err(ExperimentError::SizeOfOfficialSet { size, dataset: dataset.name() }),
         }
+    }
+
+    /// The size that the images of a folder get.
+    fn folder_size(&self) -> Result<u32, InvalidSetting> {
+        let Some(size) = self.size else {
+            let expected = "the width and height in pixels to train on, such as 32, because the photographs of a folder \
+                            have different sizes";
+            return Err(InvalidSetting::new("data.size", "not set", expected));
+        };
+        let valid = (1..=Cropping::MAX_SIZE).contains(&size);
+        InvalidSetting::check("data.size", size, valid, format!("from 1 to {}", Cropping::MAX_SIZE))?;
+        Ok(size)
     }
 
     /// Training images after the validation images were held out and the limit applied. The files of a folder are counted,
@@ -201,7 +239,7 @@ impl DataConfig {
 
     /// Decodes all images of a folder at the experiment's size.
     fn decode(&self, folder: &ImageFolder, left_out: &mut dyn FnMut(&DataError)) -> Result<ImageSet, ExperimentError> {
-        let size = self.size.ok_or(ExperimentError::NoSize)?;
+        let size = self.folder_size()?;
         let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let (images, broken) = folder.load(size, self.broken_images, threads)?;
         broken.iter().chain(&folder.left_out()).for_each(left_out);

@@ -1,29 +1,26 @@
 //! A whole block search as plain data: what a configuration file holds and a preset names.
 //!
 //! [`Experiment`] gathers the settings of space, agent, reward, controller, recipe and data. It comes from a
-//! [`Preset`], with [`Overrides`] on top, and is checked as a whole before anything runs.
+//! [`Preset`], and is checked as a whole before anything runs.
 
-mod configuration;
 mod data;
-mod overrides;
 mod verification;
 
-pub use data::{DataConfig, Dataset};
-pub use overrides::{Overrides, OverridesError};
+pub use data::{DataConfig, Dataset, UnknownDataset};
 pub use verification::{Candidate, Verification, VerificationReport, VerificationRow};
 
-use crate::agent::{Agent, EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig, QLearningConfigError};
-use crate::agent::{Searcher, SearcherError};
+use crate::agent::{AgentConfig, EpsilonPhase, EpsilonSchedule, QLearningConfig};
 use crate::data::cifar::Missing;
 use crate::data::{BrokenImages, DataError};
 use crate::graph::{CostLimits, ImageShape, NetworkConfig, StemConfig, ToGraph};
 use crate::network::Network;
-use crate::reward::{Credit, RedefinedReward, RewardConfigError};
-use crate::search::{SearchConfig, SearchConfigError};
+use crate::reward::{Credit, RedefinedReward};
+use crate::search::SearchConfig;
 use crate::seed;
+use crate::setting::InvalidSetting;
 use crate::space::block::BlockSpace;
-use crate::space::{SearchSpace, random_walk};
-use crate::train::{Recipe, RecipeError, Restarts, Schedule};
+use crate::space::{SearchSpace, random_trajectory};
+use crate::train::{Recipe, Restarts, Schedule};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -108,16 +105,12 @@ impl FromStr for Preset {
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Sections")]
 pub struct Experiment {
     /// Where blocks come from.
     pub space: BlockSpace,
-    /// The agent that chooses them: the tabular learner.
-    pub agent: QLearningConfig,
-    /// The agent that chooses them instead; `agent` then only determines the default number of trials. Omitted from
-    /// files when it is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub searcher: Option<Searcher>,
+    /// The agent that chooses them. Files written earlier may hold an agent other than the Q-learner as `searcher`.
+    pub agent: AgentConfig,
     /// What the agent learns from.
     pub reward: RedefinedReward,
     /// How many trials, in what minibatches, around which network, under which limits.
@@ -132,56 +125,15 @@ pub struct Experiment {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExperimentError {
-    /// A setting of the agent.
+    /// A setting has a value that it cannot have.
     #[error(transparent)]
-    Agent(#[from] QLearningConfigError),
-    /// A setting of the agent that replaces it.
-    #[error("in searcher: {0}")]
-    Searcher(#[from] SearcherError),
-    /// A setting of the reward.
-    #[error(transparent)]
-    Reward(#[from] RewardConfigError),
-    /// A setting of the controller or the network.
-    #[error(transparent)]
-    Search(#[from] SearchConfigError),
-    /// A setting of the recipe.
-    #[error(transparent)]
-    Recipe(#[from] RecipeError),
-    /// A setting of the data.
-    #[error("data.{field} is 0: it must be at least 1")]
-    ZeroImages {
-        /// Name of the field.
-        field: &'static str,
-    },
-    /// An image folder needs a size.
-    #[error(
-        "the photographs of a folder have different sizes: set data.size (--size in the examples) to the width and height in \
-             pixels to train on, such as 32"
-    )]
-    NoSize,
-    /// The size is none that images can have.
-    #[error("data.size is {size} (--size in the examples): it must be from 1 to {}", crate::data::Cropping::MAX_SIZE)]
-    Size {
-        /// The size.
-        size: u32,
-    },
-    /// The images of an official set have a fixed size.
-    #[error(
-        "data.size is {size}, but the images of {dataset} have a fixed size: omit data.size (--size in the examples)"
-    )]
-    SizeOfOfficialSet {
-        /// The size.
-        size: u32,
-        /// Name of the data set.
-        dataset: &'static str,
-    },
+    Setting(#[from] InvalidSetting),
     /// The data.
     #[error(transparent)]
     Data(#[from] DataError),
     /// The data set is read from a folder, and none was given.
     #[error(
-        "the images of the data set {dataset} are read from files, but no folder is given: give one (--data DIR in the \
-         examples; --download fetches CIFAR)"
+        "the images of the data set {dataset} are read from files, but no folder is given: name the folder of the images"
     )]
     NoFolder {
         /// Name of the data set.
@@ -195,8 +147,7 @@ impl Experiment {
     pub fn paper() -> Self {
         Self {
             space: BlockSpace::paper(),
-            agent: QLearningConfig::paper(),
-            searcher: None,
+            agent: AgentConfig::QLearning(QLearningConfig::paper()),
             reward: RedefinedReward::paper(),
             search: SearchConfig::paper(),
             recipe: Recipe::early_stop(),
@@ -215,17 +166,15 @@ impl Experiment {
     /// The paper's search on a schedule of half the length: 89 minibatches.
     #[must_use]
     pub fn short() -> Self {
-        let mut experiment = Self::paper();
-        experiment.agent.epsilon = EpsilonSchedule::short();
-        experiment.search.trials = experiment.scheduled_trials();
-        experiment
+        let agent = QLearningConfig { epsilon: EpsilonSchedule::short(), ..QLearningConfig::paper() };
+        Self { agent: AgentConfig::QLearning(agent), ..Self::paper() }.with_scheduled_trials()
     }
 
     /// The paper's search with MetaQNN's learner and reward ([`Preset::Metaqnn`]).
     #[must_use]
     pub fn metaqnn() -> Self {
         let reward = RedefinedReward::accuracy(Credit::Terminal);
-        Self { agent: QLearningConfig::metaqnn(), reward, ..Self::paper() }
+        Self { agent: AgentConfig::QLearning(QLearningConfig::metaqnn()), reward, ..Self::paper() }
     }
 
     /// A search of minutes on two CPU cores, on the embedded images.
@@ -246,10 +195,10 @@ impl Experiment {
         let stem = StemConfig { pools: 1, ..StemConfig::default() };
         let network = NetworkConfig { stem, stages: 2, repeats: 1, width: 8, ..NetworkConfig::cifar() };
         let network = network.with_data(image, 10);
-        let mut experiment = Self {
+        let agent = QLearningConfig { learning_rate: 0.1, epsilon, ..QLearningConfig::paper() };
+        let experiment = Self {
             space,
-            agent: QLearningConfig { learning_rate: 0.1, epsilon, ..QLearningConfig::paper() },
-            searcher: None,
+            agent: AgentConfig::QLearning(agent),
             reward: RedefinedReward::accuracy(Credit::Terminal),
             search: SearchConfig {
                 minibatch: 8,
@@ -275,14 +224,21 @@ impl Experiment {
                 seed: 0,
             },
         };
-        experiment.search.trials = experiment.scheduled_trials();
-        experiment
+        experiment.with_scheduled_trials()
     }
 
-    /// Trials that the epsilon schedule lasts for.
+    /// Trials that the epsilon schedule lasts for; none for an agent without one.
     #[must_use]
-    pub fn scheduled_trials(&self) -> u64 {
-        self.agent.epsilon.minibatches().saturating_mul(self.search.minibatch)
+    pub fn scheduled_trials(&self) -> Option<u64> {
+        match &self.agent {
+            AgentConfig::QLearning(agent) => Some(agent.epsilon.minibatches().saturating_mul(self.search.minibatch)),
+            _ => None,
+        }
+    }
+
+    fn with_scheduled_trials(mut self) -> Self {
+        self.search.trials = self.scheduled_trials().unwrap_or(self.search.trials);
+        self
     }
 
     /// Images that pass through networks in training when no training is restarted: trials x epochs x images.
@@ -300,7 +256,7 @@ impl Experiment {
     pub fn trained_share(&self, walks: u32) -> f64 {
         let is_trained = |walk: &u32| {
             let mut rng = seed::stream(0, "trained share", u64::from(*walk));
-            let block = random_walk(&self.space, &mut rng).and_then(|walk| self.space.decode(&walk.actions));
+            let block = random_trajectory(&self.space, &mut rng).and_then(|walk| self.space.decode(&walk.actions));
             let cost = block.ok().and_then(|block| block.to_graph().cost(&self.search.network).ok());
             cost.is_some_and(|cost| {
                 cost.parameters <= Network::MAX_PARAMETERS && self.search.limits.check(&cost).is_ok()
@@ -321,7 +277,7 @@ impl Experiment {
     /// # Errors
     /// The first invalid setting, by name.
     pub fn validate(&self) -> Result<(), ExperimentError> {
-        self.agent()?;
+        self.agent.validate()?;
         self.reward.validate()?;
         // Before the network, which follows the data.
         self.data.validate()?;
@@ -333,25 +289,31 @@ impl Experiment {
     /// controller's own settings.
     #[must_use]
     pub fn details(&self) -> serde_json::Value {
-        let Self { space, agent, searcher, reward, search: _, recipe, data } = self;
-        let mut details =
-            serde_json::json!({ "space": space, "agent": agent, "reward": reward, "recipe": recipe, "data": data });
-        if let Some(searcher) = searcher {
-            details["searcher"] = serde_json::json!(searcher);
-        }
-        details
+        let Self { space, agent, reward, search: _, recipe, data } = self;
+        serde_json::json!({ "space": space, "agent": agent, "reward": reward, "recipe": recipe, "data": data })
     }
+}
 
-    /// The agent with these settings: the searcher if there is one, else the paper's.
-    ///
-    /// # Errors
-    /// [`ExperimentError::Agent`] or [`ExperimentError::Searcher`] if a setting is out of its range.
-    pub fn agent(&self) -> Result<Box<dyn Agent<BlockSpace>>, ExperimentError> {
-        let tabular = QLearning::<BlockSpace>::new(self.agent.clone())?;
-        match &self.searcher {
-            Some(searcher) => Ok(searcher.agent()?),
-            None => Ok(Box::new(tabular)),
-        }
+/// An [`Experiment`] as files hold it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sections {
+    space: BlockSpace,
+    agent: Option<AgentConfig>,
+    searcher: Option<AgentConfig>,
+    reward: RedefinedReward,
+    search: SearchConfig,
+    recipe: Recipe,
+    data: DataConfig,
+}
+
+impl TryFrom<Sections> for Experiment {
+    type Error = &'static str;
+
+    fn try_from(sections: Sections) -> Result<Self, Self::Error> {
+        let Sections { space, agent, searcher, reward, search, recipe, data } = sections;
+        let agent = searcher.or(agent).ok_or("missing field `agent`")?;
+        Ok(Self { space, agent, reward, search, recipe, data })
     }
 }
 

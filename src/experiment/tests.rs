@@ -1,10 +1,12 @@
 use super::*;
-use crate::agent::ReplayConfig;
-use crate::environment::synthetic::Synthetic;
+use crate::agent::{LeastSquaresConfig, QLearningConfig};
 use crate::graph::WidthRule;
-use crate::search::{RunFolder, Search};
 use serde_json::json;
-use std::path::Path;
+
+fn q_learning(experiment: &Experiment) -> &QLearningConfig {
+    let AgentConfig::QLearning(agent) = &experiment.agent else { panic!("{}", experiment.agent) };
+    agent
+}
 
 #[test]
 fn every_preset_is_valid_and_has_a_name() {
@@ -12,13 +14,17 @@ fn every_preset_is_valid_and_has_a_name() {
         preset.experiment().validate().unwrap();
         assert_eq!(preset.name().parse::<Preset>().unwrap(), preset);
     }
+    for dataset in Dataset::ALL {
+        assert_eq!(dataset.to_string().parse(), Ok(dataset));
+    }
+    assert!("mnist".parse::<Dataset>().unwrap_err().to_string().contains("embedded, cifar10, cifar100 or folder"));
     assert!("papers".parse::<Preset>().unwrap_err().to_string().contains("quick, paper, short or metaqnn"));
 }
 
 #[test]
 fn the_paper_preset_has_the_papers_figures() {
     let paper = Experiment::paper();
-    assert_eq!((paper.search.trials, paper.search.minibatch, paper.scheduled_trials()), (11_392, 64, 11_392));
+    assert_eq!((paper.search.trials, paper.search.minibatch, paper.scheduled_trials()), (11_392, 64, Some(11_392)));
     assert_eq!((paper.data.dataset, paper.data.validation), (Dataset::Cifar100, 5_000));
     assert_eq!(
         paper.reward,
@@ -32,178 +38,16 @@ fn the_paper_preset_has_the_papers_figures() {
 fn metaqnn_replays_128_networks_for_each_trained_one_and_starts_at_half_the_highest_accuracy() {
     let metaqnn = Experiment::metaqnn();
     assert_eq!(metaqnn.reward, RedefinedReward::accuracy(Credit::Terminal));
-    let per_trial = u64::from(metaqnn.agent.replay.rounds) / metaqnn.search.minibatch;
-    assert_eq!((per_trial, metaqnn.agent.replay.batch, metaqnn.agent.initial_q), (1, 128, 50.0));
-}
-
-#[test]
-fn settings_that_are_omitted_at_their_default_can_be_set_and_are_written_then() {
-    let base = serde_json::to_value(Experiment::paper()).unwrap();
-    for (path, value) in [
-        ("agent.next_values", "old"),
-        ("reward.flops_of", "block"),
-        ("space.connections", "equal"),
-        ("space.connections", "any"),
-        ("search.repeats", "replay"),
-    ] {
-        let mut overrides = Overrides::new();
-        overrides.set_text(&format!("{path}={value}")).unwrap();
-        let experiment = overrides.apply(Preset::Paper).unwrap();
-        experiment.validate().unwrap();
-        let written = serde_json::to_value(&experiment).unwrap();
-        let pointer = format!("/{}", path.replace('.', "/"));
-        assert_eq!(written.pointer(&pointer), Some(&json!(value)), "{path}");
-        assert_ne!(base.pointer(&pointer), Some(&json!(value)), "{path} is the default");
-        assert_eq!(serde_json::from_value::<Experiment>(written).unwrap(), experiment);
-    }
+    let agent = q_learning(&metaqnn);
+    let per_trial = u64::from(agent.replay.rounds) / metaqnn.search.minibatch;
+    assert_eq!((per_trial, agent.replay.batch, agent.initial_q), (1, 128, 50.0));
 }
 
 #[test]
 fn the_quick_preset_keeps_its_own_schedule_and_space() {
     let quick = Experiment::quick();
-    assert_eq!((quick.space.max_layers(), quick.agent.epsilon.minibatches()), (6, 8));
+    assert_eq!((quick.space.max_layers(), q_learning(&quick).epsilon.minibatches()), (6, 8));
     assert_eq!(quick.search.trials, 64);
-}
-
-#[test]
-fn the_network_follows_the_data_set_unless_it_is_set() {
-    let mut overrides = Overrides::new();
-    overrides.set("data.dataset", "cifar10");
-    let experiment = overrides.apply(Preset::Paper).unwrap();
-    assert_eq!(experiment.search.network.classes, 10);
-    overrides.set("search.network.classes", 7);
-    assert_eq!(overrides.apply(Preset::Paper).unwrap().search.network.classes, 7);
-}
-
-#[test]
-fn a_choice_is_replaced_and_everything_else_merged() {
-    let mut overrides = Overrides::new();
-    overrides.set("recipe.optimizer", json!({"sgd": {"momentum": 0.9, "weight_decay": 0.0}}));
-    overrides.set("recipe.schedule", json!("constant"));
-    overrides.set("agent.replay.rounds", 1);
-    let experiment = overrides.apply(Preset::Paper).unwrap();
-    assert_eq!(experiment.agent.replay, ReplayConfig { rounds: 1, batch: 128 });
-    assert_eq!(experiment.recipe.schedule, Schedule::Constant);
-    overrides.set("recipe.optimizer.sgd.momentum", 0.5);
-    let expected = crate::train::OptimizerConfig::Sgd { momentum: 0.5, weight_decay: 0.0 };
-    assert_eq!(overrides.apply(Preset::Paper).unwrap().recipe.optimizer, expected);
-}
-
-#[test]
-fn several_changes_of_one_section_all_count() {
-    let mut overrides = Overrides::new();
-    overrides.set("search.trials", 4);
-    overrides.set("search.minibatch", 2);
-    let experiment = overrides.apply(Preset::Quick).unwrap();
-    assert_eq!((experiment.search.trials, experiment.search.minibatch), (4, 2));
-}
-
-#[test]
-fn every_field_of_a_preset_can_be_overridden() {
-    fn leaves(prefix: &str, value: &serde_json::Value, out: &mut Vec<String>) {
-        match value {
-            serde_json::Value::Object(fields) => {
-                for (name, value) in fields {
-                    let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-                    leaves(&path, value, out);
-                }
-            }
-            _ => out.push(prefix.to_owned()),
-        }
-    }
-    let base = serde_json::to_value(Experiment::paper()).unwrap();
-    let mut paths = Vec::new();
-    leaves("", &base, &mut paths);
-    assert!(paths.len() > 30, "{paths:?}");
-    for path in paths {
-        let pointer = format!("/{}", path.replace('.', "/"));
-        let mut overrides = Overrides::new();
-        let value = base.pointer(&pointer).unwrap().clone();
-        overrides.set_text(&format!("{path}={value}")).unwrap();
-        assert!(overrides.contains(&path));
-        overrides.apply(Preset::Quick).unwrap_or_else(|error| panic!("{path}: {error}"));
-    }
-}
-
-#[test]
-fn wrong_settings_are_refused_by_name() {
-    for (text, expected) in [
-        ("agent.learning=1", "agent.learning: unknown field `learning`, expected one of `learning_rate`"),
-        ("agents.learning_rate=1", "unknown section `agents`"),
-        ("recipe.epochs=many", "recipe.epochs: expected a whole number, found \"many\""),
-        ("recipe.batch_size=\"32\"", "recipe.batch_size: expected a whole number, found \"32\""),
-        ("recipe.batch_size=32.5", "recipe.batch_size: expected a whole number, found 32.5"),
-        ("recipe.batch_size=-1", "recipe.batch_size: expected a whole number from 0 to 18446744073709551615, found -1"),
-        ("space.max_layers=300", "space.max_layers: expected a whole number from 0 to 255, found 300"),
-        ("recipe.learning_rate=NaN", "recipe.learning_rate: expected a number, found \"NaN\""),
-        ("recipe.optimizer.sgd.momentum=[]", "recipe.optimizer.sgd.momentum: expected a number, found []"),
-        ("recipe.optimizer={\"sgd\":{}}", "recipe.optimizer.sgd: missing field"),
-        ("recipe.optimizer=3", "recipe.optimizer: expected a name, or an object with one name, found 3"),
-        ("search.seed.x=1", "search.seed: expected a whole number, found {\"x\":1}"),
-        ("search.limits.flops=low", "search.limits.flops: expected a whole number, found \"low\""),
-        ("agent.clip_at_median=1", "agent.clip_at_median: expected true or false, found 1"),
-        ("recipe=5", "recipe: expected an object with settings, found 5"),
-        ("searcher.local.starts=0", "searcher.local.starts: expected a whole number of at least 1, found 0"),
-        ("data.dataset=mnist", "data.dataset: unknown variant `mnist`, expected one of `embedded`"),
-        ("space.max_layers=1", "space.max_layers is 1"),
-    ] {
-        let mut overrides = Overrides::new();
-        overrides.set_text(text).unwrap();
-        let message = match overrides.apply(Preset::Quick) {
-            Err(error) => error.to_string(),
-            Ok(experiment) => panic!("{text} is accepted: {experiment:?}"),
-        };
-        assert!(message.starts_with(expected), "{text}: {message}");
-    }
-    for text in ["epochs", "=3", "a..b=3"] {
-        assert!(Overrides::new().set_text(text).unwrap_err().to_string().contains("path=value"), "{text}");
-    }
-    for (text, field) in [
-        ("recipe.batch_size=0", "recipe.batch_size is 0"),
-        ("search.minibatch=0", "search.minibatch is 0"),
-        ("data.validation=0", "data.validation is 0"),
-        ("data.train_limit=0", "data.train_limit is 0"),
-        ("search.network.width=0", "network.width is 0"),
-    ] {
-        let mut overrides = Overrides::new();
-        overrides.set_text(text).unwrap();
-        let message = overrides.apply(Preset::Quick).unwrap().validate().unwrap_err().to_string();
-        assert!(message.starts_with(field), "{text}: {message}");
-    }
-}
-
-#[test]
-fn a_configuration_file_is_read_or_named_in_the_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("settings.json");
-    let mut overrides = Overrides::new();
-    let missing = overrides.set_file(&path).unwrap_err().to_string();
-    assert!(missing.contains("settings.json"), "{missing}");
-    std::fs::write(&path, "[1]").unwrap();
-    assert!(overrides.set_file(&path).unwrap_err().to_string().contains("is not a JSON object"));
-    let settings = r#"{"recipe": {"epochs": 5}}"#;
-    let utf16 = |order: fn(u16) -> [u8; 2], mark: bool| -> Vec<u8> {
-        let mark = mark.then_some(0xfeff);
-        mark.into_iter().chain(settings.encode_utf16()).flat_map(order).collect()
-    };
-    for (bytes, found) in [
-        ([b"\xef\xbb\xbf", settings.as_bytes()].concat(), "is in UTF-8 with a byte order mark"),
-        (utf16(u16::to_le_bytes, true), "is in UTF-16"),
-        (utf16(u16::to_be_bytes, true), "is in UTF-16"),
-        (utf16(u16::to_le_bytes, false), "is in UTF-16"),
-        (utf16(u16::to_be_bytes, false), "is in UTF-16"),
-        (b"{\"recipe\": \"\xe4\"}".to_vec(), "is in another encoding"),
-    ] {
-        std::fs::write(&path, bytes).unwrap();
-        let message = overrides.set_file(&path).unwrap_err().to_string();
-        assert!(message.contains(found) && message.contains("save it as that"), "{message}");
-    }
-    std::fs::write(&path, r#"{"recipe": {"epochs": 5, "batch_size": 8, "epochs": 6}}"#).unwrap();
-    let message = overrides.set_file(&path).unwrap_err().to_string();
-    assert!(message.contains("the field `epochs` stands there twice"), "{message}");
-    std::fs::write(&path, settings).unwrap();
-    overrides.set_file(&path).unwrap();
-    assert_eq!(overrides.apply(Preset::Quick).unwrap().recipe.epochs, 5);
 }
 
 #[test]
@@ -216,8 +60,8 @@ fn the_embedded_images_load_without_a_folder_and_others_ask_for_one() {
     let message = Experiment::paper().data.load(None).unwrap_err().to_string();
     assert_eq!(
         message,
-        "the images of the data set cifar100 are read from files, but no folder is given: give one (--data DIR in the examples; \
-         --download fetches CIFAR)"
+        "the images of the data set cifar100 are read from files, but no folder is given: name the folder of the \
+         images"
     );
 }
 
@@ -234,19 +78,15 @@ fn an_image_folder_is_read_at_the_size_of_the_experiment() {
             }
         }
     }
-    let mut overrides = Overrides::new();
-    overrides.set("data.dataset", "folder");
-    let sizeless = overrides.apply(Preset::Quick).unwrap();
-    assert!(sizeless.validate().unwrap_err().to_string().contains("--size in the examples"));
+    let quick = Experiment::quick();
+    let with = |data| Experiment { data, ..quick.clone() };
+    let sizeless = DataConfig { dataset: Dataset::Folder, validation: 6, ..quick.data };
+    assert!(with(sizeless).validate().unwrap_err().to_string().contains("set data.size to"));
     for size in [0, 5_000] {
-        overrides.set("data.size", size);
-        let error = overrides.apply(Preset::Quick).unwrap().validate().unwrap_err().to_string();
-        assert_eq!(error, format!("data.size is {size} (--size in the examples): it must be from 1 to 4096"));
+        let error = with(DataConfig { size: Some(size), ..sizeless }).validate().unwrap_err().to_string();
+        assert_eq!(error, format!("data.size is {size}: it must be from 1 to 4096"));
     }
-    overrides.set("data.size", 4);
-    overrides.set("data.validation", 6);
-    let experiment = overrides.apply(Preset::Quick).unwrap();
-    assert_eq!(experiment.search.network.image, ImageShape { channels: 3, height: 4, width: 4 });
+    let experiment = with(DataConfig { size: Some(4), ..sizeless });
     assert_eq!(experiment.data.training_images(Some(folder.path())).unwrap(), 14);
     // What a search would refuse, a plan refuses too.
     let greedy = DataConfig { validation: 20, ..experiment.data };
@@ -265,112 +105,28 @@ fn an_image_folder_is_read_at_the_size_of_the_experiment() {
 
     std::fs::write(folder.path().join("train/day/bad.png"), "words").unwrap();
     assert!(experiment.data.load(Some(folder.path())).unwrap_err().to_string().contains("bad.png is broken"));
-    overrides.set("data.broken_images", "skip");
     let mut told = Vec::new();
-    let experiment = overrides.apply(Preset::Quick).unwrap();
+    let experiment = with(DataConfig { broken_images: BrokenImages::Skip, ..experiment.data });
     let tell = &mut |error: &DataError| told.push(error.to_string());
     assert_eq!(experiment.data.load_telling(Some(folder.path()), tell).unwrap().0.len(), 14);
     assert!(told[0].contains("bad.png") && told.len() == 1);
 
-    overrides.set("data.dataset", "cifar10");
-    let error = overrides.apply(Preset::Quick).unwrap().validate().unwrap_err();
-    assert!(error.to_string().starts_with("data.size is 4, but the images of cifar10"), "{error}");
+    let error = with(DataConfig { dataset: Dataset::Cifar10, ..experiment.data }).validate().unwrap_err();
+    assert!(
+        error.to_string().starts_with("data.size is 4: it must be omitted, because the images of cifar10"),
+        "{error}"
+    );
 }
 
-/// Runs an experiment's search in a run folder, new or to be resumed, with a synthetic environment in place of training.
-fn run_in(path: &Path, experiment: &Experiment) {
-    let Experiment { space, search, reward, .. } = experiment.clone();
-    let is_run = path.join("search.json").exists();
-    let folder = if is_run { RunFolder::resume(path) } else { RunFolder::create(path) };
-    let folder = folder.unwrap().with_details(&experiment.details()).unwrap();
-    Search::new(space, experiment.agent().unwrap(), Synthetic::new(), search)
-        .with_reward(reward)
-        .with_run_folder(folder)
-        .run()
-        .unwrap();
-}
-
-/// The overrides that a run folder keeps.
-fn settings_of_run(path: &Path) -> Overrides {
-    let mut overrides = Overrides::new();
-    overrides.set_run(&RunFolder::resume(path).unwrap().settings().unwrap()).unwrap();
-    overrides
-}
-
+/// Once an agent other than the Q-learner was a section `searcher` beside `agent`.
 #[test]
-fn a_run_gives_back_the_experiment_it_was_started_with() {
-    let parent = tempfile::tempdir().unwrap();
-    let path = parent.path().join("run");
-    let mut overrides = Overrides::new();
-    overrides.set_text("reward.mu=0.1").unwrap();
-    overrides.set_text("search.trials=4").unwrap();
-    let experiment = overrides.apply(Preset::Short).unwrap();
-    run_in(&path, &experiment);
-
-    let mut overrides = settings_of_run(&path);
-    assert_eq!(overrides.apply(Preset::Quick).unwrap(), experiment);
-    overrides.set_text("search.trials=8").unwrap();
-    let longer = overrides.apply(Preset::Quick).unwrap();
-    assert_eq!(longer.search.trials, 8);
-    // More trials are no other search: the schedule is the one it was started with, and the run goes on.
-    assert_eq!(longer.agent, experiment.agent);
-    run_in(&path, &longer);
-    assert_eq!(RunFolder::read::<BlockSpace>(&path).unwrap().records.len(), 8);
-}
-
-/// A page offers its settings as a file; the file makes the experiment.
-#[cfg(feature = "report")]
-#[test]
-fn the_settings_that_a_report_saves_repeat_the_experiment() {
-    let experiment = Experiment::short();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("run");
-    let search = crate::search::SearchConfig { trials: 8, minibatch: 8, ..experiment.search.clone() };
-    let experiment = Experiment { search, ..experiment };
-    run_in(&path, &experiment);
-    let html = crate::report::Report::read([&path]).unwrap().html().unwrap();
-    let address = html.split("href=\"data:application/json,").nth(1).unwrap().split('"').next().unwrap();
-    let mut parts = address.split('%');
-    let mut bytes: Vec<u8> = parts.next().unwrap().bytes().collect();
-    for part in parts {
-        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
-        bytes.extend(part[2..].bytes());
-    }
-    let file = folder.path().join("config.json");
-    std::fs::write(&file, bytes).unwrap();
-    let mut overrides = Overrides::new();
-    overrides.set_file(&file).unwrap();
-    assert_eq!(overrides.apply(Preset::Quick).unwrap(), experiment);
-}
-
-#[test]
-fn a_searcher_takes_the_place_of_the_tabular_learner() {
-    use crate::agent::{LeastSquaresConfig, Searcher};
-    let parent = tempfile::tempdir().unwrap();
-    let path = parent.path().join("run");
-    let mut overrides = Overrides::new();
-    overrides.set("searcher", json!(Searcher::named("best").unwrap()));
-    overrides.set_text("searcher.least-squares.uniform=5").unwrap();
-    overrides.set_text("search.trials=12").unwrap();
-    let experiment = overrides.apply(Preset::Quick).unwrap();
-    experiment.validate().unwrap();
-    let expected = LeastSquaresConfig { uniform: 5, ..LeastSquaresConfig::default() };
-    assert_eq!(experiment.searcher, Some(Searcher::LeastSquares(expected)));
-    run_in(&path, &experiment);
-
-    // A run gives it back, and it can be taken away or changed for another.
-    let mut overrides = settings_of_run(&path);
-    assert_eq!(overrides.apply(Preset::Quick).unwrap(), experiment);
-    overrides.set_text("searcher=random").unwrap();
-    assert_eq!(overrides.apply(Preset::Quick).unwrap().searcher, Some(Searcher::Random));
-    overrides.set_text("searcher=null").unwrap();
-    assert_eq!(overrides.apply(Preset::Quick).unwrap().searcher, None);
-    assert!(Experiment::quick().details().get("searcher").is_none());
-
-    let mut wrong = Overrides::new();
-    wrong.set("searcher", json!({"least-squares": {"noise": 0.0}}));
-    let message = wrong.apply(Preset::Quick).unwrap().validate().unwrap_err().to_string();
-    assert!(message.starts_with("in searcher: agent.noise is 0"), "{message}");
+fn an_experiment_with_a_section_searcher_is_read() {
+    let mut written = serde_json::to_value(Experiment::quick()).unwrap();
+    assert_eq!(serde_json::from_value::<Experiment>(written.clone()).unwrap(), Experiment::quick());
+    let best = AgentConfig::LeastSquares(LeastSquaresConfig { uniform: 5, ..LeastSquaresConfig::default() });
+    written["searcher"] = json!(best);
+    let experiment: Experiment = serde_json::from_value(written.clone()).unwrap();
+    assert_eq!(experiment, Experiment { agent: best, ..Experiment::quick() });
 }
 
 #[test]

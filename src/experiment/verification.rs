@@ -2,7 +2,7 @@
 
 use crate::agent::ListedAgent;
 use crate::graph::{Fingerprint, NetworkConfig};
-use crate::reward::calibration::{Agreement, agreement};
+use crate::reward::calibration::Agreement;
 use crate::search::{RecordOf, Scheduling, SearchConfig, SearchReport};
 use crate::seed;
 use crate::space::block::BlockSpace;
@@ -185,28 +185,29 @@ impl<S: SearchSpace> VerificationReport<S> {
     /// # Errors
     /// If `out` cannot be written.
     pub fn write_csv(&self, space: &S, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "rank,accuracy,early_rank,early_accuracy,reward,parameters,flops,epochs,seconds,fingerprint,seed,architecture"
-        )?;
+        let mut csv = csv::Writer::from_writer(out);
+        let columns = "rank,accuracy,early_rank,early_accuracy,reward,parameters,flops,epochs,seconds,\
+                       fingerprint,seed,architecture";
+        csv.write_record(columns.split(','))?;
         for (position, row) in self.rows.iter().enumerate() {
             let VerificationRow { early_rank, early_accuracy, reward, accuracy, record, .. } = row;
-            let accuracy = accuracy.map(|accuracy| accuracy.to_string()).unwrap_or_default();
             let metrics = record.evaluation.metrics();
-            let epochs = metrics.map(|metrics| metrics.epochs.to_string()).unwrap_or_default();
-            let seconds = metrics.map(|metrics| format!("{:.3}", metrics.seconds)).unwrap_or_default();
-            let architecture = space.describe(&record.architecture).replace('"', "\"\"");
-            writeln!(
-                out,
-                "{},{accuracy},{early_rank},{early_accuracy},{reward},{},{},{epochs},{seconds},{},{},\"{architecture}\"",
-                position + 1,
-                record.cost.parameters,
-                record.cost.flops,
-                record.fingerprint,
-                record.seed,
-            )?;
+            csv.write_record([
+                (position + 1).to_string(),
+                accuracy.map(|accuracy| accuracy.to_string()).unwrap_or_default(),
+                early_rank.to_string(),
+                early_accuracy.to_string(),
+                reward.to_string(),
+                record.cost.parameters.to_string(),
+                record.cost.flops.to_string(),
+                metrics.map(|metrics| metrics.epochs.to_string()).unwrap_or_default(),
+                metrics.map(|metrics| format!("{:.3}", metrics.seconds)).unwrap_or_default(),
+                record.fingerprint.to_string(),
+                record.seed.to_string(),
+                space.describe(&record.architecture),
+            ])?;
         }
-        Ok(())
+        csv.flush()
     }
 
     /// Writes `trial,accuracy` and a line for each block that was measured: the number of its trial in the search, and its
@@ -218,28 +219,26 @@ impl<S: SearchSpace> VerificationReport<S> {
         let mut measured: Vec<(u64, f64)> =
             self.rows.iter().filter_map(|row| Some((row.trial, row.accuracy?))).collect();
         measured.sort_by_key(|&(trial, _)| trial);
-        writeln!(out, "trial,accuracy")?;
-        measured.iter().try_for_each(|(trial, accuracy)| writeln!(out, "{trial},{accuracy}"))
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record(["trial", "accuracy"])?;
+        for (trial, accuracy) in measured {
+            csv.write_record([trial.to_string(), accuracy.to_string()])?;
+        }
+        csv.flush()
     }
 
     /// How far the order by early-stop accuracy agrees with that by converged accuracy. `None` if there are fewer than two
     /// blocks, or all are equal in one of the two.
     #[must_use]
     pub fn agreement_of_accuracy(&self) -> Option<Agreement> {
-        agreement_of(&self.accuracies())
+        Agreement::of_pairs(&self.accuracies())
     }
 
     /// The same for the order by reward.
     #[must_use]
     pub fn agreement_of_reward(&self) -> Option<Agreement> {
-        agreement_of(&self.rewards())
+        Agreement::of_pairs(&self.rewards())
     }
-}
-
-fn agreement_of(pairs: &[(f64, f64)]) -> Option<Agreement> {
-    let (first, second): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
-    let varies = |figures: &[f64]| figures.windows(2).any(|pair| pair[0].total_cmp(&pair[1]).is_ne());
-    (varies(&first) && varies(&second)).then(|| agreement(&first, &second))
 }
 
 #[cfg(test)]
@@ -249,7 +248,8 @@ mod tests {
     use crate::environment::environment_fn;
     use crate::environment::synthetic::Synthetic;
     use crate::evaluation::{Evaluation, Infeasibility};
-    use crate::search::{RunFolder, Search, ThreadEvaluator};
+    use crate::evaluator::ThreadEvaluator;
+    use crate::search::{RunFolder, Search};
     use crate::space::block::BlockCode;
 
     fn found() -> SearchReport<BlockSpace> {

@@ -1,8 +1,8 @@
-//! A found architecture in the forms in which it leaves the crate: JSON, DOT, `PyTorch` source.
+//! Export of an architecture as JSON, DOT or `PyTorch` source.
 //!
 //! A [`Blueprint`] is a block with the network around it, as plain data. Its `PyTorch` module and the weights that
-//! `Network` saves have the same names, so that either side loads what the other trained. Nothing that is written depends
-//! on this crate.
+//! `Network` saves use the same names, so that either side loads what the other trained. Nothing that is written
+//! depends on this crate.
 
 mod dot;
 #[cfg(feature = "onnx")]
@@ -15,12 +15,12 @@ pub use onnx::{OnnxError, OnnxOptions, PixelInput};
 use crate::graph::{Cost, CostError, Fingerprint, GraphError, LayerGraph, NetworkConfig};
 use serde::{Deserialize, Serialize};
 
-/// Version of the JSON form.
+/// The version of the JSON form.
 const FORMAT: u32 = 1;
 
 /// A network as plain data: a block, and the network around it.
 ///
-/// Only networks whose sizes can be computed exist: [`Blueprint::new`] checks, and so does [`Blueprint::from_json`].
+/// Only networks whose sizes can be computed exist: both [`Blueprint::new`] and [`Blueprint::from_json`] check that.
 ///
 /// ```
 /// use blockqnn::export::Blueprint;
@@ -57,28 +57,29 @@ pub enum BlueprintError {
     Json(#[from] serde_json::Error),
     /// It was written by a later version of this crate.
     #[error(
-        "the architecture has format {found}, but this version of blockqnn reads formats up to {FORMAT}: use the version that \
-         wrote it"
+        "the architecture has format {found}, but this version of blockqnn reads formats up to {FORMAT}: use the \
+         version that wrote it"
     )]
     Newer {
         /// Its format.
         found: u32,
     },
-    /// What it says of itself is not true.
+    /// A statement of the file about its own block is wrong.
     #[error(
-        "the architecture says that its {what} is {said}, but it is {is}: the file was edited or damaged, so export it again"
+        "the architecture says that its {what} is {said}, but it is {is}: the file was edited or damaged, so export it \
+         again"
     )]
     Contradiction {
-        /// What is wrong.
+        /// The statement.
         what: &'static str,
-        /// What it says.
+        /// The value in the file.
         said: String,
-        /// What is true.
+        /// The correct value.
         is: String,
     },
 }
 
-/// The JSON form. Fingerprint and cost are there for its readers, and are checked when it is read back.
+/// The JSON form. Fingerprint and cost are for other readers, and are checked when the file is read back.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
@@ -91,7 +92,8 @@ struct Document {
 }
 
 impl Blueprint {
-    /// The network that `network` puts around `block`. The name goes into comments: the block's text, for example.
+    /// Creates the blueprint of the network that `network` builds around `block`. The name goes into comments and may
+    /// be, for example, the block's text.
     ///
     /// # Errors
     /// If `network` is not valid or a size does not fit into 64 bits.
@@ -100,31 +102,31 @@ impl Blueprint {
         Ok(Self { name: name.into(), block, network, cost })
     }
 
-    /// What it is called.
+    /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The block.
+    /// Returns the block.
     #[must_use]
     pub fn block(&self) -> &LayerGraph {
         &self.block
     }
 
-    /// The network around the block.
+    /// Returns the network around the block.
     #[must_use]
     pub fn network(&self) -> &NetworkConfig {
         &self.network
     }
 
-    /// The size of the network.
+    /// Returns the cost of the network.
     #[must_use]
     pub fn cost(&self) -> &Cost {
         &self.cost
     }
 
-    /// The blueprint as JSON: format, name, nodes of the block, network, fingerprint and cost.
+    /// Returns the blueprint as JSON: format, name, nodes of the block, network, fingerprint and cost.
     #[must_use]
     pub fn to_json(&self) -> String {
         let document = Document {
@@ -144,7 +146,7 @@ impl Blueprint {
     /// Reads what [`to_json`](Self::to_json) wrote.
     ///
     /// # Errors
-    /// [`BlueprintError`] if it is something else, or its fingerprint or cost are not those of its block.
+    /// [`BlueprintError`] if the text is something else, or its fingerprint or cost is not that of its block.
     pub fn from_json(text: &str) -> Result<Self, BlueprintError> {
         let value: serde_json::Value = serde_json::from_str(text)?;
         if let Some(found) = value["format"].as_u64().and_then(|found| u32::try_from(found).ok())
@@ -166,19 +168,20 @@ impl Blueprint {
         Ok(blueprint)
     }
 
-    /// The block as a graph in the DOT language of Graphviz, one node per layer.
+    /// Returns the block as a graph in Graphviz's DOT language, with one node for each layer.
     #[must_use]
     pub fn to_dot(&self) -> String {
         dot::write(self)
     }
 
-    /// The network as a Python module that needs `torch` alone.
+    /// Returns the network as a Python module that needs only `torch`.
     ///
-    /// It has a class `Block` for the block and a class `Network` for what is around it, and three functions for files that
-    /// `train::ImageClassifier::save` of this crate wrote: `load` gives a network in evaluation mode and the facts of the file,
-    /// `load_weights` fills a network that there is, and `preprocess` makes its input of a picture, with Pillow alone. Modules
-    /// can be scripted, traced and exported. A layer that does not reach the output of the block is
-    /// built, as it counts as a parameter, and is not computed. New weights have the distribution of He et al. (2015).
+    /// The module has a class `Block` for the block, a class `Network` for the network around it, and three functions
+    /// for files written by this crate's `train::ImageClassifier::save`: `load` returns a network in evaluation mode
+    /// and the facts of the file, `load_weights` loads weights into an existing network, and `preprocess` turns a
+    /// picture into an input of the network, using Pillow alone. The modules can be scripted, traced and exported. A
+    /// layer that does not reach the output of the block is created, because it counts as a parameter, but not
+    /// computed. New weights have the distribution of He et al. (2015).
     #[must_use]
     pub fn to_pytorch(&self) -> String {
         pytorch::write(self)

@@ -3,17 +3,18 @@
 mod usage;
 
 use super::Blueprint;
-use crate::graph::{LayerGraph, Node, Operation, WidthRule};
+use crate::graph::{CELL, LayerGraph, Node, Operation, PyTorch, WidthRule};
 use std::fmt::Write;
 
 pub(super) fn write(blueprint: &Blueprint) -> String {
     let (graph, rule) = (blueprint.block(), blueprint.network().widths);
-    let parts = [header(blueprint), helpers(graph, rule), block(graph, rule), network(blueprint)];
+    let classes = classes(graph, rule);
+    let parts = [header(blueprint, &classes), classes, block(graph, rule), network(blueprint)];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     format!("{}\n\n\n{}", parts.join("\n\n\n"), usage::SOURCE)
 }
 
-fn header(blueprint: &Blueprint) -> String {
+fn header(blueprint: &Blueprint, classes: &str) -> String {
     let (cost, network) = (blueprint.cost(), blueprint.network());
     format!(
         r#""""A convolutional image classifier made of one block, repeated.
@@ -50,12 +51,8 @@ from torch.nn import functional as F"#,
         height = network.image.height,
         image_width = network.image.width,
         classes = network.classes,
-        typing = if has(blueprint.block(), Operation::Add) { "from typing import List\n" } else { "" },
+        typing = if classes.contains("List[") { "from typing import List\n" } else { "" },
     )
-}
-
-fn has(block: &LayerGraph, operation: Operation) -> bool {
-    block.nodes().iter().any(|node| node.operation == operation)
 }
 
 /// Text that can stand in a comment or a docstring.
@@ -64,107 +61,90 @@ fn comment(text: &str) -> String {
 }
 
 /// The classes of the layers that the block has.
-fn helpers(block: &LayerGraph, rule: WidthRule) -> String {
+fn classes(block: &LayerGraph, rule: WidthRule) -> String {
     let projects = (0..block.node_count()).any(|node| is_projected(block, node, rule));
-    let is_cell = |node: &Node| matches!(node.operation, Operation::PreActivationConvolution { .. });
-    let mut parts = Vec::new();
-    if projects || block.nodes().iter().any(is_cell) {
-        parts.push(CELL);
+    let own: Vec<&str> = block.nodes().iter().filter_map(|node| source(0, node, &[]).class).collect();
+    let mut classes = Vec::new();
+    if projects || own.contains(&CELL) {
+        classes.push(CELL);
     }
     if projects {
-        parts.push(PROJECT);
+        classes.push(PROJECT);
     }
-    if has(block, Operation::Add) {
-        parts.push(ADD);
+    for class in own {
+        if !classes.contains(&class) {
+            classes.push(class);
+        }
     }
-    parts.join("\n\n\n")
+    classes.join("\n\n\n")
 }
-
-const CELL: &str = r#"class Cell(nn.Module):
-    """ReLU, convolution without bias, batch normalisation."""
-
-    def __init__(self, inputs, outputs, kernel):
-        super().__init__()
-        self.convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
-        self.normalisation = nn.BatchNorm2d(outputs)
-
-    def forward(self, x):
-        return self.normalisation(self.convolution(torch.relu(x)))"#;
 
 const PROJECT: &str = r#"def project(inputs, outputs):
     """The 1x1 cell that brings a concatenation to the width of its stage, if it has another."""
     return Cell(inputs, outputs, 1) if inputs != outputs else nn.Identity()"#;
 
-const ADD: &str = r#"class Add(nn.Module):
-    """The sum of its inputs. Inputs with fewer channels than the widest pass a 1x1 convolution first."""
-
-    def __init__(self, *channels):
-        super().__init__()
-        widest = max(channels)
-        self.projections = nn.ModuleList(
-            nn.Conv2d(narrow, widest, 1, bias=False) if narrow < widest else nn.Identity() for narrow in channels
-        )
-
-    def forward(self, inputs: List[torch.Tensor]):
-        total = self.projections[0](inputs[0])
-        for number, projection in enumerate(self.projections):
-            if number > 0:
-                total = total + projection(inputs[number])
-        return total"#;
-
 /// Whether a node's output may be brought to the width of the stage. What comes into a block is wider than its stage only if
 /// the block before it ends in several layers.
 fn is_projected(block: &LayerGraph, node: usize, rule: WidthRule) -> bool {
     let nodes = block.nodes();
-    let joins = match nodes[node].operation {
-        Operation::Input => &nodes[nodes.len() - 1],
-        Operation::Concat => &nodes[node],
-        _ => return false,
+    let (operation, inputs) = match nodes[node].operation {
+        Operation::Input => (Operation::Concat, nodes[nodes.len() - 1].inputs.len()),
+        operation => (operation, nodes[node].inputs.len()),
     };
-    rule == WidthRule::Bounded && joins.inputs.len() > 1
+    rule == WidthRule::Bounded && operation.describe(|kind| kind.is_bounded(inputs, 0, 0))
+}
+
+/// The source of a node, whose inputs have these channels.
+fn source(position: usize, node: &Node, channels: &[String]) -> PyTorch {
+    let inputs: Vec<String> = node.inputs.iter().map(|from| format!("x{from}")).collect();
+    let channels: Vec<&str> = node.inputs.iter().map(|&from| channels.get(from).map_or("", String::as_str)).collect();
+    node.operation.describe(|kind| kind.pytorch(&format!("layer{position}"), &inputs, &channels))
 }
 
 /// The class of the block.
 fn block(block: &LayerGraph, rule: WidthRule) -> String {
     let nodes = block.nodes();
-    let reached = reaching_the_output(block);
-    let unused = |position: usize| if reached[position] { "" } else { "  # its output is not used" };
+    let live = block.live_nodes();
+    let unused = |position: usize| if live[position] { "" } else { "  # its output is not used" };
     let mut layers = String::new();
     let mut steps = String::new();
     // Per node, the expression that tells its channels.
     let mut channels: Vec<String> = Vec::new();
+    let mut result = String::new();
     for (position, node) in nodes.iter().enumerate() {
-        let output = output_channels(node, &channels);
+        let PyTorch { module, output, channels: outputs, .. } = source(position, node, &channels);
         let projected = is_projected(block, position, rule);
         let variable = match node.operation {
             Operation::Input if projected => {
                 let _ = writeln!(layers, "        self.layer0 = project(inputs, min(inputs, width))");
                 let _ = writeln!(layers, "        inputs = min(inputs, width)");
                 let _ = writeln!(steps, "        x0 = self.layer0(x0)");
-                output
+                outputs
             }
-            Operation::Concat if projected => {
-                let _ = writeln!(layers, "        self.layer{position} = project({output}, width){}", unused(position));
+            _ if projected => {
+                let _ =
+                    writeln!(layers, "        self.layer{position} = project({outputs}, width){}", unused(position));
                 "width".to_owned()
             }
+            Operation::Output => outputs,
             // A formula gets a name.
-            Operation::Add | Operation::Concat if output.contains([' ', '(']) => {
-                let _ = writeln!(layers, "        channels{position} = {output}");
+            _ if outputs.contains([' ', '(']) => {
+                let _ = writeln!(layers, "        channels{position} = {outputs}");
                 format!("channels{position}")
             }
-            _ => output,
+            _ => outputs,
         };
-        if let Some(layer) = constructor(node, &channels) {
-            let _ = writeln!(layers, "        self.layer{position} = {layer}{}", unused(position));
+        if let Some(module) = module {
+            let _ = writeln!(layers, "        self.layer{position} = {module}{}", unused(position));
         }
-        if reached[position] && position > 0 && position + 1 < nodes.len() {
-            let step = step(position, node);
-            let step = if projected { format!("self.layer{position}({step})") } else { step };
+        if live[position] && position > 0 && position + 1 < nodes.len() {
+            let step = if projected { format!("self.layer{position}({output})") } else { output.clone() };
             let _ = writeln!(steps, "        x{position} = {step}");
         }
         channels.push(variable);
+        result = output;
     }
-    let (last, outputs) = (&nodes[nodes.len() - 1], channels.last().map_or("inputs", String::as_str));
+    let outputs = channels.last().map_or("inputs", String::as_str);
     format!(
         r#"class Block(nn.Module):
     """The block; `inputs` channels come in, its convolutions have `width` filters."""
@@ -174,85 +154,8 @@ fn block(block: &LayerGraph, rule: WidthRule) -> String {
 {layers}        self.outputs = {outputs}
 
     def forward(self, x0):
-{steps}        return {result}"#,
-        result = concatenation(last),
+{steps}        return {result}"#
     )
-}
-
-/// Per node, whether its output has a part in the block's.
-fn reaching_the_output(block: &LayerGraph) -> Vec<bool> {
-    let nodes = block.nodes();
-    let mut reached = vec![false; nodes.len()];
-    reached[nodes.len() - 1] = true;
-    for (position, node) in nodes.iter().enumerate().rev() {
-        if reached[position] {
-            node.inputs.iter().for_each(|&from| reached[from] = true);
-        }
-    }
-    reached
-}
-
-fn output_channels(node: &Node, channels: &[String]) -> String {
-    let inputs: Vec<&str> = node.inputs.iter().map(|&from| channels[from].as_str()).collect();
-    match node.operation {
-        Operation::Input => "inputs".to_owned(),
-        Operation::PreActivationConvolution { .. } | Operation::Convolution { .. } => "width".to_owned(),
-        Operation::Add => {
-            let mut distinct = inputs;
-            distinct.sort_unstable();
-            distinct.dedup();
-            if distinct.len() == 1 { distinct[0].to_owned() } else { format!("max({})", distinct.join(", ")) }
-        }
-        Operation::Concat | Operation::Output => inputs.join(" + "),
-        _ => inputs.concat(),
-    }
-}
-
-/// The module of a layer, if it has weights.
-fn constructor(node: &Node, channels: &[String]) -> Option<String> {
-    let inputs: Vec<&str> = node.inputs.iter().map(|&from| channels[from].as_str()).collect();
-    let all = inputs.join(", ");
-    match node.operation {
-        Operation::PreActivationConvolution { kernel } => Some(format!("Cell({all}, width, {kernel})")),
-        Operation::Convolution { kernel } => {
-            Some(format!("nn.Conv2d({all}, width, {kernel}, padding={}, bias=False)", kernel / 2))
-        }
-        Operation::BatchNorm => Some(format!("nn.BatchNorm2d({all})")),
-        Operation::Add => Some(format!("Add({all})")),
-        _ => None,
-    }
-}
-
-/// The expression that computes a layer.
-fn step(position: usize, node: &Node) -> String {
-    let inputs: Vec<String> = node.inputs.iter().map(|from| format!("x{from}")).collect();
-    let all = inputs.join(", ");
-    match node.operation {
-        Operation::MaxPool { kernel } if kernel > 1 => {
-            format!("F.max_pool2d({all}, {kernel}, stride=1, padding={})", kernel / 2)
-        }
-        Operation::AveragePool { kernel } if kernel > 1 => {
-            format!("F.avg_pool2d({all}, {kernel}, stride=1, padding={}, count_include_pad=False)", kernel / 2)
-        }
-        Operation::Relu => format!("torch.relu({all})"),
-        Operation::Zero => format!("torch.zeros_like({all})"),
-        Operation::Concat | Operation::Output => concatenation(node),
-        Operation::PreActivationConvolution { .. } | Operation::Convolution { .. } | Operation::BatchNorm => {
-            format!("self.layer{position}({all})")
-        }
-        // A list, because TorchScript takes no functions of any number of arguments.
-        Operation::Add => format!("self.layer{position}([{all}])"),
-        // Identities, and pools over one pixel.
-        _ => all,
-    }
-}
-
-fn concatenation(node: &Node) -> String {
-    let inputs: Vec<String> = node.inputs.iter().map(|from| format!("x{from}")).collect();
-    match inputs.as_slice() {
-        [only] => only.clone(),
-        _ => format!("torch.cat(({}), dim=1)", inputs.join(", ")),
-    }
 }
 
 /// The class of the network around the block.

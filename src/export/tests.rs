@@ -20,7 +20,7 @@ fn bounded(block: &str) -> Blueprint {
 const BLOCK: &str = "conv3(0) max3(1) add(0,2) concat(1,3) terminal(4)";
 
 #[test]
-fn json_round_trips_and_a_change_by_hand_is_found_out() {
+fn json_round_trips_and_a_change_by_hand_is_detected() {
     let json = blueprint(BLOCK).to_json();
     assert_eq!(Blueprint::from_json(&json).unwrap(), blueprint(BLOCK));
     let wider = json.replacen("\"width\": 8", "\"width\": 9", 1);
@@ -35,7 +35,7 @@ fn json_round_trips_and_a_change_by_hand_is_found_out() {
 }
 
 #[test]
-fn dot_has_a_node_a_layer_and_a_line_an_edge() {
+fn dot_has_a_node_per_layer_and_a_line_per_edge() {
     let blueprint = Blueprint { name: "say \"no\" \\ ".to_owned(), ..blueprint(BLOCK) };
     let dot = blueprint.to_dot();
     assert_eq!(dot.matches("[label=").count(), blueprint.block().node_count());
@@ -45,7 +45,7 @@ fn dot_has_a_node_a_layer_and_a_line_an_edge() {
 }
 
 #[test]
-fn the_pytorch_source_is_as_a_person_would_write_it() {
+fn the_pytorch_source_reads_like_handwritten_code() {
     let source = blueprint(BLOCK).to_pytorch();
     let block = "class Block(nn.Module):
     \"\"\"The block; `inputs` channels come in, its convolutions have `width` filters.\"\"\"
@@ -76,14 +76,14 @@ fn the_pytorch_source_is_as_a_person_would_write_it() {
             "import torch",
             "from torch import nn",
             "from torch.nn import functional as F",
-            // Of a function, so that the network alone does not need it.
+            // Imported inside a function, so that the network itself does not need it.
             "    from PIL import Image, ImageOps",
         ]
     );
 }
 
 #[test]
-fn bounded_widths_are_projections_of_concatenations_and_of_a_wide_input() {
+fn bounded_widths_project_concatenations_and_a_wide_input() {
     let source = bounded("conv3(0) max3(0) concat(1,2) conv1(0) terminal(3)").to_pytorch();
     let block = "
     def __init__(self, inputs, width):

@@ -1,14 +1,16 @@
-//! Files that are there whole or not at all, and folders that one process at a time writes to.
+//! Atomic writes of files, and folders that only one process at a time writes to.
 //!
-//! Everything in this crate that writes a file does it with [`write()`]: a full disk, a killed process or an error in the
-//! middle leave the file that was there before. Everything that fills a folder over time holds an [`OwnedFolder`], so that
-//! two processes never mix their results and no folder of somebody else is filled.
+//! Everything in this crate that writes a file uses [`write()`]: after a full disk, a killed process or an error
+//! halfway through, the previous file is still there. Everything that fills a folder over time holds an
+//! [`OwnedFolder`], so that two processes never mix their results and nobody else's folder is filled.
 
 mod owned_folder;
+mod table;
 mod temporary;
 
 pub(crate) use owned_folder::LOCK;
 pub use owned_folder::{FolderError, OwnedFolder, new_folder};
+pub(crate) use table::csv_records;
 #[cfg(feature = "train")]
 pub(crate) use temporary::remove_leftovers;
 
@@ -17,19 +19,19 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use temporary::Temporary;
 
-/// Symbolic links that lead to a file, one to the next, as most systems allow.
+/// Symbolic links that are followed from one to the next before giving up; most systems allow as many.
 const LINKS: usize = 40;
 
-/// Writes a file in one step: under `path` there is either what was there before or all of `content`.
+/// Writes a file atomically: `path` holds either what it held before or all of `content`.
 ///
-/// The content goes to a new file in the same folder, which is forced to the disk and then renamed. Its name begins with a
-/// dot and belongs to nobody else; the file is removed if anything fails. A symbolic link stays, and the file that it leads
-/// to is written. The permissions of a file that is replaced stay as they are. What is no file but a pipe or a device, such
-/// as `/dev/stdout`, is written to directly.
+/// The content goes to a new file in the same folder, which is flushed to disk and then renamed. Its name begins with a
+/// dot and is used by nobody else; the new file is removed if anything fails. Symbolic links are kept, and the file
+/// that they lead to is written. A file that is replaced keeps its permissions. Pipes and devices, such as
+/// `/dev/stdout`, are written to directly.
 ///
 /// # Errors
-/// If the file cannot be written or `content` fails. A file that is write-protected is refused, also where its folder would
-/// allow to replace it.
+/// If the file cannot be written or `content` fails. A write-protected file is refused, even if its folder would allow
+/// it to be replaced.
 ///
 /// ```
 /// use blockqnn::files;
@@ -50,7 +52,7 @@ const LINKS: usize = 40;
 pub fn write(path: impl AsRef<Path>, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     match target(path.as_ref())? {
         Target::Stream(path) => {
-            // Appending, because the standard output may be a file that others write to as well.
+            // Append, because the standard output may be a file that others write to as well.
             let mut out = BufWriter::new(File::options().append(true).open(path)?);
             content(&mut out)?;
             out.flush()
@@ -70,11 +72,11 @@ pub fn write(path: impl AsRef<Path>, content: impl FnOnce(&mut dyn Write) -> io:
     }
 }
 
-/// Copies a file in one step, as [`write()`](self::write()) writes one. Returns `false`, having done nothing, if both paths
-/// lead to the same file.
+/// Copies a file atomically, as [`write()`](self::write()) does. Returns `false` and does nothing if both paths lead to
+/// the same file.
 ///
 /// # Errors
-/// If one cannot be read or the other not be written.
+/// If `from` cannot be read or `to` cannot be written.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -95,7 +97,7 @@ pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Whether two paths lead to the same file, by whatever links. `false` if one of them leads to none.
+/// Returns whether two paths lead to the same file, through whatever links; `false` if either leads to none.
 #[must_use]
 pub fn is_same(first: impl AsRef<Path>, second: impl AsRef<Path>) -> bool {
     fn identity(path: &Path) -> io::Result<impl PartialEq> {
@@ -113,13 +115,14 @@ pub fn is_same(first: impl AsRef<Path>, second: impl AsRef<Path>) -> bool {
     }
 }
 
-/// Checks that a file could be written, and leaves everything as it is: for what is written after hours of work.
+/// Checks that a file could be written, without changing anything: call this before hours of work whose result goes
+/// there.
 ///
 /// # Errors
-/// The error that [`write()`](self::write()) would end with before its content is asked for.
+/// The error with which [`write()`](self::write()) would fail before it asks for its content.
 pub fn check_writable(path: impl AsRef<Path>) -> io::Result<()> {
     match target(path.as_ref())? {
-        // To open and close a pipe would tell its reader that nothing more comes.
+        // Opening and closing a pipe would tell its reader that nothing more comes.
         Target::Stream(_) => Ok(()),
         Target::File { folder, .. } => Temporary::create(&folder).map(drop),
     }
@@ -127,22 +130,22 @@ pub fn check_writable(path: impl AsRef<Path>) -> io::Result<()> {
 
 /// Where something is written.
 enum Target {
-    /// A pipe, a device, or an open file of a process.
+    /// A pipe, a device, or the open file of a process.
     Stream(PathBuf),
-    /// A file, which may be there already, in its folder.
+    /// A file in its folder; the file may exist already.
     File { folder: PathBuf, path: PathBuf, permissions: Option<Permissions> },
 }
 
-/// Follows the links of a path. The last of them may lead to a file that is not there yet.
+/// Follows the symbolic links of a path. The last of them may lead to a file that does not exist yet.
 fn target(path: &Path) -> io::Result<Target> {
     let mut path = path.to_owned();
     for _ in 0..=LINKS {
         let Some(name) = path.file_name() else {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it names a folder, not a file"));
+            return Err(io::Error::new(io::ErrorKind::IsADirectory, "the path names a folder, not a file"));
         };
         let folder = parent(&path).canonicalize()?;
         path = folder.join(name);
-        // What is there are not files in a folder, but the open files of processes.
+        // The entries of /proc stand for the open files of processes, not for files in a folder.
         if folder.starts_with("/proc") {
             return Ok(Target::Stream(path));
         }
@@ -168,7 +171,7 @@ fn target(path: &Path) -> io::Result<Target> {
     Err(io::Error::other("too many symbolic links lead to it"))
 }
 
-/// The folder of a file, also of one that is named without a folder.
+/// Returns the folder of a file: the current one for a path without a folder.
 fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -176,7 +179,7 @@ fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Forces the names in a folder to the disk, on systems where a folder can be opened for that.
+/// Flushes the names in a folder to disk, on systems where a folder can be opened for that.
 fn sync(folder: &Path) -> io::Result<()> {
     use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
     match File::open(folder).and_then(|folder| folder.sync_all()) {

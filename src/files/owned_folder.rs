@@ -1,4 +1,4 @@
-//! Folders that one process at a time writes to.
+//! Folders that only one process at a time writes to.
 
 use super::temporary::{is_temporary, remove_leftovers};
 use std::ffi::OsStr;
@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The file by which a folder is held.
+/// The file whose lock holds a folder.
 pub(crate) const LOCK: &str = "lock";
 
-/// Why a folder cannot be written to.
+/// The reason why a folder cannot be written to.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FolderError {
-    /// There are files of somebody else in it.
+    /// The folder contains files of somebody else.
     #[error(
         "{} contains {found}, which does not belong to this program: choose another folder, or move its contents away",
         path.display()
@@ -23,32 +23,32 @@ pub enum FolderError {
     NotEmpty {
         /// The folder.
         path: PathBuf,
-        /// The first file in it, by name.
+        /// The first such file, by name.
         found: String,
     },
-    /// Another process writes to it.
+    /// Another process writes to the folder.
     #[error("{} is in use by {holder}: wait for it or stop it, or choose another folder", path.display())]
     InUse {
         /// The folder.
         path: PathBuf,
-        /// Who holds it.
+        /// The process that holds the folder.
         holder: String,
     },
-    /// It cannot be made or locked.
+    /// The folder cannot be created or locked.
     #[error("cannot use {}: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What happened.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 }
 
-/// A folder that no other process writes to as long as this value or a clone of it exists.
+/// A folder that no other process writes to while this value or a clone of it exists.
 ///
-/// It is held by a lock of the operating system on the file `lock` in it, which disappears with its process however that
-/// ends. Whoever writes to a folder over time holds it; readers need not.
+/// The folder is held by a lock of the operating system on the file `lock` in it. The lock disappears with its process,
+/// however that ends. Whoever writes to a folder over time holds it; readers need not.
 ///
 /// ```
 /// use blockqnn::files::{FolderError, OwnedFolder};
@@ -65,30 +65,30 @@ pub enum FolderError {
 #[derive(Debug, Clone)]
 pub struct OwnedFolder {
     path: PathBuf,
-    /// Locked as long as it is open.
+    /// Locked while it is open.
     _lock: Arc<File>,
 }
 
 impl OwnedFolder {
-    /// Takes a folder that is new or empty, or has only files of the names that `own` knows: those that an earlier start,
-    /// killed right at its beginning, may have left. The folder is made if it does not exist.
+    /// Takes a folder that is new or empty, or holds only files whose names `own` accepts: those that an earlier
+    /// process, killed right after its start, may have left. The folder is created if it does not exist.
     ///
     /// # Errors
-    /// [`FolderError`] if there are other files in it, another process holds it, or it cannot be made.
+    /// [`FolderError`] if the folder holds other files, another process holds it, or it cannot be created.
     pub fn create(path: impl Into<PathBuf>, own: impl Fn(&OsStr) -> bool) -> Result<Self, FolderError> {
         let path = path.into();
         fs::create_dir_all(&path).map_err(|source| FolderError::Io { path: path.clone(), source })?;
         check_empty(&path, &own)?;
         let folder = Self::take(path)?;
-        // Another process may have filled and released it in between.
+        // Another process may have filled and released the folder in between.
         check_empty(&folder.path, &own)?;
         Ok(folder)
     }
 
-    /// Takes a folder that exists, whatever is in it.
+    /// Takes a folder that exists, whatever it contains.
     ///
     /// # Errors
-    /// [`FolderError`] if another process holds it, or it does not exist or cannot be written to.
+    /// [`FolderError`] if another process holds the folder, or it does not exist or cannot be written to.
     pub fn take(path: impl Into<PathBuf>) -> Result<Self, FolderError> {
         let path = path.into();
         let file = path.join(LOCK);
@@ -98,32 +98,32 @@ impl OwnedFolder {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                // Who holds it is a courtesy; that it is held is what counts.
+                // Naming the holder is a courtesy: a failure to read it must not hide that the folder is in use.
                 let _ = (&lock).take(100).read_to_string(&mut holder);
                 let holder = if holder.is_empty() { "another process".to_owned() } else { holder.trim().to_owned() };
                 return Err(FolderError::InUse { path, holder });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
-        // The content only names the holder in a message. A full disk is told of better by what is to be written.
+        // The content only names the holder in messages. If the disk is full, the next write of results says so better.
         let _ = lock.set_len(0).and_then(|()| lock.rewind());
         let _ = writeln!(lock, "process {}", std::process::id());
         remove_leftovers(&path);
         Ok(Self { path, _lock: Arc::new(lock) })
     }
 
-    /// Where it is.
+    /// Returns the path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Makes the first folder `PARENT/NAME`, `PARENT/NAME-2`, `PARENT/NAME-3`, ... that does not exist. Of several processes that
-/// ask at the same time each gets its own.
+/// Creates the first of the folders `PARENT/NAME`, `PARENT/NAME-2`, `PARENT/NAME-3`, ... that does not exist, and
+/// returns its path. Processes that call this at the same time each get their own folder.
 ///
 /// # Errors
-/// [`FolderError::Io`] if it cannot be made.
+/// [`FolderError::Io`] if the folder cannot be created.
 pub fn new_folder(parent: impl AsRef<Path>, name: &str) -> Result<PathBuf, FolderError> {
     let parent = parent.as_ref();
     let failed = |path: &Path, source| FolderError::Io { path: path.to_owned(), source };
@@ -141,7 +141,7 @@ pub fn new_folder(parent: impl AsRef<Path>, name: &str) -> Result<PathBuf, Folde
     Ok(path)
 }
 
-/// Refuses a folder with a file in it that is neither the lock, nor a temporary one, nor known to `own`.
+/// Refuses a folder that contains a file other than the lock, temporary files and the names that `own` accepts.
 fn check_empty(path: &Path, own: &impl Fn(&OsStr) -> bool) -> Result<(), FolderError> {
     let io = |source| FolderError::Io { path: path.to_owned(), source };
     let mut others = Vec::new();
@@ -157,7 +157,7 @@ fn check_empty(path: &Path, own: &impl Fn(&OsStr) -> bool) -> Result<(), FolderE
     }
 }
 
-/// Whether a file is the lock of a folder, and not somebody else's file that happens to have its name.
+/// Returns whether a file is the lock of a folder, and not somebody else's file of the same name.
 fn is_lock(folder: &Path, name: &OsStr) -> bool {
     let text = || {
         let mut text = String::new();
@@ -167,8 +167,9 @@ fn is_lock(folder: &Path, name: &OsStr) -> bool {
     name == LOCK && text().is_some_and(|text| text.is_empty() || text.starts_with("process "))
 }
 
-/// Locks a file, waiting a moment for a holder that is about to release it. A lock that was just released may be held
-/// for milliseconds by a child process that is being started: it has the open file until it runs its own program.
+/// Locks a file, waiting a moment for a holder that is about to release it. A lock that was just released may still be
+/// held for milliseconds by a child process that is starting: it inherits the open file until it executes its own
+/// program.
 fn try_lock_patiently(lock: &File) -> Result<(), TryLockError> {
     let mut result = lock.try_lock();
     for _ in 0..50 {

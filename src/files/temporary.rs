@@ -1,4 +1,4 @@
-//! New files that become others by renaming.
+//! Temporary files, which replace other files by being renamed.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const PREFIX: &str = ".blockqnn-";
 const SUFFIX: &str = ".tmp";
 
-/// A file that nobody else has, removed on drop unless it was renamed.
+/// A new file that nobody else uses, removed on drop unless it was renamed.
 pub(super) struct Temporary {
     path: PathBuf,
     renamed: bool,
 }
 
 impl Temporary {
-    /// Makes one in a folder. It is locked as long as the file is open, which tells it from what a killed process left.
+    /// Creates one in a folder. It is locked while the file is open, which tells it from the leftovers of a killed
+    /// process.
     pub(super) fn create(folder: &Path) -> io::Result<(Self, File)> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         loop {
@@ -23,11 +24,11 @@ impl Temporary {
             let path = folder.join(format!("{PREFIX}{}-{number}{SUFFIX}", std::process::id()));
             match File::options().write(true).create_new(true).open(&path) {
                 Ok(file) => {
-                    // Where files cannot be locked, leftovers stay.
+                    // Where files cannot be locked, leftovers are never removed.
                     let _ = file.try_lock();
                     return Ok((Self { path, renamed: false }, file));
                 }
-                // A process of another machine, or one that is long gone, had the same number.
+                // Another process, on another machine or ended long ago, used the same number.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -44,24 +45,24 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.renamed {
-            // The error at hand tells more than one about the leftover would.
+            // The caller's error says more than one about the leftover would.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Whether a file with this name is, or was, one of these.
+/// Returns whether a file with this name is, or was, a temporary file of this module.
 pub(super) fn is_temporary(name: &std::ffi::OsStr) -> bool {
     let name = name.as_encoded_bytes();
     name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes())
 }
 
-/// Removes the temporary files that processes which were killed have left in a folder. Those of living ones are locked.
+/// Removes the temporary files that killed processes left in a folder. Those of running processes are locked.
 pub(crate) fn remove_leftovers(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten().filter(|entry| is_temporary(&entry.file_name())) {
         if File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
-            // One that cannot be removed is in nobody's way.
+            // A leftover that cannot be removed does no harm.
             let _ = fs::remove_file(entry.path());
         }
     }

@@ -23,7 +23,7 @@ fn text(text: &'static str) -> impl FnOnce(&mut dyn Write) -> io::Result<()> {
 }
 
 #[test]
-fn an_error_or_a_panic_in_the_middle_leaves_the_file_of_before_and_nothing_else() {
+fn an_error_or_a_panic_halfway_keeps_the_previous_file_and_leaves_no_other() {
     let folder = folder_with(&[("a", "old"), ("a.tmp", "mine")]);
     let path = folder.path().join("a");
     let half = |out: &mut dyn Write| {
@@ -42,11 +42,11 @@ fn an_error_or_a_panic_in_the_middle_leaves_the_file_of_before_and_nothing_else(
     );
     write(&path, text("new")).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "new");
-    assert_eq!(fs::read_to_string(folder.path().join("a.tmp")).unwrap(), "mine", "a file of somebody else is gone");
+    assert_eq!(fs::read_to_string(folder.path().join("a.tmp")).unwrap(), "mine", "somebody else's file is gone");
 }
 
 #[test]
-fn a_folder_and_a_missing_folder_are_refused_and_named_as_such() {
+fn folders_and_files_in_missing_folders_are_refused_with_fitting_errors() {
     let folder = folder_with(&[]);
     let error = |path: &Path| write(path, text("")).unwrap_err();
     assert_eq!(error(folder.path()).kind(), io::ErrorKind::IsADirectory);
@@ -57,7 +57,7 @@ fn a_folder_and_a_missing_folder_are_refused_and_named_as_such() {
 
 #[cfg(unix)]
 #[test]
-fn a_link_stays_and_the_file_that_it_leads_to_is_written() {
+fn a_link_is_kept_and_the_file_it_leads_to_is_written() {
     use std::os::unix::fs::symlink;
 
     let folder = folder_with(&[]);
@@ -66,7 +66,7 @@ fn a_link_stays_and_the_file_that_it_leads_to_is_written() {
     symlink("store/file", path("first")).unwrap();
     symlink(path("first"), path("second")).unwrap();
     for content in ["one", "two"] {
-        // There at the second time only.
+        // The file exists only the second time.
         write(path("second"), text(content)).unwrap();
         assert_eq!(fs::read_to_string(path("store/file")).unwrap(), content);
     }
@@ -79,7 +79,7 @@ fn a_link_stays_and_the_file_that_it_leads_to_is_written() {
 
 #[cfg(unix)]
 #[test]
-fn permissions_stay_and_a_write_protected_file_is_not_replaced() {
+fn permissions_are_kept_and_a_write_protected_file_is_not_replaced() {
     use std::os::unix::fs::PermissionsExt;
 
     let folder = folder_with(&[("a", "old")]);
@@ -102,7 +102,7 @@ fn devices_are_written_to_and_not_replaced() {
     write("/dev/null", text("gone")).unwrap();
     assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
     assert_eq!(write("/dev/full", text("too much")).unwrap_err().kind(), io::ErrorKind::StorageFull);
-    // As shells hand over a pipe to another process.
+    // This is how shells hand a pipe over to another process.
     let (mut reader, writer) = io::pipe().unwrap();
     let number = std::os::fd::AsRawFd::as_raw_fd(&writer);
     write(format!("/dev/fd/{number}"), text("through")).unwrap();
@@ -111,8 +111,8 @@ fn devices_are_written_to_and_not_replaced() {
 }
 
 #[test]
-fn a_file_without_a_folder_is_written_to_the_current_one() {
-    // The current folder belongs to the whole process: nothing is written, only resolved.
+fn a_path_without_a_folder_names_a_file_in_the_current_one() {
+    // The current folder is shared by all tests of the process, so the path is only resolved and nothing is written.
     let Target::File { folder, path, .. } = target(Path::new("bare.safetensors")).unwrap() else {
         panic!("it is a file");
     };
@@ -142,7 +142,7 @@ fn checking_leaves_no_file() {
 }
 
 #[test]
-fn what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not() {
+fn leftovers_of_killed_processes_are_removed_and_files_being_written_are_not() {
     let folder = folder_with(&[(".blockqnn-1-0.tmp", "left"), ("other.tmp", "")]);
     let owned = OwnedFolder::take(folder.path()).unwrap();
     assert_eq!(names(owned.path()), ["lock", "other.tmp"]);
@@ -156,13 +156,13 @@ fn what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not() {
 }
 
 #[test]
-fn folders_of_others_stay_as_they_are_and_own_beginnings_are_taken_over() {
+fn folders_of_others_are_left_alone_and_own_beginnings_are_taken_over() {
     let create = |folder: &TempDir| OwnedFolder::create(folder.path(), |name| name == "begun");
     let foreign = folder_with(&[("begun", ""), ("thesis.tex", ""), ("zebra", "")]);
     let error = create(&foreign).unwrap_err().to_string();
     assert!(error.contains("contains thesis.tex, which does not belong to this program"), "{error}");
     assert_eq!(names(foreign.path()), ["begun", "thesis.tex", "zebra"]);
-    // A file called `lock` of somebody else.
+    // Somebody else's file that happens to be called `lock`.
     let foreign = folder_with(&[("lock", "of my bicycle")]);
     assert!(matches!(create(&foreign), Err(FolderError::NotEmpty { .. })));
     assert_eq!(fs::read_to_string(foreign.path().join("lock")).unwrap(), "of my bicycle");
@@ -179,7 +179,7 @@ fn folders_of_others_stay_as_they_are_and_own_beginnings_are_taken_over() {
 }
 
 #[test]
-fn of_many_that_start_at_once_each_gets_its_own_folder_and_one_gets_a_named_one() {
+fn processes_that_start_together_each_get_a_new_folder_and_only_one_gets_a_named_folder() {
     let parent = tempfile::tempdir().unwrap();
     let parent = parent.path();
     let barrier = Barrier::new(8);

@@ -1,15 +1,15 @@
 //! Canonical labelling of small multigraphs: one byte string for all graphs that differ only in the numbers of their
 //! vertices.
 //!
-//! Colour refinement first splits the vertices into cells that their neighbourhoods distinguish; most graphs end with
-//! one vertex a cell there. What is left is searched: a vertex of a cell is individualised, the partition refined again,
-//! and so on down to leaves, each of which is a numbering with a certificate. The canonical form is the smallest
-//! certificate among the leaves whose refinements left the smallest traces. Two leaves with one certificate show an
-//! automorphism; such automorphisms, and the exchange of twins, spare the search every branch that is the image of one
-//! already searched.
+//! Colour refinement first splits the vertices into cells that their neighbourhoods distinguish; for most graphs this
+//! ends with one vertex in each cell. What remains is searched: a vertex of a cell is individualised, the partition is
+//! refined again, and so on down to the leaves, each of which is a numbering with a certificate. The canonical form is
+//! the smallest certificate among the leaves whose refinements left the smallest traces. Two leaves with the same
+//! certificate reveal an automorphism. Such automorphisms, and the exchange of twins, let the search skip every branch
+//! that is the image of one already searched.
 //!
 //! The result depends on every detail here: the order of cells, the choice of the cell to individualise, the weights of
-//! edges. Fingerprints are kept in journals, so none of it may change.
+//! edges. Fingerprints are stored in journals, so none of it may change.
 
 mod partition;
 
@@ -23,7 +23,7 @@ pub(super) struct Multigraph {
     /// Grouped by target: the inputs of vertex `v` are `inputs[input_offsets[v]..input_offsets[v + 1]]`.
     inputs: Vec<Edge>,
     input_offsets: Vec<usize>,
-    /// For each vertex its neighbours in both directions, with the weight of their edge as seen from the neighbour.
+    /// For each vertex, its neighbours in both directions with the weight of their edge as seen from the neighbour.
     neighbours: Vec<(usize, u64)>,
     neighbour_offsets: Vec<usize>,
 }
@@ -36,9 +36,9 @@ struct Edge {
 }
 
 impl Multigraph {
-    /// Makes a graph of coloured vertices, each with the vertices that its edges come from, once for each edge.
+    /// Creates a graph from coloured vertices, each with the sources of its edges, repeated for parallel edges.
     ///
-    /// Edges come from vertices given before.
+    /// Edges must come from earlier vertices.
     pub(super) fn new<I: Iterator<Item = usize>>(vertices: impl Iterator<Item = ([u8; 2], I)>) -> Self {
         let mut colours = Vec::new();
         let mut inputs: Vec<Edge> = Vec::new();
@@ -74,11 +74,11 @@ impl Multigraph {
         &self.neighbours[self.neighbour_offsets[vertex]..self.neighbour_offsets[vertex + 1]]
     }
 
-    /// The graph as bytes, with its vertices numbered by `order`.
+    /// Returns the graph as bytes, with its vertices numbered by `order`.
     ///
-    /// The number of vertices; then for each vertex its colour (two bytes), the number of vertices it takes inputs
-    /// from, and for each of those, in ascending order, its number and the multiplicity of the edge. Numbers are in
-    /// LEB128: seven bits a byte, low bits first, the high bit set on all bytes but the last.
+    /// The bytes are the number of vertices; then, for each vertex, its colour (two bytes), the number of vertices that
+    /// it takes inputs from and, for each of those in ascending order, its number and the multiplicity of the edge.
+    /// Numbers are in LEB128: seven bits a byte, low bits first, the high bit set on all bytes but the last.
     fn certificate(&self, Partition { order, position, .. }: &Partition) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(1 + 3 * self.len() + 2 * self.inputs.len());
         let mut inputs: Vec<Edge> = Vec::new();
@@ -97,10 +97,11 @@ impl Multigraph {
         bytes
     }
 
-    /// For each vertex the smallest vertex with the same colour and the same edges: exchanging the two is an
+    /// Returns, for each vertex, the smallest vertex with the same colour and the same edges: exchanging the two is an
     /// automorphism.
     fn twins(&self) -> Vec<usize> {
-        // Weights tell inputs from outputs and multiplicities from each other, and each list ascends by construction.
+        // Weights distinguish inputs from outputs and multiplicities from each other. Each list ascends by
+        // construction.
         let key = |vertex: usize| (self.colours[vertex], self.neighbours(vertex));
         let mut sorted: Vec<usize> = (0..self.len()).collect();
         sorted.sort_by(|&a, &b| key(a).cmp(&key(b)));
@@ -117,7 +118,7 @@ impl Multigraph {
     }
 }
 
-/// The adjacency lists over both directions of all edges, each in ascending order of the neighbours.
+/// Returns the adjacency lists over both directions of all edges, each in ascending order of the neighbours.
 fn both_directions(inputs: &[Edge], input_offsets: &[usize]) -> (Vec<(usize, u64)>, Vec<usize>) {
     let count = input_offsets.len() - 1;
     let mut offsets = vec![0; count + 1];
@@ -133,8 +134,8 @@ fn both_directions(inputs: &[Edge], input_offsets: &[usize]) -> (Vec<(usize, u64
     }
     let mut next = offsets[..count].to_vec();
     let mut neighbours = vec![(0, 0); offsets[count]];
-    // A vertex's inputs are below it and its outputs above, so its list ascends: it receives its inputs in its own turn
-    // and its outputs in theirs.
+    // A vertex's inputs have smaller numbers and its outputs larger ones. Its list ascends, because its inputs are
+    // added in its own turn and its outputs in theirs.
     for vertex in 0..count {
         for edge in &inputs[input_offsets[vertex]..input_offsets[vertex + 1]] {
             neighbours[next[vertex]] = (edge.from, mix(edge.multiplicity, 1));
@@ -158,14 +159,14 @@ fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
     }
 }
 
-/// Stirs `value` into `state`. Only for pruning: collisions cost time, never correctness.
+/// Mixes `value` into `state`. Used only for pruning: collisions cost time, never correctness.
 fn mix(state: u64, value: u64) -> u64 {
-    // The golden ratio's fraction, an odd multiplier with its bits spread out.
+    // The fraction of the golden ratio: an odd multiplier whose bits are well spread.
     let product = (state ^ value.rotate_left(32)).wrapping_add(value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     product ^ (product >> 29)
 }
 
-/// The canonical form of `graph`, and how many refinements it took to find.
+/// Returns the canonical form of `graph`, and how many refinements it took to find.
 pub(super) fn canonical_form(graph: &Multigraph) -> (Vec<u8>, usize) {
     let mut refiner = Refiner::new(graph.len());
     let mut root = Partition::by_colour(&graph.colours);
@@ -188,7 +189,7 @@ pub(super) fn canonical_form(graph: &Multigraph) -> (Vec<u8>, usize) {
     (search.leaves.swap_remove(search.best).certificate, search.refinements)
 }
 
-/// The most leaves kept to recognise automorphisms by.
+/// The most leaves that are kept for recognising automorphisms.
 const MOST_LEAVES: usize = 64;
 
 /// A depth-first search over the vertices to individualise.
@@ -204,7 +205,7 @@ struct Search<'a> {
     leaves: Vec<Leaf>,
     /// Which of `leaves` has the smallest certificate.
     best: usize,
-    /// Each as the image of every vertex.
+    /// Each automorphism as the images of all vertices.
     automorphisms: Vec<Vec<usize>>,
     refinements: usize,
 }
@@ -216,8 +217,8 @@ struct Leaf {
 }
 
 impl Search<'_> {
-    /// Searches below `partition`, and returns the level at which the search continues: the current one, or one nearer
-    /// to the root if an automorphism showed that nothing new can come from here.
+    /// Searches below `partition` and returns the level at which the search continues: the current one, or one nearer
+    /// to the root if an automorphism showed that nothing new can be found here.
     fn explore(&mut self, partition: &Partition) -> usize {
         let level = self.path.len();
         let Some(cell) = partition.largest_open_cell() else {
@@ -249,7 +250,7 @@ impl Search<'_> {
         level
     }
 
-    /// Compares the trace of a new node at `level` with the smallest so far; false if the node can be left out.
+    /// Compares the trace of a new node at `level` with the smallest so far; returns false if the node can be skipped.
     fn accept_trace(&mut self, level: usize, trace: u64) -> bool {
         match self.traces.get(level).map(|smallest| trace.cmp(smallest)) {
             Some(Ordering::Equal) => true,
@@ -263,7 +264,7 @@ impl Search<'_> {
                 self.traces.push(trace);
                 true
             }
-            // Without a trace to compare, the best leaf has the same traces and lies nearer to the root.
+            // Without a trace to compare, the best leaf has the same traces and is nearer to the root.
             Some(Ordering::Greater) | None => false,
         }
     }
@@ -284,7 +285,7 @@ impl Search<'_> {
             let maps_path = steps.clone().all(|(&from, &to)| automorphism[from] == to);
             let fork = steps.position(|(from, to)| from != to);
             self.automorphisms.push(automorphism);
-            // All below the fork is the image of what was searched when the leaf was found.
+            // Everything below the fork is the image of what was searched when the leaf was found.
             return fork.filter(|_| maps_path).unwrap_or(level);
         }
         let leaf = Leaf { path: self.path.clone(), order: partition.order.clone(), certificate };
@@ -309,18 +310,18 @@ impl Search<'_> {
     }
 }
 
-/// The orbits of the automorphisms that keep every vertex of a path in its place, as a forest.
+/// The orbits of the automorphisms that fix every vertex of a path, as a forest.
 struct Orbits {
     parents: Vec<usize>,
-    /// How many of the search's automorphisms are in.
+    /// How many of the search's automorphisms are included.
     known: usize,
 }
 
 impl Orbits {
-    /// Joins the orbits by the automorphisms that are new and keep `path`.
+    /// Joins orbits by the automorphisms that are new and fix `path`.
     ///
-    /// Exchanges of twins are in from the start. One with a twin on the path moves it, but joins nothing wrongly: no
-    /// automorphism that keeps the path leads from there to another vertex.
+    /// Exchanges of twins are included from the start. An exchange with a twin on the path moves that twin, but joins
+    /// nothing wrongly: no automorphism that fixes the path maps it to another vertex.
     fn learn(&mut self, automorphisms: &[Vec<usize>], path: &[usize]) {
         for automorphism in &automorphisms[self.known..] {
             if path.iter().all(|&vertex| automorphism[vertex] == vertex) {

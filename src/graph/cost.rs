@@ -1,35 +1,36 @@
-//! What a network costs, computed from its graph before anything is allocated.
+//! The cost of a network, computed from its graph before anything is allocated.
 
 use super::shape::{NodeChannels, SizeOverflow};
-use super::{LayerGraph, NetworkConfig, NetworkConfigError, Node, Operation};
+use super::{LayerGraph, NetworkConfig};
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
 /// The size of a whole network and the shape of its block.
 ///
-/// Sizes are of the network that [`NetworkConfig`] builds around the block; nodes and edges are the block's own
-/// ("dot" and "edge" in Section "Training Speed Up"), as it was proposed.
+/// Sizes are those of the network that [`NetworkConfig`] builds around the block; nodes and edges are those of the
+/// block itself ("dot" and "edge" in Section "Training Speed Up"), as it was proposed.
 ///
-/// Counted by the same conventions as the published tables: one multiplication and its addition are one FLOP, and only
+/// Counted by the conventions of the published tables: one multiplication and its addition are one FLOP, and only
 /// convolutions and linear layers count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
-    /// Trainable parameters.
+    /// The number of trainable parameters.
     pub parameters: u64,
     /// Multiply-adds of convolutions and the linear layer for one image, projections included.
     pub flops: u64,
-    /// Bytes of the f32 outputs of all operations for one image: what training keeps for the backward pass.
+    /// The bytes of the f32 outputs of all operations for one image: what training keeps for the backward pass.
     pub activation_bytes: u64,
-    /// Convolutions and linear layers on the longest path from image to logits, without projections.
+    /// The convolutions and linear layers on the longest path from image to logits, without projections.
     pub depth: u64,
-    /// Nodes of the block: start, layers and terminal.
+    /// The nodes of the block: start, layers and terminal.
     pub nodes: u64,
-    /// Edges of the block, those into the terminal included.
+    /// The edges of the block, including those into the terminal.
     pub edges: u64,
 }
 
 impl Cost {
-    /// One part of the cost.
+    /// Returns one part of the cost.
     #[must_use]
     pub fn quantity(&self, quantity: CostQuantity) -> u64 {
         match quantity {
@@ -39,7 +40,7 @@ impl Cost {
         }
     }
 
-    /// Edges divided by nodes: the density of formula 1.
+    /// Returns the number of edges divided by the number of nodes: the density of formula 1.
     #[must_use]
     pub fn density(&self) -> f64 {
         self.edges as f64 / self.nodes as f64
@@ -52,7 +53,7 @@ impl Cost {
 pub enum CostError {
     /// The configuration of the network is not valid.
     #[error(transparent)]
-    Config(#[from] NetworkConfigError),
+    Config(#[from] InvalidSetting),
     /// A size does not fit into 64 bits.
     #[error(transparent)]
     Overflow(#[from] SizeOverflow),
@@ -62,21 +63,21 @@ pub enum CostError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CostLimits {
-    /// Most trainable parameters.
+    /// The most trainable parameters.
     pub parameters: Option<u64>,
-    /// Most multiply-adds for one image.
+    /// The most multiply-adds for one image.
     pub flops: Option<u64>,
-    /// Most bytes of activations for one image.
+    /// The most bytes of activations for one image.
     pub activation_bytes: Option<u64>,
 }
 
-/// A cost exceeds its limit.
+/// A cost that exceeds its limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-#[error("{quantity:?} of {value} lie over the limit of {limit}")]
+#[error("{quantity:?} of {value} exceed the limit of {limit}")]
 pub struct OverLimit {
-    /// What is over its limit.
+    /// The quantity over its limit.
     pub quantity: CostQuantity,
-    /// What the network costs.
+    /// The value of the network.
     pub value: u64,
     /// The limit.
     pub limit: u64,
@@ -118,7 +119,7 @@ impl CostLimits {
 }
 
 impl LayerGraph {
-    /// What the network that `network` builds around this graph costs.
+    /// Returns the cost of the network that `network` builds around this graph.
     ///
     /// # Errors
     /// [`CostError::Config`] if `network` is not valid, [`CostError::Overflow`] if a size does not fit into 64 bits.
@@ -149,7 +150,7 @@ impl LayerGraph {
             }
         }
         let classes = network.classes as u64;
-        sum.add_parameters(mul(channels, 2, PARAMETERS)?)?;
+        sum.scale_and_shift(channels)?;
         sum.tensors(2, channels, pixels(*sizes.last().unwrap_or(&stem))?)?;
         sum.tensors(1, channels, 1)?;
         let weights = mul(channels, classes, PARAMETERS)?;
@@ -170,11 +171,11 @@ impl LayerGraph {
         })
     }
 
-    /// Multiply-adds of the first block of the network alone, for one image: its input has the width and the size of the
-    /// first stage. Projections of additions count.
+    /// Returns the multiply-adds of only the first block of the network, for one image: its input has the width and the
+    /// size of the first stage. Projections of additions count.
     ///
     /// # Errors
-    /// As [`cost`](Self::cost).
+    /// The same errors as [`cost`](Self::cost).
     ///
     /// ```
     /// use blockqnn::graph::{NetworkConfig, ToGraph};
@@ -192,15 +193,14 @@ impl LayerGraph {
         Ok(sum.flops)
     }
 
-    /// Convolutions on the path from input to output that has most of them, without projections of additions.
+    /// Returns the number of convolutions on the path from input to output that has most of them, without projections
+    /// of additions.
     #[must_use]
     pub fn longest_convolution_path(&self) -> u64 {
         let mut longest: Vec<u64> = Vec::with_capacity(self.node_count());
         for node in self.nodes() {
             let before = node.inputs.iter().map(|&from| longest[from]).max().unwrap_or(0);
-            let own =
-                matches!(node.operation, Operation::PreActivationConvolution { .. } | Operation::Convolution { .. });
-            longest.push(before + u64::from(own));
+            longest.push(before + node.operation.facts().depth);
         }
         longest.last().copied().unwrap_or(0)
     }
@@ -224,8 +224,8 @@ fn pixels((height, width): (usize, usize)) -> Result<u64, SizeOverflow> {
 }
 
 /// The running sums of a network's cost.
-#[derive(Default)]
-struct Sum {
+#[derive(Debug, Default)]
+pub(crate) struct Sum {
     parameters: u64,
     flops: u64,
     activation_bytes: u64,
@@ -237,8 +237,13 @@ impl Sum {
         Ok(())
     }
 
+    /// The parameters of a batch normalisation.
+    pub(super) fn scale_and_shift(&mut self, channels: u64) -> Result<(), SizeOverflow> {
+        self.add_parameters(mul(channels, 2, PARAMETERS)?)
+    }
+
     /// The weights and multiply-adds of a convolution without bias.
-    fn convolution(&mut self, kernel: u8, from: u64, to: u64, pixels: u64) -> Result<(), SizeOverflow> {
+    pub(super) fn convolution(&mut self, kernel: u8, from: u64, to: u64, pixels: u64) -> Result<(), SizeOverflow> {
         let taps = u64::from(kernel) * u64::from(kernel);
         let weights = mul(mul(from, to, PARAMETERS)?, taps, PARAMETERS)?;
         self.add_parameters(weights)?;
@@ -247,63 +252,30 @@ impl Sum {
     }
 
     /// `count` tensors of one image's activations.
-    fn tensors(&mut self, count: u64, channels: u64, pixels: u64) -> Result<(), SizeOverflow> {
+    pub(super) fn tensors(&mut self, count: u64, channels: u64, pixels: u64) -> Result<(), SizeOverflow> {
         let bytes = mul(mul(mul(channels, pixels, BYTES)?, F32_BYTES, BYTES)?, count, BYTES)?;
         self.activation_bytes = add(self.activation_bytes, bytes, BYTES)?;
         Ok(())
     }
 
     /// The pre-activation cell: ReLU over what comes in, convolution, batch normalisation.
-    fn cell(&mut self, kernel: u8, from: u64, to: u64, pixels: u64) -> Result<(), SizeOverflow> {
+    pub(super) fn cell(&mut self, kernel: u8, from: u64, to: u64, pixels: u64) -> Result<(), SizeOverflow> {
         self.convolution(kernel, from, to, pixels)?;
-        self.add_parameters(mul(to, 2, PARAMETERS)?)?;
+        self.scale_and_shift(to)?;
         self.tensors(1, from, pixels)?;
         self.tensors(2, to, pixels)
     }
 
-    /// One block, whose nodes have these channels.
+    /// Adds one block whose nodes have these channels.
     fn block(&mut self, graph: &LayerGraph, channels: &[NodeChannels], pixels: u64) -> Result<(), SizeOverflow> {
         for (node, &own) in graph.nodes().iter().zip(channels) {
-            self.operation(node, channels, own.computed, pixels)?;
+            let inputs: Vec<u64> = node.inputs.iter().map(|&from| channels[from].output).collect();
+            node.operation.describe(|kind| kind.cost(&inputs, own.computed, pixels, self))?;
             if own.is_projected() {
                 self.cell(1, own.computed, own.output, pixels)?;
             }
         }
         Ok(())
-    }
-
-    /// The operation of one node, which puts out `out` channels.
-    fn operation(&mut self, node: &Node, channels: &[NodeChannels], out: u64, pixels: u64) -> Result<(), SizeOverflow> {
-        let mut inputs = node.inputs.iter().map(|&from| channels[from].output);
-        match node.operation {
-            Operation::Input | Operation::Identity => Ok(()),
-            Operation::PreActivationConvolution { kernel } => {
-                self.cell(kernel, inputs.next().unwrap_or(0), out, pixels)
-            }
-            Operation::Convolution { kernel } => {
-                self.convolution(kernel, inputs.next().unwrap_or(0), out, pixels)?;
-                self.tensors(1, out, pixels)
-            }
-            Operation::BatchNorm => {
-                self.add_parameters(mul(out, 2, PARAMETERS)?)?;
-                self.tensors(1, out, pixels)
-            }
-            Operation::Add => {
-                for narrow in inputs.filter(|&from| from < out) {
-                    self.convolution(1, narrow, out, pixels)?;
-                    self.tensors(1, out, pixels)?;
-                }
-                self.tensors(1, out, pixels)
-            }
-            // A lone input passes through without a copy.
-            Operation::Concat | Operation::Output if node.inputs.len() == 1 => Ok(()),
-            Operation::Concat
-            | Operation::Output
-            | Operation::MaxPool { .. }
-            | Operation::AveragePool { .. }
-            | Operation::Relu
-            | Operation::Zero => self.tensors(1, out, pixels),
-        }
     }
 }
 

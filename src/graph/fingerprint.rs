@@ -1,23 +1,23 @@
-//! A name for what a graph computes, the same for every way to write it down.
+//! A fingerprint of what a graph computes, the same however the graph is written down.
 
 use super::canonical::{Multigraph, canonical_form};
-use super::{LayerGraph, Operation};
+use super::{LayerGraph, Node};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
 
-/// 128 bits that two graphs share exactly if they are the same multigraph of layers, up to hash collisions.
+/// A 128-bit value that two graphs share exactly if they are the same multigraph of layers, up to hash collisions.
 ///
-/// Left out is what does not change the function a network can learn: identities, 1x1 pools, additions and concatenations
-/// of one input; layers from which no path leads to the output; the order of the inputs of additions, concatenations and
-/// the output (it only permutes channels). How often an input is taken counts: `add(c, c)` is `2c`, and differs from the
-/// sum of two equal convolutions, whose weights differ.
+/// Everything that does not change the function that a network can learn is ignored: identities, 1x1 pools, and
+/// additions and concatenations of one input; layers from which no path leads to the output; the order of the inputs of
+/// additions, concatenations and the output (it only permutes channels). How often an input is taken matters: `add(c,
+/// c)` is `2c`, and differs from the sum of two equal convolutions, whose weights differ.
 ///
 /// One pair is treated as equal though its functions differ: the sum of two concatenations of the same layers, once in
 /// the same order and once in different orders. Search spaces that store inputs in ascending order have no such pair.
 ///
-/// Written as 32 hexadecimal digits. Stable across platforms and releases: journals and caches keep it.
+/// Its text is 32 hexadecimal digits. It is stable across platforms and releases: journals and caches store it.
 ///
 /// ```
 /// use blockqnn::graph::{Fingerprint, LayerGraph, Node, Operation};
@@ -39,7 +39,7 @@ use std::str::FromStr;
 #[serde(into = "String", try_from = "String")]
 pub struct Fingerprint([u8; 16]);
 
-/// A text is not a [`Fingerprint`].
+/// A text that is not a [`Fingerprint`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a fingerprint: expected 32 hexadecimal digits")]
 pub struct ParseFingerprintError {
@@ -47,7 +47,7 @@ pub struct ParseFingerprintError {
 }
 
 impl Fingerprint {
-    /// The fingerprint of something that is identified by its name instead of its graph; see
+    /// Returns the fingerprint of something that is identified by its name instead of its graph; see
     /// [`SearchSpace::fingerprint`](crate::space::SearchSpace::fingerprint).
     ///
     /// ```
@@ -70,7 +70,7 @@ impl Fingerprint {
         Self(bytes)
     }
 
-    /// The bytes of the fingerprint.
+    /// Returns the bytes of the fingerprint.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
@@ -125,35 +125,28 @@ impl FromStr for Fingerprint {
 }
 
 impl LayerGraph {
-    /// The canonical fingerprint of this graph; see [`Fingerprint`].
+    /// Returns the canonical fingerprint of this graph; see [`Fingerprint`].
     ///
-    /// Takes microseconds for a block of the paper and milliseconds for symmetric graphs of
+    /// This takes microseconds for a block of the paper and milliseconds for symmetric graphs of
     /// [`MAX_NODES`](Self::MAX_NODES) nodes. No polynomial bound on the time is known: additions that encode a large
-    /// combinatorial design take longer, and a graph made to be hard may take seconds.
+    /// combinatorial design take longer, and a graph built to be hard may take seconds.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         let (certificate, _) = canonical_form(&self.contracted());
         Fingerprint::digest(b"blockqnn fingerprint 1", &certificate)
     }
 
-    /// The multigraph of the layers that compute something that reaches the output.
+    /// Returns the multigraph of the layers that contribute to the output.
     fn contracted(&self) -> Multigraph {
         let nodes = self.nodes();
-        let mut live = vec![false; nodes.len()];
-        live[nodes.len() - 1] = true;
-        for (position, node) in nodes.iter().enumerate().rev() {
-            if live[position] {
-                for &input in &node.inputs {
-                    live[input] = true;
-                }
-            }
-        }
+        let live = self.live_nodes();
+        let contracted = |node: &Node| node.inputs.len() == 1 && node.operation.facts().passes_through;
         // The vertex whose output each live node puts out.
         let mut vertex_of = vec![0; nodes.len()];
         let mut vertices = 0;
         for (position, node) in nodes.iter().enumerate().filter(|(position, _)| live[*position]) {
             vertex_of[position] = match node.inputs[..] {
-                [input] if passes_through(node.operation) => vertex_of[input],
+                [input] if contracted(node) => vertex_of[input],
                 _ => {
                     vertices += 1;
                     vertices - 1
@@ -161,40 +154,9 @@ impl LayerGraph {
             };
         }
         Multigraph::new(nodes.iter().zip(live).filter_map(|(node, live)| {
-            let contracted = node.inputs.len() == 1 && passes_through(node.operation);
-            (live && !contracted).then(|| (colour(node.operation), node.inputs.iter().map(|&input| vertex_of[input])))
+            let inputs = || node.inputs.iter().map(|&input| vertex_of[input]);
+            (live && !contracted(node)).then(|| (node.operation.facts().colour, inputs()))
         }))
-    }
-}
-
-/// Whether `operation`, given one input, puts that input out unchanged.
-fn passes_through(operation: Operation) -> bool {
-    matches!(
-        operation,
-        Operation::Identity
-            | Operation::MaxPool { kernel: 1 }
-            | Operation::AveragePool { kernel: 1 }
-            | Operation::Add
-            | Operation::Concat
-    )
-}
-
-/// The code of an operation and its kernel. Fingerprints depend on these numbers: none may ever change.
-fn colour(operation: Operation) -> [u8; 2] {
-    match operation {
-        Operation::Input => [0, 0],
-        Operation::PreActivationConvolution { kernel } => [1, kernel],
-        Operation::MaxPool { kernel } => [2, kernel],
-        Operation::AveragePool { kernel } => [3, kernel],
-        // Always contracted; the number stays taken.
-        Operation::Identity => [4, 0],
-        Operation::Add => [5, 0],
-        Operation::Concat => [6, 0],
-        Operation::Output => [7, 0],
-        Operation::Relu => [8, 0],
-        Operation::BatchNorm => [9, 0],
-        Operation::Convolution { kernel } => [10, kernel],
-        Operation::Zero => [11, 0],
     }
 }
 

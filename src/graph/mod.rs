@@ -1,67 +1,24 @@
-//! The layer graph: the one form that every search space decodes to.
+//! The layer graph: the form that the architectures of every search space decode to.
 //!
 //! A [`LayerGraph`] is a small directed acyclic graph of layers with one input and one output. From it come the shapes,
 //! the [`Cost`], the edge [density](LayerGraph::density) and the [`Fingerprint`] of an architecture, and the trainable
-//! network. A new search space gets all of them by writing [`ToGraph`] alone.
+//! network. A new search space gets all of them by implementing [`ToGraph`].
 
 mod canonical;
 mod cost;
 mod fingerprint;
 mod network_config;
+mod operation;
 mod shape;
 
 pub use cost::{Cost, CostError, CostLimits, CostQuantity, OverLimit};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
-pub use network_config::{NetworkConfig, NetworkConfigError, StemConfig, WidthRule};
+pub use network_config::{NetworkConfig, StemConfig, WidthRule};
+pub use operation::Operation;
+pub(crate) use operation::{CELL, PyTorch};
 pub use shape::{ImageShape, NodeChannels, SizeOverflow};
 
 use serde::{Deserialize, Serialize};
-
-/// What one node of a [`LayerGraph`] computes.
-///
-/// All operations have stride 1 and keep the spatial size of their input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Operation {
-    /// The input of the block, passed on unchanged. Exactly one, the first node.
-    Input,
-    /// The pre-activation cell of the paper: ReLU, convolution without bias, batch normalisation.
-    PreActivationConvolution {
-        /// Side of the square kernel in pixels, odd.
-        kernel: u8,
-    },
-    /// A convolution without bias, and nothing else (the ablation space of the paper's Figure 3).
-    Convolution {
-        /// Side of the square kernel in pixels, odd.
-        kernel: u8,
-    },
-    /// Maximum over a square window.
-    MaxPool {
-        /// Side of the window in pixels, odd.
-        kernel: u8,
-    },
-    /// Mean over the part of a square window that is inside the image.
-    AveragePool {
-        /// Side of the window in pixels, odd.
-        kernel: u8,
-    },
-    /// The input, unchanged.
-    Identity,
-    /// Only the rectifier.
-    Relu,
-    /// Only batch normalisation.
-    BatchNorm,
-    /// Zeros of its input's shape: what an element-wise sum of nothing is (the cell space).
-    Zero,
-    /// Element-wise sum. Inputs with fewer channels than the widest pass a 1x1 convolution first.
-    Add,
-    /// Concatenation along the channels, in the order of the inputs. What becomes of the added channels is said by the
-    /// [`WidthRule`] of the network.
-    Concat,
-    /// The output of the block: the concatenation of its inputs. Exactly one, the last node.
-    Output,
-}
 
 /// One node of a [`LayerGraph`]: an operation and the nodes whose outputs it takes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -69,21 +26,21 @@ pub enum Operation {
 pub struct Node {
     /// What the node computes.
     pub operation: Operation,
-    /// Positions of the nodes it takes its inputs from, each below its own. A position may occur more than once.
+    /// The positions of the nodes whose outputs it takes, each below its own. A position may occur more than once.
     pub inputs: Vec<usize>,
 }
 
 impl Node {
-    /// A node that computes `operation` on the outputs of `inputs`.
+    /// Creates a node that computes `operation` on the outputs of `inputs`.
     #[must_use]
     pub fn new(operation: Operation, inputs: impl Into<Vec<usize>>) -> Self {
         Self { operation, inputs: inputs.into() }
     }
 }
 
-/// Architectures that can be written as a [`LayerGraph`].
+/// A type of architecture that can be written as a [`LayerGraph`].
 pub trait ToGraph {
-    /// The graph of this architecture.
+    /// Returns the graph of this architecture.
     fn to_graph(&self) -> LayerGraph;
 }
 
@@ -97,24 +54,25 @@ impl ToGraph for LayerGraph {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GraphError {
-    /// Fewer than two nodes.
+    /// There are fewer than two nodes.
     #[error("a layer graph needs an input and an output node, but has {nodes} nodes")]
     TooSmall {
-        /// Number of nodes given.
+        /// The number of nodes given.
         nodes: usize,
     },
-    /// More nodes than [`LayerGraph::MAX_NODES`].
+    /// There are more nodes than [`LayerGraph::MAX_NODES`].
     #[error("a layer graph has at most {} nodes, but this one has {nodes}", LayerGraph::MAX_NODES)]
     TooLarge {
-        /// Number of nodes given.
+        /// The number of nodes given.
         nodes: usize,
     },
     /// `Input` is not the first node, or `Output` not the last.
     #[error(
-        "node {node} is {operation:?}, which does not belong there: the first node alone is Input, the last alone Output"
+        "node {node} is {operation:?}, which does not belong there: only the first node is Input, and only the \
+         last is Output"
     )]
     MisplacedOperation {
-        /// Position of the node.
+        /// The position of the node.
         node: usize,
         /// Its operation.
         operation: Operation,
@@ -122,25 +80,25 @@ pub enum GraphError {
     /// A node has too many or too few inputs for its operation.
     #[error("node {node} ({operation:?}) cannot have {inputs} inputs")]
     WrongInputCount {
-        /// Position of the node.
+        /// The position of the node.
         node: usize,
         /// Its operation.
         operation: Operation,
-        /// Number of its inputs.
+        /// The number of its inputs.
         inputs: usize,
     },
     /// A node takes its input from itself or a later node.
     #[error("node {node} takes its input from node {input}, which does not come before it")]
     NotTopological {
-        /// Position of the node.
+        /// The position of the node.
         node: usize,
-        /// Position of the offending input.
+        /// The position of the offending input.
         input: usize,
     },
     /// A kernel is even or zero.
     #[error("node {node} has a kernel of {kernel}: it must be odd, so that the output keeps the size of the input")]
     EvenKernel {
-        /// Position of the node.
+        /// The position of the node.
         node: usize,
         /// The kernel.
         kernel: u8,
@@ -157,11 +115,11 @@ pub struct LayerGraph {
 }
 
 impl LayerGraph {
-    /// The most nodes a graph may have. A block of the paper has up to 24; the bound keeps the search for a canonical
-    /// labelling and every computation on a graph from untrusted input short.
+    /// The most nodes that a graph may have. A block of the paper has up to 24; the bound limits the time of the search
+    /// for a canonical labelling and of every computation on a graph from untrusted input.
     pub const MAX_NODES: usize = 128;
 
-    /// Checks `nodes` and makes a graph of them.
+    /// Checks `nodes` and creates a graph from them.
     ///
     /// # Errors
     /// The first rule that a node breaks; see [`GraphError`].
@@ -179,19 +137,19 @@ impl LayerGraph {
         Ok(Self { nodes })
     }
 
-    /// The nodes in topological order.
+    /// Returns the nodes in topological order.
     #[must_use]
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// Number of nodes, the input and the output included ("dot" in the paper).
+    /// Returns the number of nodes, including the input and the output ("dot" in the paper).
     #[must_use]
     pub fn node_count(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Number of edges, those into the output included.
+    /// Returns the number of edges, including those into the output.
     #[must_use]
     pub fn edge_count(&self) -> usize {
         self.nodes.iter().map(|node| node.inputs.len()).sum()
@@ -215,6 +173,18 @@ impl LayerGraph {
     pub fn density(&self) -> f64 {
         self.edge_count() as f64 / self.node_count() as f64
     }
+
+    /// Whether each node's output has a part in that of the graph.
+    pub(crate) fn live_nodes(&self) -> Vec<bool> {
+        let mut live = vec![false; self.nodes.len()];
+        live[self.nodes.len() - 1] = true;
+        for (position, node) in self.nodes.iter().enumerate().rev() {
+            if live[position] {
+                node.inputs.iter().for_each(|&input| live[input] = true);
+            }
+        }
+        live
+    }
 }
 
 fn check_node(position: usize, count: usize, node: &Node) -> Result<(), GraphError> {
@@ -225,26 +195,15 @@ fn check_node(position: usize, count: usize, node: &Node) -> Result<(), GraphErr
     if misplaced {
         return Err(GraphError::MisplacedOperation { node: position, operation });
     }
-    let enough = match operation {
-        Operation::Input => inputs.is_empty(),
-        Operation::Add | Operation::Concat | Operation::Output => !inputs.is_empty(),
-        _ => inputs.len() == 1,
-    };
-    if !enough {
+    let facts = operation.facts();
+    if !facts.inputs.contains(&inputs.len()) {
         return Err(GraphError::WrongInputCount { node: position, operation, inputs: inputs.len() });
     }
     if let Some(&input) = inputs.iter().find(|&&input| input >= position) {
         return Err(GraphError::NotTopological { node: position, input });
     }
-    match operation {
-        Operation::PreActivationConvolution { kernel }
-        | Operation::Convolution { kernel }
-        | Operation::MaxPool { kernel }
-        | Operation::AveragePool { kernel }
-            if kernel.is_multiple_of(2) =>
-        {
-            Err(GraphError::EvenKernel { node: position, kernel })
-        }
+    match facts.kernel {
+        Some(kernel) if kernel.is_multiple_of(2) => Err(GraphError::EvenKernel { node: position, kernel }),
         _ => Ok(()),
     }
 }
@@ -277,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_graph_has_from_two_to_the_most_nodes() {
+    fn a_graph_has_two_nodes_to_the_maximum() {
         assert_eq!(LayerGraph::new(vec![]), Err(GraphError::TooSmall { nodes: 0 }));
         assert_eq!(LayerGraph::new(vec![Node::new(Operation::Input, [])]), Err(GraphError::TooSmall { nodes: 1 }));
         let most = LayerGraph::MAX_NODES;
@@ -286,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn input_and_output_stand_at_the_ends_alone() {
+    fn input_and_output_occur_only_at_the_ends() {
         for operation in [Operation::Input, Operation::Output] {
             let misplaced = GraphError::MisplacedOperation { node: 1, operation };
             assert_eq!(error(&[(operation, &[0])], &[1]), misplaced);

@@ -1,17 +1,18 @@
 //! The fixed network around a block: stem, stages, head (Section "Distributed Asynchronous Framework", Figure 2).
 
 use super::{ImageShape, SizeOverflow};
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
-/// The layers in front of the blocks: convolutions and pools that bring an image to the first stage.
+/// The layers before the blocks: the convolution and pools that prepare an image for the first stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StemConfig {
-    /// Side of the stem convolution's square kernel, odd.
+    /// The side of the stem convolution's square kernel, odd.
     pub kernel: u8,
-    /// Stride of the stem convolution.
+    /// The stride of the stem convolution.
     pub stride: u8,
-    /// Number of 2x2 max pools with stride 2 after the stem convolution.
+    /// The number of 2x2 max pools with stride 2 after the stem convolution.
     pub pools: u8,
 }
 
@@ -21,22 +22,22 @@ impl Default for StemConfig {
     }
 }
 
-/// What becomes of the channels that concatenations add up.
+/// How the widths of concatenations are treated.
 ///
-/// The paper does not say. Its random blocks reach a mean accuracy of 56 % and its cards have 12 GB, which growing widths
-/// contradict: more than half of the random blocks of its space would be too large to train (docs/paper-map.md, section
-/// 7).
+/// The paper does not say. Its random blocks reach a mean accuracy of 56 % and its cards have 12 GB. Growing widths
+/// contradict both: more than half of the random blocks of its space would be too large to train (docs/paper-map.md,
+/// section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum WidthRule {
-    /// Nothing: a concatenation is as wide as its inputs together, and what follows takes all of it. Files of before this
-    /// setting mean this.
+    /// A concatenation is as wide as its inputs together, and the next layer takes all of it. Files written before this
+    /// setting existed mean this.
     #[default]
     Growing,
-    /// A 1x1 cell (ReLU, convolution, batch normalisation) brings the result of every concatenation of two or more inputs
-    /// inside a block to the width of the stage, and so the input of a block that is wider than its stage. The layers
-    /// joined at the end of a block are thus projected by the block after it; the classifier takes all of them.
+    /// A 1x1 cell (ReLU, convolution, batch normalisation) projects every concatenation of two or more inputs inside a
+    /// block to the width of the stage. It also projects the input of a block that is wider than its stage, so the
+    /// layers joined at the end of a block are projected by the next block; the classifier takes all of them.
     Bounded,
 }
 
@@ -50,10 +51,10 @@ impl WidthRule {
 /// How a network is built from a block: stem, stages of repeated blocks, classifier head.
 ///
 /// The network is: stem convolution (no bias, `width` filters, no normalisation), `stem.pools` max pools (2x2, stride
-/// 2), then `stages` stages of `repeats` blocks each with a max pool (2x2, stride 2) between stages; the convolutions of
-/// stage `s` (from 0) have `width * 2^s` filters. After the last stage: batch normalisation, ReLU, global average pool,
-/// linear layer with bias. Paper: Figure 2 and Section "Distributed Asynchronous Framework"; what the paper leaves open
-/// is a field here.
+/// 2), then `stages` stages of `repeats` blocks each with a max pool (2x2, stride 2) between stages; the convolutions
+/// of stage `s` (from 0) have `width * 2^s` filters. After the last stage: batch normalisation, ReLU, global average
+/// pool, linear layer with bias. Source: Figure 2 and Section "Distributed Asynchronous Framework" of the paper; what
+/// the paper leaves open is a field here.
 ///
 /// ```
 /// use blockqnn::graph::NetworkConfig;
@@ -61,82 +62,33 @@ impl WidthRule {
 /// let config = NetworkConfig::cifar();
 /// assert_eq!((config.stages, config.repeats), (3, 4));
 /// config.validate()?;
-/// # Ok::<(), blockqnn::graph::NetworkConfigError>(())
+/// # Ok::<(), blockqnn::setting::InvalidSetting>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkConfig {
-    /// Shape of one input image.
+    /// The shape of one input image.
     pub image: ImageShape,
-    /// Number of classes.
+    /// The number of classes.
     pub classes: usize,
-    /// The layers in front of the first stage.
+    /// The layers before the first stage.
     pub stem: StemConfig,
-    /// Number of stages; there is a max pool of stride 2 between two stages.
+    /// The number of stages; there is a max pool of stride 2 between two stages.
     pub stages: usize,
-    /// Blocks per stage: N of the paper.
+    /// The number of blocks per stage: N in the paper.
     pub repeats: usize,
-    /// Filters of the convolutions in the first stage; each further stage doubles them.
+    /// The number of filters of the convolutions in the first stage; each further stage doubles it.
     pub width: usize,
-    /// What becomes of the channels that concatenations add up. Omitted from files when they grow.
+    /// How the widths of concatenations are treated. Omitted from files for [`WidthRule::Growing`].
     #[serde(default, skip_serializing_if = "WidthRule::is_growing")]
     pub widths: WidthRule,
-}
-
-/// Why a [`NetworkConfig`] describes no network.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NetworkConfigError {
-    /// A field that must be positive is zero.
-    #[error("network.{field} is 0: it must be at least 1")]
-    Zero {
-        /// Name of the field.
-        field: &'static str,
-    },
-    /// The kernel of the stem is even.
-    #[error("network.stem.kernel is {kernel}: it must be odd, such as 3")]
-    EvenKernel {
-        /// The kernel.
-        kernel: u8,
-    },
-    /// A classifier needs two classes.
-    #[error("network.classes is {classes}: a classifier needs at least 2")]
-    TooFewClasses {
-        /// Number of classes.
-        classes: usize,
-    },
-    /// More blocks than [`NetworkConfig::MAX_BLOCKS`].
-    #[error(
-        "network.stages of {stages} times network.repeats of {repeats} is more than the maximum of {} blocks: decrease one of \
-         them",
-        NetworkConfig::MAX_BLOCKS
-    )]
-    TooDeep {
-        /// Number of stages.
-        stages: usize,
-        /// Blocks per stage.
-        repeats: usize,
-    },
-    /// Pooling leaves nothing of the image.
-    #[error(
-        "a {height}x{width} image is too small for this network: it has no pixels left at {place}; decrease network.stages or \
-         network.stem.pools, or use larger images"
-    )]
-    ImageTooSmall {
-        /// Height of the input image in pixels.
-        height: usize,
-        /// Width of the input image in pixels.
-        width: usize,
-        /// Where the image vanishes.
-        place: &'static str,
-    },
 }
 
 impl NetworkConfig {
     /// The most blocks of a network: a bound on what a configuration file can ask for, far above any network in use.
     pub const MAX_BLOCKS: usize = 10_000;
 
-    /// The paper's network for 32x32 images: three stages at 32, 16 and 8 pixels, N = 4, 100 classes.
+    /// Returns the paper's network for 32x32 images: three stages at 32, 16 and 8 pixels, N = 4, 100 classes.
     ///
     /// The paper does not state the width; 32 filters in the first stage is our reading.
     #[must_use]
@@ -152,7 +104,7 @@ impl NetworkConfig {
         }
     }
 
-    /// The paper's network for ImageNet: 224x224 images, four stages at 56 to 7 pixels, N = 3, 1,000 classes.
+    /// Returns the paper's network for ImageNet: 224x224 images, four stages at 56 to 7 pixels, N = 3, 1,000 classes.
     ///
     /// The paper says "more pooling layer with a stride of two in the bottom layers" and gives no width; a 7x7 stem of
     /// stride 2, which takes the place of a pool, one max pool, and 64 filters in the first stage are our reading.
@@ -169,7 +121,7 @@ impl NetworkConfig {
         }
     }
 
-    /// The same network for other images and classes.
+    /// Sets the shape of the images and the number of classes.
     #[must_use]
     pub fn with_data(mut self, image: ImageShape, classes: usize) -> Self {
         self.image = image;
@@ -180,8 +132,8 @@ impl NetworkConfig {
     /// Checks that the configuration describes a network.
     ///
     /// # Errors
-    /// The first field that does not; see [`NetworkConfigError`].
-    pub fn validate(&self) -> Result<(), NetworkConfigError> {
+    /// The first field that does not; see [`InvalidSetting`].
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
         let positive = [
             ("image.channels", self.image.channels),
             ("image.height", self.image.height),
@@ -192,32 +144,29 @@ impl NetworkConfig {
             ("repeats", self.repeats),
             ("width", self.width),
         ];
-        if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(NetworkConfigError::Zero { field });
+        for (field, value) in positive {
+            InvalidSetting::at_least_one(format!("network.{field}"), value)?;
         }
-        if self.stem.kernel.is_multiple_of(2) {
-            return Err(NetworkConfigError::EvenKernel { kernel: self.stem.kernel });
-        }
-        if self.classes < 2 {
-            return Err(NetworkConfigError::TooFewClasses { classes: self.classes });
-        }
+        let StemConfig { kernel, .. } = self.stem;
+        InvalidSetting::check("network.stem.kernel", kernel, !kernel.is_multiple_of(2), "odd, such as 3")?;
+        InvalidSetting::check("network.classes", self.classes, self.classes >= 2, "at least 2")?;
         self.stage_sizes()?;
-        if self.stages.checked_mul(self.repeats).is_none_or(|blocks| blocks > Self::MAX_BLOCKS) {
-            return Err(NetworkConfigError::TooDeep { stages: self.stages, repeats: self.repeats });
-        }
-        Ok(())
+        let (stages, most) = (self.stages, Self::MAX_BLOCKS / self.stages);
+        let expected =
+            format!("at most {most} with network.stages of {stages}, for {} blocks in all", Self::MAX_BLOCKS);
+        InvalidSetting::check("network.repeats", self.repeats, self.repeats <= most, expected)
     }
 
-    /// Filters of the convolutions of a stage, counted from 0: the width doubled from stage to stage.
+    /// Returns the number of filters of the convolutions of a stage, counted from 0; it doubles from stage to stage.
     ///
     /// # Errors
-    /// [`SizeOverflow`] if that does not fit into 64 bits.
+    /// [`SizeOverflow`] if the number does not fit into 64 bits.
     pub fn stage_width(&self, stage: usize) -> Result<u64, SizeOverflow> {
         let factor = u32::try_from(stage).ok().and_then(|stage| 2u64.checked_pow(stage));
         factor.and_then(|factor| factor.checked_mul(self.width as u64)).ok_or(SizeOverflow { quantity: "width" })
     }
 
-    /// Spatial size after the stem convolution: padded by half its kernel.
+    /// Returns height and width after the stem convolution, which is padded by half its kernel.
     #[must_use]
     pub fn stem_size(&self) -> (usize, usize) {
         let stride = usize::from(self.stem.stride.max(1));
@@ -225,13 +174,18 @@ impl NetworkConfig {
         (out(self.image.height), out(self.image.width))
     }
 
-    /// Height and width of the feature maps in each stage.
+    /// Returns height and width of the feature maps in each stage.
     ///
     /// # Errors
-    /// [`NetworkConfigError::ImageTooSmall`] if pooling leaves nothing.
-    pub fn stage_sizes(&self) -> Result<Vec<(usize, usize)>, NetworkConfigError> {
-        let too_small =
-            |place| NetworkConfigError::ImageTooSmall { height: self.image.height, width: self.image.width, place };
+    /// [`InvalidSetting`] if pooling leaves nothing.
+    pub fn stage_sizes(&self) -> Result<Vec<(usize, usize)>, InvalidSetting> {
+        let too_small = |place| {
+            let size = format!("{}x{}", self.image.height, self.image.width);
+            let expected = format!(
+                "larger, or network.stages or network.stem.pools smaller, because no pixels are left at {place}"
+            );
+            InvalidSetting::new("network.image", size, expected)
+        };
         let halve = |(height, width): (usize, usize)| (height / 2, width / 2);
         let empty = |(height, width): (usize, usize)| height == 0 || width == 0;
         let mut size = self.stem_size();
@@ -304,7 +258,7 @@ mod tests {
 
     #[test]
     fn one_class_is_refused() {
-        let message = "network.classes is 1: a classifier needs at least 2";
+        let message = "network.classes is 1: it must be at least 2";
         assert_eq!(error(|config| config.classes = 1), message);
         assert!(error(|config| config.classes = 0).starts_with("network.classes is 0"));
     }
@@ -313,7 +267,7 @@ mod tests {
     fn absurdly_many_blocks_are_refused() {
         for repeats in [5_000, usize::MAX] {
             let message = error(|config| config.repeats = repeats);
-            assert!(message.starts_with("network.stages of 3 times network.repeats of "), "{message}");
+            assert!(message.contains("it must be at most 3333 with network.stages of 3"), "{message}");
         }
     }
 
@@ -325,7 +279,7 @@ mod tests {
         assert!(stem.contains("the stem's pools"), "{stem}");
         let flat = error(|config| config.image.height = 3);
         assert!(flat.contains("3x32"), "{flat}");
-        // The number of stages may be absurd: the image vanishes first.
+        // The number of stages may be absurd, because the image vanishes first.
         assert_eq!(error(|config| config.stages = usize::MAX), between);
     }
 

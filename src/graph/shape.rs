@@ -1,10 +1,10 @@
-//! Shape inference: how many channels each node of a graph puts out.
+//! Shape inference: the number of output channels of each node of a graph.
 
-use super::{LayerGraph, Operation, WidthRule};
+use super::{LayerGraph, WidthRule};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Shape of an image.
+/// The shape of an image.
 ///
 /// ```
 /// use blockqnn::graph::ImageShape;
@@ -25,7 +25,7 @@ pub struct ImageShape {
 }
 
 impl ImageShape {
-    /// Bytes of an image of this shape with one byte a value, or `None` if that overflows or a size is 0.
+    /// Returns the bytes of an image of this shape with one byte per value, or `None` if that overflows or a size is 0.
     #[must_use]
     pub fn bytes(self) -> Option<usize> {
         let bytes = self.channels.checked_mul(self.height)?.checked_mul(self.width)?;
@@ -39,29 +39,30 @@ impl fmt::Display for ImageShape {
     }
 }
 
-/// A size does not fit into 64 bits.
+/// A size that does not fit into 64 bits.
 ///
-/// Where widths grow ([`WidthRule::Growing`]), a chain of concatenations of one block reaches 28,657 times the width of its
-/// stage; repeated over a network, sizes pass any integer. Such an architecture is infeasible, not a programming error.
+/// Where widths grow ([`WidthRule::Growing`]), a chain of concatenations in one block reaches 28,657 times the width of
+/// its stage; repeated over a network, sizes exceed any integer. Such an architecture is infeasible, not a programming
+/// error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the {quantity} of this architecture does not fit into 64 bits")]
 #[non_exhaustive]
 pub struct SizeOverflow {
-    /// What overflowed.
+    /// The quantity that overflowed.
     pub quantity: &'static str,
 }
 
 /// How many channels one node of a graph has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeChannels {
-    /// Channels that the operation itself puts out.
+    /// The channels of the operation's own output.
     pub computed: u64,
-    /// Channels that the nodes after it receive.
+    /// The channels that the nodes after it receive.
     pub output: u64,
 }
 
 impl NodeChannels {
-    /// Whether a 1x1 convolution turns what the operation puts out into what the nodes after it receive.
+    /// Returns whether a 1x1 convolution projects the output of the operation to what the nodes after it receive.
     #[must_use]
     pub fn is_projected(self) -> bool {
         self.computed != self.output
@@ -69,11 +70,11 @@ impl NodeChannels {
 }
 
 impl LayerGraph {
-    /// Channels of each node when the graph's input has `input` channels and its convolutions have `width` filters. One
-    /// entry per node, in the order of [`nodes`](Self::nodes); the last is the graph's output.
+    /// Returns the channels of each node when the graph's input has `input` channels and its convolutions have `width`
+    /// filters. There is one entry per node, in the order of [`nodes`](Self::nodes); the last is the graph's output.
     ///
     /// # Errors
-    /// [`SizeOverflow`] if a concatenation does not fit into 64 bits.
+    /// [`SizeOverflow`] if the number of channels of a concatenation does not fit into 64 bits.
     ///
     /// ```
     /// use blockqnn::graph::{LayerGraph, Node, Operation, WidthRule};
@@ -84,7 +85,9 @@ impl LayerGraph {
     ///     Node::new(Operation::Concat, [0, 1]),
     ///     Node::new(Operation::Output, [2]),
     /// ])?;
-    /// let outputs = |rule| graph.channels(3, 16, rule).map(|nodes| nodes.iter().map(|node| node.output).collect::<Vec<_>>());
+    /// let outputs = |rule| {
+    ///     graph.channels(3, 16, rule).map(|nodes| nodes.iter().map(|node| node.output).collect::<Vec<_>>())
+    /// };
     /// assert_eq!(outputs(WidthRule::Growing)?, [3, 16, 19, 19]);
     /// assert_eq!(outputs(WidthRule::Bounded)?, [3, 16, 16, 16]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -92,27 +95,19 @@ impl LayerGraph {
     pub fn channels(&self, input: u64, width: u64, rule: WidthRule) -> Result<Vec<NodeChannels>, SizeOverflow> {
         let mut channels: Vec<NodeChannels> = Vec::with_capacity(self.node_count());
         for node in self.nodes() {
-            let mut inputs = node.inputs.iter().map(|&from| channels[from].output);
-            let computed = match node.operation {
-                Operation::Input => input,
-                Operation::PreActivationConvolution { .. } | Operation::Convolution { .. } => width,
-                Operation::Add => inputs.max().unwrap_or(0),
-                Operation::Concat | Operation::Output => {
-                    inputs.try_fold(0, u64::checked_add).ok_or(SizeOverflow { quantity: "number of channels" })?
-                }
-                Operation::MaxPool { .. }
-                | Operation::AveragePool { .. }
-                | Operation::Identity
-                | Operation::Relu
-                | Operation::BatchNorm
-                | Operation::Zero => inputs.next().unwrap_or(0),
+            let count = node.inputs.len();
+            let inputs: Vec<u64> = match count {
+                0 => vec![input],
+                _ => node.inputs.iter().map(|&from| channels[from].output).collect(),
             };
-            let brought_to_width = rule == WidthRule::Bounded
-                && match node.operation {
-                    Operation::Input => input > width,
-                    Operation::Concat => node.inputs.len() > 1,
-                    _ => false,
-                };
+            let (computed, is_bounded) = node
+                .operation
+                .describe(|kind| {
+                    let computed = kind.channels(&inputs, width)?;
+                    Some((computed, kind.is_bounded(count, computed, width)))
+                })
+                .ok_or(SizeOverflow { quantity: "number of channels" })?;
+            let brought_to_width = rule == WidthRule::Bounded && is_bounded;
             channels.push(NodeChannels { computed, output: if brought_to_width { width } else { computed } });
         }
         Ok(channels)

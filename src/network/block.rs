@@ -8,24 +8,22 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use std::sync::Arc;
 
-/// Which nodes of a graph feed which, shared by all blocks of a network.
+/// The connections between the nodes of a graph, shared by all blocks of a network.
 #[derive(Debug)]
 pub(super) struct Wiring {
-    /// Per node, the nodes whose outputs it takes; none if its own output is not used.
+    /// For each node, the nodes whose outputs it takes; none if its own output is not used.
     inputs: Vec<Vec<usize>>,
-    /// Per node, how often its output is taken.
+    /// For each node, how often its output is taken.
     uses: Vec<usize>,
 }
 
 impl Wiring {
     pub(super) fn new(graph: &LayerGraph) -> Self {
-        let nodes = graph.nodes();
-        let mut inputs = vec![Vec::new(); nodes.len()];
-        let mut uses = vec![0; nodes.len()];
-        for (position, node) in nodes.iter().enumerate().rev() {
-            let output = position + 1 == nodes.len();
-            if output || uses[position] > 0 {
-                inputs[position].clone_from(&node.inputs);
+        let mut inputs = vec![Vec::new(); graph.node_count()];
+        let mut uses = vec![0; graph.node_count()];
+        for ((node, live), own) in graph.nodes().iter().zip(graph.live_nodes()).zip(&mut inputs) {
+            if live {
+                own.clone_from(&node.inputs);
                 node.inputs.iter().for_each(|&from| uses[from] += 1);
             }
         }
@@ -37,14 +35,14 @@ impl Wiring {
 #[derive(Module, Debug)]
 pub(super) struct Block {
     layers: Vec<Layer>,
-    /// Per node, the 1x1 cell that brings its output to the width of the stage, where there is one.
+    /// For each node, the 1x1 cell that projects its output to the width of the stage, if there is one.
     projections: Vec<Option<PreActivation>>,
     #[module(skip)]
     wiring: Arc<Wiring>,
 }
 
 impl Block {
-    /// A block of `graph` whose nodes have these channels.
+    /// Creates a block of `graph` whose nodes have these channels.
     pub(super) fn new(
         graph: &LayerGraph,
         wiring: Arc<Wiring>,
@@ -62,7 +60,8 @@ impl Block {
         Ok(Self { layers, projections, wiring })
     }
 
-    /// `[batch, channels, height, width]` to the same with other channels. Each output is given up at its last use.
+    /// Maps `[batch, channels, height, width]` to the same shape with other channels. Each output is dropped after its
+    /// last use.
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let mut left = self.wiring.uses.clone();
         let mut outputs: Vec<Option<Tensor<4>>> = vec![None; self.layers.len()];
@@ -81,7 +80,7 @@ impl Block {
         outputs.pop().flatten().expect("the last node is the output, which is always computed")
     }
 
-    /// What the nodes after `node` receive of its output.
+    /// Returns what the nodes after `node` receive of its output.
     fn project(&self, node: usize, output: Tensor<4>) -> Tensor<4> {
         match &self.projections[node] {
             Some(projection) => projection.forward(output),
@@ -89,7 +88,7 @@ impl Block {
         }
     }
 
-    /// The layer of each node of the graph, and its projection where it has one.
+    /// Returns the layer of each node of the graph, and its projection if it has one.
     pub(super) fn parts_mut(&mut self) -> impl Iterator<Item = (&mut Layer, Option<&mut PreActivation>)> {
         self.layers.iter_mut().zip(self.projections.iter_mut().map(Option::as_mut))
     }

@@ -1,8 +1,8 @@
 //! Devices by name.
 //!
-//! Which devices exist is decided when the crate is built, by its features: `flex`, `ndarray`, `cuda` and `wgpu`. Which
-//! one is used is decided at run time, by name, and never implicitly: burn's own default depends on the features that
-//! other crates of the same build ask for.
+//! The features of the crate decide at build time which devices exist: `flex`, `ndarray`, `cuda` and `wgpu`. Which one
+//! is used is decided at run time, by name, and never implicitly: burn's own default depends on the features that other
+//! crates of the same build enable.
 
 pub use super::kernels::{keep_kernels, kernel_folder};
 
@@ -10,7 +10,7 @@ use super::Precision;
 use burn::tensor::Device;
 use std::fmt::Write;
 
-/// The kinds of device, in the order of preference, and whether each is built in.
+/// The kinds of device, in order of preference, and whether each is built in.
 const KINDS: [(&str, bool); 4] = [
     ("flex", cfg!(feature = "flex")),
     ("ndarray", cfg!(feature = "ndarray")),
@@ -25,7 +25,7 @@ pub enum DeviceError {
     /// No kind of device has this name.
     #[error("unknown device {name:?}: {}", choices(built_in, present))]
     Unknown {
-        /// The name that was given.
+        /// The given name.
         name: String,
         /// The kinds of device that are built in.
         built_in: Vec<&'static str>,
@@ -33,42 +33,40 @@ pub enum DeviceError {
         present: Vec<String>,
     },
     /// The crate was built without this kind of device.
-    #[error("device {name:?} is not built in: build with --features {feature}")]
+    #[error("device {name:?} is not built in: build with the feature {feature}")]
     NotBuiltIn {
-        /// The name that was given.
+        /// The given name.
         name: String,
         /// The feature that builds it in.
         feature: &'static str,
     },
-    /// What follows the colon is not an index, or this kind of device has none.
+    /// The part after the colon is not an index, or this kind of device has none.
     #[error("device {name:?} has an invalid index: only cuda takes one, a number from 0, such as cuda:0")]
     BadIndex {
-        /// The name that was given.
+        /// The given name.
         name: String,
     },
     /// This computer has fewer devices of the kind.
     #[error(
-        "device {name:?} does not exist: {count} devices of its kind were found on this computer; check the driver, and that the \
-             index is below that number"
+        "device {name:?} does not exist: {count} devices of its kind were found on this computer; check the driver, \
+         and that the index is below that number"
     )]
     Missing {
-        /// The name that was given.
+        /// The given name.
         name: String,
-        /// How many devices of the kind there are.
+        /// The number of devices of the kind.
         count: usize,
     },
     /// The device does not support a number type.
-    #[error(
-        "{device} does not support {precision}: use the precision f32 (--precision f32 in the examples), or another device"
-    )]
+    #[error("{device} does not support {precision}: set recipe.precision to f32, or use another device")]
     Precision {
-        /// The device, as burn writes it.
+        /// The device, as burn prints it.
         device: String,
         /// The number type.
         precision: Precision,
     },
     /// The crate was built without any device.
-    #[error("no device is built in: build with --features flex (CPU), cuda or wgpu")]
+    #[error("no device is built in: build with the feature flex (CPU), cuda or wgpu")]
     NoneBuiltIn,
 }
 
@@ -77,7 +75,7 @@ fn choices(built_in: &[&str], present: &[String]) -> String {
     let mut text = format!("built in: {}; present: {}", list(built_in), list(present));
     if !absent.is_empty() {
         // Writing to a string cannot fail.
-        let _ = write!(text, "; more with --features {}", absent.join(","));
+        let _ = write!(text, "; more with the features {}", absent.join(", "));
     }
     text
 }
@@ -87,9 +85,9 @@ fn list<T: AsRef<str>>(names: &[T]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// The device of this name: `flex`, `ndarray`, `cuda` (the first), `cuda:1` (the second) or `wgpu`.
+/// Returns the device of this name: `flex`, `ndarray`, `cuda` (the first), `cuda:1` (the second) or `wgpu`.
 ///
-/// The device does not record gradients: training asks for that with `device.autodiff()`.
+/// The device does not record gradients; for training, use `device.autodiff()`.
 ///
 /// # Errors
 /// [`DeviceError`] if the name is unknown, its kind not built in, or this computer has no such device.
@@ -118,7 +116,7 @@ pub fn parse_device(name: &str) -> Result<Device, DeviceError> {
     let index = match index {
         None => 0,
         Some(_) if kind != "cuda" => return Err(bad_index()),
-        // A sign or a space is no part of an index.
+        // A sign or a space is not part of an index.
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().map_err(|_| bad_index())?,
         Some(_) => return Err(bad_index()),
     };
@@ -130,7 +128,7 @@ pub fn parse_device(name: &str) -> Result<Device, DeviceError> {
     devices.into_iter().nth(index).ok_or(DeviceError::Missing { name: name.to_owned(), count })
 }
 
-/// The device that is used when none is named: the first that is built in of `flex`, `ndarray`, `cuda`, `wgpu`.
+/// Returns the device that is used when none is named: the first that is built in of `flex`, `ndarray`, `cuda`, `wgpu`.
 ///
 /// # Errors
 /// [`DeviceError::NoneBuiltIn`] if the crate was built without a device, [`DeviceError::Missing`] if this computer has
@@ -139,13 +137,13 @@ pub fn default_device() -> Result<Device, DeviceError> {
     parse_device(built_in_devices().first().ok_or(DeviceError::NoneBuiltIn)?)
 }
 
-/// The kinds of device that are built in, in the order of preference.
+/// Returns the kinds of device that are built in, in order of preference.
 #[must_use]
 pub fn built_in_devices() -> Vec<&'static str> {
     KINDS.iter().filter(|(_, built_in)| *built_in).map(|&(kind, _)| kind).collect()
 }
 
-/// The devices that are built in and that this computer has, by the names that [`parse_device`] takes.
+/// Returns the devices that are built in and present on this computer, by the names that [`parse_device`] takes.
 #[must_use]
 pub fn present_devices() -> Vec<String> {
     let mut names = Vec::new();
@@ -160,7 +158,7 @@ pub fn present_devices() -> Vec<String> {
     names
 }
 
-/// The devices of a kind that this computer has.
+/// Returns the devices of a kind that are present on this computer.
 fn devices(kind: &str) -> Vec<Device> {
     match kind {
         #[cfg(feature = "flex")]
@@ -204,7 +202,7 @@ mod tests {
         assert_eq!(
             DeviceError::Unknown { name: "gpu".to_owned(), built_in, present }.to_string(),
             "unknown device \"gpu\": built in: flex, cuda; present: flex, cuda:0; \
-             more with --features ndarray,wgpu"
+             more with the features ndarray, wgpu"
         );
     }
 
@@ -212,7 +210,7 @@ mod tests {
     fn a_device_that_is_not_built_in_names_its_feature() {
         for (kind, _) in KINDS.iter().filter(|(_, built_in)| !built_in) {
             let text = parse_device(kind).unwrap_err().to_string();
-            assert_eq!(text, format!("device {kind:?} is not built in: build with --features {kind}"));
+            assert_eq!(text, format!("device {kind:?} is not built in: build with the feature {kind}"));
         }
     }
 

@@ -1,4 +1,4 @@
-//! Weights of new layers, drawn on the host.
+//! The weights of new layers, drawn on the host.
 
 use super::NetworkError;
 use crate::seed;
@@ -8,16 +8,16 @@ use burn::nn::{BatchNorm, BatchNormConfig, Linear, PaddingConfig2d};
 use burn::tensor::{Device, TensorData};
 use rand::Rng;
 
-/// How far one batch moves the running statistics.
+/// The share of the running statistics that one batch replaces.
 const MOMENTUM: f64 = 0.1;
-/// What is added to a variance before its root is taken.
+/// The constant added to a variance before its root is taken.
 const EPSILON: f64 = 1e-5;
 
-/// Makes layers, in the order in which it is asked.
+/// Creates layers, and draws their weights in the order in which they are created.
 ///
-/// Weights are normal with mean 0 and variance 2 / fan-in (He et al. 2015, "Delving Deep into Rectifiers", Equation 10),
-/// drawn one by one in the order in which they are stored in memory. They come from the given generator alone: burn's
-/// own generator is one for the whole process, so a training beside this one would change them.
+/// Weights are normal with mean 0 and variance 2 / fan-in (He et al. 2015, "Delving Deep into Rectifiers", Equation
+/// 10), drawn one by one in the order in which they are stored in memory. They come only from the given generator:
+/// burn's own generator is shared by the whole process, so a training running beside this one would change them.
 pub(super) struct Initializer<'a> {
     rng: &'a mut dyn Rng,
     device: &'a Device,
@@ -28,7 +28,8 @@ impl<'a> Initializer<'a> {
         Self { rng, device }
     }
 
-    /// A convolution without bias, padded by half its kernel; its weights are ordered as output, input, row, column.
+    /// Creates a convolution without bias, padded by half its kernel; its weights are ordered as output, input, row,
+    /// column.
     pub(super) fn convolution(&mut self, kernel: u8, stride: u8, from: u64, to: u64) -> Result<Conv2d, NetworkError> {
         let side = usize::from(kernel);
         let stride = usize::from(stride);
@@ -46,13 +47,13 @@ impl<'a> Initializer<'a> {
         })
     }
 
-    /// Batch normalisation with scale 1 and shift 0.
+    /// Creates a batch normalisation with scale 1 and shift 0.
     pub(super) fn normalisation(&self, channels: u64) -> Result<BatchNorm, NetworkError> {
         let config = BatchNormConfig::new(size(channels)?).with_momentum(MOMENTUM).with_epsilon(EPSILON);
         Ok(config.init(self.device))
     }
 
-    /// A linear layer whose bias is 0; its weights are ordered as input, output.
+    /// Creates a linear layer whose bias is 0; its weights are ordered as input, output.
     pub(super) fn linear(&mut self, from: u64, to: usize) -> Result<Linear, NetworkError> {
         let from = size(from)?;
         let weights = self.he([from, to], &[from])?;
@@ -71,7 +72,7 @@ impl<'a> Initializer<'a> {
     }
 }
 
-/// `value` as a size in memory.
+/// Returns `value` as a size in memory.
 pub(super) fn size(value: u64) -> Result<usize, NetworkError> {
     usize::try_from(value).map_err(|_| NetworkError::TooLarge {
         quantity: "number of channels",

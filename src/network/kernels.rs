@@ -1,21 +1,23 @@
-//! Compiled kernels of GPU devices, kept from one process to the next.
+//! Compiled kernels of GPU devices, kept for later processes.
 
 use std::path::{Path, PathBuf};
 
-/// Where compiled kernels are kept by default: `kernels` in the cache folder of this crate, which is that of
-/// the variable `BLOCKQNN_CACHE` or `blockqnn` in the user's cache folder. `None` if the environment names neither.
+/// Returns the default folder for compiled kernels: `kernels` in this crate's cache folder, which is named by the
+/// variable `BLOCKQNN_CACHE` or is `blockqnn` in the user's cache folder. `None` if the environment names neither.
 #[must_use]
 pub fn kernel_folder() -> Option<PathBuf> {
     Some(crate::cache::folder()?.join("kernels"))
 }
 
-/// Keeps the compiled kernels and the choices of autotuning of GPU devices in `folder`, for this process and those after it.
+/// Keeps the compiled kernels and autotuning choices of GPU devices in `folder`, for this process and later ones.
 ///
-/// A search trains thousands of different networks, each in kernels that fit its sizes; child processes would compile and
-/// tune each of them again. To be called before a device is opened. Several processes may share a folder. A folder that cannot be
-/// written costs the time it would have saved, and nothing else; one that the user's `cubecl.toml` names wins.
+/// A search trains thousands of different networks, each with kernels that fit its sizes, and child processes would
+/// compile and tune each of them again. Call this before a device is opened. Several processes may share a folder. A
+/// folder that cannot be written only costs the time that it would have saved; a folder named in the user's
+/// `cubecl.toml` takes precedence.
 ///
-/// Returns whether it took effect: not if a device was opened before, or this crate was built without a GPU device.
+/// Returns whether it took effect. It does not if a device was opened before, or if this crate was built without a GPU
+/// device.
 ///
 /// ```
 /// use blockqnn::network::device::{kernel_folder, keep_kernels};
@@ -33,7 +35,7 @@ fn keep(folder: &Path) -> bool {
     use cubecl_runtime::config::cache::CacheConfig;
     use cubecl_runtime::config::{CubeClRuntimeConfig, RuntimeConfig};
 
-    // What the user has written in a cubecl.toml or in the environment stays.
+    // Whatever the user set in a cubecl.toml or in the environment is kept.
     let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
     config.compilation.cache = true;
     if matches!(config.environment.path, CacheConfig::Target) {
@@ -52,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kernels_are_kept_by_gpu_devices_alone() {
+    fn only_gpu_devices_keep_kernels() {
         let folder = tempfile::tempdir().unwrap();
         let gpu = cfg!(any(feature = "cuda", feature = "wgpu"));
         // Another test may have opened a device before.

@@ -1,6 +1,6 @@
 //! Trainable networks: a [`LayerGraph`] becomes burn modules.
 //!
-//! [`Network::new`] repeats a block as a [`NetworkConfig`] says and draws its weights from a generator that is passed in;
+//! [`Network::new`] repeats a block according to a [`NetworkConfig`] and draws its weights from a given generator;
 //! [`device`] finds the device to build it on. Everything here takes the device as a value, and no function names a
 //! backend.
 
@@ -18,7 +18,8 @@ pub use burn::tensor::{Device, Tensor};
 pub use precision::{Precision, UnknownPrecision};
 pub use weights::WeightsError;
 
-use crate::graph::{CostError, LayerGraph, NetworkConfig, NetworkConfigError, SizeOverflow};
+use crate::graph::{CostError, LayerGraph, NetworkConfig, SizeOverflow};
+use crate::setting::InvalidSetting;
 use block::{Block, Wiring};
 use burn::module::Module;
 use burn::nn::conv::Conv2d;
@@ -30,24 +31,24 @@ use layer::{Rectify, convolution_parameters, convolve, halve, normalisation_para
 use rand::Rng;
 use std::sync::Arc;
 
-/// Why no network can be built.
+/// Why a network cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NetworkError {
     /// The configuration of the network is not valid.
     #[error(transparent)]
-    Config(#[from] NetworkConfigError),
+    Config(#[from] InvalidSetting),
     /// A size does not fit into 64 bits.
     #[error(transparent)]
     Overflow(#[from] SizeOverflow),
-    /// A size is beyond what a network can have.
-    #[error("a {quantity} of {value} lies over the limit of {limit}")]
+    /// A size exceeds what a network can have.
+    #[error("a {quantity} of {value} exceeds the limit of {limit}")]
     TooLarge {
-        /// What is too large.
+        /// The name of the size.
         quantity: &'static str,
-        /// How large it is.
+        /// Its value.
         value: u64,
-        /// How large it may be.
+        /// The limit.
         limit: u64,
     },
     /// The weights of one layer do not fit into the memory of the host.
@@ -55,7 +56,7 @@ pub enum NetworkError {
         "not enough memory for the {elements} weights of a layer: use a smaller network, or a machine with more memory"
     )]
     OutOfMemory {
-        /// Number of weights.
+        /// The number of weights.
         elements: usize,
     },
 }
@@ -71,13 +72,12 @@ impl From<CostError> for NetworkError {
 
 /// A convolutional network that repeats one block: an image classifier.
 ///
-/// Its structure is that of [`NetworkConfig`]; it has exactly the parameters that
-/// [`LayerGraph::cost`] counts. Layers that do not reach the output of the block have weights, but are not computed and
-/// get no gradient.
+/// Its structure is that of [`NetworkConfig`], and it has exactly the parameters that [`LayerGraph::cost`] counts.
+/// Layers that do not reach the output of the block have weights, but are not computed and get no gradient.
 ///
-/// It trains if it is on a device with gradients (`device.autodiff()`): batch normalisation then uses the
-/// statistics of the batch and updates its running ones (momentum 0.1). For inference take burn's `network.valid()` and
-/// tensors on the plain device.
+/// It trains on a device with gradients (`device.autodiff()`): batch normalisation then uses the statistics of the
+/// batch and updates its running statistics (momentum 0.1). For inference, use burn's `network.valid()` and tensors on
+/// the plain device.
 ///
 /// A clone has its own weights but shares the running statistics of batch normalisation with the original.
 ///
@@ -121,20 +121,20 @@ struct Plan {
 }
 
 impl Network {
-    /// The most parameters a network may have: kernels on GPUs count the elements of a tensor in 32 bits.
+    /// The most parameters that a network may have: kernels on GPUs count the elements of a tensor in 32 bits.
     pub const MAX_PARAMETERS: u64 = i32::MAX as u64;
 
-    /// Builds the network that `config` puts around `graph`, on `device`.
+    /// Builds the network that `config` describes around `graph`, on `device`.
     ///
     /// Weights of convolutions and of the classifier are normal with variance 2 / fan-in (He et al. 2015), the
-    /// classifier's bias is 0, batch normalisation starts with scale 1 and shift 0. They are drawn on the host, from
-    /// `rng` alone: stem, blocks from first to last, within a block its nodes in order (of an addition the projections in
-    /// the order of its inputs; the projection of a node after its operation), classifier. So the same generator gives the same bits on every device, whatever else
-    /// runs in the process.
+    /// classifier's bias is 0, and batch normalisation starts with scale 1 and shift 0. They are drawn on the host,
+    /// only from `rng`, in this order: stem, blocks from first to last, classifier; within a block its nodes in order;
+    /// within an addition its projections in the order of its inputs. The projection of a node comes after its
+    /// operation. So the same generator gives the same bits on every device, whatever else runs in the process.
     ///
     /// # Errors
     /// [`NetworkError`] if `config` is not valid, a size overflows, or there are more than
-    /// [`MAX_PARAMETERS`](Self::MAX_PARAMETERS) parameters. Nothing is allocated before sizes are checked.
+    /// [`MAX_PARAMETERS`](Self::MAX_PARAMETERS) parameters. Sizes are checked before anything is allocated.
     pub fn new(
         graph: &LayerGraph,
         config: &NetworkConfig,
@@ -169,17 +169,17 @@ impl Network {
         Ok(Self { stem, blocks, normalisation, classifier, plan })
     }
 
-    /// The logits of a batch of images, in single precision.
+    /// Returns the logits of a batch of images, in single precision.
     ///
-    /// The type of the images is that of the activations ([`Precision`]): for mixed precision cast them.
+    /// The type of the images is that of the activations ([`Precision`]): cast the images for mixed precision.
     ///
     /// # Shapes
     /// - `images`: `[batch, channels, height, width]`
     /// - output: `[batch, classes]`
     ///
     /// # Panics
-    /// If the images have other channels than the network, are so small that pooling leaves nothing of them, or lie on
-    /// another device.
+    /// If the number of channels of the images differs from the network's, they are so small that pooling leaves no
+    /// pixels, or they are on another device.
     #[must_use]
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let mut features = convolve(&self.stem, images, Rectify::No);
@@ -197,15 +197,16 @@ impl Network {
         self.classifier.forward(pooled)
     }
 
-    /// The device that it is on.
+    /// Returns the device that the network is on.
     #[must_use]
     pub fn device(&self) -> Device {
         self.stem.weight.val().device()
     }
 
-    /// Number of weights, scales, shifts and biases: equal to [`Cost::parameters`](crate::graph::Cost::parameters).
+    /// Returns the number of weights, scales, shifts and biases, which equals
+    /// [`Cost::parameters`](crate::graph::Cost::parameters).
     ///
-    /// burn's `num_params` counts the running statistics of batch normalisation as well, which do not train.
+    /// burn's `num_params` also counts the running statistics of batch normalisation, which are not trained.
     #[must_use]
     pub fn num_trainable_parameters(&self) -> u64 {
         let elements = |shape: burn::tensor::Shape| shape.num_elements() as u64;

@@ -1,12 +1,12 @@
 //! The number type that a network computes in.
 //!
-//! Weights, their gradients, the optimizer's state, running statistics and losses are single precision whatever is chosen
-//! here: what a lower precision changes is the type of the activations, and with it that of convolutions, sums and pools.
-//! A layer computes in the type of its input, so that nothing about a network has to be set.
+//! Weights, their gradients, the optimizer's state, running statistics and losses are always in single precision. A
+//! lower precision changes the type of the activations, and with it that of convolutions, sums and pools. A layer
+//! computes in the type of its input, so the network itself needs no setting.
 //!
-//! burn can also set a type for everything on a device (`Device::configure`). That would be the type of the weights and of
-//! the moments of the optimizer too, in which a step of 0.001 or a decay of 0.999 is rounded away, and of every training of
-//! the process. So it is not used.
+//! burn can also set a type for everything on a device (`Device::configure`). This is not used, because it would also
+//! apply to the weights and to the moments of the optimizer, where a step of 0.001 or a decay of 0.999 is rounded away,
+//! and to every other training of the process.
 
 use super::device::DeviceError;
 use super::{Device, Tensor};
@@ -21,7 +21,7 @@ use std::str::FromStr;
 
 /// The number type of a network's activations.
 ///
-/// IEEE half precision is not among them: its gradients underflow without a loss scale, which burn does not have.
+/// IEEE half precision is not offered: its gradients underflow without loss scaling, which burn does not have.
 ///
 /// ```
 /// use blockqnn::network::Precision;
@@ -37,14 +37,14 @@ pub enum Precision {
     #[default]
     #[serde(rename = "f32")]
     F32,
-    /// Mixed precision with `bfloat16`: half the memory for activations; on GPUs with matrix units much faster.
-    /// Convolutions, additions, rectifiers and max pools compute in it; batch normalisation, average pools, the head and
-    /// the loss in single precision.
+    /// Mixed precision with `bfloat16`: activations take half the memory, and GPUs with matrix units are much faster.
+    /// Convolutions, additions, rectifiers and max pools compute in it; batch normalisation, average pools, the head
+    /// and the loss compute in single precision.
     #[serde(rename = "bf16")]
     Bf16,
 }
 
-/// No precision has this name.
+/// A name that no precision has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown precision {name:?}: choose f32 or bf16")]
 #[non_exhaustive]
@@ -54,7 +54,7 @@ pub struct UnknownPrecision {
 }
 
 impl Precision {
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -63,13 +63,13 @@ impl Precision {
         }
     }
 
-    /// Whether it is single precision.
+    /// Returns whether it is single precision.
     #[must_use]
     pub fn is_single(&self) -> bool {
         *self == Self::F32
     }
 
-    /// burn's name of the type.
+    /// Returns burn's name of the type.
     #[must_use]
     pub fn dtype(self) -> FloatDType {
         match self {
@@ -78,7 +78,7 @@ impl Precision {
         }
     }
 
-    /// Checks that a device computes in it.
+    /// Checks that a device supports it.
     ///
     /// # Errors
     /// [`DeviceError::Precision`] if it does not.
@@ -105,7 +105,7 @@ impl FromStr for Precision {
     }
 }
 
-/// A convolution in the type of its input.
+/// Applies a convolution in the type of its input.
 pub(super) fn convolve_in_type(convolution: &Conv2d, input: Tensor<4>) -> Tensor<4> {
     let dtype = input.dtype();
     if dtype == DType::F32 {
@@ -113,7 +113,7 @@ pub(super) fn convolve_in_type(convolution: &Conv2d, input: Tensor<4>) -> Tensor
     }
     let padding = match convolution.padding {
         PaddingConfig2d::Explicit(top, left, ..) => [top, left],
-        // `Initializer` makes no other.
+        // `Initializer` creates no other.
         _ => [0, 0],
     };
     let options = ConvOptions::new(convolution.stride, padding, convolution.dilation, convolution.groups);
@@ -121,7 +121,7 @@ pub(super) fn convolve_in_type(convolution: &Conv2d, input: Tensor<4>) -> Tensor
     conv2d(input, convolution.weight.val().cast(dtype), bias, options)
 }
 
-/// Computes in single precision, and gives the result the type of the input.
+/// Computes in single precision, and converts the result to the type of the input.
 pub(super) fn in_single(input: Tensor<4>, compute: impl FnOnce(Tensor<4>) -> Tensor<4>) -> Tensor<4> {
     let dtype = input.dtype();
     if dtype == DType::F32 {
@@ -146,7 +146,7 @@ mod tests {
 
     #[cfg(feature = "ndarray")]
     #[test]
-    fn a_device_without_a_precision_says_so() {
+    fn a_precision_that_a_device_lacks_is_refused_by_name() {
         let device = super::super::device::parse_device("ndarray").unwrap();
         let error = Precision::Bf16.check(&device).unwrap_err().to_string();
         assert!(error.contains("bf16"), "{error}");

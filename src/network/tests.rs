@@ -117,7 +117,7 @@ fn graphs() -> Vec<(&'static str, LayerGraph)> {
     ]
 }
 
-/// A cell, and a branch of a convolution and a projection that nobody takes.
+/// A cell, and a branch of a convolution and a projection whose output is not used.
 fn with_dead_branch() -> LayerGraph {
     graph(&[
         (Input, &[]),
@@ -141,7 +141,7 @@ fn tiny(stages: usize, repeats: usize) -> NetworkConfig {
     }
 }
 
-/// The same network under both rules.
+/// Returns the same network under both width rules.
 fn both(config: &NetworkConfig) -> [NetworkConfig; 2] {
     [WidthRule::Growing, WidthRule::Bounded].map(|widths| NetworkConfig { widths, ..config.clone() })
 }
@@ -158,7 +158,7 @@ fn images(config: &NetworkConfig, batch: usize, device: &Device) -> Tensor<4> {
     Tensor::from_data(TensorData::new::<f32, _>(values, shape), device)
 }
 
-/// The parameters of a network, or the gradients of them, as numbers.
+/// The parameters of a network, or their gradients, as numbers.
 #[derive(Default)]
 struct Numbers<'a> {
     gradients: Option<&'a burn::tensor::Gradients>,
@@ -194,7 +194,7 @@ fn parameters(network: &Network) -> Vec<Vec<f32>> {
     numbers.values
 }
 
-/// Logits, loss, gradients and the number of parameters that have none, of one training step.
+/// Returns the logits, the loss, the gradients and the number of parameters without gradient of one training step.
 fn step(network: &Network, images: Tensor<4>) -> (Vec<f32>, f32, Vec<Vec<f32>>, usize) {
     let logits = network.forward(images);
     let loss = logits.clone().powi_scalar(2).mean() - logits.clone().slice([0..2, 1..2]).sum();
@@ -205,7 +205,7 @@ fn step(network: &Network, images: Tensor<4>) -> (Vec<f32>, f32, Vec<Vec<f32>>, 
 }
 
 #[test]
-fn every_graph_gives_one_row_of_logits_an_image() {
+fn every_graph_gives_one_row_of_logits_per_image() {
     let device = default_device().unwrap();
     for (name, graph) in graphs() {
         for config in both(&tiny(2, 2)) {
@@ -268,7 +268,7 @@ fn every_parameter_that_reaches_the_output_has_a_gradient() {
 }
 
 #[test]
-fn a_branch_that_nobody_takes_is_built_but_not_computed() {
+fn an_unused_branch_is_built_but_not_computed() {
     let device = default_device().unwrap().autodiff();
     let config = tiny(1, 1);
     let network = build(&with_dead_branch(), &config, 1, &device);
@@ -347,7 +347,7 @@ fn validation_uses_the_running_statistics_and_repeats_its_bits() {
     let valid = network.valid();
     let logits = |batch| valid.forward(images(&config, batch, &device)).into_data().try_to_vec::<f32>().unwrap();
     assert_eq!(bits(&[logits(8)]), bits(&[logits(8)]));
-    // With running statistics an image's logits do not depend on the rest of the batch.
+    // With running statistics, an image's logits do not depend on the rest of the batch.
     for (alone, among) in logits(1).iter().zip(logits(8)) {
         assert!((alone - among).abs() < 1e-4, "{alone} {among}");
     }
@@ -360,8 +360,9 @@ fn what_cannot_be_built_is_an_error() {
         Network::new(graph, config, &mut seed::stream(1, "test", 0), &device).unwrap_err()
     };
     let cell = &graphs()[1].1;
-    assert!(matches!(new(cell, &tiny(0, 1)), NetworkError::Config(NetworkConfigError::Zero { field: "stages" })));
-    assert!(matches!(new(cell, &tiny(4, 1)), NetworkError::Config(NetworkConfigError::ImageTooSmall { .. })));
+    for (stages, path) in [(0, "network.stages"), (4, "network.image")] {
+        assert!(matches!(new(cell, &tiny(stages, 1)), NetworkError::Config(error) if error.path == path));
+    }
     let mut wide = tiny(1, 1);
     wide.width = 1 << 20;
     assert!(matches!(new(cell, &wide), NetworkError::TooLarge { limit: Network::MAX_PARAMETERS, .. }));

@@ -1,4 +1,4 @@
-//! Weights as safetensors, under the names of the exported `PyTorch` module.
+//! Weights as safetensors, with the names of the exported `PyTorch` module.
 
 use super::layer::{Layer, PreActivation};
 use super::{Network, Tensor};
@@ -19,49 +19,50 @@ pub enum WeightsError {
         /// What is wrong.
         message: String,
     },
-    /// A tensor of the network is not there.
+    /// A tensor of the network is missing.
     #[error("the weights have no {name:?}: they belong to another network; load those of this one")]
     Missing {
-        /// Name of the tensor.
+        /// The name of the tensor.
         name: String,
     },
     /// There are tensors that the network does not have.
     #[error(
-        "the weights have {name:?}, which the network does not have: they belong to another network; load those of this one"
+        "the weights have {name:?}, which the network does not have: they belong to another network; load those of \
+         this one"
     )]
     Unexpected {
-        /// Name of the first of them.
+        /// The name of the first of them.
         name: String,
     },
-    /// A tensor has another shape or type than the network's.
+    /// A tensor differs from the network's in shape or type.
     #[error(
-        "the weights {name:?} are {found}, but the network has {expected}: they belong to another network; load those of this \
-         one"
+        "the weights {name:?} are {found}, but the network has {expected}: they belong to another network; load those \
+         of this one"
     )]
     Shape {
-        /// Name of the tensor.
+        /// The name of the tensor.
         name: String,
         /// Its type and shape.
         found: String,
-        /// The network's.
+        /// The type and shape in the network.
         expected: String,
     },
-    /// The device could not give the weights.
+    /// The weights could not be read from the device.
     #[error("the weights cannot be read from the device: {message}")]
     Device {
-        /// What it said.
+        /// The device's message.
         message: String,
     },
 }
 
-/// Where a named tensor is in a network.
+/// The place of a named tensor in a network.
 enum Place<'a> {
     Kernel(&'a mut Param<Tensor<4>>),
     Vector(&'a mut Param<Tensor<1>>),
     Running(&'a mut RunningState<Tensor<1>>),
-    /// burn keeps the weights of a linear layer as input, output; `PyTorch` as output, input.
+    /// burn stores the weights of a linear layer as input, output; `PyTorch` as output, input.
     Transposed(&'a mut Param<Tensor<2>>),
-    /// How many batches a normalisation has seen: `PyTorch` counts them and does not use the number.
+    /// How many batches a normalisation has seen. `PyTorch` counts them, but does not use the number.
     BatchCount,
 }
 
@@ -74,10 +75,11 @@ struct Stored {
 }
 
 impl Network {
-    /// The weights as a safetensors file, under the names of the module that
-    /// [`Blueprint::to_pytorch`](crate::export::Blueprint::to_pytorch) writes, with `facts` as its metadata.
+    /// Returns the weights as a safetensors file, with the names of the module that
+    /// [`Blueprint::to_pytorch`](crate::export::Blueprint::to_pytorch) writes and with `facts` as its metadata.
     ///
-    /// Running statistics of batch normalisation are in it. Equal networks give equal bytes, if there is at most one fact.
+    /// The file includes the running statistics of batch normalisation. Equal networks give equal bytes, if there is at
+    /// most one fact.
     ///
     /// # Errors
     /// [`WeightsError::Device`] if the device fails.
@@ -97,7 +99,7 @@ impl Network {
         safetensors::serialize(views, Some(facts)).map_err(format)
     }
 
-    /// The same network with the weights of a safetensors file. Names and shapes must be exactly its own.
+    /// Replaces the weights by those of a safetensors file. Names and shapes must be exactly those of the network.
     ///
     /// # Errors
     /// [`WeightsError`] if the file is damaged or belongs to another network.
@@ -119,7 +121,7 @@ impl Network {
         }
     }
 
-    /// Every tensor of the network with its name in the exported `PyTorch` module.
+    /// Returns every tensor of the network with its name in the exported `PyTorch` module.
     fn places(&mut self) -> Vec<(String, Place<'_>)> {
         let mut places = Vec::new();
         convolution("stem", &mut self.stem, &mut places);
@@ -129,7 +131,7 @@ impl Network {
             for (node, (layer, projection)) in block.parts_mut().enumerate() {
                 let name = format!("stages.{stage}.{number}.layer{node}");
                 self::layer(&name, layer, &mut places);
-                // Only layers without weights of their own have one: the input of a block, and concatenations.
+                // Only layers without weights of their own have a projection: the input of a block, and concatenations.
                 if let Some(projection) = projection {
                     cell(&name, projection, &mut places);
                 }
@@ -263,7 +265,7 @@ mod tests {
         Network::new(&block.to_graph(), &config, &mut seed::stream(seed, "weights", 0), &device).unwrap()
     }
 
-    /// A network whose running statistics have left their start.
+    /// A network whose running statistics have moved away from their initial values.
     fn trained() -> Network {
         let device = default_device().unwrap().autodiff();
         let network = network(BLOCK, 1).train();

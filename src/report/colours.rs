@@ -1,5 +1,5 @@
-//! The colours of pictures. A picture alone is light; the page gives the same colours darker forms on a dark screen, by
-//! their values (`page/style.css`), so each value has one meaning.
+//! The colours of figures. An SVG or PNG file has a light background. On a dark screen, the style sheet of the page
+//! (`page/style.css`) finds colours by their values and replaces them, so each value must have only one meaning.
 
 pub(super) const PAPER: &str = "#FFFFFF";
 pub(super) const INK: &str = "#1F2328";
@@ -8,7 +8,7 @@ pub(super) const GRID: &str = "#E3E6EA";
 pub(super) const AXIS: &str = "#8C959F";
 pub(super) const EDGE: &str = "#4A5560";
 pub(super) const NODE_EDGE: &str = "#39424C";
-/// Backgrounds of the phases of an epsilon schedule, in turn.
+/// Backgrounds of the phases of an epsilon schedule, used in turn.
 pub(super) const BANDS: [&str; 2] = ["#F5F7F9", "#E8ECF1"];
 
 /// Colours of lines and points, distinguishable for colour-blind readers (M. Okabe and K. Ito), in the order of use.
@@ -26,7 +26,7 @@ pub(super) fn hex((red, green, blue): (u8, u8, u8)) -> String {
     format!("#{red:02X}{green:02X}{blue:02X}")
 }
 
-/// A colour written as `#RRGGBB`.
+/// Parses a colour written as `#RRGGBB`.
 pub(super) fn rgb(hex: &str) -> (u8, u8, u8) {
     let part = |at: usize| hex.get(at..at + 2).and_then(|part| u8::from_str_radix(part, 16).ok()).unwrap_or(0);
     (part(1), part(3), part(5))

@@ -1,8 +1,8 @@
-//! What a layer computes, as a report distinguishes kinds: by word and by colour.
+//! The kinds of layers that a report distinguishes, by name and by colour.
 
 use crate::graph::Operation;
 
-/// Kinds of layers, in the order of legends.
+/// The kinds of layers, in the order of legends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Convolution1,
@@ -35,7 +35,7 @@ impl Kind {
         Self::Zero,
     ];
 
-    /// The kind of an operation; input and output of a block have none.
+    /// Returns the kind of an operation; the input and the output of a block have none.
     pub(super) fn of(operation: Operation) -> Option<Self> {
         Some(match operation {
             Operation::Input | Operation::Output => return None,
@@ -77,9 +77,9 @@ impl Kind {
         }
     }
 
-    /// Fill of a node or an area. Kinds that often stand side by side differ in lightness as well as in hue, so that they
-    /// are distinguishable without seeing colours; every picture names them in words besides. After Okabe and Ito's
-    /// palette.
+    /// Returns the fill colour of a node or an area. Kinds that often appear side by side differ in lightness as well
+    /// as in hue, so that readers who do not see colours can tell them apart; every figure also names them in words.
+    /// After the palette of Okabe and Ito.
     pub(super) fn colour(self) -> (u8, u8, u8) {
         match self {
             Self::Convolution1 => (0xBF, 0xE1, 0xF6),
@@ -98,20 +98,7 @@ impl Kind {
     }
 }
 
-/// What a node of a drawing says it computes.
+/// Returns the text of a node of a drawing.
 pub(super) fn label(operation: Operation) -> String {
-    match operation {
-        Operation::Input => "input".to_owned(),
-        Operation::Output => "output".to_owned(),
-        Operation::PreActivationConvolution { kernel } => format!("conv {kernel}×{kernel}"),
-        Operation::Convolution { kernel } => format!("plain conv {kernel}×{kernel}"),
-        Operation::MaxPool { kernel } => format!("max pool {kernel}×{kernel}"),
-        Operation::AveragePool { kernel } => format!("avg pool {kernel}×{kernel}"),
-        Operation::Identity => "identity".to_owned(),
-        Operation::Relu => "ReLU".to_owned(),
-        Operation::BatchNorm => "batch norm".to_owned(),
-        Operation::Zero => "zero".to_owned(),
-        Operation::Add => "add".to_owned(),
-        Operation::Concat => "concat".to_owned(),
-    }
+    operation.label('×').replace("average", "avg")
 }

@@ -1,19 +1,19 @@
-//! The report of a search: is it learning, what did it find, was it worth it.
+//! The report of a search: is it learning, what did it find, and was it worth it?
 //!
 //! [`Run::read`] reads a run folder, also of a running search. [`Report`] makes of one or several: a page that stands
-//! alone ([`Report::html`]), pictures as SVG and PNG ([`Report::pictures`]), and every series as CSV ([`Report::series`]).
-//! [`draw`] draws a single block.
+//! alone ([`Report::html`]), figures as SVG and PNG ([`Report::figures`]), and every series as CSV ([`Report::series`]).
+//! [`draw`] draws a single block, [`regret`] how fast agents come near the optimum in a comparison.
 //!
-//! The page needs no network and no script: pictures are SVG inside it, and text from outside (names, messages) stays text.
-//! Where there is a script, tables can be sorted. PNGs are drawn with a font that comes with the crate, so that they look
-//! the same on every machine.
+//! The page needs no network and no script: the figures in it are SVG, and text from outside (names, messages) is never
+//! markup. Where scripts run, tables can be sorted. PNGs are drawn with a font that comes with the crate, so that they
+//! look the same on every machine.
 
 mod colours;
 mod drawing;
+mod figure;
 mod figures;
 mod kind;
 mod page;
-mod picture;
 mod plot;
 mod run;
 mod scale;
@@ -21,10 +21,12 @@ mod series;
 mod text;
 
 pub use drawing::{BlockDrawing, draw};
-pub use picture::Picture;
+pub use figure::Figure;
+pub use figures::regret;
 pub use run::Run;
 pub use series::Series;
 
+use crate::environment::tabular::TableError;
 use crate::files::{self, FolderError, LOCK, OwnedFolder};
 use crate::search::RunFolderError;
 use std::ffi::OsStr;
@@ -32,10 +34,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use text::slug;
 
-/// Blocks of a run whose graphs are kept to be drawn.
+/// The number of best blocks of a run whose graphs are kept for drawing.
 const MOST_BEST: usize = 100;
 
-/// Why there is no report.
+/// The reason why a report cannot be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {
@@ -45,12 +47,12 @@ pub enum ReportError {
     /// A folder for figures or tables cannot be written to.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// A file could not be written. The one that was there before still is.
+    /// A file could not be written. The previous file is unchanged.
     #[error("cannot write {}: {source}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// What happened.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
@@ -59,20 +61,13 @@ pub enum ReportError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What happened.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
     /// The accuracies of verified blocks cannot be read.
-    #[error("line {line} of {} is invalid: {message}; create the file again with `cifar_search verify`, or delete it", path.display())]
-    Verified {
-        /// The file.
-        path: PathBuf,
-        /// Number of the line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        message: String,
-    },
+    #[error("{0}; verify the run again, or delete the file")]
+    Verified(#[source] TableError),
     /// How busy the workers were cannot be read.
     #[error("{} is not a valid record of worker utilisation: {message}. Delete it, or restore it from a copy", path.display())]
     Utilisation {
@@ -84,17 +79,17 @@ pub enum ReportError {
     /// A chart could not be drawn.
     #[error("cannot draw the chart {name}: {message}")]
     Plot {
-        /// Name of the picture.
+        /// Name of the figure.
         name: String,
-        /// What plotters says.
+        /// The error of plotters.
         message: String,
     },
-    /// A picture could not be turned into a PNG.
+    /// A figure could not be rendered as PNG.
     #[error("cannot render the figure {name} as PNG: {message}")]
     Png {
-        /// Name of the picture.
+        /// Name of the figure.
         name: String,
-        /// What is wrong.
+        /// The reason.
         message: String,
     },
 }
@@ -116,7 +111,7 @@ pub enum ReportError {
 ///
 /// let report = Report::read([&path])?.with_best(2);
 /// report.write_html(&parent.path().join("report.html"))?;
-/// let names: Vec<String> = report.pictures()?.into_iter().map(|picture| picture.name).collect();
+/// let names: Vec<String> = report.figures()?.into_iter().map(|figure| figure.name).collect();
 /// assert!(names.contains(&"learning".to_owned()) && names.contains(&"block-2".to_owned()));
 /// assert!(report.series()[0].csv().starts_with("trial,minibatch,accuracy_percent"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -129,7 +124,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// A report of these runs, with drawings of the six best blocks of each.
+    /// Creates a report of these runs, with drawings of the six best blocks of each.
     #[must_use]
     pub fn new(runs: Vec<Run>) -> Self {
         Self { runs, best: 6, refresh: None }
@@ -143,34 +138,34 @@ impl Report {
         Ok(Self::new(folders.into_iter().map(Run::read).collect::<Result<_, _>>()?))
     }
 
-    /// The same report with drawings of the `blocks` best blocks of each run, at most 100.
+    /// Sets the number of best blocks of each run that are drawn, at most 100.
     #[must_use]
     pub fn with_best(mut self, blocks: usize) -> Self {
         self.best = blocks.min(MOST_BEST);
         self
     }
 
-    /// The same report, whose page reloads itself after this many seconds as long as one of its runs is running: for a
-    /// page that is written again and again.
+    /// Makes the page reload itself after this many seconds while one of its runs is running. This is for a page that
+    /// is written repeatedly.
     #[must_use]
     pub fn with_refresh(mut self, seconds: u64) -> Self {
         self.refresh = Some(seconds);
         self
     }
 
-    /// The runs.
+    /// Returns the runs.
     #[must_use]
     pub fn runs(&self) -> &[Run] {
         &self.runs
     }
 
-    /// Whether the search of one of the runs is running.
+    /// Returns whether the search of one of the runs is running.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.runs.iter().any(|run| run.state == run::State::Running)
     }
 
-    /// The page: self-contained HTML.
+    /// Returns the page as self-contained HTML.
     ///
     /// # Errors
     /// [`ReportError::Plot`] if a chart cannot be drawn.
@@ -178,26 +173,26 @@ impl Report {
         page::page(self)
     }
 
-    /// All pictures. Those of several runs have the names of their runs before their own.
+    /// All figures. Those of several runs have the names of their runs before their own.
     ///
     /// # Errors
     /// [`ReportError::Plot`] if a chart cannot be drawn.
-    pub fn pictures(&self) -> Result<Vec<Picture>, ReportError> {
-        let mut pictures = Vec::new();
+    pub fn figures(&self) -> Result<Vec<Figure>, ReportError> {
+        let mut all = Vec::new();
         if self.runs.len() > 1 {
-            pictures.extend(figures::of_runs(&self.runs)?.pictures().cloned());
+            all.extend(figures::of_runs(&self.runs)?.figures().cloned());
         }
         for (run, prefix) in self.runs.iter().zip(self.prefixes()) {
             let figures = figures::of_run(run, self.best)?;
-            pictures.extend(figures.pictures().cloned().map(|mut picture| {
-                picture.name = format!("{prefix}{}", picture.name);
-                picture
+            all.extend(figures.figures().cloned().map(|mut figure| {
+                figure.name = format!("{prefix}{}", figure.name);
+                figure
             }));
         }
-        Ok(pictures)
+        Ok(all)
     }
 
-    /// All series. Those of several runs have the names of their runs before their own.
+    /// Returns all series. If there are several runs, each name begins with the name of its run.
     #[must_use]
     pub fn series(&self) -> Vec<Series> {
         let runs = self.runs.iter().zip(self.prefixes());
@@ -210,7 +205,7 @@ impl Report {
         named.collect()
     }
 
-    /// What stands before the names of a run's pictures and series.
+    /// Returns the prefix of the names of each run's figures and series.
     fn prefixes(&self) -> Vec<String> {
         if self.runs.len() == 1 {
             return vec![String::new()];
@@ -225,47 +220,48 @@ impl Report {
         prefixes
     }
 
-    /// Writes the page to a file, replacing it in one step: a browser never reads half a page.
+    /// Writes the page to a file, replacing it atomically, so that a browser never reads half a page.
     ///
     /// # Errors
-    /// [`ReportError`] if it cannot be drawn or written.
+    /// [`ReportError`] if the page cannot be drawn or written.
     pub fn write_html(&self, path: impl AsRef<Path>) -> Result<(), ReportError> {
         write(path.as_ref(), self.html()?.as_bytes())
     }
 
-    /// Writes every picture into a folder as `NAME.svg`; returns how many there are.
+    /// Writes every figure into a folder as `NAME.svg`, and returns their number.
     ///
-    /// The folder is new, empty, or one of an earlier report.
+    /// The folder must be new, empty, or that of an earlier report.
     ///
     /// # Errors
-    /// [`ReportError`] if one cannot be drawn or written, the folder has files of others, or another process is writing there.
+    /// [`ReportError`] if a figure cannot be drawn or written, the folder contains other files, or another process is
+    /// writing there.
     pub fn write_svg(&self, folder: impl AsRef<Path>) -> Result<usize, ReportError> {
-        let files = self.pictures()?.into_iter().map(|picture| (picture.name, picture.svg.into_bytes()));
+        let files = self.figures()?.into_iter().map(|figure| (figure.name, figure.svg.into_bytes()));
         fill(folder.as_ref(), "svg", &files.collect::<Vec<_>>())
     }
 
-    /// Writes every picture into a folder as `NAME.png`; returns how many there are.
+    /// Writes every figure into a folder as `NAME.png`, and returns their number.
     ///
     /// # Errors
-    /// As [`write_svg`](Self::write_svg).
+    /// Those of [`write_svg`](Self::write_svg).
     pub fn write_png(&self, folder: impl AsRef<Path>) -> Result<usize, ReportError> {
-        let files = self.pictures()?.into_iter().map(|picture| Ok((picture.name.clone(), picture.png()?)));
+        let files = self.figures()?.into_iter().map(|figure| Ok((figure.name.clone(), figure.png()?)));
         fill(folder.as_ref(), "png", &files.collect::<Result<Vec<_>, ReportError>>()?)
     }
 
-    /// Writes every series into a folder as `NAME.csv`; returns how many there are.
+    /// Writes every series into a folder as `NAME.csv`, and returns their number.
     ///
     /// # Errors
-    /// As [`write_svg`](Self::write_svg).
+    /// Those of [`write_svg`](Self::write_svg).
     pub fn write_csv(&self, folder: impl AsRef<Path>) -> Result<usize, ReportError> {
         let files = self.series().into_iter().map(|series| (series.name.clone(), series.csv().into_bytes()));
         fill(folder.as_ref(), "csv", &files.collect::<Vec<_>>())
     }
 }
 
-/// Writes files with one ending into a folder of figures and tables, which no other process writes to meanwhile.
+/// Writes files with one ending into a folder of figures and tables, to which no other process writes meanwhile.
 fn fill(folder: &Path, ending: &str, files: &[(String, Vec<u8>)]) -> Result<usize, ReportError> {
-    // Reports of earlier versions have left no lock: their files are known by their names.
+    // Reports of earlier versions left no lock; their files are recognised by their names.
     let is_ours = folder.join(LOCK).exists();
     let own = |file: &OsStr| {
         let file = Path::new(file);
@@ -279,7 +275,7 @@ fn fill(folder: &Path, ending: &str, files: &[(String, Vec<u8>)]) -> Result<usiz
     Ok(files.len())
 }
 
-/// Writes a file, and makes its folder if there is none.
+/// Writes a file, and creates its folder if there is none.
 fn write(path: &Path, content: &[u8]) -> Result<(), ReportError> {
     let written = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => std::fs::create_dir_all(folder),

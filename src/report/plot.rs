@@ -1,8 +1,8 @@
-//! Charts: what every one of them shares, drawn with plotters.
+//! Charts: what all of them share, drawn with plotters.
 
 use super::ReportError;
 use super::colours;
-use super::picture::{FONT_FAMILY, Picture};
+use super::figure::{FONT_FAMILY, Figure};
 use super::scale::Scale;
 use super::text::{escape, shorten, width};
 use plotters::chart::ChartBuilder;
@@ -13,7 +13,7 @@ use plotters::series::{DashedLineSeries, LineSeries};
 use plotters::style::ShapeStyle;
 use std::fmt::Write;
 
-/// Units of the drawing for each unit of the picture: plotters puts everything on whole units, which this makes halves.
+/// Units of the drawing per unit of the figure. plotters rounds positions to whole units, so that this allows halves.
 const DETAIL: u32 = 2;
 pub(super) const WIDTH: u32 = 640;
 pub(super) const HEIGHT: u32 = 400;
@@ -21,7 +21,7 @@ const TEXT: f64 = 12.5;
 
 type Rgb = (u8, u8, u8);
 
-/// What is drawn into a chart, one above the other.
+/// The contents of a chart, each drawn over those before.
 #[derive(Debug, Clone)]
 pub(super) enum Layer {
     Line {
@@ -30,7 +30,7 @@ pub(super) enum Layer {
         width: u32,
         dashed: bool,
     },
-    /// Filled between an upper and a lower line over the same places.
+    /// The area between an upper and a lower line over the same places.
     Area {
         upper: Vec<(f64, f64)>,
         lower: Vec<(f64, f64)>,
@@ -44,14 +44,14 @@ pub(super) enum Layer {
         opacity: f64,
         hollow: bool,
     },
-    /// Bars from the left, at a height each.
+    /// Horizontal bars from the left, given by position and length.
     Bars {
         bars: Vec<(f64, f64)>,
         colour: Rgb,
     },
 }
 
-/// How an entry of the legend looks.
+/// The look of an entry of the legend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Swatch {
     Line,
@@ -72,11 +72,11 @@ pub(super) struct Plot {
     /// Phases behind the chart: from, to, label.
     pub(super) bands: Vec<(f64, f64, String)>,
     pub(super) layers: Vec<Layer>,
-    /// Places that show a text when pointed at.
+    /// Points that show a text when the mouse is over them.
     pub(super) hints: Vec<(f64, f64, String)>,
-    /// Texts beside places: to the right of them.
+    /// Texts to the right of points.
     pub(super) texts: Vec<(f64, f64, String)>,
-    /// Whether horizontal positions have ticks at the left: bars have names there instead.
+    /// The names of the bars, which replace the ticks of the vertical axis.
     pub(super) names: Option<Vec<(f64, String)>>,
     pub(super) height: u32,
 }
@@ -104,14 +104,14 @@ impl Plot {
     }
 
     /// Draws the chart.
-    pub(super) fn picture(&self, name: &str, description: &str) -> Result<Picture, ReportError> {
+    pub(super) fn figure(&self, name: &str, description: &str) -> Result<Figure, ReportError> {
         let failed = |message: String| ReportError::Plot { name: name.to_owned(), message };
         let (legend, legend_height) = self.legend_rows();
         let mut drawn = String::new();
         let overlay = self
             .draw(&mut drawn, 46 + legend_height + if self.bands.is_empty() { 0 } else { 13 })
             .map_err(|error| failed(error.to_string()))?;
-        // The outer element is our own: plotters' tells neither what it shows nor the size that we want.
+        // plotters' outer element has neither a description nor the right size.
         let inside = drawn.split_once('>').and_then(|(_, rest)| rest.rsplit_once("</svg>"));
         let (inside, _) = inside.ok_or_else(|| failed("plotters drew no SVG".to_owned()))?;
         let mut content = format!(
@@ -123,18 +123,18 @@ impl Plot {
         content.push_str(inside.trim_start());
         let _ = writeln!(
             content,
-            "<g transform=\"scale({DETAIL})\" font-family=\"{FONT_FAMILY}\">\n<text x=\"18\" y=\"27\" font-size=\"15.5\" \
-             fill=\"{}\">{}</text>",
+            "<g transform=\"scale({DETAIL})\" font-family=\"{FONT_FAMILY}\">\n<text x=\"18\" y=\"27\" \
+             font-size=\"15.5\" fill=\"{}\">{}</text>",
             colours::INK,
             escape(&shorten(&self.title, 66))
         );
         content.push_str(&legend);
         content.push_str(&overlay);
         content.push_str("</g>\n");
-        Ok(Picture::new(name, &self.title, description, (WIDTH, self.height), DETAIL, &content))
+        Ok(Figure::new(name, &self.title, description, (WIDTH, self.height), DETAIL, &content))
     }
 
-    /// The legend below the title, in as many rows as it takes, and their height.
+    /// Returns the legend below the title, in as many rows as it takes, and its height.
     fn legend_rows(&self) -> (String, u32) {
         let mut svg = String::new();
         let (mut x, mut y) = (18.0, 46.0);
@@ -147,7 +147,8 @@ impl Plot {
             let colour = colours::hex(*colour);
             let line = |dashes: &str| {
                 format!(
-                    "<line x1=\"{x}\" y1=\"{y}\" x2=\"{}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"2.5\"{dashes}/>",
+                    "<line x1=\"{x}\" y1=\"{y}\" x2=\"{}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"2.5\"\
+                     {dashes}/>",
                     x + 20.0
                 )
             };
@@ -175,7 +176,7 @@ impl Plot {
         (svg, height)
     }
 
-    /// Draws axes and layers into `target`; returns the texts and hints that are drawn above, in units of the picture.
+    /// Draws axes and layers into `target`; returns the texts and hints to draw over them, in units of the figure.
     fn draw(&self, target: &mut String, top: u32) -> Result<String, Box<dyn std::error::Error>> {
         let size = (WIDTH * DETAIL, self.height * DETAIL);
         let root = SVGBackend::with_string(target, size).into_drawing_area();
@@ -201,7 +202,7 @@ impl Plot {
             let (red, green, blue) = colours::rgb(hex);
             RGBColor(red, green, blue)
         };
-        // plotters divides a font's size by 1.24.
+        // plotters divides the size of a font by 1.24.
         let text = |hex| (FONT_FAMILY, TEXT * 1.24 * f64::from(DETAIL)).into_font().color(&colour(hex));
         let axis = colour(colours::AXIS).stroke_width(DETAIL);
         let mut mesh = chart.configure_mesh();
@@ -252,7 +253,7 @@ impl Plot {
                 }
             }
         }
-        // The axes again, above what was drawn over them.
+        // The axes are drawn again, above what was drawn over them.
         let corners = [(self.x.low, self.y.high), (self.x.low, self.y.low), (self.x.high, self.y.low)];
         chart.draw_series(std::iter::once(PathElement::new(corners, axis)))?;
 
@@ -272,7 +273,8 @@ impl Plot {
         let mut text = |x: f64, y: f64, anchor: &str, colour: &str, size: f64, text: &str| {
             let _ = writeln!(
                 svg,
-                "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\" fill=\"{colour}\">{}</text>",
+                "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\" \
+                 fill=\"{colour}\">{}</text>",
                 escape(text)
             );
         };
@@ -303,7 +305,7 @@ impl Plot {
     }
 }
 
-/// The points that look different from those before them: of those within the same half unit of a chart, one is kept.
+/// Removes points that would hide behind earlier ones: of those within the same half unit of a chart, one is kept.
 pub(super) fn thinned(points: impl IntoIterator<Item = (f64, f64)>, x: &Scale, y: &Scale) -> Vec<(f64, f64)> {
     #[expect(clippy::cast_possible_truncation, reason = "a place in the picture")]
     let cell = |value: f64, scale: &Scale, size: u32| {

@@ -1,8 +1,10 @@
-//! What a report needs of a run, in plain data.
+//! The data that a report needs of a run.
 
 use super::ReportError;
 use super::kind::Kind;
 use crate::agent::EpsilonSchedule;
+use crate::comparison::verified_accuracies;
+use crate::environment::tabular::TableError;
 use crate::evaluation::{Evaluation, Infeasibility, Metrics};
 use crate::graph::{Cost, LayerGraph, ToGraph};
 use crate::search::{Fault, RunFolder, RunHistory, RunSettings, Utilisation};
@@ -11,16 +13,13 @@ use crate::space::block::BlockSpace;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// File of a run folder that holds the accuracies of retrained blocks.
+/// The file of a run folder with the accuracies of retrained blocks.
 const VERIFIED: &str = "verified.csv";
-/// File of a run folder that records how busy the workers were.
+/// The file of a run folder that records how busy the workers were.
 const UTILISATION: &str = "utilisation.json";
 
-/// The schedule in an experiment's settings. A searcher instead of the tabular learner has none.
+/// The schedule in an experiment's settings. Only the Q-learner has one.
 fn schedule(details: &serde_json::Value) -> Option<EpsilonSchedule> {
-    if !details["searcher"].is_null() {
-        return None;
-    }
     serde_json::from_value(details["agent"]["epsilon"].clone()).ok()
 }
 
@@ -48,7 +47,7 @@ fn schedule(details: &serde_json::Value) -> Option<EpsilonSchedule> {
 #[derive(Debug, Clone)]
 pub struct Run {
     pub(super) name: String,
-    /// The folder as it was named.
+    /// The folder as it was given.
     pub(super) path: String,
     pub(super) state: State,
     pub(super) settings: RunSettings,
@@ -63,11 +62,11 @@ pub struct Run {
     pub(super) graphs: BTreeMap<u64, LayerGraph>,
     /// Accuracies in percent after training to convergence, by trial.
     pub(super) verified: BTreeMap<u64, f64>,
-    /// How busy the workers were when the search was last on.
+    /// How busy the workers were when the search last ran.
     pub(super) utilisation: Option<Utilisation>,
 }
 
-/// How far a run is.
+/// The state of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Finished,
@@ -80,14 +79,14 @@ pub(super) enum State {
 pub(super) struct Finished {
     pub(super) id: u64,
     pub(super) minibatch: u64,
-    /// What was measured, or why nothing was.
+    /// The measurement, or the reason why there is none.
     pub(super) outcome: Result<Metrics, Infeasibility>,
     pub(super) reward: f64,
     pub(super) cost: Cost,
     pub(super) cached: bool,
-    /// Layers of each kind.
+    /// Number of layers of each kind.
     pub(super) kinds: [u16; Kind::ALL.len()],
-    /// The architecture in the text of its space.
+    /// The architecture as the text of its space.
     pub(super) text: String,
 }
 
@@ -96,18 +95,18 @@ impl Finished {
         self.outcome.as_ref().ok().map(|metrics| metrics.accuracy)
     }
 
-    /// Layers between start and terminal.
+    /// Returns the number of layers between start and terminal.
     pub(super) fn layers(&self) -> u64 {
         self.cost.nodes.saturating_sub(2)
     }
 
-    /// Seconds that its evaluation took, or would have taken had it not been known.
+    /// Returns the seconds that the evaluation took, or would have taken if the result had not been cached.
     pub(super) fn seconds(&self) -> f64 {
         self.outcome.as_ref().map_or(0.0, |metrics| metrics.seconds)
     }
 }
 
-/// Why an architecture has no accuracy, in a few words.
+/// Returns the reason why an architecture has no accuracy, in a few words.
 pub(super) fn failure_name(reason: &Infeasibility) -> &'static str {
     match reason {
         Infeasibility::OverLimit { .. } => "over a cost limit",
@@ -123,13 +122,13 @@ pub(super) fn failure_name(reason: &Infeasibility) -> &'static str {
 impl Run {
     /// Reads the run folder of a block search, without disturbing a running search.
     ///
-    /// If the folder holds a file `verified.csv` with the columns `trial` and `accuracy` (percent), its accuracies are shown
-    /// as those after training to convergence. A file `utilisation.json` records how busy the workers were, as
-    /// [`Utilisation`] serialises.
+    /// If the folder contains a file `verified.csv` with the columns `trial` and `accuracy` (percent), its accuracies
+    /// are shown as those after training to convergence. A file `utilisation.json` records how busy the workers were,
+    /// in the serialized form of [`Utilisation`].
     ///
     /// # Errors
     /// [`ReportError`] if there is no run in the folder, or it cannot be read. A damaged journal is not an error: the
-    /// report names the damage, and shows the trials before it.
+    /// report names the damage and shows the trials before it.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, ReportError> {
         let path = path.as_ref();
         let history: RunHistory<BlockSpace> = RunFolder::read(path)?;
@@ -139,7 +138,7 @@ impl Run {
         Ok(run)
     }
 
-    /// Takes what was read of a run in any space.
+    /// Creates a run from the history of a run folder, in any space.
     #[must_use]
     pub fn new<S: SearchSpace>(space: &S, history: RunHistory<S>) -> Self {
         let folder = history.path.canonicalize().unwrap_or_else(|_| history.path.clone());
@@ -194,59 +193,58 @@ impl Run {
         run
     }
 
-    /// The same run under another name than its folder's.
+    /// Sets a name other than that of the folder.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// The same run with accuracies in percent after training to convergence, by trial, instead of those of
-    /// `verified.csv`.
+    /// Sets the accuracies in percent after training to convergence, by trial, instead of those of `verified.csv`.
     #[must_use]
     pub fn with_verified(mut self, accuracies: impl IntoIterator<Item = (u64, f64)>) -> Self {
         self.verified = accuracies.into_iter().collect();
         self
     }
 
-    /// The same run with how busy its workers were, instead of the contents of `utilisation.json`.
+    /// Sets how busy the workers were, instead of the contents of `utilisation.json`.
     #[must_use]
     pub fn with_utilisation(mut self, utilisation: Utilisation) -> Self {
         self.utilisation = Some(utilisation);
         self
     }
 
-    /// Its name: that of its folder, unless set.
+    /// Returns the name: that of the folder, unless another was set.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The measured trials by reward, best first; among equals the earlier first.
+    /// Returns the measured trials by reward, best first; of equal ones, the earlier first.
     pub(super) fn best(&self) -> Vec<&Finished> {
         let mut measured: Vec<&Finished> = self.trials.iter().filter(|trial| trial.outcome.is_ok()).collect();
         measured.sort_by(|a, b| b.reward.total_cmp(&a.reward).then(a.id.cmp(&b.id)));
         measured
     }
 
-    /// Trials of the whole run.
+    /// Returns the number of trials of the whole run.
     pub(super) fn total(&self) -> u64 {
         self.settings.search.trials
     }
 
-    /// Epsilon in a minibatch, if the run's schedule is known.
+    /// Returns the epsilon of a minibatch, if the schedule of the run is known.
     pub(super) fn epsilon(&self, minibatch: u64) -> Option<f64> {
         let size = self.settings.search.minibatch;
         self.schedule.as_ref().map(|schedule| schedule.at(minibatch.saturating_mul(size), size))
     }
 
-    /// Whether the reward is more than the accuracy for some trial.
+    /// Returns whether the reward differs from the accuracy for some trial.
     pub(super) fn redefines_reward(&self) -> bool {
         self.trials.iter().any(|trial| trial.accuracy().is_some_and(|accuracy| (accuracy - trial.reward).abs() > 1e-9))
     }
 }
 
-/// Reads how busy the workers were.
+/// Reads the record of how busy the workers were.
 fn read_utilisation(path: &Path) -> Result<Option<Utilisation>, ReportError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -258,54 +256,10 @@ fn read_utilisation(path: &Path) -> Result<Option<Utilisation>, ReportError> {
     serde_json::from_str(&text).map(Some).map_err(malformed)
 }
 
-/// Reads accuracies by trial from CSV with the columns `trial` and `accuracy`, and maybe others.
+/// Accuracies by trial, if the run has the file.
 fn read_verified(path: &Path) -> Result<BTreeMap<u64, f64>, ReportError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(source) => return Err(ReportError::Io { path: path.to_owned(), source }),
-    };
-    let malformed = |line: usize, message: &str| ReportError::Verified {
-        path: path.to_owned(),
-        line: line + 1,
-        message: message.to_owned(),
-    };
-    let mut lines = text.lines().enumerate();
-    let header: Vec<&str> = lines.next().map_or_else(Vec::new, |(_, line)| line.split(',').map(str::trim).collect());
-    let column = |name: &str| {
-        let found = header.iter().position(|column| *column == name);
-        found.ok_or_else(|| {
-            malformed(0, &format!("there is no column {name}: the columns trial and accuracy are required"))
-        })
-    };
-    let (trial, accuracy) = (column("trial")?, column("accuracy")?);
-    let mut verified = BTreeMap::new();
-    for (line, text) in lines.filter(|(_, line)| !line.trim().is_empty()) {
-        let fields: Vec<&str> = text.split(',').map(str::trim).collect();
-        let number = fields.get(trial).and_then(|field| field.parse::<u64>().ok());
-        let number = number.ok_or_else(|| malformed(line, "its trial is not a number"))?;
-        let percent = fields.get(accuracy).and_then(|field| field.parse::<f64>().ok());
-        let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
-        verified
-            .insert(number, percent.ok_or_else(|| malformed(line, "its accuracy is not a percentage from 0 to 100"))?);
-    }
-    Ok(verified)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn verified_accuracies_are_read_and_a_bad_line_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(VERIFIED);
-        assert!(read_verified(&path).unwrap().is_empty());
-        std::fs::write(&path, "rank,trial,accuracy\n1,7,93.5\n2, 9, 92\n").unwrap();
-        assert_eq!(read_verified(&path).unwrap().into_iter().collect::<Vec<_>>(), [(7, 93.5), (9, 92.0)]);
-        std::fs::write(&path, "trial,accuracy\n7,93.5\n9,NaN\n").unwrap();
-        assert!(read_verified(&path).unwrap_err().to_string().contains("line 3"));
-        std::fs::write(&path, "trial\n7\n").unwrap();
-        assert!(read_verified(&path).unwrap_err().to_string().contains("no column accuracy"));
+    match verified_accuracies(path) {
+        Err(TableError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        found => found.map_err(ReportError::Verified),
     }
 }

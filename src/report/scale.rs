@@ -1,10 +1,10 @@
-//! Axes: a range of numbers with ticks at round ones.
+//! Axes: a range of numbers with ticks at round numbers.
 
 use super::text::{count, quantity};
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use std::ops::Range;
 
-/// A linear axis. For a logarithmic one, values are decimal logarithms, and the ticks say what they are logarithms of.
+/// An axis. The values of a logarithmic axis are decimal logarithms, and its ticks show the numbers themselves.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Scale {
     pub(super) low: f64,
@@ -13,14 +13,14 @@ pub(super) struct Scale {
 }
 
 impl Scale {
-    /// From `low` to `high` as they are, with about `count` ticks between.
+    /// Creates an axis from exactly `low` to exactly `high`, with about `count` ticks.
     pub(super) fn exact(low: f64, high: f64, count: usize) -> Self {
         let high = if high > low { high } else { low + 1.0 };
         let step = step((high - low) / count.max(1) as f64);
         Self { low, high, ticks: linear_ticks(low, high, step) }
     }
 
-    /// Round numbers around `low` to `high`, with about `count` ticks, within `bounds`.
+    /// Creates an axis between round numbers around `low` and `high`, within `bounds`, with about `count` ticks.
     pub(super) fn round(low: f64, high: f64, count: usize, bounds: Range<f64>) -> Self {
         let (low, high) = if high > low { (low, high) } else { (low - 1.0, high + 1.0) };
         let step = step((high - low) / count.max(1) as f64);
@@ -29,7 +29,7 @@ impl Scale {
         Self { low, high, ticks: linear_ticks(low, high, step) }
     }
 
-    /// Whole numbers from 1 to `last`.
+    /// Creates an axis of whole numbers from 1 to `last`.
     pub(super) fn counting(last: u64) -> Self {
         let last = last.max(2) as f64;
         let step = step((last - 1.0) / 8.0).max(1.0);
@@ -41,7 +41,7 @@ impl Scale {
         Self { low: 0.5, high: last + 0.5, ticks }
     }
 
-    /// Decimal logarithms from that of `low` to that of `high`, both positive.
+    /// Creates a logarithmic axis from `low` to `high`, both positive.
     pub(super) fn logarithmic(low: f64, high: f64) -> Self {
         let (start, end) = (low.log10(), high.log10());
         let padding = ((end - start) * 0.04).max(0.02);
@@ -61,14 +61,14 @@ impl Scale {
         if ticks.len() >= 2 {
             return Self { low: start, high: end, ticks };
         }
-        // So narrow that no round number is in sight.
+        // The range is so narrow that it contains no round number.
         let ends = [low, high].map(|value| (value.log10(), quantity(value)));
         let ticks = if high > low * 1.01 { ends.to_vec() } else { ends[..1].to_vec() };
         Self { low: start, high: end, ticks }
     }
 }
 
-/// A round tick: `20 M` rather than `20.0 M`.
+/// Returns the text of a round tick: `20 M` rather than `20.0 M`.
 fn tick(value: f64) -> String {
     let text = quantity(value);
     let (number, unit) = text.split_once(' ').map_or((text.as_str(), String::new()), |(n, u)| (n, format!(" {u}")));
@@ -78,7 +78,7 @@ fn tick(value: f64) -> String {
     text
 }
 
-/// The round number (1, 2 or 5 times a power of ten) next above.
+/// Returns the next larger round number: 1, 2 or 5 times a power of ten.
 fn step(rough: f64) -> f64 {
     let power = 10f64.powf(rough.log10().floor());
     [1.0, 2.0, 5.0].into_iter().map(|digit| digit * power).find(|step| *step >= rough * 0.999).unwrap_or(10.0 * power)

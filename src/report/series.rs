@@ -1,19 +1,19 @@
-//! The figures behind the pictures, as tables: each becomes CSV, and some a table of the page.
+//! The numbers behind the figures, as tables: each becomes a CSV file, and some a table of the page.
 
 use super::kind::Kind;
 use super::run::{Finished, Run, failure_name};
-use crate::search::{self, quote};
+use crate::search;
 use std::collections::BTreeMap;
 
-/// A series of figures, as a table.
+/// A series of numbers, as a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Series {
-    /// Its name in file names: letters, digits, `-` and `_`.
+    /// The name in file names: letters, digits, `-` and `_`.
     pub name: String,
     /// Names of the columns, with units where there are any.
     pub columns: Vec<String>,
-    /// The rows, with a field for each column; empty where there is no figure.
+    /// The rows, with a field for each column; a field without a value is empty.
     pub rows: Vec<Vec<String>>,
 }
 
@@ -22,24 +22,19 @@ impl Series {
         Self { name: name.to_owned(), columns: columns.iter().map(|&column| column.to_owned()).collect(), rows }
     }
 
-    /// The table as CSV (RFC 4180), under a line of column names.
+    /// Returns the table as CSV (RFC 4180), under a line of column names.
     #[must_use]
     pub fn csv(&self) -> String {
-        let mut csv = String::new();
+        let mut csv = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
         for row in std::iter::once(&self.columns).chain(&self.rows) {
-            for (place, field) in row.iter().enumerate() {
-                if place > 0 {
-                    csv.push(',');
-                }
-                csv.push_str(&quote(field));
-            }
-            csv.push('\n');
+            // Writing to memory cannot fail.
+            let _ = csv.write_record(row);
         }
-        csv
+        String::from_utf8(csv.into_inner().unwrap_or_default()).unwrap_or_default()
     }
 }
 
-/// A minibatch in figures.
+/// The numbers of a minibatch.
 #[derive(Debug, Clone)]
 pub(super) struct Minibatch {
     pub(super) number: u64,
@@ -51,12 +46,12 @@ pub(super) struct Minibatch {
     pub(super) epsilon: Option<f64>,
     /// Mean, lowest tenth and highest tenth of the accuracies, in percent.
     pub(super) accuracy: Option<Spread>,
-    /// Best accuracy of the run so far.
+    /// Best accuracy of the run so far, in percent.
     pub(super) best: Option<f64>,
     pub(super) mean_reward: f64,
     /// Mean and tenths of the number of layers.
     pub(super) layers: Spread,
-    /// Layers of each kind.
+    /// Number of layers of each kind.
     pub(super) kinds: [u64; Kind::ALL.len()],
     /// Seconds of training.
     pub(super) seconds: f64,
@@ -85,7 +80,7 @@ impl Spread {
     }
 }
 
-/// The minibatches that have a finished trial, in order.
+/// Returns the minibatches that have a finished trial, in order.
 pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
     let mut groups: BTreeMap<u64, Vec<&Finished>> = BTreeMap::new();
     for trial in &run.trials {
@@ -125,29 +120,12 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
         .collect()
 }
 
-/// The measured trials that no other beats in accuracy at as few FLOPs, by rising FLOPs.
+/// Returns the measured trials that no other trial beats in accuracy with at most as many FLOPs, by rising FLOPs.
 pub(super) fn pareto_front(run: &Run) -> Vec<&Finished> {
     search::pareto_front(&run.trials, |trial| {
         let accuracy = trial.accuracy().filter(|_| trial.cost.flops < u64::MAX)?;
         Some((trial.cost.flops, accuracy, trial.id))
     })
-}
-
-/// Kendall's rank correlation (tau-b) of pairs, or `None` where it is not defined.
-pub(super) fn kendall(pairs: &[(f64, f64)]) -> Option<f64> {
-    let (mut concordant, mut tied_first, mut tied_second) = (0i64, 0i64, 0i64);
-    let mut all = 0i64;
-    for (position, a) in pairs.iter().enumerate() {
-        for b in &pairs[position + 1..] {
-            let (first, second) = (a.0.total_cmp(&b.0) as i64, a.1.total_cmp(&b.1) as i64);
-            concordant += first * second;
-            tied_first += i64::from(first == 0);
-            tied_second += i64::from(second == 0);
-            all += 1;
-        }
-    }
-    let scale = ((all - tied_first) as f64 * (all - tied_second) as f64).sqrt();
-    (scale > 0.0).then(|| concordant as f64 / scale)
 }
 
 /// Infeasible trials by reason, most frequent first.
@@ -167,7 +145,7 @@ fn optional(value: Option<f64>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
-/// All series of a run.
+/// Returns all series of a run.
 pub(super) fn all(run: &Run) -> Vec<Series> {
     let mut series =
         vec![trials(run), by_minibatch(run), kinds_by_minibatch(run), pareto_series(run), verification(run)];
@@ -295,22 +273,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_spread_interpolates_and_nothing_has_none() {
+    fn a_spread_interpolates_and_no_numbers_have_none() {
         let spread = Spread::of((0..=10).map(f64::from).collect()).unwrap();
         assert_eq!((spread.mean, spread.low, spread.high), (5.0, 1.0, 9.0));
         assert_eq!(Spread::of(vec![3.0]), Some(Spread { mean: 3.0, low: 3.0, high: 3.0 }));
         assert_eq!(Spread::of(vec![]), None);
-    }
-
-    #[test]
-    fn kendalls_tau_is_as_computed_by_hand() {
-        let pairs = |second: &[f64]| second.iter().enumerate().map(|(x, &y)| (x as f64, y)).collect::<Vec<_>>();
-        assert_eq!(kendall(&pairs(&[1.0, 2.0, 3.0, 4.0])), Some(1.0));
-        assert_eq!(kendall(&pairs(&[4.0, 3.0, 2.0, 1.0])), Some(-1.0));
-        // Five of six pairs agree.
-        assert_eq!(kendall(&pairs(&[1.0, 3.0, 2.0, 4.0])), Some(4.0 / 6.0));
-        assert_eq!(kendall(&pairs(&[1.0, 1.0])), None);
-        assert_eq!(kendall(&[]), None);
     }
 
     #[test]

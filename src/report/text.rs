@@ -1,7 +1,7 @@
-//! Text that came from outside, made safe for HTML, SVG and CSV, and numbers as people read them.
+//! Text from outside, made safe for HTML, SVG and CSV, and numbers in a readable form.
 
-/// Text as the content or the attribute value of HTML and XML: markup in it stays text. Characters that XML cannot hold
-/// become the replacement character.
+/// Escapes text for the content or an attribute value of HTML and XML, so that it contains no markup. Characters that
+/// XML cannot represent become the replacement character.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -19,7 +19,7 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-/// Text as part of a file name: letters, digits, `-` and `_`, never empty.
+/// Turns text into a part of a file name: letters, digits, `-` and `_`, never empty.
 pub(super) fn slug(text: &str) -> String {
     let slug: String =
         text.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' }).collect();
@@ -27,7 +27,7 @@ pub(super) fn slug(text: &str) -> String {
     if slug.is_empty() { "run".to_owned() } else { slug.to_owned() }
 }
 
-/// At most `most` characters of `text`; a long one is shortened in the middle.
+/// Shortens `text` in the middle to at most `most` characters.
 pub(super) fn shorten(text: &str, most: usize) -> String {
     let characters: Vec<char> = text.chars().collect();
     if characters.len() <= most {
@@ -38,7 +38,7 @@ pub(super) fn shorten(text: &str, most: usize) -> String {
     ends.into_iter().flatten().collect()
 }
 
-/// About how wide a text is, in parts of the size of its font (that of PNGs or one like it).
+/// Returns the approximate width of a text as a multiple of its font size, for the font of the PNGs or a similar one.
 pub(super) fn width(text: &str) -> f64 {
     let character = |c| match c {
         'i' | 'j' | 'l' | '.' | ',' | ':' | '\'' | '|' | ' ' => 0.31,
@@ -50,7 +50,7 @@ pub(super) fn width(text: &str) -> f64 {
     text.chars().map(character).sum()
 }
 
-/// A count with its thousands apart: `11,392`.
+/// Returns a count with separated thousands: `11,392`.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
@@ -63,7 +63,7 @@ pub(super) fn count(number: u64) -> String {
     grouped
 }
 
-/// A large quantity in three digits: `12.3 M`.
+/// Returns a large quantity in three digits: `12.3 M`.
 pub(super) fn quantity(number: f64) -> String {
     let units = [(1e18, " E"), (1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")];
     let (size, unit) = units.into_iter().find(|(size, _)| number >= *size).unwrap_or((1.0, ""));
@@ -78,12 +78,12 @@ pub(super) fn quantity(number: f64) -> String {
     format!("{value:.digits$}{unit}")
 }
 
-/// A size that saturates at `u64::MAX` where it does not fit.
+/// Returns a size, for which `u64::MAX` stands if it does not fit.
 pub(super) fn size(number: u64) -> String {
     if number == u64::MAX { "over 2⁶⁴".to_owned() } else { quantity(number as f64) }
 }
 
-/// A time span: `4.2 s`, `3 min 20 s`, `5 h 12 min`, `2 d 3 h`.
+/// Returns a time span: `4.2 s`, `3 min 20 s`, `5 h 12 min`, `2 d 3 h`.
 pub(super) fn duration(seconds: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded, and not negative")]
     let whole = seconds.max(0.0).round() as u64;
@@ -96,7 +96,7 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
-/// An accuracy or another figure in percent, two digits.
+/// Returns an accuracy or another value in percent, with two digits.
 pub(super) fn percent(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.2} %"))
 }
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn markup_stays_text() {
+    fn markup_is_escaped() {
         assert_eq!(
             escape("<a href=\"x\">'&'</a>\u{1b}"),
             "&lt;a href=&quot;x&quot;&gt;&#39;&amp;&#39;&lt;/a&gt;\u{fffd}"
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_read_well() {
+    fn numbers_are_readable() {
         assert_eq!((count(11_392), count(999), count(1_000_000)), ("11,392".into(), "999".into(), "1,000,000".into()));
         let quantities = [0.0, 12.0, 1_234.0, 45_600_000.0, 789e9].map(quantity);
         assert_eq!(quantities, ["0", "12", "1.23 k", "45.6 M", "789 G"]);

@@ -1,10 +1,10 @@
-//! Which reward best predicts the final accuracy of an architecture: coefficients fitted to pairs of early and final
-//! accuracy.
+//! Finds the reward that best predicts the final accuracy of an architecture: coefficients fitted to pairs of early and
+//! final accuracy.
 //!
 //! The redefined reward (formula 1) corrects the accuracy of a short training by FLOPs and density, so that it ranks
-//! blocks as a long training would. Whether its coefficients do that, and what their signs are, depends on space, data
-//! and recipe: on the cells of NAS-Bench-201 the paper's signs hurt. [`calibrate`] finds coefficients by rank
-//! correlation, and determines by cross-validation whether they are worth using.
+//! blocks as a long training would. Whether its coefficients achieve that, and which signs they should have, depends on
+//! space, data and recipe: on the cells of NAS-Bench-201 the paper's signs hurt. [`calibrate`] finds coefficients by
+//! rank correlation, and determines by cross-validation whether they are worth using.
 
 mod correlation;
 
@@ -12,11 +12,12 @@ pub use correlation::{Agreement, agreement};
 
 use crate::graph::Cost;
 use crate::seed;
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// What is known of one architecture: its accuracy after the short training and after the long one, and what may
-/// correct the first.
+/// What is known of one architecture: its accuracy after the short training and after the long one, and quantities that
+/// may correct the former.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pair {
@@ -35,8 +36,8 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// The pair of an architecture of a run that was trained to the end: `early` and `seconds` are its record's, `last`
-    /// is that of its verification.
+    /// Creates the pair of an architecture of a run that was trained to the end: `early` and `seconds` come from its
+    /// record, `last` from its verification.
     #[must_use]
     pub fn new(early: f64, last: f64, cost: &Cost, seconds: f64) -> Self {
         let positive = |value: f64| (value > 0.0).then_some(value);
@@ -70,7 +71,7 @@ impl Term {
     /// All terms.
     pub const ALL: [Self; 4] = [Self::Flops, Self::Density, Self::Parameters, Self::Seconds];
 
-    /// The quantity of a pair, if it is known.
+    /// Returns the quantity of a pair, if it is known.
     #[must_use]
     pub fn of(self, pair: &Pair) -> Option<f64> {
         match self {
@@ -93,28 +94,28 @@ impl fmt::Display for Term {
     }
 }
 
-/// `early accuracy + sum of coefficient * ln(quantity)`: what architectures are ranked by.
+/// A formula `early accuracy + sum of coefficient * ln(quantity)` by which architectures are ranked.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Formula {
-    /// The terms with their coefficients in percent points.
+    /// The terms with their coefficients in percentage points.
     pub terms: Vec<(Term, f64)>,
 }
 
 impl Formula {
-    /// The early accuracy alone.
+    /// Returns the formula of the early accuracy alone.
     #[must_use]
     pub fn accuracy() -> Self {
         Self::default()
     }
 
-    /// The paper's: -1/2 for FLOPs and density.
+    /// Returns the paper's formula: -1/2 for FLOPs and density.
     #[must_use]
     pub fn paper() -> Self {
         Self { terms: vec![(Term::Flops, -0.5), (Term::Density, -0.5)] }
     }
 
-    /// The formula's value for a pair; NaN if a quantity is not known.
+    /// Returns the formula's value for a pair; NaN if a quantity is not known.
     #[must_use]
     pub fn value(&self, pair: &Pair) -> f64 {
         let term = |(term, coefficient): &(Term, f64)| coefficient * term.of(pair).unwrap_or(f64::NAN).ln();
@@ -133,7 +134,7 @@ impl fmt::Display for Formula {
     }
 }
 
-/// How well `formula` ranks the `top` pairs of highest early accuracy, or all pairs if there are fewer.
+/// Returns how well `formula` ranks the `top` pairs of highest early accuracy, or all pairs if there are fewer.
 ///
 /// # Errors
 /// [`CalibrationError`] if there are too few pairs, or a quantity is missing.
@@ -146,17 +147,17 @@ pub fn agreement_in_top(pairs: &[Pair], formula: &Formula, top: usize) -> Result
     Ok(agreement(&values, &last))
 }
 
-/// Settings of [`calibrate`].
+/// The settings of [`calibrate`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CalibrationConfig {
     /// The terms that may get a coefficient.
     pub terms: Vec<Term>,
-    /// Share of the pairs, those of highest early accuracy, whose ranks count as much as those of all.
+    /// The share of the pairs, those of highest early accuracy, whose ranks count as much as those of all pairs.
     pub top: f64,
-    /// How often the pairs are parted at random into halves, of which each is fitted and held out once.
+    /// How often the pairs are split at random into halves, each of which is once used for fitting and once held out.
     pub splits: u32,
-    /// Seed of the halves.
+    /// The seed of the splits.
     pub seed: u64,
 }
 
@@ -166,22 +167,22 @@ impl Default for CalibrationConfig {
     }
 }
 
-/// Why pairs cannot be calibrated on.
+/// Why coefficients cannot be fitted to pairs.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CalibrationError {
-    /// Too few pairs.
+    /// There are too few pairs.
     #[error("{pairs} pairs are too few to calibrate on: at least {needed} are needed, so verify more blocks")]
     TooFew {
-        /// Pairs given.
+        /// The number of pairs given.
         pairs: usize,
-        /// Pairs needed.
+        /// The number of pairs needed.
         needed: usize,
     },
     /// A quantity is missing, not finite or not above 0.
     #[error("pair {pair} (counted from 0) has no {quantity} above 0: omit the term, or the pair")]
     Missing {
-        /// Number of the pair, from 0.
+        /// The number of the pair, from 0.
         pair: usize,
         /// The quantity, as a term.
         quantity: Term,
@@ -189,46 +190,39 @@ pub enum CalibrationError {
     /// An accuracy is not finite.
     #[error("pair {pair} (counted from 0) has an accuracy that is not a finite number: correct or omit it")]
     NotFinite {
-        /// Number of the pair, from 0.
+        /// The number of the pair, from 0.
         pair: usize,
     },
     /// A setting is out of range.
-    #[error("calibration.{field} is {value}: it must be {expected}")]
-    Setting {
-        /// Name of the field.
-        field: &'static str,
-        /// Its value.
-        value: f64,
-        /// What it must be.
-        expected: &'static str,
-    },
+    #[error(transparent)]
+    Setting(#[from] InvalidSetting),
 }
 
-/// Fewest pairs: fewer leave no ranks to fit in a half.
+/// The fewest pairs: with fewer, a half has no ranks to fit to.
 const FEWEST: usize = 20;
 
-/// What a calibration found.
+/// The result of [`calibrate`].
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Calibration {
     /// The formula fitted to all pairs.
     pub fitted: Formula,
-    /// Mean agreement, on the halves held out, of the accuracy alone and of the formulas fitted to the other halves.
+    /// The mean agreement on the held-out halves, of the accuracy alone and of the formulas fitted to the other halves.
     pub held_out: [HeldOut; 2],
-    /// Whether the fit ranks what it was not fitted to better than the accuracy alone.
+    /// Whether the fit ranks pairs that it was not fitted to better than the accuracy alone does.
     pub worth_having: bool,
-    /// Coefficients of the fit whose sign is the opposite of the paper's.
+    /// The terms whose fitted coefficient has the opposite of the paper's sign.
     pub opposite: Vec<Term>,
 }
 
 impl Calibration {
-    /// The formula to use: the fitted one if it is worth using, otherwise the accuracy alone.
+    /// Returns the formula to use: the fitted one if it is worth using, otherwise the accuracy alone.
     #[must_use]
     pub fn recommended(&self) -> Formula {
         if self.worth_having { self.fitted.clone() } else { Formula::accuracy() }
     }
 
-    /// What a reader must know before using the formula.
+    /// Returns what a reader must know before using the formula.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -243,18 +237,18 @@ impl Calibration {
     }
 }
 
-/// Agreement on pairs held out, overall and in the top.
+/// The agreement on held-out pairs, overall and in the top.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct HeldOut {
-    /// Of all pairs held out.
+    /// The agreement on all held-out pairs.
     pub all: Agreement,
-    /// Of those with the highest early accuracy.
+    /// The agreement on those with the highest early accuracy.
     pub top: Agreement,
 }
 
 impl HeldOut {
-    /// What a fit maximises: the mean of Kendall's tau overall and in the top.
+    /// Returns what a fit maximises: the mean of Kendall's tau overall and in the top.
     fn objective(&self) -> f64 {
         0.5 * (self.all.kendall + self.top.kendall)
     }
@@ -262,13 +256,13 @@ impl HeldOut {
 
 /// Fits the coefficients of a formula to pairs, and estimates by cross-validation how good the fit is.
 ///
-/// The fit maximises the mean of Kendall's tau over all pairs and over the top, one coefficient after another over a
-/// grid from -8 to 8, until none moves. Rank correlations have no gradient, and a finer grid fits noise.
+/// The fit maximises the mean of Kendall's tau over all pairs and over the top. It varies one coefficient after another
+/// over a grid from -8 to 8, until none changes. Rank correlations have no gradient, and a finer grid would fit noise.
 ///
 /// ```
 /// use blockqnn::reward::calibration::{CalibrationConfig, Pair, Term, calibrate};
 ///
-/// // What lasts is the early accuracy and two points more for every doubling of the FLOPs.
+/// // The final accuracy is the early accuracy plus two points for every doubling of the FLOPs.
 /// let pairs: Vec<Pair> = (0..60u32)
 ///     .map(|number| {
 ///         let (early, flops) = (f64::from(number * 7 % 60) / 6.0, f64::from(1 + number % 8));
@@ -286,13 +280,9 @@ impl HeldOut {
 /// # Errors
 /// [`CalibrationError`] if there are too few pairs, a quantity is missing, or a setting is out of range.
 pub fn calibrate(pairs: &[Pair], config: &CalibrationConfig) -> Result<Calibration, CalibrationError> {
-    let setting = |field, value, expected| Err(CalibrationError::Setting { field, value, expected });
-    if !(config.top > 0.0 && config.top <= 1.0) {
-        return setting("top", config.top, "above 0 and at most 1");
-    }
-    if config.splits == 0 {
-        return setting("splits", 0.0, "at least 1");
-    }
+    let valid = config.top > 0.0 && config.top <= 1.0;
+    InvalidSetting::check("calibration.top", config.top, valid, "above 0 and at most 1")?;
+    InvalidSetting::at_least_one("calibration.splits", config.splits)?;
     check(pairs, &config.terms)?;
     let mut sums: [Vec<HeldOut>; 2] = [Vec::new(), Vec::new()];
     let mut places: Vec<usize> = (0..pairs.len()).collect();
@@ -334,7 +324,7 @@ fn check(pairs: &[Pair], terms: &[Term]) -> Result<(), CalibrationError> {
     Ok(())
 }
 
-/// Places of the `top` pairs of highest early accuracy, the earlier first among equals.
+/// Returns the positions of the `top` pairs of highest early accuracy, the earlier first among equals.
 fn best_early(pairs: &[Pair], top: usize) -> Vec<usize> {
     let mut places: Vec<usize> = (0..pairs.len()).collect();
     places.sort_by(|&a, &b| pairs[b].early.total_cmp(&pairs[a].early));
@@ -365,10 +355,10 @@ fn mean(held: &[HeldOut]) -> HeldOut {
     }
 }
 
-/// Values that a coefficient may have.
+/// The values that a coefficient may have.
 const GRID: [f64; 17] = [0.0, 0.25, -0.25, 0.5, -0.5, 1.0, -1.0, 1.5, -1.5, 2.0, -2.0, 3.0, -3.0, 5.0, -5.0, 8.0, -8.0];
 
-/// The best coefficients on the grid, by ascent along one after another. Terms of coefficient 0 are left out.
+/// Finds the best coefficients on the grid by coordinate ascent. Terms with a coefficient of 0 are left out.
 fn fit(pairs: &[Pair], config: &CalibrationConfig) -> Formula {
     let objective = |coefficients: &[f64]| {
         let terms = config.terms.iter().copied().zip(coefficients.iter().copied());
@@ -421,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_planted_coefficient_is_found_and_warned_of_by_its_sign() {
+    fn a_planted_coefficient_is_found_and_its_sign_warned_of() {
         for (planted, opposite) in [(2.0, vec![Term::Flops]), (-2.0, vec![])] {
             let pairs = pairs(400, |early, flops, noise| early + planted * flops.ln() + 0.3 * noise);
             let calibration = calibrate(&pairs, &CalibrationConfig::default()).unwrap();
@@ -451,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_calibrated_is_named() {
+    fn pairs_and_settings_that_cannot_be_calibrated_are_named() {
         let pairs = pairs(30, |early, _, _| early);
         let message = |pairs: &[Pair], config: &CalibrationConfig| calibrate(pairs, config).unwrap_err().to_string();
         let default = CalibrationConfig::default();

@@ -1,4 +1,4 @@
-//! Rewards: from what was measured to what an agent learns from.
+//! Rewards: how a measurement becomes what an agent learns from.
 
 pub mod calibration;
 mod target;
@@ -7,36 +7,37 @@ pub use target::{SoftTarget, SoftTargets};
 
 use crate::evaluation::{Evaluation, NotFinite, Reward};
 use crate::graph::Cost;
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
-/// Turns an evaluation into the reward of an architecture, and spreads it over the layers.
+/// Turns an evaluation into the reward of an architecture, and spreads that over its layers.
 ///
-/// Only the shaper decides both: an agent's update uses the rewards of an episode as they are.
+/// Both are decided only here: an agent's update uses the rewards of an episode as they are.
 pub trait RewardShaper: Send + Sync {
-    /// The reward of an architecture.
+    /// Returns the reward of an architecture.
     ///
-    /// `accuracy` is in percent: the measured one, or the chance accuracy (100 / classes) if the architecture turned
-    /// out infeasible. `evaluation` holds everything that was measured, `cost` the size of the network; sizes that do
-    /// not fit into 64 bits are `u64::MAX`.
+    /// `accuracy` is in percent: the measured one, or the chance accuracy (100 / classes) if the architecture is
+    /// infeasible. `evaluation` holds everything that was measured, `cost` the cost of the network; sizes that do not
+    /// fit into 64 bits are `u64::MAX`.
     ///
     /// # Errors
-    /// [`NotFinite`] if the formula gives no finite number; the search then stops.
+    /// [`NotFinite`] if the formula does not give a finite number; the search then stops.
     fn reward(&self, accuracy: f64, evaluation: &Evaluation, cost: &Cost) -> Result<Reward, NotFinite>;
 
-    /// What the update of each of the `layers` actions sees, first layer first; Terminal is one of them.
+    /// Returns the reward for the update of each of the `layers` actions, first layer first; Terminal is one of them.
     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward>;
 
-    /// What the FLOPs are counted of in the `cost` that [`reward`](Self::reward) is given: the whole network, unless
-    /// overridden. The rest of the cost, and what a search records, is always the network's.
+    /// Returns what the FLOPs in the `cost` given to [`reward`](Self::reward) are counted for. The default is the whole
+    /// network. The rest of the cost, and the cost that a search records, is always the network's.
     fn flops_of(&self) -> FlopsOf {
         FlopsOf::Network
     }
 
-    /// What rewards and credits depend on: the formula and its settings. A run is resumed only with the identity that it
-    /// was started with, so that an agent never learns from the rewards of two formulas.
+    /// Returns what rewards and credits depend on: the formula and its settings. A run is resumed only with the
+    /// identity that it was started with, so that an agent never learns from the rewards of two formulas.
     ///
-    /// The name of the type by default, which is enough for a formula without settings;
-    /// [`identity::with_settings`](crate::identity::with_settings) writes one with settings.
+    /// The default is the name of the type, which is enough for a formula without settings;
+    /// [`identity::with_settings`](crate::identity::with_settings) creates an identity with settings.
     fn identity(&self) -> String {
         crate::identity::type_name::<Self>()
     }
@@ -60,11 +61,11 @@ impl<R: RewardShaper + ?Sized> RewardShaper for Box<R> {
     }
 }
 
-/// What the FLOPs of a reward are counted of.
+/// What the FLOPs of a reward are counted for.
 ///
-/// The paper speaks of the FLOPs "of the block structures" and does not say how they were counted. With the reward at
-/// every layer (Equation 2) the choice also shifts how much longer blocks are preferred: a factor between the two is a
-/// constant taken from the reward, once for each layer.
+/// The paper speaks of the FLOPs "of the block structures" without saying how they were counted. With the reward at
+/// every layer (Equation 2) the choice also affects how strongly longer blocks are preferred: a constant factor between
+/// the two counts subtracts a constant from the reward of each layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -72,7 +73,7 @@ pub enum FlopsOf {
     /// The whole network, stem and classifier included.
     #[default]
     Network,
-    /// The first block alone ([`LayerGraph::block_flops`](crate::graph::LayerGraph::block_flops)).
+    /// Only the first block ([`LayerGraph::block_flops`](crate::graph::LayerGraph::block_flops)).
     Block,
 }
 
@@ -91,10 +92,10 @@ pub enum Credit {
     /// The whole reward at every layer (Equation 2). A block's return is then T times its reward, which favours long
     /// blocks: see `docs/reproduction.md`.
     EveryLayer,
-    /// The whole reward at Terminal and 0 before, as MetaQNN has it.
+    /// The whole reward at Terminal and 0 before it, as in MetaQNN.
     #[default]
     Terminal,
-    /// The T-th part of the reward at each of the T layers.
+    /// An equal part of the reward, 1 / T, at each of the T layers.
     Shared,
 }
 
@@ -133,9 +134,10 @@ impl Credit {
 
 /// The redefined reward of the paper (formula 1), with its two coefficients free.
 ///
-/// `reward = accuracy - mu * ln(FLOPs) - rho * ln(density)`: accuracy in percent, FLOPs as multiply-adds of the whole
-/// network or of one block ([`FlopsOf`]) for one image, at least 1, density as edges divided by nodes of the block. The paper has mu = rho = 1/2; with 0 the
-/// reward is the accuracy alone. Either may be negative.
+/// `reward = accuracy - mu * ln(FLOPs) - rho * ln(density)`. The accuracy is in percent; FLOPs are multiply-adds of the
+/// whole network or of one block ([`FlopsOf`]) for one image, at least 1; density is the number of edges of the block
+/// divided by its number of nodes. The paper uses mu = rho = 1/2; with 0 the reward is the accuracy alone. Either may
+/// be negative.
 ///
 /// ```
 /// use blockqnn::evaluation::{Evaluation, Metrics};
@@ -153,13 +155,13 @@ impl Credit {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedefinedReward {
-    /// Coefficient of ln(FLOPs), in percentage points.
+    /// The coefficient of ln(FLOPs), in percentage points.
     pub mu: f64,
-    /// Coefficient of ln(density), in percentage points.
+    /// The coefficient of ln(density), in percentage points.
     pub rho: f64,
     /// How the reward is spread over the layers.
     pub credit: Credit,
-    /// What FLOPs are counted of, in the formula and in a target of FLOPs.
+    /// What FLOPs are counted for, both in the formula and in a target for FLOPs.
     #[serde(skip_serializing_if = "FlopsOf::is_network")]
     pub flops_of: FlopsOf,
     /// Target costs.
@@ -168,54 +170,33 @@ pub struct RedefinedReward {
 }
 
 impl RedefinedReward {
-    /// The paper's: mu = rho = 1/2 (formula 1), at every layer (Equation 2).
+    /// Returns the paper's reward: mu = rho = 1/2 (formula 1), at every layer (Equation 2).
     #[must_use]
     pub fn paper() -> Self {
         Self { mu: 0.5, rho: 0.5, ..Self::accuracy(Credit::EveryLayer) }
     }
 
-    /// The accuracy only, spread according to `credit`.
+    /// Returns a reward that is the accuracy alone, spread according to `credit`.
     #[must_use]
     pub fn accuracy(credit: Credit) -> Self {
         Self { credit, ..Self::default() }
     }
 
-    /// Checks that the coefficients are finite, and the targets valid.
+    /// Checks that the coefficients are finite and the targets valid.
     ///
     /// # Errors
-    /// [`RewardConfigError`] names the one that is not.
-    pub fn validate(&self) -> Result<(), RewardConfigError> {
+    /// [`InvalidSetting`] names the one that is not.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
         for (field, value) in [("mu", self.mu), ("rho", self.rho)] {
-            if !value.is_finite() {
-                return Err(RewardConfigError::new(field, value, "a finite number"));
-            }
+            InvalidSetting::check(format!("reward.{field}"), value, value.is_finite(), "a finite number")?;
         }
         self.targets.validate()
     }
 }
 
-/// A setting of a reward is out of its range.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("reward.{field} is {value}: it must be {expected}")]
-#[non_exhaustive]
-pub struct RewardConfigError {
-    /// Name of the field.
-    pub field: &'static str,
-    /// Its value.
-    pub value: f64,
-    /// What it must be.
-    pub expected: &'static str,
-}
-
-impl RewardConfigError {
-    fn new(field: &'static str, value: f64, expected: &'static str) -> Self {
-        Self { field, value, expected }
-    }
-}
-
 impl RewardShaper for RedefinedReward {
     fn reward(&self, accuracy: f64, _evaluation: &Evaluation, cost: &Cost) -> Result<Reward, NotFinite> {
-        // A coefficient of 0 must not turn the logarithm of 0 into NaN.
+        // With a coefficient of 0, the logarithm of 0 must not give NaN.
         let term = |coefficient: f64, value: f64| if coefficient == 0.0 { 0.0 } else { coefficient * value.ln() };
         // A block of pools and identities has no FLOPs of its own.
         let formula = accuracy - term(self.mu, cost.flops.max(1) as f64) - term(self.rho, cost.density());

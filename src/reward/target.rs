@@ -1,7 +1,7 @@
-//! Soft targets: a reward that falls where an architecture costs more than it should.
+//! Soft targets: the reward decreases where an architecture costs more than it should.
 
-use super::RewardConfigError;
 use crate::graph::{Cost, CostQuantity};
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
 /// A target cost, and the penalty for exceeding it.
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 pub struct SoftTarget {
     /// The cost up to which there is no penalty, above 0.
     pub target: f64,
-    /// Penalty in percentage points of reward for each doubling over the target, 0 or more.
+    /// The penalty in percentage points of reward for each doubling over the target, 0 or more.
     pub weight: f64,
 }
 
-/// Soft targets for the parts of a cost; `None` sets no target.
+/// Soft targets for parts of a cost; `None` sets no target.
 ///
-/// A cost over its target takes `weight * log2(cost / target)` from the reward, one below it nothing: unlike a hard
+/// A cost over its target subtracts `weight * log2(cost / target)` from the reward, one below it nothing. Unlike a hard
 /// limit ([`CostLimits`](crate::graph::CostLimits)), it does not rule out an architecture that is slightly too large.
 ///
 /// ```
@@ -28,7 +28,8 @@ pub struct SoftTarget {
 /// let cost = "conv3(0) terminal(1)".parse::<BlockCode>()?.to_graph().cost(&NetworkConfig::cifar())?;
 /// let aimed = |target: f64| {
 ///     let flops = Some(SoftTarget { target, weight: 3.0 });
-///     let shaper = RedefinedReward { targets: SoftTargets { flops, ..SoftTargets::default() }, ..RedefinedReward::default() };
+///     let targets = SoftTargets { flops, ..SoftTargets::default() };
+///     let shaper = RedefinedReward { targets, ..RedefinedReward::default() };
 ///     shaper.reward(60.0, &Evaluation::Measured(Metrics::from_accuracy(60.0)), &cost).map(f64::from)
 /// };
 /// assert_eq!(aimed(cost.flops as f64)?, 60.0);
@@ -47,29 +48,24 @@ pub struct SoftTargets {
 }
 
 impl SoftTargets {
-    fn all(&self) -> [(CostQuantity, &'static str, &'static str, Option<SoftTarget>); 3] {
+    fn all(&self) -> [(CostQuantity, &'static str, Option<SoftTarget>); 3] {
         [
-            (CostQuantity::Parameters, "targets.parameters.target", "targets.parameters.weight", self.parameters),
-            (CostQuantity::Flops, "targets.flops.target", "targets.flops.weight", self.flops),
-            (
-                CostQuantity::ActivationBytes,
-                "targets.activation_bytes.target",
-                "targets.activation_bytes.weight",
-                self.activation_bytes,
-            ),
+            (CostQuantity::Parameters, "parameters", self.parameters),
+            (CostQuantity::Flops, "flops", self.flops),
+            (CostQuantity::ActivationBytes, "activation_bytes", self.activation_bytes),
         ]
     }
 
-    /// Whether there are no targets.
+    /// Returns whether there are no targets.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The penalty of `cost` on a reward, in percentage points.
+    /// Returns the penalty for `cost`, in percentage points of reward.
     #[must_use]
     pub fn penalty(&self, cost: &Cost) -> f64 {
-        let one = |(quantity, _, _, target): (CostQuantity, _, _, Option<SoftTarget>)| {
+        let one = |(quantity, _, target): (CostQuantity, _, Option<SoftTarget>)| {
             target.map_or(0.0, |SoftTarget { target, weight }| {
                 weight * (cost.quantity(quantity) as f64 / target).log2().max(0.0)
             })
@@ -77,15 +73,15 @@ impl SoftTargets {
         self.all().into_iter().map(one).sum()
     }
 
-    pub(super) fn validate(&self) -> Result<(), RewardConfigError> {
-        for (_, target_field, weight_field, target) in self.all() {
+    pub(super) fn validate(&self) -> Result<(), InvalidSetting> {
+        for (_, quantity, target) in self.all() {
             let Some(SoftTarget { target, weight }) = target else { continue };
-            if !(target.is_finite() && target > 0.0) {
-                return Err(RewardConfigError::new(target_field, target, "a finite number above 0"));
-            }
-            if !(weight.is_finite() && weight >= 0.0) {
-                return Err(RewardConfigError::new(weight_field, weight, "a finite number, 0 or more"));
-            }
+            let check = |field, value: f64, valid, expected| {
+                let path = format!("reward.targets.{quantity}.{field}");
+                InvalidSetting::check(path, value, valid && value.is_finite(), expected)
+            };
+            check("target", target, target > 0.0, "a finite number above 0")?;
+            check("weight", weight, weight >= 0.0, "a finite number, 0 or more")?;
         }
         Ok(())
     }
@@ -112,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn targets_that_cannot_be_are_named() {
+    fn invalid_targets_are_named() {
         for (target, weight, expected) in [
             (0.0, 1.0, "reward.targets.flops.target is 0: it must be a finite number above 0"),
             (1.0, -1.0, "reward.targets.flops.weight is -1: it must be a finite number, 0 or more"),
@@ -125,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reward_without_targets_is_written_as_before_there_were_any() {
+    fn a_reward_without_targets_is_written_as_before_targets_existed() {
         let json = serde_json::to_string(&RedefinedReward::paper()).unwrap();
         assert_eq!(json, r#"{"mu":0.5,"rho":0.5,"credit":"every-layer"}"#);
         assert_eq!(serde_json::from_str::<RedefinedReward>(&json).unwrap(), RedefinedReward::paper());

@@ -1,6 +1,7 @@
 //! Settings of the list controller.
 
-use crate::graph::{CostLimits, NetworkConfig, NetworkConfigError};
+use crate::graph::{CostLimits, NetworkConfig};
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
 /// What to do with a proposal whose architecture was evaluated before, perhaps in another notation.
@@ -15,21 +16,21 @@ pub enum Repeats {
     /// Take it as a trial with the metrics measured then, without training. Within a minibatch all are different still.
     Reuse,
     /// Discard it as a trial, but enter it in the memory once more and have the agent learn it at once, with the metrics
-    /// measured then; one that is still being evaluated is learnt after that. So MetaQNN's program treats repeats. As
+    /// measured then; one that is still being evaluated is learned after that. So MetaQNN's program treats repeats. As
     /// the memory then holds more than the journal, a resumed run starts from no checkpoint but learns everything again.
     Replay,
 }
 
-/// When the next architecture is proposed, and when one is learnt.
+/// When the next architecture is proposed, and when one is learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Scheduling {
-    /// The paper's barrier: a whole minibatch is proposed from a frozen agent, evaluated, and learnt in the order of
+    /// The paper's barrier: a whole minibatch is proposed from a frozen agent, evaluated, and learned in the order of
     /// proposal. The result is the same with any number of workers. Workers wait for the slowest of the minibatch.
     #[default]
     Minibatch,
-    /// No barrier: a trial is learnt as soon as it ends, and the next is proposed as soon as a worker is free. The order
+    /// No barrier: a trial is learned as soon as it ends, and the next is proposed as soon as a worker is free. The order
     /// is that of arrival, so that with several workers no two runs are equal; the journal holds it, and a resumed run
     /// repeats it exactly. The trials that run when one is proposed are not known to the agent yet.
     Rolling,
@@ -53,7 +54,7 @@ pub struct SearchConfig {
     pub minibatch: u64,
     /// Trials of the whole run. The last minibatch is shorter if this is not a multiple of its size.
     pub trials: u64,
-    /// When trials are proposed and learnt.
+    /// When trials are proposed and learned.
     #[serde(default, skip_serializing_if = "Scheduling::is_minibatch")]
     pub scheduling: Scheduling,
     /// What to do with what was evaluated before.
@@ -110,33 +111,17 @@ impl SearchConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`SearchConfigError`] names the first invalid field.
-    pub fn validate(&self) -> Result<(), SearchConfigError> {
+    /// [`InvalidSetting`] names the first invalid field.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
         let positive = [
             ("minibatch", self.minibatch),
             ("trials", self.trials),
             ("max_resamples", self.max_resamples.into()),
             ("attempts", self.attempts.into()),
         ];
-        if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(SearchConfigError::Zero { field });
+        for (field, value) in positive {
+            InvalidSetting::at_least_one(format!("search.{field}"), value)?;
         }
-        self.network.validate()?;
-        Ok(())
+        self.network.validate().map_err(|error| error.within("search"))
     }
-}
-
-/// A setting of the controller is invalid.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SearchConfigError {
-    /// A field that must be positive is 0.
-    #[error("search.{field} is 0: it must be at least 1")]
-    Zero {
-        /// Name of the field.
-        field: &'static str,
-    },
-    /// The network's configuration is invalid.
-    #[error(transparent)]
-    Network(#[from] NetworkConfigError),
 }

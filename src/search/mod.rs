@@ -1,47 +1,44 @@
 //! The block list controller: asks an agent for blocks, has them evaluated, and passes the rewards back (Figure 1).
 //!
-//! [`Search`] runs the paper's loop. A minibatch of distinct blocks is proposed from a frozen agent; an [`Evaluator`] has
-//! each trained by an [`Environment`](crate::environment::Environment); when the minibatch is complete, the agent learns
-//! its episodes in the order of proposal, regardless of the order in which they finished. [`Scheduling::Rolling`] omits
-//! the barrier. [`Observer`]s watch. With a [`RunFolder`] nothing finished is lost, and a search that was stopped or
-//! killed continues where it was.
+//! [`Search`] runs the paper's loop. A minibatch of distinct blocks is proposed from a frozen agent; an
+//! [`Evaluator`](crate::evaluator::Evaluator) has each trained by an
+//! [`Environment`](crate::environment::Environment); when the minibatch is complete, the agent learns its episodes in
+//! the order of proposal, regardless of the order in which they finished. [`Scheduling::Rolling`] omits the barrier.
+//! [`Observer`]s watch. With a [`RunFolder`] nothing finished is lost, and a search that was stopped or killed continues
+//! where it was. A [`Session`] is the same loop, one trial at a time, for whoever evaluates trials without an evaluator.
 
 mod budget;
-pub(crate) mod child;
+mod builder;
 mod config;
-mod controller;
 mod cost_model;
-mod evaluator;
-mod minibatches;
+mod error;
+mod learning;
 mod observer;
 mod pareto;
-mod past;
-mod processes;
+mod proposing;
 mod record;
 mod repeats;
 mod results;
-mod rolling;
+mod resume;
 mod run;
 mod run_folder;
+mod session;
 mod simulation;
-mod threads;
+mod trial;
 mod utilisation;
 
 pub use budget::{SecondsBudget, SecondsObserver};
-pub use config::{Repeats, Scheduling, SearchConfig, SearchConfigError};
-pub use controller::{Search, SearchError};
+pub use builder::Search;
+pub use config::{Repeats, Scheduling, SearchConfig};
 pub use cost_model::{CostModel, PredictionQuality, Rates, TrialSize, Workload};
-pub use evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};
+pub use error::SearchError;
 pub use observer::{MinibatchSummary, Observer, Start};
 #[cfg(feature = "report")]
 pub(crate) use pareto::pareto_front;
-pub use processes::{ProcessConfig, ProcessEvaluator, ProcessEvaluatorError};
 pub use record::{Record, RecordOf, SearchReport, StopReason};
-#[cfg(feature = "report")]
-pub(crate) use results::quote;
 pub use run_folder::{Durability, Fault, JournalError, RunFolder, RunFolderError, RunHistory, RunSettings};
-pub use simulation::{Simulated, SimulationConfig, SimulationError, simulate};
-pub use threads::{ThreadEvaluator, ThreadEvaluatorError};
+pub use session::Session;
+pub use simulation::{Simulated, SimulationConfig, simulate};
 pub use utilisation::Utilisation;
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub struct Start<'a> {
     pub warnings: &'a [String],
 }
 
-/// A minibatch was learnt.
+/// A minibatch was learned.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct MinibatchSummary {
@@ -31,6 +31,21 @@ pub struct MinibatchSummary {
     pub infeasible: u64,
     /// Highest accuracy in percent of the run so far, if any was measured.
     pub best_accuracy: Option<f64>,
+}
+
+impl MinibatchSummary {
+    /// Sums up minibatch `minibatch`, whose records are the last of `records`, from `start` on.
+    pub(super) fn of<S: SearchSpace>(minibatch: u64, records: &[RecordOf<S>], start: usize) -> Self {
+        let measured = |record: &RecordOf<S>| record.evaluation.accuracy();
+        let last = &records[start..];
+        Self {
+            minibatch,
+            trials: last.len() as u64,
+            mean_accuracy: SearchReport::<S>::mean_accuracy(last),
+            infeasible: last.iter().filter(|record| measured(record).is_none()).count() as u64,
+            best_accuracy: records.iter().filter_map(measured).max_by(f64::total_cmp),
+        }
+    }
 }
 
 /// Watches a search: progress bars, logs and journals are observers.
@@ -86,11 +101,11 @@ pub trait Observer<S: SearchSpace> {
         Ok(())
     }
 
-    /// The agent learnt a minibatch.
+    /// The agent learned a minibatch.
     ///
     /// # Errors
     /// Whatever should stop the search.
-    fn on_learnt(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
+    fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
         Ok(())
     }
 
@@ -100,5 +115,66 @@ pub trait Observer<S: SearchSpace> {
     /// Whatever the caller of the search should receive as its error.
     fn on_end(&mut self, report: &SearchReport<S>) -> Result<(), BoxError> {
         Ok(())
+    }
+}
+
+/// The observers of a search, told one after another in the order in which they were added.
+pub(super) struct Observers<'o, S>(Vec<Box<dyn Observer<S> + 'o>>);
+
+impl<S> Default for Observers<'_, S> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'o, S: SearchSpace> Observers<'o, S> {
+    pub(super) fn add(&mut self, observer: impl Observer<S> + 'o) {
+        self.0.push(Box::new(observer));
+    }
+}
+
+impl<S: SearchSpace> Observer<S> for Observers<'_, S> {
+    fn on_start(&mut self, start: &Start<'_>) -> Result<(), BoxError> {
+        self.0.iter_mut().try_for_each(|observer| observer.on_start(start))
+    }
+
+    fn on_restored(&mut self, record: &RecordOf<S>) -> Result<(), BoxError> {
+        self.0.iter_mut().try_for_each(|observer| observer.on_restored(record))
+    }
+
+    fn on_proposed(&mut self, trial: &Trial, architecture: &S::Architecture) -> Result<(), BoxError> {
+        self.0.iter_mut().try_for_each(|observer| observer.on_proposed(trial, architecture))
+    }
+
+    fn on_started(&mut self, trial: u64, worker: &str) {
+        self.0.iter_mut().for_each(|observer| observer.on_started(trial, worker));
+    }
+
+    fn on_worker_lost(&mut self, worker: &str, message: &str) {
+        self.0.iter_mut().for_each(|observer| observer.on_worker_lost(worker, message));
+    }
+
+    fn on_waiting(&mut self, message: &str) {
+        self.0.iter_mut().for_each(|observer| observer.on_waiting(message));
+    }
+
+    fn on_progress(&mut self, trial: u64, progress: &Progress) {
+        self.0.iter_mut().for_each(|observer| observer.on_progress(trial, progress));
+    }
+
+    fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {
+        self.0.iter_mut().for_each(|observer| observer.on_fault(trial, attempt, message));
+    }
+
+    fn on_finished(&mut self, record: &RecordOf<S>) -> Result<(), BoxError> {
+        self.0.iter_mut().try_for_each(|observer| observer.on_finished(record))
+    }
+
+    fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
+        self.0.iter_mut().try_for_each(|observer| observer.on_learned(summary))
+    }
+
+    fn on_end(&mut self, report: &SearchReport<S>) -> Result<(), BoxError> {
+        self.0.iter_mut().try_for_each(|observer| observer.on_end(report))
     }
 }

@@ -27,7 +27,7 @@ pub struct Record<Action, Architecture> {
     pub cost: Cost,
     /// Its result.
     pub evaluation: Evaluation,
-    /// The reward that the agent learnt from.
+    /// The reward that the agent learned from.
     pub reward: Reward,
     /// Whether the evaluation is that of an earlier trial with the same fingerprint.
     pub cached: bool,

@@ -1,8 +1,6 @@
-//! Repeated proposals that are learnt again, as MetaQNN has it ([`Repeats::Replay`](super::Repeats::Replay)).
+//! Repeated proposals that are learned again, as MetaQNN has it ([`Repeats::Replay`](super::Repeats::Replay)).
 
-use super::Evaluator;
-use super::controller::SearchError;
-use super::run::Run;
+use super::{SearchError, Session};
 use crate::agent::{Agent, TrajectoryOf};
 use crate::graph::{Cost, Fingerprint};
 use crate::seed;
@@ -18,29 +16,24 @@ pub(super) struct Repeat<S: SearchSpace> {
     pub(super) cost: Cost,
 }
 
-impl<S, G, V> Run<'_, S, G, V>
-where
-    S: SearchSpace,
-    G: Agent<S>,
-    V: Evaluator<S::Architecture>,
-{
+impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
     /// Has the agent learn a repeat at once, or keeps it while its architecture is still being evaluated.
     pub(super) fn learn_repeat(&mut self, repeat: Repeat<S>) -> Result<(), SearchError> {
         let Some(evaluation) = self.cache.get(&repeat.fingerprint) else {
-            self.unlearnt_repeats.push(repeat);
+            self.kept_repeats.push(repeat);
             return Ok(());
         };
         let Repeat { trial, fingerprint, trajectory, cost } = repeat;
         let reward = self.worth(trial, evaluation, &cost)?;
         let episode = self.episode(trajectory, trial, reward, fingerprint)?;
         self.memory.push(episode.clone());
-        let mut rng = seed::stream(self.search.config.seed, "repeat", self.learnt_repeats);
-        self.learnt_repeats += 1;
+        let mut rng = seed::stream(self.search.config.seed, "repeat", self.learned_repeats);
+        self.learned_repeats += 1;
         Ok(self.search.agent.learn(&self.search.space, &[episode], &self.memory, &mut rng)?)
     }
 
     /// Has the agent learn the repeats of what has been evaluated since, in the order of proposal.
     pub(super) fn learn_kept_repeats(&mut self) -> Result<(), SearchError> {
-        std::mem::take(&mut self.unlearnt_repeats).into_iter().try_for_each(|repeat| self.learn_repeat(repeat))
+        std::mem::take(&mut self.kept_repeats).into_iter().try_for_each(|repeat| self.learn_repeat(repeat))
     }
 }

@@ -15,11 +15,10 @@ impl<S: SearchSpace> SearchReport<S> {
     /// # Errors
     /// If `out` cannot be written.
     pub fn write_csv(&self, space: &S, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "rank,trial,minibatch,accuracy,reward,parameters,flops,activation_bytes,depth,nodes,edges,epochs,restarts,\
-             seconds,cached,seed,fingerprint,architecture,infeasible"
-        )?;
+        let mut csv = csv::Writer::from_writer(out);
+        let columns = "rank,trial,minibatch,accuracy,reward,parameters,flops,activation_bytes,depth,nodes,\
+                       edges,epochs,restarts,seconds,cached,seed,fingerprint,architecture,infeasible";
+        csv.write_record(columns.split(','))?;
         for (position, record) in self.best().into_iter().enumerate() {
             let metrics = record.evaluation.metrics();
             let reason = match &record.evaluation {
@@ -27,7 +26,7 @@ impl<S: SearchSpace> SearchReport<S> {
                 crate::evaluation::Evaluation::Measured(_) => String::new(),
             };
             let cost = &record.cost;
-            let fields = [
+            csv.write_record([
                 (position + 1).to_string(),
                 record.id.to_string(),
                 record.minibatch.to_string(),
@@ -45,18 +44,12 @@ impl<S: SearchSpace> SearchReport<S> {
                 record.cached.to_string(),
                 record.seed.to_string(),
                 record.fingerprint.to_string(),
-                quote(&space.describe(&record.architecture)),
-                quote(&reason),
-            ];
-            writeln!(out, "{}", fields.join(","))?;
+                space.describe(&record.architecture),
+                reason,
+            ])?;
         }
-        Ok(())
+        csv.flush()
     }
-}
-
-/// A CSV field: in quotes if it has to be (RFC 4180).
-pub(crate) fn quote(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
 
 #[cfg(test)]
@@ -64,6 +57,7 @@ mod tests {
     use crate::agent::RandomAgent;
     use crate::environment::synthetic::Synthetic;
     use crate::search::{Search, SearchConfig};
+    use crate::space::SearchSpace;
     use crate::space::block::BlockSpace;
 
     #[test]
@@ -73,25 +67,10 @@ mod tests {
         let report = Search::new(space.clone(), RandomAgent, Synthetic::new(), config).run().unwrap();
         let mut bytes = Vec::new();
         report.write_csv(&space, &mut bytes).unwrap();
-        let text = String::from_utf8(bytes).unwrap();
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 21);
-        let fields = |line: &str| {
-            let mut quoted = false;
-            let commas = line.chars().filter(|&c| {
-                quoted ^= c == '"';
-                c == ',' && !quoted
-            });
-            commas.count() + 1
-        };
-        assert!(lines.iter().all(|line| fields(line) == 19), "{text}");
-        assert!(lines[1].starts_with("1,"));
-    }
-
-    #[test]
-    fn quotes_and_commas_stay_inside_a_field() {
-        assert_eq!(super::quote("plain"), "plain");
-        assert_eq!(super::quote("add(1,2)"), "\"add(1,2)\"");
-        assert_eq!(super::quote("say \"no\""), "\"say \"\"no\"\"\"");
+        let mut reader = csv::Reader::from_reader(bytes.as_slice());
+        assert_eq!(reader.headers().unwrap().len(), 19);
+        let records: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
+        assert_eq!((records.len(), &records[0][0]), (20, "1"));
+        assert_eq!(records[0][17], space.describe(&report.best()[0].architecture));
     }
 }

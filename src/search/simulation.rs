@@ -2,6 +2,7 @@
 
 use super::{Scheduling, Utilisation};
 use crate::seed;
+use crate::setting::InvalidSetting;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
@@ -15,7 +16,7 @@ pub struct SimulationConfig {
     pub seed: u64,
     /// Workers, each with one trial at a time.
     pub workers: usize,
-    /// When trials are proposed and learnt.
+    /// When trials are proposed and learned.
     pub scheduling: Scheduling,
     /// Trials in a minibatch.
     pub minibatch: u64,
@@ -55,15 +56,15 @@ impl SimulationConfig {
         }
     }
 
-    fn validate(&self, times: &[f64]) -> Result<(), SimulationError> {
+    fn validate(&self, times: &[f64]) -> Result<(), InvalidSetting> {
         let positive = [
             ("workers", self.workers as u64),
             ("minibatch", self.minibatch),
             ("trials", self.trials),
             ("attempts", self.attempts.into()),
         ];
-        if let Some((field, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(SimulationError::Zero { field });
+        for (path, value) in positive {
+            InvalidSetting::at_least_one(path, value)?;
         }
         let durations = [
             ("propose", self.propose),
@@ -72,42 +73,16 @@ impl SimulationConfig {
             ("lease", self.lease),
             ("replacement", self.replacement),
         ];
-        if let Some(&(field, value)) = durations.iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
-            return Err(SimulationError::NoDuration { field, value });
+        for (path, value) in durations {
+            let valid = value.is_finite() && value >= 0.0;
+            InvalidSetting::check(path, value, valid, "finite and not negative (in seconds, rates per hour)")?;
         }
-        if times.is_empty() {
-            return Err(SimulationError::NoTimes);
-        }
-        match times.iter().find(|time| !(time.is_finite() && **time > 0.0)) {
-            Some(&value) => Err(SimulationError::NoDuration { field: "times", value }),
-            None => Ok(()),
-        }
+        InvalidSetting::check("times", "empty", !times.is_empty(), "those of a run with trained trials")?;
+        let mut times = times.iter();
+        times.try_for_each(|time| {
+            InvalidSetting::check("times", time, time.is_finite() && *time > 0.0, "finite and above 0, in seconds")
+        })
     }
-}
-
-/// Why there is nothing to simulate.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SimulationError {
-    /// A count that must be positive is 0.
-    #[error("{field} is 0: it must be at least 1")]
-    Zero {
-        /// Name of the field.
-        field: &'static str,
-    },
-    /// A time or rate is negative, infinite or not a number.
-    #[error(
-        "{field} is {value}: it must be finite and not negative (in seconds, rates per hour), and training times must be above 0"
-    )]
-    NoDuration {
-        /// Name of the field.
-        field: &'static str,
-        /// Its value.
-        value: f64,
-    },
-    /// There are no training times to draw from.
-    #[error("there are no training times to draw from: use those of a run with trained trials")]
-    NoTimes,
 }
 
 /// Result of a simulation. Times are in seconds.
@@ -137,17 +112,17 @@ pub struct Simulated {
 /// ```
 /// use blockqnn::search::{Scheduling, SimulationConfig, simulate};
 ///
-/// let hours = |scheduling| -> Result<f64, blockqnn::search::SimulationError> {
+/// let hours = |scheduling| -> Result<f64, blockqnn::setting::InvalidSetting> {
 ///     let end = simulate(&SimulationConfig::paper(32, scheduling), &[300.0, 700.0, 1_200.0])?;
 ///     Ok(end.utilisation.wall / 3_600.0)
 /// };
 /// assert!(hours(Scheduling::Rolling)? < hours(Scheduling::Minibatch)?);
-/// # Ok::<(), blockqnn::search::SimulationError>(())
+/// # Ok::<(), blockqnn::setting::InvalidSetting>(())
 /// ```
 ///
 /// # Errors
-/// [`SimulationError`] names the first invalid setting.
-pub fn simulate(config: &SimulationConfig, times: &[f64]) -> Result<Simulated, SimulationError> {
+/// [`InvalidSetting`] names the first invalid setting.
+pub fn simulate(config: &SimulationConfig, times: &[f64]) -> Result<Simulated, InvalidSetting> {
     config.validate(times)?;
     let mut simulation = Simulation::new(config, times);
     match config.scheduling {
@@ -424,7 +399,7 @@ mod tests {
         assert!(error(&SimulationConfig { workers: 0, ..sound.clone() }, &TIMES).starts_with("workers is 0"));
         assert!(error(&SimulationConfig { lease: -1.0, ..sound.clone() }, &TIMES).starts_with("lease is -1"));
         assert!(error(&SimulationConfig { learn: f64::NAN, ..sound.clone() }, &TIMES).starts_with("learn is NaN"));
-        assert!(error(&sound, &[]).starts_with("there are no training times"));
+        assert!(error(&sound, &[]).starts_with("times is empty"));
         assert!(error(&sound, &[1.0, 0.0]).starts_with("times is 0"));
     }
 }

@@ -238,7 +238,7 @@ fn an_observer_sees_everything_in_order_and_can_stop_the_search() {
             self.0.lock().unwrap().push(format!("finished {}", record.id));
             Ok(())
         }
-        fn on_learnt(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
+        fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
             self.0.lock().unwrap().push(format!("learnt {}", summary.minibatch));
             if summary.minibatch == 1 { Err("the disk is full".into()) } else { Ok(()) }
         }

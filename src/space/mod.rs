@@ -1,4 +1,4 @@
-//! Search spaces: what can be designed, as a finite deterministic decision process.
+//! Search spaces: everything that can be designed, as finite deterministic decision processes.
 
 pub mod block;
 pub mod cell;
@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 
-/// What states and actions of a [`SearchSpace`] must be able to do. Implemented for every type that can.
+/// The bounds on the states and actions of a [`SearchSpace`]. Implemented for every type that meets them.
 pub trait Datum: Clone + Eq + Ord + Hash + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {}
 
 impl<T> Datum for T where T: Clone + Eq + Ord + Hash + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {}
@@ -26,7 +26,7 @@ pub enum Step<State> {
     Terminal,
 }
 
-/// Why a space refuses a walk.
+/// Why a space rejects a walk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpaceError {
@@ -46,7 +46,7 @@ pub enum SpaceError {
         /// What is wrong with them.
         message: String,
     },
-    /// The actions decode to nothing valid, in the space's own words.
+    /// The actions decode to no valid architecture, for a reason of the space's own.
     #[error("{message}")]
     Undecodable {
         /// What is wrong.
@@ -55,7 +55,7 @@ pub enum SpaceError {
 }
 
 impl SpaceError {
-    /// The refusal of `action` in `state`.
+    /// Returns the error for an illegal `action` in `state`.
     pub fn illegal(state: &impl Debug, action: &impl Debug) -> Self {
         Self::IllegalAction { state: format!("{state:?}"), action: format!("{action:?}") }
     }
@@ -64,65 +64,66 @@ impl SpaceError {
 /// A finite, deterministic decision process whose complete walks are architectures.
 ///
 /// From [`initial_state`](Self::initial_state), each action leads to another state or to the end; the actions of a
-/// complete walk decode to an architecture. Every walk must end. See `examples/custom_space.rs` for one of your own.
+/// complete walk decode to an architecture. Every walk must end. For a space of your own, see
+/// `examples/custom_space.rs`.
 pub trait SearchSpace: Send + Sync {
-    /// Where a walk stands. What an agent learns, it learns per state.
+    /// The position of a walk. Agents learn separately for each state.
     type State: Datum;
     /// One design decision.
     type Action: Datum;
-    /// What is designed.
+    /// The type that is designed.
     type Architecture: ToGraph + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
 
-    /// The state that every walk starts in.
+    /// Returns the state in which every walk starts.
     fn initial_state(&self) -> Self::State;
 
-    /// The legal actions in `state`, distinct, never none, and always in the same order.
+    /// Returns the legal actions in `state`: at least one, all distinct, and always in the same order.
     fn actions(&self, state: &Self::State) -> Vec<Self::Action>;
 
-    /// Where `action` leads from `state`.
+    /// Returns where `action` leads from `state`.
     ///
     /// # Errors
     /// [`SpaceError::IllegalAction`] if `action` is not among [`actions`](Self::actions) of `state`.
     fn step(&self, state: &Self::State, action: &Self::Action) -> Result<Step<Self::State>, SpaceError>;
 
-    /// The architecture that a complete walk leads to.
+    /// Returns the architecture that a complete walk leads to.
     ///
     /// # Errors
     /// [`SpaceError`] if the actions are not a complete legal walk.
     fn decode(&self, actions: &[Self::Action]) -> Result<Self::Architecture, SpaceError>;
 
-    /// What the walks and architectures of this space depend on: its rules and their settings. A run is resumed only with
-    /// the identity that it was started with, so that one journal never holds the walks of two spaces.
+    /// Returns what the walks and architectures of this space depend on: its rules and their settings. A run is resumed
+    /// only with the identity that it was started with, so that one journal never holds the walks of two spaces.
     ///
-    /// The name of the type by default, which is enough for a space without settings;
-    /// [`identity::with_settings`](crate::identity::with_settings) writes one with settings.
+    /// The default is the name of the type, which is enough for a space without settings;
+    /// [`identity::with_settings`](crate::identity::with_settings) creates an identity with settings.
     fn identity(&self) -> String {
         crate::identity::type_name::<Self>()
     }
 
-    /// Short text for an architecture in tables; its JSON unless a space knows better.
+    /// Returns a short text for an architecture in tables. The default is its JSON.
     fn describe(&self, architecture: &Self::Architecture) -> String {
         serde_json::to_string(architecture).unwrap_or_else(|error| format!("<{error}>"))
     }
 
-    /// What counts as the same architecture: a search evaluates each fingerprint once. The fingerprint of the graph
-    /// unless a space knows better.
+    /// Returns what identifies an architecture: a search evaluates each fingerprint once. The default is the
+    /// fingerprint of the graph.
     ///
-    /// `graph` is that of `architecture`.
+    /// `graph` is the graph of `architecture`.
     fn fingerprint(&self, architecture: &Self::Architecture, graph: &LayerGraph) -> Fingerprint {
         let _ = architecture;
         graph.fingerprint()
     }
 
-    /// The action in state `to` that means there what `action` means in state `from`, if there is one: edits of a walk
-    /// keep the rest of it by this. The same action, if it is legal, unless a space knows better.
+    /// Returns the action that means in state `to` what `action` means in state `from`, if there is one. Edits of a
+    /// walk use it to keep the rest of the walk. The default is the same action, if it is legal.
     fn transfer(&self, action: &Self::Action, from: &Self::State, to: &Self::State) -> Option<Self::Action> {
         let _ = from;
         self.actions(to).into_iter().find(|legal| legal == action)
     }
 
-    /// The parts of `action` that a learner may generalise over, as numbers of the space's choice; actions that share a
-    /// number share what is learnt about it. By default every distinct action has its own number.
+    /// Returns the parts of `action` over which a learner may generalise, as numbers of the space's choice: actions
+    /// that share a number share what is learned about it. By default every distinct action has its own number.
     fn aspects(&self, action: &Self::Action) -> Vec<u64> {
         let mut hasher = StableHasher::default();
         action.hash(&mut hasher);
@@ -130,7 +131,7 @@ pub trait SearchSpace: Send + Sync {
     }
 }
 
-/// FNV-1a with 64 bits: unlike the standard library's hasher, the same in every release and on every machine.
+/// FNV-1a with 64 bits. Unlike the standard library's hasher, it is the same in every release and on every machine.
 struct StableHasher(u64);
 
 impl Default for StableHasher {
@@ -151,7 +152,7 @@ impl Hasher for StableHasher {
     }
 }
 
-/// Follows `actions` from the initial state, and returns the whole walk.
+/// Follows `actions` from the initial state and returns the whole walk.
 ///
 /// # Errors
 /// [`SpaceError`] if an action is not legal or the walk is not complete.
@@ -174,7 +175,8 @@ pub fn walk<S: SearchSpace + ?Sized>(
     Err(incomplete("there are none"))
 }
 
-/// A walk from the initial state to a terminal one that takes every legal action with equal probability.
+/// Returns a random walk from the initial state to a terminal one, which takes every legal action with equal
+/// probability.
 ///
 /// # Errors
 /// [`SpaceError`] if a state has no action.
@@ -182,14 +184,14 @@ pub fn walk<S: SearchSpace + ?Sized>(
 /// ```
 /// use blockqnn::seed;
 /// use blockqnn::space::block::BlockSpace;
-/// use blockqnn::space::{SearchSpace, random_walk};
+/// use blockqnn::space::{SearchSpace, random_trajectory};
 ///
 /// let space = BlockSpace::paper();
-/// let walk = random_walk(&space, &mut seed::stream(0, "a block", 0))?;
+/// let walk = random_trajectory(&space, &mut seed::stream(0, "a block", 0))?;
 /// assert!(space.decode(&walk.actions)?.len() <= 23);
 /// # Ok::<(), blockqnn::space::SpaceError>(())
 /// ```
-pub fn random_walk<S: SearchSpace + ?Sized>(
+pub fn random_trajectory<S: SearchSpace + ?Sized>(
     space: &S,
     rng: &mut dyn Rng,
 ) -> Result<Trajectory<S::State, S::Action>, SpaceError> {
@@ -199,10 +201,10 @@ pub fn random_walk<S: SearchSpace + ?Sized>(
     })
 }
 
-/// Walks from the initial state to a terminal one, with `choose` deciding what to do in each state.
+/// Walks from the initial state to a terminal one; `choose` picks the action in each state.
 ///
 /// # Errors
-/// What `choose` fails with, and [`SpaceError`] if it takes an action that is not legal.
+/// Any error of `choose`, and [`SpaceError`] if it picks an action that is not legal.
 pub fn walk_by<S, E>(
     space: &S,
     mut choose: impl FnMut(&S::State) -> Result<S::Action, E>,

@@ -1,4 +1,4 @@
-//! The check of an agent.
+//! The conformance check of an agent.
 
 use super::environment::check_identity;
 use super::{Rule, Violation};
@@ -11,30 +11,30 @@ use crate::space::{SearchSpace, walk};
 /// Trials in a minibatch of a check.
 const MINIBATCH: u64 = 8;
 
-/// Minibatches of a check; half of them are before the agent is saved.
+/// Minibatches of a check; the agent is saved after half of them.
 const MINIBATCHES: u64 = 10;
 
-/// Proposals for one trial before the space counts as exhausted, and the check ends.
+/// Proposals for one trial after which the space counts as exhausted and the check ends.
 const RESAMPLES: usize = 1_000;
 
-/// Checks an agent in a small search in `space`: ten minibatches of eight trials, with rewards between 0 and 100 that
-/// are drawn by the fingerprint.
+/// Checks an agent in a small search in `space`: ten minibatches of eight trials. The rewards lie between 0 and 100 and
+/// depend on the fingerprint alone.
 ///
-/// `make` makes equal agents. Two of them search side by side. Each proposal must be a complete walk of legal actions; the
-/// two agents must propose the same, also when asked twice, and be saved as the same bytes, before and after a proposal.
-/// Their identities must be equal, and must not change as they learn.
-/// In the middle of the search a third agent is loaded with what the first was saved as: it must be saved as the same bytes, and
-/// continue as the others. Half of a saved agent must be refused, unless agents of this kind save nothing.
+/// `make` must make equal agents. Two of them search side by side. Each proposal must be a complete walk of legal
+/// actions. The two agents must make the same proposals, also when asked twice, and must be saved as the same bytes,
+/// before and after a proposal. Their identities must be equal and must not change as they learn. Halfway through the
+/// search, a third agent is loaded from what the first was saved as: it must be saved as the same bytes and continue
+/// like the others. The first half of the saved bytes must be refused, unless agents of this kind save nothing.
 ///
-/// Give the agent settings with which it leaves its random beginning within a few dozen trials, or the check sees nothing
-/// of what comes after. In a space with fewer architectures than trials the check ends early.
+/// Give the agent settings with which it leaves its random beginning within a few dozen trials; otherwise the check
+/// sees nothing of what comes after. In a space with fewer architectures than trials the check ends early.
 ///
 /// # Errors
 /// The first [`Violation`] found.
 ///
 /// # Examples
-/// An agent that counts its own proposals. A search with it cannot be resumed, for the controller may ask for a trial more
-/// than once:
+/// An agent that counts its own proposals. A search with it cannot be resumed, because a search may ask for the same
+/// trial more than once:
 ///
 /// ```
 /// use blockqnn::agent::{Agent, AgentError, Memory, RandomAgent, TrajectoryOf};
@@ -66,10 +66,10 @@ const RESAMPLES: usize = 1_000;
 /// assert!(check_agent(&space, || RandomAgent).is_ok());
 /// assert_eq!(check_agent(&space, || Counting(0)).unwrap_err().rule, Rule::ProposingTeachesNothing);
 /// ```
-pub fn check_agent<S, G>(space: &S, make: impl Fn() -> G) -> Result<(), Violation>
+pub fn check_agent<S, A>(space: &S, make: impl Fn() -> A) -> Result<(), Violation>
 where
     S: SearchSpace,
-    G: Agent<S>,
+    A: Agent<S>,
 {
     let mut agents = vec![make(), make()];
     let identity = agents[0].identity();
@@ -92,13 +92,16 @@ where
             let mut rng = seed::stream(1, "learn", minibatch);
             agent
                 .learn(space, &episodes, &memory, &mut rng)
-                .map_err(|error| Rule::AgentGoesOn.broken(format!("it cannot learn minibatch {minibatch}: {error}")))?;
+                .map_err(|error| Rule::AgentGoesOn.broken(format!("cannot learn minibatch {minibatch}: {error}")))?;
         }
         let identities: Vec<String> = agents.iter().map(Agent::identity).collect();
         check_identity(&identity, &identities)?;
         let first = saved(&agents[0])?;
         Rule::EqualAgentsSaveEqualBytes.hold(saved(&agents[1])? == first, || {
-            format!("two agents with the same history differ after minibatch {minibatch}: does something depend on the order of a hash map?")
+            format!(
+                "two agents with the same history differ after minibatch {minibatch}: \
+                 does something depend on the order of a hash map?"
+            )
         })?;
         if let Some(loaded) = agents.get(2) {
             Rule::LoadedAgentsGoOn.hold(saved(loaded)? == first, || {
@@ -110,9 +113,9 @@ where
 }
 
 /// What all agents propose for a trial; `None` if nothing new is found.
-fn propose<S: SearchSpace, G: Agent<S>>(
+fn propose<S: SearchSpace, A: Agent<S>>(
     space: &S,
-    agents: &mut [G],
+    agents: &mut [A],
     memory: &Memory<S>,
     trial: u64,
 ) -> Result<Option<EpisodeOf<S>>, Violation> {
@@ -123,14 +126,14 @@ fn propose<S: SearchSpace, G: Agent<S>>(
             let before = saved(agent)?;
             let asked_before = rng.clone();
             let mut ask = |rng| {
-                agent.propose(space, memory, rng).map_err(|error| {
-                    Rule::AgentGoesOn.broken(format!("it proposes nothing for trial {trial}: {error}"))
-                })
+                agent
+                    .propose(space, memory, rng)
+                    .map_err(|error| Rule::AgentGoesOn.broken(format!("no proposal for trial {trial}: {error}")))
             };
             let found = ask(rng)?;
             let again = ask(&mut asked_before.clone())?;
             Rule::ProposingTeachesNothing.hold(found == again && saved(agent)? == before, || {
-                format!("asked twice for trial {trial}, the agent has changed or proposes something else")
+                format!("asked twice for trial {trial}, the agent changed or made another proposal")
             })?;
             let rule = if number < 2 { Rule::AgentRepeats } else { Rule::LoadedAgentsGoOn };
             let same = proposal.as_ref().is_none_or(|first| *first == found);
@@ -139,16 +142,16 @@ fn propose<S: SearchSpace, G: Agent<S>>(
         }
         let Some(trajectory) = proposal else { return Ok(None) };
         let legal = walk(space, &trajectory.actions).map_err(|error| {
-            Rule::ProposalsAreWalks.broken(format!("{:?} is not a walk: {error}", trajectory.actions))
+            Rule::ProposalsAreTrajectories.broken(format!("{:?} is not a walk: {error}", trajectory.actions))
         })?;
-        Rule::ProposalsAreWalks.hold(legal.states == trajectory.states, || {
+        Rule::ProposalsAreTrajectories.hold(legal.states == trajectory.states, || {
             format!("{:?} visits the states {:?}, not {:?}", trajectory.actions, legal.states, trajectory.states)
         })?;
         let architecture =
             space.decode(&trajectory.actions).map_err(|error| Rule::WalksDecode.broken(error.to_string()))?;
         let fingerprint = space.fingerprint(&architecture, &architecture.to_graph());
         if !memory.contains(&fingerprint) {
-            // As many different rewards as there are architectures, the same ones in every check.
+            // As many different rewards as there are architectures, and the same in every check.
             let reward = (seed::trial_seed(2, fingerprint.as_bytes()) >> 11) as f64 / (1u64 << 53) as f64 * 100.0;
             let reward = Reward::new(reward).unwrap_or_default();
             let rewards = vec![reward; trajectory.len()];
@@ -160,24 +163,24 @@ fn propose<S: SearchSpace, G: Agent<S>>(
 
 fn saved<S: SearchSpace>(agent: &impl Agent<S>) -> Result<Vec<u8>, Violation> {
     let mut bytes = Vec::new();
-    agent.save(&mut bytes).map_err(|error| Rule::AgentGoesOn.broken(format!("it cannot be saved: {error}")))?;
+    agent.save(&mut bytes).map_err(|error| Rule::AgentGoesOn.broken(format!("the agent cannot be saved: {error}")))?;
     Ok(bytes)
 }
 
 /// `fresh`, loaded with what `agent` was saved as.
-fn reloaded<S: SearchSpace, G: Agent<S>>(space: &S, agent: &G, mut fresh: G) -> Result<G, Violation> {
+fn reloaded<S: SearchSpace, A: Agent<S>>(space: &S, agent: &A, mut fresh: A) -> Result<A, Violation> {
     let bytes = saved(agent)?;
     if !bytes.is_empty() {
         let half = &bytes[..bytes.len() / 2];
         Rule::DamagedSavesAreRefused.hold(fresh.load(space, &mut &half[..]).is_err(), || {
-            format!("the first {} of {} bytes are loaded as an agent", half.len(), bytes.len())
+            format!("the first {} of {} saved bytes are loaded as an agent", half.len(), bytes.len())
         })?;
     }
     fresh
         .load(space, &mut bytes.as_slice())
-        .map_err(|error| Rule::AgentGoesOn.broken(format!("its saved state cannot be loaded: {error}")))?;
+        .map_err(|error| Rule::AgentGoesOn.broken(format!("the saved agent cannot be loaded: {error}")))?;
     Rule::LoadedAgentsGoOn.hold(saved(&fresh)? == bytes, || {
-        "a loaded agent is saved as different bytes than those it was loaded from".to_owned()
+        "the loaded agent is saved as other bytes than those it was loaded from".to_owned()
     })?;
     Ok(fresh)
 }

@@ -1,4 +1,4 @@
-//! The check of an environment.
+//! The conformance check of an environment.
 
 use super::{Rule, Violation, samples};
 use crate::environment::{Environment, Progress, TrialContext};
@@ -6,22 +6,22 @@ use crate::evaluation::{Evaluation, Trial};
 use crate::space::SearchSpace;
 use std::cell::RefCell;
 
-/// Checks an environment on this many random `architectures` of `space`.
+/// Checks an environment on `architectures` random architectures of `space`.
 ///
-/// `make` makes equal environments. Each architecture is evaluated three times: by one environment, by another in the
-/// opposite order, and by the first again. All must give the same evaluation, except for its time; an outcome that
-/// [depends on the machine](Evaluation::depends_on_machine) is not compared. Accuracies must be between 0 and 100
-/// percent; progress must be possible; both environments must name what results depend on in the same words. Where a
-/// training takes a minute, a few architectures will do.
+/// `make` must make equal environments. Each architecture is evaluated three times: by one environment, by a second one
+/// in the opposite order, and by the first again. All evaluations must be the same, except for their times; evaluations
+/// that [depend on the machine](Evaluation::depends_on_machine) are not compared. Accuracies must be between 0 and 100
+/// percent, reported progress must be possible, and both environments must have the same identity. If a training takes
+/// a minute, check only a few architectures.
 ///
-/// A training on a GPU rarely repeats to the bit, which the check reports; check it on a CPU. That an evaluation
-/// returns soon once it [is cancelled](TrialContext::is_cancelled) is not checked.
+/// Training on a GPU rarely repeats to the bit, which the check reports as a violation; check it on a CPU. The check
+/// does not test that an evaluation returns soon after it [is cancelled](TrialContext::is_cancelled).
 ///
 /// # Errors
 /// The first [`Violation`] found.
 ///
 /// # Examples
-/// An environment that rates by how much it has rated before:
+/// An environment whose ratings depend on how many it has given before:
 ///
 /// ```
 /// use blockqnn::environment::environment_fn;
@@ -56,7 +56,7 @@ where
     let again = samples.iter().map(|sample| evaluate(&mut one, sample)).collect::<Result<Vec<_>, _>>()?;
     for (place, (_, architecture)) in samples.iter().enumerate() {
         for (evaluation, what) in
-            [(&back[place], "another environment in another order"), (&again[place], "a second time")]
+            [(&back[place], "from another environment in another order"), (&again[place], "a second time")]
         {
             let first = &forth[place];
             let comparable = !first.depends_on_machine() && !evaluation.depends_on_machine();
@@ -69,14 +69,14 @@ where
 }
 
 pub(super) fn check_identity(identity: &str, others: &[String]) -> Result<(), Violation> {
-    Rule::IdentityIsStable.hold(!identity.trim().is_empty(), || "it is empty".to_owned())?;
+    Rule::IdentityIsStable.hold(!identity.trim().is_empty(), || "the identity is empty".to_owned())?;
     match others.iter().find(|other| *other != identity) {
-        Some(other) => Err(Rule::IdentityIsStable.broken(format!("it is {identity:?} first and {other:?} later"))),
+        Some(other) => Err(Rule::IdentityIsStable.broken(format!("{identity:?} first and {other:?} later"))),
         None => Ok(()),
     }
 }
 
-/// An evaluation without the time that it took, which decides nothing.
+/// Returns an evaluation without the time that it took, which must not affect anything.
 pub(super) fn timeless(mut evaluation: Evaluation) -> Evaluation {
     if let Evaluation::Measured(metrics) = &mut evaluation {
         metrics.seconds = 0.0;

@@ -1,10 +1,10 @@
-//! The check of an evaluator.
+//! The conformance check of an evaluator.
 
 use super::environment::{check_identity, timeless};
 use super::{Rule, Violation, samples};
 use crate::environment::Cancellation;
 use crate::evaluation::Evaluation;
-use crate::search::{Assignment, Evaluator, Event, Verdict};
+use crate::evaluator::{Assignment, Evaluator, Event, Verdict};
 use crate::space::SearchSpace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,23 +14,23 @@ const TRIALS: usize = 12;
 
 /// Checks an evaluator with a dozen random architectures of `space`.
 ///
-/// `make` makes evaluators with equal environments, which must evaluate what they are given without a fault
-/// ([`check_environment`](super::check_environment) checks that). One of them gets all trials at once, one gets one at a
-/// time, and both must bring the same evaluations. Each `wait` must end with the end of one submitted trial, no trial may end
-/// twice, and events may only concern submitted trials. Nothing to wait for is an error, before the first trial and
-/// after the last. A third evaluator is cancelled while it has all trials in hand, and must end each of them still.
+/// `make` must make evaluators with equal environments that evaluate without a fault
+/// ([`check_environment`](super::check_environment) checks that). One evaluator gets all trials at once, another gets
+/// one at a time, and both must return the same evaluations. Each `wait` must end when one submitted trial ends, no
+/// trial may end twice, and events may only concern submitted trials. Waiting must be an error before the first trial
+/// and after the last. A third evaluator is cancelled while it holds all trials, and must still end each of them.
 ///
-/// Whether something never ends cannot be determined: an evaluator that hangs makes the check hang.
+/// The check cannot detect an evaluator that hangs: it hangs with it.
 ///
 /// # Errors
 /// The first [`Violation`] found.
 ///
 /// # Examples
-/// An evaluator that forgets what comes while it has work:
+/// An evaluator that drops what is submitted while it has work:
 ///
 /// ```
 /// use blockqnn::environment::{Cancellation, Environment, environment_fn};
-/// use blockqnn::search::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator};
+/// use blockqnn::evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator};
 /// use blockqnn::space::block::{BlockCode, BlockSpace};
 /// use blockqnn::testing::{Rule, check_evaluator};
 ///
@@ -55,10 +55,10 @@ const TRIALS: usize = 12;
 /// let forgetful = || Forgetful(InlineEvaluator::new(environment()), false);
 /// assert_eq!(check_evaluator(&space, forgetful).unwrap_err().rule, Rule::TrialsEnd);
 /// ```
-pub fn check_evaluator<S, V>(space: &S, mut make: impl FnMut() -> V) -> Result<(), Violation>
+pub fn check_evaluator<S, E>(space: &S, mut make: impl FnMut() -> E) -> Result<(), Violation>
 where
     S: SearchSpace,
-    V: Evaluator<S::Architecture>,
+    E: Evaluator<S::Architecture>,
 {
     let assignments: Vec<_> = samples(space, TRIALS)?
         .into_iter()
@@ -79,7 +79,7 @@ where
         for (id, verdict) in apart.end_all(&quiet)? {
             let (one, other) = (evaluation(&verdict, id)?, evaluation(&expected[&id], id)?);
             Rule::EvaluationsRepeat
-                .hold(one == other, || format!("trial {id} is {other:?} together with others, and alone {one:?}"))?;
+                .hold(one == other, || format!("trial {id} is {other:?} among others, but {one:?} alone"))?;
         }
     }
 
@@ -89,7 +89,7 @@ where
     }
     let raised = Cancellation::new();
     raised.cancel();
-    // What had ended before it heard may be evaluated; all that counts is that nothing is left.
+    // Trials that ended before the cancellation may be evaluated; it only matters that none is left.
     cancelled.end_all(&raised).map(|_| ())
 }
 
@@ -101,15 +101,15 @@ fn evaluation(verdict: &Verdict, id: u64) -> Result<Evaluation, Violation> {
 }
 
 /// An evaluator, and what it has in hand.
-struct Checked<V> {
-    evaluator: V,
+struct Checked<E> {
+    evaluator: E,
     in_hand: BTreeSet<u64>,
 }
 
-impl<V> Checked<V> {
-    fn new<A>(evaluator: V) -> Result<Self, Violation>
+impl<E> Checked<E> {
+    fn new<A>(evaluator: E) -> Result<Self, Violation>
     where
-        V: Evaluator<A>,
+        E: Evaluator<A>,
     {
         let mut checked = Self { evaluator, in_hand: BTreeSet::new() };
         checked.has_nothing_to_wait_for()?;
@@ -118,7 +118,7 @@ impl<V> Checked<V> {
 
     fn has_nothing_to_wait_for<A>(&mut self) -> Result<(), Violation>
     where
-        V: Evaluator<A>,
+        E: Evaluator<A>,
     {
         let mut told = None;
         let waited = self.evaluator.wait(&Cancellation::new(), &mut |event| told = Some(event));
@@ -129,7 +129,7 @@ impl<V> Checked<V> {
     fn submit<A>(&mut self, assignment: &Assignment<A>) -> Result<(), Violation>
     where
         A: Clone,
-        V: Evaluator<A>,
+        E: Evaluator<A>,
     {
         let trial = assignment.trial.id;
         let submitted = self.evaluator.submit(assignment.clone());
@@ -138,17 +138,17 @@ impl<V> Checked<V> {
         Ok(())
     }
 
-    /// Waits for all that is in hand, and returns how each ended.
+    /// Waits for all trials in hand, and returns how each ended.
     fn end_all<A>(&mut self, cancellation: &Cancellation) -> Result<BTreeMap<u64, Verdict>, Violation>
     where
-        V: Evaluator<A>,
+        E: Evaluator<A>,
     {
         let mut ended = BTreeMap::new();
         while !self.in_hand.is_empty() {
             let mut events = Vec::new();
             let waited = self.evaluator.wait(cancellation, &mut |event| events.push(event));
             waited.map_err(|error| {
-                Rule::TrialsEnd.broken(format!("{} trials are left, but: {error}", self.in_hand.len()))
+                Rule::TrialsEnd.broken(format!("{} trials have not ended, but: {error}", self.in_hand.len()))
             })?;
             let last = events.pop();
             let stray = events.iter().find(|event| match event {
@@ -161,9 +161,7 @@ impl<V> Checked<V> {
             };
             let expected = stray.is_none() && self.in_hand.remove(&trial);
             Rule::WaitEndsOneTrial.hold(expected, || {
-                format!(
-                    "trial {trial} ended without having been submitted, or after an event of another trial: {stray:?}"
-                )
+                format!("trial {trial} ended without being submitted, or after an event of another trial: {stray:?}")
             })?;
             self.evaluator
                 .acknowledge(trial)

@@ -1,18 +1,18 @@
-//! Conformance checks: what the controller relies on, held against a space, an agent, an environment, a reward or an
-//! evaluator of your own.
+//! Conformance checks for your own spaces, agents, environments, rewards and evaluators: they test what a search relies
+//! on.
 //!
-//! The traits of this crate have contracts that no compiler can see: actions come in the same order each time, a proposal
-//! teaches an agent nothing, an evaluation depends on the architecture and the seed alone. What breaks one of them works
-//! at first, and shows much later, as a search that does not repeat or cannot be resumed. Call these checks in your own
-//! tests:
+//! The traits of this crate have contracts that no compiler can check: actions come in the same order each time, a
+//! proposal teaches an agent nothing, an evaluation depends on the architecture and the seed alone. Code that breaks
+//! one of them seems to work at first; much later, a search turns out not to repeat or cannot be resumed. Call these
+//! checks in your own tests:
 //!
-//! | of your own | check |
+//! | your own | check |
 //! | --- | --- |
 //! | [`SearchSpace`], with its [`ToGraph`] | [`check_space`] |
 //! | [`Agent`](crate::agent::Agent) | [`check_agent`] |
 //! | [`Environment`](crate::environment::Environment) | [`check_environment`] |
 //! | [`RewardShaper`](crate::reward::RewardShaper) | [`check_reward`] |
-//! | [`Evaluator`](crate::search::Evaluator) | [`check_evaluator`] |
+//! | [`Evaluator`](crate::evaluator::Evaluator) | [`check_evaluator`] |
 //!
 //! ```
 //! use blockqnn::space::block::BlockSpace;
@@ -27,10 +27,10 @@
 //! # my_parts_keep_their_contracts().unwrap();
 //! ```
 //!
-//! A check returns the first [`Violation`] that it finds, as a value: so a test can hold that a broken part is caught by the
-//! right rule, which a panic would hide in its text. A test that returns it, or unwraps it, prints the rule and what was
-//! seen. All draws come from fixed seeds, so that a check finds the same each time; it samples, and what it does not find
-//! is not proven to be absent.
+//! A check returns the first [`Violation`] that it finds as a value, so that a test can also assert that a broken part
+//! is caught by the right rule. A test that returns or unwraps it prints the rule and what was seen. All draws come
+//! from fixed seeds, so a check finds the same each time. It only samples: passing it proves nothing about what was not
+//! drawn.
 
 mod agent;
 mod environment;
@@ -53,7 +53,7 @@ use rand::Rng;
 use std::collections::HashSet;
 use std::fmt;
 
-/// The rules that the checks of this module hold.
+/// A rule that the checks of this module test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rule {
@@ -75,10 +75,10 @@ pub enum Rule {
     IncompleteWalksAreRefused,
     /// States, actions and architectures are equal to themselves after a round trip through JSON.
     DataRoundTrips,
-    /// What is carried over to another state is legal there, and nothing changes where nothing was edited.
+    /// An action carried over to another state is legal there, and stays the same between equal states.
     TransfersAreLegal,
     /// A proposal is a complete walk of legal actions, with the states in between.
-    ProposalsAreWalks,
+    ProposalsAreTrajectories,
     /// An agent does what it is asked.
     AgentGoesOn,
     /// Equal agents with equal seeds propose the same.
@@ -87,11 +87,11 @@ pub enum Rule {
     ProposingTeachesNothing,
     /// Equal agents are saved as equal bytes.
     EqualAgentsSaveEqualBytes,
-    /// A loaded agent continues as the saved one.
+    /// A loaded agent continues like the saved one.
     LoadedAgentsGoOn,
-    /// What is not a saved agent is refused.
+    /// Data that is not a saved agent is refused.
     DamagedSavesAreRefused,
-    /// A part says who it is and what its results depend on, always in the same words, whatever it learns.
+    /// The identity of a part is not empty, and does not change, whatever the part learns.
     IdentityIsStable,
     /// An environment evaluates what it is given without a fault.
     EvaluationsSucceed,
@@ -99,7 +99,7 @@ pub enum Rule {
     EvaluationsRepeat,
     /// An accuracy is between 0 and 100 percent.
     AccuracyIsAPercentage,
-    /// Reported progress is possible.
+    /// Reported progress is possible: no more epochs than there are, and a fraction from 0 to 1.
     ProgressIsPossible,
     /// A reward is a finite number.
     RewardsAreFinite,
@@ -107,11 +107,11 @@ pub enum Rule {
     RewardsRepeat,
     /// A credit has one reward per layer.
     CreditHasOneRewardALayer,
-    /// An evaluator takes trials, and brings a verdict on each.
+    /// An evaluator accepts trials and ends each of them.
     TrialsEnd,
-    /// Each call of `wait` ends with the end of one trial, and every trial ends once.
+    /// Each call of `wait` ends with the end of one trial, and every trial ends exactly once.
     WaitEndsOneTrial,
-    /// An evaluator says that it has nothing to wait for.
+    /// An evaluator that was given nothing returns an error from `wait`.
     WaitingForNothingIsAnError,
     /// An evaluator has at least one worker.
     EvaluatorsHaveWorkers,
@@ -123,29 +123,29 @@ impl fmt::Display for Rule {
             Self::SpaceRepeats => "a space must give the same answer to the same question",
             Self::SpaceOffersActions => "every state must offer an action",
             Self::ActionsAreDistinct => "the actions of a state must be distinct",
-            Self::LegalActionsLeadOn => "every action that is offered must be one that can be taken",
+            Self::LegalActionsLeadOn => "every action that is offered must be accepted",
             Self::IllegalActionsAreRefused => "an action that is not offered must be refused",
             Self::WalksEnd => "every walk must end",
             Self::WalksDecode => "a complete walk must decode to an architecture",
             Self::IncompleteWalksAreRefused => "a walk that is not complete must not decode",
             Self::DataRoundTrips => "data must be equal to itself after a round trip through JSON",
             Self::TransfersAreLegal => "an action that is carried over to another state must be legal there",
-            Self::ProposalsAreWalks => "a proposal must be a complete walk of legal actions",
+            Self::ProposalsAreTrajectories => "a proposal must be a complete walk of legal actions",
             Self::AgentGoesOn => "an agent must do what it is asked",
             Self::AgentRepeats => "equal agents with equal seeds must propose the same",
             Self::ProposingTeachesNothing => "an agent must not learn from being asked for a proposal",
             Self::EqualAgentsSaveEqualBytes => "equal agents must be saved as equal bytes",
-            Self::LoadedAgentsGoOn => "a loaded agent must continue as the saved one",
-            Self::DamagedSavesAreRefused => "what is not a saved agent must be refused",
-            Self::IdentityIsStable => "an identity must not be empty, and must always be the same",
-            Self::EvaluationsSucceed => "an environment must evaluate what it is given",
+            Self::LoadedAgentsGoOn => "a loaded agent must continue like the saved one",
+            Self::DamagedSavesAreRefused => "data that is not a saved agent must be refused",
+            Self::IdentityIsStable => "an identity must not be empty and must not change",
+            Self::EvaluationsSucceed => "an environment must evaluate every architecture without an error",
             Self::EvaluationsRepeat => "an evaluation must depend on architecture and seed alone",
             Self::AccuracyIsAPercentage => "an accuracy must be between 0 and 100 percent",
             Self::ProgressIsPossible => "reported progress must be possible",
             Self::RewardsAreFinite => "a reward must be a finite number",
             Self::RewardsRepeat => "the same evaluation must have the same reward",
             Self::CreditHasOneRewardALayer => "a credit must have one reward per layer",
-            Self::TrialsEnd => "an evaluator must take trials and end them",
+            Self::TrialsEnd => "an evaluator must accept trials and end them",
             Self::WaitEndsOneTrial => "each wait must end exactly one trial, and no trial may end twice",
             Self::WaitingForNothingIsAnError => "waiting must return an error if nothing was submitted",
             Self::EvaluatorsHaveWorkers => "an evaluator must have at least one worker",
@@ -153,7 +153,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A rule that something breaks, and what was seen.
+/// A broken rule, and what was seen.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{rule}: {message}")]
 #[non_exhaustive]
@@ -164,7 +164,7 @@ pub struct Violation {
     pub message: String,
 }
 
-/// The text of `Display`: it is what a test prints that returns a violation or unwraps it.
+/// Prints the text of `Display`, because tests that return or unwrap a violation print it with `Debug`.
 impl fmt::Debug for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -172,22 +172,22 @@ impl fmt::Debug for Violation {
 }
 
 impl Rule {
-    /// A violation of this rule.
+    /// Returns a violation of this rule.
     fn broken(self, message: impl Into<String>) -> Violation {
         Violation { rule: self, message: message.into() }
     }
 
-    /// A violation of this rule unless `kept`.
+    /// Returns a violation of this rule unless `kept`.
     fn hold(self, kept: bool, message: impl FnOnce() -> String) -> Result<(), Violation> {
         if kept { Ok(()) } else { Err(self.broken(message())) }
     }
 }
 
-/// Decisions after which a walk counts as endless. The longest walk of the crate's own spaces has 120.
+/// The number of decisions after which a walk counts as endless. The longest walk of the crate's own spaces has 120.
 const LONGEST_WALK: usize = 10_000;
 
 /// A walk that takes every legal action with equal probability, without trust in the space.
-fn random_walk<S: SearchSpace>(space: &S, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, Violation> {
+fn random_trajectory<S: SearchSpace>(space: &S, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, Violation> {
     let (mut states, mut actions) = (Vec::new(), Vec::new());
     let mut state = space.initial_state();
     while actions.len() < LONGEST_WALK {
@@ -207,7 +207,7 @@ fn random_walk<S: SearchSpace>(space: &S, rng: &mut dyn Rng) -> Result<Trajector
     Err(Rule::WalksEnd.broken(format!("a random walk was at {state:?} after {LONGEST_WALK} decisions")))
 }
 
-/// Different architectures of a space, with their trials; fewer than asked for if the space seems to have no more.
+/// Draws different architectures of a space, with their trials; fewer than `count` if the space seems to have no more.
 fn samples<S: SearchSpace>(space: &S, count: usize) -> Result<Vec<(Trial, S::Architecture)>, Violation> {
     let network = NetworkConfig::cifar();
     let (mut met, mut samples) = (HashSet::new(), Vec::new());
@@ -215,11 +215,11 @@ fn samples<S: SearchSpace>(space: &S, count: usize) -> Result<Vec<(Trial, S::Arc
         if samples.len() == count {
             break;
         }
-        let walk = random_walk(space, &mut seed::stream(1, "check samples", number))?;
+        let walk = random_trajectory(space, &mut seed::stream(1, "check samples", number))?;
         let architecture = space.decode(&walk.actions).map_err(|error| Rule::WalksDecode.broken(error.to_string()))?;
         let graph = architecture.to_graph();
         let fingerprint = space.fingerprint(&architecture, &graph);
-        // The controller would not let one that overflows be evaluated.
+        // A search would not evaluate an architecture whose cost overflows.
         let Ok(cost) = graph.cost(&network) else { continue };
         if met.insert(fingerprint) {
             let seed = seed::trial_seed(1, fingerprint.as_bytes());

@@ -1,4 +1,4 @@
-//! The check of a reward shaper.
+//! The conformance check of a reward shaper.
 
 use super::environment::check_identity;
 use super::{Rule, Violation};
@@ -8,14 +8,15 @@ use crate::reward::RewardShaper;
 
 /// Checks a reward shaper for accuracies from 0 to 100 and costs from the smallest to those that overflow.
 ///
-/// Rewards must be finite, also for an infeasible architecture, and for sizes saturated at `u64::MAX`: a search stops at one
-/// that is not. The same evaluation must have the same reward. A credit must have one reward for each of 1 to 120 layers.
+/// Rewards must be finite, also for infeasible architectures and for sizes saturated at `u64::MAX`: a search stops at a
+/// reward that is not. The same evaluation must have the same reward. A credit must have one reward for each of 1 to
+/// 120 layers.
 ///
 /// # Errors
 /// The first [`Violation`] found.
 ///
 /// # Examples
-/// A logarithm of the accuracy, which is not a number for a block that gets nothing right:
+/// The logarithm of the accuracy, which is not finite for a block that gets nothing right:
 ///
 /// ```
 /// use blockqnn::evaluation::{Evaluation, NotFinite, Reward};
@@ -57,7 +58,7 @@ pub fn check_reward(shaper: &(impl RewardShaper + ?Sized)) -> Result<(), Violati
                 };
                 let (first, then) = (reward()?, reward()?);
                 Rule::RewardsRepeat
-                    .hold(first == then, || format!("{evaluation:?} has {first} first and {then} later"))?;
+                    .hold(first == then, || format!("{evaluation:?} has reward {first} first and {then} later"))?;
             }
         }
     }
@@ -69,7 +70,7 @@ pub fn check_reward(shaper: &(impl RewardShaper + ?Sized)) -> Result<(), Violati
             Rule::CreditHasOneRewardALayer
                 .hold(credit.len() == layers, || format!("{} rewards for {layers} layers", credit.len()))?;
             Rule::RewardsRepeat.hold(credit == shaper.credit(reward, layers), || {
-                format!("the credit of {reward} over {layers} layers changes from call to call")
+                format!("the credit of {reward} over {layers} layers changes between calls")
             })?;
         }
     }

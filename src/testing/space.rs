@@ -1,7 +1,7 @@
-//! The check of a search space.
+//! The conformance check of a search space.
 
 use super::environment::check_identity;
-use super::{Rule, Violation, random_walk};
+use super::{Rule, Violation, random_trajectory};
 use crate::graph::ToGraph;
 use crate::seed;
 use crate::space::{SearchSpace, Step};
@@ -15,17 +15,18 @@ const WALKS: u64 = 100;
 
 /// Checks a search space on a hundred random walks.
 ///
-/// In every state that a walk meets: it has actions, all distinct, in the same order each time; each of them can be taken,
-/// and leads to the same place each time; an action that belongs elsewhere is refused; and
-/// [`transfer`](SearchSpace::transfer) gives only what is legal, the action itself between equal states. Every walk ends,
-/// and decodes to the same architecture each time; no beginning of it does, nor it with an action more. States, actions and
-/// architectures survive JSON. Graph, fingerprint, description and aspects are the same each time.
+/// Every state that a walk visits must offer actions, all distinct and in the same order each time. Each of them must
+/// be accepted and lead to the same place each time; actions of other states must be refused.
+/// [`transfer`](SearchSpace::transfer) must give only legal actions, and the action itself between equal states. Every
+/// walk must end and decode to the same architecture each time, but no beginning of a walk and no walk with one more
+/// action may decode. States, actions and architectures must survive a round trip through JSON. Graph, fingerprint,
+/// description and aspects must be the same each time.
 ///
 /// # Errors
 /// The first [`Violation`] found.
 ///
 /// # Examples
-/// A space that does not refuse what it does not offer: its controller would take walks from a file that are none.
+/// A space that accepts actions that it does not offer, so that a search would read illegal walks from a file:
 ///
 /// ```
 /// use blockqnn::space::block::{BlockCode, BlockSpace, LayerCode};
@@ -59,11 +60,11 @@ const WALKS: u64 = 100;
 pub fn check_space<S: SearchSpace>(space: &S) -> Result<(), Violation> {
     let (initial, identity) = (space.initial_state(), space.identity());
     Rule::SpaceRepeats.hold(space.initial_state() == initial, || "the initial state changes".to_owned())?;
-    // Actions met so far: those of other states are the illegal ones to try.
+    // Actions met so far. Those that a state does not offer are the illegal ones to try there.
     let mut met = BTreeSet::new();
     let mut visited = BTreeSet::new();
     for number in 0..WALKS {
-        let walk = random_walk(space, &mut seed::stream(1, "check space", number))?;
+        let walk = random_trajectory(space, &mut seed::stream(1, "check space", number))?;
         for (position, (state, action)) in walk.states.iter().zip(&walk.actions).enumerate() {
             if visited.insert(state.clone()) {
                 check_state(space, state, &mut met, number)?;
@@ -105,17 +106,17 @@ fn check_state<S: SearchSpace>(
         }
         let aspects = space.aspects(action);
         Rule::SpaceRepeats
-            .hold(aspects == space.aspects(action), || format!("the aspects of {action:?} change from call to call"))?;
+            .hold(aspects == space.aspects(action), || format!("the aspects of {action:?} change between calls"))?;
         if !met.contains(action) {
             round_trip("action", action)?;
         }
     }
-    // A few of them, another few in each walk.
+    // Only a few of them, and others in each walk.
     let illegal = met.iter().filter(|action| !distinct.contains(action));
     let start = usize::try_from(number).unwrap_or_default() % met.len().max(1);
     for action in illegal.skip(start / 2).take(8) {
         Rule::IllegalActionsAreRefused.hold(space.step(state, action).is_err(), || {
-            format!("{action:?} is taken in {state:?}, which does not offer it")
+            format!("{action:?} is accepted in {state:?}, which does not offer it")
         })?;
     }
     met.extend(actions);
@@ -159,7 +160,7 @@ fn check_walk<S: SearchSpace>(space: &S, actions: &[S::Action]) -> Result<(), Vi
     if let Some(last) = actions.last() {
         let longer = [actions, std::slice::from_ref(last)].concat();
         Rule::IncompleteWalksAreRefused
-            .hold(space.decode(&longer).is_err(), || format!("{longer:?} continues after its end, but decodes"))?;
+            .hold(space.decode(&longer).is_err(), || format!("{longer:?} continues after its end but decodes"))?;
     }
 
     let read: S::Architecture = from_json("architecture", &json)?;
@@ -171,17 +172,17 @@ fn check_walk<S: SearchSpace>(space: &S, actions: &[S::Action]) -> Result<(), Vi
         && space.fingerprint(&read, &graph) == fingerprint
         && space.describe(&architecture) == space.describe(&read);
     Rule::SpaceRepeats
-        .hold(repeats, || format!("graph, fingerprint or description of {json} changes from call to call"))
+        .hold(repeats, || format!("the graph, fingerprint or description of {json} changes between calls"))
 }
 
 fn as_json<T: Serialize>(what: &str, value: &T) -> Result<String, Violation> {
     serde_json::to_string(value)
-        .map_err(|error| Rule::DataRoundTrips.broken(format!("an {what} cannot be written: {error}")))
+        .map_err(|error| Rule::DataRoundTrips.broken(format!("the {what} cannot be written as JSON: {error}")))
 }
 
 fn from_json<T: DeserializeOwned>(what: &str, json: &str) -> Result<T, Violation> {
     serde_json::from_str(json)
-        .map_err(|error| Rule::DataRoundTrips.broken(format!("the {what} {json} cannot be read again: {error}")))
+        .map_err(|error| Rule::DataRoundTrips.broken(format!("the {what} {json} cannot be read back: {error}")))
 }
 
 fn round_trip<T: Serialize + DeserializeOwned + PartialEq + Debug>(what: &str, value: &T) -> Result<(), Violation> {

@@ -1,4 +1,5 @@
-//! Checkpoints of long trainings: everything needed to continue with the next batch as if nothing had happened.
+//! Checkpoints of long trainings: everything needed to continue with the next batch as if there had been no
+//! interruption.
 
 use super::{Epoch, Recipe, TrainError};
 use crate::files;
@@ -10,7 +11,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Version of the checkpoint's form.
+/// The version of the checkpoint format.
 const FORMAT: u32 = 1;
 const FILE: &str = "checkpoint.safetensors";
 const LOG: &str = "epochs.csv";
@@ -19,7 +20,7 @@ const KEY: &str = "training";
 /// Where a long training keeps its checkpoint and its log, and how often it writes them.
 ///
 /// A training that is given a folder with a checkpoint continues from there; see
-/// [`fit_resumable`](super::fit_resumable). The folder has
+/// [`Training::with_checkpoints`](super::Training::with_checkpoints). The folder has
 /// - `checkpoint.safetensors`: weights, running statistics, state of the optimizer, and the position down to the batch;
 /// - `epochs.csv`: `epoch` (from 1), `learning_rate`, `training_loss`, `accuracy` (percent; empty if not measured),
 ///   `seconds` (since the beginning, without pauses), `images_per_second`.
@@ -37,27 +38,27 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// In a folder, which is made if it does not exist; a checkpoint every 10 epochs, and whenever the training is
-    /// cancelled.
+    /// Creates settings for a folder, which is created if it does not exist. A checkpoint is written every 10 epochs,
+    /// and whenever the training is cancelled.
     #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into(), every: 10 }
     }
 
-    /// The same with a checkpoint after each `epochs` epochs; 0 writes one only on cancellation.
+    /// Sets the number of epochs between checkpoints; with 0 one is written only on cancellation.
     #[must_use]
     pub fn with_every(mut self, epochs: u32) -> Self {
         self.every = epochs;
         self
     }
 
-    /// Where they are.
+    /// Returns the folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Deletes the checkpoint, if there is one: the training will not be gone on with. The log stays.
+    /// Deletes the checkpoint, if there is one, so that the training cannot be continued. The log is kept.
     ///
     /// # Errors
     /// [`TrainError::Write`] if it cannot be deleted.
@@ -69,13 +70,13 @@ impl Checkpoints {
         }
     }
 
-    /// Whether a checkpoint is due after this many epochs.
+    /// Returns whether a checkpoint is due after this many epochs.
     pub(super) fn is_due(&self, epochs: u32) -> bool {
         self.every > 0 && epochs.is_multiple_of(self.every)
     }
 }
 
-/// What must be the same for a training to be gone on with.
+/// What must be the same for a training to be continued.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Task {
     pub(super) recipe: Recipe,
@@ -85,16 +86,16 @@ pub(super) struct Task {
     pub(super) classes: usize,
 }
 
-/// How far a training is.
+/// How far a training has come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Progress {
     pub(super) restarts: u32,
-    /// Finished epochs of the attempt.
+    /// The finished epochs of the attempt.
     pub(super) epoch: u32,
-    /// Finished batches of the present epoch.
+    /// The finished batches of the current epoch.
     pub(super) batch: usize,
     pub(super) epochs: Vec<Epoch>,
-    /// Since the beginning, without pauses.
+    /// The seconds since the beginning, without pauses.
     pub(super) seconds: f64,
 }
 
@@ -106,27 +107,27 @@ struct Description {
     parameters: usize,
 }
 
-/// A training between two batches.
+/// The state of a training between two batches.
 pub(super) struct Snapshot {
     pub(super) progress: Progress,
     /// The module's numbers.
     pub(super) values: Vec<Tensor<1>>,
     /// Their running mean, if the recipe has one.
     pub(super) average: Option<Vec<Tensor<1>>>,
-    /// The part of the epoch's mean loss that is summed up.
+    /// The sum of the epoch's mean loss so far.
     pub(super) loss: Tensor<1>,
-    /// State of the optimizer, as burn packs it.
+    /// The state of the optimizer, as burn packs it.
     pub(super) optimizer: Vec<u8>,
 }
 
 impl Snapshot {
-    /// Takes the optimizer's state apart.
+    /// Packs the optimizer's state.
     pub(super) fn pack(optimizer: &ModuleOptimizer) -> Result<Vec<u8>, TrainError> {
         let bytes = optimizer.into_bytes().map_err(|error| TrainError::Device { message: error.to_string() })?;
         Ok(bytes.to_vec())
     }
 
-    /// Gives an optimizer its state back.
+    /// Restores an optimizer's state.
     pub(super) fn unpack(&self, optimizer: ModuleOptimizer, path: &Path) -> Result<ModuleOptimizer, TrainError> {
         let bytes = Bytes::from_bytes_vec(self.optimizer.clone());
         optimizer.from_bytes(bytes).map_err(|error| failed(path, &error))
@@ -167,7 +168,7 @@ impl Snapshot {
         files::write(&path, |out| out.write_all(&file)).map_err(unwritten)
     }
 
-    /// The checkpoint in a folder, if there is one, on a plain device. It must be of the same task.
+    /// Reads the checkpoint in a folder, if there is one, onto a plain device. It must belong to the same task.
     pub(super) fn read(checkpoints: &Checkpoints, task: &Task, device: &Device) -> Result<Option<Self>, TrainError> {
         let path = checkpoints.folder.join(FILE);
         files::remove_leftovers(&checkpoints.folder);
@@ -211,7 +212,7 @@ impl Snapshot {
     }
 }
 
-/// The path of the checkpoint, for errors.
+/// Returns the path of the checkpoint, for errors.
 pub(super) fn path(checkpoints: &Checkpoints) -> PathBuf {
     checkpoints.folder.join(FILE)
 }

@@ -1,13 +1,13 @@
-//! Where a training waits for its device, and what the device's failures mean.
+//! The reads at which a training waits for its device, and the meaning of the device's failures.
 
 use super::TrainError;
 use burn::tensor::{Tensor, TensorReadError};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
-/// Where a training waits for its device: once an epoch, for the epoch's figures. (Checkpoints and what is saved at the end are read
-/// besides.) Tests count these waits here, and have the device fail.
+/// The reads at which a training waits for its device: once an epoch, for the epoch's figures. (Checkpoints, and what
+/// is saved at the end, are read separately.) Tests use this to count the waits and to make the device fail.
 pub(super) trait DeviceReads: Send + Sync + UnwindSafe + RefUnwindSafe {
-    /// Reads tensors of one number each, at once.
+    /// Reads tensors of one number each, all at once.
     fn read(&self, figures: Vec<Tensor<1>>) -> Result<Vec<f32>, TensorReadError>;
 }
 
@@ -20,7 +20,7 @@ impl DeviceReads for Direct {
     }
 }
 
-/// What a failed read means.
+/// Returns the error that a failed read means.
 pub(super) fn device_error(error: &TensorReadError) -> TrainError {
     let message = error.to_string();
     match error {
@@ -29,8 +29,8 @@ pub(super) fn device_error(error: &TensorReadError) -> TrainError {
     }
 }
 
-/// What a message of burn means: of an error or a panic, for some errors of devices are panics, and a lack of memory has no type of
-/// its own where a training reads.
+/// Returns the error that a message of burn means. The message may come from an error or a panic: some errors of
+/// devices are panics, and a lack of memory has no error type of its own where a training reads.
 pub(super) fn known_fault(message: &str) -> Option<TrainError> {
     let text = message.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|words| text.contains(words));
@@ -48,7 +48,7 @@ mod tests {
     use burn::tensor::ExecutionError;
 
     #[test]
-    fn a_poisoned_device_and_a_lack_of_memory_are_told_from_other_failures() {
+    fn a_poisoned_device_and_a_lack_of_memory_are_distinguished_from_other_failures() {
         let error = |error| device_error(&TensorReadError::Execution(error));
         assert!(matches!(error(ExecutionError::device_poisoned("a trap")), TrainError::DevicePoisoned { .. }));
         for text in [

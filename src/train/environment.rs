@@ -1,16 +1,14 @@
 //! Training as an environment of a search.
 
 use super::device_reads::{DeviceReads, Direct, known_fault};
-use super::fit::run;
 use super::{
-    Checkpoints, ClassifierError, FitOptions, ImageClassifier, Outcome, Recipe, TrainError, chance_accuracy,
-    check_parts,
+    Checkpoints, ClassifierError, ImageClassifier, Outcome, Recipe, TrainError, Training, chance_accuracy, check_parts,
 };
-use crate::data::{ChannelStatistics, DeviceSet, ImageSet, Split};
-use crate::environment::{Condition, Environment, TrialContext};
+use crate::data::{BatchSource, ChannelStatistics, DeviceSet, ImageSet, Split};
+use crate::environment::{Condition, Environment, TrialContext, panic_message};
 use crate::evaluation::{Evaluation, Infeasibility, Trial};
 use crate::export::Blueprint;
-use crate::graph::{Fingerprint, ImageShape, LayerGraph, NetworkConfig, ToGraph};
+use crate::graph::{Fingerprint, LayerGraph, NetworkConfig, ToGraph};
 use crate::network::{Network, NetworkError};
 use burn::tensor::Device;
 use sha2::{Digest, Sha256};
@@ -20,14 +18,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Evaluates an architecture by training the network it makes: the environment of the paper.
+/// An environment that evaluates an architecture by training its network, as in the paper.
 ///
-/// It takes whatever has a [`LayerGraph`](crate::graph::LayerGraph). The images are kept on the device and are copied
-/// there once; clones share them, so that each worker of a process can have one. Two networks trained at once, in two
-/// threads, make better use of two cores than one after the other.
+/// It accepts every architecture that has a [`LayerGraph`](crate::graph::LayerGraph). The images are copied to the
+/// device once and kept there; clones share them, so that each worker of a process can have a clone. Two networks
+/// trained at once, in two threads, make better use of two cores than one after the other.
 ///
-/// A network that diverges, takes too long, exhausts the memory of the device or cannot be built for its size is [`Evaluation::Infeasible`]. The
-/// environment has no limit on cost: that is up to the search that proposes trials.
+/// A network that diverges, takes too long, exhausts the memory of the device or is too large to be built is
+/// [`Evaluation::Infeasible`]. The environment has no limit on cost: that is up to the search that proposes trials.
 ///
 /// ```
 /// use blockqnn::data::{Split, embedded};
@@ -62,11 +60,11 @@ pub struct TrainingEnvironment {
     keep: Option<Keep>,
     threads: Option<NonZeroUsize>,
     reads: Arc<dyn DeviceReads>,
-    /// Whether the device is lost until the process ends, or the folder of the networks cannot be used.
+    /// Whether the device is lost until the process ends, or the folder for the networks cannot be used.
     broken: bool,
 }
 
-/// Where trained networks are kept.
+/// Where trained networks are saved.
 #[derive(Debug, Clone)]
 struct Keep {
     folder: PathBuf,
@@ -84,15 +82,16 @@ impl fmt::Debug for TrainingEnvironment {
 }
 
 impl TrainingEnvironment {
-    /// Trains on the training part of a split and measures on its validation part.
+    /// Creates an environment that trains on the training part of a split and measures on its validation part.
     ///
     /// # Errors
-    /// As [`with_parts`](Self::with_parts).
+    /// The same errors as [`with_parts`](Self::with_parts).
     pub fn new(split: &Split, network: NetworkConfig, recipe: Recipe, device: &Device) -> Result<Self, TrainError> {
         Self::with_parts(split.training(), split.validation(), network, recipe, device)
     }
 
-    /// Trains on `training` and measures on `validation`, both normalised by the statistics of `training`.
+    /// Creates an environment that trains on `training` and measures on `validation`, both normalised by the statistics
+    /// of `training`.
     ///
     /// # Errors
     /// [`TrainError`] if the network's configuration or the recipe is not valid, or if network, training and validation
@@ -107,7 +106,6 @@ impl TrainingEnvironment {
         recipe.validate()?;
         network.validate()?;
         let images = training.shape();
-        let images = ImageShape { channels: images.channels, height: images.height, width: images.width };
         if network.image != images {
             let set = training.name().to_owned();
             return Err(TrainError::ImageMismatch { network: network.image, images, set });
@@ -139,9 +137,9 @@ impl TrainingEnvironment {
         })
     }
 
-    /// The same environment, keeping what it trains in a separate folder below `folder` for each trial (see
-    /// [`trial_folder`](Self::trial_folder)): checkpoints every `checkpoint_every` epochs, from which an interrupted
-    /// trial goes on, the log, and in the end `network.safetensors`, which [`ImageClassifier::load`] loads. Results
+    /// Keeps what it trains in a separate folder below `folder` for each trial (see
+    /// [`trial_folder`](Self::trial_folder)): a checkpoint every `checkpoint_every` epochs, from which an interrupted
+    /// trial continues, the log, and at the end `network.safetensors`, which [`ImageClassifier::load`] loads. Results
     /// stay the same.
     #[must_use]
     pub fn with_networks_kept(mut self, folder: impl Into<PathBuf>, checkpoint_every: u32) -> Self {
@@ -149,26 +147,26 @@ impl TrainingEnvironment {
         self
     }
 
-    /// The same environment, computing with this many threads on CPU devices, in each thread that evaluates with it.
+    /// Sets the number of threads to compute with on CPU devices, in each thread that evaluates with this environment.
     ///
-    /// Without it all trainings of a process share as many threads as there are cores. Results stay the same, to the bit. On a
-    /// GPU it changes nothing.
+    /// By default all trainings of a process share as many threads as there are cores. Results are the same, bit for
+    /// bit. On a GPU the setting has no effect.
     ///
-    /// A thread keeps the number with which it evaluated first; one that belongs to a rayon pool keeps that pool.
+    /// A thread keeps the number with which it first evaluated; one that belongs to a rayon pool keeps that pool.
     #[must_use]
     pub fn with_threads(mut self, threads: NonZeroUsize) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// Gives the current thread the threads that trials compute with, if they were named.
+    /// Applies the number of threads, if it was set, to the current thread.
     pub(super) fn use_threads(&self) {
         if let Some(threads) = self.threads {
             use_threads(threads);
         }
     }
 
-    /// The folder below `folder` for a trial's network: its fingerprint and its seed.
+    /// Returns the folder below `folder` for a trial's network, named by its fingerprint and its seed.
     ///
     /// ```
     /// use blockqnn::train::TrainingEnvironment;
@@ -183,19 +181,19 @@ impl TrainingEnvironment {
         folder.join(format!("{fingerprint}-{seed:016x}"))
     }
 
-    /// The network around each block.
+    /// Returns the configuration of the network around each block.
     #[must_use]
     pub fn network(&self) -> &NetworkConfig {
         &self.network
     }
 
-    /// How each network is trained.
+    /// Returns the recipe by which each network is trained.
     #[must_use]
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }
 
-    /// Accuracy of a random predictor, in percent.
+    /// Returns the accuracy of a random predictor, in percent.
     #[must_use]
     pub fn chance_accuracy(&self) -> f64 {
         chance_accuracy(self.network.classes)
@@ -203,7 +201,7 @@ impl TrainingEnvironment {
 }
 
 impl TrainingEnvironment {
-    /// The training and the validation images.
+    /// Returns the training and the validation images.
     pub(super) fn parts(&self) -> (&DeviceSet, &DeviceSet) {
         (&self.training, &self.validation)
     }
@@ -213,18 +211,19 @@ impl TrainingEnvironment {
         let Self { recipe, training, validation, .. } = self;
         let seed = context.trial().seed;
         let checkpoints = self.keep.as_ref().map(|keep| keep.checkpoints(context.trial()));
-        let options = FitOptions { watch: context, checkpoints: checkpoints.as_ref(), ..FitOptions::default() };
-        let train = || run(recipe, [training, validation], seed, &options, self.reads.as_ref(), build);
-        catch_unwind(AssertUnwindSafe(train)).unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            match text.and_then(known_fault) {
+        let training = Training::new(recipe, training, validation, seed)
+            .with_watch(context)
+            .with_checkpoints(checkpoints.as_ref())
+            .with_reads(self.reads.as_ref());
+        catch_unwind(AssertUnwindSafe(|| training.fit(build))).unwrap_or_else(|panic| {
+            match panic_message(panic.as_ref()).and_then(known_fault) {
                 Some(fault) => Err(fault),
                 None => resume_unwind(panic),
             }
         })
     }
 
-    /// Returns memory that the last network held to the device, and logs what is left.
+    /// Returns the memory of the last network to the device, and logs how much is still in use.
     fn clean_up(&self) {
         let device = self.training.device();
         device.memory_cleanup();
@@ -283,7 +282,7 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
                 Ok(Evaluation::Infeasible(Infeasibility::OutOfMemory { message }))
             }
             Err(error) => {
-                // A full disk or a damaged checkpoint is nothing that the architecture is to blame for.
+                // A full disk or a damaged checkpoint is not the fault of the architecture.
                 self.broken |= matches!(
                     error,
                     TrainError::DevicePoisoned { .. }
@@ -303,7 +302,7 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
         Condition::well(self.training.device().memory_pool_usage().map(|usage| usage.bytes_reserved))
     }
 
-    /// A hash of the images, the network's configuration and the recipe; the same on every device.
+    /// Returns a hash of the images, the network's configuration and the recipe; it is the same on every device.
     fn identity(&self) -> String {
         self.identity.clone()
     }
@@ -340,7 +339,7 @@ fn identity(training: &ImageSet, validation: &ImageSet, network: &NetworkConfig,
 
 #[cfg(test)]
 impl TrainingEnvironment {
-    /// The same environment on a device that is read through `reads`.
+    /// Returns the same environment on a device that is read through `reads`.
     pub(super) fn with_reads(mut self, reads: Arc<dyn DeviceReads>) -> Self {
         self.reads = reads;
         self

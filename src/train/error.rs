@@ -1,29 +1,25 @@
-//! Why a training could not be done.
+//! Errors of trainings.
 
-use super::RecipeError;
 use crate::data::DataError;
-use crate::graph::{ImageShape, NetworkConfigError};
+use crate::graph::ImageShape;
 use crate::network::NetworkError;
 use crate::network::device::DeviceError;
+use crate::setting::InvalidSetting;
 use std::path::PathBuf;
 
-/// Why a training could not be done: a mistake in what it was given, or a fault of the machine.
+/// Why a training could not be done: an invalid input, or a failure of the machine.
 ///
-/// That a network is too large or diverges is not an error, but an
-/// [`Infeasibility`](crate::evaluation::Infeasibility).
+/// A network that is too large or diverges is not an error, but an [`Infeasibility`](crate::evaluation::Infeasibility).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The recipe describes no training.
+    /// The recipe describes no training, or the configuration no network.
     #[error(transparent)]
-    Recipe(#[from] RecipeError),
-    /// The configuration describes no network.
-    #[error(transparent)]
-    Config(#[from] NetworkConfigError),
+    Config(#[from] InvalidSetting),
     /// The network could not be built.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// The device does not compute in the recipe's number type.
+    /// The device does not support the recipe's number type.
     #[error(transparent)]
     Precision(#[from] DeviceError),
     /// The images could not be used.
@@ -36,24 +32,24 @@ pub enum TrainError {
         shape(images)
     )]
     ImageMismatch {
-        /// Shape that the network takes.
+        /// The shape that the network takes.
         network: ImageShape,
-        /// Shape of the images.
+        /// The shape of the images.
         images: ImageShape,
-        /// Name of the set.
+        /// The name of the set.
         set: String,
     },
     /// The network is configured for another number of classes.
     #[error("network.classes is {network}, but {set:?} has {classes} classes: set network.classes to {classes}")]
     ClassMismatch {
-        /// Classes of the network.
+        /// The number of classes of the network.
         network: usize,
-        /// Classes of the set.
+        /// The number of classes of the set.
         classes: usize,
-        /// Name of the set.
+        /// The name of the set.
         set: String,
     },
-    /// The validation images do not look like the training images.
+    /// The validation images differ from the training images in shape or number of classes.
     #[error(
         "the training images are {} in {training_classes} classes, but the validation images are {} in \
          {validation_classes}: both must be parts of the same data set",
@@ -61,25 +57,25 @@ pub enum TrainError {
         shape(validation)
     )]
     PartMismatch {
-        /// Shape of the training images.
+        /// The shape of the training images.
         training: ImageShape,
-        /// Classes of the training images.
+        /// The number of classes of the training images.
         training_classes: usize,
-        /// Shape of the validation images.
+        /// The shape of the validation images.
         validation: ImageShape,
-        /// Classes of the validation images.
+        /// The number of classes of the validation images.
         validation_classes: usize,
     },
-    /// A checkpoint could not be read. It may well be good.
+    /// A checkpoint could not be read. It need not be damaged.
     #[error("cannot read {}: {source}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// What happened.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// A checkpoint is damaged, or of another training.
+    /// A checkpoint is damaged, or belongs to another training.
     #[error("cannot use {}: {message}. Delete it to start the training again from the beginning", path.display())]
     Checkpoint {
         /// The file.
@@ -87,7 +83,7 @@ pub enum TrainError {
         /// What is wrong.
         message: String,
     },
-    /// A file of the training could not be written. The one that was there before still is.
+    /// A file of the training could not be written. A file that existed before is unchanged.
     #[error(
         "cannot write {}: {source}. The last checkpoint, if there is one, is kept: remove the cause",
         path.display()
@@ -95,36 +91,36 @@ pub enum TrainError {
     Write {
         /// The file.
         path: PathBuf,
-        /// What happened.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
     /// The trained network could not be saved.
     #[error("cannot save the trained network: {message}")]
     Save {
-        /// What happened.
+        /// The error's message.
         message: String,
     },
     /// The training was stopped from outside.
     #[error("the training was cancelled")]
     Cancelled,
-    /// The device has no memory left. An environment takes it as
+    /// The device has no memory left. A training environment reports this as
     /// [`OutOfMemory`](crate::evaluation::Infeasibility::OutOfMemory).
     #[error("the device is out of memory: {message}")]
     DeviceMemory {
-        /// What it said.
+        /// The device's message.
         message: String,
     },
-    /// The device fails whatever it is asked, until the process ends.
+    /// The device fails every operation until the process ends.
     #[error("the device cannot be used until the program is started again: {message}")]
     DevicePoisoned {
-        /// What it said.
+        /// The device's message.
         message: String,
     },
     /// The device failed.
     #[error("the device failed during training: {message}")]
     Device {
-        /// What it said.
+        /// The device's message.
         message: String,
     },
 }

@@ -4,194 +4,178 @@ use super::checkpoint::{self, Checkpoints, Snapshot, Task};
 use super::device_reads::{DeviceReads, Direct, device_error};
 use super::optimizer::new_optimizer;
 use super::parameters::{numbered, values, with_values};
-use super::replicas::{Backward, Replicas};
-use super::{Classifier, Epoch, FitOptions, Outcome, Recipe, TrainError, Trained, Watch};
+use super::{Classifier, Epoch, Outcome, Recipe, TrainError, Trained, Watch};
 use crate::data::{BatchSource, Batches};
 use crate::environment::Progress;
 use crate::evaluation::{Infeasibility, Metrics};
 use crate::seed;
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
-use burn::optim::ModuleOptimizer;
+use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::{Device, Int, Tensor};
 use rand::Rng;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-/// Trains the networks that `build` makes until one attempt counts, and measures it on the validation images.
+/// A training: what is trained by which recipe on which images, who watches it and where it is kept.
 ///
-/// An attempt is a network with new weights, a new optimizer and all epochs of the recipe. It is given up, and the next
-/// one begins with a lower learning rate ([`Recipe::learning_rate_at`]), when
-/// - its validation accuracy after the first epoch is not above that of a random predictor, 1 / classes; or
-/// - the loss of the training images, or of the validation images where they are evaluated, is not a finite number
-///   after any epoch.
-///
-/// When no restart is left, the first of these no longer ends the attempt: what it reaches counts. The second ends with
-/// [`Infeasibility::Diverged`]. (The paper restarts for the first reason only, and is silent on both ends.)
-///
-/// # Randomness
-/// `build` gets the stream `(seed, "weights", restart)`, and the images of epoch `e` come in the order of the stream
-/// `(seed, "epoch", restart * 2^32 + e)` and are changed as the stream `(seed, "augment", restart * 2^32 + e)` says, one
-/// image after the other in that order; all count from 0. A [`PictureStream`](crate::data::PictureStream) crops by streams of
-/// its own for each epoch and image. Nothing else is random: on the CPU devices the same
-/// arguments give the same bits, whatever else the process does.
-///
-/// # Cost
-/// The validation images are evaluated after the last epoch, after the first one of an attempt that may still be given up,
-/// and as often as the recipe's `measure_every` says. The host waits for the device once an epoch, to read its loss and, where they were evaluated, the figures
-/// of the validation images.
-///
-/// # Errors
-/// [`TrainError`] if the recipe is not valid, the two sets do not fit each other, `build` fails, or the device does.
-///
-/// # Panics
-/// If a network's logits are not `[images, classes]`.
-///
-/// # Examples
 /// ```
 /// use blockqnn::data::{DeviceSet, Split, embedded};
 /// use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Node, Operation};
 /// use blockqnn::network::{Network, device::default_device};
-/// use blockqnn::train::{Recipe, fit};
+/// use blockqnn::train::{Recipe, Training};
 ///
 /// # #[cfg(not(feature = "flex"))]
 /// # return Ok(());
 /// let split = Split::new(embedded::train().limit(60, 7)?, 20, 7)?;
 /// let device = default_device()?;
 /// let statistics = split.training().channel_statistics();
-/// let training = DeviceSet::new(split.training(), &statistics, &device)?;
+/// let images = DeviceSet::new(split.training(), &statistics, &device)?;
 /// let validation = DeviceSet::new(split.validation(), &statistics, &device)?;
 ///
 /// let block = LayerGraph::new(vec![Node::new(Operation::Input, []), Node::new(Operation::Output, [0])])?;
 /// let config = NetworkConfig::cifar().with_data(ImageShape { channels: 1, height: 28, width: 28 }, 10);
 /// let config = NetworkConfig { width: 2, repeats: 1, ..config };
 /// let recipe = Recipe { epochs: 2, batch_size: 8, ..Recipe::early_stop() };
-/// let outcome = fit(&recipe, &training, &validation, 7, &(), |rng, device| {
-///     Ok(Network::new(&block, &config, rng, device)?)
-/// })?;
+/// let outcome = Training::new(&recipe, &images, &validation, 7)
+///     .fit(|rng, device| Ok(Network::new(&block, &config, rng, device)?))?;
 /// let trained = outcome.trained().ok_or("no result")?;
 /// println!("{} % after {} epochs", trained.metrics.accuracy, trained.epochs.len());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn fit<M: Classifier>(
-    recipe: &Recipe,
-    training: &dyn BatchSource,
-    validation: &dyn BatchSource,
+#[derive(Clone, Copy)]
+pub struct Training<'a> {
+    recipe: &'a Recipe,
+    images: &'a dyn BatchSource,
+    validation: &'a dyn BatchSource,
     seed: u64,
-    watch: &dyn Watch,
-    build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
-) -> Result<Outcome<M>, TrainError> {
-    fit_with(recipe, training, validation, seed, &FitOptions { watch, ..FitOptions::default() }, build)
+    watch: &'a dyn Watch,
+    checkpoints: Option<&'a Checkpoints>,
+    reads: &'a dyn DeviceReads,
 }
 
-/// The same as [`fit`], with checkpoints: a training that was cancelled or killed is gone on with by the same call.
-///
-/// A checkpoint is written as often as `checkpoints` says, and when the training is cancelled, at whatever batch. On the
-/// CPU devices a training that was stopped and resumed ends with the same weights, bit for bit, as one that was not. The
-/// log `epochs.csv` is written after every epoch. The checkpoint stays when the training has ended;
-/// [`Checkpoints::delete`] deletes it.
-///
-/// # Errors
-/// As [`fit`]; [`TrainError::Write`] if a checkpoint or the log cannot be written, [`TrainError::Read`] if there is a
-/// checkpoint that cannot be read, and [`TrainError::Checkpoint`] if it is damaged or of another training.
-///
-/// # Panics
-/// As [`fit`].
-pub fn fit_resumable<M: Classifier>(
-    recipe: &Recipe,
-    training: &dyn BatchSource,
-    validation: &dyn BatchSource,
-    seed: u64,
-    watch: &dyn Watch,
-    checkpoints: &Checkpoints,
-    build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
-) -> Result<Outcome<M>, TrainError> {
-    let options = FitOptions { watch, checkpoints: Some(checkpoints), ..FitOptions::default() };
-    fit_with(recipe, training, validation, seed, &options, build)
+impl std::fmt::Debug for Training<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { recipe, seed, checkpoints, .. } = self;
+        let mut text = formatter.debug_struct("Training");
+        text.field("recipe", recipe).field("seed", seed).field("checkpoints", checkpoints).finish_non_exhaustive()
+    }
 }
 
-/// The same as [`fit`], with everything that may be chosen about how it runs: who watches, checkpoints
-/// ([`fit_resumable`]), and several devices.
-///
-/// # Errors
-/// As [`fit_resumable`].
-///
-/// # Panics
-/// As [`fit`].
-pub fn fit_with<M: Classifier>(
-    recipe: &Recipe,
-    training: &dyn BatchSource,
-    validation: &dyn BatchSource,
-    seed: u64,
-    options: &FitOptions<'_>,
-    build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
-) -> Result<Outcome<M>, TrainError> {
-    run(recipe, [training, validation], seed, options, &Direct, build)
-}
+impl<'a> Training<'a> {
+    /// A training on `images`, measured on the images of `validation`, which nothing watches and which is not kept.
+    #[must_use]
+    pub fn new(recipe: &'a Recipe, images: &'a dyn BatchSource, validation: &'a dyn BatchSource, seed: u64) -> Self {
+        Self { recipe, images, validation, seed, watch: &(), checkpoints: None, reads: &Direct }
+    }
 
-/// [`fit_with`], reading from the device as it is told.
-pub(super) fn run<M: Classifier>(
-    recipe: &Recipe,
-    [training, validation]: [&dyn BatchSource; 2],
-    seed: u64,
-    options: &FitOptions<'_>,
-    reads: &dyn DeviceReads,
-    mut build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
-) -> Result<Outcome<M>, TrainError> {
-    let &FitOptions { watch, checkpoints, more_devices } = options;
-    recipe.validate()?;
-    super::check_parts(training, validation)?;
-    let device = training.device().clone().autodiff();
-    recipe.precision.check(&device)?;
-    let task = Task {
-        recipe: recipe.clone(),
-        seed,
-        training_images: training.len(),
-        validation_images: validation.len(),
-        classes: training.classes(),
-    };
-    let mut snapshot = match checkpoints {
-        Some(checkpoints) => Snapshot::read(checkpoints, &task, &device.clone().without_autodiff())?,
-        None => None,
-    };
-    #[expect(clippy::cast_possible_truncation, reason = "losses are computed in single precision")]
-    let smoothing = (recipe.label_smoothing > 0.0).then_some(recipe.label_smoothing as f32);
-    let session = Session {
-        recipe,
-        // `validate` has seen that there is a batch.
-        batch_size: NonZeroUsize::new(recipe.batch_size).unwrap_or(NonZeroUsize::MIN),
-        training,
-        validation,
-        seed,
-        watch,
-        checkpoints,
-        reads,
-        seconds_before: snapshot.as_ref().map_or(0.0, |snapshot| snapshot.progress.seconds),
-        started: Instant::now(),
-        replicas: Replicas::new(training.device(), more_devices, smoothing),
-        loss: CrossEntropyLossConfig::new().init(&device),
-        task,
-    };
-    let mut restarts = snapshot.as_ref().map_or(0, |snapshot| snapshot.progress.restarts);
-    loop {
-        let network = numbered(build(&mut seed::stream(seed, "weights", restarts.into()), &device)?);
-        let attempt = session.begin(network, restarts, snapshot.take())?;
-        let stop = match session.attempt(attempt) {
-            Ok(trained) => return Ok(Outcome::Trained(trained)),
-            Err(stop) => stop,
+    /// Reports progress to `watch`, which may stop the training.
+    #[must_use]
+    pub fn with_watch(self, watch: &'a dyn Watch) -> Self {
+        Self { watch, ..self }
+    }
+
+    /// Keeps the training in files, so that one that was cancelled or killed is continued by the same call.
+    ///
+    /// A checkpoint is written as often as `checkpoints` says, and when the training is cancelled, at whatever batch. On
+    /// the CPU devices a training that was stopped and resumed ends with the same weights, bit for bit, as one that was
+    /// not. The log `epochs.csv` is written after every epoch. The checkpoint stays when the training has ended;
+    /// [`Checkpoints::delete`] deletes it.
+    #[must_use]
+    pub fn with_checkpoints(self, checkpoints: impl Into<Option<&'a Checkpoints>>) -> Self {
+        Self { checkpoints: checkpoints.into(), ..self }
+    }
+
+    /// Reads results from the device through `reads`.
+    pub(super) fn with_reads(self, reads: &'a dyn DeviceReads) -> Self {
+        Self { reads, ..self }
+    }
+
+    /// Trains the networks that `build` makes until one attempt counts, and measures it on the validation images.
+    ///
+    /// An attempt is a network with new weights, a new optimizer and all epochs of the recipe. It is given up, and the
+    /// next one begins with a lower learning rate ([`Recipe::learning_rate_at`]), when
+    /// - its validation accuracy after the first epoch is not above that of a random predictor, 1 / classes; or
+    /// - the loss of the training images, or of the validation images where they are evaluated, is not a finite number
+    ///   after any epoch.
+    ///
+    /// When no restart is left, the first of these no longer ends the attempt: what it reaches counts. The second ends
+    /// with [`Infeasibility::Diverged`]. (The paper restarts for the first reason only, and is silent on both ends.)
+    ///
+    /// # Randomness
+    /// `build` gets the stream `(seed, "weights", restart)`, and the images of epoch `e` come in the order of the stream
+    /// `(seed, "epoch", restart * 2^32 + e)` and are changed as the stream `(seed, "augment", restart * 2^32 + e)` says,
+    /// one image after the other in that order; all count from 0. A [`PictureStream`](crate::data::PictureStream) crops
+    /// by streams of its own for each epoch and image. Nothing else is random: on the CPU devices the same arguments
+    /// give the same bits, whatever else the process does.
+    ///
+    /// # Cost
+    /// The validation images are evaluated after the last epoch, after the first one of an attempt that may still be
+    /// given up, and as often as the recipe's `measure_every` says. The host waits for the device once an epoch, to read
+    /// its loss and, where they were evaluated, the figures of the validation images.
+    ///
+    /// # Errors
+    /// [`TrainError`] if the recipe is not valid, the two sets do not fit each other, `build` fails, or the device does.
+    /// With checkpoints, [`TrainError::Write`] if one or the log cannot be written, [`TrainError::Read`] if there is one
+    /// that cannot be read, and [`TrainError::Checkpoint`] if it is damaged or of another training.
+    ///
+    /// # Panics
+    /// If a network's logits are not `[images, classes]`.
+    pub fn fit<M: Classifier>(
+        self,
+        mut build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
+    ) -> Result<Outcome<M>, TrainError> {
+        let Self { recipe, images, validation, seed, checkpoints, .. } = self;
+        recipe.validate()?;
+        super::check_parts(images, validation)?;
+        let device = images.device().clone().autodiff();
+        recipe.precision.check(&device)?;
+        let task = Task {
+            recipe: recipe.clone(),
+            seed,
+            training_images: images.len(),
+            validation_images: validation.len(),
+            classes: images.classes(),
         };
-        let may_restart = session.may_restart(restarts);
-        match stop {
-            Stop::NoBetterThanChance => {}
-            Stop::Diverged { .. } if may_restart => {}
-            Stop::Diverged { epoch } => return Ok(Outcome::Infeasible(Infeasibility::Diverged { epoch, restarts })),
-            Stop::TimedOut { limit_seconds } => {
-                return Ok(Outcome::Infeasible(Infeasibility::TimedOut { limit_seconds }));
+        let mut snapshot = match checkpoints {
+            Some(checkpoints) => Snapshot::read(checkpoints, &task, &device.clone().without_autodiff())?,
+            None => None,
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "losses are computed in single precision")]
+        let smoothing = (recipe.label_smoothing > 0.0).then_some(recipe.label_smoothing as f32);
+        let session = Session {
+            of: self,
+            // `validate` has seen that there is a batch.
+            batch_size: NonZeroUsize::new(recipe.batch_size).unwrap_or(NonZeroUsize::MIN),
+            seconds_before: snapshot.as_ref().map_or(0.0, |snapshot| snapshot.progress.seconds),
+            started: Instant::now(),
+            training_loss: CrossEntropyLossConfig::new().with_smoothing(smoothing).init(&device),
+            loss: CrossEntropyLossConfig::new().init(&device),
+            task,
+        };
+        let mut restarts = snapshot.as_ref().map_or(0, |snapshot| snapshot.progress.restarts);
+        loop {
+            let network = numbered(build(&mut seed::stream(seed, "weights", restarts.into()), &device)?);
+            let attempt = session.begin(network, restarts, snapshot.take())?;
+            let stop = match session.attempt(attempt) {
+                Ok(trained) => return Ok(Outcome::Trained(trained)),
+                Err(stop) => stop,
+            };
+            let may_restart = session.may_restart(restarts);
+            match stop {
+                Stop::NoBetterThanChance => {}
+                Stop::Diverged { .. } if may_restart => {}
+                Stop::Diverged { epoch } => {
+                    return Ok(Outcome::Infeasible(Infeasibility::Diverged { epoch, restarts }));
+                }
+                Stop::TimedOut { limit_seconds } => {
+                    return Ok(Outcome::Infeasible(Infeasibility::TimedOut { limit_seconds }));
+                }
+                Stop::Cancelled => return Ok(Outcome::Cancelled),
+                Stop::Failed(error) => return Err(error),
             }
-            Stop::Cancelled => return Ok(Outcome::Cancelled),
-            Stop::Failed(error) => return Err(error),
+            tracing::debug!(restarts, ?stop, "training starts again with a lower learning rate");
+            restarts += 1;
         }
-        tracing::debug!(restarts, ?stop, "training starts again with a lower learning rate");
-        restarts += 1;
     }
 }
 
@@ -218,19 +202,13 @@ impl From<TrainError> for Stop {
 
 /// What stays the same over all attempts.
 struct Session<'a> {
-    recipe: &'a Recipe,
+    of: Training<'a>,
     batch_size: NonZeroUsize,
-    training: &'a dyn BatchSource,
-    validation: &'a dyn BatchSource,
-    seed: u64,
-    watch: &'a dyn Watch,
-    checkpoints: Option<&'a Checkpoints>,
-    reads: &'a dyn DeviceReads,
     /// Of earlier calls.
     seconds_before: f64,
     started: Instant,
-    /// Their loss has label smoothing, if the recipe has it.
-    replicas: Replicas,
+    /// With label smoothing, if the recipe has it.
+    training_loss: CrossEntropyLoss,
     loss: CrossEntropyLoss,
     task: Task,
 }
@@ -264,7 +242,7 @@ struct Score {
 
 impl Session<'_> {
     fn may_restart(&self, restarts: u32) -> bool {
-        restarts < self.recipe.restarts.max
+        restarts < self.of.recipe.restarts.max
     }
 
     fn seconds(&self) -> f64 {
@@ -278,8 +256,8 @@ impl Session<'_> {
         restarts: u32,
         snapshot: Option<Snapshot>,
     ) -> Result<Attempt<M>, TrainError> {
-        let optimizer = new_optimizer(self.recipe.optimizer);
-        if let (Some(snapshot), Some(checkpoints)) = (snapshot, self.checkpoints) {
+        let optimizer = new_optimizer(self.of.recipe.optimizer);
+        if let (Some(snapshot), Some(checkpoints)) = (snapshot, self.of.checkpoints) {
             let path = checkpoint::path(checkpoints);
             let optimizer = snapshot.unpack(optimizer, &path)?;
             let Snapshot { progress, values, average, loss, .. } = snapshot;
@@ -296,12 +274,12 @@ impl Session<'_> {
                 epochs: progress.epochs,
             });
         }
-        let average = self.recipe.weight_averaging.map(|_| values(&network));
+        let average = self.of.recipe.weight_averaging.map(|_| values(&network));
         Ok(Attempt { network, optimizer, average, restarts, epoch: 0, batch: 0, mean: self.zero(), epochs: Vec::new() })
     }
 
     fn zero(&self) -> Tensor<1> {
-        Tensor::zeros([1], self.training.device())
+        Tensor::zeros([1], self.of.images.device())
     }
 
     /// All epochs that are left.
@@ -313,9 +291,9 @@ impl Session<'_> {
                 return Err(self.stopped(&attempt, stop));
             }
             let (epoch, restarts) = (attempt.epoch + 1, attempt.restarts);
-            let last = epoch == self.recipe.epochs;
+            let last = epoch == self.of.recipe.epochs;
             let probation = epoch == 1 && self.may_restart(restarts);
-            let measured = self.recipe.measure_every.is_some_and(|every| epoch.is_multiple_of(every));
+            let measured = self.of.recipe.measure_every.is_some_and(|every| epoch.is_multiple_of(every));
             let mut figures = vec![attempt.mean.clone()];
             let mut evaluated = None;
             if last || probation || measured {
@@ -329,16 +307,16 @@ impl Session<'_> {
                 }
                 evaluated = Some(network);
             }
-            let Reading { training_loss, validation } = read(self.reads, figures)?;
+            let Reading { training_loss, validation } = read(self.of.reads, figures)?;
             if !training_loss.is_finite() || validation.as_ref().is_some_and(|score| !score.loss.is_finite()) {
                 return Err(Stop::Diverged { epoch });
             }
             let accuracy = validation.as_ref().map(|score| self.accuracy(score.correct));
-            let learning_rate = self.recipe.learning_rate_at(attempt.epoch, restarts);
+            let learning_rate = self.of.recipe.learning_rate_at(attempt.epoch, restarts);
             attempt.epochs.push(Epoch { learning_rate, training_loss, accuracy, seconds: self.seconds() });
             (attempt.epoch, attempt.batch, attempt.mean) = (epoch, 0, self.zero());
-            let logged = match self.checkpoints {
-                Some(checkpoints) => checkpoint::log(checkpoints, &attempt.epochs, self.training.len()),
+            let logged = match self.of.checkpoints {
+                Some(checkpoints) => checkpoint::log(checkpoints, &attempt.epochs, self.of.images.len()),
                 None => Ok(()),
             };
             if let Some((score, network)) = validation.zip(evaluated) {
@@ -360,7 +338,7 @@ impl Session<'_> {
                     return Ok(Trained { network, metrics, epochs: attempt.epochs });
                 }
             }
-            if self.checkpoints.is_some_and(|checkpoints| checkpoints.is_due(epoch)) {
+            if self.of.checkpoints.is_some_and(|checkpoints| checkpoints.is_due(epoch)) {
                 self.save(&attempt)?;
             }
             // Not before the checkpoint, which is worth more.
@@ -371,10 +349,11 @@ impl Session<'_> {
     /// The batches of an epoch that are left; and why it stopped before the end, if it did.
     fn train<M: Classifier>(&self, attempt: Attempt<M>) -> (Attempt<M>, Option<Stop>) {
         let Attempt { mut network, mut optimizer, mut average, restarts, epoch, mut batch, mut mean, epochs } = attempt;
-        let learning_rate = self.recipe.learning_rate_at(epoch, restarts);
+        let learning_rate = self.of.recipe.learning_rate_at(epoch, restarts);
         let stream = u64::from(restarts) << 32 | u64::from(epoch);
-        let batches = Batches::shuffled(self.training.len(), self.batch_size, self.seed, stream);
-        let mut source = self.training.training_batches(&batches, batch, &self.recipe.augmentation, self.seed, stream);
+        let batches = Batches::shuffled(self.of.images.len(), self.batch_size, self.of.seed, stream);
+        let mut source =
+            self.of.images.training_batches(&batches, batch, &self.of.recipe.augmentation, self.of.seed, stream);
         let mut stop = None;
         let mut done = batch * self.batch_size.get();
         for indices in batches.iter().skip(batch) {
@@ -391,20 +370,21 @@ impl Session<'_> {
                     break;
                 }
             };
-            let images = images.cast(self.recipe.precision.dtype());
-            let Backward { loss, gradients } = self.replicas.backward(&network, images, labels);
+            let images = images.cast(self.of.recipe.precision.dtype());
+            let loss = self.training_loss.forward(network.classify(images.autodiff()), labels.autodiff());
+            let gradients = GradientsParams::from_grads(loss.backward(), &network);
             network = optimizer.step(learning_rate, network, gradients);
-            if let (Some(average), Some(decay)) = (&mut average, self.recipe.weight_averaging) {
+            if let (Some(average), Some(decay)) = (&mut average, self.of.recipe.weight_averaging) {
                 *average = average
                     .drain(..)
                     .zip(values(&network))
                     .map(|(mean, value)| mean.mul_scalar(decay) + value.mul_scalar(1.0 - decay))
                     .collect();
             }
-            mean = mean + loss.mul_scalar(share(indices.len(), self.training));
+            mean = mean + loss.inner().mul_scalar(share(indices.len(), self.of.images));
             done += indices.len();
             batch += 1;
-            self.report(epoch, restarts, share(done, self.training));
+            self.report(epoch, restarts, share(done, self.of.images));
         }
         (Attempt { network, optimizer, average, restarts, epoch, batch, mean, epochs }, stop)
     }
@@ -418,7 +398,7 @@ impl Session<'_> {
     }
 
     fn save<M: Classifier>(&self, attempt: &Attempt<M>) -> Result<(), TrainError> {
-        let Some(checkpoints) = self.checkpoints else { return Ok(()) };
+        let Some(checkpoints) = self.of.checkpoints else { return Ok(()) };
         let Attempt { restarts, epoch, batch, .. } = *attempt;
         let epochs = attempt.epochs.clone();
         let snapshot = Snapshot {
@@ -434,16 +414,16 @@ impl Session<'_> {
     /// The mean loss and the number of correct predictions on the validation images, as tensors that have not been
     /// waited for.
     fn evaluate<M: Classifier>(&self, network: &M, attempt: &Attempt<M>) -> Result<[Tensor<1>; 2], Stop> {
-        let device = self.validation.device();
+        let device = self.of.validation.device();
         let mut mean = Tensor::<1>::zeros([1], device);
         let mut correct = Tensor::<1, Int>::zeros([1], device);
-        let order = Batches::in_order(self.validation.len(), self.batch_size);
-        for (indices, batch) in order.iter().zip(self.validation.batches(&order)) {
+        let order = Batches::in_order(self.of.validation.len(), self.batch_size);
+        for (indices, batch) in order.iter().zip(self.of.validation.batches(&order)) {
             self.check()?;
             let (images, labels) = batch.map_err(TrainError::from)?;
-            let logits = network.classify(images.cast(self.recipe.precision.dtype()));
+            let logits = network.classify(images.cast(self.of.recipe.precision.dtype()));
             correct = correct + logits.clone().argmax(1).squeeze_dim::<1>(1).equal(labels.clone()).int().sum();
-            mean = mean + self.loss.forward(logits, labels).mul_scalar(share(indices.len(), self.validation));
+            mean = mean + self.loss.forward(logits, labels).mul_scalar(share(indices.len(), self.of.validation));
             self.report(attempt.epoch, attempt.restarts, 1.0);
         }
         // Single precision counts to 2^24 without loss.
@@ -451,23 +431,23 @@ impl Session<'_> {
     }
 
     fn accuracy(&self, correct: usize) -> f64 {
-        100.0 * correct as f64 / self.validation.len() as f64
+        100.0 * correct as f64 / self.of.validation.len() as f64
     }
 
     /// Whether more validation images are classified correctly than guessing would.
     fn beats_chance(&self, correct: usize) -> bool {
-        correct as u128 * self.validation.classes() as u128 > self.validation.len() as u128
+        correct as u128 * self.of.validation.classes() as u128 > self.of.validation.len() as u128
     }
 
     fn report(&self, epoch: u32, restarts: u32, fraction: f64) {
-        self.watch.report(Progress::new(epoch, self.recipe.epochs, restarts, fraction));
+        self.of.watch.report(Progress::new(epoch, self.of.recipe.epochs, restarts, fraction));
     }
 
     fn check(&self) -> Result<(), Stop> {
-        if self.watch.is_cancelled() {
+        if self.of.watch.is_cancelled() {
             return Err(Stop::Cancelled);
         }
-        match self.recipe.time_limit_seconds {
+        match self.of.recipe.time_limit_seconds {
             Some(limit_seconds) if self.seconds() >= limit_seconds => Err(Stop::TimedOut { limit_seconds }),
             _ => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! Trained networks for use: from a file to predictions.
+//! Trained networks in use: from a file to predictions.
 
 use super::TrainError;
 use crate::data::{
@@ -18,14 +18,14 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The key of the metadata of a weights file that describes the weights.
+/// The key in the metadata of a weights file under which the weights are described.
 const KEY: &str = "classifier";
-/// Images that are classified at a time, if they are not larger than so many pixels; of larger ones fewer.
+/// The images that are classified at a time, up to this many pixels each; larger images are taken in smaller batches.
 const BATCH: usize = 256;
 const BATCH_PIXELS: usize = 32 * 32;
 
-/// A trained network with all that it takes to classify images: its blueprint, its classes, how a picture becomes an image of
-/// its size, and how images are normalised.
+/// A trained network with everything needed to classify images: its blueprint, its classes, how a picture becomes an
+/// image of the network's size, and how images are normalised.
 ///
 /// It is saved to and loaded from one safetensors file, whose weights have the names of the exported `PyTorch` module.
 ///
@@ -48,51 +48,51 @@ pub struct ImageClassifier {
     blueprint: Blueprint,
     classes: Vec<String>,
     statistics: ChannelStatistics,
-    /// None if the network takes images that no file has.
+    /// `None` if no image file has as many channels as the network takes.
     preprocessing: Option<Preprocessing>,
     device: Device,
 }
 
-/// What a network takes an image for.
+/// A network's prediction for an image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Prediction {
-    /// Number of the most probable class.
+    /// The number of the most probable class.
     pub label: usize,
     /// Its name.
     pub class: String,
-    /// Its probability, from 0 to 1, as the network sees it.
+    /// Its probability, from 0 to 1, as estimated by the network.
     pub probability: f32,
     /// The probability of every class.
     pub probabilities: Vec<f32>,
 }
 
-/// An image file, and what a network takes it for, or why it cannot be used.
+/// An image file, and its prediction or the reason why there is none.
 pub type ClassifiedFile = (PathBuf, Result<Prediction, DataError>);
 
 /// Why a network cannot be used on images.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClassifierError {
-    /// The weights could not be written. A file that was there before still is.
+    /// The weights could not be written. A file that existed before is unchanged.
     #[error("cannot write {}: {source}", path.display())]
     Write {
         /// The file.
         path: PathBuf,
-        /// What happened.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
     /// A file or folder could not be read.
     #[error("cannot use {}: {source}", path.display())]
     Io {
-        /// The file.
+        /// The file or folder.
         path: PathBuf,
-        /// What happened.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// The file has no weights of a network, or those of another one.
+    /// The file has no weights of a network, or those of another network.
     #[error("cannot load {}: {source}", path.display())]
     Weights {
         /// The file.
@@ -101,8 +101,11 @@ pub enum ClassifierError {
         #[source]
         source: WeightsError,
     },
-    /// The file does not say what network its weights are of.
-    #[error("{} does not describe its network ({message}): it must be a file written by ImageClassifier::save", path.display())]
+    /// The file does not describe the network that its weights belong to.
+    #[error(
+        "{} does not describe its network ({message}): it must be a file written by ImageClassifier::save",
+        path.display()
+    )]
     Unlabelled {
         /// The file.
         path: PathBuf,
@@ -118,31 +121,31 @@ pub enum ClassifierError {
         #[source]
         source: BlueprintError,
     },
-    /// The parts do not fit each other.
+    /// The parts do not match each other.
     #[error("the network has {network} {what}, but {given} were given: use those of its training set")]
     Mismatch {
-        /// What is counted.
+        /// What was counted.
         what: &'static str,
-        /// The network's number.
+        /// The number in the network.
         network: usize,
         /// The given number.
         given: usize,
     },
-    /// The images do not fit the network.
+    /// The images do not match the network.
     #[error("the network takes images of {network}, but these are {images}")]
     Images {
-        /// Shape that the network takes.
+        /// The shape that the network takes.
         network: ImageShape,
-        /// Shape of the images.
+        /// The shape of the images.
         images: ImageShape,
     },
     /// Images cannot be normalised by these statistics.
     #[error("a mean or a deviation of the network's images is not a finite number, or a deviation is not above 0")]
     Statistics,
-    /// Files have 1 or 3 channels, and the network takes another number.
+    /// The network takes images with a number of channels that no image file has: files have 1 or 3.
     #[error("the network takes images of {channels} channels, but image files have 1 or 3")]
     Channels {
-        /// Channels of the network's images.
+        /// The number of channels of the network's images.
         channels: usize,
     },
     /// The weights cannot be read from the device.
@@ -177,22 +180,22 @@ struct Facts {
     classes: Vec<String>,
     mean: Vec<f32>,
     deviation: Vec<f32>,
-    /// Not in the files of earlier versions, nor in those of networks for images that no file has.
+    /// Missing in files of earlier versions, and for networks whose number of channels no image file has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     preprocessing: Option<Preprocessing>,
 }
 
 impl ImageClassifier {
-    /// Puts a classifier together: a network on a plain device that was built from `blueprint`, the names of its classes,
+    /// Creates a classifier from a network on a plain device that was built from `blueprint`, the names of its classes,
     /// and the statistics by which its training images were normalised.
     ///
-    /// Of a picture of another size it takes the largest part in the middle ([`Preprocessing::whole`]), as the images of a
-    /// search are made ([`ImageFolder::load`](crate::data::ImageFolder::load)); where the network was measured on other parts,
-    /// say so by [`with_preprocessing`](Self::with_preprocessing).
+    /// From a picture of another size it takes the largest part in the middle ([`Preprocessing::whole`]), like the
+    /// images of a search ([`ImageFolder::load`](crate::data::ImageFolder::load)). If the network was measured on other
+    /// parts, set them with [`with_preprocessing`](Self::with_preprocessing).
     ///
     /// # Errors
-    /// [`ClassifierError::Mismatch`] if classes or channels are not as many as the network's, [`ClassifierError::Statistics`] if
-    /// a mean or a deviation is not finite, or a deviation not positive.
+    /// [`ClassifierError::Mismatch`] if the number of classes or channels differs from the network's,
+    /// [`ClassifierError::Statistics`] if a mean or a deviation is not finite, or a deviation is not positive.
     pub fn new(
         blueprint: Blueprint,
         network: Network,
@@ -216,10 +219,11 @@ impl ImageClassifier {
         Ok(Self { network, blueprint, classes, statistics, preprocessing, device })
     }
 
-    /// Takes other parts of pictures, such as those that the network was measured on: `Preprocessing::from(cropping)`.
+    /// Sets the part of a picture to take, such as the part that the network was measured on:
+    /// `Preprocessing::from(cropping)`.
     ///
     /// # Errors
-    /// [`ClassifierError::Images`] if they have another shape than the network's images.
+    /// [`ClassifierError::Images`] if it differs in shape from the network's images.
     pub fn with_preprocessing(mut self, preprocessing: Preprocessing) -> Result<Self, ClassifierError> {
         let (network, images) = (self.blueprint.network().image, preprocessing.shape());
         if network != images {
@@ -229,10 +233,10 @@ impl ImageClassifier {
         Ok(self)
     }
 
-    /// Loads what [`save`](Self::save) wrote, to a device.
+    /// Loads a file written by [`save`](Self::save) to a device.
     ///
     /// # Errors
-    /// [`ClassifierError`] if the file cannot be read, is damaged, or does not say what network it is of.
+    /// [`ClassifierError`] if the file cannot be read, is damaged, or does not describe its network.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, ClassifierError> {
         let path = path.as_ref().to_owned();
         let bytes = std::fs::read(&path).map_err(|source| ClassifierError::Io { path: path.clone(), source })?;
@@ -246,7 +250,7 @@ impl ImageClassifier {
         let blueprint = Blueprint::from_json(&facts.architecture.to_string())
             .map_err(|source| ClassifierError::Blueprint { path: path.clone(), source })?;
         let device = device.clone().without_autodiff();
-        // Otherwise a file of a few bytes could ask for all memory.
+        // Otherwise a file of a few bytes could request all memory.
         let (parameters, length) = (blueprint.cost().parameters, bytes.len());
         if parameters > length as u64 / 4 {
             let message = format!("{parameters} parameters do not fit into its {length} bytes");
@@ -307,8 +311,8 @@ impl ImageClassifier {
 
     /// Writes the classifier to one safetensors file. The same classifier gives the same bytes.
     ///
-    /// The metadata hold under `classifier` a JSON object with the `architecture`, the names of the `classes`, `mean` and
-    /// `deviation` of each channel, and the `preprocessing` ([`Preprocessing`]).
+    /// Its metadata contain under `classifier` a JSON object with the `architecture`, the names of the `classes`,
+    /// `mean` and `deviation` of each channel, and the `preprocessing` ([`Preprocessing`]).
     ///
     /// # Errors
     /// [`ClassifierError`] if the device or the disk fails.
@@ -321,25 +325,25 @@ impl ImageClassifier {
         files::write(&path, |out| out.write_all(&bytes)).map_err(|source| ClassifierError::Write { path, source })
     }
 
-    /// The network and its block.
+    /// Returns the network's blueprint.
     #[must_use]
     pub fn blueprint(&self) -> &Blueprint {
         &self.blueprint
     }
 
-    /// The network, in inference mode.
+    /// Returns the network, in inference mode.
     #[must_use]
     pub fn network(&self) -> &Network {
         &self.network
     }
 
-    /// The names of the classes, by label.
+    /// Returns the names of the classes, by label.
     #[must_use]
     pub fn classes(&self) -> &[String] {
         &self.classes
     }
 
-    /// How a picture becomes an image of the network; none if no file has images of so many channels.
+    /// Returns how a picture becomes an image of the network; `None` if no image file has as many channels.
     #[must_use]
     pub fn preprocessing(&self) -> Option<&Preprocessing> {
         self.preprocessing.as_ref()
@@ -348,7 +352,7 @@ impl ImageClassifier {
     /// Classifies all images of a set.
     ///
     /// # Errors
-    /// If the images have another shape than the network's, or the device fails.
+    /// [`ClassifierError`] if the images differ in shape from the network's, or the device fails.
     pub fn classify(&self, images: &ImageSet) -> Result<Vec<Prediction>, ClassifierError> {
         let network = self.blueprint.network().image;
         if network != images.shape() {
@@ -366,17 +370,17 @@ impl ImageClassifier {
         Ok(predictions)
     }
 
-    /// How many images are classified at a time.
+    /// Returns how many images are classified at a time.
     fn batch(&self) -> NonZeroUsize {
         let ImageShape { height, width, .. } = self.blueprint.network().image;
         let pixels = height.saturating_mul(width).max(BATCH_PIXELS);
         NonZeroUsize::new(BATCH * BATCH_PIXELS / pixels).unwrap_or(NonZeroUsize::MIN)
     }
 
-    /// Share of a set's images that are classified correctly, in percent.
+    /// Returns the share of a set's images that are classified correctly, in percent.
     ///
     /// # Errors
-    /// As [`classify`](Self::classify).
+    /// The same errors as [`classify`](Self::classify).
     pub fn accuracy(&self, images: &ImageSet) -> Result<f64, ClassifierError> {
         let predictions = self.classify(images)?;
         let correct =
@@ -384,23 +388,25 @@ impl ImageClassifier {
         Ok(100.0 * correct.count() as f64 / images.len() as f64)
     }
 
-    /// Classifies an image file, of any format that a [`Picture`] is decoded from, as the
-    /// [`preprocessing`](Self::preprocessing) makes an image of it.
+    /// Classifies an image file of any format that a [`Picture`] can be decoded from, after turning it into an image by
+    /// the [`preprocessing`](Self::preprocessing).
     ///
     /// # Errors
-    /// If the file is not an image, or the network takes other images than files contain.
+    /// [`ClassifierError`] if the file is not an image, or the network takes images with other channels than files
+    /// have.
     pub fn classify_file(&self, path: impl AsRef<Path>) -> Result<Prediction, ClassifierError> {
         let pixels = self.files_become()?.apply(Picture::read(path)?);
         // A set of one image has one prediction.
         Ok(self.classify_pixels(1, pixels)?.swap_remove(0))
     }
 
-    /// Classifies all pictures in a folder and the folders below it, in the order of their paths; each comes with its
-    /// prediction, or with the reason why it has none. Other files are ignored, and so is what systems leave in folders, as by
-    /// an [`ImageFolder`](crate::data::ImageFolder).
+    /// Classifies all pictures in a folder and the folders below it, in the order of their paths. Each comes with its
+    /// prediction, or with the reason why it has none. Other files are ignored, and so are the files that systems leave
+    /// in folders, as by an [`ImageFolder`](crate::data::ImageFolder).
     ///
     /// # Errors
-    /// If the folder has no pictures or cannot be read, the network takes other images than files contain, or the device fails.
+    /// [`ClassifierError`] if the folder has no pictures or cannot be read, the network takes images with other
+    /// channels than files have, or the device fails.
     pub fn classify_folder(&self, folder: impl AsRef<Path>) -> Result<Vec<ClassifiedFile>, ClassifierError> {
         let folder = folder.as_ref();
         let preprocessing = self.files_become()?;

@@ -1,13 +1,15 @@
-//! How much memory a training takes on its device.
+//! An estimate of the memory that a training takes on its device.
 
 use super::Recipe;
 use crate::graph::Cost;
 
-/// A rough estimate of the bytes that a training needs on its device besides the images: twice the activations of a batch (kept for
-/// the way back, and as long again for gradients and what kernels work in), and four numbers a parameter (weight, gradient, two
-/// moments). Mixed precision is counted like single precision, for normalisation keeps its input in that.
+/// Returns a rough estimate of the bytes that a training needs on its device besides the images.
 ///
-/// It was not measured on a GPU. Whoever packs trainings by it ([`ProcessConfig`](crate::search::ProcessConfig)) should leave room.
+/// It is twice the activations of a batch (kept for the backward pass, and the same again for gradients and the
+/// workspace of kernels) plus four numbers per parameter (weight, gradient, two moments). Mixed precision counts like
+/// single precision, because normalisation keeps its input in that.
+///
+/// It was not measured on a GPU. Whoever packs trainings by it ([`ProcessConfig`](crate::evaluator::ProcessConfig)) should leave room.
 ///
 /// ```
 /// use blockqnn::graph::{LayerGraph, NetworkConfig, Node, Operation};

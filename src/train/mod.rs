@@ -1,12 +1,11 @@
 //! Training: from a network and images to an accuracy.
 //!
 //! - [`Recipe`]: epochs, batches, optimizer, learning rate, restarts and time limit, as data.
-//! - [`fit`]: trains what its caller builds, by a recipe, with restarts.
+//! - [`Training`]: trains what its caller builds, by a recipe, with restarts.
 //! - [`TrainingEnvironment`]: trains every architecture of a search by one recipe on one data set.
 //!
 //! Images, labels and the state of the training stay on the device; the host waits for it once an epoch.
 
-mod calibration;
 mod checkpoint;
 mod device_reads;
 mod environment;
@@ -15,39 +14,38 @@ mod fit;
 mod image_classifier;
 mod memory;
 mod optimizer;
-mod options;
 mod outcome;
 mod parameters;
 mod recipe;
-mod replicas;
+mod speed;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 mod top_k;
+mod watch;
 
 pub use checkpoint::Checkpoints;
 pub use environment::TrainingEnvironment;
 pub use error::TrainError;
-pub use fit::{fit, fit_resumable, fit_with};
+pub use fit::Training;
 pub use image_classifier::{ClassifiedFile, ClassifierError, ImageClassifier, Prediction};
 #[cfg(feature = "onnx")]
 pub use image_classifier::OnnxForm;
 pub use memory::memory_estimate;
-pub use options::{FitOptions, Watch};
 pub use outcome::{Epoch, Outcome, Trained};
-pub use recipe::{OptimizerConfig, Recipe, RecipeError, Restarts, Schedule};
+pub use recipe::{OptimizerConfig, Recipe, Restarts, Schedule};
 pub use top_k::{place_of, top_k_accuracies};
+pub use watch::Watch;
 
 use crate::data::BatchSource;
-use crate::graph::ImageShape;
 use crate::network::Network;
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-/// A burn module that classifies images: what [`fit`] trains.
+/// A burn module that classifies images: what [`Training::fit`] trains.
 pub trait Classifier: Module {
-    /// The logits `[batch, classes]` of images `[batch, channels, height, width]`.
+    /// Returns the logits `[batch, classes]` of images `[batch, channels, height, width]`.
     ///
-    /// Images come in the type of the recipe's [`Precision`](crate::network::Precision), logits are single precision.
+    /// Images have the type of the recipe's [`Precision`](crate::network::Precision); logits are in single precision.
     /// Images with gradients (on a device with `autodiff`) are for training, others for inference.
     fn classify(&self, images: Tensor<4>) -> Tensor<2>;
 }
@@ -58,7 +56,7 @@ impl Classifier for Network {
     }
 }
 
-/// Accuracy of a random predictor over this many classes, in percent.
+/// Returns the accuracy of a random predictor over this many classes, in percent.
 ///
 /// ```
 /// assert_eq!(blockqnn::train::chance_accuracy(100), 1.0);
@@ -68,19 +66,15 @@ pub fn chance_accuracy(classes: usize) -> f64 {
     100.0 / classes as f64
 }
 
-/// Checks that both sets have images of one shape and the same number of classes.
+/// Checks that both sets have images of the same shape and the same number of classes.
 fn check_parts(training: &dyn BatchSource, validation: &dyn BatchSource) -> Result<(), TrainError> {
     if training.shape() == validation.shape() && training.classes() == validation.classes() {
         return Ok(());
     }
-    let shape = |set: &dyn BatchSource| {
-        let shape = set.shape();
-        ImageShape { channels: shape.channels, height: shape.height, width: shape.width }
-    };
     Err(TrainError::PartMismatch {
-        training: shape(training),
+        training: training.shape(),
         training_classes: training.classes(),
-        validation: shape(validation),
+        validation: validation.shape(),
         validation_classes: validation.classes(),
     })
 }

@@ -1,14 +1,14 @@
-//! The optimizers of burn, with the figures and the meaning that a [`Recipe`](super::Recipe) gives them.
+//! burn's optimizers, with the numbers and conventions of a [`Recipe`](super::Recipe).
 
 use super::OptimizerConfig;
 use burn::optim::decay::WeightDecayConfig;
 use burn::optim::momentum::MomentumConfig;
 use burn::optim::{AdamConfig, ModuleOptimizer, SgdConfig};
 
-/// A new optimizer, without any state.
+/// Creates an optimizer without any state.
 ///
-/// Every figure is set: burn's own defaults differ from the paper's (epsilon is 1e-5) and from `PyTorch`'s (dampening
-/// is 0.1).
+/// Every number is set explicitly: burn's own defaults differ from the paper's (epsilon is 1e-5) and from `PyTorch`'s
+/// (dampening is 0.1).
 pub(super) fn new_optimizer(config: OptimizerConfig) -> ModuleOptimizer {
     match config {
         OptimizerConfig::Adam { beta_1, beta_2, epsilon } => AdamConfig::new()
@@ -42,7 +42,7 @@ mod tests {
         weights: Param<Tensor<1>>,
     }
 
-    /// The weights after one step for each of `gradients`, from `weights`.
+    /// Returns the weights after one step for each of `gradients`, starting from `weights`.
     fn steps<const N: usize>(config: OptimizerConfig, weights: [f32; 2], gradients: [[f32; 2]; N]) -> [[f32; 2]; N] {
         let device = Device::flex().autodiff();
         let mut module = Weights { weights: Param::from_tensor(Tensor::from_floats(weights, &device)) };
@@ -65,12 +65,13 @@ mod tests {
     #[test]
     fn adam_steps_as_computed_by_hand() {
         // Step 1: m = 0.1 g, v = 0.001 g^2; both corrections undo the factors, so a weight moves by
-        // 0.1 * g / (|g| + 1e-8): by 0.1 for g = 2, by 0.1 * 2e-8 / 3e-8 for g = 2e-8. An epsilon of 1e-5 would move the
-        // second by 0.0002.
+        // 0.1 * g / (|g| + 1e-8): by 0.1 for g = 2, by 0.1 * 2e-8 / 3e-8 for g = 2e-8. With an epsilon of 1e-5 the
+        // second would move by 0.0002.
         // Step 2, g = -1: m = 0.9 * 0.2 - 0.1 = 0.08, v = 0.999 * 0.004 + 0.001 = 0.004996;
         // m / 0.19 = 0.42105263, v / 0.001999 = 2.4992496, root 1.5809015: moves by 0.1 * 0.26633708.
-        // And g = 0: m / 0.19 = 0.9 * 2e-9 / 0.19 = 9.4736842e-9, v / 0.001999 = 0.999 * 4e-19 / 0.001999 = 1.9989995e-16,
-        // root 1.4138598e-8: moves by 0.1 * 9.4736842 / 24.138598 = 0.039247.
+        // And g = 0: m / 0.19 = 0.9 * 2e-9 / 0.19 = 9.4736842e-9,
+        // v / 0.001999 = 0.999 * 4e-19 / 0.001999 = 1.9989995e-16, root 1.4138598e-8:
+        // moves by 0.1 * 9.4736842 / 24.138598 = 0.039247.
         let found = steps(OptimizerConfig::adam(), [1.0, 1.0], [[2.0, 2e-8], [-1.0, 0.0]]);
         assert_close(&found, &[[0.9, 0.933_333_3], [0.873_366_3, 0.894_086_3]]);
     }

@@ -1,24 +1,24 @@
-//! What a training ends with.
+//! The outcome of a training.
 
 #[cfg(doc)]
 use super::Watch;
 use crate::evaluation::{Infeasibility, Metrics};
 use serde::{Deserialize, Serialize};
 
-/// What a training ended with.
+/// The outcome of a training.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Outcome<M> {
     /// The network was trained and measured.
     Trained(Trained<M>),
-    /// It could not be: [`Infeasibility::Diverged`] or [`Infeasibility::TimedOut`].
+    /// The network could not be trained: [`Infeasibility::Diverged`] or [`Infeasibility::TimedOut`].
     Infeasible(Infeasibility),
-    /// Its [`Watch`] stopped it.
+    /// The training was stopped by its [`Watch`].
     Cancelled,
 }
 
 impl<M> Outcome<M> {
-    /// The trained network with its figures, if there is one.
+    /// Returns the trained network with its figures, if there is one.
     #[must_use]
     pub fn trained(self) -> Option<Trained<M>> {
         match self {
@@ -28,13 +28,13 @@ impl<M> Outcome<M> {
     }
 }
 
-/// A trained network and how it got there.
+/// A trained network and how it was trained.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Trained<M> {
     /// The network after the last epoch, on the plain device and in inference mode.
     pub network: M,
-    /// Its accuracy on the validation images after the last epoch, and what it took.
+    /// Its accuracy on the validation images after the last epoch, and the effort of the training.
     pub metrics: Metrics,
     /// Every epoch of the attempt that counts.
     pub epochs: Vec<Epoch>,
@@ -44,12 +44,13 @@ pub struct Trained<M> {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Epoch {
-    /// Learning rate of its steps.
+    /// The learning rate of its steps.
     pub learning_rate: f64,
-    /// Mean cross-entropy of the training images, in nats, each measured before the step that it took part in.
+    /// The mean cross-entropy of the training images, in nats, each measured before the step that the image took part
+    /// in.
     pub training_loss: f64,
-    /// Accuracy on the validation images after the epoch, in percent, if it was measured.
+    /// The accuracy on the validation images after the epoch, in percent, if it was measured.
     pub accuracy: Option<f64>,
-    /// Seconds since the training began, without pauses.
+    /// The seconds since the training began, without pauses.
     pub seconds: f64,
 }

@@ -4,8 +4,8 @@ use super::TrainError;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
 
-/// The same module with its parameters numbered from 0. An optimizer keeps its state by these numbers; burn draws them at
-/// random, so that a state would not be found again in a module that was built again.
+/// Numbers the parameters of a module from 0. An optimizer stores its state under these numbers. burn draws them at
+/// random, so the state could not be matched with a module that was built again.
 pub(super) fn numbered<M: Module>(module: M) -> M {
     module.map(&mut Numbering { next: 0 })
 }
@@ -23,9 +23,9 @@ impl ModuleMapper for Numbering {
     }
 }
 
-/// All numbers of a module, running statistics included, each tensor flat and without gradients.
+/// Returns all numbers of a module, including running statistics, with each tensor flattened and without gradients.
 pub(super) fn values<M: Module>(module: &M) -> Vec<Tensor<1>> {
-    // Brings running statistics up to date: the last batch's may still wait to be taken in.
+    // Updates the running statistics, which may still lack the last batch.
     let module = module.valid();
     let mut reader = Reader { values: Vec::new() };
     module.visit(&mut reader);
@@ -44,7 +44,7 @@ impl ModuleVisitor for Reader {
     }
 }
 
-/// The same module with other numbers, as [`values`] gives them.
+/// Replaces the numbers of a module by `values`, in the form returned by [`values`].
 pub(super) fn with_values<M: Module>(module: M, values: Vec<Tensor<1>>) -> Result<M, TrainError> {
     let mut writer = Writer { values: values.into_iter(), fits: true };
     let module = module.map(&mut writer);

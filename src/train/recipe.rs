@@ -1,13 +1,15 @@
-//! How a network is trained, as data.
+//! The recipe by which a network is trained, as data.
 
 use crate::data::Augmentation;
 use crate::network::Precision;
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
+use std::str::FromStr;
 
 /// How a network is trained: plain data that a configuration file can hold.
 ///
-/// The presets have the paper's values; every field is public, so a custom recipe is a preset with some
-/// fields changed. [`validate`](Self::validate) names the first invalid field.
+/// The presets have the paper's values. Every field is public, so a custom recipe is a preset with some fields changed.
+/// [`validate`](Self::validate) names the first invalid field.
 ///
 /// ```
 /// use blockqnn::train::{Recipe, Schedule};
@@ -15,10 +17,11 @@ use serde::{Deserialize, Serialize};
 /// let recipe = Recipe { epochs: 6, batch_size: 64, schedule: Schedule::Constant, ..Recipe::early_stop() };
 /// recipe.validate()?;
 /// assert_eq!(recipe.learning_rate_at(5, 0), 0.001);
+/// assert_eq!("cifar".parse::<Recipe>()?, Recipe::cifar());
 ///
 /// let error = serde_json::from_str::<Recipe>(r#"{"epochs": 12, "batchsize": 256}"#).unwrap_err();
 /// assert!(error.to_string().starts_with("unknown field `batchsize`"));
-/// # Ok::<(), blockqnn::train::RecipeError>(())
+/// # Ok::<(), blockqnn::setting::InvalidSetting>(())
 /// ```
 ///
 /// # References
@@ -28,55 +31,56 @@ use serde::{Deserialize, Serialize};
 pub struct Recipe {
     /// Passes over the training images. Paper, early stop: 12.
     pub epochs: u32,
-    /// Images per step; the last batch of an epoch has what is left. Paper, early stop: 256.
+    /// Images per step; the last batch of an epoch has the remaining images. Paper, early stop: 256.
     pub batch_size: usize,
-    /// How a step follows from the gradients. Paper, early stop: Adam.
+    /// How the weights change with the gradients. Paper, early stop: Adam.
     pub optimizer: OptimizerConfig,
     /// Learning rate of the first epoch of the first attempt. Paper, early stop: 0.001.
     pub learning_rate: f64,
     /// How the learning rate falls from epoch to epoch. Paper, early stop: by a factor of 0.2 every 5 epochs.
     pub schedule: Schedule,
-    /// What happens when the first epoch does not beat guessing. Paper, early stop: up to 3 restarts, each with 0.4
-    /// times the learning rate.
+    /// What happens if the first epoch does not beat chance. Paper, early stop: up to 3 restarts, each with 0.4 times
+    /// the learning rate.
     pub restarts: Restarts,
-    /// Wall-clock seconds that all attempts together may take; no limit if absent. The paper has none.
+    /// Wall-clock seconds that all attempts together may take; no limit if absent. The paper has no limit.
     ///
-    /// With a limit a result depends on the speed of the machine. It is checked before every batch. A GPU may be behind
-    /// the host by up to an epoch, so there a training may exceed the limit by that much.
+    /// With a limit, a result depends on the speed of the machine. The limit is checked before every batch. A GPU may
+    /// lag behind the host by up to an epoch, so a training may exceed the limit by that much.
     #[serde(default)]
     pub time_limit_seconds: Option<f64>,
     /// How training images are changed at random. Paper, early stop: not at all; converged: [`Augmentation::cifar`].
     #[serde(default, skip_serializing_if = "Augmentation::is_none")]
     pub augmentation: Augmentation,
-    /// Epochs at the beginning of an attempt in which the learning rate rises linearly to that of the schedule: epoch `e`
-    /// of `w`, from 0, has `(e + 1) / (w + 1)` of it. The paper has none.
+    /// Epochs at the beginning of an attempt in which the learning rate rises linearly to that of the schedule: epoch
+    /// `e` of `w`, from 0, has `(e + 1) / (w + 1)` of it. The paper has no warm-up.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub warm_up_epochs: u32,
     /// Share of the probability of the true class that training spreads evenly over all classes, from 0 to below 1
-    /// (Szegedy et al. 2016). The paper has none. Validation measures without it.
+    /// (Szegedy et al. 2016). Validation does not use it. The paper has no label smoothing.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub label_smoothing: f64,
-    /// Decay of a running mean of the weights (and running statistics) over steps, from 0 to below 1, such as 0.999: the
-    /// mean is what is measured and kept, the training continues from the weights themselves. None in the paper.
+    /// Decay of a running mean of the weights (and running statistics) over steps, from 0 to below 1, such as 0.999.
+    /// The mean is measured and kept, while the training continues from the weights themselves. The paper has no
+    /// averaging.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_averaging: Option<f64>,
-    /// Epochs from one measurement on the validation images to the next; if absent, they are measured at the end (and
-    /// after the first epoch of an attempt that may still be given up). What is measured changes nothing else.
+    /// Epochs between two measurements on the validation images. If absent, they are measured at the end (and after the
+    /// first epoch of an attempt that may still be abandoned). Measuring changes nothing else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measure_every: Option<u32>,
-    /// Number type of the activations. The paper does not say; single precision is our reading.
+    /// The number type of the activations. The paper does not say; single precision is our reading.
     #[serde(default, skip_serializing_if = "Precision::is_single")]
     pub precision: Precision,
 }
 
-/// How a step follows from the gradients.
+/// How the weights change with the gradients.
 ///
 /// Written as `{"adam": {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}}`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum OptimizerConfig {
-    /// Adam without weight decay (Kingma and Ba, 2015), with both moments corrected for their start at zero.
+    /// Adam without weight decay (Kingma and Ba, 2015), with both moments corrected for starting at zero.
     Adam {
         /// Decay of the mean of the gradients, from 0 to below 1. Paper: 0.9.
         beta_1: f64,
@@ -88,7 +92,7 @@ pub enum OptimizerConfig {
     /// Stochastic gradient descent with momentum, as `PyTorch` defines it: `g = gradient + weight_decay * w`,
     /// `v = momentum * v + g` (`v = g` in the first step), `w = w - learning_rate * v`. No dampening, not Nesterov's.
     ///
-    /// Weight decay applies to every parameter, also to biases and those of batch normalisation.
+    /// Weight decay applies to every parameter, including biases and those of batch normalisation.
     Sgd {
         /// Decay of the velocity, from 0 to below 1. Paper, converged training: 0.9.
         momentum: f64,
@@ -98,13 +102,13 @@ pub enum OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    /// The paper's SGD on CIFAR: momentum 0.9, weight decay 5e-4.
+    /// Returns the paper's SGD on CIFAR: momentum 0.9, weight decay 5e-4.
     #[must_use]
     pub fn sgd() -> Self {
         Self::Sgd { momentum: 0.9, weight_decay: 5e-4 }
     }
 
-    /// The paper's Adam: 0.9, 0.999, 1e-8.
+    /// Returns the paper's Adam: 0.9, 0.999, 1e-8.
     #[must_use]
     pub fn adam() -> Self {
         Self::Adam { beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 }
@@ -128,26 +132,26 @@ pub enum Schedule {
         /// Above 0, at most 1. Paper, early stop: 0.2.
         factor: f64,
     },
-    /// Multiplied by `factor` when each of these numbers of epochs is finished.
+    /// Multiplied by `factor` each time one of these numbers of epochs is finished.
     Milestones {
         /// Numbers of finished epochs, ascending, each at least 1. Paper, converged training on CIFAR: 150 and 225.
         epochs: Vec<u32>,
-        /// Above 0, at most 1. Paper, converged training on `ImageNet`: 0.1; on CIFAR it does not say.
+        /// Above 0, at most 1. Paper, converged training on `ImageNet`: 0.1; for CIFAR it does not say.
         factor: f64,
     },
-    /// Half a cosine, from 1 in the first epoch towards 0 after the last (Loshchilov and Hutter 2017, without restarts).
-    /// The paper has none.
+    /// Half a cosine, from 1 in the first epoch towards 0 after the last (Loshchilov and Hutter 2017, without
+    /// restarts). Not in the paper.
     Cosine,
 }
 
 /// What happens when an attempt fails: the network is initialised again and trained with a lower learning rate.
 ///
 /// An attempt fails when its validation accuracy after the first epoch is not above that of a random predictor, or when
-/// its loss is not a finite number after any epoch; see [`fit`](super::fit).
+/// its loss is not a finite number after any epoch; see [`Training::fit`](super::Training::fit).
 ///
-/// With few steps an epoch a network that learns may look like one that guesses: validation uses the running statistics
-/// of batch normalisation, which are still 0.9^steps of what they started with. 20 steps or more leave 12 % or less; the
-/// paper has 176.
+/// With few steps per epoch, a network that learns may look like one that guesses: validation uses the running
+/// statistics of batch normalisation, in which the initial values still have a weight of 0.9^steps. With 20 steps or
+/// more that is 12 % or less; the paper has 176.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Restarts {
@@ -158,45 +162,29 @@ pub struct Restarts {
 }
 
 impl Default for Restarts {
-    /// The paper's: at most 3, each with 0.4 times the learning rate.
+    /// Returns the paper's restarts: at most 3, each with 0.4 times the learning rate.
     fn default() -> Self {
         Self { max: 3, factor: 0.4 }
     }
 }
 
-/// Why a [`Recipe`] is invalid.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecipeError {
-    /// A field that counts something is zero.
-    #[error("recipe.{field} is 0: it must be at least 1")]
-    Zero {
-        /// Name of the field.
-        field: &'static str,
-    },
-    /// A number is outside its range.
-    #[error("recipe.{field} is {value}: it must be {range}")]
-    OutOfRange {
-        /// Name of the field.
-        field: &'static str,
-        /// Its value.
-        value: f64,
-        /// The range, in words.
-        range: &'static str,
-    },
-    /// Milestones are not in ascending order.
-    #[error("recipe.schedule.epochs has {epoch} after {before}: milestones must be in ascending order")]
-    NotAscending {
-        /// The milestone before.
-        before: u32,
-        /// The one that does not come after it.
-        epoch: u32,
-    },
+/// The recipe of a name: `cifar`, `imagenet` or `early-stop`.
+impl FromStr for Recipe {
+    type Err = InvalidSetting;
+
+    fn from_str(name: &str) -> Result<Self, InvalidSetting> {
+        match name {
+            "cifar" => Ok(Self::cifar()),
+            "imagenet" => Ok(Self::imagenet()),
+            "early-stop" => Ok(Self::early_stop()),
+            _ => Err(InvalidSetting::new("recipe", format!("{name:?}"), "cifar, imagenet or early-stop")),
+        }
+    }
 }
 
 impl Recipe {
-    /// The paper's early stop: 12 epochs in batches of 256, Adam (0.9, 0.999, 1e-8), learning rate 0.001 times 0.2 every
-    /// 5 epochs, up to 3 restarts with 0.4 times the learning rate.
+    /// Returns the paper's early stop: 12 epochs in batches of 256, Adam (0.9, 0.999, 1e-8), a learning rate of 0.001
+    /// that is multiplied by 0.2 every 5 epochs, and up to 3 restarts with 0.4 times the learning rate.
     #[must_use]
     pub fn early_stop() -> Self {
         Self {
@@ -216,11 +204,11 @@ impl Recipe {
         }
     }
 
-    /// The paper's training to convergence on CIFAR: 300 epochs in batches of 128, SGD (momentum 0.9, weight decay 5e-4),
-    /// learning rate 0.1, lower after 150 and 225 epochs, padding by 4 pixels, random crops and flips. By how much the rate
-    /// falls the paper does not say; a tenth is our reading, as it is on `ImageNet`.
+    /// Returns the paper's training to convergence on CIFAR: 300 epochs in batches of 128, SGD (momentum 0.9, weight
+    /// decay 5e-4), a learning rate of 0.1 that falls after 150 and 225 epochs, padding by 4 pixels, random crops and
+    /// flips. The paper does not say by how much the rate falls; a tenth is our reading, as on `ImageNet`.
     ///
-    /// No restarts. The validation images are measured every 10 epochs.
+    /// It has no restarts, and measures the validation images every 10 epochs.
     ///
     /// # References
     /// Section "Experiment on CIFAR".
@@ -240,10 +228,11 @@ impl Recipe {
         }
     }
 
-    /// The paper's optimizer and schedule on `ImageNet`: batches of 256, SGD (momentum 0.9, weight decay 1e-4), learning
-    /// rate 0.1 divided by 10 after 30 and 60 epochs; 90 epochs, which the paper does not state.
+    /// Returns the paper's optimizer and schedule on `ImageNet`: batches of 256, SGD (momentum 0.9, weight decay 1e-4),
+    /// a learning rate of 0.1 that is divided by 10 after 30 and 60 epochs; 90 epochs, a number that the paper does not
+    /// state.
     ///
-    /// Of the paper's augmentation it has only the flip: crops of images of other sizes are made where they are read.
+    /// Of the paper's augmentation it has only the flip: pictures of other sizes are cropped where they are read.
     ///
     /// # References
     /// Section "Experiment on `ImageNet`".
@@ -261,8 +250,8 @@ impl Recipe {
         }
     }
 
-    /// The same recipe on another number of epochs, with the epochs of its schedule, warm-up and measurements scaled in
-    /// proportion (each at least 1): a long recipe for a small machine.
+    /// Scales the recipe to another number of epochs, with the epochs of its schedule, warm-up and measurements in
+    /// proportion (each at least 1). Use it to run a long recipe on a small machine.
     ///
     /// ```
     /// use blockqnn::train::Recipe;
@@ -279,7 +268,7 @@ impl Recipe {
             Schedule::Constant | Schedule::Cosine => {}
             Schedule::Step { every, .. } => *every = scaled(*every).max(1),
             Schedule::Milestones { epochs, .. } => {
-                // Milestones that fall together, or onto the start, move to the next epoch.
+                // Milestones that coincide with each other or with the start move to the next epoch.
                 let mut last = 0;
                 for milestone in epochs {
                     last = scaled(*milestone).max(last + 1);
@@ -298,44 +287,43 @@ impl Recipe {
     /// Checks that the recipe describes a training.
     ///
     /// # Errors
-    /// The first field that does not; see [`RecipeError`].
-    pub fn validate(&self) -> Result<(), RecipeError> {
-        at_least_one("epochs", self.epochs == 0)?;
-        at_least_one("batch_size", self.batch_size == 0)?;
+    /// The first field that does not; see [`InvalidSetting`].
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        InvalidSetting::at_least_one("recipe.epochs", self.epochs)?;
+        InvalidSetting::at_least_one("recipe.batch_size", self.batch_size)?;
         match self.optimizer {
             OptimizerConfig::Adam { beta_1, beta_2, epsilon } => {
-                decay("optimizer.beta_1", beta_1)?;
-                decay("optimizer.beta_2", beta_2)?;
-                positive("optimizer.epsilon", epsilon)?;
+                decay("optimizer.adam.beta_1", beta_1)?;
+                decay("optimizer.adam.beta_2", beta_2)?;
+                positive("optimizer.adam.epsilon", epsilon)?;
             }
             OptimizerConfig::Sgd { momentum, weight_decay } => {
-                decay("optimizer.momentum", momentum)?;
-                not_negative("optimizer.weight_decay", weight_decay)?;
+                decay("optimizer.sgd.momentum", momentum)?;
+                not_negative("optimizer.sgd.weight_decay", weight_decay)?;
             }
         }
         positive("learning_rate", self.learning_rate)?;
         match &self.schedule {
             Schedule::Constant | Schedule::Cosine => {}
             Schedule::Step { every, factor } => {
-                at_least_one("schedule.every", *every == 0)?;
-                factor_of("schedule.factor", *factor)?;
+                InvalidSetting::at_least_one("recipe.schedule.step.every", *every)?;
+                factor_of("schedule.step.factor", *factor)?;
             }
             Schedule::Milestones { epochs, factor } => {
-                at_least_one("schedule.epochs", epochs.first() == Some(&0))?;
-                if let Some(pair) = epochs.windows(2).find(|pair| pair[0] >= pair[1]) {
-                    return Err(RecipeError::NotAscending { before: pair[0], epoch: pair[1] });
-                }
-                factor_of("schedule.factor", *factor)?;
+                let valid = epochs.first() != Some(&0) && epochs.windows(2).all(|pair| pair[0] < pair[1]);
+                let (path, expected) = ("recipe.schedule.milestones.epochs", "in ascending order, and at least 1");
+                InvalidSetting::check(path, format!("{epochs:?}"), valid, expected)?;
+                factor_of("schedule.milestones.factor", *factor)?;
             }
         }
         factor_of("restarts.factor", self.restarts.factor)?;
         decay("label_smoothing", self.label_smoothing)?;
         self.weight_averaging.map_or(Ok(()), |average| decay("weight_averaging", average))?;
-        at_least_one("measure_every", self.measure_every == Some(0))?;
+        InvalidSetting::at_least_one("recipe.measure_every", self.measure_every.unwrap_or(1))?;
         self.time_limit_seconds.map_or(Ok(()), |limit| not_negative("time_limit_seconds", limit))
     }
 
-    /// The learning rate of an epoch (counted from 0) of the attempt after `restarts` restarts.
+    /// Returns the learning rate of an epoch (counted from 0) of the attempt after `restarts` restarts.
     ///
     /// ```
     /// use blockqnn::train::Recipe;
@@ -362,46 +350,44 @@ impl Recipe {
         times(rate, factor, falls)
     }
 
-    /// The share of the schedule's learning rate that an epoch has.
+    /// Returns the share of the schedule's learning rate in an epoch.
     fn warm_up(&self, epoch: u32) -> f64 {
         if epoch < self.warm_up_epochs { f64::from(epoch + 1) / (f64::from(self.warm_up_epochs) + 1.0) } else { 1.0 }
     }
 }
 
-/// Whether an option is off, which is omitted from files: so a run from before the option existed stays the same run.
+/// Returns whether an option is off. Such options are omitted from files, so that a run started before an option
+/// existed stays the same run.
 fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// `value * factor^count` by repeated multiplication: `powi` may round differently from platform to platform.
+/// Returns `value * factor^count` by repeated multiplication, because `powi` may round differently on different
+/// platforms.
 fn times(value: f64, factor: f64, count: u32) -> f64 {
     (0..count).fold(value, |value, _| value * factor)
 }
 
-fn at_least_one(field: &'static str, zero: bool) -> Result<(), RecipeError> {
-    if zero { Err(RecipeError::Zero { field }) } else { Ok(()) }
+fn in_range(field: &str, value: f64, inside: bool, range: &str) -> Result<(), InvalidSetting> {
+    InvalidSetting::check(format!("recipe.{field}"), value, inside, range)
 }
 
-fn in_range(field: &'static str, value: f64, inside: bool, range: &'static str) -> Result<(), RecipeError> {
-    if inside { Ok(()) } else { Err(RecipeError::OutOfRange { field, value, range }) }
-}
-
-fn positive(field: &'static str, value: f64) -> Result<(), RecipeError> {
+fn positive(field: &str, value: f64) -> Result<(), InvalidSetting> {
     // Steps are computed in single precision, where a smaller number would vanish.
     let inside = value.is_finite() && value >= f64::from(f32::MIN_POSITIVE) && value <= f64::from(f32::MAX);
     in_range(field, value, inside, "a positive number that single precision holds")
 }
 
-fn not_negative(field: &'static str, value: f64) -> Result<(), RecipeError> {
+fn not_negative(field: &str, value: f64) -> Result<(), InvalidSetting> {
     in_range(field, value, value.is_finite() && value >= 0.0, "a finite number, at least 0")
 }
 
-fn decay(field: &'static str, value: f64) -> Result<(), RecipeError> {
+fn decay(field: &str, value: f64) -> Result<(), InvalidSetting> {
     // 1 - 1e-7 is about the largest number below 1 in single precision.
     in_range(field, value, (0.0..=1.0 - 1e-7).contains(&value), "at least 0 and below 1")
 }
 
-fn factor_of(field: &'static str, value: f64) -> Result<(), RecipeError> {
+fn factor_of(field: &str, value: f64) -> Result<(), InvalidSetting> {
     in_range(field, value, value > 0.0 && value <= 1.0, "above 0 and at most 1")
 }
 

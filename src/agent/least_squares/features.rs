@@ -189,21 +189,7 @@ impl<'g> Outline<'g> {
     }
 
     fn label(&self, node: usize) -> u64 {
-        let (kind, kernel) = match self.graph.nodes()[node].operation {
-            Operation::Input => (0, 0),
-            Operation::PreActivationConvolution { kernel } => (1, kernel),
-            Operation::MaxPool { kernel } => (2, kernel),
-            Operation::AveragePool { kernel } => (3, kernel),
-            Operation::Identity => (4, 0),
-            Operation::Add => (5, 0),
-            Operation::Concat => (6, 0),
-            Operation::Output => (7, 0),
-            Operation::Relu => (8, 0),
-            Operation::BatchNorm => (9, 0),
-            Operation::Convolution { kernel } => (10, kernel),
-            Operation::Zero => (11, 0),
-        };
-        (kind << 8) | u64::from(kernel)
+        u16::from_be_bytes(self.graph.nodes()[node].operation.facts().colour).into()
     }
 
     /// Labels of all live nodes.

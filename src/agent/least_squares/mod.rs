@@ -5,12 +5,13 @@ mod features;
 mod kernel;
 mod values;
 
-use super::edit::{is_new, random_walk};
+use super::edit::{is_new, random_trajectory};
 use super::q_learning::log_ranks;
 use super::{Agent, AgentError, EpisodeOf, Memory, TrajectoryOf};
 use crate::evaluation::Episode;
 use crate::graph::ToGraph;
 use crate::seed;
+use crate::setting::InvalidSetting;
 use crate::space::SearchSpace;
 use candidates::better;
 use features::{BUCKETS, Features, features};
@@ -73,25 +74,12 @@ impl Default for LeastSquaresConfig {
     }
 }
 
-/// A setting of the least-squares learner is out of its range.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("agent.{field} is {value}: it must be {expected}")]
-#[non_exhaustive]
-pub struct LeastSquaresConfigError {
-    /// Name of the field.
-    pub field: &'static str,
-    /// Its value.
-    pub value: f64,
-    /// What it must be.
-    pub expected: &'static str,
-}
-
 impl LeastSquaresConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`LeastSquaresConfigError`] names the first invalid field.
-    pub fn validate(&self) -> Result<(), LeastSquaresConfigError> {
+    /// [`InvalidSetting`] names the first invalid field.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         let candidates = self.parents.saturating_mul(self.edits).saturating_add(self.walks);
         let checks = [
@@ -104,10 +92,9 @@ impl LeastSquaresConfig {
             ("temperature", self.temperature, positive(self.temperature), "above 0 and finite"),
             ("window", self.window as f64, self.window >= 8, "at least 8"),
         ];
-        match checks.into_iter().find(|(_, _, valid, _)| !valid) {
-            Some((field, value, _, expected)) => Err(LeastSquaresConfigError { field, value, expected }),
-            None => Ok(()),
-        }
+        checks.into_iter().try_for_each(|(field, value, valid, expected)| {
+            InvalidSetting::check(format!("agent.least-squares.{field}"), value, valid, expected)
+        })
     }
 }
 
@@ -189,8 +176,8 @@ impl<S: SearchSpace> LeastSquares<S> {
     /// A learner that knows nothing yet.
     ///
     /// # Errors
-    /// [`LeastSquaresConfigError`] if a setting is out of its range.
-    pub fn new(config: LeastSquaresConfig) -> Result<Self, LeastSquaresConfigError> {
+    /// [`InvalidSetting`] if a setting is out of its range.
+    pub fn new(config: LeastSquaresConfig) -> Result<Self, InvalidSetting> {
         config.validate()?;
         Ok(Self {
             config,
@@ -341,7 +328,7 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
     fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
         let episodes = memory.episodes();
         if memory.proposed() < self.config.uniform || episodes.is_empty() {
-            return random_walk(space, rng);
+            return random_trajectory(space, rng);
         }
         self.catch_up(space, memory)?;
         let neighbours = self.neighbours_of_the_best(space, episodes, rng)?;
@@ -367,12 +354,12 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
                 return Ok(candidate);
             }
         }
-        let mut walk = random_walk(space, rng)?;
+        let mut walk = random_trajectory(space, rng)?;
         for _ in 1..ATTEMPTS {
             if is_new(space, memory, &walk)? {
                 break;
             }
-            walk = random_walk(space, rng)?;
+            walk = random_trajectory(space, rng)?;
         }
         Ok(walk)
     }

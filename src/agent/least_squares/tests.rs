@@ -10,7 +10,7 @@ fn memory(count: u64) -> Memory<BlockSpace> {
     let space = BlockSpace::paper();
     let mut memory = Memory::new(1);
     for number in 0..count {
-        let trajectory = random_walk(&space, &mut seed::stream(1, "test", number)).unwrap();
+        let trajectory = random_trajectory(&space, &mut seed::stream(1, "test", number)).unwrap();
         let block = space.decode(&trajectory.actions).unwrap();
         let reward = Reward::new(Synthetic::quality(&block)).unwrap();
         let fingerprint = block.to_graph().fingerprint();
@@ -91,14 +91,14 @@ fn an_exhausted_space_ends_the_search() {
 fn settings_out_of_range_and_states_of_others_are_refused() {
     let default = LeastSquaresConfig::default;
     for (field, config) in [
-        ("agent.uniform is 0", LeastSquaresConfig { uniform: 0, ..default() }),
-        ("agent.walks is 0", LeastSquaresConfig { walks: 0, parents: 0, ..default() }),
-        ("agent.further is 1", LeastSquaresConfig { further: 1.0, ..default() }),
-        ("agent.aside is -1", LeastSquaresConfig { aside: -1.0, ..default() }),
-        ("agent.curiosity is 2", LeastSquaresConfig { curiosity: 2.0, ..default() }),
-        ("agent.noise is 0", LeastSquaresConfig { noise: 0.0, ..default() }),
-        ("agent.temperature is NaN", LeastSquaresConfig { temperature: f64::NAN, ..default() }),
-        ("agent.window is 2", LeastSquaresConfig { window: 2, ..default() }),
+        ("agent.least-squares.uniform is 0", LeastSquaresConfig { uniform: 0, ..default() }),
+        ("agent.least-squares.walks is 0", LeastSquaresConfig { walks: 0, parents: 0, ..default() }),
+        ("agent.least-squares.further is 1", LeastSquaresConfig { further: 1.0, ..default() }),
+        ("agent.least-squares.aside is -1", LeastSquaresConfig { aside: -1.0, ..default() }),
+        ("agent.least-squares.curiosity is 2", LeastSquaresConfig { curiosity: 2.0, ..default() }),
+        ("agent.least-squares.noise is 0", LeastSquaresConfig { noise: 0.0, ..default() }),
+        ("agent.least-squares.temperature is NaN", LeastSquaresConfig { temperature: f64::NAN, ..default() }),
+        ("agent.least-squares.window is 2", LeastSquaresConfig { window: 2, ..default() }),
     ] {
         let message = LeastSquares::<BlockSpace>::new(config).unwrap_err().to_string();
         assert!(message.starts_with(field), "{message}");

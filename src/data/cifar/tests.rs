@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A folder with the files given.
+/// Makes a folder with the given files.
 fn folder(files: &[(&str, &[u8])]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in files {
@@ -16,7 +16,7 @@ fn folder(files: &[(&str, &[u8])]) -> TempDir {
     folder
 }
 
-/// Records with the label bytes given; the pixels of record `i` are `i`, `i + 1`, ...
+/// Makes records with the given label bytes; the pixels of record `i` are `i`, `i + 1`, ...
 fn records(labels: &[&[u8]]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (record, labels) in labels.iter().enumerate() {
@@ -26,7 +26,7 @@ fn records(labels: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-/// The error of loading one file as the CIFAR-10 test set.
+/// Returns the error of loading one file as the CIFAR-10 test set.
 fn error_of(bytes: &[u8]) -> DataError {
     let error = cifar10_test(folder(&[("test_batch.bin", bytes)]).path()).unwrap_err();
     assert!(error.to_string().contains("test_batch.bin"), "{error}");
@@ -86,7 +86,7 @@ fn missing_training_files_are_named_or_allowed() {
 }
 
 #[test]
-fn a_folder_without_any_file_is_refused_even_where_missing_files_are_allowed() {
+fn a_folder_without_any_file_is_refused_even_if_missing_files_are_allowed() {
     let folder = folder(&[("train.bin", &records(&[&[0, 0]]))]);
     let error = cifar10_train(folder.path(), Missing::Allow).unwrap_err();
     assert!(matches!(&error, DataError::MissingFiles { missing, .. } if missing.len() == 5), "{error}");
@@ -136,7 +136,7 @@ fn a_truncated_file_is_refused() {
 #[test]
 fn an_oversized_file_is_refused_before_it_is_read() {
     let folder = folder(&[]);
-    // Files with holes: they take no space on disk, and would take terabytes in memory.
+    // Sparse files take no space on disk, but would take terabytes in memory.
     let make = |name: &str, bytes| {
         let path: PathBuf = folder.path().join(name);
         fs::File::create(&path).unwrap().set_len(bytes).unwrap();
@@ -150,13 +150,13 @@ fn an_oversized_file_is_refused_before_it_is_read() {
 }
 
 #[test]
-fn a_cifar100_file_is_not_taken_for_cifar10() {
+fn a_cifar100_file_is_not_read_as_cifar10() {
     let error = error_of(&records(&[&[1, 2], &[3, 4]]));
     assert!(matches!(error, DataError::MislabelledFile { expected: "CIFAR-10", found: "CIFAR-100", .. }), "{error}");
 }
 
 #[test]
-fn a_cifar10_file_is_not_taken_for_cifar100() {
+fn a_cifar10_file_is_not_read_as_cifar100() {
     let folder = folder(&[("test.bin", &records(&[&[1], &[2]]))]);
     let error = cifar100_test(folder.path(), CifarLabels::Coarse).unwrap_err();
     assert!(matches!(error, DataError::MislabelledFile { expected: "CIFAR-100", found: "CIFAR-10", .. }), "{error}");
@@ -168,22 +168,23 @@ fn a_label_out_of_range_is_refused() {
     let error = error_of(&records(&[&[9], &[10]]));
     assert!(matches!(error, DataError::FileLabel { record: 1, label: 10, limit: 10, .. }), "{error}");
     for (labels, kind) in [([20, 0], "coarse label"), ([0, 100], "fine label")] {
-        // Both labels are checked, whichever is learnt.
-        for learnt in [CifarLabels::Coarse, CifarLabels::Fine] {
+        // Both labels are checked, whichever is learned.
+        for learned in [CifarLabels::Coarse, CifarLabels::Fine] {
             let folder = folder(&[("test.bin", &records(&[&labels]))]);
-            let error = cifar100_test(folder.path(), learnt).unwrap_err();
+            let error = cifar100_test(folder.path(), learned).unwrap_err();
             assert!(matches!(error, DataError::FileLabel { record: 0, kind: k, .. } if k == kind), "{error}");
         }
     }
 }
 
-/// The folder with the real sets.
+/// Returns the folder with the real data sets.
 fn real_data() -> PathBuf {
     PathBuf::from(std::env::var_os("BLOCKQNN_DATA").expect("BLOCKQNN_DATA names the folder of the real sets"))
 }
 
 #[test]
-#[ignore = "needs the real data: CIFAR-10 and CIFAR-100, binary version, from www.cs.toronto.edu/~kriz/cifar.html, in the folder that BLOCKQNN_DATA names"]
+#[ignore = "needs the binary versions of CIFAR-10 and CIFAR-100, from www.cs.toronto.edu/~kriz/cifar.html, in the \
+            folder that BLOCKQNN_DATA names"]
 fn the_real_cifar10_files_are_read() {
     let data = real_data();
     let train = cifar10_train(&data, Missing::Allow).unwrap();
@@ -193,13 +194,14 @@ fn the_real_cifar10_files_are_read() {
 }
 
 #[test]
-#[ignore = "needs the real data: CIFAR-10 and CIFAR-100, binary version, from www.cs.toronto.edu/~kriz/cifar.html, in the folder that BLOCKQNN_DATA names"]
+#[ignore = "needs the binary versions of CIFAR-10 and CIFAR-100, from www.cs.toronto.edu/~kriz/cifar.html, in the \
+            folder that BLOCKQNN_DATA names"]
 fn the_real_cifar100_files_are_read() {
     let data = real_data();
     let train = cifar100_train(&data, CifarLabels::Fine).unwrap();
     assert_eq!(train.class_counts(), [500; 100]);
     let statistics = train.channel_statistics();
-    // The figures that the literature normalises CIFAR-100 with.
+    // The figures with which the literature normalises CIFAR-100.
     for (found, known) in statistics.mean.iter().zip([0.5071, 0.4865, 0.4409]) {
         assert!((found - known).abs() < 2e-4, "{statistics:?}");
     }

@@ -1,4 +1,4 @@
-//! Transfers from a server in this process, which does what servers should not.
+//! Downloads from a server in this process that misbehaves in all the ways that servers do.
 
 use super::*;
 use flate2::Compression;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 const FOLDER: &str = "cifar-test";
 
-/// A gzipped tar archive with a file of noise, so large that it does not come in one piece.
+/// Makes a gzipped tar archive with a file of noise, so large that it does not arrive in one piece.
 fn archive() -> Vec<u8> {
     let mut rng = crate::seed::stream(1, "noise", 0);
     let noise: Vec<u8> = (0..300_000).map(|_| u8::try_from(crate::seed::index(&mut rng, 256)).unwrap()).collect();
@@ -24,28 +24,28 @@ fn archive() -> Vec<u8> {
 /// What the server does with a request.
 #[derive(Clone, Copy)]
 enum Answer {
-    /// The whole, or the part that is asked for.
+    /// Sends the whole archive, or the part that is requested.
     Right,
-    /// The same, but closes the connection after so many bytes.
+    /// Sends the same, but closes the connection after so many bytes.
     CutAfter(usize),
-    /// The whole, whatever is asked for.
+    /// Sends the whole archive, whatever is requested.
     Whole,
-    /// The same number of other bytes.
+    /// Sends the same number of other bytes.
     Other,
-    /// More bytes than there should be, without telling how many.
+    /// Sends more bytes than there should be, without saying how many.
     Endless,
-    /// Points to itself.
+    /// Redirects to another address of this server.
     Redirect,
-    /// Begins, and then says nothing more.
+    /// Starts to answer, and then sends nothing more.
     Hang,
-    /// A status and nothing else.
+    /// Sends a status and nothing else.
     Status(u16),
 }
 
-/// The ranges that the server was asked for, in order.
+/// The starts of the ranges that the server was asked for, in order.
 type Heard = Arc<Mutex<Vec<Option<u64>>>>;
 
-/// Serves the answers one after the other, the last for ever, and returns its address.
+/// Serves the answers one after the other, repeating the last one, and returns the server's address.
 fn serve(bytes: Vec<u8>, answers: Vec<Answer>) -> (String, Heard) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -55,7 +55,7 @@ fn serve(bytes: Vec<u8>, answers: Vec<Answer>) -> (String, Heard) {
         for (number, stream) in listener.incoming().enumerate() {
             let answer = answers[number.min(answers.len() - 1)];
             let (bytes, heard, base) = (bytes.clone(), Arc::clone(&own), base.clone());
-            // A client that goes away in the middle is what some tests are about.
+            // Some tests are about clients that close the connection early.
             std::thread::spawn(move || stream.and_then(|stream| reply(stream, &bytes, answer, &heard, &base)));
         }
     });
@@ -114,7 +114,7 @@ fn reply(mut stream: TcpStream, bytes: &[u8], answer: Answer, heard: &Heard, bas
         Answer::Hang => {
             write!(stream, "{}{close}", part(from))?;
             stream.write_all(&body[..1_000])?;
-            // Until the client gives up and closes its side.
+            // Wait until the client gives up and closes its side.
             stream.read(&mut [0]).map(|_| ())
         }
         Answer::Status(status) => write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\n{close}"),
@@ -173,14 +173,14 @@ fn an_archive_is_fetched_once_and_then_found_in_the_cache() {
 }
 
 #[test]
-fn a_truncated_transfer_goes_on_where_it_broke_off() {
+fn a_truncated_download_continues_where_it_stopped() {
     let trial = Trial::new(vec![Answer::CutAfter(100_000), Answer::CutAfter(50_000), Answer::Right]);
     trial.succeeds();
     assert_eq!(trial.requests(), [None, Some(100_000), Some(150_000)]);
 }
 
 #[test]
-fn what_is_left_after_the_last_attempt_is_kept_for_the_next_command() {
+fn bytes_received_before_the_last_attempt_failed_are_kept() {
     let trial = Trial::new(vec![Answer::CutAfter(60_000), Answer::CutAfter(0), Answer::CutAfter(0), Answer::Right]);
     let error = trial.fetch().unwrap_err();
     assert!(matches!(error, DownloadError::Broken { attempts: 3, have: 60_000, .. }), "{error}");
@@ -190,7 +190,7 @@ fn what_is_left_after_the_last_attempt_is_kept_for_the_next_command() {
 }
 
 #[test]
-fn a_server_that_cannot_go_on_in_the_middle_begins_again() {
+fn a_download_restarts_if_the_server_cannot_continue_it() {
     let trial = Trial::new(vec![Answer::CutAfter(100_000), Answer::Whole]);
     trial.succeeds();
     let trial = Trial::new(vec![Answer::CutAfter(100_000), Answer::Status(416), Answer::Right]);
@@ -216,7 +216,7 @@ fn more_bytes_than_there_should_be_are_refused() {
 }
 
 #[test]
-fn a_redirect_is_followed_and_a_circle_of_them_is_not_for_ever() {
+fn a_redirect_is_followed_but_not_a_circle_of_them() {
     let trial = Trial::new(vec![Answer::Redirect, Answer::Right]);
     trial.succeeds();
     let trial = Trial::new(vec![Answer::Redirect]);
@@ -225,7 +225,7 @@ fn a_redirect_is_followed_and_a_circle_of_them_is_not_for_ever() {
 }
 
 #[test]
-fn a_server_that_hangs_is_given_up_and_asked_again() {
+fn a_server_that_hangs_is_abandoned_and_asked_again() {
     let mut trial = Trial::new(vec![Answer::Hang, Answer::Hang, Answer::Right]);
     trial.archive = trial.archive.with_patience(Duration::from_secs(1), 3);
     trial.succeeds();
@@ -233,7 +233,7 @@ fn a_server_that_hangs_is_given_up_and_asked_again() {
 }
 
 #[test]
-fn a_refusal_is_told_at_once_and_an_overload_tried_again() {
+fn a_refusal_is_reported_at_once_and_an_overload_is_retried() {
     let trial = Trial::new(vec![Answer::Status(404)]);
     let error = trial.fetch().unwrap_err();
     assert!(matches!(error, DownloadError::Status { status: 404, .. }), "{error}");

@@ -5,7 +5,7 @@ usage: make.py FOLDER
 
 FOLDER holds the official files. The part is written beside this script: the first images of each class, in the order of
 the official files. The SHA-256 of each file's unpacked content is printed; README.md lists them. (The packed bytes may
-differ between versions of the compressor, the content does not.)
+differ between versions of the compressor; the content does not.)
 """
 
 import gzip
@@ -14,7 +14,7 @@ import pathlib
 import struct
 import sys
 
-PARTS = {"train": 300, "t10k": 100}  # images a class
+PARTS = {"train": 300, "t10k": 100}  # images per class
 PIXELS = 28 * 28
 
 
@@ -46,7 +46,7 @@ def main():
 
 
 def write(path, content):
-    # No file name and no time in the header: the same bytes whenever it is made.
+    # Without file name and time in the header, the bytes are the same whenever the file is made.
     packed = gzip.compress(content, compresslevel=9, mtime=0)
     path.write_bytes(packed)
     print(hashlib.sha256(content).hexdigest(), f"{len(packed):>9}", path.name)

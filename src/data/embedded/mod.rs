@@ -1,8 +1,8 @@
-//! A real set that comes with the crate: 3,000 training and 1,000 test images of Fashion-MNIST.
+//! A real data set that comes with the crate: 3,000 training and 1,000 test images of Fashion-MNIST.
 //!
-//! The images are 28 by 28 gray pixels of ten kinds of clothing, equally many of each. They are a part of the real set,
-//! so figures on them are not to be compared with published ones. `README.md` beside the files describes how the part
-//! was made and under which licence (MIT) it stands.
+//! The images are 28 by 28 gray pixels of ten kinds of clothing, equally many of each. They are a part of the original
+//! set, so results on them must not be compared with published ones. `README.md` beside the files says how the part was
+//! made and gives its licence (MIT).
 //!
 //! # References
 //! H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms",
@@ -22,7 +22,7 @@ use std::path::Path;
 
 use super::{ImageSet, TestSet, idx};
 
-/// The embedded training images.
+/// Returns the embedded training images.
 #[must_use]
 pub fn train() -> ImageSet {
     unpack(
@@ -32,7 +32,7 @@ pub fn train() -> ImageSet {
     )
 }
 
-/// The embedded test images, for the verification of what a search found.
+/// Returns the embedded test images, for verifying what a search found.
 #[must_use]
 pub fn test() -> TestSet {
     TestSet::new(unpack(
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_training_images_are_the_ones_that_the_readme_names() {
+    fn the_training_images_are_those_of_the_readme() {
         let mut content = Vec::new();
         for number in [0x803u32, 3_000, 28, 28] {
             content.extend(number.to_be_bytes());

@@ -1,4 +1,4 @@
-//! Which files of a folder are pictures, and what else lies there.
+//! Which files of a folder are pictures, and which others it contains.
 
 use super::super::DataError;
 use super::super::picture::is_picture;
@@ -8,10 +8,10 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How deep folders may be nested.
+/// The deepest nesting of folders that is read.
 const DEPTH: u32 = 64;
-/// What systems and programs leave in folders of pictures: thumbnails, metadata, lost files. Names that begin with a dot are
-/// litter, too (`._x`, `.DS_Store`, `.ipynb_checkpoints`).
+/// What systems and programs leave in folders of pictures: thumbnails, metadata, lost files. Names that begin with a
+/// dot (`._x`, `.DS_Store`, `.ipynb_checkpoints`) are litter too.
 const LITTER: [&str; 11] = [
     "@eadir",
     "__macosx",
@@ -25,12 +25,12 @@ const LITTER: [&str; 11] = [
     "#snapshot",
     "__pycache__",
 ];
-/// How many kinds of files a message names.
+/// The number of kinds of files that a message names.
 const NAMED: usize = 8;
 
-/// How many files of each kind lie beside the pictures of a folder and are left out.
+/// The numbers of files of each kind that are not pictures and are ignored in a folder.
 ///
-/// A kind is the ending of the name in small letters, such as `.heic`, or says in words what the files are.
+/// A kind is the ending of the name in lower case, such as `.heic`, or a description in words.
 ///
 /// ```
 /// use blockqnn::data::{ImageFolder, OtherFiles};
@@ -50,18 +50,18 @@ const NAMED: usize = 8;
 pub struct OtherFiles(BTreeMap<String, usize>);
 
 impl OtherFiles {
-    /// Whether there are none.
+    /// Returns whether there are no such files.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The kinds in the order of their names, each with the number of files.
+    /// Iterates over the kinds in the order of their names, each with the number of files.
     pub fn kinds(&self) -> impl Iterator<Item = (&str, usize)> {
         self.0.iter().map(|(kind, &count)| (kind.as_str(), count))
     }
 
-    /// Counts a file that is no picture.
+    /// Counts a file that is not a picture.
     pub(super) fn add(&mut self, name: &Path) {
         let kind = name.extension().map(|ending| format!(".{}", ending.to_string_lossy().to_lowercase()));
         self.add_kind(kind.as_deref().unwrap_or("without an ending"));
@@ -79,7 +79,7 @@ impl OtherFiles {
 }
 
 impl fmt::Display for OtherFiles {
-    /// The most frequent kinds, such as `20 .webp, 1 .txt`.
+    /// Writes the most frequent kinds, such as `20 .webp, 1 .txt`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut kinds: Vec<_> = self.kinds().collect();
         kinds.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
@@ -96,17 +96,17 @@ impl fmt::Display for OtherFiles {
 /// The pictures below a folder, and the other files there.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    /// Paths below the folder, in their order.
+    /// Sorted paths below the folder.
     pub(crate) pictures: Vec<PathBuf>,
     pub(crate) others: OtherFiles,
 }
 
-/// What a name in a folder stands for. Links are what they lead to.
+/// What a name in a folder stands for. A link stands for what it leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Folder,
     LinkedFolder,
-    /// A file, or something else that has a name and is no folder, such as a named pipe.
+    /// A file, or something else that is not a folder, such as a named pipe.
     File,
     /// A link that leads to nothing.
     Dangling,
@@ -125,7 +125,7 @@ pub(super) fn kind(path: &Path) -> Result<Kind, DataError> {
     })
 }
 
-/// The names in a folder, sorted byte by byte, without litter.
+/// Returns the names in a folder without litter, sorted byte by byte.
 pub(super) fn entries(path: &Path) -> Result<Vec<OsString>, DataError> {
     let failed = |source| DataError::Io { path: path.to_owned(), source };
     let names = fs::read_dir(path).map_err(failed)?.map(|entry| Ok(entry.map_err(failed)?.file_name()));
@@ -139,8 +139,8 @@ fn is_litter(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".") || LITTER.iter().any(|litter| name.eq_ignore_ascii_case(litter))
 }
 
-/// Lists the pictures below `root/folder`, as paths below `root`. Links to folders are followed, except where they lead back
-/// to a folder that they are in; a folder that several links lead to is listed once.
+/// Lists the pictures below `root/folder`, as paths below `root`. Links to folders are followed, except those that lead
+/// back to a folder that contains them; a folder that several links lead to is listed once.
 pub(crate) fn list(root: &Path, folder: &Path) -> Result<Listing, DataError> {
     let path = root.join(folder);
     let canonical =
@@ -154,13 +154,13 @@ pub(crate) fn list(root: &Path, folder: &Path) -> Result<Listing, DataError> {
 
 struct Walk<'a> {
     root: &'a Path,
-    /// Where the folders that were visited really are.
+    /// The real paths of the folders that were visited.
     seen: HashSet<PathBuf>,
     listing: Listing,
 }
 
 impl Walk<'_> {
-    /// Lists a folder, which really is at `real`.
+    /// Lists a folder whose real path is `real`.
     fn folder(&mut self, folder: &Path, real: &Path, depth: u32) -> Result<(), DataError> {
         let path = self.root.join(folder);
         if depth == 0 {
@@ -182,7 +182,7 @@ impl Walk<'_> {
                         self.folder(&below, &target, depth - 1)?;
                     }
                 }
-                // It may have led to a folder of pictures: whoever reads it says so.
+                // It may have led to a folder of pictures; reading it as a picture reports it.
                 Kind::Dangling if below.extension().is_none() => self.listing.pictures.push(below),
                 Kind::File | Kind::Dangling if is_picture(&below) => self.listing.pictures.push(below),
                 Kind::File | Kind::Dangling => self.listing.others.add(&below),

@@ -1,10 +1,10 @@
-//! Names of classes: text that is unique, whatever the name of the folder.
+//! Names of classes: unique texts, whatever the names of the folders.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
 use unicode_normalization::UnicodeNormalization;
 
-/// The name of a folder as text. Bytes that are no text are written as `\xff`, so that two such names stay two.
+/// Returns the name of a folder as text. Invalid bytes are written as `\xff`, so that different names stay different.
 pub(super) fn class_name(folder: &OsStr) -> String {
     let mut name = String::new();
     for chunk in folder.as_encoded_bytes().utf8_chunks() {
@@ -17,18 +17,18 @@ pub(super) fn class_name(folder: &OsStr) -> String {
     name
 }
 
-/// The same text for names that are spelt with the same letters, whether an accent is a part of its letter (NFC) or a
-/// character of its own (NFD, as on macOS).
+/// Returns the same text for names that are spelt with the same letters, whether an accent is a part of its letter
+/// (NFC) or a character of its own (NFD, as on macOS).
 pub(super) fn spelling(name: &str) -> String {
     name.nfc().collect()
 }
 
-/// Whether two names that differ look alike: but for capital letters, or the encoding of accents.
+/// Returns whether two names look alike: whether they differ only in capital letters or in the encoding of accents.
 pub(super) fn look_alike(one: &str, other: &str) -> bool {
     spelling(&one.to_lowercase()) == spelling(&other.to_lowercase())
 }
 
-/// A name in quotation marks whose characters outside of ASCII are written as numbers, where names look alike.
+/// Quotes a name and writes its characters outside of ASCII as numbers, to show how names that look alike differ.
 pub(crate) fn spelt_out(name: &str) -> String {
     format!(
         "\"{}\"",

@@ -7,11 +7,12 @@ use crate::data::picture::is_picture;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// Where the training, validation and test images of a folder are.
+/// The folders with the training, validation and test images of a data set.
 ///
 /// Parts are recognised in the usual spellings: `train`, `training`, `Train_set`, `train2017`; `val`, `valid`,
 /// `validation`, `dev`; `test`, `testing`, `eval`; and so on. A folder with such a name is a part, and not a class, if
-/// another part lies beside it, or if it has folders and no pictures of its own. So a class may be called `train`.
+/// there is another part beside it, or if it contains folders and no pictures of its own. A class may therefore be
+/// called `train`.
 ///
 /// ```text
 /// flowers/Training/daisy/1.jpg
@@ -36,18 +37,18 @@ enum Part {
 const TRAINING: [&str; 4] = ["train", "training", "trainval", "trn"];
 const VALIDATION: [&str; 9] = ["val", "valid", "validate", "validation", "validating", "vali", "vld", "dev", "devel"];
 const TEST: [&str; 9] = ["test", "tests", "testing", "tst", "eval", "evaluate", "evaluation", "holdout", "heldout"];
-/// Words that say nothing of which part it is.
+/// Words that do not say which part it is.
 const FILLERS: [&str; 15] = [
     "set", "sets", "data", "dataset", "part", "split", "folder", "dir", "images", "image", "imgs", "img", "pictures",
     "photos", "samples",
 ];
 
 impl FolderParts {
-    /// Finds the parts of a folder. One without parts holds the folders of its classes, and is its own training part.
+    /// Finds the parts of a folder. A folder without parts holds the class folders, and is its own training part.
     ///
     /// # Errors
-    /// [`DataError::AmbiguousParts`] if several folders are the same part, [`DataError::NoTrainingPart`] if there are only
-    /// other parts, [`DataError::Io`] if the system refuses to list a folder.
+    /// [`DataError::AmbiguousParts`] if several folders are the same part, [`DataError::NoTrainingPart`] if there are
+    /// only other parts, [`DataError::Io`] if the system refuses to list a folder.
     pub fn find(path: impl Into<PathBuf>) -> Result<Self, DataError> {
         let path = path.into();
         let (named, others) = folders(&path)?;
@@ -79,38 +80,38 @@ impl FolderParts {
         Ok(Self { path, training, validation, test, ignored: names(others.iter()) })
     }
 
-    /// The folder with the classes of the training images.
+    /// Returns the folder with the classes of the training images.
     #[must_use]
     pub fn training(&self) -> &Path {
         &self.training
     }
 
-    /// The folder with the classes of the validation images.
+    /// Returns the folder with the classes of the validation images, if there is one.
     #[must_use]
     pub fn validation(&self) -> Option<&Path> {
         self.validation.as_deref()
     }
 
-    /// The folder with the classes of the test images.
+    /// Returns the folder with the classes of the test images, if there is one.
     #[must_use]
     pub fn test(&self) -> Option<&Path> {
         self.test.as_deref()
     }
 
-    /// Whether the folder is divided into parts.
+    /// Returns whether the folder is divided into parts.
     #[must_use]
     pub fn is_divided(&self) -> bool {
         self.training != self.path
     }
 
-    /// The folders that lie beside the parts and belong to none, as an error to tell.
+    /// Returns the folders that lie beside the parts and belong to none, as an error to report.
     #[must_use]
     pub fn left_out(&self) -> Option<DataError> {
         let folders = self.ignored.clone();
         (!folders.is_empty()).then(|| DataError::IgnoredFolders { path: self.path.clone(), folders })
     }
 
-    /// The names of the parts.
+    /// Returns the names of the parts.
     pub(super) fn names(&self) -> Vec<String> {
         names([Some(&self.training), self.validation.as_ref(), self.test.as_ref()].into_iter().flatten())
     }
@@ -122,8 +123,8 @@ fn names<'a>(folders: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
 
 type Named = Vec<(Part, PathBuf)>;
 
-/// The folders in a folder: those that have the name of a part, and the others. None, if it cannot be listed because it is
-/// not there: who opens it says so.
+/// Lists the folders in a folder: those that have the name of a part, and the others. Both lists are empty if the
+/// folder does not exist: opening it reports that.
 fn folders(path: &Path) -> Result<(Named, Vec<PathBuf>), DataError> {
     let (mut named, mut others) = (Vec::new(), Vec::new());
     if !path.is_dir() {
@@ -141,7 +142,7 @@ fn folders(path: &Path) -> Result<(Named, Vec<PathBuf>), DataError> {
     Ok((named, others))
 }
 
-/// The part that a name stands for.
+/// Returns the part that a name stands for.
 fn part(name: &OsStr) -> Option<Part> {
     let name = name.to_str()?.to_lowercase();
     let words = name.split(|c: char| !c.is_alphabetic()).map(|word| {
@@ -154,7 +155,7 @@ fn part(name: &OsStr) -> Option<Part> {
     parts.into_iter().find(|(spellings, _)| spellings.contains(&word)).map(|(_, part)| part)
 }
 
-/// Whether a folder has folders and no pictures of its own.
+/// Returns whether a folder contains folders and no pictures of its own.
 fn has_only_folders(path: &Path) -> Result<bool, DataError> {
     let mut folders = false;
     for name in entries(path)? {

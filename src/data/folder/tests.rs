@@ -7,7 +7,7 @@ fn threads(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).unwrap()
 }
 
-/// A folder of small PNG files, one flat picture each, whose red is `value`.
+/// Makes a folder of small PNG files, each with one colour, whose red is `value`.
 fn folder(files: &[(&str, u8)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, value) in files {
@@ -51,9 +51,9 @@ fn any_number_of_threads_loads_the_same_set() {
 }
 
 #[test]
-fn a_broken_image_is_named_and_fatal_or_left_out() {
+fn a_broken_image_is_named_and_either_fatal_or_skipped() {
     let folder = folder(&[("a/1.png", 1), ("a/3.png", 3), ("b/1.png", 4)]);
-    // A JPEG file that was cut off, and words that call themselves one.
+    // A JPEG file that was cut off, and text that is named like one.
     let jpeg = include_bytes!("../picture/gray.jpg");
     fs::write(folder.path().join("a/2.jpg"), &jpeg[..jpeg.len() - 10]).unwrap();
     fs::write(folder.path().join("b/words.jpg"), "These are words.").unwrap();
@@ -77,7 +77,7 @@ fn a_broken_image_is_named_and_fatal_or_left_out() {
 }
 
 #[test]
-fn a_class_of_broken_images_alone_is_refused() {
+fn a_class_with_only_broken_images_is_refused() {
     let folder = folder(&[("a/1.png", 1), ("b/1.png", 4)]);
     fs::write(folder.path().join("b/1.png"), "broken").unwrap();
     let opened = ImageFolder::open(folder.path()).unwrap();
@@ -87,14 +87,14 @@ fn a_class_of_broken_images_alone_is_refused() {
 }
 
 #[test]
-fn folders_without_images_are_refused_by_name() {
+fn folders_without_images_are_refused_with_their_names() {
     let empty_class = folder(&[("a/1.png", 1)]);
     fs::create_dir(empty_class.path().join("b")).unwrap();
     fs::write(empty_class.path().join("b/readme.txt"), "no image").unwrap();
     let error = ImageFolder::open(empty_class.path()).unwrap_err();
     assert!(matches!(&error, DataError::EmptyClass { path, .. } if path.ends_with("b")), "{error}");
 
-    // Images that lie beside no class folders, a folder of empty ones, and nothing at all.
+    // Images without class folders, a folder with an empty class, and an empty folder.
     for files in [&["1.png"][..], &["a/1.txt"], &[]] {
         let folder = folder(&[]);
         for name in files {
@@ -143,7 +143,7 @@ fn a_folder_of_ten_thousand_classes_is_read() {
 }
 
 #[test]
-fn a_size_of_nothing_is_refused() {
+fn impossible_sizes_are_refused() {
     let folder = folder(&[("a/1.png", 1)]);
     let opened = ImageFolder::open(folder.path()).unwrap();
     for size in [0, Cropping::MAX_SIZE + 1] {
@@ -152,8 +152,8 @@ fn a_size_of_nothing_is_refused() {
 }
 
 #[test]
-#[ignore = "needs real photographs: images/tiny-imagenet-20 and images/flowers-5 in the folder that BLOCKQNN_DATA names"]
-fn real_photographs_are_read() {
+#[ignore = "needs real pictures: images/tiny-imagenet-20 and images/flowers-5 in the folder that BLOCKQNN_DATA names"]
+fn real_pictures_are_read() {
     let data = std::env::var_os("BLOCKQNN_DATA").expect("BLOCKQNN_DATA names the folder of real data");
     let images = PathBuf::from(data).join("images");
     for (name, training, validation, classes) in [("tiny-imagenet-20", 4_000, 1_000, 20), ("flowers-5", 80, 25, 5)] {
@@ -162,7 +162,7 @@ fn real_photographs_are_read() {
         assert_eq!((open.len(), part.len(), open.classes().len()), (training, validation, classes));
         let (set, _) = part.load(32, BrokenImages::Refuse, threads(2)).unwrap();
         assert_eq!(set.len(), validation);
-        // Photographs are neither black nor white in the mean.
+        // Photographs are on average neither black nor white.
         assert!(set.channel_statistics().mean.iter().all(|mean| (0.2..0.8).contains(mean)));
     }
 }

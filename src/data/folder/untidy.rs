@@ -1,4 +1,4 @@
-//! Folders as people have them.
+//! Tests of folders as people really have them.
 
 use super::*;
 use crate::data::ClassSizes;
@@ -28,7 +28,7 @@ fn count(folder: &ImageFolder) -> usize {
     Pictures::len(folder)
 }
 
-/// What a folder is refused with, and then what is left out of it.
+/// Returns the error of refusing broken images, and the images and errors that are left when they are skipped.
 fn refused_and_skipped(folder: &ImageFolder) -> (String, usize, Vec<String>) {
     let refused = folder.load(2, BrokenImages::Refuse, threads()).unwrap_err().to_string();
     let (set, skipped) = folder.load(2, BrokenImages::Skip, threads()).unwrap();
@@ -40,7 +40,7 @@ fn refused_and_skipped(folder: &ImageFolder) -> (String, usize, Vec<String>) {
 }
 
 #[test]
-fn parts_are_found_in_all_spellings_and_never_taken_for_classes() {
+fn parts_are_found_in_all_spellings_and_never_read_as_classes() {
     for (training, other, is_test) in [
         ("train", "val", false),
         ("training", "validation", false),
@@ -68,8 +68,8 @@ fn parts_are_found_in_all_spellings_and_never_taken_for_classes() {
 }
 
 #[test]
-fn a_part_needs_no_classes_to_be_known_as_one() {
-    // Pictures that lie directly in train and val would be two classes.
+fn parts_are_recognised_even_without_class_folders() {
+    // Otherwise pictures directly in train and val would make two classes.
     let root = folder(&["train/1.png", "val/1.png"]);
     assert!(matches!(ImageFolder::open(root.path()), Err(DataError::PartsForClasses { .. })));
     let error = ImageFolder::open(FolderParts::find(root.path()).unwrap().training()).unwrap_err().to_string();
@@ -81,7 +81,7 @@ fn parts_that_cannot_be_told_apart_are_refused() {
     let root = folder(&["train/a/1.png", "Training/a/1.png", "val/a/1.png"]);
     let error = FolderParts::find(root.path()).unwrap_err().to_string();
     assert!(error.contains("several folders of the same part, \"Training\", \"train\""), "{error}");
-    // Test images beside the classes are not one more class.
+    // Test images beside the class folders are not one more class.
     let root = folder(&["day/1.png", "night/1.png", "test/day/1.png", "test/night/1.png"]);
     let error = ImageFolder::open(root.path()).unwrap_err().to_string();
     assert!(error.contains("holds \"test\", but no folder of training images"), "{error}");
@@ -99,7 +99,7 @@ fn folders_beside_the_parts_are_named() {
     let root = folder(&["train/a/1.png", "val/a/1.png", "unlabelled/1.png"]);
     let parts = FolderParts::find(root.path()).unwrap();
     let told = parts.left_out().unwrap().to_string();
-    assert!(told.contains("the folders \"unlabelled\" are left out"), "{told}");
+    assert!(told.contains("the folders \"unlabelled\" are ignored"), "{told}");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_class_of_other_files_says_what_they_are() {
 }
 
 #[test]
-fn litter_is_neither_a_picture_nor_a_class() {
+fn litter_is_ignored() {
     let root = folder(&[
         "a/1.png",
         "b/1.png",
@@ -152,14 +152,14 @@ fn litter_is_neither_a_picture_nor_a_class() {
 }
 
 #[test]
-fn classes_that_are_too_small_are_warned_of() {
+fn classes_that_are_too_small_cause_warnings() {
     let root = folder(&["few/1.png", "many/1.png", "many/2.png", "many/3.png"]);
     let held_out = folder(&["few/1.png", "many/1.png"]);
     let opened = ImageFolder::open(root.path()).unwrap();
     let sizes = ClassSizes::new(&opened, &opened.open_part(held_out.path()).unwrap());
     assert_eq!(sizes.to_string(), "2 classes (training + validation images): few 1 + 1, many 3 + 1");
     assert_eq!(sizes.warnings(), ["the class few has only one training image: add some"]);
-    // A split of few images leaves classes without one or the other.
+    // A split of few images leaves some classes without training or validation images.
     let (set, _) = opened.load(2, BrokenImages::Refuse, threads()).unwrap();
     let split = crate::data::Split::new(set, 1, 0).unwrap();
     let warnings = ClassSizes::new(split.training(), split.validation()).warnings();
@@ -193,7 +193,7 @@ mod unix {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn links_to_nothing_pipes_and_broken_files_are_refused_by_name_or_skipped_and_named() {
+    fn dangling_links_pipes_and_broken_files_are_either_refused_or_skipped_by_name() {
         for (name, make, message) in [
             ("link.png", &|path: &Path| symlink("/no/such/file", path).unwrap() as (), "leads to nothing"),
             ("loop.png", &|path: &Path| symlink("loop.png", path).unwrap(), "leads to nothing"),
@@ -217,8 +217,8 @@ mod unix {
     }
 
     #[test]
-    fn a_class_never_vanishes() {
-        // Its folder is a link to nothing; or all that it has cannot be read.
+    fn a_class_never_disappears_silently() {
+        // Its folder is a link to nothing, or nothing in it can be read.
         let root = folder(&["a/1.png", "b/1.png"]);
         symlink("/no/such/folder", root.path().join("c")).unwrap();
         let error = ImageFolder::open(root.path()).unwrap_err();
@@ -251,7 +251,7 @@ mod unix {
     }
 
     #[test]
-    fn names_that_are_no_text_stay_apart() {
+    fn names_that_are_not_text_stay_distinct() {
         let root = tempfile::tempdir().unwrap();
         let names = [&b"caf\xe9"[..], b"caf\xe8", b"plain"];
         for name in names {
@@ -262,7 +262,7 @@ mod unix {
         assert_eq!(opened.classes(), ["caf\\xe8", "caf\\xe9", "plain"]);
         assert_eq!(opened.load(2, BrokenImages::Refuse, threads()).unwrap().0.class_counts(), [2, 2, 2]);
         assert_eq!(opened.open_part(root.path()).unwrap().classes(), opened.classes());
-        // A name that spells such bytes out would be the same.
+        // A folder whose name spells out such a byte would have the same class name.
         picture(&root.path().join("caf\\xe9/1.png"), 1);
         assert!(matches!(ImageFolder::open(root.path()), Err(DataError::SameName { .. })));
     }

@@ -73,7 +73,7 @@ fn a_truncated_header_is_refused() {
 }
 
 #[test]
-fn truncated_data_are_refused() {
+fn truncated_data_is_refused() {
     for zipped in [false, true] {
         let bytes = &images()[..18];
         let bytes = if zipped { gzip(bytes) } else { bytes.to_vec() };
@@ -83,7 +83,7 @@ fn truncated_data_are_refused() {
 }
 
 #[test]
-fn data_after_the_end_are_refused() {
+fn data_after_the_end_is_refused() {
     for zipped in [false, true] {
         let mut bytes = images();
         bytes.push(7);
@@ -95,7 +95,7 @@ fn data_after_the_end_are_refused() {
 }
 
 #[test]
-fn a_header_that_promises_the_world_allocates_nothing() {
+fn a_header_that_declares_too_much_allocates_nothing() {
     let error = load_bytes(&idx(0x803, &[u32::MAX, u32::MAX, u32::MAX], &[1]), &labels()).unwrap_err();
     assert!(matches!(error, DataError::IdxTooLarge { declared: u64::MAX, .. }), "{error}");
     let error = load_bytes(&images(), &idx(0x801, &[1 << 30], &[1])).unwrap_err();
@@ -103,7 +103,7 @@ fn a_header_that_promises_the_world_allocates_nothing() {
 }
 
 #[test]
-fn images_and_labels_must_be_equally_many() {
+fn there_must_be_as_many_images_as_labels() {
     let error = load_bytes(&images(), &idx(0x801, &[3], &[0, 1, 2])).unwrap_err();
     assert!(matches!(error, DataError::CountMismatch { image_count: 2, label_count: 3, .. }), "{error}");
 }

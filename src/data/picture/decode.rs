@@ -1,4 +1,4 @@
-//! From a file to pixels: which formats there are, what is too large, and what is not whole.
+//! Decoding of files: which formats are supported, which pictures are too large, and which files are incomplete.
 
 use super::super::DataError;
 use super::Picture;
@@ -10,18 +10,18 @@ use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-/// The formats that are decoded, in words.
+/// The supported formats, in words.
 pub(crate) const FORMATS: &str = "JPEG, PNG, WebP, BMP, GIF and TIFF";
-/// How the names of their files end.
+/// The endings of their file names.
 const ENDINGS: [&str; 10] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff"];
 const DECODED: [ImageFormat; 6] =
     [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Gif, ImageFormat::Tiff];
 /// The largest file: no picture of permitted size needs as much.
 const MAX_FILE: u64 = 2 * Picture::MAX_BYTES;
-/// The part of a JPEG file that is searched for the size of the picture before the whole is read.
+/// The part of a JPEG file that is searched for the size of the picture before the whole file is read.
 const JPEG_HEAD: u64 = 1 << 20;
 
-/// Whether a file has the name of a picture that can be decoded.
+/// Returns whether a file is named like a picture in a supported format.
 pub(crate) fn is_picture(name: &Path) -> bool {
     let ending = name.extension();
     ending.is_some_and(|ending| ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
@@ -35,7 +35,7 @@ pub(super) fn read(path: &Path) -> Result<RgbImage, DataError> {
         _ if path.is_symlink() => broken(format!("it is a link that leads to nothing ({source})")),
         _ => DataError::Io { path: path.to_owned(), source },
     };
-    // Asked before opening: to open a named pipe would wait for its writer.
+    // The check comes before opening, because opening a named pipe would wait for its writer.
     let metadata = fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() {
         return Err(broken("it is not a regular file".to_owned()));
@@ -44,7 +44,7 @@ pub(super) fn read(path: &Path) -> Result<RgbImage, DataError> {
         return Err(broken(format!("its file of {} MiB is larger than {} MiB", metadata.len() >> 20, MAX_FILE >> 20)));
     }
     let file = BufReader::new(File::open(path).map_err(failed)?);
-    // A decoder that panics on a damaged file must not take the training with it.
+    // A decoder that panics on a damaged file must not end the training.
     catch_unwind(AssertUnwindSafe(|| decode(file)))
         .unwrap_or_else(|_| Err("the image decoder crashed on it".to_owned()))
         .map_err(broken)
@@ -68,7 +68,8 @@ pub(super) fn decode(mut source: impl BufRead + Seek) -> Result<RgbImage, String
     }
 }
 
-/// The decoder takes the whole file into memory, so the size of the picture is looked for at its beginning.
+/// Decodes a JPEG file. The decoder reads the whole file into memory, so the size of the picture is checked at its
+/// beginning first.
 fn decode_jpeg(mut source: impl BufRead) -> Result<RgbImage, String> {
     let mut bytes = Vec::new();
     source.by_ref().take(JPEG_HEAD).read_to_end(&mut bytes).map_err(text)?;
@@ -84,14 +85,14 @@ fn decode_jpeg(mut source: impl BufRead) -> Result<RgbImage, String> {
 
 fn finish(mut decoder: impl ImageDecoder) -> Result<RgbImage, String> {
     check_size(&decoder)?;
-    // Damaged EXIF data are no reason to refuse a picture.
+    // Damaged EXIF data is no reason to refuse a picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut picture = DynamicImage::from_decoder(decoder).map_err(text)?;
     picture.apply_orientation(orientation);
     Ok(picture.into_rgb8())
 }
 
-/// Whether a picture has a size that can be worked with, before memory is taken for it.
+/// Checks that the size of a picture is within the limits, before memory is allocated for it.
 fn check_size(decoder: &impl ImageDecoder) -> Result<(), String> {
     let (width, height) = decoder.dimensions();
     let (short, long) = (width.min(height), width.max(height));
@@ -103,15 +104,16 @@ fn check_size(decoder: &impl ImageDecoder) -> Result<(), String> {
     }
     if decoder.total_bytes() > Picture::MAX_BYTES {
         return Err(format!(
-            "its {width}x{height} pixels take {} MiB, more than the limit of {} MiB: scale it down, or store it with 8 bits a \
-             channel",
+            "its {width}x{height} pixels take {} MiB, more than the limit of {} MiB: scale it down, or store it with \
+             8 bits per channel",
             decoder.total_bytes() >> 20,
             Picture::MAX_BYTES >> 20
         ));
     }
     if short == 0 || long / short >= Picture::MAX_ASPECT {
         return Err(format!(
-            "its size of {width}x{height} pixels is too elongated: the longer side must be less than {} times the shorter",
+            "its size of {width}x{height} pixels is too elongated: the longer side must be less than {} times the \
+             shorter",
             Picture::MAX_ASPECT
         ));
     }
@@ -123,11 +125,10 @@ fn text(error: impl ToString) -> String {
     error.to_string()
 }
 
-/// Whether a JPEG file is complete up to its end marker. The decoder fills up what is missing with gray, and says
-/// nothing.
+/// Returns whether a JPEG file is complete up to its end marker. The decoder silently fills what is missing with gray.
 fn is_whole_jpeg(bytes: &[u8]) -> bool {
     let byte = |position: usize| bytes.get(position).copied();
-    // Behind the marker that begins a file come segments; an embedded thumbnail lies within one.
+    // The marker at the start of a file is followed by segments; an embedded thumbnail lies within one.
     let mut position = 2;
     let mut scanned = false;
     loop {

@@ -1,4 +1,5 @@
-//! Every format is decoded, looked at before it is, and whole. The files here were written by Pillow 9.4.
+//! Tests that every format is decoded, checked for its size first, and checked to be complete. The files were written
+//! by Pillow 9.4.
 
 use super::decode::decode;
 use super::*;
@@ -11,7 +12,7 @@ const LOSSY_WEBP: &[u8] = include_bytes!("lossy.webp");
 const GIF: &[u8] = include_bytes!("palette.gif");
 const CMYK_TIFF: &[u8] = include_bytes!("cmyk.tif");
 
-/// 24 x 16 pixels, the left half red and the right half blue.
+/// A picture of 24 x 16 pixels, the left half red and the right half blue.
 fn two_halves() -> RgbImage {
     RgbImage::from_fn(24, 16, |x, _| if x < 12 { Rgb([255, 0, 0]) } else { Rgb([0, 0, 255]) })
 }
@@ -56,11 +57,11 @@ fn every_format_is_decoded_to_the_same_pixels() {
 }
 
 #[test]
-fn a_file_that_was_cut_off_is_broken_in_every_format() {
+fn a_truncated_file_is_broken_in_every_format() {
     for (name, whole) in files() {
         let wanted = decode(Cursor::new(whole.clone())).unwrap();
         for length in 0..whole.len() {
-            // What lies behind the pixels may be missing, such as the end marker of a PNG file.
+            // What follows the pixels may be missing, such as the end marker of a PNG file.
             if let Ok(found) = decode(Cursor::new(&whole[..length])) {
                 assert_eq!(found, wanted, "{name} after {length} of {} bytes", whole.len());
             }
@@ -69,7 +70,7 @@ fn a_file_that_was_cut_off_is_broken_in_every_format() {
     }
 }
 
-/// A PNG file of black pixels, of one bit each, with so many rows of them.
+/// Makes a PNG file of black pixels of one bit each, which contains `rows` rows.
 fn black_png(width: u32, height: u32, rows: u32) -> Vec<u8> {
     let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
     let row = vec![0; 1 + width.div_ceil(8) as usize];
@@ -88,12 +89,12 @@ fn black_png(width: u32, height: u32, rows: u32) -> Vec<u8> {
     file
 }
 
-/// Files that say that their picture has 20,000 x 20,000 pixels, and one of 30,000 x 30,000.
+/// Makes files that declare 20,000 x 20,000 pixels, and one that declares 30,000 x 30,000.
 fn huge() -> Vec<(&'static str, Vec<u8>)> {
     const SIDE: u16 = 20_000;
     let long = u32::from(SIDE).to_le_bytes();
     let sides = [SIDE.to_le_bytes(), SIDE.to_le_bytes()].concat();
-    // Its table of colours, the head of its frame, and the data of one pixel.
+    // The table of colours, the header of the frame, and the data of one pixel.
     let gif = [
         b"GIF89a",
         &sides[..],
@@ -121,7 +122,7 @@ fn huge() -> Vec<(&'static str, Vec<u8>)> {
 
 const HUGE_NAMES: [&str; 6] = ["1.png", "2.gif", "3.bmp", "4.tif", "5.jpg", "6.png"];
 
-/// Set for the process that reads the huge pictures, to their folder.
+/// The variable that is set to the folder of the huge pictures in the process that reads them.
 const HUGE: &str = "BLOCKQNN_TEST_HUGE";
 
 #[test]
@@ -141,7 +142,7 @@ fn huge_pictures_are_refused_by_their_size_before_memory_is_taken() {
     for (name, bytes) in huge() {
         fs::write(folder.path().join(name), bytes).unwrap();
     }
-    // The peak of a process is that of all tests in it, so this one runs again alone.
+    // The peak memory of a process covers all tests in it, so this test runs again alone.
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "data::picture::formats::huge_pictures_are_refused_by_their_size_before_memory_is_taken"])
         .env(HUGE, folder.path())
@@ -152,7 +153,7 @@ fn huge_pictures_are_refused_by_their_size_before_memory_is_taken() {
 }
 
 #[test]
-fn a_picture_within_the_limits_is_read_and_a_size_is_compared_exactly() {
+fn a_picture_within_the_limits_is_read_and_the_limit_is_exact() {
     // 13,377 squared is the largest square within the limit.
     let side = 13_377;
     assert!(u64::from(side) * u64::from(side) <= Picture::MAX_PIXELS);

@@ -1,4 +1,4 @@
-//! The JPEG files here were written by Pillow 12.
+//! Tests of decoding and scaling. The JPEG files were written by Pillow 12.
 
 use super::*;
 use image::ImageFormat;
@@ -23,7 +23,7 @@ fn close(found: [u8; 3], wanted: [u8; 3]) -> bool {
     found.iter().zip(wanted).all(|(&found, wanted)| found.abs_diff(wanted) <= 4)
 }
 
-/// One channel of a picture whose channels are equal.
+/// Returns one channel of a picture whose channels are equal.
 fn gray(picture: &Picture) -> Vec<u8> {
     assert!(picture.pixels().chunks(3).all(|pixel| pixel[0] == pixel[1] && pixel[1] == pixel[2]));
     picture.pixels().iter().step_by(3).copied().collect()
@@ -70,7 +70,7 @@ fn sixteen_bits_are_rounded_to_eight() {
 }
 
 #[test]
-fn transparency_is_left_out() {
+fn transparency_is_ignored() {
     let buffer: ImageBuffer<Rgba<u8>, _> = ImageBuffer::from_raw(1, 1, vec![10, 20, 30, 0]).unwrap();
     let mut file = Cursor::new(Vec::new());
     buffer.write_to(&mut file, ImageFormat::Png).unwrap();
@@ -82,10 +82,10 @@ fn transparency_is_left_out() {
 }
 
 #[test]
-fn a_picture_is_turned_as_its_exif_orientation_says() {
+fn a_picture_is_turned_by_its_exif_orientation() {
     let picture = decoded(TURNED).unwrap();
     assert_eq!((picture.width(), picture.height()), (16, 24));
-    // The red columns were on the left: turned right, they are on top.
+    // The red columns were on the left; turned right, they are at the top.
     assert!(close(pixel(&picture, 2, 8), [255, 0, 0]), "{:?}", pixel(&picture, 2, 8));
     assert!(close(pixel(&picture, 20, 8), [0, 0, 255]), "{:?}", pixel(&picture, 20, 8));
 }
@@ -102,7 +102,7 @@ fn a_file_that_ends_early_is_broken_wherever_it_ends() {
         for length in 0..whole.len() {
             assert!(decoded(&whole[..length]).is_err(), "{length} of {}", whole.len());
         }
-        // What some cameras and editors append does not count.
+        // Bytes that some cameras and editors append are ignored.
         let longer = [whole, &b"appended"[..]].concat();
         assert_eq!(decoded(&longer).unwrap(), decoded(whole).unwrap());
     }
@@ -113,10 +113,10 @@ fn a_file_that_ends_early_is_broken_wherever_it_ends() {
 }
 
 #[test]
-fn what_is_no_picture_is_refused_in_words() {
+fn files_that_are_not_pictures_are_refused_with_a_reason() {
     assert_eq!(decoded(b"").unwrap_err(), "it is empty");
     assert_eq!(decoded(b"These are words.").unwrap_err(), "its content is none of JPEG, PNG, WebP, BMP, GIF and TIFF");
-    // Radiance, which has a reader that this crate leaves out.
+    // Radiance is a format of the image library that this crate does not support.
     assert_eq!(decoded(b"#?RADIANCE").unwrap_err(), "its content is none of JPEG, PNG, WebP, BMP, GIF and TIFF");
     let long = png(image::ExtendedColorType::L8, 50, 1, &[0; 50]);
     assert_eq!(
@@ -141,12 +141,12 @@ fn damaged_files_never_panic() {
 
 #[test]
 fn halving_a_picture_weights_by_a_triangle() {
-    // Each of two pixels has weights 3, 3 and 1 in 7 (1/8, 3/8, 3/8, 1/8 where it does not stick out).
+    // Each of the two pixels has the weights 3, 3 and 1 in 7 (1/8, 3/8, 3/8, 1/8 away from the edges).
     let row = from_gray(4, 2, &[0, 70, 140, 210, 0, 70, 140, 210]);
     let halved = row.with_shorter_side(1);
     assert_eq!((halved.width(), halved.height()), (2, 1));
     assert_eq!(gray(&halved), [50, 160]);
-    // Inside: (30 + 3 * 60 + 3 * 90 + 120) / 8.
+    // Away from the edges: (30 + 3 * 60 + 3 * 90 + 120) / 8.
     let row = from_gray(8, 2, &[[0, 0, 0, 40, 80, 120, 120, 120]; 2].concat());
     assert_eq!(gray(&row.with_shorter_side(1)), [0, 25, 95, 120]);
 }
@@ -182,7 +182,7 @@ fn the_longer_side_keeps_the_proportion_rounded() {
 }
 
 #[test]
-fn crops_are_exact_and_the_centre_leans_to_the_first_pixel() {
+fn crops_are_exact_and_centre_crops_lean_to_the_first_pixel() {
     let picture = from_gray(5, 4, &(0..20).collect::<Vec<u8>>());
     assert_eq!(gray(&picture.crop(1, 2, 2)), [7, 8, 12, 13]);
     assert_eq!(gray(&picture.center_crop(2)), [6, 7, 11, 12]); // margins of 1 and 2 columns
@@ -191,7 +191,7 @@ fn crops_are_exact_and_the_centre_leans_to_the_first_pixel() {
 }
 
 #[test]
-fn planes_and_pixels_turn_into_each_other() {
+fn planes_and_pixels_convert_into_each_other() {
     let shape = ImageShape { channels: 3, height: 1, width: 2 };
     let picture = Picture::from_planes(&[1, 2, 3, 4, 5, 6], shape).unwrap();
     assert_eq!(picture.pixels(), [1, 3, 5, 2, 4, 6]);

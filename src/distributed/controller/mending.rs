@@ -1,4 +1,4 @@
-//! What a broker may lose is made again: streams, consumers and tasks.
+//! Repairs what a broker may lose: streams, consumers and tasks.
 
 use super::{Broken, Controller, QUIET, RESULT_CONSUMER};
 use crate::distributed::protocol::{result_consumer, task_consumer};
@@ -7,11 +7,11 @@ use futures_util::TryStreamExt;
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
-/// A result that is not in the journal after this long is delivered again; that is harmless.
+/// A result that is not in the journal after this long is delivered again, which is harmless.
 const RESULT_WAIT: Duration = Duration::from_mins(10);
 
 impl Controller {
-    /// Makes what is missing of streams and consumers. Returns whether the tasks are gone.
+    /// Creates the streams and consumers that are missing. Returns whether the tasks are lost.
     pub(super) async fn mend(&mut self) -> Result<bool, Broken> {
         let [tasks, results, notes] = self.names.streams();
         let lost = match self.context.get_stream(&tasks.name).await {
@@ -37,8 +37,8 @@ impl Controller {
         Ok(lost)
     }
 
-    /// Delivers all tasks again, through a consumer with a new name: leases of the old one are void, so that a worker
-    /// cannot acknowledge a task of the same number instead of its own.
+    /// Delivers all tasks again, through a consumer with a new name. That voids the leases of the old one, so that a
+    /// worker cannot acknowledge a new task that has the same number as its old one.
     async fn replace_consumer(&mut self) -> Result<(), Broken> {
         let stream = self.context.get_stream_no_info(self.names.tasks()).await?;
         let names: Vec<String> = stream.consumer_names().try_collect().await?;
@@ -52,7 +52,7 @@ impl Controller {
         Ok(())
     }
 
-    /// Compares what the broker has with what the search waits for.
+    /// Compares what the broker has with what the search is waiting for.
     pub(super) async fn reconcile(&mut self) -> Result<(), Broken> {
         self.mend().await?;
         let queued = self.subjects(&self.names.tasks(), "task").await?;
@@ -72,13 +72,13 @@ impl Controller {
         }
         let stream = self.context.get_stream(self.names.tasks()).await?;
         for key in queued.iter().filter(|key| !self.flights.contains_key(*key)) {
-            // Nobody waits for it: left over from another search, or its result came by another way.
+            // Nobody is waiting for it: it is left over from another search, or its result arrived in another way.
             stream.purge().filter(self.names.subject("task", key)).await?;
         }
         self.unstall(&stream).await
     }
 
-    /// After a power failure of the broker a consumer can be stuck at tasks that it never delivers.
+    /// Replaces a stuck consumer: after a power failure of the broker it may have tasks that it never delivers.
     async fn unstall(&mut self, stream: &Stream) -> Result<(), Broken> {
         let messages = stream.get_info().await?.state.messages;
         let consumer = stream.consumer_info(&self.welcome.consumer).await?;
@@ -87,7 +87,7 @@ impl Controller {
             tracing::warn!(messages, "the broker does not deliver its tasks; creating its consumer again");
             self.replace_consumer().await?;
         }
-        // The two numbers are not of one moment: once may be chance.
+        // The two numbers are read at different times, so one mismatch may be chance.
         self.stalled = stalled && !self.stalled;
         if self.stalled {
             self.quiet.pause = QUIET;
@@ -95,7 +95,7 @@ impl Controller {
         Ok(())
     }
 
-    /// The last parts of the subjects that a stream has messages on.
+    /// Returns the last parts of the subjects on which a stream has messages.
     pub(super) async fn subjects(&self, stream: &str, kind: &str) -> Result<HashSet<String>, Broken> {
         let stream = self.context.get_stream(stream).await?;
         let mut subjects = stream.info_with_subjects(self.names.subject(kind, "*")).await?;

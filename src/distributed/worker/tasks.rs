@@ -1,9 +1,10 @@
-//! What a worker does with one task: from taking it to its stored result.
+//! How a worker handles one task, from the delivery to the stored result.
 
-use super::super::protocol::{AGAIN, Claimed, Doing, Outcome, Task, Verdict, Welcome, short_identity};
+use super::super::protocol::{AGAIN, Claimed, Doing, Report, Task, Welcome, short_identity};
 use super::super::trainer::{Line, Trainer};
 use super::{LOOK, RENEW, REQUEST, Session};
 use crate::evaluation::{Evaluation, Infeasibility};
+use crate::evaluator::Verdict;
 use async_nats::jetstream::consumer::{Consumer, pull};
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
@@ -13,36 +14,36 @@ use serde::de::IgnoredAny;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How much longer a broker may take to end a request.
+/// How much longer than asked a broker may take to end a request.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Longest wait for the answer of a worker that is at a trial already: it finds a broker that was away within half a
-/// second.
+/// The longest wait for an answer of the worker that is already evaluating a trial: it reaches a broker that was away
+/// within half a second.
 const CLAIM: Duration = Duration::from_secs(3);
 
-/// How long a worker that is to stop tries to store the result that it has in hand.
+/// How long a worker that should stop still tries to store its last result.
 const LAST_TRY: Duration = Duration::from_secs(10);
 
 /// How a task ended for this worker.
 pub(super) enum End {
-    /// Its result is stored, or another worker takes care of it.
+    /// Its result is stored, or another worker handles it.
     Next,
     /// Its trainer is gone.
     NoTrainer,
-    /// The worker is to stop.
+    /// The worker should stop.
     Stop,
     /// The task is meant for workers with another environment.
     Stranger,
 }
 
 impl Session<'_> {
-    /// The next task; nothing if there is none for a moment.
+    /// Returns the next task, or `None` if there is none at the moment.
     pub(super) async fn next_task(
         &self,
         consumer: &Consumer<pull::Config>,
     ) -> Result<Option<jetstream::Message>, Box<dyn std::error::Error + Send + Sync>> {
         let mut batch = consumer.batch().max_messages(1).expires(REQUEST).messages().await?;
-        // The broker ends the request; only one that is gone does not. A task that comes late must not be missed.
+        // A broker that is there ends the request itself. Wait a little longer, so that no late task is missed.
         let end = Instant::now() + REQUEST + GRACE;
         while Instant::now() < end && !self.is_stopped() {
             match timeout(LOOK, batch.next()).await {
@@ -54,7 +55,7 @@ impl Session<'_> {
         Ok(None)
     }
 
-    /// Evaluates a task that was delivered, unless another worker is evaluating it.
+    /// Evaluates a delivered task, unless another worker is evaluating it.
     pub(super) async fn task(
         &self,
         message: &jetstream::Message,
@@ -110,7 +111,7 @@ impl Session<'_> {
             match timeout(LOOK, trainer.next()).await {
                 Ok(Some(Line::Progress(progress))) => hand.advance(Some(progress)),
                 Ok(Some(Line::Done { outcome, condition, .. })) => {
-                    // A trainer that can evaluate nothing more is replaced.
+                    // A trainer that cannot evaluate anything more is replaced.
                     break (outcome, if condition.broken { End::NoTrainer } else { End::Next });
                 }
                 Ok(None) => break (trainer.end(), End::NoTrainer),
@@ -128,7 +129,7 @@ impl Session<'_> {
                 let message = format!("its training showed no progress for {:?}", self.worker.patience);
                 tracing::warn!(key, message, killed = trainer.can_be_killed(), "a training makes no progress");
                 self.presence.tell(Doing::GaveUp { key: key.to_owned(), message }, REQUEST).await;
-                // Without a note: this attempt counts.
+                // No note is stored, because this attempt counts.
                 for lease in hand.put_down() {
                     let _ = self.presence.lease(&lease).ack_with(AckKind::Nak(None)).await;
                 }
@@ -150,7 +151,7 @@ impl Session<'_> {
         end
     }
 
-    /// Gives a trial up that cost as many workers as it may.
+    /// Gives up a trial over which too many workers were lost.
     async fn dead_letter(&self, key: &str, lease: &str, attempts: u32) -> End {
         let message = "every worker that began it was lost, or its training hung".to_owned();
         tracing::warn!(key, attempts, "a trial is given up");
@@ -158,7 +159,7 @@ impl Session<'_> {
         let hand = &self.presence.hand;
         hand.take_up(key, lease.to_owned());
         hand.trained();
-        let stored = self.store(key, Outcome::Evaluated(failed)).await;
+        let stored = self.store(key, Verdict::Evaluated(failed)).await;
         let leases = hand.put_down();
         if stored {
             self.acknowledge(leases);
@@ -169,9 +170,9 @@ impl Session<'_> {
 
     /// Stores a result, however long the broker is away; the lease is kept meanwhile. Whether it, or another of the same
     /// attempt, is stored: a worker that is to stop does not wait for ever.
-    async fn store(&self, key: &str, outcome: Outcome) -> bool {
-        let verdict = Verdict { key: key.to_owned(), worker: self.worker.name.clone(), outcome };
-        let Ok(payload) = serde_json::to_vec(&verdict) else { unreachable!("a result is made of numbers and texts") };
+    async fn store(&self, key: &str, verdict: Verdict) -> bool {
+        let report = Report { key: key.to_owned(), worker: self.worker.name.clone(), verdict };
+        let Ok(payload) = serde_json::to_vec(&report) else { unreachable!("a result is made of numbers and texts") };
         let mut stopped: Option<Instant> = None;
         loop {
             let message = PublishMessage::build().payload(payload.clone().into()).expected_last_subject_sequence(0);
@@ -192,8 +193,8 @@ impl Session<'_> {
         }
     }
 
-    /// Takes a task whose result is stored off the queue, while the next one is asked for. Should that fail, the task
-    /// comes again, and the controller says that it is done.
+    /// Removes a task whose result is stored from the queue, while the next one is requested. Should this fail, the
+    /// task is delivered again and the controller answers that it is done.
     fn acknowledge(&self, leases: Vec<String>) {
         for lease in leases {
             let presence = self.presence.clone();
@@ -205,15 +206,15 @@ impl Session<'_> {
         }
     }
 
-    /// Returns a task that was not started, or was interrupted through no fault of its own: it does not count as an
+    /// Returns a task that was not started, or was interrupted through no fault of its own. This does not count as an
     /// attempt.
     async fn hand_back(&self, key: &str, lease: &str, pause: Option<Duration>) {
         self.note(key, lease).await;
         let _ = self.presence.lease(lease).ack_with(AckKind::Nak(pause)).await;
     }
 
-    /// Notes that this delivery of a task does not count: the broker counts them all. A note that is lost makes a trial
-    /// poorer by one attempt.
+    /// Notes that this delivery of a task does not count as an attempt, since the broker counts them all. If the note
+    /// is lost, the trial has one attempt fewer.
     async fn note(&self, key: &str, lease: &str) {
         let delivery = short_identity(lease);
         let message = PublishMessage::build().expected_last_subject_sequence(0);
@@ -227,14 +228,14 @@ impl Session<'_> {
         }
     }
 
-    /// Deliveries of a task that do not count.
+    /// Returns the number of deliveries of a task that do not count.
     async fn notes(&self, key: &str) -> u64 {
         let count = async {
             let stream = self.context.get_stream(self.names.notes()).await.ok()?;
             let subjects = stream.info_with_subjects(self.names.subject("note", &format!("{key}.*"))).await.ok()?;
             subjects.try_fold(0, async |sum, (_, count)| Ok(sum + count as u64)).await.ok()
         };
-        // If they cannot be counted, none may be given up: the broker will hand the task out once more.
+        // If they cannot be counted, do not give up the task: the broker will deliver it once more.
         count.await.unwrap_or(u64::MAX)
     }
 }

@@ -1,4 +1,4 @@
-//! Families of synthetic environments: for each seed another one, with a known optimum.
+//! Families of synthetic environments: every seed gives another one, with a known optimum.
 
 use super::{inner, length_term, measured, reach};
 use crate::environment::{Environment, TrialContext};
@@ -8,12 +8,12 @@ use crate::space::block::{BlockCode, BlockSpace, LayerCode, LayerKind};
 use crate::space::{SearchSpace, SpaceError, walk_by};
 use std::convert::Infallible;
 
-/// Rates blocks by how like they are to one hidden block, drawn from a seed.
+/// Rates blocks by how similar they are to a hidden block, drawn from a seed.
 ///
-/// With n layers between start and Terminal, the quality is `20 + 40 * exp(-((n - n') / 4)^2) + 40 * m`, where the hidden
-/// block has n' layers, 4 to 12. m is the mean over the places of the longer of the two of how far the layers agree:
-/// half for the kind, a fifth for the kernel, three tenths for how far back the nearest input is. The hidden block alone
-/// has all of it: quality 100.
+/// With n layers between start and Terminal, the quality is `20 + 40 * exp(-((n - n') / 4)^2) + 40 * m`, where n' is
+/// the number of layers of the hidden block, 4 to 12. m is the mean, over the places of the longer of the two blocks,
+/// of how far their layers agree: 0.5 for the kind, 0.2 for the kernel, 0.3 for how far back the nearest input is. Only
+/// a block that agrees everywhere, such as the hidden block, has quality 100.
 ///
 /// ```
 /// use blockqnn::environment::synthetic::HiddenBlock;
@@ -29,13 +29,14 @@ pub struct HiddenBlock {
 }
 
 impl HiddenBlock {
-    /// The environment of this seed, without noise.
+    /// Creates the environment of this seed, without noise.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = seed::stream(seed, "hidden block", 0);
         let layers = 4 + seed::index(&mut rng, 9);
         let space = BlockSpace::paper();
-        // Kind and kernel first, then the connections: else most layers would be sums and concatenations.
+        // Kind and kernel are drawn before the connections: otherwise most layers would be additions and
+        // concatenations.
         let walk = walk_by(&space, |state: &LayerCode| -> Result<LayerCode, SpaceError> {
             let ends = usize::from(state.index()) == layers;
             let mut codes = space.actions(state);
@@ -53,20 +54,20 @@ impl HiddenBlock {
         }
     }
 
-    /// The same environment with normal noise of `deviation` percent points on each accuracy.
+    /// Adds normal noise with a standard deviation of `deviation` percentage points to each accuracy.
     #[must_use]
     pub fn with_noise(mut self, deviation: f64) -> Self {
         self.noise = deviation;
         self
     }
 
-    /// The hidden block.
+    /// Returns the hidden block.
     #[must_use]
     pub fn best(&self) -> &BlockCode {
         &self.best
     }
 
-    /// The true quality of a block, 20 to 100 percent, without noise.
+    /// Returns the true quality of a block, 20 to 100 percent, without noise.
     #[must_use]
     pub fn quality(&self, block: &BlockCode) -> f64 {
         let (own, hidden) = (inner(block), inner(&self.best));
@@ -93,13 +94,13 @@ impl Environment<BlockCode> for HiddenBlock {
     }
 }
 
-/// Rates blocks by which operation takes its nearest input from which, with weights drawn from a seed.
+/// Rates blocks by which operation follows which, with weights drawn from a seed.
 ///
-/// With n layers between start and Terminal, the quality is `20 + 40 * exp(-((n - n') / 4)^2) + 40 * m / m'`, where n' is
-/// 5 to 10. m is the mean over the layers of the weight that their operation has behind the operation of their nearest
-/// input; m' is the highest m of blocks with n' layers, found by dynamic programming, so that the best quality is 100 (or
-/// a little more, where a block of another length has a higher mean). What a layer is worth depends on its neighbour
-/// alone, wherever it stands.
+/// With n layers between start and Terminal, the quality is `20 + 40 * exp(-((n - n') / 4)^2) + 40 * m / m'`, where n'
+/// is 5 to 10. Each layer has the weight of its operation after the operation of its nearest input; m is the mean of
+/// these weights, and m' the highest mean of all blocks with n' layers, found by dynamic programming. The best quality
+/// is therefore 100, or a little more if a block of another length has a higher mean. What a layer is worth depends
+/// only on its nearest input, wherever it stands.
 ///
 /// ```
 /// use blockqnn::environment::synthetic::Motifs;
@@ -109,7 +110,8 @@ impl Environment<BlockCode> for HiddenBlock {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Motifs {
     seed: u64,
-    /// Weight of each operation behind each: operations of layers in the order of [`Motifs::WORDS`], the start layer last.
+    /// Weight of each operation after each: operations of layers in the order of [`Motifs::WORDS`], with the start
+    /// layer last.
     weights: Vec<[f64; Self::WORDS.len() + 1]>,
     layers: usize,
     highest: f64,
@@ -131,17 +133,17 @@ impl Motifs {
         (LayerKind::Concat, 0),
     ];
 
-    /// Place of the start layer among the sources.
+    /// Index of the start layer among the sources.
     const START: usize = Self::WORDS.len();
 
-    /// The environment of this seed, without noise.
+    /// Creates the environment of this seed, without noise.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = seed::stream(seed, "motifs", 0);
         let layers = 5 + seed::index(&mut rng, 6);
         let mut weights = vec![[0.0; Self::WORDS.len() + 1]; Self::WORDS.len()];
         for row in &mut weights {
-            // Cubes: few pairs are good.
+            // Cubes, so that only few pairs are good.
             for weight in row {
                 *weight = seed::unit(&mut rng).powi(3);
             }
@@ -154,8 +156,9 @@ impl Motifs {
         Self { seed, weights, layers, highest: best, optimum, noise: 0.0 }
     }
 
-    /// The highest sum of weights of blocks with 1, 2, ... 22 layers. A layer needs nothing of the layers before but that
-    /// one of them has the operation it is best behind: which operations there are is all the state there is.
+    /// Returns the highest sum of weights of blocks with 1, 2, ... 22 layers. The best weight that a layer can have
+    /// depends only on which operations occur before it, so the set of these operations is the whole state of the
+    /// dynamic programming.
     fn highest_sums(weights: &[[f64; Self::WORDS.len() + 1]]) -> Vec<f64> {
         let mut best = vec![f64::NEG_INFINITY; 1 << (Self::START + 1)];
         best[1 << Self::START] = 0.0;
@@ -178,20 +181,20 @@ impl Motifs {
         sums
     }
 
-    /// The same environment with normal noise of `deviation` percent points on each accuracy.
+    /// Adds normal noise with a standard deviation of `deviation` percentage points to each accuracy.
     #[must_use]
     pub fn with_noise(mut self, deviation: f64) -> Self {
         self.noise = deviation;
         self
     }
 
-    /// The highest quality there is.
+    /// Returns the highest quality of any block.
     #[must_use]
     pub fn optimum(&self) -> f64 {
         self.optimum
     }
 
-    /// The true quality of a block in percent, without noise.
+    /// Returns the true quality of a block in percent, without noise.
     #[must_use]
     pub fn quality(&self, block: &BlockCode) -> f64 {
         let word = |code: LayerCode| {
@@ -202,7 +205,7 @@ impl Motifs {
         let weight = |&code: &LayerCode| {
             let nearest = usize::from(code.index() - reach(code));
             let source = if nearest == 0 { Some(Self::START) } else { word(layers[nearest - 1]) };
-            // The ablation's layers have no weights.
+            // Layers that only occur in ablations have no weights.
             word(code).zip(source).map_or(0.0, |(word, source)| self.weights[word][source])
         };
         let mean = layers.iter().map(weight).sum::<f64>() / layers.len() as f64;
@@ -229,7 +232,7 @@ mod tests {
     use crate::space::{Step, walk};
 
     #[test]
-    fn the_hidden_block_is_the_best_and_every_neighbour_is_worse() {
+    fn the_hidden_block_is_the_best_and_no_neighbour_is_better() {
         let space = BlockSpace::paper();
         for number in 0..20 {
             let environment = HiddenBlock::new(number);
@@ -246,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn no_random_block_passes_the_optimum_of_the_motifs_and_climbing_comes_near_it() {
+    fn no_block_exceeds_the_optimum_of_the_motifs_and_climbing_comes_close_to_it() {
         let space = BlockSpace::paper();
         for number in 0..5 {
             let environment = Motifs::new(number);

@@ -1,10 +1,11 @@
-//! What the exported source has beside the network: loading weights, and making images of pictures.
+//! The functions of the exported source besides the network: loading weights, and turning pictures into images.
 
-/// Functions of a network of any architecture. `preprocess` does what `data::Preprocessing` says, with its numbers.
+/// Functions for a network of any architecture. `preprocess` follows `data::Preprocessing` to the same numbers.
 pub(super) const SOURCE: &str = r#"def load(path):
-    """A network in evaluation mode with the weights of a safetensors file, and the facts in that file.
+    """Returns a network in evaluation mode with the weights of a safetensors file, and the facts in that file.
 
-    The facts are a dict: names of `classes` in the order of the logits, `preprocessing`, `mean`, `deviation`, `architecture`.
+    The facts are a dict: names of `classes` in the order of the logits, `preprocessing`, `mean`, `deviation`,
+    `architecture`.
     """
     network = Network()
     facts = json.loads(load_weights(network, path)["classifier"])
@@ -12,7 +13,7 @@ pub(super) const SOURCE: &str = r#"def load(path):
 
 
 def load_weights(network, path):
-    """Loads the weights of a safetensors file into `network`; returns what else the file tells, as a dict of strings.
+    """Loads the weights of a safetensors file into `network`; returns its metadata, a dict of strings.
 
     Names and shapes must be exactly those of the network.
     """
@@ -31,9 +32,9 @@ def load_weights(network, path):
 
 
 def preprocess(picture, facts):
-    """The input [1, channels, height, width] that the network is to have of a picture: the name of a file, or a Pillow image.
+    """Returns the input [1, channels, height, width] for a picture: the name of a file, or a Pillow image.
 
-    It does what `facts` say, as it was done for measuring the accuracy. Needs Pillow.
+    It follows `facts`, as when the accuracy was measured. Needs Pillow.
     """
     from PIL import Image, ImageOps
 
@@ -42,7 +43,7 @@ def preprocess(picture, facts):
             return preprocess(file, facts)
 
     image = facts["architecture"]["network"]["image"]
-    whole = [image["height"], image["width"]]  # what files from before these facts were stated stand for
+    whole = [image["height"], image["width"]]  # for files written before these facts existed
     steps = facts.get("preprocessing") or {"resize": whole, "crop": whole}
     if steps.get("filter", "triangle, antialiased") != "triangle, antialiased":
         raise ValueError(f"unknown filter {steps['filter']!r}: use the source that was exported with these weights")
@@ -53,7 +54,7 @@ def preprocess(picture, facts):
         picture = Image.frombytes("L", picture.size, bytes(((values + 128) // 257).clamp(0, 255).tolist()))
     picture = picture.convert("RGB")
 
-    # Scaled in proportion until it just covers the size, the other side rounded; then the middle is cut out.
+    # Scaled in proportion until it just covers the size, with the other side rounded; then the middle is cropped.
     (width, height), (rows, columns) = picture.size, steps["resize"]
     if width * rows >= height * columns:
         size = ((width * rows + height // 2) // height, rows)

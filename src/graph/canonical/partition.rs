@@ -3,25 +3,25 @@
 use super::{Multigraph, mix};
 use std::collections::VecDeque;
 
-/// The vertices in an order of cells; a cell is named by the position at which it starts.
+/// The vertices, ordered by cells; a cell is identified by the position at which it starts.
 ///
-/// The order of the cells depends on the graph alone, the order of the vertices within a cell on their numbers.
+/// The order of the cells depends only on the graph, that of the vertices within a cell on their numbers.
 #[derive(Debug, Clone)]
 pub(super) struct Partition {
     /// The vertices, cell after cell.
     pub(super) order: Vec<usize>,
-    /// Where each vertex stands in `order`.
+    /// The position of each vertex in `order`.
     pub(super) position: Vec<usize>,
     /// The cell of each vertex.
     cell_of: Vec<usize>,
-    /// The number of vertices of each cell; of no meaning at other positions.
+    /// The number of vertices of each cell, at its start; meaningless at other positions.
     length: Vec<usize>,
     /// The number of cells.
     cells: usize,
 }
 
 impl Partition {
-    /// One cell for each colour, in the order of the colours.
+    /// Creates one cell for each colour, in the order of the colours.
     pub(super) fn by_colour(colours: &[[u8; 2]]) -> Self {
         let count = colours.len();
         let mut order: Vec<usize> = (0..count).collect();
@@ -39,20 +39,20 @@ impl Partition {
         partition
     }
 
-    /// Whether every cell has one vertex.
+    /// Returns whether every cell has one vertex.
     pub(super) fn is_discrete(&self) -> bool {
         self.cells == self.order.len()
     }
 
-    /// The vertices of a cell.
+    /// Returns the vertices of a cell.
     pub(super) fn cell(&self, start: usize) -> &[usize] {
         &self.order[start..start + self.length[start]]
     }
 
-    /// The first of the largest cells, if one has more than one vertex.
+    /// Returns the first of the largest cells, if any cell has more than one vertex.
     ///
-    /// A small cell is tempting, since it has few branches, but its vertices are often bound to those chosen before: in
-    /// a projective plane, the smallest cell walks along one line, whose points no automorphism exchanges freely.
+    /// A small cell is tempting because it has few branches, but its vertices often depend on those chosen before: in a
+    /// projective plane, the smallest cell runs along one line, whose points no automorphism exchanges freely.
     pub(super) fn largest_open_cell(&self) -> Option<usize> {
         let mut largest = 0;
         let mut start = 0;
@@ -65,7 +65,7 @@ impl Partition {
         (self.length[largest] > 1).then_some(largest)
     }
 
-    /// Enters the vertices that stand at `start..start + length` as one cell.
+    /// Makes the vertices at `start..start + length` one cell.
     fn make_cell(&mut self, start: usize, length: usize) {
         self.length[start] = length;
         for position in start..start + length {
@@ -76,16 +76,16 @@ impl Partition {
     }
 }
 
-/// Colour refinement, with the memory it works in.
+/// Colour refinement, with its working memory.
 ///
-/// A cell splits others: vertices whose edges to and from the splitting cell differ in number, direction or multiplicity
-/// part. Cells wait in a queue in which each stands once. Of the parts of a cell that has already split others the
-/// largest need not do so again.
+/// A cell splits others: vertices are separated if their edges to and from the splitting cell differ in number,
+/// direction or multiplicity. Cells wait in a queue that holds each at most once. When a cell is split that has already
+/// split others, its largest part need not be queued again.
 #[derive(Debug)]
 pub(super) struct Refiner {
     queue: VecDeque<usize>,
     queued: Vec<bool>,
-    /// By vertex: the summed weights of its edges with the splitting cell.
+    /// For each vertex, the summed weights of its edges with the splitting cell.
     weights: Vec<u64>,
     touched: Vec<bool>,
     touched_vertices: Vec<usize>,
@@ -93,7 +93,7 @@ pub(super) struct Refiner {
 }
 
 impl Refiner {
-    /// A refiner for graphs of `count` vertices.
+    /// Creates a refiner for graphs of `count` vertices.
     pub(super) fn new(count: usize) -> Self {
         Self {
             queue: VecDeque::with_capacity(count),
@@ -105,7 +105,7 @@ impl Refiner {
         }
     }
 
-    /// Refines a partition of which nothing is known.
+    /// Refines a partition that has never been refined.
     pub(super) fn refine_all(&mut self, graph: &Multigraph, partition: &mut Partition) {
         let mut start = 0;
         while start < partition.order.len() {
@@ -116,7 +116,7 @@ impl Refiner {
     }
 
     /// Gives `vertex` a cell of its own, in front of the rest of its cell, and refines a partition that was refined
-    /// before. Returns the trace: a number that depends on the structure of the two partitions alone.
+    /// before. Returns the trace: a number that depends only on the structure of the two partitions.
     pub(super) fn individualise(&mut self, graph: &Multigraph, partition: &mut Partition, vertex: usize) -> u64 {
         let start = partition.cell_of[vertex];
         let length = partition.length[start];
@@ -164,7 +164,7 @@ impl Refiner {
         mix(trace, partition.cells as u64)
     }
 
-    /// Splits `cell` by the weights of its vertices, and stirs the parts into the trace.
+    /// Splits `cell` by the weights of its vertices, and mixes the parts into the trace.
     fn split(&mut self, partition: &mut Partition, cell: usize, mut trace: u64) -> u64 {
         let end = cell + partition.length[cell];
         let first = self.weights[partition.order[cell]];

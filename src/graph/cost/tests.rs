@@ -1,21 +1,21 @@
-//! Costs against sums written out by hand.
+//! Costs compared with sums written out by hand.
 
 use super::*;
-use crate::graph::{ImageShape, Node, StemConfig, WidthRule};
+use crate::graph::{ImageShape, Node, Operation, StemConfig, WidthRule};
 
 const CONVOLUTION_1: Operation = Operation::PreActivationConvolution { kernel: 1 };
 const CONVOLUTION_3: Operation = Operation::PreActivationConvolution { kernel: 3 };
 const CONVOLUTION_5: Operation = Operation::PreActivationConvolution { kernel: 5 };
 
-/// Weights of the stem, 3 to 4 channels over 3x3 taps; it makes 64 pixels.
+/// The weights of the stem, 3 to 4 channels with 3x3 taps; its output has 64 pixels.
 const STEM: u64 = 3 * 4 * 9;
-/// Pixels of the first and the second stage, 8x8 and 4x4.
+/// The pixels of the first and the second stage, 8x8 and 4x4.
 const FIRST: u64 = 64;
 const SECOND: u64 = 16;
-/// Bytes of a number.
+/// The bytes of a number.
 const F32: u64 = 4;
 
-/// 3x8x8 images, two stages of `repeats` blocks with 4 and 8 filters, 5 classes.
+/// A network for 3x8x8 images: two stages of `repeats` blocks with 4 and 8 filters, 5 classes.
 fn network(repeats: usize) -> NetworkConfig {
     NetworkConfig {
         image: ImageShape { channels: 3, height: 8, width: 8 },
@@ -35,7 +35,7 @@ fn graph(inner: &[(Operation, &[usize])], leaves: &[usize]) -> LayerGraph {
     LayerGraph::new(nodes).expect("valid")
 }
 
-/// What a test expects: parameters, multiply-adds, depth, and edges over nodes.
+/// What a test expects: parameters, multiply-adds, depth, and edges and nodes.
 struct Expected {
     parameters: u64,
     flops: u64,
@@ -98,7 +98,8 @@ fn an_addition_projects_its_narrower_input_left_or_right() {
 
 #[test]
 fn a_concatenation_wider_than_the_stage_makes_an_addition_project_a_convolution() {
-    // First stage: 4 in, concatenation of 8, convolution 4 -> 4 added to it, so 8 out. Second: 8 in, 16, 8 -> 8, 16 out.
+    // First stage: 4 in, concatenation of 8, convolution 4 -> 4 added to it, so 8 out. Second: 8 in, 16, 8 -> 8, 16
+    // out.
     let block = graph(
         &[(CONVOLUTION_3, &[0]), (Operation::Concat, &[0, 1]), (CONVOLUTION_1, &[0]), (Operation::Add, &[3, 2])],
         &[4],
@@ -159,7 +160,7 @@ fn several_leaves_are_concatenated_into_the_output() {
 }
 
 #[test]
-fn nested_pools_cost_memory_alone() {
+fn nested_pools_cost_only_memory() {
     let expected = Expected {
         parameters: STEM + (4 * 4 + 2 * 4) + (4 * 8 + 2 * 8) + 2 * 8 + 8 * 5 + 5,
         flops: STEM * FIRST + 4 * 4 * FIRST + 4 * 8 * SECOND + 8 * 5,
@@ -184,7 +185,7 @@ fn nested_pools_cost_memory_alone() {
 
 #[test]
 fn plain_layers_of_the_ablation_space_cost_what_they_are() {
-    // Normalisation of the 4 channels that come in, ReLU, a plain convolution: its normalisation is gone.
+    // Normalisation of the 4 input channels, ReLU, and a plain convolution without the normalisation of a cell.
     let expected = Expected {
         parameters: STEM + (2 * 4 + 4 * 4 * 9) + (2 * 4 + 4 * 8 * 9) + 2 * 8 + 8 * 5 + 5,
         flops: STEM * FIRST + 4 * 4 * 9 * FIRST + 4 * 8 * 9 * SECOND + 8 * 5,
@@ -204,7 +205,7 @@ fn plain_layers_of_the_ablation_space_cost_what_they_are() {
 
 #[test]
 fn a_concatenation_of_everything_sums_all_channels() {
-    // First stage: 4 + 4 + 4 + 4 + 4 = 20 channels; the second takes 20: 20 + 8 + 8 + 20 + 20 = 76. Its addition
+    // First stage: 4 + 4 + 4 + 4 + 4 = 20 channels. The second takes 20: 20 + 8 + 8 + 20 + 20 = 76. Its addition
     // projects the convolution from 8 to 20.
     let block = graph(
         &[
@@ -229,7 +230,7 @@ fn a_concatenation_of_everything_sums_all_channels() {
 
 #[test]
 fn an_input_taken_twice_counts_twice() {
-    // The output is the convolution beside itself: 8 channels, then 16.
+    // The output is the convolution next to itself: 8 channels, then 16.
     let expected = Expected {
         parameters: STEM + (4 * 4 * 9 + 2 * 4) + (8 * 8 * 9 + 2 * 8) + 2 * 16 + 16 * 5 + 5,
         flops: STEM * FIRST + 4 * 4 * 9 * FIRST + 8 * 8 * 9 * SECOND + 16 * 5,
@@ -265,7 +266,7 @@ fn a_stem_with_stride_and_pools_has_its_own_sizes() {
     assert_eq!(cost.activation_bytes, F32 * (stem + blocks + 2 * 8 * 4 + 8 + 5));
 }
 
-/// Layer 1 computes `first`; each of layers 2 to 22 concatenates the two layers before it.
+/// A graph whose layer 1 computes `first`, and whose layers 2 to 22 concatenate the two layers before them.
 fn fibonacci(first: Operation) -> LayerGraph {
     let mut nodes = vec![Node::new(Operation::Input, []), Node::new(first, [0])];
     nodes.extend((2..=22).map(|layer| Node::new(Operation::Concat, [layer - 2, layer - 1])));
@@ -283,7 +284,7 @@ fn a_chain_of_concatenations_grows_as_the_fibonacci_numbers() {
     let channels = |input, width| outputs(fibonacci(CONVOLUTION_3), input, width);
     assert_eq!(channels(1, 1)[..8], [1, 1, 2, 3, 5, 8, 13, 21]);
     assert_eq!(channels(32, 32)[23], 28_657 * 32);
-    // The input and the convolution each have their share.
+    // The shares of the input and of the convolution.
     assert_eq!((channels(1, 0)[22], channels(0, 1)[22]), (10_946, 17_711));
     assert_eq!(outputs(fibonacci(Operation::Identity), 7, 1)[23], 28_657 * 7);
 }
@@ -324,7 +325,7 @@ fn an_invalid_network_has_no_cost() {
     let mut network = network(1);
     network.width = 0;
     let error = graph(&[], &[0]).cost(&network).expect_err("no filters");
-    assert_eq!(error, CostError::Config(NetworkConfigError::Zero { field: "width" }));
+    assert_eq!(error.to_string(), "network.width is 0: it must be at least 1");
 }
 
 #[test]
@@ -350,11 +351,11 @@ fn a_limit_holds_up_to_its_value() {
     }
     let none = CostLimits { parameters: Some(0), flops: Some(0), activation_bytes: None };
     let error = none.check(&cost).expect_err("over");
-    assert_eq!(error.to_string(), format!("Parameters of {} lie over the limit of 0", cost.parameters));
+    assert_eq!(error.to_string(), format!("Parameters of {} exceed the limit of 0", cost.parameters));
 }
 
 #[test]
-fn limits_may_be_left_out_of_json_but_not_misspelt() {
+fn limits_may_be_left_out_of_json_but_not_misspelled() {
     let limits: CostLimits = serde_json::from_str(r#"{"flops": 7}"#).expect("valid");
     assert_eq!(limits, CostLimits { flops: Some(7), ..CostLimits::default() });
     assert!(serde_json::from_str::<CostLimits>(r#"{"flop": 7}"#).is_err());

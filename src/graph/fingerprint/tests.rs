@@ -1,9 +1,9 @@
-//! Fingerprints against relabelling, brute-force isomorphism and pinned values.
+//! Fingerprints compared with relabelled graphs, brute-force isomorphism and pinned values.
 
 mod hard;
 
 use super::*;
-use crate::graph::Node;
+use crate::graph::{Node, Operation};
 use crate::seed;
 use proptest::prelude::*;
 use rand::Rng;
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 const CONVOLUTION: Operation = Operation::PreActivationConvolution { kernel: 3 };
 const POOL: Operation = Operation::MaxPool { kernel: 3 };
 
-/// A graph of an input, `inner` and an output that takes `leaves`.
+/// Returns a graph of an input, `inner` and an output that takes `leaves`.
 fn graph(inner: &[(Operation, &[usize])], leaves: &[usize]) -> LayerGraph {
     let mut nodes = vec![Node::new(Operation::Input, [])];
     nodes.extend(inner.iter().map(|&(operation, inputs)| Node::new(operation, inputs)));
@@ -20,7 +20,7 @@ fn graph(inner: &[(Operation, &[usize])], leaves: &[usize]) -> LayerGraph {
     LayerGraph::new(nodes).expect("valid")
 }
 
-/// A valid graph of `count` nodes with operations drawn from `operations`.
+/// Returns a valid graph of `count` nodes with operations drawn from `operations`.
 fn random_graph(rng: &mut dyn Rng, count: usize, operations: &[Operation]) -> LayerGraph {
     let mut nodes = vec![Node::new(Operation::Input, [])];
     for position in 1..count {
@@ -35,7 +35,7 @@ fn random_graph(rng: &mut dyn Rng, count: usize, operations: &[Operation]) -> La
     LayerGraph::new(nodes).expect("valid")
 }
 
-/// The same graph with its nodes in another topological order, and inputs in another order.
+/// Returns the same graph with its nodes in another topological order, and inputs in another order.
 fn relabelled(rng: &mut dyn Rng, graph: &LayerGraph) -> LayerGraph {
     let nodes = graph.nodes();
     let last = nodes.len() - 1;
@@ -88,7 +88,7 @@ proptest! {
 /// A node of the reference implementation: its operation and how often it takes each other node.
 type Reference = Vec<(Operation, BTreeMap<usize, usize>)>;
 
-/// The contracted graph, found by following the definition from the output backwards.
+/// Returns the contracted graph, found by following the definition backwards from the output.
 fn reference(graph: &LayerGraph) -> Reference {
     fn computed_by(graph: &LayerGraph, node: usize) -> usize {
         let Node { operation, inputs } = &graph.nodes()[node];
@@ -189,7 +189,7 @@ fn a_convolution_added_to_itself_differs_from_two_convolutions_added() {
 
 #[test]
 fn graphs_that_unfold_to_the_same_tree_differ() {
-    // Two pools of one convolution against one pool each of two: every path from the output looks alike.
+    // Two pools of one convolution compared with one pool each of two: every path from the output looks the same.
     let shared = graph(&[(CONVOLUTION, &[0]), (POOL, &[1]), (POOL, &[1])], &[2, 3]);
     let apart = graph(&[(CONVOLUTION, &[0]), (CONVOLUTION, &[0]), (POOL, &[1]), (POOL, &[2])], &[3, 4]);
     assert_ne!(shared.fingerprint(), apart.fingerprint());
@@ -255,7 +255,7 @@ fn operations_and_kernels_differ() {
     assert_ne!(add.fingerprint(), concat.fingerprint());
 }
 
-/// Journals and caches keep these. A change here makes every recorded search unreadable: find another way.
+/// Journals and caches store these. A change here makes every recorded search unreadable: find another way.
 #[test]
 fn fingerprints_are_the_same_in_every_release() {
     let (add, concat) = (Operation::Add, Operation::Concat);
@@ -288,13 +288,13 @@ fn fingerprints_are_the_same_in_every_release() {
 
 #[test]
 fn a_certificate_is_the_documented_bytes() {
-    // input, convolution 3x3, and an output that takes the convolution twice: colours in ascending order.
+    // Input, convolution 3x3, and an output that takes the convolution twice: colours in ascending order.
     let (certificate, _) = canonical_form(&graph(&[(CONVOLUTION, &[0])], &[1, 1]).contracted());
     assert_eq!(certificate, [3, 0, 0, 0, 1, 3, 1, 0, 1, 7, 0, 1, 1, 2]);
 }
 
 #[test]
-fn a_fingerprint_survives_its_text_and_json() {
+fn a_fingerprint_round_trips_as_text_and_json() {
     let fingerprint = graph(&[(CONVOLUTION, &[0])], &[1]).fingerprint();
     let text = fingerprint.to_string();
     assert_eq!(text.len(), 32);
@@ -306,7 +306,7 @@ fn a_fingerprint_survives_its_text_and_json() {
 }
 
 #[test]
-fn a_text_that_is_no_fingerprint_is_an_error() {
+fn a_text_that_is_not_a_fingerprint_is_an_error() {
     let long = "0".repeat(33);
     for text in ["", "0", &long, &"g".repeat(32), &"+1".repeat(16), &"-1".repeat(16), &" 1".repeat(16), &"é".repeat(16)]
     {

@@ -1,11 +1,11 @@
 //! Convolutions of stride 1 that keep height and width, without a matrix of patches.
 //!
 //! An image is copied once into planes with a margin of zeros, small enough for the second-level cache. Every output is
-//! then a sum over weights of vectors that are loaded from there, shifted; twelve vectors of sums stay in registers. This is
-//! the inner loop of a matrix product (Goto and van de Geijn 2008), with the matrix of patches left in place.
+//! then a sum, over the weights, of shifted vectors that are loaded from there; twelve vectors of sums stay in
+//! registers. This is the inner loop of a matrix product (Goto and van de Geijn 2008), without building the matrix of
+//! patches.
 //!
-//! Sums have an order that depends on sizes and on the width of the processor's vectors alone, never on the number of
-//! threads.
+//! The order of sums depends only on sizes and on the width of the processor's vectors, never on the number of threads.
 
 #![expect(
     clippy::inline_always,
@@ -18,20 +18,21 @@ use rayon::prelude::*;
 use std::array::from_fn;
 use std::ops::Range;
 
-/// Output channels and vectors of pixels of a tile: with two vectors of inputs and one of a weight, their sums fit into the 16
-/// registers of AVX2.
+/// The output channels of a tile, and its vectors of pixels: with two vectors of inputs and one of a weight, their sums
+/// fit into the 16 registers of AVX2.
 const ROWS: usize = 6;
 const COLUMNS: usize = 2;
-/// Output channels and weights of a tile of the weights' gradient.
+/// The output channels and weights of a tile of the gradient of the weights.
 const GRADIENTS: usize = 4;
 const WEIGHTS: usize = 3;
-/// Output channels of one task of the weights' gradient.
+/// The output channels of one task of the gradient of the weights.
 const TASK_ROWS: usize = 32;
 /// The most parts that a batch is split into for the gradient of the weights.
 const PARTS: usize = 16;
 /// The most numbers that the parts' gradients may take together.
 const PART_NUMBERS: usize = 1 << 22;
-/// Pixels over which a tile of the weights' gradient sums up before its lanes are added, if there are as many.
+/// The pixels over which a tile of the gradient of the weights sums up before its lanes are added, if there are that
+/// many.
 const RUN_PIXELS: usize = 1024;
 
 /// The sizes of a convolution.
@@ -59,22 +60,23 @@ impl Sizes {
         self.to * self.plane()
     }
 
-    /// Weights of an output channel.
+    /// Returns the number of weights of an output channel.
     fn weights(&self) -> usize {
         self.from * self.kernel * self.kernel
     }
 }
 
-/// `[images, to, height, width]`: the input, rectified first if it is to be, convolved with `[to, from, kernel, kernel]`.
+/// Returns the input, rectified first if `rectify` is set, convolved with `[to, from, kernel, kernel]`. The output is
+/// `[images, to, height, width]`.
 pub(super) fn convolve(sizes: Sizes, input: &[f32], weights: &[f32], rectify: bool) -> Vec<f32> {
     let packed = pack(sizes.to, sizes.weights(), |to, weight| weights[to * sizes.weights() + weight]);
     run(sizes, input, &packed, rectify, None)
 }
 
-/// The gradient of the input, `[images, from, height, width]`: nothing where a rectified input was not positive.
+/// Returns the gradient of the input, `[images, from, height, width]`: 0 where a rectified input was not positive.
 pub(super) fn input_gradient(sizes: Sizes, gradient: &[f32], weights: &[f32], rectified: Option<&[f32]>) -> Vec<f32> {
     let taps = sizes.kernel * sizes.kernel;
-    // A convolution with the same weights, from outputs to inputs and turned by half a turn.
+    // A convolution with the same weights, from outputs to inputs and rotated by 180 degrees.
     let packed = pack(sizes.from, sizes.to * taps, |from, weight| {
         let (to, tap) = (weight / taps, weight % taps);
         weights[(to * sizes.from + from) * taps + taps - 1 - tap]
@@ -82,14 +84,14 @@ pub(super) fn input_gradient(sizes: Sizes, gradient: &[f32], weights: &[f32], re
     run(Sizes { from: sizes.to, to: sizes.from, ..sizes }, gradient, &packed, false, rectified)
 }
 
-/// The output channels of each block: as many blocks as are needed, of about equal size.
+/// Splits the output channels into blocks: as many as are needed, of about equal size.
 fn blocks(rows: usize) -> impl Iterator<Item = Range<usize>> {
     let count = rows.div_ceil(ROWS);
     (0..count).map(move |block| rows * block / count..rows * (block + 1) / count)
 }
 
-/// Weights in the order of the inner loop: for each block of output channels and each of their weights, one number a
-/// channel. Missing channels are 0.
+/// Returns the weights in the order of the inner loop: for each block of output channels and each of their weights, one
+/// number per channel. Missing channels are 0.
 fn pack(rows: usize, columns: usize, weight: impl Fn(usize, usize) -> f32) -> Vec<[f32; ROWS]> {
     let mut packed = Vec::with_capacity(rows.div_ceil(ROWS) * columns);
     for block in blocks(rows) {
@@ -112,11 +114,11 @@ fn run(sizes: Sizes, input: &[f32], weights: &[[f32; ROWS]], rectify: bool, mask
     output
 }
 
-/// Planes with a margin, and where vectors of pixels begin in them.
+/// Planes with a margin, and where vectors of pixels start in them.
 struct Padded {
     row: usize,
     plane: usize,
-    /// Vectors a row of pixels; the last may reach into the margin.
+    /// The number of vectors in a row of pixels; the last may reach into the margin.
     vectors: usize,
 }
 
@@ -127,7 +129,7 @@ impl Padded {
         Self { row, plane: row * (sizes.height + sizes.kernel - 1), vectors }
     }
 
-    /// The offset of the pixel of each weight of an output channel from that of the output.
+    /// Returns, for each weight of an output channel, the offset of its input pixel from the output pixel.
     fn offsets(&self, sizes: &Sizes) -> Vec<usize> {
         let kernel = sizes.kernel;
         (0..sizes.weights())
@@ -147,7 +149,7 @@ impl Padded {
             for (input, row) in input.chunks_exact(sizes.width).zip(rows) {
                 let row = &mut row[margin..][..sizes.width];
                 if rectify {
-                    // A number that is none stays none, so that a training that diverges is seen to.
+                    // NaN stays NaN, so that a training that diverges is noticed.
                     row.iter_mut().zip(input).for_each(|(to, &from)| *to = if from < 0.0 { 0.0 } else { from });
                 } else {
                     row.copy_from_slice(input);
@@ -210,7 +212,7 @@ struct Tiles<'a, S> {
 }
 
 impl<S: Simd> Tiles<'_, S> {
-    /// The outputs of `R` channels.
+    /// Computes the outputs of `R` channels.
     #[inline(always)]
     fn all<const R: usize>(&mut self, vectors: usize) {
         let whole = vectors / COLUMNS * COLUMNS;
@@ -222,14 +224,14 @@ impl<S: Simd> Tiles<'_, S> {
         }
     }
 
-    /// The outputs of `R` channels at `N` vectors of pixels.
+    /// Computes the outputs of `R` channels at `N` vectors of pixels.
     #[inline(always)]
     fn tile<const R: usize, const N: usize>(&mut self, first: usize) {
         let simd = self.simd;
         let places: [(usize, usize); N] =
             from_fn(|n| ((first + n) / self.layout.vectors, (first + n) % self.layout.vectors * S::F32_LANES));
         let begins: [usize; N] = from_fn(|n| places[n].0 * self.layout.row + places[n].1);
-        // Of one length, so that one check of a bound serves all.
+        // All slices have one length, so that one bounds check covers them.
         let length = self.padded.len() - begins[N - 1];
         let inputs: [&[f32]; N] = from_fn(|n| &self.padded[begins[n]..][..length]);
         let sums = sum_up::<S, R, N>(simd, inputs, self.offsets, self.weights);
@@ -249,7 +251,7 @@ impl<S: Simd> Tiles<'_, S> {
     }
 }
 
-/// The sums of products of a tile: each weight of `R` output channels with the pixels that it meets.
+/// Computes the sums of a tile: of each weight of `R` output channels times its input pixels.
 #[inline(always)]
 fn sum_up<S: Simd, const R: usize, const N: usize>(
     simd: S,
@@ -272,13 +274,13 @@ fn sum_up<S: Simd, const R: usize, const N: usize>(
     sums
 }
 
-/// The gradient of the weights, `[to, from, kernel, kernel]`, for the input as it went into [`convolve`].
+/// Returns the gradient of the weights, `[to, from, kernel, kernel]`, for the same input as given to [`convolve`].
 ///
-/// The batch is split into parts, and their gradients are added in order.
+/// The batch is split into parts, whose gradients are added in order.
 pub(super) fn weight_gradient(sizes: Sizes, input: &[f32], gradient: &[f32], rectify: bool) -> Vec<f32> {
     let numbers = sizes.to * sizes.weights();
     let parts = (PART_NUMBERS / numbers).clamp(1, PARTS);
-    // Small images are taken several at a time, so that lanes are added less often.
+    // Several small images are taken at a time, so that lanes are added less often.
     let part = sizes.images.div_ceil(parts).max(RUN_PIXELS.div_ceil(sizes.plane())).min(sizes.images.max(1));
     let tasks = sizes.to.div_ceil(TASK_ROWS);
     let arch = Arch::new();
@@ -301,7 +303,7 @@ pub(super) fn weight_gradient(sizes: Sizes, input: &[f32], gradient: &[f32], rec
     sum
 }
 
-/// What some images contribute to the gradient of the weights of some output channels.
+/// The contribution of some images to the gradient of the weights of some output channels.
 struct Part<'a> {
     sizes: Sizes,
     input: &'a [f32],
@@ -367,11 +369,11 @@ impl WithSimd for Part<'_> {
 struct Sums<'a, S> {
     simd: S,
     offsets: &'a [usize],
-    /// Where each vector of pixels begins in the first plane of `padded` and in that of `gradients`.
+    /// Where each vector of pixels starts in the first plane of `padded` and in that of `gradients`.
     places: &'a [(usize, usize)],
     padded: &'a [f32],
     gradients: &'a [f32],
-    /// Planes of an image in `gradients`, and numbers of each.
+    /// The planes of an image in `gradients`, and the numbers of each.
     rows: usize,
     plane: usize,
 }
@@ -392,7 +394,7 @@ impl<S: Simd> Sums<'_, S> {
     #[inline(always)]
     fn tile<const R: usize, const C: usize>(&self, row: usize, column: usize, output: &mut [f32]) {
         let simd = self.simd;
-        // Of one length each, so that one check of a bound serves all.
+        // Each kind of slice has one length, so that one bounds check covers them.
         let length = self.padded.len() - self.offsets[self.offsets.len() - 1];
         let inputs: [&[f32]; C] = from_fn(|c| &self.padded[self.offsets[column + c]..][..length]);
         let length = self.gradients.len() - (self.rows - 1) * self.plane;

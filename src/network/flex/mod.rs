@@ -1,7 +1,7 @@
-//! Kernels of our own for burn's CPU device, `flex`, through burn's interface for extensions.
+//! Own kernels for burn's CPU device, `flex`, through burn's interface for extensions.
 //!
-//! burn 0.22's own convolution copies every image into a matrix of patches and its gradients go through several layouts
-//! (`docs/performance.md`). What stands here computes the same without. Other devices keep burn's kernels.
+//! burn 0.22's own convolution copies every image into a matrix of patches, and its gradients go through several
+//! layouts (`docs/performance.md`). These kernels compute the same without either. Other devices keep burn's kernels.
 
 mod convolution;
 mod normalisation;
@@ -17,13 +17,13 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use convolution::Sizes;
 
-/// Whether a tensor is on the device that these kernels work on.
+/// Returns whether a tensor is on the device that these kernels support.
 pub(super) fn takes(tensor: &Tensor<4>) -> bool {
     tensor.dtype() == DType::F32 && tensor.device() == Device::flex()
 }
 
-/// A convolution without bias of stride 1, with an odd kernel, that keeps height and width; of the rectified input, if
-/// it is to be.
+/// Applies a convolution without bias, of stride 1 and with an odd kernel, that keeps height and width. The input is
+/// rectified first if `rectify` is set.
 ///
 /// # Shapes
 /// - `input`: `[images, from, height, width]`
@@ -34,15 +34,15 @@ pub(super) fn convolve(input: Tensor<4>, weights: Tensor<4>, rectify: bool) -> T
     Tensor::from_dispatch(output)
 }
 
-/// The mean and the variance of each channel of a batch `[images, channels, height, width]`, without gradients:
-/// `[2, channels]`.
+/// Returns the mean and the variance of each channel of a batch `[images, channels, height, width]` as `[2, channels]`,
+/// without gradients.
 pub(super) fn statistics(input: Tensor<4>) -> Tensor<2> {
     let input = if input.device().is_autodiff() { input.inner() } else { input };
     Tensor::from_dispatch(<Dispatch as Statistics>::batch_statistics(input.into_dispatch()))
 }
 
-/// The input `[images, channels, height, width]`, normalised by `statistics` as [`statistics`] gives them, then scaled and
-/// shifted. Gradients are those of statistics of the input itself.
+/// Normalises the input `[images, channels, height, width]` by `statistics`, as returned by [`statistics`], then scales
+/// and shifts it. Gradients are correct for the statistics of the input itself.
 pub(super) fn normalise(
     input: Tensor<4>,
     [scale, shift]: [Tensor<1>; 2],
@@ -59,14 +59,14 @@ pub(super) fn normalise(
     Tensor::from_dispatch(output)
 }
 
-/// The kernel that is asked without gradients only.
+/// The kernel that is only called without gradients.
 #[backend_extension(Flex)]
 pub(super) trait Statistics: Backend {
     /// See [`statistics`].
     fn batch_statistics(input: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-/// The kernels that gradients go through.
+/// The kernels with gradients.
 #[backend_extension(Flex, Autodiff)]
 pub(super) trait Kernels: Backend {
     /// See [`convolve`].

@@ -1,4 +1,4 @@
-//! Batch normalisation (Ioffe and Szegedy 2015) in two passes forwards and two backwards.
+//! Batch normalisation (Ioffe and Szegedy 2015) in two forward passes and two backward passes.
 
 #![expect(
     clippy::inline_always,
@@ -26,14 +26,14 @@ impl Sizes {
         (self.images * self.plane) as f64
     }
 
-    /// The planes of a channel.
+    /// Returns the planes of a channel.
     fn planes<'a>(&self, values: &'a [f32], channel: usize) -> impl Iterator<Item = &'a [f32]> {
         let plane = self.plane;
         values.chunks_exact(self.image()).map(move |image| &image[channel * plane..][..plane])
     }
 }
 
-/// Means, and behind them variances, of the channels over a batch.
+/// Returns the means of the channels over a batch, followed by their variances.
 pub(super) fn statistics(sizes: Sizes, input: &[f32]) -> Vec<f32> {
     let arch = Arch::new();
     let of_channel = |channel| {
@@ -47,7 +47,7 @@ pub(super) fn statistics(sizes: Sizes, input: &[f32]) -> Vec<f32> {
     means
 }
 
-/// The input, normalised by `statistics`, scaled and shifted.
+/// Returns the input, normalised by `statistics`, scaled and shifted.
 pub(super) fn normalise(
     sizes: Sizes,
     input: &[f32],
@@ -78,7 +78,7 @@ pub(super) fn normalise(
     output
 }
 
-/// The gradients of [`normalise`] by statistics of its own input.
+/// The gradients of [`normalise`] with the statistics of its own input.
 pub(super) struct Gradients {
     pub(super) input: Vec<f32>,
     pub(super) scale: Vec<f32>,
@@ -142,7 +142,7 @@ pub(super) fn gradients(
     }
 }
 
-/// One over the standard deviation.
+/// Returns one over the standard deviation.
 fn rate(variance: f32, epsilon: f64) -> f32 {
     single(1.0 / (f64::from(variance) + epsilon).sqrt())
 }
@@ -152,7 +152,7 @@ fn single(value: f64) -> f32 {
     value as f32
 }
 
-/// Sums of `N` numbers over the places of a plane: in vectors, then over their lanes.
+/// Sums `N` numbers over the positions of a plane: first in vectors, then over their lanes.
 #[inline(always)]
 fn sums<S: Simd, const N: usize>(
     simd: S,

@@ -1,4 +1,4 @@
-//! The kernels against burn's own operations, and against themselves on other numbers of threads.
+//! The kernels compared with burn's own operations, and with themselves on other numbers of threads.
 
 use super::*;
 use crate::seed;
@@ -31,7 +31,7 @@ fn assert_close(found: &[f32], wanted: &[f32]) {
     }
 }
 
-/// The output of a function, and the gradients of its product with fixed numbers.
+/// Returns the output of a function, and the gradients of its product with fixed numbers.
 fn differentiate(inputs: [Tensor<4>; 2], function: impl FnOnce([Tensor<4>; 2]) -> Tensor<4>) -> [Vec<f32>; 3] {
     let inputs = inputs.map(Tensor::require_grad);
     let output = function(inputs.clone());
@@ -40,7 +40,8 @@ fn differentiate(inputs: [Tensor<4>; 2], function: impl FnOnce([Tensor<4>; 2]) -
     [values(output), input, weights]
 }
 
-/// Sizes with widths below, at and beyond whole vectors, channels that fill no tile, and batches that fill no group.
+/// Sizes with widths below, at and beyond whole vectors, channels that do not fill a tile, and batches that do not fill
+/// a group.
 const SIZES: [[usize; 6]; 9] = [
     [1, 1, 1, 1, 1, 1],
     [2, 3, 5, 3, 6, 5],
@@ -72,7 +73,7 @@ fn convolutions_and_their_gradients_are_those_of_burn() {
 fn normalisations_and_their_gradients_are_those_of_burn() {
     for [images, channels, _, _, height, width] in SIZES {
         if images * height * width == 1 {
-            // The variance of one number is 0, and gradients of it are noise.
+            // The variance of one number is 0, and its gradients are noise.
             continue;
         }
         let inputs = || [random(1, [images, channels, height, width]) * 3.0 + 2.0, random(2, [2, channels, 1, 1])];
@@ -96,7 +97,7 @@ fn normalisations_and_their_gradients_are_those_of_burn() {
 }
 
 #[test]
-fn the_number_of_threads_changes_no_bit() {
+fn the_number_of_threads_does_not_change_a_bit() {
     let bits = |threads: usize| {
         ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
             let inputs = [random(1, [19, 5, 9, 11]), random(2, [37, 5, 3, 3])];
@@ -114,7 +115,7 @@ fn the_number_of_threads_changes_no_bit() {
 }
 
 #[test]
-fn numbers_that_are_none_go_through_a_rectifier() {
+fn nan_passes_through_a_rectifier() {
     let mut pixels = vec![-1.0f32; 9];
     pixels[4] = f32::NAN;
     let input = Tensor::from_data(TensorData::new(pixels, [1, 1, 3, 3]), &Device::flex());
@@ -125,7 +126,7 @@ fn numbers_that_are_none_go_through_a_rectifier() {
 }
 
 #[test]
-fn inputs_without_gradients_get_none() {
+fn inputs_without_gradients_get_no_gradient() {
     let weights = random(2, [3, 2, 3, 3]).require_grad();
     let output = convolve(random(1, [2, 2, 4, 4]), weights.clone(), false);
     let gradients = output.sum().backward();

@@ -1,4 +1,4 @@
-//! Vectors of the processor, and images spread over its cores.
+//! Vectors of the processor, and images distributed over its cores.
 
 #![expect(
     clippy::inline_always,
@@ -8,15 +8,15 @@
 use pulp::Simd;
 use rayon::prelude::*;
 
-/// A vector from `slice[at..]`.
+/// Loads a vector from `slice[at..]`.
 #[inline(always)]
 pub(super) fn load<S: Simd>(slice: &[f32], at: usize) -> S::f32s {
     S::as_simd_f32s(&slice[at..at + S::F32_LANES]).0[0]
 }
 
-/// The first lanes of a vector, as many as `slice` has.
+/// Stores the first lanes of a vector, as many as `slice` has.
 ///
-/// The vector's address is not taken: it would have to lie in memory, with all that are computed beside it.
+/// The vector's address is not taken: that would force it into memory, with all vectors computed beside it.
 #[inline(always)]
 pub(super) fn store<S: Simd>(simd: S, slice: &mut [f32], vector: S::f32s) {
     match S::as_mut_simd_f32s(slice) {
@@ -25,7 +25,7 @@ pub(super) fn store<S: Simd>(simd: S, slice: &mut [f32], vector: S::f32s) {
     }
 }
 
-/// Runs `function` for each image of `output`, with what `scratch` makes for some of them.
+/// Runs `function` for each image of `output`, with a value of `scratch` that several images share.
 pub(super) fn for_each_image<T>(
     output: &mut [f32],
     image: usize,

@@ -1,23 +1,23 @@
 //! Positions of the nodes and edges of a layered graph.
 //!
-//! The method is Sugiyama's. Each node stands in the layer below its lowest input. An edge that spans several layers gets a
-//! lane of its own in each layer between, which keeps it clear of the nodes there. Layers are then ordered so that few edges
-//! cross (weighted medians), and positions are chosen so that edges run straight (least squares under the order).
+//! The method is Sugiyama's. Each node is in the layer below its lowest input. An edge that spans several layers gets
+//! its own lane in each layer between, which keeps it clear of the nodes there. Layers are then ordered so that few
+//! edges cross (weighted medians), and positions are chosen so that edges run straight (least squares under the order).
 
 use crate::graph::LayerGraph;
 
-/// Sizes in units of the picture.
+/// Sizes in units of the figure.
 pub(super) const NODE_HEIGHT: f64 = 38.0;
 pub(super) const NODE_WIDTH: f64 = 116.0;
-/// Between the bottom of a layer and the top of the next; edges bend here only.
+/// The distance between the bottom of a layer and the top of the next; edges bend only there.
 pub(super) const GAP: f64 = 34.0;
 const NODE_SEPARATION: f64 = 22.0;
 const LANE_WIDTH: f64 = 14.0;
 const LANE_GAP: f64 = 4.0;
-/// Between the ends of edges at the same node.
+/// The distance between the ends of edges at the same node.
 const PORT_SEPARATION: f64 = 16.0;
 
-/// A node's box.
+/// The position of a node's box.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Place {
     /// Middle of the box.
@@ -26,12 +26,12 @@ pub(super) struct Place {
     pub(super) y: f64,
 }
 
-/// An edge: where it leaves its source, the lanes that it takes, where it enters its target.
+/// The path of an edge: where it leaves its source, the lanes that it takes, and where it enters its target.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Route {
     pub(super) from: usize,
     pub(super) to: usize,
-    /// The middle of the edge at the top of each layer it passes or ends at, after the point where it begins: it runs
+    /// The point where the edge begins, then its position at the top of each layer that it passes or ends at. It runs
     /// straight down through a layer and bends between two.
     pub(super) points: Vec<(f64, f64)>,
 }
@@ -45,7 +45,7 @@ pub(super) struct Layout {
     pub(super) height: f64,
 }
 
-/// What is placed in a layer.
+/// An item of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Item {
     Node(usize),
@@ -62,7 +62,7 @@ impl Item {
     }
 }
 
-/// The items of all layers, in order, and what each is joined to in the layers above and below.
+/// The items of all layers, in order, and the items that each is joined to in the layers above and below.
 struct Layers {
     /// Item numbers from left to right.
     order: Vec<Vec<usize>>,
@@ -90,13 +90,13 @@ pub(super) fn layout(graph: &LayerGraph) -> Layout {
     Layout { places, routes, width: right, height: top(layers.order.len() - 1) + NODE_HEIGHT }
 }
 
-/// The layer of each node: one below its lowest input.
+/// Returns the layer of each node: one below its lowest input.
 fn ranks(graph: &LayerGraph) -> Vec<usize> {
     let mut ranks: Vec<usize> = Vec::with_capacity(graph.node_count());
     for node in graph.nodes() {
         ranks.push(node.inputs.iter().map(|&from| ranks[from] + 1).max().unwrap_or(0));
     }
-    // The output stands below everything, also below a layer that leads nowhere.
+    // The output is below everything, even below a layer that leads nowhere.
     let lowest = ranks.iter().copied().max().unwrap_or(0);
     if let Some(output) = ranks.last_mut() {
         *output = lowest.max(*output);
@@ -191,7 +191,7 @@ impl Layers {
         self.order[rank] = keyed.into_iter().map(|(_, item)| item).collect();
     }
 
-    /// Exchanges neighbours wherever that saves a crossing.
+    /// Swaps neighbours wherever that saves a crossing.
     fn swap_neighbours(&mut self) {
         if self.items.len() > 2_000 {
             return;
@@ -218,7 +218,7 @@ impl Layers {
         }
     }
 
-    /// Place of each item in its layer, by item number.
+    /// Returns the place of each item in its layer, by item number.
     fn places(&self, layer: &[usize]) -> Vec<usize> {
         let mut places = vec![0; self.items.len()];
         layer.iter().enumerate().for_each(|(place, &item)| places[item] = place);
@@ -239,8 +239,8 @@ impl Layers {
         crossings
     }
 
-    /// The middle of each item. Every layer in turn is drawn towards its neighbours; lanes pull harder than nodes, so that
-    /// long edges run straight.
+    /// Returns the horizontal middle of each item. Every layer in turn is drawn towards its neighbours; lanes pull
+    /// harder than nodes, so that long edges run straight.
     fn positions(&self) -> Vec<f64> {
         let mut x = vec![0.0; self.items.len()];
         for layer in &self.order {
@@ -264,7 +264,7 @@ impl Layers {
         x
     }
 
-    /// Puts the lanes of each edge below each other, as far as their neighbours leave room for it.
+    /// Aligns the lanes of each edge vertically, as far as their neighbours leave room for it.
     fn align_lanes(&self, x: &mut [f64]) {
         let mut beside = vec![(None, None); self.items.len()];
         for layer in &self.order {
@@ -301,7 +301,7 @@ impl Layers {
         }
     }
 
-    /// The least distance between the middles of two neighbours in a layer.
+    /// Returns the least distance between the middles of two neighbours in a layer.
     fn distance(&self, left: usize, right: usize) -> f64 {
         let lanes = [left, right].iter().all(|&item| matches!(self.items[item], Item::Lane(_)));
         let gap = if lanes { LANE_GAP } else { NODE_SEPARATION };
@@ -311,7 +311,7 @@ impl Layers {
     fn straighten(&self, rank: usize, x: &mut [f64]) {
         let layer = &self.order[rank];
         let is_lane = |item: usize| matches!(self.items[item], Item::Lane(_));
-        // Positions under the least distances are a rising sequence once the distances are taken off.
+        // Without the least distances, positions that respect them are a rising sequence.
         let mut offset = 0.0;
         let mut wanted = Vec::with_capacity(layer.len());
         for (place, &item) in layer.iter().enumerate() {
@@ -336,9 +336,9 @@ impl Layers {
         }
     }
 
-    /// The path of each edge.
+    /// Returns the path of each edge.
     fn routes(&self, graph: &LayerGraph, x: &[f64], places: &[Place]) -> Vec<Route> {
-        // At a node, edges begin and end in the order in which they come, so that they do not cross there.
+        // At a node, edges begin and end in the order of their other ends, so that they do not cross there.
         let port = |node: usize, edge: usize, outgoing: bool| {
             let next = |chain: &[usize]| if outgoing { chain[1] } else { chain[chain.len() - 2] };
             let mut edges: Vec<(f64, usize)> = (0..self.chains.len())
@@ -372,8 +372,8 @@ impl Layers {
     }
 }
 
-/// The rising sequence closest to `wanted`, pairs of value and weight, in the sense of least squares: neighbours that are
-/// out of order share their mean.
+/// Returns the rising sequence closest to `wanted`, pairs of value and weight, by weighted least squares: neighbours
+/// that are out of order share their mean.
 fn rising(wanted: &[(f64, f64)]) -> Vec<f64> {
     let mut blocks: Vec<(f64, f64, usize)> = Vec::new();
     for &(value, weight) in wanted {

@@ -1,10 +1,11 @@
-//! Drawings of blocks: layered graphs, kinds by colour, kernel sizes, channels after each layer (Figures 5 and 8).
+//! Drawings of blocks: layered graphs with kinds by colour, kernel sizes, and the channels after each layer (Figures 5
+//! and 8).
 
 mod layout;
 
 use super::colours;
+use super::figure::{FONT_FAMILY, Figure};
 use super::kind::{Kind, label};
-use super::picture::{FONT_FAMILY, Picture};
 use super::text::{escape, size, width};
 use crate::graph::{LayerGraph, NetworkConfig, NodeChannels, Operation, ToGraph};
 use layout::{GAP, Layout, NODE_HEIGHT, NODE_WIDTH, Route, layout};
@@ -12,12 +13,12 @@ use std::fmt::Write;
 
 const MARGIN: f64 = 16.0;
 
-/// Draws a block as self-contained SVG: for a README, a paper, a page.
+/// Draws a block as self-contained SVG, for example for a README, a paper or a web page.
 ///
-/// Layers run from top to bottom. A node shows what it computes, its kernel, and how many channels it puts out in the
-/// first block of the paper's CIFAR network. A dashed edge passes a 1x1 convolution that widens it for an addition; an
-/// arrow between two numbers of channels is the 1x1 cell behind a concatenation. For other networks, captions and PNG see
-/// [`BlockDrawing`].
+/// Layers run from top to bottom. A node shows what it computes, its kernel, and its number of output channels in the
+/// first block of the paper's CIFAR network. A dashed edge passes through a 1x1 convolution that widens it for an
+/// addition; an arrow between two numbers of channels is the 1x1 cell after a concatenation. For other networks,
+/// captions and PNG, use [`BlockDrawing`].
 ///
 /// ```
 /// use blockqnn::space::block::BlockCode;
@@ -29,10 +30,10 @@ const MARGIN: f64 = 16.0;
 /// ```
 #[must_use]
 pub fn draw(block: &impl ToGraph) -> String {
-    BlockDrawing::new(&block.to_graph(), &NetworkConfig::cifar()).picture().svg
+    BlockDrawing::new(&block.to_graph(), &NetworkConfig::cifar()).figure().svg
 }
 
-/// A drawing of a block, with what it says besides the layers.
+/// A drawing of a block, with its title and captions.
 ///
 /// ```
 /// use blockqnn::graph::{NetworkConfig, ToGraph};
@@ -41,15 +42,15 @@ pub fn draw(block: &impl ToGraph) -> String {
 ///
 /// let block: BlockCode = "conv3(0) max3(0) concat(1,2) terminal(3)".parse()?;
 /// let network = NetworkConfig { width: 16, ..NetworkConfig::cifar() };
-/// let picture = BlockDrawing::new(&block.to_graph(), &network).with_title("Best block").picture();
-/// assert!(picture.svg.contains("Best block") && picture.svg.contains("16 channels"));
-/// assert!(picture.png()?.starts_with(b"\x89PNG"));
+/// let figure = BlockDrawing::new(&block.to_graph(), &network).with_title("Best block").figure();
+/// assert!(figure.svg.contains("Best block") && figure.svg.contains("16 channels"));
+/// assert!(figure.png()?.starts_with(b"\x89PNG"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct BlockDrawing {
     graph: LayerGraph,
-    /// Channels of each node, where they fit into 64 bits.
+    /// Channels of each node, if they fit into 64 bits.
     channels: Option<Vec<NodeChannels>>,
     name: String,
     title: Option<String>,
@@ -57,7 +58,8 @@ pub struct BlockDrawing {
 }
 
 impl BlockDrawing {
-    /// A drawing of `graph` as the first block of `network`: it is given as many channels as its convolutions have filters.
+    /// Creates a drawing of `graph` as the first block of `network`, whose input has as many channels as its
+    /// convolutions have filters.
     #[must_use]
     pub fn new(graph: &LayerGraph, network: &NetworkConfig) -> Self {
         let width = network.width as u64;
@@ -70,30 +72,30 @@ impl BlockDrawing {
         }
     }
 
-    /// The same drawing under a title.
+    /// Sets the title.
     #[must_use]
     pub fn with_title(mut self, title: impl Into<String>) -> Self {
         self.title = Some(title.into());
         self
     }
 
-    /// The same drawing with a further line below its title.
+    /// Adds a line below the title.
     #[must_use]
     pub fn with_caption(mut self, caption: impl Into<String>) -> Self {
         self.captions.push(caption.into());
         self
     }
 
-    /// The same drawing with a name for its files, instead of `block`.
+    /// Sets the name in file names, instead of `block`.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Draws it.
+    /// Draws the block.
     #[must_use]
-    pub fn picture(&self) -> Picture {
+    pub fn figure(&self) -> Figure {
         let layout = layout(&self.graph);
         let projected: Vec<bool> = layout.routes.iter().map(|route| self.is_projected(route)).collect();
         let head = self.head();
@@ -113,8 +115,8 @@ impl BlockDrawing {
         let height = (top + layout.height + MARGIN + notes.len() as f64 * 20.0).ceil();
 
         let mut svg = format!(
-            "<rect class=\"paper\" width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"{}\"/>\n<g font-family=\"{FONT_FAMILY}\" \
-             text-anchor=\"middle\">\n",
+            "<rect class=\"paper\" width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"{}\"/>\n\
+             <g font-family=\"{FONT_FAMILY}\" text-anchor=\"middle\">\n",
             colours::PAPER
         );
         let middle = width / 2.0;
@@ -145,7 +147,7 @@ impl BlockDrawing {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole size of a few thousand")]
         let size = (width as u32, height as u32);
         let title = self.title.as_deref().unwrap_or("A block");
-        Picture::new(&self.name, title, &self.description(), size, 1, &svg)
+        Figure::new(&self.name, title, &self.description(), size, 1, &svg)
     }
 
     fn head(&self) -> Vec<(&str, f64)> {
@@ -153,7 +155,8 @@ impl BlockDrawing {
         title.into_iter().chain(self.captions.iter().map(|caption| (caption.as_str(), 11.5))).collect()
     }
 
-    /// Whether an edge passes a 1x1 convolution: it leads into an addition that is wider than it.
+    /// Returns whether an edge passes through a 1x1 convolution: whether it leads into an addition that is wider than
+    /// it.
     fn is_projected(&self, route: &Route) -> bool {
         let channels = self.channels.as_ref().map(|channels| (channels[route.from].output, channels[route.to].output));
         self.graph.nodes()[route.to].operation == Operation::Add && channels.is_some_and(|(from, to)| from < to)
@@ -171,8 +174,8 @@ impl BlockDrawing {
             }
             let _ = writeln!(
                 svg,
-                "<g class=\"node\"><title>{}</title><rect x=\"{:.1}\" y=\"{:.1}\" width=\"{NODE_WIDTH}\" height=\"{NODE_HEIGHT}\" \
-                 rx=\"{radius}\" fill=\"{}\" stroke=\"{}\" stroke-width=\"1.2\"/>",
+                "<g class=\"node\"><title>{}</title><rect x=\"{:.1}\" y=\"{:.1}\" width=\"{NODE_WIDTH}\" \
+                 height=\"{NODE_HEIGHT}\" rx=\"{radius}\" fill=\"{}\" stroke=\"{}\" stroke-width=\"1.2\"/>",
                 escape(&self.sentence(number)),
                 place.x - NODE_WIDTH / 2.0,
                 place.y,
@@ -197,7 +200,7 @@ impl BlockDrawing {
         }
     }
 
-    /// What a node puts out, and what a projection makes of it.
+    /// Returns the output channels of a node, before and after a projection.
     fn channels_of(&self, node: usize) -> String {
         let number = |channels| if channels >= 1_000_000 { size(channels) } else { channels.to_string() };
         match self.channels.as_ref().map(|channels| channels[node]) {
@@ -210,7 +213,7 @@ impl BlockDrawing {
         }
     }
 
-    /// A node in words.
+    /// Describes a node in words.
     fn sentence(&self, number: usize) -> String {
         let node = &self.graph.nodes()[number];
         let inputs: Vec<String> = node
@@ -229,14 +232,14 @@ impl BlockDrawing {
         format!("{name}{of}, {}", self.channels_of(number))
     }
 
-    /// The whole block in words.
+    /// Describes the whole block in words.
     fn description(&self) -> String {
         let sentences: Vec<String> = (0..self.graph.node_count()).map(|number| self.sentence(number)).collect();
         sentences.join("; ")
     }
 }
 
-/// An edge with its arrow head.
+/// Writes an edge with its arrow head.
 fn edge(svg: &mut String, route: &Route, projected: bool) {
     let (x, y) = route.points[0];
     let mut path = format!("M{x:.1} {y:.1}");

@@ -1,4 +1,4 @@
-//! The geometry: nodes do not overlap, edges do not run through nodes.
+//! Tests of the geometry: nodes do not overlap, and edges do not run through nodes.
 
 use super::layout::{GAP, Layout, NODE_HEIGHT, NODE_WIDTH, layout};
 use super::*;
@@ -7,7 +7,7 @@ use crate::seed;
 use crate::space::block::{BlockCode, BlockSpace, ConnectionRule};
 use crate::space::{SearchSpace, Step};
 
-/// 23 layers, three of them leaves, with skip connections that cross.
+/// A block of 23 layers, three of them leaves, with skip connections that cross.
 const HARD: &str = "conv3(0) conv1(0) conv5(1) add(2,3) max3(1) concat(4,5) conv3(6) avg3(2) add(7,8) conv1(6) id(3) \
     concat(9,11) conv5(12) conv3(10) add(13,14) max1(9) concat(15,16) conv3(17) add(4,18) conv1(12) avg3(7) conv3(19) \
     terminal(22)";
@@ -16,7 +16,7 @@ fn hard() -> LayerGraph {
     HARD.parse::<BlockCode>().unwrap().to_graph()
 }
 
-/// The points of an edge, a few a unit.
+/// Returns points along an edge, a few per unit.
 fn points(route: &Route) -> Vec<(f64, f64)> {
     let mut points = Vec::new();
     let mut from = route.points[0];
@@ -74,7 +74,7 @@ fn a_block_of_23_layers_with_three_leaves_and_crossing_skips_has_no_overlap() {
 #[test]
 fn random_blocks_have_no_overlap() {
     for number in 0..150 {
-        // In every third a layer may be taken twice.
+        // In every third space, the two inputs of a layer may be the same.
         let rule = if number % 3 == 0 { ConnectionRule::Any } else { ConnectionRule::Ascending };
         let space = BlockSpace::paper().with_connections(rule);
         let mut rng = seed::stream(9, "drawing", number);
@@ -104,14 +104,14 @@ fn the_largest_graph_is_drawn() {
     check(&layout(&LayerGraph::new(nodes).unwrap()), "largest");
 }
 
-/// The drawing of a block in a network whose widths grow.
+/// Draws a block in a network whose widths grow.
 fn draw_growing(block: &str) -> String {
     let network = NetworkConfig { widths: WidthRule::Growing, ..NetworkConfig::cifar() };
-    BlockDrawing::new(&block.parse::<BlockCode>().unwrap().to_graph(), &network).picture().svg
+    BlockDrawing::new(&block.parse::<BlockCode>().unwrap().to_graph(), &network).figure().svg
 }
 
 #[test]
-fn a_drawing_says_what_a_concatenation_becomes_by_its_projection() {
+fn a_drawing_shows_the_channels_before_and_after_the_projection_of_a_concatenation() {
     let svg = draw(&"conv3(0) concat(0,1) max3(0) add(2,3) terminal(4)".parse::<BlockCode>().unwrap());
     assert!(svg.contains("layer 2: concat of the input and layer 1, 64 → 32 channels"), "{svg}");
     assert!(svg.contains("layer 4: add of layer 2 and layer 3, 32 channels"), "{svg}");
@@ -130,7 +130,7 @@ fn a_drawing_names_every_layer_and_marks_widened_inputs() {
 }
 
 #[test]
-fn channels_that_do_not_fit_are_told() {
+fn channels_that_do_not_fit_are_reported() {
     let chain: String =
         (2..=100u8).fold("id(0)".to_owned(), |text, layer| format!("{text} concat({},{})", layer - 2, layer - 1));
     let svg = draw_growing(&format!("{chain} end"));
@@ -139,7 +139,7 @@ fn channels_that_do_not_fit_are_told() {
 
 #[test]
 fn a_title_with_markup_stays_text() {
-    let picture = BlockDrawing::new(&hard(), &NetworkConfig::cifar()).with_title("<script>alert(1)</script>").picture();
-    assert!(!picture.svg.contains("<script"), "{}", picture.svg);
-    picture.png().unwrap();
+    let figure = BlockDrawing::new(&hard(), &NetworkConfig::cifar()).with_title("<script>alert(1)</script>").figure();
+    assert!(!figure.svg.contains("<script"), "{}", figure.svg);
+    figure.png().unwrap();
 }

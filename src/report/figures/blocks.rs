@@ -1,6 +1,6 @@
-//! What did it find? Accuracy against FLOPs, lengths and kinds of layers over time.
+//! What did the search find? Accuracy against FLOPs, and the lengths and kinds of layers over time.
 
-use super::{Drawn, Figure, colour_of};
+use super::{Chart, Drawn, colour_of};
 use crate::report::colours::SERIES;
 use crate::report::kind::Kind;
 use crate::report::plot::{Layer, Plot, Swatch, thinned};
@@ -9,13 +9,13 @@ use crate::report::scale::Scale;
 use crate::report::series::{Minibatch, Series, minibatches, pareto_front};
 use crate::report::text::{percent, size};
 
-/// Measured trials as points: decimal logarithm of FLOPs, accuracy.
+/// Returns the measured trials as points: the decimal logarithm of FLOPs, and the accuracy.
 fn points<'a>(trials: impl IntoIterator<Item = &'a Finished>) -> Vec<(f64, f64)> {
     let sized = trials.into_iter().filter(|trial| (1..u64::MAX).contains(&trial.cost.flops));
     sized.filter_map(|trial| Some(((trial.cost.flops as f64).log10(), trial.accuracy()?))).collect()
 }
 
-/// The axes for these points.
+/// Returns the axes for these points.
 fn scales(points: &[(f64, f64)]) -> Option<(Scale, Scale)> {
     let ends = |pick: fn(&(f64, f64)) -> f64| {
         let values = points.iter().map(pick);
@@ -29,7 +29,7 @@ fn scales(points: &[(f64, f64)]) -> Option<(Scale, Scale)> {
 const FLOPS: &str = "FLOPs: multiply-adds of the whole network for one image (logarithmic)";
 const ACCURACY: &str = "accuracy on validation images (%)";
 
-/// A front as a staircase: the best accuracy at up to a number of FLOPs.
+/// Returns a front as a staircase: the best accuracy with at most a number of FLOPs.
 fn front_line(front: &[(f64, f64)], right: f64) -> Vec<(f64, f64)> {
     let mut line: Vec<(f64, f64)> = Vec::new();
     for &(x, y) in front {
@@ -50,7 +50,7 @@ pub(super) fn cost(run: &Run) -> Drawn {
     let front = pareto_front(run);
     let front_points = points(front.iter().copied());
     let mut plot = Plot::new("Accuracy against FLOPs", (FLOPS, x.clone()), (ACCURACY, y.clone()));
-    // Late blocks lie above early ones: what the search came to is seen.
+    // Late blocks are drawn above early ones, to show where the search arrived.
     let half = run.trials.len() / 2;
     let (early, late) = (points(&run.trials[..half]), points(&run.trials[half..]));
     let dense = all.len() > 1_500;
@@ -78,7 +78,7 @@ pub(super) fn cost(run: &Run) -> Drawn {
         })
         .collect();
     let caption = format!(
-        "Each point is a measured block. The line joins the {} that no other block beats at as few FLOPs.",
+        "Each point is a measured block. The line joins the {} that no other block beats with at most as many FLOPs.",
         front.len()
     );
     let rows = front.iter().map(|trial| {
@@ -87,7 +87,7 @@ pub(super) fn cost(run: &Run) -> Drawn {
     });
     let columns = ["block", "FLOPs", "parameters", "accuracy", "layers"];
     let table = Series::new("pareto-front", &columns, rows.collect());
-    Ok(Ok(Figure { picture: plot.picture("accuracy-flops", &caption)?, caption, table: Some(table) }))
+    Ok(Ok(Chart { figure: plot.figure("accuracy-flops", &caption)?, caption, table: Some(table) }))
 }
 
 pub(super) fn costs(runs: &[Run]) -> Drawn {
@@ -109,7 +109,7 @@ pub(super) fn costs(runs: &[Run]) -> Drawn {
         plot.legend.push((Swatch::Line, colour, run.name.clone()));
     }
     let caption = "The best accuracy of each run with at most this many FLOPs.".to_owned();
-    Ok(Ok(Figure { picture: plot.picture("comparison-flops", &caption)?, caption, table: None }))
+    Ok(Ok(Chart { figure: plot.figure("comparison-flops", &caption)?, caption, table: None }))
 }
 
 pub(super) fn lengths(run: &Run) -> Drawn {
@@ -145,7 +145,7 @@ pub(super) fn lengths(run: &Run) -> Drawn {
         .map(|m| (x(m), m.layers.mean, format!("minibatch {}: {:.1} layers on average", m.number + 1, m.layers.mean)))
         .collect();
     let caption = "Layers of the blocks of each minibatch, without start and terminal.".to_owned();
-    Ok(Ok(Figure { picture: plot.picture("lengths", &caption)?, caption, table: None }))
+    Ok(Ok(Chart { figure: plot.figure("lengths", &caption)?, caption, table: None }))
 }
 
 pub(super) fn kinds(run: &Run) -> Drawn {
@@ -153,7 +153,7 @@ pub(super) fn kinds(run: &Run) -> Drawn {
     let totals = Kind::ALL.map(|kind| minibatches.iter().map(|m| m.kinds[kind.position()]).sum::<u64>());
     let all = totals.iter().sum::<u64>();
     if all == 0 {
-        // Said once, with the lengths.
+        // The figure of the lengths already gives this reason.
         let reason = if minibatches.is_empty() { "" } else { "Kinds of layers are not drawn: no block has a layer." };
         return Ok(Err(reason.to_owned()));
     }
@@ -163,7 +163,7 @@ pub(super) fn kinds(run: &Run) -> Drawn {
         ("minibatch", Scale::counting(planned)),
         ("share of the minibatch's layers (%)", Scale::exact(0.0, 100.0, 5)),
     );
-    // Where there are few, a minibatch is as wide as its place, so that a lone one is seen.
+    // If there are few minibatches, each is as wide as its place, so that a single one is visible.
     let few = minibatches.len() <= 40;
     let last = minibatches.len() - 1;
     let mut columns: Vec<(f64, f64, [f64; Kind::ALL.len()])> = Vec::new();
@@ -190,8 +190,8 @@ pub(super) fn kinds(run: &Run) -> Drawn {
         plot.legend.push((Swatch::Area, kind.colour(), kind.name().to_owned()));
     }
     let caption =
-        "Share of each kind among the layers of each minibatch, from the bottom up in the order of the legend; \
-                   sums and concatenations are layers too."
+        "The share of each kind among the layers of each minibatch, from the bottom up in the order of the legend; \
+         additions and concatenations are layers too."
             .to_owned();
     let present = Kind::ALL.into_iter().filter(|kind| totals[kind.position()] > 0);
     let (first, last) = (&columns[0].2, &columns[columns.len() - 1].2);
@@ -202,5 +202,5 @@ pub(super) fn kinds(run: &Run) -> Drawn {
         std::iter::once(kind.name().to_owned()).chain(ends).collect()
     });
     let table = Series::new("kinds", &["kind", "whole run", "first minibatch", "last minibatch"], rows.collect());
-    Ok(Ok(Figure { picture: plot.picture("kinds", &caption)?, caption, table: Some(table) }))
+    Ok(Ok(Chart { figure: plot.figure("kinds", &caption)?, caption, table: Some(table) }))
 }

@@ -1,6 +1,6 @@
-//! Is it learning? Mean accuracy by minibatch under the epsilon bands (Figures 7, 3 and 6).
+//! Is the search learning? Mean accuracy by minibatch over the phases of epsilon (Figures 7, 3 and 6).
 
-use super::{Drawn, Figure, colour_of};
+use super::{Chart, Drawn, colour_of};
 use crate::report::colours::SERIES;
 use crate::report::plot::{Layer, Plot, Swatch};
 use crate::report::run::Run;
@@ -8,7 +8,7 @@ use crate::report::scale::Scale;
 use crate::report::series::{Minibatch, Series, minibatches};
 use crate::report::text::{count, percent};
 
-/// Points are drawn as such where there are few: a line alone would hide where they are.
+/// Up to this many points are drawn as dots: a line alone would hide where they are.
 const FEW: usize = 40;
 
 pub(super) fn of_run(run: &Run) -> Drawn {
@@ -74,14 +74,14 @@ pub(super) fn of_run(run: &Run) -> Drawn {
     };
     let (measured, finished) = measured(&minibatches);
     let caption = format!(
-        "Mean accuracy of the measured blocks of each minibatch of {}, and the best block so far: {} of {} finished blocks were \
-         measured. {bands} (Figure 7 of the paper.)",
+        "Mean accuracy of the measured blocks of each minibatch of {}, and the best block so far: {} of {} finished \
+         blocks were measured. {bands} (Figure 7 of the paper.)",
         count(size),
         count(measured),
         count(finished)
     );
-    let picture = plot.picture("learning", &format!("{caption} {}", summary(&complete)))?;
-    Ok(Ok(Figure { picture, caption, table: Some(table(run, &minibatches)) }))
+    let figure = plot.figure("learning", &format!("{caption} {}", summary(&complete)))?;
+    Ok(Ok(Chart { figure, caption, table: Some(table(run, &minibatches)) }))
 }
 
 pub(super) fn of_runs(runs: &[Run]) -> Drawn {
@@ -90,7 +90,7 @@ pub(super) fn of_runs(runs: &[Run]) -> Drawn {
     let Some(mut y) = accuracy_scale(&every) else {
         return Ok(Err("Learning curves are not drawn: no block of these runs has been measured yet.".to_owned()));
     };
-    // The tenths are not drawn here, and need no room.
+    // The tenths are not drawn here and need no room.
     let means = every.iter().filter_map(|minibatch| minibatch.accuracy.map(|accuracy| accuracy.mean));
     let lowest = means.fold(f64::INFINITY, f64::min);
     y = Scale::round(lowest, y.high, 6, 0.0..100.0);
@@ -121,14 +121,14 @@ pub(super) fn of_runs(runs: &[Run]) -> Drawn {
         plot.legend.push((Swatch::Line, colour, run.name.clone()));
     }
     plot.legend.push((Swatch::Dashes, SERIES[6], "dashed: best so far".to_owned()));
-    let caption = "Mean accuracy of the measured blocks of each minibatch (solid) and the best block so far (dashed), by blocks evaluated. \
-                   (Figures 3 and 6 of the paper are of this kind.)"
+    let caption = "Mean accuracy of the measured blocks of each minibatch (solid) and the best block so far (dashed), \
+                   by blocks evaluated. (Figures 3 and 6 of the paper are of this kind.)"
         .to_owned();
-    let picture = plot.picture("comparison-learning", &caption)?;
-    Ok(Ok(Figure { picture, caption, table: None }))
+    let figure = plot.figure("comparison-learning", &caption)?;
+    Ok(Ok(Chart { figure, caption, table: None }))
 }
 
-/// A vertical axis with room for means, tenths and the best.
+/// Returns a vertical axis with room for means, tenths and the best.
 fn accuracy_scale(minibatches: &[Minibatch]) -> Option<Scale> {
     let low = minibatches.iter().filter_map(|m| m.accuracy).map(|accuracy| accuracy.low.min(accuracy.mean));
     let low = low.min_by(f64::total_cmp)?;
@@ -136,16 +136,16 @@ fn accuracy_scale(minibatches: &[Minibatch]) -> Option<Scale> {
     Some(Scale::round(low, best, 6, 0.0..100.0))
 }
 
-/// The phases of the schedule, where a minibatch is `unit` wide and the first ends at `unit`.
+/// Returns the phases of the schedule, where a minibatch is `unit` wide and the first ends at `unit`.
 fn bands(run: &Run, planned: u64, unit: f64) -> Vec<(f64, f64, String)> {
     let Some(schedule) = &run.schedule else { return Vec::new() };
-    // Minibatches stand at whole numbers where they are counted, and at their ends where blocks are.
+    // Minibatches are at whole numbers if they are counted, and at their ends if blocks are counted.
     let edge = |minibatches: u64| if unit > 1.0 { minibatches as f64 * unit } else { minibatches as f64 + 0.5 };
     let mut bands = Vec::new();
     let mut from = 0;
     for (number, phase) in schedule.phases().iter().enumerate() {
         let last = number + 1 == schedule.phases().len();
-        // The last epsilon stays.
+        // The last epsilon is used until the end.
         let to = if last { planned } else { from.max(phase.minibatches.saturating_add(from).min(planned)) };
         if to > from {
             let label = if bands.is_empty() { format!("ε = {}", phase.epsilon) } else { phase.epsilon.to_string() };
@@ -161,7 +161,7 @@ fn bands(run: &Run, planned: u64, unit: f64) -> Vec<(f64, f64, String)> {
     bands
 }
 
-/// The best so far as a staircase.
+/// Returns the best accuracy so far as a staircase.
 fn steps(minibatches: &[Minibatch], x: impl Fn(&Minibatch) -> f64) -> Vec<(f64, f64)> {
     let mut points: Vec<(f64, f64)> = Vec::new();
     for minibatch in minibatches {
@@ -176,14 +176,14 @@ fn steps(minibatches: &[Minibatch], x: impl Fn(&Minibatch) -> f64) -> Vec<(f64, 
     points
 }
 
-/// How many of the finished trials have an accuracy, and how many there are.
+/// Returns how many of the finished trials have an accuracy, and how many there are.
 fn measured(minibatches: &[Minibatch]) -> (u64, u64) {
     let finished: u64 = minibatches.iter().map(|minibatch| minibatch.trials).sum();
     let infeasible: u64 = minibatches.iter().map(|minibatch| minibatch.infeasible).sum();
     (finished - infeasible, finished)
 }
 
-/// First and last minibatch in words.
+/// Describes the first and the last minibatch in words.
 fn summary(complete: &[&Minibatch]) -> String {
     let mean = |minibatch: &&&Minibatch| minibatch.accuracy.map(|accuracy| (minibatch.number + 1, accuracy.mean));
     let (first, last) = (complete.first().as_ref().and_then(mean), complete.last().as_ref().and_then(mean));
@@ -195,7 +195,7 @@ fn summary(complete: &[&Minibatch]) -> String {
     }
 }
 
-/// The means by phase of the schedule, or by tenth of the run where there is none.
+/// Returns the means by phase of the schedule, or by tenth of the run if there is none.
 fn table(run: &Run, minibatches: &[Minibatch]) -> Series {
     let mut groups: Vec<(String, Vec<&Minibatch>)> = Vec::new();
     let tenth = minibatches.len().div_ceil(10).max(1);

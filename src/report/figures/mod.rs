@@ -1,40 +1,42 @@
-//! The pictures of a report, each with a caption, and what is not drawn and why.
+//! The figures of a report, each with a caption, and the reasons for those that are not drawn.
 
 mod blocks;
 mod learning;
 mod outcomes;
+mod regret;
 
 pub(super) use outcomes::saved_seconds;
+pub use regret::regret;
 
 use super::ReportError;
 use super::colours::SERIES;
 use super::drawing::BlockDrawing;
-use super::picture::Picture;
+use super::figure::Figure;
 use super::run::Run;
 use super::series::Series;
 use super::text::{percent, size};
 
-/// A picture with its caption, and the figures in it as a table.
+/// A chart with its caption, and the figures in it as a table.
 #[derive(Debug, Clone)]
-pub(super) struct Figure {
-    pub(super) picture: Picture,
+pub(super) struct Chart {
+    pub(super) figure: Figure,
     pub(super) caption: String,
     pub(super) table: Option<Series>,
 }
 
-/// The pictures of a run, or of several side by side.
+/// The figures of a run, or of several side by side.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Figures {
-    pub(super) charts: Vec<Figure>,
-    pub(super) drawings: Vec<Picture>,
+    pub(super) charts: Vec<Chart>,
+    pub(super) drawings: Vec<Figure>,
     /// A sentence for each picture that there is nothing to draw for.
     pub(super) omitted: Vec<String>,
 }
 
 impl Figures {
-    fn push(&mut self, figure: Result<Result<Figure, String>, ReportError>) -> Result<(), ReportError> {
-        match figure? {
-            Ok(figure) => self.charts.push(figure),
+    fn push(&mut self, chart: Result<Result<Chart, String>, ReportError>) -> Result<(), ReportError> {
+        match chart? {
+            Ok(chart) => self.charts.push(chart),
             Err(reason) if reason.is_empty() => {}
             Err(reason) => self.omitted.push(reason),
         }
@@ -42,15 +44,15 @@ impl Figures {
     }
 
     /// The pictures in the order of the page.
-    pub(super) fn pictures(&self) -> impl Iterator<Item = &Picture> {
-        self.charts.iter().map(|figure| &figure.picture).chain(&self.drawings)
+    pub(super) fn figures(&self) -> impl Iterator<Item = &Figure> {
+        self.charts.iter().map(|chart| &chart.figure).chain(&self.drawings)
     }
 }
 
 /// What each picture is made by: the picture, or a sentence that explains why there is none.
-type Drawn = Result<Result<Figure, String>, ReportError>;
+type Drawn = Result<Result<Chart, String>, ReportError>;
 
-/// The pictures of one run, and drawings of its `best` best blocks.
+/// Draws the figures of one run, and its `best` best blocks.
 pub(super) fn of_run(run: &Run, best: usize) -> Result<Figures, ReportError> {
     let mut figures = Figures::default();
     figures.push(learning::of_run(run))?;
@@ -65,7 +67,7 @@ pub(super) fn of_run(run: &Run, best: usize) -> Result<Figures, ReportError> {
     Ok(figures)
 }
 
-/// The pictures of several runs side by side.
+/// Draws the figures of several runs side by side.
 pub(super) fn of_runs(runs: &[Run]) -> Result<Figures, ReportError> {
     let mut figures = Figures::default();
     figures.push(learning::of_runs(runs))?;
@@ -73,7 +75,7 @@ pub(super) fn of_runs(runs: &[Run]) -> Result<Figures, ReportError> {
     Ok(figures)
 }
 
-fn drawings(run: &Run, best: usize) -> Vec<Picture> {
+fn drawings(run: &Run, best: usize) -> Vec<Figure> {
     let best = run.best().into_iter().take(best).enumerate();
     best.filter_map(|(place, trial)| {
         let graph = run.graphs.get(&trial.id)?;
@@ -84,12 +86,12 @@ fn drawings(run: &Run, best: usize) -> Vec<Picture> {
             .with_title(format!("No. {}: block {}", place + 1, trial.id))
             .with_caption(format!("{}{verified}, reward {:.2}", percent(trial.accuracy()), trial.reward))
             .with_caption(format!("{} FLOPs, {} parameters", size(trial.cost.flops), size(trial.cost.parameters)));
-        Some(drawing.picture())
+        Some(drawing.figure())
     })
     .collect()
 }
 
-/// The colour of the run with this number.
+/// Returns the colour of the run with this number.
 fn colour_of(number: usize) -> (u8, u8, u8) {
     SERIES[number % SERIES.len()]
 }

@@ -1,21 +1,22 @@
-//! Was it worth it? Early stop against converged, times, failures.
+//! Was the search worth it? Early stop against converged training, times, failures.
 
-use super::{Drawn, Figure};
+use super::{Chart, Drawn};
 use crate::report::colours::SERIES;
 use crate::report::plot::{Layer, Plot, Swatch};
 use crate::report::run::{Finished, Run};
 use crate::report::scale::Scale;
-use crate::report::series::{self, Series, kendall, minibatches};
+use crate::report::series::{self, Series, minibatches};
 use crate::report::text::{count, duration};
+use crate::reward::calibration::Agreement;
 use std::fmt::Write;
 
-/// A number of a block, if it has it.
+/// A number of a block, if the block has it.
 type Figured<'a> = &'a dyn Fn(&Finished) -> Option<f64>;
 
-/// A line of the comparison: its name, its colour, whether it is dashed, its figures.
+/// A line of the comparison: its name, its colour, whether it is dashed, and its values.
 type Line<'a> = (&'static str, (u8, u8, u8), bool, Figured<'a>);
 
-/// Blocks in the comparison, as in Figure 4.
+/// The number of blocks in the comparison, as in Figure 4.
 const TOP: usize = 100;
 
 pub(super) fn early_stop(run: &Run) -> Drawn {
@@ -71,16 +72,18 @@ pub(super) fn early_stop(run: &Run) -> Drawn {
     }
     let mut caption = if is_verified {
         format!(
-            "The {} best verified blocks: accuracy of the search, its reward, and accuracy after training to convergence.",
+            "The {} best verified blocks: accuracy of the search, its reward, and accuracy after training to \
+             convergence.",
             top.len()
         )
     } else {
-        format!("The {} best blocks by accuracy of the search, and the reward that the agent learnt from.", top.len())
+        format!("The {} best blocks by accuracy of the search, and the reward from which the agent learned.", top.len())
     };
     if is_verified {
         let tau = |value: Figured<'_>| {
             let pairs: Vec<_> = top.iter().filter_map(|trial| Some((value(trial)?, verified(trial)?))).collect();
-            kendall(&pairs).map_or_else(|| "not defined".to_owned(), |tau| format!("{tau:.2}"))
+            Agreement::of_pairs(&pairs)
+                .map_or_else(|| "not defined".to_owned(), |found| format!("{:.2}", found.kendall))
         };
         // Writing to a string cannot fail, here and below.
         let _ = write!(
@@ -90,10 +93,10 @@ pub(super) fn early_stop(run: &Run) -> Drawn {
             tau(&|trial| Some(trial.reward))
         );
     } else {
-        caption.push_str(" No block of this run is verified, so that converged accuracies are missing.");
+        caption.push_str(" No block of this run is verified, so there are no converged accuracies.");
     }
     caption.push_str(" (Figure 4 of the paper.)");
-    Ok(Ok(Figure { picture: plot.picture("early-stop", &caption)?, caption, table: None }))
+    Ok(Ok(Chart { figure: plot.figure("early-stop", &caption)?, caption, table: None }))
 }
 
 pub(super) fn times(run: &Run) -> Drawn {
@@ -129,10 +132,10 @@ pub(super) fn times(run: &Run) -> Drawn {
     if hits > 0 {
         let _ = write!(caption, " {} blocks were known already, which saved {}.", count(hits), duration(saved));
     }
-    Ok(Ok(Figure { picture: plot.picture("times", &caption)?, caption, table: None }))
+    Ok(Ok(Chart { figure: plot.figure("times", &caption)?, caption, table: None }))
 }
 
-/// Seconds of training that known blocks would have taken again.
+/// Returns the seconds of training that cached results saved.
 pub(in crate::report) fn saved_seconds(run: &Run) -> f64 {
     run.trials.iter().filter(|trial| trial.cached).map(Finished::seconds).sum()
 }
@@ -140,8 +143,8 @@ pub(in crate::report) fn saved_seconds(run: &Run) -> f64 {
 pub(super) fn workers(run: &Run) -> Drawn {
     let Some(utilisation) = run.utilisation.filter(|utilisation| utilisation.share() > 0.0) else {
         return Ok(Err(
-            "Worker utilisation is not drawn: the folder has no utilisation.json, which cifar_search writes \
-                       when a search ends."
+            "Worker utilisation is not drawn: the folder has no utilisation.json, the record of how busy the \
+                       workers were."
                 .to_owned(),
         ));
     };
@@ -157,10 +160,10 @@ pub(super) fn workers(run: &Run) -> Drawn {
         }
     }
     let caption = format!("{utilisation}, over the {} since the search was last started.", duration(utilisation.wall));
-    Ok(Ok(Figure { picture: plot.picture("workers", &caption)?, caption, table: None }))
+    Ok(Ok(Chart { figure: plot.figure("workers", &caption)?, caption, table: None }))
 }
 
-/// A chart of horizontal bars: name, length, and the text beside the bar.
+/// Returns a chart of horizontal bars, given by name, length and the text beside the bar.
 fn bars(title: &str, x: (&'static str, Scale), rows: &[(&str, f64, String)]) -> Plot {
     let place = |number: usize| (rows.len() - number) as f64;
     let mut plot = Plot::new(title, x, ("", Scale::exact(0.4, rows.len() as f64 + 0.6, 1)));
@@ -184,11 +187,11 @@ pub(super) fn failures(run: &Run) -> Drawn {
     let most = failures.iter().map(|(_, trials)| *trials).max().unwrap_or(1) as f64;
     let bar = |(name, trials): &(&'static str, u64)| (*name, *trials as f64, count(*trials));
     let rows: Vec<_> = failures.iter().map(bar).collect();
-    // Room for the number beside the longest bar.
+    // The axis leaves room for the number beside the longest bar.
     let x = Scale::round(0.0, most * 1.08, 6, 0.0..f64::INFINITY);
     let plot = bars("Blocks without accuracy, by reason", ("blocks", x), &rows);
     let caption = "Infeasible blocks by reason. They are rewarded with the chance accuracy.".to_owned();
     let rows = failures.iter().map(|(name, trials)| vec![(*name).to_owned(), count(*trials)]).collect();
     let table = Series::new("failures", &["reason", "blocks"], rows);
-    Ok(Ok(Figure { picture: plot.picture("failures", &caption)?, caption, table: Some(table) }))
+    Ok(Ok(Chart { figure: plot.figure("failures", &caption)?, caption, table: Some(table) }))
 }

@@ -1,9 +1,9 @@
-//! The page: self-contained HTML, readable without a script.
+//! The page: self-contained HTML, readable without scripts.
 
 mod settings;
 
-use super::figures::{self, Figure, Figures};
-use super::picture::Picture;
+use super::figure::Figure;
+use super::figures::{self, Chart, Figures};
 use super::run::{Run, State};
 use super::series::{Series, minibatches};
 use super::text::{count, duration, escape, percent, size};
@@ -54,14 +54,14 @@ pub(super) fn page(report: &Report) -> Result<String, ReportError> {
     }
     let _ = write!(
         html,
-        "</main>\n<footer>Made by blockqnn {}. This page needs no network.</footer>\n<script>\n{SCRIPT}</script>\n</body>\n\
-         </html>\n",
+        "</main>\n<footer>Made by blockqnn {}. This page needs no network.</footer>\n<script>\n{SCRIPT}</script>\n\
+         </body>\n</html>\n",
         env!("CARGO_PKG_VERSION")
     );
     Ok(html)
 }
 
-/// Several runs side by side.
+/// Writes several runs side by side.
 fn comparison(html: &mut String, runs: &[Run]) -> Result<(), ReportError> {
     html.push_str(
         "<section class=\"run\" aria-labelledby=\"side-by-side\"><h2 id=\"side-by-side\">Side by side</h2>\n",
@@ -98,7 +98,7 @@ fn state_name(state: State) -> &'static str {
     }
 }
 
-/// The figures at the head of a run.
+/// The key figures of a run, shown at its top.
 struct KeyFigures {
     best: Option<f64>,
     last_mean: Option<f64>,
@@ -130,9 +130,9 @@ impl KeyFigures {
     }
 }
 
-/// One run: its state, key figures, pictures, best blocks, failures, settings.
+/// Writes one run: its state, key figures, charts, best blocks, failures and settings.
 fn section(html: &mut String, run: &Run, figures: &Figures, number: Option<usize>) {
-    // Under the page's title, or as one of several runs with a title of its own.
+    // A lone run stands under the title of the page; each of several runs has its own heading.
     let (id, heading) = match number {
         Some(number) => (format!("run-{number}"), escape(&run.name)),
         None => ("run".to_owned(), "Overview".to_owned()),
@@ -163,7 +163,7 @@ fn state(html: &mut String, run: &Run) {
         }
         State::Stopped => (
             "stopped",
-            format!("Not finished and not running: {done}. Resume the search with --out {} --resume.", run.path),
+            format!("Not finished and not running: {done}. The search can be resumed from its folder {}.", run.path),
         ),
     };
     let _ = writeln!(html, "<p class=\"state {class}\">{}</p>", escape(&text));
@@ -175,7 +175,7 @@ fn state(html: &mut String, run: &Run) {
     }
     if run.torn > 0 && run.state != State::Running {
         warn(&format!(
-            "The last {} bytes of the journal were not written whole (the process was killed, or the disk was full). No \
+            "The last {} bytes of the journal are incomplete (the process was killed, or the disk was full). No \
              finished trial is lost; they are cut off when the run is resumed.",
             count(run.torn)
         ));
@@ -183,7 +183,8 @@ fn state(html: &mut String, run: &Run) {
     let dependent = KeyFigures::of(run).machine_dependent;
     if dependent > 0 {
         warn(&format!(
-            "{} blocks failed because of the machine (time limit, memory or faults), so the same seed may not reproduce this run.",
+            "{} blocks failed because of the machine (time limit, memory or faults), so the same seed may not \
+             reproduce this run.",
             count(dependent)
         ));
     }
@@ -223,22 +224,22 @@ fn key_figures(html: &mut String, run: &Run) {
     html.push_str("</dl>\n");
 }
 
-fn charts(html: &mut String, charts: &[Figure]) {
+fn charts(html: &mut String, charts: &[Chart]) {
     if charts.is_empty() {
         return;
     }
     html.push_str("<div class=\"charts\">\n");
-    for figure in charts {
+    for chart in charts {
         let _ = write!(
             html,
             "<figure><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{}\">{}</div><figcaption>{}</figcaption>",
-            escape(&figure.picture.title),
-            figure.picture.svg,
-            escape(&figure.caption)
+            escape(&chart.figure.title),
+            chart.figure.svg,
+            escape(&chart.caption)
         );
-        if let Some(series) = &figure.table {
+        if let Some(series) = &chart.table {
             html.push_str("<details><summary>As a table</summary>");
-            table(html, &figure.picture.title, series, false);
+            table(html, &chart.figure.title, series, false);
             html.push_str("</details>");
         }
         html.push_str("</figure>\n");
@@ -246,12 +247,13 @@ fn charts(html: &mut String, charts: &[Figure]) {
     html.push_str("</div>\n");
 }
 
-/// A table; numbers are set to the right, and text that is long may be broken.
+/// Writes a table. Numbers are aligned to the right, and long texts may be broken.
 fn table(html: &mut String, caption: &str, series: &Series, sortable: bool) {
     let class = if sortable { " class=\"sortable\"" } else { "" };
     let _ = write!(
         html,
-        "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{0}\"><table{class}><caption>{0}</caption><thead><tr>",
+        "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{0}\"><table{class}><caption>{0}</caption>\
+         <thead><tr>",
         escape(caption)
     );
     for (place, column) in series.columns.iter().enumerate() {
@@ -275,12 +277,12 @@ fn table(html: &mut String, caption: &str, series: &Series, sortable: bool) {
     html.push_str("</tbody></table></div>\n");
 }
 
-/// Whether a field of a table is a number, maybe with a unit, or stands for one that is missing.
+/// Returns whether a field of a table is a number, possibly with a unit, or the sign of a missing number.
 fn is_number(field: &str) -> bool {
     field.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '–')
 }
 
-fn best_blocks(html: &mut String, run: &Run, drawings: &[Picture]) {
+fn best_blocks(html: &mut String, run: &Run, drawings: &[Figure]) {
     let best = run.best();
     if best.is_empty() {
         return;
@@ -294,8 +296,8 @@ fn best_blocks(html: &mut String, run: &Run, drawings: &[Picture]) {
         let width = run.settings.search.network.width;
         let _ = writeln!(
             html,
-            "</div>\n<p class=\"note\">Channels are those in the first block of the network, where convolutions have {width} \
-             filters. (Figures 5 and 8 of the paper.)</p>"
+            "</div>\n<p class=\"note\">Channels are those in the first block of the network, where convolutions have \
+             {width} filters. (Figures 5 and 8 of the paper.)</p>"
         );
     }
     let is_verified = !run.verified.is_empty();
@@ -340,8 +342,8 @@ fn failed_attempts(html: &mut String, run: &Run) {
     let rows = messages.into_iter().take(20).map(|(message, times)| vec![count(times), message.to_owned()]).collect();
     let _ = writeln!(
         html,
-        "<h3>Failed attempts</h3>\n<p>{} attempts to evaluate a block failed and were tried again, or given up after the bound \
-         of attempts; {} different messages.</p>",
+        "<h3>Failed attempts</h3>\n<p>{} attempts to evaluate a block failed and were repeated, up to the limit of \
+         attempts; {} different messages.</p>",
         count(run.faults.len() as u64),
         count(kinds as u64)
     );

@@ -1,5 +1,5 @@
 "use strict";
-// Makes tables sortable. Without this script they stay as they are: the best first.
+// Makes tables sortable. Without this script they keep their order, best first.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const units = { k: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15, E: 1e18 };

@@ -1,11 +1,11 @@
-//! The whole configuration of a run, and how to repeat it.
+//! The settings of a run, and how to repeat it.
 
 use crate::report::run::Run;
 use crate::report::text::escape;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fmt::Write;
 
-/// The sections of an experiment's settings, as `cifar_search --config` takes them.
+/// The sections of an experiment's settings, as a configuration file has them.
 const SECTIONS: [&str; 5] = ["space", "agent", "reward", "recipe", "data"];
 
 pub(super) fn settings(html: &mut String, run: &Run) {
@@ -20,9 +20,11 @@ pub(super) fn settings(html: &mut String, run: &Run) {
             );
         }
     }
-    html.push_str("<details><summary>All settings</summary><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"All \
-                   settings\"><table><caption>All settings of the run</caption><thead><tr><th scope=\"col\">setting</th>\
-                   <th scope=\"col\">value</th></tr></thead><tbody>\n");
+    html.push_str(
+        "<details><summary>All settings</summary><div class=\"scroll\" tabindex=\"0\" role=\"group\" \
+         aria-label=\"All settings\"><table><caption>All settings of the run</caption><thead><tr>\
+         <th scope=\"col\">setting</th><th scope=\"col\">value</th></tr></thead><tbody>\n",
+    );
     let mut rows = vec![
         ("environment".to_owned(), run.settings.environment.clone()),
         ("blockqnn".to_owned(), run.version.clone()),
@@ -36,7 +38,7 @@ pub(super) fn settings(html: &mut String, run: &Run) {
     html.push_str("</tbody></table></div></details>\n");
 }
 
-/// The settings in the form of a configuration file, if they are those of an experiment.
+/// Returns the settings in the form of a configuration file, if they are those of an experiment.
 fn configuration(run: &Run) -> Option<Value> {
     let details = run.settings.details.as_object()?;
     if !SECTIONS.iter().all(|section| details.contains_key(*section)) {
@@ -49,20 +51,17 @@ fn configuration(run: &Run) -> Option<Value> {
 
 fn repeat(html: &mut String, configuration: &Value) {
     let text = serde_json::to_string_pretty(configuration).unwrap_or_default();
-    let embedded = configuration["data"]["dataset"] == json!("embedded");
-    let data = if embedded { "" } else { " --data DIR" };
-    let where_data = if embedded { "" } else { ", where <code>DIR</code> holds the files of the data set" };
     let _ = writeln!(
         html,
-        "<p>Save the settings as <a download=\"config.json\" href=\"data:application/json,{}\">config.json</a>; this repeats the \
-         search{where_data}:</p>\n<pre><code>cargo run --release --example cifar_search -- --config config.json{data}</code></pre>",
+        "<p>A search with the settings in <a download=\"config.json\" href=\"data:application/json,{}\">config.json</a> repeats \
+         this one.</p>",
         percent_encoded(&text)
     );
     let _ =
         writeln!(html, "<details><summary>config.json</summary><pre><code>{}</code></pre></details>", escape(&text));
 }
 
-/// Text as part of an address.
+/// Encodes text as a part of a URL.
 fn percent_encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut encoded, byte| {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
@@ -74,7 +73,7 @@ fn percent_encoded(text: &str) -> String {
     })
 }
 
-/// A row for each setting, with the path to it.
+/// Adds a row for each setting, with the path to it.
 fn flatten(path: &str, value: &Value, rows: &mut Vec<(String, String)>) {
     match value {
         Value::Object(fields) => {
@@ -92,6 +91,7 @@ fn flatten(path: &str, value: &Value, rows: &mut Vec<(String, String)>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn settings_are_named_by_their_paths() {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_holds_any_text() {
+    fn a_url_can_hold_any_text() {
         assert_eq!(percent_encoded("{\"a\": é}"), "%7B%22a%22%3A%20%C3%A9%7D");
     }
 }

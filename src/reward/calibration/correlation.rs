@@ -1,16 +1,17 @@
 //! Rank correlations.
 
-/// How alike two rankings are: 1 for the same, -1 for the opposite.
+/// How similar two rankings are: 1 for equal ones, -1 for opposite ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Agreement {
-    /// Kendall's tau-b: pairs in the same order less pairs in the opposite order, ties accounted for.
+    /// Kendall's tau-b: pairs in the same order minus pairs in the opposite order, adjusted for ties.
     pub kendall: f64,
-    /// Spearman's rho: the correlation of ranks, ties sharing the mean of theirs.
+    /// Spearman's rho: the correlation of the ranks, where tied values share their mean rank.
     pub spearman: f64,
 }
 
-/// The rank correlations of two lists of the same length; 0 where one of them is constant. In `n log n` steps.
+/// Returns the rank correlations of two lists of the same length, 0 where one of them is constant. Takes `n log n`
+/// steps.
 ///
 /// # Panics
 /// If the lists differ in length.
@@ -27,11 +28,30 @@ pub fn agreement(a: &[f64], b: &[f64]) -> Agreement {
     Agreement { kendall: kendall(a, b), spearman: spearman(a, b) }
 }
 
+impl Agreement {
+    /// The rank correlations of the first and the second figure of pairs. `None` if there are fewer than two, or all are
+    /// equal in one of the two.
+    ///
+    /// ```
+    /// use blockqnn::reward::calibration::Agreement;
+    ///
+    /// let found = Agreement::of_pairs(&[(1.0, 10.0), (2.0, 30.0), (3.0, 20.0), (4.0, 40.0)]);
+    /// assert!(found.is_some_and(|found| (found.kendall - 2.0 / 3.0).abs() < 1e-12));
+    /// assert_eq!(Agreement::of_pairs(&[(1.0, 10.0), (1.0, 20.0)]), None);
+    /// ```
+    #[must_use]
+    pub fn of_pairs(pairs: &[(f64, f64)]) -> Option<Self> {
+        let (first, second): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+        let varies = |figures: &[f64]| figures.windows(2).any(|pair| pair[0].total_cmp(&pair[1]).is_ne());
+        (varies(&first) && varies(&second)).then(|| agreement(&first, &second))
+    }
+}
+
 fn pairs(count: usize) -> f64 {
     0.5 * count as f64 * (count as f64 - 1.0)
 }
 
-/// Knight's method: sorted by the first list, the exchanges that sort the second are the discordant pairs.
+/// Knight's method: with pairs sorted by the first list, the exchanges that sort the second are the discordant pairs.
 fn kendall(a: &[f64], b: &[f64]) -> f64 {
     let mut both: Vec<(f64, f64)> = a.iter().copied().zip(b.iter().copied()).collect();
     both.sort_by(|x, y| x.0.total_cmp(&y.0).then(x.1.total_cmp(&y.1)));
@@ -48,7 +68,7 @@ fn kendall(a: &[f64], b: &[f64]) -> f64 {
     if scale > 0.0 { (all - ties_a - ties_b + ties_both - 2.0 * discordant) / scale } else { 0.0 }
 }
 
-/// Sorts by merging, and counts the pairs that stood in the wrong order.
+/// Sorts by merging, and counts the pairs that were in the wrong order.
 fn exchanges(values: &mut [f64], spare: &mut [f64]) -> u64 {
     let count = values.len();
     if count < 2 {
@@ -81,7 +101,7 @@ fn spearman(a: &[f64], b: &[f64]) -> f64 {
     if scale > 0.0 { product(&a, &b) / scale } else { 0.0 }
 }
 
-/// Ranks from 1, lowest first; equal values share the mean of theirs.
+/// Returns ranks from 1, lowest value first; equal values share their mean rank.
 fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&x, &y| values[x].total_cmp(&values[y]));
@@ -117,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_quick_tau_is_that_of_the_definition_with_many_ties() {
+    fn the_fast_tau_agrees_with_the_definition_with_many_ties() {
         let mut rng = seed::stream(1, "tau", 0);
         for bound in [2, 5, 1_000] {
             let mut list = || (0..60).map(|_| seed::index(&mut rng, bound) as f64).collect::<Vec<_>>();

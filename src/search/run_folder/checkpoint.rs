@@ -1,4 +1,4 @@
-//! The checkpoint: what the agent learnt, so that resuming need not learn it again. The journal is the truth; a
+//! The checkpoint: what the agent learned, so that resuming need not learn it again. The journal is the truth; a
 //! checkpoint that is missing, damaged or of another time is ignored.
 
 use crate::files;
@@ -14,9 +14,9 @@ const FORMAT: u32 = 1;
 #[serde(deny_unknown_fields)]
 pub(super) struct Header {
     format: u32,
-    /// Checksum of the journal after the minibatch that was learnt last.
+    /// Checksum of the journal after the minibatch that was learned last.
     pub(super) journal: String,
-    /// Trials learnt.
+    /// Trials learned.
     pub(super) trials: u64,
     /// Proposals discarded so far.
     pub(super) resampled: u64,

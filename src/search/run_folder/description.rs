@@ -1,6 +1,7 @@
 //! `search.json`: what a run is, and whether a search that is to resume it is the same.
 
 use super::{DESCRIPTION, FORMAT, RunFolderError, RunSettings, difference};
+use crate::agent::AgentConfig;
 use crate::files;
 use crate::search::SearchConfig;
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,7 @@ pub(super) struct Description {
 impl Description {
     pub(super) fn new(config: &SearchConfig, parts: Parts, details: Value) -> serde_json::Result<Self> {
         let (format, version) = (FORMAT, env!("CARGO_PKG_VERSION").to_owned());
-        Ok(Self { format, version, parts, search: serde_json::to_value(config)?, details })
+        Ok(Self { format, version, parts, search: serde_json::to_value(config)?, details: upgraded(details) })
     }
 
     pub(super) fn read(path: &Path) -> Result<Self, RunFolderError> {
@@ -52,7 +53,9 @@ impl Description {
         {
             return Err(RunFolderError::Newer { path, found });
         }
-        serde_json::from_value(value).map_err(corrupt)
+        let mut description: Self = serde_json::from_value(value).map_err(corrupt)?;
+        description.details = upgraded(description.details);
+        Ok(description)
     }
 
     pub(super) fn write(&self, folder: &Path) -> Result<(), RunFolderError> {
@@ -105,4 +108,14 @@ impl Description {
             "search": search, "details": self.details, "environment": environment,
         })
     }
+}
+
+/// The details with the agent where experiments have it now.
+fn upgraded(mut details: Value) -> Value {
+    if AgentConfig::deserialize(&details["searcher"]).is_ok()
+        && let Value::Object(sections) = &mut details
+    {
+        AgentConfig::move_searcher(sections);
+    }
+    details
 }

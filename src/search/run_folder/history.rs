@@ -37,7 +37,7 @@ pub struct Fault {
 /// search.with_run_folder(RunFolder::create(&path)?).run()?;
 ///
 /// let history: RunHistory<BlockSpace> = RunFolder::read(&path)?;
-/// assert_eq!((history.records.len(), history.learnt, history.in_use), (16, 16, false));
+/// assert_eq!((history.records.len(), history.learned, history.in_use), (16, 16, false));
 /// assert!(history.damage.is_none());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -56,8 +56,8 @@ pub struct RunHistory<S: SearchSpace> {
     pub faults: Vec<Fault>,
     /// Trials proposed and not finished.
     pub pending: u64,
-    /// Trials that the agent has learnt.
-    pub learnt: u64,
+    /// Trials that the agent has learned.
+    pub learned: u64,
     /// Whether a process holds the folder: the search is running.
     pub in_use: bool,
     /// Bytes at the end of the journal that are not a whole line: being written just now, or cut off when the run is
@@ -101,7 +101,7 @@ impl RunFolder {
             records: Vec::new(),
             faults: Vec::new(),
             pending: 0,
-            learnt: 0,
+            learned: 0,
             in_use,
             torn,
             damage,
@@ -136,7 +136,7 @@ impl<S: SearchSpace> RunHistory<S> {
                         break;
                     }
                 }
-                Entry::Learnt { trials, .. } => self.learnt = trials,
+                Entry::Learnt { trials, .. } => self.learned = trials,
             }
         }
         self.pending = proposed.len() as u64;
@@ -180,11 +180,11 @@ mod tests {
     fn a_running_search_is_read_and_goes_on() {
         struct Reader(PathBuf);
         impl Observer<BlockSpace> for Reader {
-            fn on_learnt(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
+            fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
                 let history = read(&self.0);
                 let done = (summary.minibatch + 1) * 8;
                 assert!(history.in_use && history.damage.is_none());
-                assert_eq!((history.records.len() as u64, history.learnt), (done, done));
+                assert_eq!((history.records.len() as u64, history.learned), (done, done));
                 Ok(())
             }
         }

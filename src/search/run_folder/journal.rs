@@ -44,7 +44,7 @@ pub(super) enum Entry<R> {
     Proposed {
         trial: u64,
         fingerprint: Fingerprint,
-        /// The walk, with rolling scheduling: an agent that has learnt more since would not repeat it.
+        /// The walk, with rolling scheduling: an agent that has learned more since would not repeat it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         actions: Option<serde_json::Value>,
     },
@@ -52,7 +52,7 @@ pub(super) enum Entry<R> {
     Fault { trial: u64, attempt: u32, message: String },
     /// A trial is finished.
     Finished(R),
-    /// The agent learnt a minibatch; so far it has learnt `trials`.
+    /// The agent learned a minibatch; so far it has learned `trials`.
     Learnt { minibatch: u64, trials: u64 },
 }
 

@@ -1,6 +1,6 @@
 //! The folder of a run: what makes a search survive a killed process, a full disk and a power cut.
 //!
-//! `search.json` describes the run, `journal.jsonl` what happened (the truth), `checkpoint` what the agent learnt (a
+//! `search.json` describes the run, `journal.jsonl` what happened (the truth), `checkpoint` what the agent learned (a
 //! speed-up only), `lock` the process that uses it. `docs/wire-format.md` describes each.
 
 mod checkpoint;
@@ -9,20 +9,23 @@ mod difference;
 mod error;
 mod history;
 mod journal;
-mod open_run;
+mod log;
+mod past;
 
 pub use error::RunFolderError;
 pub use history::{Fault, RunHistory};
 pub use journal::{Durability, JournalError};
 
 pub(super) use description::Parts;
-pub(super) use open_run::{Checkpoint, OpenRun, Past, PastStep};
+pub(super) use log::{Checkpoint, Log};
+pub(super) use past::PastStep;
 
 use super::SearchConfig;
 use crate::files::OwnedFolder;
 use crate::space::SearchSpace;
 use description::Description;
 use journal::Entry;
+use past::Past;
 use serde::Serialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -194,12 +197,8 @@ impl RunFolder {
     }
 
     /// Opens the run for a search: compares it with the run's description, and reads what happened so far. Nothing is
-    /// written before the run is [begun](OpenRun::begin).
-    pub(super) fn open<S: SearchSpace>(
-        self,
-        config: &SearchConfig,
-        parts: Parts,
-    ) -> Result<(OpenRun, Past<S>), RunFolderError> {
+    /// written before the log is [begun](Log::begin).
+    pub(super) fn open<S: SearchSpace>(self, config: &SearchConfig, parts: Parts) -> Result<Log<S>, RunFolderError> {
         let description_path = self.path.join(DESCRIPTION);
         let now = Description::new(config, parts, self.details.clone()).map_err(|error| {
             RunFolderError::Description { path: description_path.clone(), message: error.to_string() }
@@ -229,6 +228,6 @@ impl RunFolder {
             )];
             return Err(RunFolderError::Changed { path: self.path, differences });
         }
-        Ok((OpenRun::new(self, is_new.then_some(now), contents.end), past))
+        Ok(Log::new(self, is_new.then_some(now), contents.end, past))
     }
 }

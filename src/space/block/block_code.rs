@@ -1,17 +1,17 @@
-//! Block codes: the layer codes of a whole block, and the graph they stand for.
+//! Block codes: the layer codes of a whole block, and the graph that they stand for.
 
-use super::code::{CodeRule, LayerCode, LayerKind};
+use super::code::{CodeRule, LayerCode};
 use crate::graph::{LayerGraph, Node, Operation, ToGraph};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Structure code of a whole block, from its first layer to Terminal (Section "Block Design").
+/// The structure code of a whole block, from its first layer to Terminal (Section "Block Design").
 ///
-/// Only valid blocks can exist: every layer obeys Table 1, indices count from 1, and the last layer alone is terminal.
+/// Only valid blocks can exist: every layer obeys Table 1, indices count from 1, and only the last layer is terminal.
 ///
-/// The text form has one word per layer, `conv3(0)` for a 3x3 convolution of the start layer, `add(1,2)` for a sum; it
-/// and JSON round-trip.
+/// The text form has one word for each layer: `conv3(0)` is a 3x3 convolution of the start layer, `add(1,2)` a sum of
+/// two layers. Both the text form and JSON can be read back.
 ///
 /// ```
 /// use blockqnn::graph::ToGraph;
@@ -31,12 +31,12 @@ pub struct BlockCode {
     layers: Vec<LayerCode>,
 }
 
-/// A layer of a block breaks a rule.
+/// A rule that a layer of a block breaks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("layer {layer}: {rule}")]
 #[non_exhaustive]
 pub struct BlockCodeError {
-    /// Place of the layer in the block, from 1.
+    /// The position of the layer in the block, from 1.
     pub layer: usize,
     /// The rule that it breaks.
     #[source]
@@ -44,10 +44,10 @@ pub struct BlockCodeError {
 }
 
 impl BlockCode {
-    /// Checks the layers of a block, the last of them terminal, and makes a block of them.
+    /// Creates a block from its layers, of which the last is terminal.
     ///
     /// # Errors
-    /// The first layer that breaks a rule, and the rule.
+    /// The first layer that breaks a rule, and that rule.
     pub fn new(layers: Vec<LayerCode>) -> Result<Self, BlockCodeError> {
         let fail = |layer, rule| Err(BlockCodeError { layer, rule });
         for (place, code) in layers.iter().enumerate() {
@@ -69,13 +69,13 @@ impl BlockCode {
         Ok(Self { layers })
     }
 
-    /// The layers, the terminal layer last; the start layer is left out.
+    /// Returns the layers, ending with the terminal layer; the start layer is not included.
     #[must_use]
     pub fn layers(&self) -> &[LayerCode] {
         &self.layers
     }
 
-    /// Number of layers, Terminal included: T of the rewards' spread.
+    /// Returns the number of layers, including Terminal: T in Equation 2.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a block is never empty")]
     pub fn len(&self) -> usize {
@@ -84,8 +84,8 @@ impl BlockCode {
 }
 
 impl ToGraph for BlockCode {
-    /// Node 0 is the start layer, node i layer i, the last node the terminal layer: it concatenates, in index order, all
-    /// layers without out-connection and the one that `terminal(K)` names.
+    /// Node 0 is the start layer, node i is layer i, and the last node is the terminal layer. It concatenates, in the
+    /// order of their indices, all layers that feed no other layer and the one that `terminal(K)` names.
     fn to_graph(&self) -> LayerGraph {
         let Some((terminal, inner)) = self.layers.split_last() else { unreachable!("a block has at least two layers") };
         let mut in_output = vec![true; inner.len() + 1];
@@ -97,7 +97,7 @@ impl ToGraph for BlockCode {
         let mut nodes = vec![Node::new(Operation::Input, [])];
         for code in inner {
             let inputs: Vec<usize> = code.connections().iter().map(|&from| usize::from(from)).collect();
-            nodes.push(Node::new(operation(*code), inputs));
+            nodes.push(Node::new(code.operation(), inputs));
         }
         let output: Vec<usize> = (0..in_output.len()).filter(|&layer| in_output[layer]).collect();
         nodes.push(Node::new(Operation::Output, output));
@@ -105,22 +105,6 @@ impl ToGraph for BlockCode {
             Ok(graph) => graph,
             Err(error) => unreachable!("a valid block code is a valid graph: {error}"),
         }
-    }
-}
-
-fn operation(code: LayerCode) -> Operation {
-    let kernel = code.kernel();
-    match code.kind() {
-        LayerKind::Convolution => Operation::PreActivationConvolution { kernel },
-        LayerKind::PlainConvolution => Operation::Convolution { kernel },
-        LayerKind::MaxPool => Operation::MaxPool { kernel },
-        LayerKind::AveragePool => Operation::AveragePool { kernel },
-        LayerKind::Identity => Operation::Identity,
-        LayerKind::Add => Operation::Add,
-        LayerKind::Concat => Operation::Concat,
-        LayerKind::Relu => Operation::Relu,
-        LayerKind::BatchNorm => Operation::BatchNorm,
-        LayerKind::Terminal | LayerKind::UnconnectedTerminal => Operation::Output,
     }
 }
 
@@ -149,7 +133,7 @@ impl FromStr for BlockCode {
         let mut layers = Vec::new();
         for token in text.split_whitespace() {
             let layer = layers.len() + 1;
-            // An index that does not fit is refused by the layer code itself.
+            // An index that does not fit is rejected by the layer code itself.
             let index = u8::try_from(layer).unwrap_or(u8::MAX);
             layers.push(LayerCode::parse(token, index).map_err(|rule| BlockCodeError { layer, rule })?);
         }

@@ -1,11 +1,12 @@
-//! Layer codes: one line of Table 1.
+//! Layer codes: the rows of Table 1.
 
+use crate::graph::Operation;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Kind of a layer in a block code (Table 1).
+/// The kind of a layer in a block code (Table 1).
 ///
-/// The number of a kind in files and journals is its discriminant.
+/// Files and journals store a kind as its discriminant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -16,7 +17,7 @@ pub enum LayerKind {
     MaxPool = 2,
     /// Average pooling with stride 1. Kernel 1 or 3.
     AveragePool = 3,
-    /// Passes its input on.
+    /// Passes its input on unchanged.
     Identity = 4,
     /// Element-wise sum of two layers.
     Add = 5,
@@ -28,10 +29,10 @@ pub enum LayerKind {
     Relu = 8,
     /// Batch normalisation alone (ablation space, Figure 3).
     BatchNorm = 9,
-    /// Convolution alone, as it stands in the ablation space. Kernel 1, 3 or 5. The paper writes it like the cell; its
-    /// own number keeps the two apart in files.
+    /// A convolution alone, as in the ablation space. Kernel 1, 3 or 5. The paper writes it like the cell; a number of
+    /// its own distinguishes it in files.
     PlainConvolution = 10,
-    /// Ends the block without its own connection (the form of the later literature).
+    /// Ends the block without a connection of its own (the form of later work).
     UnconnectedTerminal = 11,
 }
 
@@ -50,65 +51,74 @@ impl LayerKind {
         Self::UnconnectedTerminal,
     ];
 
-    /// The kind's number in files and journals.
+    /// Returns the kind's number in files and journals.
     #[must_use]
     pub fn number(self) -> u8 {
         self as u8
     }
 
-    /// The kind with this number, if there is one.
+    /// Returns the kind with this number, if there is one.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.number() == number)
     }
 
+    /// What Table 1 says of the kind, its word, and what a layer of it with a kernel computes.
+    fn row(self) -> Row {
+        const CONVOLUTION: &[u8] = &[1, 3, 5];
+        const POOL: &[u8] = &[1, 3];
+        const NONE: &[u8] = &[0];
+        let row = |word, kernels, connections, operation| Row { word, kernels, connections, operation };
+        match self {
+            Self::Convolution => row("conv", CONVOLUTION, 1, |kernel| Operation::PreActivationConvolution { kernel }),
+            Self::MaxPool => row("max", POOL, 1, |kernel| Operation::MaxPool { kernel }),
+            Self::AveragePool => row("avg", POOL, 1, |kernel| Operation::AveragePool { kernel }),
+            Self::Identity => row("id", NONE, 1, |_| Operation::Identity),
+            Self::Add => row("add", NONE, 2, |_| Operation::Add),
+            Self::Concat => row("concat", NONE, 2, |_| Operation::Concat),
+            Self::Terminal => row("terminal", NONE, 1, |_| Operation::Output),
+            Self::Relu => row("relu", NONE, 1, |_| Operation::Relu),
+            Self::BatchNorm => row("bn", NONE, 1, |_| Operation::BatchNorm),
+            Self::PlainConvolution => row("plainconv", CONVOLUTION, 1, |kernel| Operation::Convolution { kernel }),
+            Self::UnconnectedTerminal => row("end", NONE, 0, |_| Operation::Output),
+        }
+    }
+
     /// The kernels that Table 1 allows; `[0]` for kinds without one.
     #[must_use]
     pub fn kernels(self) -> &'static [u8] {
-        match self {
-            Self::Convolution | Self::PlainConvolution => &[1, 3, 5],
-            Self::MaxPool | Self::AveragePool => &[1, 3],
-            _ => &[0],
-        }
+        self.row().kernels
     }
 
-    /// Number of connections a layer of this kind has: 0, 1 or 2.
+    /// Returns the number of connections of a layer of this kind: 0, 1 or 2.
     #[must_use]
     pub fn connections(self) -> usize {
-        match self {
-            Self::Add | Self::Concat => 2,
-            Self::UnconnectedTerminal => 0,
-            _ => 1,
-        }
+        self.row().connections
     }
 
-    /// Whether a layer of this kind ends a block.
+    /// Returns whether a layer of this kind ends a block.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         matches!(self, Self::Terminal | Self::UnconnectedTerminal)
     }
 
-    /// The kind's word in the text form of a block.
+    /// Returns the kind's word in the text form of a block.
     #[must_use]
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Convolution => "conv",
-            Self::MaxPool => "max",
-            Self::AveragePool => "avg",
-            Self::Identity => "id",
-            Self::Add => "add",
-            Self::Concat => "concat",
-            Self::Terminal => "terminal",
-            Self::Relu => "relu",
-            Self::BatchNorm => "bn",
-            Self::PlainConvolution => "plainconv",
-            Self::UnconnectedTerminal => "end",
-        }
+        self.row().word
     }
 
     fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
+}
+
+/// A row of Table 1.
+struct Row {
+    word: &'static str,
+    kernels: &'static [u8],
+    connections: usize,
+    operation: fn(u8) -> Operation,
 }
 
 /// A rule of Table 1 that a layer code breaks.
@@ -121,10 +131,10 @@ pub enum CodeRule {
         /// The number.
         number: u8,
     },
-    /// The kernel is not in the kind's list.
+    /// The kind does not allow this kernel.
     #[error("{} cannot have kernel {kernel}: choose one of {:?}", .kind.word(), .kind.kernels())]
     Kernel {
-        /// Kind of the layer.
+        /// The kind of the layer.
         kind: LayerKind,
         /// The kernel.
         kernel: u8,
@@ -134,15 +144,15 @@ pub enum CodeRule {
     Connection {
         /// The connection.
         connection: u8,
-        /// Index of the layer.
+        /// The index of the layer.
         index: u8,
     },
-    /// A connection is given where Table 1 has 0.
+    /// An unused connection is not 0, as Table 1 requires.
     #[error("{} takes {} connections; the unused ones must be 0, not {connection}", .kind.word(), .kind.connections())]
     UnusedConnection {
-        /// Kind of the layer.
+        /// The kind of the layer.
         kind: LayerKind,
-        /// What stands in the place of the unused connection.
+        /// The value of the unused connection.
         connection: u8,
     },
     /// The index is 0, which is the start layer's, or above [`LayerCode::MAX_INDEX`].
@@ -151,12 +161,12 @@ pub enum CodeRule {
         /// The index.
         index: u8,
     },
-    /// The layers of a block do not count 1, 2, 3, ...
+    /// The layers of a block are not numbered 1, 2, 3, ...
     #[error("its index is {index}, but it is layer {expected}: indices number the layers from 1")]
     IndexGap {
-        /// Index of the layer.
+        /// The index of the layer.
         index: u8,
-        /// Its place in the block, from 1.
+        /// The position of the layer in the block, from 1.
         expected: usize,
     },
     /// A block has no layer between start and terminal.
@@ -165,16 +175,16 @@ pub enum CodeRule {
     /// The last layer is not a terminal layer.
     #[error("the last layer must be terminal(K) or end, but is {}", .kind.word())]
     NotTerminal {
-        /// Kind of the last layer.
+        /// The kind of the last layer.
         kind: LayerKind,
     },
-    /// A terminal layer stands before the last place.
+    /// A terminal layer is not the last.
     #[error("there are layers after the terminal layer: it must be the last")]
     EarlyTerminal,
     /// The text is not of the form `word kernel (connections)`.
     #[error(
-        "{token:?} is not a layer: expected conv1(K), conv3(K), conv5(K), max1(K), max3(K), avg1(K), avg3(K), id(K), add(J,K), \
-         concat(J,K), terminal(K) or end, where J and K are earlier layers, 0 the block's input"
+        "{token:?} is not a layer: expected conv1(K), conv3(K), conv5(K), max1(K), max3(K), avg1(K), avg3(K), id(K), \
+         add(J,K), concat(J,K), terminal(K) or end, where J and K are earlier layers, 0 the block's input"
     )]
     Syntax {
         /// The text of the layer.
@@ -182,10 +192,10 @@ pub enum CodeRule {
     },
 }
 
-/// Structure code of one layer: index, kind, kernel and connections (Table 1).
+/// The structure code of one layer: index, kind, kernel and connections (Table 1).
 ///
-/// Only codes that Table 1 allows can exist; a space may allow fewer ([`ConnectionRule`](super::ConnectionRule)). In JSON a
-/// code is the paper's tuple `[index, kind, kernel, connection 1, connection 2]`.
+/// Only codes that Table 1 allows can exist; a space may allow fewer ([`ConnectionRule`](super::ConnectionRule)). In
+/// JSON a code is the paper's tuple `[index, kind, kernel, connection 1, connection 2]`.
 ///
 /// ```
 /// use blockqnn::space::block::{LayerCode, LayerKind};
@@ -206,13 +216,13 @@ pub struct LayerCode {
 }
 
 impl LayerCode {
-    /// The largest index a layer may have: a bound on input from outside, above the 23 of the paper.
+    /// The largest index that a layer may have: a bound on untrusted input, above the paper's 23.
     pub const MAX_INDEX: u8 = 120;
 
     /// The start layer of every block: an identity with index 0 (Section "Block Design").
     pub const START: Self = Self { index: 0, kind: LayerKind::Identity, kernel: 0, connections: [0, 0] };
 
-    /// Checks a code against Table 1. Connections that the kind does not have are 0.
+    /// Checks a code against Table 1 and creates it. Connections that the kind does not have must be 0.
     ///
     /// # Errors
     /// The rule that the code breaks.
@@ -233,22 +243,27 @@ impl LayerCode {
         Ok(Self { index, kind, kernel, connections })
     }
 
-    /// Position of the layer in its block, from 1; 0 is the start layer.
+    /// Returns the position of the layer in its block, from 1; 0 is the start layer.
     #[must_use]
     pub fn index(self) -> u8 {
         self.index
     }
 
-    /// Kind of the layer.
+    /// Returns the kind of the layer.
     #[must_use]
     pub fn kind(self) -> LayerKind {
         self.kind
     }
 
-    /// Side of the kernel in pixels; 0 for kinds without one.
+    /// Returns the side of the kernel in pixels; 0 for kinds without one.
     #[must_use]
     pub fn kernel(self) -> u8 {
         self.kernel
+    }
+
+    /// What the layer computes.
+    pub(super) fn operation(self) -> Operation {
+        (self.kind.row().operation)(self.kernel)
     }
 
     /// The layers it takes its inputs from, as many as its kind has connections.
@@ -258,7 +273,7 @@ impl LayerCode {
         &self.connections[..count]
     }
 
-    /// Reads the layer at place `index` from its text form.
+    /// Reads the layer at position `index` from its text form.
     pub(super) fn parse(token: &str, index: u8) -> Result<Self, CodeRule> {
         let syntax = || CodeRule::Syntax { token: token.chars().take(40).collect() };
         let (head, tail) = token.split_once('(').map_or((token, None), |(head, tail)| (head, Some(tail)));
@@ -286,7 +301,7 @@ impl LayerCode {
     }
 }
 
-/// A decimal number without sign.
+/// Parses a decimal number without a sign.
 fn number(text: &str) -> Option<u8> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

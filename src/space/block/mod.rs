@@ -7,17 +7,18 @@ pub use block_code::{BlockCode, BlockCodeError};
 pub use code::{CodeRule, LayerCode, LayerKind};
 
 use super::{SearchSpace, SpaceError, Step};
+use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
-/// What the last layer of a block connects to. Table 1 gives Terminal a connection; later work does not.
+/// What the last layer of a block connects to. In Table 1 Terminal has a connection; in later work it has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum TerminalRule {
-    /// `terminal(K)`: one action for each earlier layer K, which joins the output (Table 1).
+    /// `terminal(K)`: one action for each earlier layer K, whose output joins that of the block (Table 1).
     #[default]
     Connected,
-    /// `end`: a single action without connection.
+    /// `end`: a single action without a connection.
     Unconnected,
 }
 
@@ -33,7 +34,7 @@ pub enum ConvolutionRule {
     Separate,
 }
 
-/// Which pairs of connections additions and concatenations may have. Table 1 gives both the same K.
+/// Which pairs of inputs additions and concatenations may have. Table 1 gives both the same K.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -41,15 +42,15 @@ pub enum ConnectionRule {
     /// Two different layers, the smaller first: each pair of layers is one action.
     #[default]
     Ascending,
-    /// Also one layer twice: its double, or two copies of its channels.
+    /// Also the same layer twice: its double, or two copies of its channels.
     Equal,
-    /// Any two, in either order, as Table 1 is written. Both orders are the same network but for the order of channels,
-    /// and have one fingerprint.
+    /// Any two layers, in either order, as in Table 1. The two orders give the same network except for the order of
+    /// channels, and have the same fingerprint.
     Any,
 }
 
 impl ConnectionRule {
-    /// Whether a layer may take these two inputs, in this order.
+    /// Returns whether a layer may have these two inputs, in this order.
     fn allows(self, first: u8, second: u8) -> bool {
         match self {
             Self::Ascending => first < second,
@@ -64,7 +65,7 @@ impl ConnectionRule {
     }
 }
 
-/// The space of block codes: all walks of legal layer codes from the start layer to a terminal one.
+/// The space of block codes: all walks of legal layer codes from the start layer to a terminal layer.
 ///
 /// ```
 /// use blockqnn::space::block::{BlockSpace, LayerCode};
@@ -72,7 +73,7 @@ impl ConnectionRule {
 ///
 /// let space = BlockSpace::paper();
 /// let actions = space.actions(&space.initial_state());
-/// // Three convolutions, two max pools, two average pools, one identity: all of the start layer.
+/// // Three convolutions, two max pools, two average pools and one identity, all of the start layer.
 /// assert_eq!(actions.len(), 8);
 /// assert_eq!(space.step(&LayerCode::START, &actions[0])?, Step::Next(actions[0]));
 /// # Ok::<(), blockqnn::space::SpaceError>(())
@@ -104,9 +105,9 @@ impl Default for BlockSpaceFields {
 }
 
 impl TryFrom<BlockSpaceFields> for BlockSpace {
-    type Error = BlockSpaceError;
+    type Error = InvalidSetting;
 
-    fn try_from(fields: BlockSpaceFields) -> Result<Self, BlockSpaceError> {
+    fn try_from(fields: BlockSpaceFields) -> Result<Self, InvalidSetting> {
         Self::paper()
             .with_terminal(fields.terminal)
             .with_convolution(fields.convolution)
@@ -122,15 +123,6 @@ impl From<BlockSpace> for BlockSpaceFields {
     }
 }
 
-/// The layer limit leaves no block, or passes what a layer code can count.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("space.max_layers is {max_layers}: it must be from 2 (one layer and Terminal) to {}", LayerCode::MAX_INDEX)]
-#[non_exhaustive]
-pub struct BlockSpaceError {
-    /// The limit given.
-    pub max_layers: u8,
-}
-
 impl Default for BlockSpace {
     fn default() -> Self {
         Self::paper()
@@ -138,8 +130,8 @@ impl Default for BlockSpace {
 }
 
 impl BlockSpace {
-    /// The paper's space: up to 23 layers, Terminal among them; connected terminal; pre-activation cells; two different
-    /// inputs of additions and concatenations.
+    /// Returns the paper's space: up to 23 layers, including Terminal; connected terminal; pre-activation cells; two
+    /// different inputs of additions and concatenations.
     #[must_use]
     pub fn paper() -> Self {
         Self {
@@ -150,64 +142,64 @@ impl BlockSpace {
         }
     }
 
-    /// The same space with blocks of up to `max_layers` layers, Terminal among them.
+    /// Sets the maximum number of layers of a block, including Terminal.
     ///
     /// # Errors
-    /// [`BlockSpaceError`] outside 2 to [`LayerCode::MAX_INDEX`].
-    pub fn with_max_layers(mut self, max_layers: u8) -> Result<Self, BlockSpaceError> {
-        if !(2..=LayerCode::MAX_INDEX).contains(&max_layers) {
-            return Err(BlockSpaceError { max_layers });
-        }
+    /// [`InvalidSetting`] outside 2 to [`LayerCode::MAX_INDEX`].
+    pub fn with_max_layers(mut self, max_layers: u8) -> Result<Self, InvalidSetting> {
+        let expected = format!("from 2 (one layer and Terminal) to {}", LayerCode::MAX_INDEX);
+        let valid = (2..=LayerCode::MAX_INDEX).contains(&max_layers);
+        InvalidSetting::check("space.max_layers", max_layers, valid, expected)?;
         self.max_layers = max_layers;
         Ok(self)
     }
 
-    /// The same space with another terminal rule.
+    /// Sets the terminal rule.
     #[must_use]
     pub fn with_terminal(mut self, terminal: TerminalRule) -> Self {
         self.terminal = terminal;
         self
     }
 
-    /// The same space with another convolution rule.
+    /// Sets the convolution rule.
     #[must_use]
     pub fn with_convolution(mut self, convolution: ConvolutionRule) -> Self {
         self.convolution = convolution;
         self
     }
 
-    /// The same space with another rule for the inputs of additions and concatenations.
+    /// Sets the rule for the inputs of additions and concatenations.
     #[must_use]
     pub fn with_connections(mut self, connections: ConnectionRule) -> Self {
         self.connections = connections;
         self
     }
 
-    /// Maximum number of layers of a block, including Terminal.
+    /// Returns the maximum number of layers of a block, including Terminal.
     #[must_use]
     pub fn max_layers(&self) -> u8 {
         self.max_layers
     }
 
-    /// What the last layer connects to.
+    /// Returns what the last layer connects to.
     #[must_use]
     pub fn terminal(&self) -> TerminalRule {
         self.terminal
     }
 
-    /// What a convolution layer consists of.
+    /// Returns what a convolution layer consists of.
     #[must_use]
     pub fn convolution(&self) -> ConvolutionRule {
         self.convolution
     }
 
-    /// Which inputs additions and concatenations may have.
+    /// Returns which inputs additions and concatenations may have.
     #[must_use]
     pub fn connections(&self) -> ConnectionRule {
         self.connections
     }
 
-    /// Whether the code may stand in a block of this space, wherever its index allows.
+    /// Returns whether `code` belongs to this space, its index aside.
     fn contains(&self, code: LayerCode) -> bool {
         let index = code.index();
         let terminal = match code.kind() {
@@ -260,12 +252,13 @@ impl SearchSpace for BlockSpace {
     type Action = LayerCode;
     type Architecture = BlockCode;
 
-    /// The start layer.
+    /// Returns the start layer.
     fn initial_state(&self) -> LayerCode {
         LayerCode::START
     }
 
-    /// The codes of the next layer: at the last index only terminal ones; terminal ones not directly after the start.
+    /// Returns the codes of the next layer: only terminal ones at the last index, and no terminal ones right after the
+    /// start.
     fn actions(&self, state: &LayerCode) -> Vec<LayerCode> {
         let index = state.index().saturating_add(1).min(self.max_layers);
         let mut codes = Vec::new();
@@ -299,8 +292,8 @@ impl SearchSpace for BlockSpace {
         block.to_string()
     }
 
-    /// The same kind and kernel, connected as far back as before; what would reach behind the start layer is connected
-    /// to the start layer.
+    /// Returns the code of the same kind and kernel that connects as far back as before; connections that would reach
+    /// beyond the start layer connect to the start layer.
     fn transfer(&self, code: &LayerCode, from: &LayerCode, to: &LayerCode) -> Option<LayerCode> {
         let (old, new) = (from.index().checked_add(1)?, to.index().checked_add(1)?);
         let mut connections = [0; 2];
@@ -311,7 +304,8 @@ impl SearchSpace for BlockSpace {
         self.contains(moved).then_some(moved)
     }
 
-    /// Kind with kernel; for each connection, the layer it comes from and how far back that is.
+    /// Returns a number for the kind with its kernel and, for each connection, one for its source and one for its
+    /// distance.
     fn aspects(&self, code: &LayerCode) -> Vec<u64> {
         let aspect = |number: u64, value: u8| (number << 16) | u64::from(value);
         let mut aspects = vec![aspect(0, code.kind().number()) | (u64::from(code.kernel()) << 8)];

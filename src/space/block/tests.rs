@@ -3,7 +3,7 @@ use crate::graph::{CostError, NetworkConfig, ToGraph, WidthRule};
 use crate::seed;
 use crate::space::{walk, walk_by};
 
-/// All states by breadth-first search through the trait, as an agent meets them.
+/// Counts all states and pairs of state and action by breadth-first search through the trait, as an agent sees them.
 fn states_and_pairs(space: &BlockSpace) -> (usize, usize) {
     let mut seen = std::collections::BTreeSet::from([space.initial_state()]);
     let mut queue = vec![space.initial_state()];
@@ -21,7 +21,7 @@ fn states_and_pairs(space: &BlockSpace) -> (usize, usize) {
     (seen.len() - 1, pairs)
 }
 
-fn random_walk(space: &BlockSpace, rng: &mut dyn rand::Rng) -> Vec<LayerCode> {
+fn random_trajectory(space: &BlockSpace, rng: &mut dyn rand::Rng) -> Vec<LayerCode> {
     let choose = |state: &LayerCode| Ok::<_, SpaceError>(*seed::choose(rng, &space.actions(state)).unwrap());
     walk_by(space, choose).unwrap().actions
 }
@@ -37,8 +37,8 @@ fn one_terminal_action_leaves_2024514_pairs() {
     assert_eq!(states_and_pairs(&space), (5_566, 2_024_514));
 }
 
-/// A sum and a concatenation at each index i from 1 to 22: i (i - 1) / 2 pairs each, i more with one layer twice, and
-/// i^2 with both orders.
+/// At each index i from 1 to 22, a sum and a concatenation have i (i - 1) / 2 pairs each, i more if a layer may occur
+/// twice, and i^2 if both orders count.
 #[test]
 fn each_rule_for_connections_has_its_number_of_states() {
     let states = |rule| states_and_pairs(&BlockSpace::paper().with_connections(rule)).0;
@@ -95,7 +95,7 @@ fn lengths_of_random_blocks_are_as_measured_for_both_terminal_rules() {
     {
         let space = BlockSpace::paper().with_terminal(rule);
         let mut rng = seed::stream(1, "lengths", 0);
-        let lengths: Vec<usize> = (0..5_000).map(|_| random_walk(&space, &mut rng).len() - 1).collect();
+        let lengths: Vec<usize> = (0..5_000).map(|_| random_trajectory(&space, &mut rng).len() - 1).collect();
         let capped = lengths.iter().filter(|&&length| length == 22).count() as f64 / 5_000.0;
         let mean = lengths.iter().sum::<usize>() as f64 / 5_000.0;
         assert!((capped - capped_share).abs() < 0.02, "{rule:?}: {capped}");
@@ -111,21 +111,21 @@ fn ten_thousand_random_episodes_are_valid_blocks_with_a_cost_or_a_typed_overflow
         let mut rng = seed::stream(2, "episodes", 0);
         let mut overflows = 0;
         for _ in 0..5_000 {
-            let actions = random_walk(&space, &mut rng);
+            let actions = random_trajectory(&space, &mut rng);
             let block = space.decode(&actions).unwrap();
             assert_eq!(block.to_string().parse::<BlockCode>().unwrap(), block);
             let json = serde_json::to_string(&block).unwrap();
             assert_eq!(serde_json::from_str::<BlockCode>(&json).unwrap(), block);
             let graph = block.to_graph();
             assert_eq!(graph.node_count(), block.len() + 1);
-            // All operations keep the spatial size by construction; the stages of the network are the proof of it.
+            // All operations keep the spatial size by construction, which the stages of the network confirm.
             match graph.cost(&network) {
                 Ok(cost) => assert!(cost.flops > 0 && cost.parameters > 0),
                 Err(CostError::Overflow(_)) => overflows += 1,
                 Err(error) => panic!("{error}"),
             }
         }
-        // About a quarter, of both (docs/paper-map.md, section 7).
+        // About a quarter for both rules (docs/paper-map.md, section 7).
         assert!((1_000..1_500).contains(&overflows), "{overflows}");
     }
 }
@@ -149,7 +149,7 @@ fn walks_that_break_a_rule_of_the_space_are_refused() {
 fn a_space_from_a_file_is_checked() {
     let space: BlockSpace = serde_json::from_str(r#"{"max_layers": 8}"#).unwrap();
     assert_eq!(space, BlockSpace::paper().with_max_layers(8).unwrap());
-    // What was written before there was this rule, and is still written with its default.
+    // Files written before this rule existed, which are still written like this where it has its default.
     let before = r#"{"max_layers":23,"terminal":"connected","convolution":"pre-activation"}"#;
     assert_eq!(serde_json::to_string(&BlockSpace::paper()).unwrap(), before);
     let any = BlockSpace::paper().with_connections(ConnectionRule::Any);

@@ -1,18 +1,18 @@
-//! Cells of NAS-Bench-201: their codes, and the graphs they stand for.
+//! Cells of NAS-Bench-201: their codes, and the graphs that they stand for.
 
 use crate::graph::{LayerGraph, Node, Operation, ToGraph};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// What an edge of a cell carries.
+/// The operation on an edge of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum CellOperation {
-    /// Nothing: the edge is not there.
+    /// Nothing: the edge is absent.
     None,
-    /// Its input, unchanged.
+    /// The input, unchanged.
     SkipConnect,
     /// ReLU, 1x1 convolution, batch normalisation.
     #[serde(rename = "nor_conv_1x1")]
@@ -26,11 +26,11 @@ pub enum CellOperation {
 }
 
 impl CellOperation {
-    /// All five.
+    /// All five operations.
     pub const ALL: [Self; 5] =
         [Self::None, Self::SkipConnect, Self::Convolution1x1, Self::Convolution3x3, Self::AveragePool3x3];
 
-    /// The operation's word in the benchmark's architecture strings.
+    /// Returns the operation's word in the benchmark's architecture strings.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -55,8 +55,8 @@ impl fmt::Display for CellOperation {
 
 /// A cell: the operation on each of its six edges.
 ///
-/// Its text form, and its form in JSON, is the benchmark's architecture string: the edges into node 1, into node 2 and
-/// into node 3, each with the node it comes from.
+/// Its text form, which is also its form in JSON, is the benchmark's architecture string: the edges into node 1, into
+/// node 2 and into node 3, each with the node it comes from.
 ///
 /// ```
 /// use blockqnn::graph::ToGraph;
@@ -77,25 +77,25 @@ pub struct CellCode {
     edges: [CellOperation; 6],
 }
 
-/// A text is not a cell.
+/// A text that is not a cell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CellCodeError {
-    /// The text has not three nodes with one, two and three edges.
+    /// The text does not have three nodes with one, two and three edges.
     #[error(
         "{text:?} is not a cell: expected |op~0|+|op~0|op~1|+|op~0|op~1|op~2|, with op one of none, skip_connect, \
          nor_conv_1x1, nor_conv_3x3, avg_pool_3x3"
     )]
     Form {
-        /// The text, its first 200 characters.
+        /// The first 200 characters of the text.
         text: String,
     },
-    /// An edge has no such operation, or comes from another node than it should.
+    /// The operation of an edge does not exist, or the edge comes from the wrong node.
     #[error("edge {edge} is {token:?}: expected an operation from node {from}, such as nor_conv_3x3~{from}")]
     Edge {
-        /// Number of the edge in the text, from 1.
+        /// The number of the edge in the text, from 1.
         edge: usize,
-        /// What stands there.
+        /// The text of the edge.
         token: String,
         /// The node that the edge comes from.
         from: usize,
@@ -103,32 +103,33 @@ pub enum CellCodeError {
 }
 
 impl CellCode {
-    /// Edges of a cell.
+    /// The number of edges of a cell.
     pub const EDGES: usize = 6;
 
-    /// Nodes that the edges come from and lead to, in the order of the architecture string.
+    /// The nodes that the edges come from and lead to, in the order of the architecture string.
     const ENDS: [(usize, usize); 6] = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)];
 
-    /// The cell with these operations, in the order of the architecture string: edges 0-1, 0-2, 1-2, 0-3, 1-3, 2-3.
+    /// Creates the cell with these operations, in the order of the architecture string: edges 0-1, 0-2, 1-2, 0-3, 1-3,
+    /// 2-3.
     #[must_use]
     pub fn new(edges: [CellOperation; 6]) -> Self {
         Self { edges }
     }
 
-    /// The operations, in the order of the architecture string.
+    /// Returns the operations, in the order of the architecture string.
     #[must_use]
     pub fn edges(&self) -> &[CellOperation; 6] {
         &self.edges
     }
 
-    /// A number for the cell, 0 to 15,624: its operations as the digits of a number to base 5, the first edge highest.
-    /// The benchmark numbers its cells in another order.
+    /// Returns the number of the cell, 0 to 15,624: its operations as the digits of a number to base 5, the first edge
+    /// being the most significant. The benchmark numbers its cells in another order.
     #[must_use]
     pub fn index(&self) -> u32 {
         self.edges.iter().fold(0, |index, &operation| index * 5 + operation as u32)
     }
 
-    /// All 15,625 cells, by [`index`](Self::index).
+    /// Returns all 15,625 cells in the order of [`index`](Self::index).
     pub fn all() -> impl Iterator<Item = Self> {
         (0..15_625usize).map(|index| {
             let mut rest = index;
@@ -143,8 +144,8 @@ impl CellCode {
 }
 
 impl ToGraph for CellCode {
-    /// Every operation is a node, skip connections as identities; the operations into a node of the cell are summed. A
-    /// node that nothing leads into is zero.
+    /// Every operation is a node, and skip connections are identities. The operations that lead into a node of the cell
+    /// are summed; a node without any is zero.
     fn to_graph(&self) -> LayerGraph {
         let mut nodes = vec![Node::new(Operation::Input, [])];
         let mut sums = [0; 4];

@@ -1,4 +1,4 @@
-//! The space of NAS-Bench-201: cells of four nodes, whose six edges carry one of five operations each.
+//! The space of NAS-Bench-201: cells of four nodes, with one of five operations on each of their six edges.
 //!
 //! # References
 //! X. Dong and Y. Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", ICLR 2020.
@@ -11,32 +11,32 @@ use super::{SearchSpace, SpaceError, Step};
 use crate::graph::{Fingerprint, LayerGraph, NetworkConfig, WidthRule};
 use serde::{Deserialize, Serialize};
 
-/// Which cells of a [`CellSpace`] are the same.
+/// Which cells of a [`CellSpace`] count as the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum CellIdentity {
-    /// Cells with the same graph: nothing is trained twice.
+    /// Cells with the same graph are the same, so nothing is trained twice.
     #[default]
     Graph,
-    /// Cells with the same code: all 15,625 are different. The benchmark trained each of them, so that comparisons on its
-    /// table count them so.
+    /// Only cells with the same code are the same: all 15,625 are different. The benchmark trained each of them, so
+    /// comparisons on its table need this.
     Code,
 }
 
-/// Where the design of a cell stands.
+/// A state in the design of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CellState {
-    /// Edges decided so far, 0 to 5.
+    /// The number of edges decided so far, 0 to 5.
     pub edges: u8,
-    /// What the last of them carries.
+    /// The operation on the last of them.
     pub last: Option<CellOperation>,
 }
 
 /// The space of NAS-Bench-201: 15,625 cells, decided edge by edge in the order of the architecture string.
 ///
-/// The state is the last decision and its place, as in the block space.
+/// The state is the last decision and its position, as in the block space.
 ///
 /// ```
 /// use blockqnn::space::SearchSpace;
@@ -53,30 +53,30 @@ pub struct CellSpace {
 }
 
 impl CellSpace {
-    /// The space, in which cells with one graph are one cell.
+    /// Creates the space, in which cells with the same graph are the same.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same space with another rule for which cells are the same.
+    /// Sets which cells count as the same.
     #[must_use]
     pub fn with_identity(mut self, identity: CellIdentity) -> Self {
         self.identity = identity;
         self
     }
 
-    /// Which cells are the same.
+    /// Returns which cells count as the same.
     #[must_use]
     pub fn identity(&self) -> CellIdentity {
         self.identity
     }
 
-    /// The nearest to the benchmark's network that [`NetworkConfig`] can say: 3x3 stem, three stages of five cells at
-    /// 16, 32 and 64 filters, batch normalisation, ReLU, average pool, linear layer.
+    /// Returns the closest that [`NetworkConfig`] can come to the benchmark's network: 3x3 stem, three stages of five
+    /// cells at 16, 32 and 64 filters, batch normalisation, ReLU, average pool, linear layer.
     ///
-    /// The benchmark puts a residual block of stride 2 between two stages and batch normalisation behind the stem; here
-    /// a max pool stands between stages, and sums widen what is too narrow.
+    /// The benchmark has a residual block of stride 2 between two stages and batch normalisation after the stem; this
+    /// network has a max pool between stages, and sums widen inputs that are too narrow.
     #[must_use]
     pub fn network() -> NetworkConfig {
         NetworkConfig { stages: 3, repeats: 5, width: 16, widths: WidthRule::Growing, ..NetworkConfig::cifar() }

@@ -51,7 +51,7 @@ fn a_node_that_nothing_leads_into_is_zero() {
 }
 
 #[test]
-fn cells_are_told_apart_by_graph_or_by_code() {
+fn cells_are_distinguished_by_graph_or_by_code() {
     let [a, b]: [CellCode; 2] = [
         "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|skip_connect~1|none~2|",
         "|none~0|+|nor_conv_3x3~0|none~1|+|none~0|none~1|skip_connect~2|",
@@ -88,7 +88,7 @@ fn random_walks_reach_every_operation_on_every_edge() {
 }
 
 #[test]
-fn what_is_no_cell_is_refused_with_its_place() {
+fn a_text_that_is_not_a_cell_is_refused_with_the_place() {
     for (text, expected) in [
         ("", "is not a cell"),
         ("|none~0|+|none~0|none~1|", "is not a cell"),

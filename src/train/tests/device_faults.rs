@@ -1,21 +1,19 @@
-//! How often a training waits for its device, and what the device's failures become.
+//! How often a training waits for its device, and how the device's failures are reported.
 
 use super::{block, network_config, parts, recipe};
 use crate::environment::{Environment, TrialContext};
 use crate::evaluation::{Evaluation, Infeasibility, Trial};
 use crate::network::Network;
-use crate::train::FitOptions;
 use crate::train::device_reads::{DeviceReads, Direct};
-use crate::train::fit::run;
-use crate::train::{Recipe, TrainError, TrainingEnvironment};
+use crate::train::{Recipe, TrainError, Training, TrainingEnvironment};
 use burn::tensor::{Device, ExecutionError, Tensor, TensorReadError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts the reads, and lets one fail.
+/// Counts the reads, and makes one fail.
 struct Faulty {
     reads: AtomicUsize,
-    /// Number of the read that fails, from 1, and how.
+    /// The number of the read that fails, from 1, and how it fails.
     failing: usize,
     how: fn() -> Result<Vec<f32>, TensorReadError>,
 }
@@ -38,14 +36,14 @@ fn a_training_waits_for_its_device_once_an_epoch_and_nowhere_else() {
     for measure_every in [None, Some(1)] {
         let recipe = Recipe { epochs: 4, measure_every, ..recipe() };
         let reads = Faulty::new(0, || Ok(Vec::new()));
-        let outcome = run(&recipe, [&training, &validation], 7, &FitOptions::default(), &reads, |rng, device| {
-            Ok(Network::new(&block(), &network_config(), rng, device)?)
-        });
+        let outcome = Training::new(&recipe, &training, &validation, 7)
+            .with_reads(&reads)
+            .fit(|rng, device| Ok(Network::new(&block(), &network_config(), rng, device)?));
         let trained = outcome.unwrap().trained().unwrap();
-        // The learning rate makes no restart necessary, which would add epochs.
+        // With this learning rate no restart, which would add epochs, is necessary.
         assert_eq!((trained.metrics.restarts, reads.reads.load(Ordering::SeqCst)), (0, 4));
     }
-    // The loop has no other way to the device's numbers.
+    // The training loop has no other access to the device's numbers.
     let source = include_str!("../fit.rs");
     let code: Vec<&str> = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
     for call in ["into_data", "to_data", "into_scalar", "into_vec", "to_vec", "sync(", "into_bytes"] {
@@ -53,7 +51,7 @@ fn a_training_waits_for_its_device_once_an_epoch_and_nowhere_else() {
     }
 }
 
-/// What an environment says of a trial whose device fails in the second epoch.
+/// Returns what an environment reports for a trial whose device fails in the second epoch.
 fn evaluate(how: fn() -> Result<Vec<f32>, TensorReadError>) -> (Result<Evaluation, TrainError>, TrainingEnvironment) {
     let environment = TrainingEnvironment::new(&super::split(), network_config(), recipe(), &Device::flex()).unwrap();
     let mut environment = environment.with_reads(Arc::new(Faulty::new(2, how)));
@@ -69,7 +67,7 @@ fn is_broken(environment: &TrainingEnvironment) -> bool {
 }
 
 #[test]
-fn a_lack_of_memory_is_an_outcome_as_an_error_and_as_a_panic() {
+fn a_lack_of_memory_is_infeasible_whether_it_is_an_error_or_a_panic() {
     let error: fn() -> _ = || Err(ExecutionError::with_context("out of device memory allocating 17 bytes").into());
     let panic: fn() -> _ = || panic!("An out-of-memory error happened during launch");
     for how in [error, panic] {
@@ -90,6 +88,6 @@ fn a_poisoned_device_breaks_the_environment_and_another_failure_does_not() {
 
 #[test]
 #[should_panic(expected = "index out of bounds")]
-fn any_other_panic_goes_on() {
+fn any_other_panic_propagates() {
     let _ = evaluate(|| panic!("index out of bounds"));
 }

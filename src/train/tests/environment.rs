@@ -71,7 +71,7 @@ fn what_cannot_be_measured_is_infeasible_and_no_error() {
     let timed_out = Evaluation::Infeasible(Infeasibility::TimedOut { limit_seconds: 0.0 });
     assert_eq!(evaluate(&mut environment(late), &block(), 1), timed_out);
 
-    // Where widths grow each concatenation nearly doubles the channels.
+    // Where widths grow, each concatenation nearly doubles the channels.
     let growing = NetworkConfig { widths: WidthRule::Growing, ..network_config() };
     for (concatenations, overflows) in [(22, false), (100, true)] {
         let mut nodes =
@@ -99,7 +99,7 @@ fn a_cancelled_trial_is_an_error() {
 }
 
 #[test]
-fn a_trial_hears_of_its_progress() {
+fn a_trial_reports_its_progress() {
     let reports = std::cell::Cell::new(0);
     let listener = |progress: crate::environment::Progress| {
         assert_eq!(progress.epochs, 6);

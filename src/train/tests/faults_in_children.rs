@@ -1,13 +1,11 @@
-//! A search whose device fails in child processes: an error, a lost device, a lack of memory and a hang, each where a training reads
-//! from its device, and nothing else of what a search does is replaced.
+//! A search whose device fails in child processes, by an error, a lost device, a lack of memory and a hang. Each
+//! failure happens where a training reads from its device; nothing else of the search is replaced.
 
 use super::{network_config, recipe, split};
 use crate::agent::{Agent, QLearning, QLearningConfig};
 use crate::environment::BoxError;
-use crate::search::{
-    Evaluator, InlineEvaluator, Observer, ProcessConfig, ProcessEvaluator, RecordOf, RunFolder, RunHistory, Search,
-    SearchConfig,
-};
+use crate::evaluator::{Evaluator, InlineEvaluator, ProcessConfig, ProcessEvaluator};
+use crate::search::{Observer, RecordOf, RunFolder, RunHistory, Search, SearchConfig};
 use crate::space::block::{BlockCode, BlockSpace};
 use crate::train::device_reads::{DeviceReads, Direct};
 use crate::train::{Recipe, TrainingEnvironment};
@@ -19,7 +17,7 @@ use std::time::Duration;
 
 const TRIALS: u64 = 12;
 
-/// Counts the reads of all processes by files in a folder, and lets some fail.
+/// Counts the reads of all processes by files in a folder, and makes some fail.
 struct Numbered {
     folder: PathBuf,
 }
@@ -36,14 +34,14 @@ impl DeviceReads for Numbered {
                 std::thread::sleep(Duration::from_hours(1));
                 Direct.read(figures)
             }
-            // In the second minibatch: a block that lacks memory twice is recorded so.
+            // In the second minibatch: a block that twice runs out of memory is recorded as infeasible.
             Some(26) => panic!("An out-of-memory error happened during launch"),
             _ => Direct.read(figures),
         }
     }
 }
 
-/// What an observer is to hear of the five failures, in any order: what kind it is, and its cause.
+/// The kind and the cause of each of the five failures that an observer must hear of, in any order.
 const FAULTS: [[&str; 2]; 5] = [
     ["the device failed during training", "a kernel is missing"],
     ["the device cannot be used until the program is started again", "an illegal address"],
@@ -51,7 +49,7 @@ const FAULTS: [[&str; 2]; 5] = [
     ["evaluation ran out of memory", "An out-of-memory error happened during launch"],
     ["it showed no progress for", "10s"],
 ];
-/// Children that are replaced: the one with the lost device, and the one that hangs.
+/// The number of children that are replaced: the one with the lost device, and the one that hangs.
 const LOST: usize = 2;
 
 fn environment() -> TrainingEnvironment {
@@ -92,10 +90,10 @@ impl Observer<BlockSpace> for Listener {
     }
 }
 
-/// All of the records that does not depend on the clock, and the table of the agent, after a search in a run folder.
+/// Returns what does not depend on the clock after a search in a run folder: the records and the table of the agent.
 fn end(evaluator: impl Evaluator<BlockCode>, folder: &Path) -> (Vec<String>, Vec<u8>, Heard) {
     let heard = Arc::new(Mutex::new(Heard::default()));
-    // Enough attempts for one trial to meet every failure.
+    // Enough attempts for one trial to have every failure.
     let config =
         SearchConfig { network: network_config(), attempts: 8, ..SearchConfig::paper().with_trials(TRIALS, 6) };
     let agent = QLearning::new(QLearningConfig::paper()).unwrap();
@@ -103,7 +101,7 @@ fn end(evaluator: impl Evaluator<BlockCode>, folder: &Path) -> (Vec<String>, Vec
     let search = Search::with_evaluator(space, agent, evaluator, config);
     let search = search.with_run_folder(RunFolder::create(folder).unwrap());
     let (_, agent) = search.with_observer(Listener(Arc::clone(&heard))).run_with_agent().unwrap();
-    // The journal is what counts.
+    // Read the journal, because it is the truth.
     let history: RunHistory<BlockSpace> = RunFolder::read(folder).unwrap();
     let told = history.records.iter().map(|record| {
         let accuracy = record.evaluation.accuracy();
@@ -117,7 +115,7 @@ fn end(evaluator: impl Evaluator<BlockCode>, folder: &Path) -> (Vec<String>, Vec
 }
 
 #[test]
-fn failures_of_the_device_end_as_what_they_are_and_no_trial_is_lost_or_counted_twice() {
+fn device_failures_are_recorded_as_what_they_are_and_no_trial_is_lost_or_counted_twice() {
     let folder = tempfile::tempdir().unwrap();
     let (records, table, _) = end(InlineEvaluator::new(environment()), &folder.path().join("alone"));
     let reads = folder.path().join("reads");

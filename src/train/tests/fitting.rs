@@ -4,7 +4,7 @@ use crate::evaluation::Infeasibility;
 use rand::Rng;
 use std::cell::{Cell, RefCell};
 
-/// Keeps what it hears, and stops the training after so many reports.
+/// Stores what it hears, and stops the training after a number of reports.
 #[derive(Default)]
 struct Witness {
     heard: RefCell<Vec<Progress>>,
@@ -28,11 +28,11 @@ fn trained(recipe: &Recipe, seed: u64) -> Trained<Network> {
 fn fit_linear(recipe: &Recipe, blind: bool) -> Trained<LinearClassifier> {
     let (training, validation) = parts(&Device::flex());
     let build = |_: &mut dyn Rng, device: &Device| Ok(LinearClassifier::new(blind, device));
-    fit(recipe, &training, &validation, 1, &(), build).unwrap().trained().unwrap()
+    Training::new(recipe, &training, &validation, 1).fit(build).unwrap().trained().unwrap()
 }
 
 #[test]
-fn a_small_network_learns_what_is_easy_to_tell_apart() {
+fn a_small_network_learns_classes_that_are_easy_to_distinguish() {
     for optimizer in [OptimizerConfig::adam(), OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4 }] {
         let trained = trained(&Recipe { optimizer, ..recipe() }, 1);
         let (metrics, epochs) = (trained.metrics, trained.epochs);
@@ -81,25 +81,25 @@ fn a_classifier_that_guesses_starts_again_with_a_lower_rate_until_no_restart_is_
     let (training, validation) = parts(&Device::flex());
     let recipe = Recipe { epochs: 3, schedule: Schedule::Step { every: 2, factor: 0.2 }, ..recipe() };
     let draws = RefCell::new(Vec::new());
-    let trained = fit(&recipe, &training, &validation, 1, &(), |rng, device| {
+    let trained = Training::new(&recipe, &training, &validation, 1).fit(|rng, device| {
         draws.borrow_mut().push(rng.next_u64());
         Ok(LinearClassifier::new(true, device))
     });
     let trained = trained.unwrap().trained().unwrap();
-    // A third of the images in each class: a constant answer is exactly as good as guessing.
+    // A third of the images is in each class, so a constant answer is exactly as good as guessing.
     assert!((trained.metrics.accuracy - super::super::chance_accuracy(CLASSES)).abs() < 1e-9);
     assert_eq!((trained.metrics.restarts, trained.metrics.epochs), (3, 3));
     let rates: Vec<f64> = trained.epochs.iter().map(|epoch| epoch.learning_rate).collect();
     assert_eq!(rates, [0, 1, 2].map(|epoch| recipe.learning_rate_at(epoch, 3)));
     assert!((rates[0] / (0.02 * 0.064) - 1.0).abs() < 1e-12, "{rates:?}");
-    // The last attempt is no longer on probation.
+    // The last attempt cannot be abandoned any more.
     assert_eq!(trained.epochs[0].accuracy, None);
     let weights = |restart| seed::stream(1, "weights", restart).next_u64();
     assert_eq!(*draws.borrow(), [0, 1, 2, 3].map(weights));
 }
 
 #[test]
-fn a_single_epoch_is_measured_also_when_no_restart_is_left() {
+fn a_single_epoch_is_measured_even_when_no_restart_is_left() {
     let mut recipe = Recipe { epochs: 1, ..recipe() };
     assert_eq!(fit_linear(&recipe, true).metrics.restarts, 3);
     recipe.restarts.max = 0;
@@ -150,7 +150,7 @@ fn a_training_stops_at_the_batch_at_which_it_is_cancelled() {
 }
 
 #[test]
-fn progress_is_told_batch_by_batch() {
+fn progress_is_reported_batch_by_batch() {
     let witness = Witness::default();
     let mut recipe = Recipe { epochs: 2, batch_size: 40, ..recipe() };
     recipe.restarts.max = 0;
@@ -164,7 +164,7 @@ fn progress_is_told_batch_by_batch() {
 
 #[test]
 fn the_loss_is_the_mean_over_the_images_however_they_are_batched() {
-    // A rate that changes nothing: every image sees the same weights.
+    // With a learning rate that changes nothing, every image sees the same weights.
     let sgd = OptimizerConfig::Sgd { momentum: 0.0, weight_decay: 0.0 };
     for batch_size in [1, 7, 89, 90, 1000] {
         let recipe = Recipe { batch_size, epochs: 1, optimizer: sgd, learning_rate: 1e-30, ..recipe() };
@@ -175,7 +175,7 @@ fn the_loss_is_the_mean_over_the_images_however_they_are_batched() {
 }
 
 #[test]
-fn images_that_come_one_by_one_train_too() {
+fn a_batch_of_one_image_trains_too() {
     let recipe = Recipe { batch_size: 89, epochs: 2, ..recipe() };
     // The second batch is of one image.
     assert!(trained(&recipe, 1).epochs.iter().all(|epoch| epoch.training_loss.is_finite()));
@@ -201,10 +201,10 @@ fn a_bad_recipe_and_a_failed_build_are_errors() {
         Err(TrainError::Cancelled)
     };
     let bad = Recipe { batch_size: 0, ..recipe() };
-    let error = fit(&bad, &training, &validation, 1, &(), build).unwrap_err();
+    let error = Training::new(&bad, &training, &validation, 1).fit(build).unwrap_err();
     assert_eq!(error.to_string(), "recipe.batch_size is 0: it must be at least 1");
     assert!(!called.get());
-    assert!(matches!(fit(&recipe(), &training, &validation, 1, &(), build), Err(TrainError::Cancelled)));
+    assert!(matches!(Training::new(&recipe(), &training, &validation, 1).fit(build), Err(TrainError::Cancelled)));
     assert!(called.get());
 }
 

@@ -6,12 +6,11 @@ mod faults_in_children;
 mod fitting;
 mod precision;
 mod resuming;
-mod several_devices;
 mod streaming;
 mod using;
 
-use super::{Classifier, OptimizerConfig, Outcome, Recipe, Schedule, TrainError, Trained, Watch, fit};
-use crate::data::{DeviceSet, ImageSet, Split};
+use super::{Classifier, OptimizerConfig, Outcome, Recipe, Schedule, TrainError, Trained, Training, Watch};
+use crate::data::{BatchSource, DeviceSet, ImageSet, Split};
 use crate::graph::{ImageShape, LayerGraph, NetworkConfig, Node, Operation};
 use crate::network::Network;
 use crate::seed;
@@ -22,7 +21,7 @@ use std::cell::Cell;
 
 const CLASSES: usize = 3;
 
-/// `images` images of 6x6 pixels, noise with a bright stripe: the class tells where.
+/// Returns `images` images of 6x6 pixels: noise with a bright stripe, whose position gives the class.
 fn stripes(images: usize, seed: u64) -> ImageSet {
     let mut rng = seed::stream(seed, "stripes", 0);
     let mut pixels = Vec::new();
@@ -33,11 +32,11 @@ fn stripes(images: usize, seed: u64) -> ImageSet {
         }
     }
     let labels = (0..images).map(|image| u16::try_from(image % CLASSES).unwrap()).collect();
-    let shape = crate::data::ImageShape { channels: 1, height: 6, width: 6 };
+    let shape = ImageShape { channels: 1, height: 6, width: 6 };
     ImageSet::new("stripes", shape, ["top", "middle", "bottom"], labels, pixels).unwrap()
 }
 
-/// Stops a training after so many batches.
+/// Stops a training after a number of batches.
 struct StopAfter(Cell<usize>);
 
 impl Watch for StopAfter {
@@ -54,7 +53,7 @@ fn split() -> Split {
     Split::new(stripes(150, 1), 60, 7).unwrap()
 }
 
-/// The parts of [`split`] on a device.
+/// Returns the parts of [`split`] on a device.
 fn parts(device: &Device) -> (DeviceSet, DeviceSet) {
     let split = split();
     let statistics = split.training().channel_statistics();
@@ -77,7 +76,8 @@ fn network_config() -> NetworkConfig {
     NetworkConfig { stages: 2, repeats: 1, width: 4, ..NetworkConfig::cifar().with_data(image, CLASSES) }
 }
 
-/// 15 steps an epoch, so that the running statistics of batch normalisation have left their start after the first.
+/// 15 steps per epoch, so that after the first the running statistics of batch normalisation have moved away from their
+/// initial values.
 fn recipe() -> Recipe {
     Recipe { epochs: 6, batch_size: 6, learning_rate: 0.02, schedule: Schedule::Constant, ..Recipe::early_stop() }
 }
@@ -85,13 +85,13 @@ fn recipe() -> Recipe {
 /// Trains the network of [`block`].
 fn train(recipe: &Recipe, seed: u64, device: &Device, watch: &dyn Watch) -> Outcome<Network> {
     let (training, validation) = parts(device);
-    fit(recipe, &training, &validation, seed, watch, |rng, device| {
-        Ok(Network::new(&block(), &network_config(), rng, device)?)
-    })
-    .unwrap()
+    Training::new(recipe, &training, &validation, seed)
+        .with_watch(watch)
+        .fit(|rng, device| Ok(Network::new(&block(), &network_config(), rng, device)?))
+        .unwrap()
 }
 
-/// Everything that a training decides, as bits: the figures of its epochs and the logits of its network.
+/// Returns everything that a training determines, as bits: the figures of its epochs and the logits of its network.
 fn bits(trained: &Trained<Network>) -> (Vec<u64>, Vec<u32>) {
     let (training, validation) = parts(&Device::flex());
     let all: Vec<usize> = (0..validation.len()).collect();

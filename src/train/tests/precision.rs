@@ -6,7 +6,7 @@ use crate::environment::Environment;
 use crate::graph::{ImageShape, LayerGraph, NetworkConfig};
 use crate::network::{Network, Precision};
 use crate::space::block::BlockCode;
-use crate::train::{Recipe, Schedule, Trained, TrainingEnvironment, fit};
+use crate::train::{Recipe, Schedule, Trained, Training, TrainingEnvironment};
 use crate::{graph::ToGraph, seed};
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, FloatDType, Tensor};
@@ -19,7 +19,7 @@ fn graph(block: &str) -> LayerGraph {
     block.parse::<BlockCode>().unwrap().to_graph()
 }
 
-/// The types of all numbers of a network.
+/// Collects the types of all numbers of a network.
 struct Types(Vec<DType>);
 
 impl ModuleVisitor for Types {
@@ -49,12 +49,13 @@ fn logits_weights_and_statistics_are_single_precision_and_the_logits_are_near() 
     let mut types = Types(Vec::new());
     network.valid().visit(&mut types);
     assert!(types.0.len() > 20 && types.0.iter().all(|dtype| *dtype == DType::F32), "{:?}", types.0);
-    // Written and read as any network.
+    // Written and read like any network.
     let bytes = network.valid().to_safetensors(HashMap::new()).unwrap();
     network.valid().with_safetensors(&bytes).unwrap();
 }
 
-/// Ten classes of clothes, 1,200 images to train on and 600 to measure with, more than 256 of which are recognised.
+/// Trains on ten classes of clothes, with 1,200 images to train on and 600 to measure with, of which more than 256 are
+/// classified correctly.
 fn train(precision: Precision) -> Trained<Network> {
     let split = Split::new(embedded::train().limit(1_800, 7).unwrap(), 600, 7).unwrap();
     let statistics = split.training().channel_statistics();
@@ -73,9 +74,9 @@ fn train(precision: Precision) -> Trained<Network> {
         ..Recipe::early_stop()
     };
     let block = graph("conv3(0) conv3(1) add(0,2) terminal(3)");
-    let outcome = fit(&recipe, &set(split.training()), &set(split.validation()), 7, &(), |rng, device| {
-        Ok(Network::new(&block, &config, rng, device)?)
-    });
+    let (training, validation) = (set(split.training()), set(split.validation()));
+    let outcome = Training::new(&recipe, &training, &validation, 7)
+        .fit(|rng, device| Ok(Network::new(&block, &config, rng, device)?));
     outcome.unwrap().trained().unwrap()
 }
 
@@ -92,7 +93,8 @@ fn a_training_in_mixed_precision_is_as_accurate_as_one_in_single_precision() {
         loss(&mixed)
     );
     println!("{text}");
-    // More than the 256 that bfloat16 counts to; chance is 10 %. In 600 images one standard error is 2 points.
+    // More than the 256 that bfloat16 can count to; chance is 10 %. In 600 images one standard error is 2 percentage
+    // points.
     let counted = 100.0 * 256.0 / 600.0;
     assert!(accuracy(&single) > counted && accuracy(&mixed) > counted, "{text}");
     assert!((accuracy(&single) - accuracy(&mixed)).abs() < 6.0, "{text}");

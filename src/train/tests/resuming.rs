@@ -1,6 +1,6 @@
 use super::*;
 use crate::data::Augmentation;
-use crate::train::{Checkpoints, Restarts, fit_resumable};
+use crate::train::{Checkpoints, Restarts};
 use std::cell::Cell;
 use std::path::Path;
 
@@ -24,12 +24,11 @@ fn long_recipe(optimizer: OptimizerConfig) -> Recipe {
 fn train_in(folder: &Path, recipe: &Recipe, every: u32, watch: &dyn Watch) -> Result<Outcome<Network>, TrainError> {
     let (training, validation) = parts(&Device::flex());
     let checkpoints = Checkpoints::new(folder).with_every(every);
-    fit_resumable(recipe, &training, &validation, 5, watch, &checkpoints, |rng, device| {
-        Ok(Network::new(&block(), &network_config(), rng, device)?)
-    })
+    let training = Training::new(recipe, &training, &validation, 5).with_watch(watch).with_checkpoints(&checkpoints);
+    training.fit(|rng, device| Ok(Network::new(&block(), &network_config(), rng, device)?))
 }
 
-/// Every number of the network, as bits.
+/// Returns every number of the network, as bits.
 fn weights(trained: &Trained<Network>) -> Vec<u8> {
     trained.network.to_safetensors(std::collections::HashMap::new()).unwrap()
 }
@@ -63,7 +62,7 @@ fn a_training_stopped_at_random_batches_and_resumed_ends_with_the_same_weights()
 }
 
 #[test]
-fn a_training_that_was_killed_goes_on_from_its_last_checkpoint() {
+fn a_killed_training_continues_from_its_last_checkpoint() {
     let recipe = long_recipe(OptimizerConfig::sgd());
     let folder = tempfile::tempdir().unwrap();
     let whole = train_in(folder.path(), &recipe, 3, &()).unwrap().trained().unwrap();
@@ -111,7 +110,7 @@ fn a_checkpoint_of_another_training_or_a_damaged_one_is_refused() {
 }
 
 #[test]
-fn a_checkpoint_that_cannot_be_written_is_no_damaged_one_and_the_good_one_stays() {
+fn a_checkpoint_that_cannot_be_written_is_not_called_damaged_and_the_last_good_one_stays() {
     let recipe = long_recipe(OptimizerConfig::sgd());
     let whole = train(&recipe, 5, &Device::flex(), &()).trained().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -134,7 +133,7 @@ fn a_checkpoint_that_cannot_be_written_is_no_damaged_one_and_the_good_one_stays(
 }
 
 #[test]
-fn the_log_has_a_line_an_epoch_also_after_a_resume() {
+fn the_log_has_a_line_per_epoch_even_after_a_resume() {
     let recipe = long_recipe(OptimizerConfig::sgd());
     let folder = tempfile::tempdir().unwrap();
     train_in(folder.path(), &recipe, 0, &StopAfter(Cell::new(40))).unwrap();
@@ -183,8 +182,8 @@ fn each_option_of_a_recipe_changes_the_weights() {
 
 #[test]
 fn label_smoothing_adds_the_share_of_the_other_classes_to_the_loss() {
-    // Logits of 0 have a cross-entropy of ln 3 with any target, so a step must part them first: the loss of the second
-    // epoch is computed by hand from the logits after the first.
+    // Logits of 0 have a cross-entropy of ln 3 with any target, so a step must separate them first: the loss of the
+    // second epoch is computed by hand from the logits after the first.
     let sgd = OptimizerConfig::Sgd { momentum: 0.0, weight_decay: 0.0 };
     let base = Recipe { epochs: 1, batch_size: 90, optimizer: sgd, learning_rate: 0.05, ..recipe() };
     let share = 0.3;
@@ -192,7 +191,7 @@ fn label_smoothing_adds_the_share_of_the_other_classes_to_the_loss() {
     let (training, validation) = parts(&Device::flex());
     let fit = |recipe: &Recipe| {
         let build = |_: &mut dyn rand::Rng, device: &Device| Ok(LinearClassifier::new(false, device));
-        fit(recipe, &training, &validation, 1, &(), build).unwrap().trained().unwrap()
+        Training::new(recipe, &training, &validation, 1).fit(build).unwrap().trained().unwrap()
     };
     let after_one = fit(&smooth).network;
     let all: Vec<usize> = (0..training.len()).collect();
@@ -213,18 +212,18 @@ fn label_smoothing_adds_the_share_of_the_other_classes_to_the_loss() {
 
 #[test]
 fn averaged_weights_are_the_running_mean_of_the_weights() {
-    // One step an epoch: the weights after each step are those of trainings of one epoch more each.
+    // One step per epoch: the weights after each step are those of trainings that are one epoch longer each.
     let sgd = OptimizerConfig::Sgd { momentum: 0.0, weight_decay: 0.0 };
     let base = Recipe { batch_size: 90, optimizer: sgd, learning_rate: 0.05, ..recipe() };
     let (training, validation) = parts(&Device::flex());
     let weights = |epochs, weight_averaging| {
         let recipe = Recipe { epochs, weight_averaging, ..base.clone() };
         let build = |_: &mut dyn rand::Rng, device: &Device| Ok(LinearClassifier::new(false, device));
-        let trained = fit(&recipe, &training, &validation, 1, &(), build).unwrap().trained().unwrap();
+        let trained = Training::new(&recipe, &training, &validation, 1).fit(build).unwrap().trained().unwrap();
         trained.network.linear.weight.val().into_data().try_into_vec::<f32>().unwrap()
     };
     let (first, second, mean) = (weights(1, None), weights(2, None), weights(2, Some(0.75)));
-    // The weights begin at 0.
+    // The weights start at 0.
     for ((first, second), mean) in first.iter().zip(&second).zip(&mean) {
         let wanted = 0.75 * (0.25 * first) + 0.25 * second;
         assert!((mean - wanted).abs() < 1e-6, "{mean} {wanted}");

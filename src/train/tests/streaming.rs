@@ -1,6 +1,6 @@
 use super::*;
 use crate::data::{Augmentation, Cropping, DataError, ImageFolder, PictureStream, Pictures};
-use crate::train::{Checkpoints, fit_resumable, top_k_accuracies};
+use crate::train::{Checkpoints, top_k_accuracies};
 use std::cell::Cell;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -20,13 +20,9 @@ fn train_streamed(threads: usize, watch: &dyn Watch, folder: Option<&std::path::
     let config = network_config().with_data(image, CLASSES);
     let (training, validation) = (stream(Arc::new(stripes(90, 1)), threads), stream(Arc::new(stripes(60, 2)), threads));
     let build = |rng: &mut dyn rand::Rng, device: &Device| Ok(Network::new(&block(), &config, rng, device)?);
-    match folder {
-        None => fit(&recipe, &training, &validation, 5, watch, build).unwrap(),
-        Some(folder) => {
-            let checkpoints = Checkpoints::new(folder).with_every(0);
-            fit_resumable(&recipe, &training, &validation, 5, watch, &checkpoints, build).unwrap()
-        }
-    }
+    let checkpoints = folder.map(|folder| Checkpoints::new(folder).with_every(0));
+    let training = Training::new(&recipe, &training, &validation, 5).with_watch(watch);
+    training.with_checkpoints(checkpoints.as_ref()).fit(build).unwrap()
 }
 
 fn weights(trained: &Trained<Network>) -> Vec<u8> {
@@ -73,7 +69,7 @@ fn a_broken_image_ends_a_training_with_its_name() {
     let pictures = stream(Arc::new(ImageFolder::open(folder.path()).unwrap()), 2);
     let config = network_config().with_data(ImageShape { channels: 3, height: 6, width: 6 }, 2);
     let build = |rng: &mut dyn rand::Rng, device: &Device| Ok(Network::new(&block(), &config, rng, device)?);
-    let error = fit(&recipe(), &pictures, &pictures, 5, &(), build).unwrap_err();
+    let error = Training::new(&recipe(), &pictures, &pictures, 5).fit(build).unwrap_err();
     assert!(
         matches!(&error, TrainError::Data(DataError::BrokenImage { path, .. }) if path.ends_with("b/2.jpg")),
         "{error}"

@@ -14,7 +14,7 @@ fn environment() -> TrainingEnvironment {
     TrainingEnvironment::new(&split(), network_config(), recipe(), &Device::flex()).unwrap()
 }
 
-/// A classifier that tells stripes, and the accuracy that was measured.
+/// Returns a classifier of stripes, and the accuracy that was measured.
 fn trained(folder: &std::path::Path) -> (ImageClassifier, f64) {
     let mut environment = environment().with_networks_kept(folder, 1);
     let trial = trial();
@@ -40,7 +40,7 @@ fn a_kept_network_has_the_accuracy_that_was_measured() {
 }
 
 #[test]
-fn a_cancelled_trial_is_gone_on_with_by_another_worker() {
+fn a_cancelled_trial_is_continued_by_another_worker() {
     let folder = tempfile::tempdir().unwrap();
     let (trial, cancellation) = (trial(), Cancellation::new());
     let heard = std::cell::Cell::new(0);
@@ -57,7 +57,7 @@ fn a_cancelled_trial_is_gone_on_with_by_another_worker() {
     let count = |_| heard.set(heard.get() + 1);
     let context = TrialContext::new(&trial).with_progress(&count);
     let resumed = environment().with_networks_kept(folder.path(), 0).evaluate(&block(), &context).unwrap();
-    // 110 reports of a whole training; see `a_trial_hears_of_its_progress`.
+    // A whole training has 110 reports; see `a_trial_reports_its_progress`.
     assert_eq!(heard.get(), 1_000 + 110 - 40);
     let whole = environment().evaluate(&block(), &TrialContext::new(&trial)).unwrap();
     assert_eq!(resumed.accuracy(), whole.accuracy());
@@ -83,7 +83,7 @@ fn image_files_are_classified_as_their_pixels_are() {
         assert_eq!((found.label, &found.class), (wanted.label, &wanted.class));
         assert!((found.probability - wanted.probability).abs() < 1e-5);
         assert!((found.probabilities.iter().sum::<f32>() - 1.0).abs() < 1e-5);
-        assert_eq!(found.label, image % CLASSES, "stripes are easy to tell apart");
+        assert_eq!(found.label, image % CLASSES, "stripes are easy to distinguish");
     }
     // A larger picture of the same stripe is scaled and cropped.
     let large = image::GrayImage::from_fn(30, 18, |_, y| image::Luma([if y < 6 { 150 } else { 50 }]));
@@ -92,7 +92,7 @@ fn image_files_are_classified_as_their_pixels_are() {
 }
 
 #[test]
-fn image_files_are_turned_as_their_exif_data_say() {
+fn image_files_are_rotated_according_to_their_exif_data() {
     let folder = tempfile::tempdir().unwrap();
     let (classifier, _) = trained(&folder.path().join("networks"));
     let path = |name: &str| folder.path().join(name);
@@ -134,9 +134,9 @@ fn what_cannot_be_used_is_refused_with_its_file() {
     assert!(matches!(error, Err(ClassifierError::Mismatch { what: "classes", network: 3, given: 1 })));
 }
 
-/// A network that `imagenet_transfer` trained before weights files said how pictures become images.
+/// A network that was trained before weights files said how pictures become images.
 #[test]
-fn a_weights_file_of_before_is_read_and_takes_the_middle_of_pictures() {
+fn a_weights_file_of_an_earlier_version_is_read_and_takes_the_middle_of_pictures() {
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/weights-1/network.safetensors");
     let classifier = ImageClassifier::load(&golden, &Device::flex()).unwrap();
     assert_eq!(classifier.classes()[0], "T-shirt/top");
@@ -145,7 +145,7 @@ fn a_weights_file_of_before_is_read_and_takes_the_middle_of_pictures() {
         classifier.preprocessing(),
         crate::data::Preprocessing::whole(classifier.blueprint().network().image).as_ref()
     );
-    // What the version that wrote it makes of two pictures.
+    // The predictions of the version that wrote it for two pictures.
     let folder = tempfile::tempdir().unwrap();
     let wanted: [(&str, &[u8], &str, [f32; 3]); 2] = [
         (
@@ -237,7 +237,7 @@ fn a_folder_is_classified_as_far_as_it_can_be() {
 }
 
 #[test]
-fn a_small_file_cannot_ask_for_a_large_network() {
+fn a_small_file_cannot_request_a_large_network() {
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/weights-1/network.safetensors");
     let golden = ImageClassifier::load(golden, &Device::flex()).unwrap();
     let network = NetworkConfig { width: 10_000, ..golden.blueprint().network().clone() };

@@ -2,9 +2,10 @@
 use blockqnn::agent::{Agent, AgentError, Edit, Memory, RandomAgent, TrajectoryOf};
 use blockqnn::environment::{Cancellation, Environment, TrialContext};
 use blockqnn::evaluation::{Evaluation, Metrics, NotFinite, Reward};
+use blockqnn::evaluator::{Assignment, Evaluator, EvaluatorError, Event, Verdict};
 use blockqnn::graph::{Cost, LayerGraph, Node, Operation, ToGraph};
 use blockqnn::reward::{Credit, RewardShaper};
-use blockqnn::search::{Assignment, Evaluator, EvaluatorError, Event, Search, SearchConfig, Verdict};
+use blockqnn::search::{Search, SearchConfig};
 use blockqnn::seed::Rng;
 use blockqnn::space::{SearchSpace, SpaceError, Step, walk};
 use serde::{Deserialize, Serialize};

@@ -1,27 +1,28 @@
-//! Costs of networks whose widths are bounded, written out by hand: a cell behind each concatenation, and one in front of a
-//! block that is wider than its stage.
+//! Costs of networks with bounded widths, written out by hand: a cell follows each concatenation, and precedes a block
+//! whose input is wider than its stage.
 
 use super::*;
 
-/// Weights, scales and shifts of a cell.
+/// The weights, scales and shifts of a cell.
 const fn cell(kernel: u64, from: u64, to: u64) -> u64 {
     kernel * kernel * from * to + 2 * to
 }
 
-/// Numbers that a cell keeps for the backward pass, for each pixel: the rectified input, the convolution, its normalisation.
+/// The numbers that a cell keeps for the backward pass, for each pixel: the rectified input, the convolution and its
+/// normalisation.
 const fn kept(from: u64, to: u64) -> u64 {
     from + 2 * to
 }
 
-/// What one block costs.
+/// The cost of one block.
 #[derive(Clone, Copy)]
 struct Block {
     parameters: u64,
-    /// Those of the parameters that multiply nothing: scales and shifts.
+    /// The parameters that multiply nothing: scales and shifts.
     free: u64,
-    /// Numbers kept for each pixel.
+    /// The numbers kept for each pixel.
     kept: u64,
-    /// Channels that it puts out.
+    /// The number of output channels.
     output: u64,
 }
 
@@ -29,8 +30,8 @@ const fn block(parameters: u64, free: u64, kept: u64, output: u64) -> Block {
     Block { parameters, free, kept, output }
 }
 
-/// `inner` and `leaves` are the block's layers. `blocks` are the blocks of the first stage (4 filters, 64 pixels), then as
-/// many of the second (8 filters, 16 pixels).
+/// Checks a network. `inner` and `leaves` are the block's layers. `blocks` are the blocks of the first stage (4
+/// filters, 64 pixels) followed by as many of the second (8 filters, 16 pixels).
 #[track_caller]
 fn check(inner: &[(Operation, &[usize])], leaves: &[usize], blocks: &[Block]) {
     let repeats = blocks.len() / 2;
@@ -58,14 +59,14 @@ fn a_convolution_needs_no_projection() {
 fn a_sum_is_widened_by_a_plain_convolution_as_where_widths_grow() {
     let blocks = [
         block(cell(3, 4, 4), 8, kept(4, 4) + 4, 4),
-        // 4 channels come into the second stage.
+        // The second stage gets 4 channels.
         block(cell(3, 4, 8) + 4 * 8, 16, kept(4, 8) + 8 + 8, 8),
     ];
     check(&[(CONVOLUTION_3, &[0]), (Operation::Add, &[0, 1])], &[2], &blocks);
 }
 
 #[test]
-fn a_concatenation_is_brought_to_the_width_of_its_stage() {
+fn a_concatenation_is_projected_to_the_width_of_its_stage() {
     let blocks = [
         block(cell(3, 4, 4) + cell(1, 8, 4), 16, kept(4, 4) + 8 + kept(8, 4), 4),
         block(cell(3, 4, 8) + cell(1, 12, 8), 32, kept(4, 8) + 12 + kept(12, 8), 8),
@@ -85,7 +86,7 @@ fn repeated_blocks_do_not_widen_each_other() {
 }
 
 #[test]
-fn a_concatenation_of_one_input_is_none() {
+fn a_concatenation_of_one_input_is_not_projected() {
     let blocks = [block(cell(1, 4, 4), 8, kept(4, 4), 4), block(cell(1, 4, 8), 16, kept(4, 8), 8)];
     check(&[(CONVOLUTION_1, &[0]), (Operation::Concat, &[1])], &[2], &blocks);
 }
@@ -135,7 +136,7 @@ fn a_concatenation_that_happens_to_be_as_wide_as_its_stage_is_left_alone() {
 fn concatenations_of_concatenations_are_projected_one_by_one() {
     let blocks = [
         block(2 * cell(1, 8, 4), 16, 2 * (8 + kept(8, 4)) + 4, 4),
-        // 4 + 4 = 8 is the width already; 4 + 8 is not. The sum widens the 4 channels of the input.
+        // 4 + 4 = 8 is the right width already; 4 + 8 is not. The sum widens the 4 channels of the input.
         block(cell(1, 12, 8) + 4 * 8, 16, 8 + 12 + kept(12, 8) + 8 + 8, 8),
     ];
     let inner: &[(Operation, &[usize])] = &[

@@ -1,11 +1,11 @@
-//! Graphs with many symmetries, or none that refinement can see: the search must stay short on all of them.
+//! Graphs with many symmetries, or with none that refinement can see: the search must stay short on all of them.
 
 use super::*;
 
 const ADD: Operation = Operation::Add;
 
-/// The fingerprint of a graph after checking that it does not depend on the numbers of its nodes, and that no numbering
-/// takes more than `most` refinements to fingerprint.
+/// Returns the fingerprint of a graph, after checking that it does not depend on the numbers of its nodes and that no
+/// numbering takes more than `most` refinements.
 fn fingerprint_within(most: usize, graph: &LayerGraph) -> Fingerprint {
     let fingerprint = graph.fingerprint();
     let mut rng = seed::stream(9, "relabel", 0);
@@ -18,7 +18,8 @@ fn fingerprint_within(most: usize, graph: &LayerGraph) -> Fingerprint {
     fingerprint
 }
 
-/// A convolution for each point, an addition for each line over the points on it, and all additions into the output.
+/// A graph with a convolution for each point, an addition over its points for each line, and an output of all
+/// additions.
 fn incidence(points: usize, lines: &[Vec<usize>]) -> LayerGraph {
     let mut nodes = vec![Node::new(Operation::Input, [])];
     nodes.extend((0..points).map(|_| Node::new(CONVOLUTION, [0])));
@@ -27,12 +28,12 @@ fn incidence(points: usize, lines: &[Vec<usize>]) -> LayerGraph {
     LayerGraph::new(nodes).expect("valid")
 }
 
-/// `count` convolutions, each added to its `partner`.
+/// A graph of `count` convolutions, each added to its `partner`.
 pub(super) fn pair_sums(count: usize, partner: impl Fn(usize) -> usize) -> LayerGraph {
     incidence(count, &(0..count).map(|point| vec![point, partner(point)]).collect::<Vec<_>>())
 }
 
-/// `count` equal chains of `length` convolutions from input to output.
+/// A graph of `count` equal chains of `length` convolutions from input to output.
 fn chains(count: usize, length: usize) -> LayerGraph {
     let mut nodes = vec![Node::new(Operation::Input, [])];
     let mut leaves = Vec::new();
@@ -89,7 +90,7 @@ fn projective_planes_take_few_refinements() {
     }
 }
 
-/// The Steiner triple system of Bose's construction on `3 * third` points, `third` odd.
+/// The Steiner triple system of Bose's construction on `3 * third` points, for an odd `third`.
 fn triple_system(third: usize) -> LayerGraph {
     let point = |element: usize, level: usize| element + third * (level % 3);
     let half = third.div_ceil(2);
@@ -111,8 +112,9 @@ fn triple_systems_take_few_refinements() {
     }
 }
 
-/// The graph of Cai, Fürer and Immerman over a base graph whose vertices all have three edges: two convolutions an
-/// edge, four additions a vertex. Refinement cannot tell an even from an odd number of `twisted` vertices.
+/// The graph of Cai, Fürer and Immerman over a base graph whose vertices all have three edges, with two convolutions
+/// per edge and four additions per vertex. Refinement cannot distinguish an even from an odd number of `twisted`
+/// vertices.
 fn cai_fuerer_immerman(edges: &[(usize, usize)], twisted: &[usize]) -> LayerGraph {
     let vertices = edges.len() * 2 / 3;
     let mut lines = Vec::new();
@@ -127,7 +129,8 @@ fn cai_fuerer_immerman(edges: &[(usize, usize)], twisted: &[usize]) -> LayerGrap
     incidence(2 * edges.len(), &lines)
 }
 
-/// A ring of `half` vertices, a second in which each is joined to the one `step` further, and a rung between the two.
+/// A ring of `half` vertices, a second ring in which each vertex is joined to the one `step` further, and a rung
+/// between each pair.
 fn petersen(half: usize, step: usize) -> Vec<(usize, usize)> {
     (0..half).flat_map(|i| [(i, (i + 1) % half), (i, half + i), (half + i, half + (i + step) % half)]).collect()
 }
@@ -186,7 +189,8 @@ fn latin_square(order: usize, symbol: impl Fn(usize, usize) -> usize) -> LayerGr
     incidence(order * order, &lines)
 }
 
-/// The graph of a matrix of signs: two points a column and two lines a row, joined where the entry has their sign.
+/// The graph of a matrix of signs, with two points per column and two lines per row, joined where the entry has their
+/// sign.
 fn sign_matrix(size: usize, positive: impl Fn(usize, usize) -> bool) -> LayerGraph {
     let line = |index: usize| {
         (0..size)

@@ -1,0 +1,272 @@
+//! `parity`: a device against `flex`.
+
+use super::training::{CELLS, Training};
+use super::{DeviceArgument, NetworkArguments, caught, graph, print_row, random_blocks};
+use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Operation, StemConfig, ToGraph, WidthRule};
+use blockqnn::network::device::parse_device;
+use blockqnn::network::{Device, Precision, Tensor};
+use blockqnn::space::block::BlockCode;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Gradients;
+use serde_json::{Value, json};
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+
+/// Limits of the deviation of logits and loss, and of gradients.
+struct Limits {
+    values: f64,
+    gradients: f64,
+}
+
+/// Largest deviation of computations in single precision.
+const SINGLE: Limits = Limits { values: 1e-3, gradients: 1e-3 };
+/// Largest deviation with factors rounded to 11 bits, as with TF32, in consecutive convolutions.
+const ROUNDED: Limits = Limits { values: 5e-2, gradients: 5e-2 };
+/// Largest deviation of whole networks in `bfloat16` from single precision: 8 bits, and rectifiers that decide
+/// differently.
+const MIXED: Limits = Limits { values: 0.1, gradients: 0.5 };
+/// Draws of random blocks, many of which may exceed the cost limits.
+const DRAWS: usize = 200;
+/// Steps of Adam from the same weights.
+const STEPS: u32 = 10;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    device: DeviceArgument,
+
+    #[command(flatten)]
+    network: NetworkArguments,
+
+    /// Number of random blocks among the whole networks
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    random: usize,
+}
+
+/// A network and its batch size.
+struct Case {
+    name: String,
+    graph: LayerGraph,
+    config: NetworkConfig,
+    batch: usize,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let device = arguments.device.open(Precision::F32)?;
+    let reference = parse_device("flex")?;
+    let mut good = true;
+    for case in layers()? {
+        good &= compare(&case, Precision::F32, &device, &reference)?;
+    }
+    let networks = networks(arguments)?;
+    for precision in [Precision::F32, Precision::Bf16] {
+        if precision.check(&device).is_err() {
+            continue;
+        }
+        for case in &networks {
+            good &= compare(case, precision, &device, &reference)?;
+        }
+    }
+    if let Some(case) = networks.first() {
+        good &= steps(case, &device, &reference)?;
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Every kind of layer, alone between stem and head, in sizes that fit the tiles of kernels and in sizes that do not.
+fn layers() -> Result<Vec<Case>, Box<dyn Error>> {
+    use Operation::{Add, BatchNorm, Concat, Identity, Input, Output, Relu, Zero};
+    let one = |operation| graph([(Input, &[]), (operation, &[0]), (Output, &[1])]);
+    let cell = |kernel| Operation::PreActivationConvolution { kernel };
+    let mut kinds = vec![
+        ("stem and head".to_owned(), graph([(Input, &[]), (Output, &[0])])?),
+        ("identity".to_owned(), one(Identity)?),
+        ("relu".to_owned(), one(Relu)?),
+        // Followed by a rectifier: otherwise the head's normalisation undoes it and leaves it no gradient.
+        ("batch norm".to_owned(), graph([(Input, &[]), (BatchNorm, &[0]), (Relu, &[1]), (Output, &[2])])?),
+        ("add".to_owned(), graph([(Input, &[]), (cell(1), &[0]), (cell(3), &[0]), (Add, &[1, 2]), (Output, &[3])])?),
+        ("add, with a projection".to_owned(), {
+            let nodes: [(Operation, &[usize]); 6] =
+                [(Input, &[]), (cell(1), &[0]), (cell(3), &[0]), (Concat, &[1, 2]), (Add, &[3, 1]), (Output, &[4])];
+            graph(nodes)?
+        }),
+        ("concat".to_owned(), graph([(Input, &[]), (cell(1), &[0]), (Concat, &[0, 1]), (Output, &[2])])?),
+        ("zero".to_owned(), graph([(Input, &[]), (Zero, &[0]), (Add, &[0, 1]), (Output, &[2])])?),
+    ];
+    for kernel in [1, 3, 5] {
+        kinds.push((format!("cell of a convolution {kernel}x{kernel}"), one(cell(kernel))?));
+        kinds.push((format!("convolution {kernel}x{kernel}"), one(Operation::Convolution { kernel })?));
+    }
+    for kernel in [3, 5] {
+        kinds.push((format!("max pool {kernel}x{kernel}"), one(Operation::MaxPool { kernel })?));
+        kinds.push((format!("average pool {kernel}x{kernel}"), one(Operation::AveragePool { kernel })?));
+    }
+    let config = |height, width, filters| NetworkConfig {
+        image: ImageShape { channels: 3, height, width },
+        classes: 10,
+        stem: StemConfig::default(),
+        stages: 1,
+        repeats: 1,
+        width: filters,
+        widths: WidthRule::Bounded,
+    };
+    let sizes = [("even", config(16, 16, 32), 16), ("odd", config(9, 7, 5), 6)];
+    let cases = kinds.into_iter().flat_map(|(kind, graph)| {
+        sizes.clone().map(|(size, config, batch)| Case {
+            name: format!("{kind}, {size} sizes"),
+            graph: graph.clone(),
+            config,
+            batch,
+        })
+    });
+    Ok(cases.collect())
+}
+
+fn networks(arguments: &Arguments) -> Result<Vec<Case>, Box<dyn Error>> {
+    let experiment = arguments.network.experiment();
+    let case = |name: String, graph| Case {
+        name,
+        graph,
+        config: experiment.search.network.clone(),
+        batch: experiment.recipe.batch_size,
+    };
+    let mut cases = vec![case("whole network".to_owned(), CELLS.parse::<BlockCode>()?.to_graph())];
+    let random = random_blocks(&experiment, "parity", DRAWS).take(arguments.random);
+    cases.extend((1..).zip(random).map(|(number, (graph, _))| case(format!("random network {number}"), graph)));
+    Ok(cases)
+}
+
+/// Logits, loss and gradients of a batch.
+struct Pass {
+    logits: Vec<f32>,
+    loss: Vec<f32>,
+    gradients: Vec<Vec<f32>>,
+}
+
+impl Pass {
+    fn of(case: &Case, precision: Precision, device: &Device) -> Result<Self, Box<dyn Error>> {
+        let training = Training::new(&case.graph, &case.config, case.batch, precision, device)?;
+        let (logits, loss) = training.forward().ok_or("the network is missing after a failed step")?;
+        let gradients = loss.backward();
+        let mut visitor = Visitor { gradients: &gradients, values: Vec::new(), failure: None };
+        training.network.as_ref().ok_or("the network is missing after a failed step")?.visit(&mut visitor);
+        if let Some(failure) = visitor.failure {
+            return Err(failure.into());
+        }
+        Ok(Self { logits: numbers(logits)?, loss: numbers(loss)?, gradients: visitor.values })
+    }
+}
+
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, String> {
+    tensor.try_into_vec_as::<f32>().map_err(|error| error.to_string())
+}
+
+/// Gathers the gradients of all parameters that have one.
+struct Visitor<'a> {
+    gradients: &'a Gradients,
+    values: Vec<Vec<f32>>,
+    failure: Option<String>,
+}
+
+impl ModuleVisitor for Visitor<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let value = param.val();
+        if !value.is_require_grad() {
+            return;
+        }
+        let Some(gradient) = value.grad(self.gradients) else { return };
+        match numbers(gradient) {
+            Ok(values) => self.values.push(values),
+            Err(failure) => self.failure = Some(failure),
+        }
+    }
+}
+
+/// Length of the difference, and of `right`, as vectors.
+fn lengths(left: &[f32], right: &[f32]) -> (f64, f64) {
+    let length = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+    let difference = length(&mut left.iter().zip(right).map(|(left, right)| f64::from(*left) - f64::from(*right)));
+    // Vectors that do not match have nothing in common.
+    let difference = if left.len() == right.len() { difference } else { f64::INFINITY };
+    (difference, length(&mut right.iter().copied().map(f64::from)))
+}
+
+/// The largest difference of the tensors, each relative to its length in `right`, but to no less than a thousandth of
+/// the longest one's: what is nothing but rounding has no digits to compare.
+fn deviation(left: &[&[f32]], right: &[&[f32]]) -> f64 {
+    if left.len() != right.len() {
+        return f64::INFINITY;
+    }
+    let lengths: Vec<(f64, f64)> = left.iter().zip(right).map(|(left, right)| lengths(left, right)).collect();
+    let longest = lengths.iter().fold(0.0f64, |longest, (_, length)| longest.max(*length));
+    let relative = lengths.into_iter().map(|(difference, length)| match length.max(longest / 1e3) {
+        0.0 if difference == 0.0 => 0.0,
+        length => difference / length,
+    });
+    // `f64::max` would pass over what is no number.
+    relative.fold(0.0, |most, value| if value.is_nan() || value > most { value } else { most })
+}
+
+/// Prints how far the device is from the reference in single precision, and returns whether that is close enough.
+fn compare(case: &Case, precision: Precision, device: &Device, reference: &Device) -> io::Result<bool> {
+    let measured = caught(|| {
+        let (found, wanted) = (Pass::of(case, precision, device)?, Pass::of(case, Precision::F32, reference)?);
+        let logits = deviation(&[&found.logits], &[&wanted.logits]);
+        let loss = deviation(&[&found.loss], &[&wanted.loss]);
+        let gradients = deviation(&slices(&found.gradients), &slices(&wanted.gradients));
+        let verdict = verdict(&[logits, loss], gradients, precision);
+        Ok((json!({ "logits": logits, "loss": loss, "gradients": gradients }), verdict))
+    });
+    print_case(case.name.clone(), precision, measured)
+}
+
+/// Prints the row of a case, and returns whether it is good.
+fn print_case(name: String, precision: Precision, measured: Result<(Value, &'static str), String>) -> io::Result<bool> {
+    let (mut row, verdict) = measured.unwrap_or_else(|failure| (json!({ "failure": failure }), FAILED));
+    row["case"] = name.into();
+    row["precision"] = precision.name().into();
+    row["verdict"] = verdict.into();
+    print_row(&row)?;
+    Ok(![DIFFERS, FAILED].contains(&verdict))
+}
+
+fn slices(tensors: &[Vec<f32>]) -> Vec<&[f32]> {
+    tensors.iter().map(Vec::as_slice).collect()
+}
+
+/// The same for the losses of some steps of Adam.
+fn steps(case: &Case, device: &Device, reference: &Device) -> io::Result<bool> {
+    let losses = |device: &Device| -> Result<Vec<f32>, Box<dyn Error>> {
+        let mut training = Training::new(&case.graph, &case.config, case.batch, Precision::F32, device)?;
+        let mut losses = Vec::new();
+        for _ in 0..STEPS {
+            let (_, loss) = training.forward().ok_or("the network is missing after a failed step")?;
+            losses.push(loss);
+            training.step();
+        }
+        Ok(losses.into_iter().map(numbers).collect::<Result<Vec<_>, _>>()?.concat())
+    };
+    let measured = caught(|| {
+        let (found, wanted) = (losses(device)?, losses(reference)?);
+        let loss = deviation(&[&found], &[&wanted]);
+        // Differences grow from step to step: the limit is that of mixed precision.
+        let verdict = verdict(&[loss], 0.0, Precision::Bf16);
+        Ok((json!({ "loss": loss, "losses": found, "losses_of_flex": wanted }), verdict))
+    });
+    print_case(format!("{}, {STEPS} steps of Adam", case.name), Precision::F32, measured)
+}
+
+const DIFFERS: &str = "differs";
+const FAILED: &str = "failed";
+
+fn verdict(values: &[f64], gradients: f64, precision: Precision) -> &'static str {
+    let within = |limits: Limits| values.iter().all(|value| *value <= limits.values) && gradients <= limits.gradients;
+    match precision {
+        Precision::F32 if within(SINGLE) => "agrees",
+        Precision::F32 if within(ROUNDED) => "agrees as far as factors of 11 bits (TF32) can",
+        Precision::F32 => DIFFERS,
+        _ if within(MIXED) => "agrees",
+        _ => DIFFERS,
+    }
+}

@@ -1,0 +1,80 @@
+//! `--nats`: a search that has its blocks trained on other machines.
+
+use blockqnn::distributed::{Broker, NatsConfig, NatsEvaluator};
+use blockqnn::environment::Environment;
+use blockqnn::experiment::Experiment;
+use blockqnn::space::block::BlockCode;
+use blockqnn::train::TrainingEnvironment;
+use std::error::Error;
+use std::path::PathBuf;
+
+/// How to reach a broker.
+#[derive(Debug, Clone, clap::Args)]
+#[expect(clippy::struct_field_names, reason = "each field is a flag, and says of what")]
+pub(crate) struct Access {
+    /// Name of the search on the broker: 1 to 64 letters, digits, - and _. Searches with different names can share a
+    /// broker
+    #[arg(long, value_name = "NAME", default_value = "search", requires = "nats")]
+    pub(crate) nats_name: String,
+
+    /// File with the seed (SU...) of the nkey to authenticate with at the broker
+    #[arg(long, value_name = "FILE", requires = "nats")]
+    nats_nkey: Option<PathBuf>,
+
+    /// Credentials file (.creds) to authenticate with at the broker
+    #[arg(long, value_name = "FILE", conflicts_with = "nats_nkey", requires = "nats")]
+    nats_creds: Option<PathBuf>,
+
+    /// PEM file with the certificate of the authority that signed the broker's certificate [default: the system's
+    /// authorities]
+    #[arg(long, value_name = "FILE", requires = "nats")]
+    nats_ca: Option<PathBuf>,
+}
+
+impl Access {
+    pub(crate) fn broker(&self, url: &str) -> Broker {
+        let mut broker = Broker::new(url);
+        if let Some(path) = &self.nats_nkey {
+            broker = broker.with_nkey(path);
+        }
+        if let Some(path) = &self.nats_creds {
+            broker = broker.with_credentials(path);
+        }
+        if let Some(path) = &self.nats_ca {
+            broker = broker.with_ca(path);
+        }
+        broker
+    }
+}
+
+/// The options of a search that distributes its blocks.
+#[derive(Debug, Clone, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
+pub(crate) struct Controller {
+    /// Have blocks trained by `blockqnn worker` processes, through the NATS broker at this address (nats://host:4222,
+    /// or tls://host:4222 with encryption), instead of threads of this process
+    #[arg(long, value_name = "URL", conflicts_with_all = ["processes", "workers"])]
+    nats: Option<String>,
+
+    #[command(flatten)]
+    access: Access,
+}
+
+impl Controller {
+    /// The evaluator on the broker, if the search is to use one, and the command that starts a worker for it. Workers
+    /// receive the experiment, so that they need only the images.
+    pub(crate) fn evaluator(
+        &self,
+        experiment: &Experiment,
+        environment: &TrainingEnvironment,
+    ) -> Result<Option<(NatsEvaluator<BlockCode>, String)>, Box<dyn Error>> {
+        let Some(url) = &self.nats else { return Ok(None) };
+        let config = NatsConfig::new(Environment::<BlockCode>::identity(environment))
+            .with_name(self.access.nats_name.as_str())
+            .with_briefing(serde_json::to_value(experiment)?);
+        let evaluator = NatsEvaluator::new(&self.access.broker(url), config)?;
+        let name = &self.access.nats_name;
+        errln!("blocks are trained by the workers of the search {name:?} at {url}");
+        Ok(Some((evaluator, format!("blockqnn worker --nats {url} --nats-name {name}"))))
+    }
+}

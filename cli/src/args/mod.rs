@@ -1,0 +1,26 @@
+//! Options that several commands have, in groups.
+
+#[cfg(feature = "nats")]
+mod broker;
+mod devices;
+mod network;
+mod pictures;
+mod processes;
+mod recipe;
+mod settings;
+
+#[cfg(feature = "nats")]
+pub(crate) use broker::{Access, Controller};
+pub(crate) use devices::{Devices, OneDevice, workers_of};
+pub(crate) use network::Network;
+pub(crate) use pictures::Pictures;
+pub(crate) use processes::{Processes, serve_if_child};
+pub(crate) use recipe::Recipe;
+pub(crate) use settings::Settings;
+
+use std::str::FromStr;
+
+/// Parses a number that must not be 0.
+pub(crate) fn at_least_one<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "it must be a whole number of at least 1".to_owned())
+}

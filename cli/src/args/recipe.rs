@@ -1,0 +1,39 @@
+//! How networks are trained.
+
+use crate::overrides::Overrides;
+use blockqnn::network::Precision;
+
+/// How long, in what batches and with which numbers networks are trained.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Recipe {
+    /// Epochs of each training [default: those of the preset or recipe]
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<u32>,
+
+    /// Images per training step [default: those of the preset or recipe]
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+
+    /// Number type of the computation: f32, or bf16 (mixed precision: weights, normalisation and loss stay f32)
+    /// [default: f32]
+    #[arg(long, value_name = "TYPE")]
+    precision: Option<Precision>,
+}
+
+impl Recipe {
+    /// Takes what was given, except the epochs, as changes of settings.
+    pub(crate) fn put(&self, overrides: &mut Overrides) {
+        overrides.set_if("recipe.batch_size", self.batch_size);
+        overrides.set_if("recipe.precision", self.precision.map(Precision::name));
+    }
+
+    /// Changes a recipe to what was given; the milestones of the learning rate follow the epochs in proportion.
+    pub(crate) fn change(&self, mut recipe: blockqnn::train::Recipe) -> blockqnn::train::Recipe {
+        if let Some(epochs) = self.epochs {
+            recipe = recipe.scaled_to(epochs);
+        }
+        recipe.batch_size = self.batch_size.unwrap_or(recipe.batch_size);
+        recipe.precision = self.precision.unwrap_or(recipe.precision);
+        recipe
+    }
+}

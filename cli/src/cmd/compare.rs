@@ -1,0 +1,190 @@
+//! `compare`: agents on equal budgets, on a table of trained architectures or on a synthetic task with a known optimum.
+
+use super::Outcome;
+use blockqnn::agent::AgentConfig;
+use blockqnn::comparison::{Benchmark, Budget, Comparison, ComparisonConfig, Contender, SyntheticTask};
+use blockqnn::environment::tabular::Table;
+use blockqnn::files;
+use blockqnn::space::SearchSpace;
+use blockqnn::space::cell::CellCode;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::error::Error;
+use std::io::{self, Write};
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Compare agents on equal budgets, by the mean quality of the best architecture found, with its standard error
+///
+/// On a table, the quality is the final accuracy of the cell with the highest early accuracy so far; agents see only
+/// the early accuracy. On a synthetic task it is the accuracy without noise.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// CSV table of all cells of NAS-Bench-201 (its own columns, or architecture, accuracy, ...), instead of a
+    /// synthetic task
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["synthetic", "noise"])]
+    table: Option<PathBuf>,
+    /// Data set whose rows of the table are used, such as cifar10 or cifar100; required if the table has several
+    #[arg(long, value_name = "NAME", requires = "table")]
+    dataset: Option<String>,
+    /// Synthetic task on the paper's blocks: places, hidden:SEED or motifs:SEED, such as motifs:1
+    #[arg(long, value_name = "TASK", default_value = "places")]
+    synthetic: SyntheticTask,
+    /// Standard deviation of the noise on synthetic accuracies, in percentage points
+    #[arg(long, value_name = "POINTS", default_value_t = 0.0, value_parser = deviation, allow_negative_numbers = true)]
+    noise: f64,
+    /// Agent to compare: paper, metaqnn, tuned, rank, best, random, evolution, evolution50, local or local10
+    /// (repeatable) [default: all]
+    #[arg(long, value_name = "NAME")]
+    agent: Vec<String>,
+    /// Budgets, separated by commas: evaluations (500) or, on a table with training times, simulated seconds (20000s)
+    #[arg(long, value_name = "LIST", default_value = "50,100,200,500", value_delimiter = ',')]
+    budgets: Vec<Budget>,
+    /// Architectures that an agent proposes before it learns from them: 1 favours agents that learn quickly; a search
+    /// on N workers uses N or more
+    #[arg(long, value_name = "N", default_value = "1", value_parser = crate::args::at_least_one::<NonZeroU64>)]
+    minibatch: NonZeroU64,
+    /// Number of searches of each agent, each with another random seed
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    seeds: u64,
+    /// Random seed of the first search; the others use the following numbers
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    first_seed: u64,
+    /// Simultaneous searches; the result does not depend on it [default: the number of cores]
+    #[arg(long, value_name = "N", value_parser = crate::args::at_least_one::<NonZeroUsize>)]
+    threads: Option<NonZeroUsize>,
+    /// Write the result of every search to this CSV file
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Draw the mean regret (percentage points below the optimum) over the evaluations to this SVG file
+    /// (requires the feature report, which is on by default)
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+/// Why nothing is drawn.
+const NO_REPORT: &str = "--svg requires the feature report, which this program was built without: omit it";
+
+fn deviation(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(points) if points.is_finite() && points >= 0.0 => Ok(points),
+        _ => Err("it must be a number of percentage points, 0 or more, such as 1.5".to_owned()),
+    }
+}
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn compare --synthetic hidden:1 --agent best --agent local
+  blockqnn compare --table nasbench201.csv --dataset cifar100 --svg regret.svg";
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    match &arguments.table {
+        Some(path) => compare_on(&Benchmark::cells(cells(path, arguments.dataset.as_deref())?), arguments),
+        None => compare_on(&Benchmark::synthetic(arguments.synthetic, arguments.noise), arguments),
+    }
+}
+
+/// A table of the cells of NAS-Bench-201, all of them.
+fn cells(path: &Path, dataset: Option<&str>) -> Result<Table, Box<dyn Error>> {
+    let table = Table::read(path, dataset)?;
+    if let Some(missing) = CellCode::all().map(|cell| cell.to_string()).find(|cell| table.entry(cell).is_err()) {
+        let path = path.display();
+        return Err(format!(
+            "{path} is not a complete table of NAS-Bench-201: the cell {missing} is missing; give a table with \
+                 all 15625 cells"
+        )
+        .into());
+    }
+    Ok(table)
+}
+
+fn failed(path: &Path, error: &dyn Error) -> String {
+    format!("cannot write {}: {error}", path.display())
+}
+
+fn compare_on<S: SearchSpace + Clone + 'static>(benchmark: &Benchmark<S>, arguments: &Arguments) -> Outcome {
+    let all: Vec<&str> = AgentConfig::names().collect();
+    let given: Vec<&str> = arguments.agent.iter().map(String::as_str).collect();
+    let names = if given.is_empty() { all } else { given };
+    let contenders = names.into_iter().map(Contender::named).collect::<Result<Vec<_>, _>>()?;
+    let mut config = ComparisonConfig::new(arguments.budgets.clone()).with_seeds(arguments.seeds);
+    config.minibatch = arguments.minibatch.get();
+    config.first_seed = arguments.first_seed;
+    config.threads = arguments.threads.map_or(config.threads, NonZeroUsize::get);
+
+    check_outputs(arguments)?;
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} searches, {elapsed} of about {duration}  {msg}")?;
+    let bar = ProgressBar::no_length().with_style(style);
+    let start = Instant::now();
+    let comparison = Comparison::run(benchmark, &contenders, &config, &|progress| {
+        bar.set_length(progress.total as u64);
+        bar.set_position(progress.done as u64);
+        bar.set_message(progress.agent.to_owned());
+    })?;
+    bar.finish_and_clear();
+
+    // Files first: whoever reads the table may stop reading. And the table is printed even if they cannot be written.
+    let csv = write(arguments.csv.as_deref(), |out| comparison.write_csv(out));
+    let svg = match arguments.svg.as_deref() {
+        Some(path) => regret(&comparison).and_then(|svg| write(Some(path), |out| out.write_all(svg.as_bytes()))),
+        None => Ok(None),
+    };
+    outln!(
+        "{}: mean quality over {} searches, the optimum is {:.2}",
+        comparison.benchmark(),
+        config.seeds,
+        comparison.optimum()
+    );
+    outln!("{comparison}");
+    outln!("took {:.1} s with {} threads", start.elapsed().as_secs_f64(), config.threads);
+    if let Some(path) = csv? {
+        outln!("wrote the result of every search to {}", path.display());
+    }
+    if let Some(path) = svg? {
+        outln!("wrote the regret curve to {}", path.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The regret curve as SVG.
+#[cfg(feature = "report")]
+fn regret(comparison: &Comparison) -> Result<String, String> {
+    blockqnn::report::regret(comparison).map(|picture| picture.svg).map_err(|error| error.to_string())
+}
+
+/// None: drawing requires the feature `report`, which [`check_outputs`] asks for.
+#[cfg(not(feature = "report"))]
+fn regret(_: &Comparison) -> Result<String, String> {
+    Err(NO_REPORT.to_owned())
+}
+
+/// Checks, before a comparison that may take long, that its files can be written and replace nothing that it reads.
+fn check_outputs(arguments: &Arguments) -> Result<(), String> {
+    let Arguments { csv, svg, table, .. } = arguments;
+    if svg.is_some() && cfg!(not(feature = "report")) {
+        return Err(NO_REPORT.to_owned());
+    }
+    for path in [csv, svg].into_iter().flatten() {
+        if table.as_ref().is_some_and(|table| files::is_same(table, path)) {
+            return Err(format!("{} is the table that is read: name another file", path.display()));
+        }
+        files::check_writable(path).map_err(|error| failed(path, &error))?;
+    }
+    match (csv, svg) {
+        (Some(csv), Some(svg)) if csv == svg || files::is_same(csv, svg) => {
+            Err(format!("--csv and --svg are both {}: name two files", csv.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file, if one is asked for, and returns its path.
+fn write(path: Option<&Path>, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Option<&Path>, String> {
+    if let Some(path) = path {
+        files::write(path, content).map_err(|error| failed(path, &error))?;
+    }
+    Ok(path)
+}

@@ -1,0 +1,191 @@
+//! `export`: a block that was found, in formats for use elsewhere.
+
+use super::Outcome;
+use crate::kept;
+use blockqnn::export::Blueprint;
+use blockqnn::files;
+use blockqnn::graph::ToGraph;
+use blockqnn::network::device::default_device;
+use blockqnn::search::{RecordOf, RunFolder, RunHistory};
+use blockqnn::space::SearchSpace;
+use blockqnn::space::block::BlockSpace;
+use blockqnn::train::ImageClassifier;
+use clap::ValueEnum;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Write a block that a search found as JSON, DOT, PyTorch source, or trained weights
+///
+/// The PyTorch source depends only on torch, and its function preprocess on Pillow. Weights are those that `verify`
+/// trained; the function load of the PyTorch source reads them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Folder of a search (its --out), or of a training by blockqnn transfer
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+
+    /// Which measured block to export: 1 has the highest reward
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    rank: usize,
+
+    /// Format to write
+    #[arg(long, value_enum)]
+    to: Form,
+
+    /// File to write, or - for standard output; required for safetensors [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// Folder of the verification that trained the block [default: RUN/verification]
+    #[arg(long, value_name = "DIR")]
+    verification: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// Block, network, fingerprint and cost as JSON
+    Json,
+    /// The block as a graph for Graphviz
+    Dot,
+    /// A Python module that depends only on torch
+    Pytorch,
+    /// The weights that `verify` trained
+    Safetensors,
+}
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn export RUN --rank 1 --to pytorch --out block.py
+  blockqnn export RUN --rank 2 --to safetensors --out block.safetensors";
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    let trained = arguments.run.join("network.safetensors");
+    if trained.exists() && !arguments.run.join("search.json").exists() {
+        return of_transfer(arguments, &trained);
+    }
+    let history: RunHistory<BlockSpace> = RunFolder::read(&arguments.run)?;
+    let record = arguments.record(&history)?;
+    let folder = arguments.verification.clone().unwrap_or_else(|| arguments.run.join("verification"));
+    let weights = weights(&folder.join("networks"), &record.fingerprint.to_string())?;
+
+    if arguments.to == Form::Safetensors {
+        let Some(weights) = weights else {
+            return Err(format!(
+                "the block of rank {} has no trained weights in {}: train it first with `blockqnn verify {} --top \
+                 {}`, or \
+                 give the folder of its verification with --verification",
+                arguments.rank,
+                folder.display(),
+                arguments.run.display(),
+                arguments.rank
+            )
+            .into());
+        };
+        return copy_weights(arguments, &weights);
+    }
+    // The network of the weights if there are any, so that source and weights fit each other.
+    let network = match &weights {
+        Some(weights) => ImageClassifier::load(weights, &default_device()?)?.blueprint().network().clone(),
+        None => history.settings.search.network.clone(),
+    };
+    let name = BlockSpace::paper().describe(&record.architecture);
+    let blueprint = Blueprint::new(name, record.architecture.to_graph(), network)?;
+    let accuracy = record.evaluation.accuracy().unwrap_or_default();
+    write_text(arguments, &blueprint, &format!("{accuracy:.2} % in the search"))
+}
+
+impl Arguments {
+    /// The trial of the rank.
+    fn record<'a>(&self, history: &'a RunHistory<BlockSpace>) -> Result<&'a RecordOf<BlockSpace>, String> {
+        let measured = history.records.iter().filter(|record| record.evaluation.accuracy().is_some());
+        let mut records: Vec<_> = measured.collect();
+        records.sort_by(|a, b| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
+        if let Some(damage) = &history.damage {
+            errln!("warning: {damage}; exporting from the trials before the damage");
+        }
+        let run = self.run.display();
+        let missing = || match records.len() {
+            0 => format!(
+                "the run in {run} has no measured block yet: continue the search with --resume, or choose another run"
+            ),
+            count => format!("--rank is {}, but the run has {count} measured blocks: choose 1 to {count}", self.rank),
+        };
+        self.rank.checked_sub(1).and_then(|position| records.get(position).copied()).ok_or_else(missing)
+    }
+
+    /// The file to write, unless it is the standard output.
+    fn out_file(&self) -> Option<&Path> {
+        self.out.as_deref().filter(|out| *out != Path::new("-"))
+    }
+}
+
+/// The only network in a folder of `transfer`.
+fn of_transfer(arguments: &Arguments, trained: &Path) -> Outcome {
+    if arguments.rank != 1 {
+        return Err(format!(
+            "{} is a folder of blockqnn transfer, which has only one network: omit --rank",
+            arguments.run.display()
+        )
+        .into());
+    }
+    if arguments.verification.is_some() {
+        return Err(format!(
+            "{} is a folder of blockqnn transfer, whose weights are its own: omit --verification",
+            arguments.run.display()
+        )
+        .into());
+    }
+    if arguments.to == Form::Safetensors {
+        return copy_weights(arguments, trained);
+    }
+    let classifier = ImageClassifier::load(trained, &default_device()?)?;
+    write_text(arguments, classifier.blueprint(), "as transferred")
+}
+
+fn copy_weights(arguments: &Arguments, weights: &Path) -> Outcome {
+    let Some(out) = arguments.out_file() else {
+        return Err("weights cannot be written to standard output: name a file with --out FILE".into());
+    };
+    let (from, to) = (weights.display(), out.display());
+    if files::is_same(weights, out) {
+        errln!("{to} is where the weights are: nothing to do");
+        return Ok(ExitCode::SUCCESS);
+    }
+    kept::refuse_kept(out)?;
+    files::copy(weights, out).map_err(|error| format!("cannot copy {from} to {to}: {error}"))?;
+    errln!("copied {from} to {to}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the requested format, and reports what was written on standard error.
+fn write_text(arguments: &Arguments, blueprint: &Blueprint, remark: &str) -> Outcome {
+    let text = match arguments.to {
+        Form::Json => blueprint.to_json(),
+        Form::Dot => blueprint.to_dot(),
+        Form::Pytorch | Form::Safetensors => blueprint.to_pytorch(),
+    };
+    match arguments.out_file() {
+        Some(out) => {
+            kept::refuse_kept(out)?;
+            files::write(out, |file| file.write_all(text.as_bytes()))
+                .map_err(|error| format!("cannot write {}: {error}", out.display()))?;
+            errln!("{}: {} ({remark})", out.display(), blueprint.name());
+        }
+        None => crate::terminal::print_bytes(text.as_bytes()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The network that was trained for a block, if there is one: its folder's name begins with the fingerprint.
+fn weights(folder: &Path, fingerprint: &str) -> Result<Option<PathBuf>, Box<dyn Error>> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let entries = entries.map_err(|error| format!("cannot read {}: {error}", folder.display()))?;
+    let of_block = entries.into_iter().filter(|entry| entry.file_name().to_string_lossy().starts_with(fingerprint));
+    Ok(of_block.map(|entry| entry.path().join("network.safetensors")).find(|path| path.exists()))
+}

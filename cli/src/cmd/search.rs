@@ -1,0 +1,201 @@
+//! `search`: from the settings to the table of the best blocks.
+
+mod dry_run;
+mod evaluator;
+mod experiment;
+mod results;
+
+use super::Outcome;
+use crate::progress::Search as Display;
+use crate::{args, images, terminal};
+use blockqnn::agent::AgentConfig;
+use blockqnn::experiment::{Experiment, Preset};
+use blockqnn::search::{Search, SearchReport, StopReason};
+use blockqnn::space::block::BlockSpace;
+use clap::builder::PossibleValuesParser;
+use results::Results;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Search convolutional blocks with Q-learning (BlockQNN) on real images
+///
+/// Blocks are sampled layer by layer; each is trained for a few epochs in a small network, and the agent learns from
+/// its validation accuracy. The best blocks are printed at the end, one per line. Without options the search runs for a
+/// few minutes on two CPU cores, on images that are part of the program.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Settings to start from. quick: minutes on two CPU cores (64 blocks of up to 6 layers in minibatches of 8, width
+    /// 8, N = 1, 2 epochs in batches of 32 on 1,000 embedded images, 400 held out). paper: BlockQNN's search, days on
+    /// GPUs (11,392 blocks of up to 23 layers in minibatches of 64, width 32, N = 4, 12 epochs in batches of 256 on
+    /// CIFAR-100, 5,000 images held out). short: half as many minibatches as paper. metaqnn: as paper, but with the
+    /// learner of its predecessor MetaQNN (plain accuracy as the reward, only at the last layer, and Q-values that
+    /// start at 50)
+    #[arg(long, default_value = "quick", value_name = "NAME", conflicts_with = "resume")]
+    preset: Preset,
+
+    #[command(flatten)]
+    pictures: args::Pictures,
+
+    #[command(flatten)]
+    devices: args::Devices,
+
+    /// Propose a block as soon as a worker is free and learn from each block when its training ends, instead of in
+    /// whole minibatches: keeps workers busy, but runs with several workers are not reproducible
+    #[arg(long)]
+    rolling: bool,
+
+    /// Simultaneous trainings, each in its own thread; each needs the memory of one training. On the CPU they share the
+    /// cores. Without --rolling the result does not depend on it [default: 2 on a CPU with several cores unless
+    /// --rolling is given, otherwise 1]
+    #[arg(long, value_name = "N", value_parser = args::at_least_one::<NonZeroUsize>)]
+    workers: Option<NonZeroUsize>,
+
+    #[command(flatten)]
+    processes: args::Processes,
+
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    controller: args::Controller,
+
+    /// Random seed of the search: the same seed and settings give the same blocks [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Agent that proposes blocks: paper (the preset's Q-learning agent), best (least squares on features of the
+    /// blocks; recommended for up to a few hundred trials), random, evolution (population 10, tournaments of 3),
+    /// evolution50 (population 50, tournaments of 25), local (local search: changes one property of a block at a time
+    /// while the reward improves), local10 (the same, starting from the best of ten random blocks), or Q-learning with
+    /// other settings: metaqnn, tuned, rank [default: paper]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(AgentConfig::names()))]
+    agent: Option<String>,
+
+    /// Blocks to evaluate [default: the length of the epsilon schedule; --dry-run shows it]
+    #[arg(long, value_name = "N")]
+    trials: Option<u64>,
+
+    /// Blocks per minibatch, after which the agent learns [default: the preset's]
+    #[arg(long, value_name = "N")]
+    minibatch: Option<u64>,
+
+    /// Maximum number of layers of a block, including Terminal [default: the preset's]
+    #[arg(long, value_name = "N")]
+    max_layers: Option<u8>,
+
+    #[command(flatten)]
+    recipe: args::Recipe,
+
+    #[command(flatten)]
+    network: args::Network,
+
+    #[command(flatten)]
+    settings: args::Settings,
+
+    /// Print the resolved configuration and its cost, without training anything
+    #[arg(long)]
+    dry_run: bool,
+
+    /// New folder for the run, or with --resume the folder of the run to continue [default:
+    /// blockqnn-runs/DATASET-PRESET-seedN, with a number appended if it exists]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Continue the run in --out DIR with the settings it was started with, whether it was stopped, killed or has
+    /// finished (then with more --trials). Only --device, --workers, --processes and --top have to be given again
+    #[arg(long, requires = "out")]
+    resume: bool,
+
+    /// Blocks in the table that is printed at the end
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    top: usize,
+}
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  blockqnn search --seed 1 --agent best
+  blockqnn search --dataset cifar100 --data DIR --train-limit 2000 --out my-run
+  blockqnn search --dataset folder --data PHOTOS --size 32
+  blockqnn search --out my-run --resume
+  blockqnn search --preset paper --dry-run";
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    args::serve_if_child();
+    let data = arguments.pictures.folder(arguments.resumed());
+    let experiment = arguments.experiment(data.as_deref())?;
+    experiment.validate()?;
+    if arguments.dry_run {
+        dry_run::print(&experiment, &arguments.origin(), data.as_deref())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let devices = arguments.devices.open()?;
+    let data = images::folder(experiment.data.dataset, data.as_deref(), arguments.pictures.download)?;
+    let (training, validation) = experiment.data.load_telling(data.as_deref(), &mut images::tell_left_out)?;
+    images::print_classes(&training, &validation);
+    let experiment = experiment.for_data(training.shape(), training.classes().len());
+    let folder = results::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
+    // Held until the results are written.
+    let owner = folder.owner();
+    let results = Results::new(owner.path());
+    results::print_beginning(&experiment, &training, &validation, &results);
+
+    let parts = evaluator::Parts { experiment: &experiment, training: &training, validation: &validation, devices };
+    let chosen = parts.evaluator(arguments, data.as_deref())?;
+    let beside = results::Beside::new(&results, chosen.model, data);
+    let (space, settings) = (experiment.space.clone(), experiment.search.clone());
+    let report = Search::with_evaluator(space, experiment.agent.build()?, chosen.evaluator, settings)
+        .with_reward(experiment.reward)
+        .with_run_folder(folder)
+        .with_observer(beside)
+        .with_observer(Display::new(&experiment, chosen.workers, chosen.model, chosen.waiting))
+        .with_cancellation(terminal::stop_on_signals("finished trials are on disk, --resume continues the run")?)
+        .run()?;
+    end(arguments, &experiment, &report, &results)
+}
+
+/// Writes and prints what a search came to.
+fn end(
+    arguments: &Arguments,
+    experiment: &Experiment,
+    report: &SearchReport<BlockSpace>,
+    results: &Results,
+) -> Outcome {
+    let written = results.write(&experiment.space, report);
+    if !report.records.is_empty() {
+        results::print_table(report, arguments.top);
+    }
+    // The results of hours are printed even if they cannot be written.
+    written?;
+    if report.machine_dependent() > 0 {
+        errln!(
+            "warning: {} trials failed because of this machine (time limit, memory or device faults), so the same \
+             seed may not \
+             reproduce this run; the column infeasible of results.csv has the reasons",
+            report.machine_dependent()
+        );
+    }
+    if report.utilisation.busy > 0.0 {
+        errln!("{}", report.utilisation);
+    }
+    let trials = experiment.search.trials;
+    let (done, path) = (report.records.len(), results.path().display());
+    match report.stop {
+        StopReason::Cancelled => {
+            let done = if done == 0 {
+                "before the first trial was finished".to_owned()
+            } else {
+                format!("{done} of {trials} trials are in {path}")
+            };
+            errln!("stopped: {done}; continue with blockqnn search --out {} --resume", results.quoted());
+            return Ok(terminal::stopped());
+        }
+        StopReason::SpaceExhausted => {
+            errln!("the search space is exhausted: the agent found no new block after {done} trials");
+        }
+        _ if report.utilisation.busy > 0.0 => errln!("all {done} trials are in {path}"),
+        _ => errln!("all {done} trials were finished before, in {path}; extend the run with --trials {}", 2 * done),
+    }
+    results::print_next_steps(results);
+    Ok(ExitCode::SUCCESS)
+}

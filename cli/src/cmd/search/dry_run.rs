@@ -1,0 +1,234 @@
+//! What `--dry-run` prints.
+
+use blockqnn::agent::{AgentConfig, NextValues, QLearningConfig};
+use blockqnn::experiment::Experiment;
+use blockqnn::graph::{ToGraph, WidthRule};
+use blockqnn::reward::{Credit, FlopsOf};
+use blockqnn::search::Repeats;
+use blockqnn::space::SearchSpace;
+use blockqnn::space::block::{BlockCode, ConnectionRule, ConvolutionRule, TerminalRule};
+use std::error::Error;
+use std::path::Path;
+
+/// How many blocks the share of those that are trained is counted over.
+const RANDOM_BLOCKS: u32 = 2_000;
+
+/// Prints the resolved configuration, its cost, and how every point that the paper leaves open is interpreted.
+///
+/// `origin`: where the configuration comes from.
+pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>) -> Result<(), Box<dyn Error>> {
+    let Experiment { agent, search, recipe, data, .. } = experiment;
+    let images = data.training_images(folder)? as u64;
+    outln!("{origin}, resolved. Nothing is trained.\n");
+
+    outln!("Search");
+    outln!(
+        "  {} minibatches of {} = {} blocks, {} epochs each on {images} training images of {}",
+        search.trials.div_ceil(search.minibatch.max(1)),
+        search.minibatch,
+        search.trials,
+        recipe.epochs,
+        data.dataset.name(),
+    );
+    outln!(
+        "  {} image passes in total (forward and backward), without restarts, if every block is trained",
+        experiment.image_passes(images)
+    );
+    outln!(
+        "  of random blocks {:.1} % are trained, by {RANDOM_BLOCKS} drawn; the size of the others is beyond \
+         search.limits or 2^31 \
+         parameters",
+        100.0 * experiment.trained_share(RANDOM_BLOCKS)
+    );
+    outln!(
+        "  hours: divide that by 3,600 and by the images per second of your device, measured with a few trials \
+         (--trials 8); \
+         blockqnn plan estimates the time for many workers"
+    );
+    outln!(
+        "  accuracy is measured on {} images held out of the training set; the test set is not read",
+        data.validation
+    );
+    if let AgentConfig::QLearning(agent) = agent {
+        outln!("\nEpsilon: the fraction of random decisions, and for how many minibatches");
+        out!("  epsilon    ");
+        agent.epsilon.phases().iter().for_each(|phase| out!("{:>6}", phase.epsilon));
+        out!("\n  minibatches");
+        agent.epsilon.phases().iter().for_each(|phase| out!("{:>6}", phase.minibatches));
+        outln!();
+    } else {
+        outln!("\nAgent\n  {agent}");
+    }
+    outln!("\nTraining of a block");
+    outln!("  optimizer {:?}", recipe.optimizer);
+    outln!("  batch {}, learning rate {}, schedule {:?}", recipe.batch_size, recipe.learning_rate, recipe.schedule);
+    let rates: Vec<String> =
+        (0..recipe.epochs.min(24)).map(|epoch| format!("{:.2e}", recipe.learning_rate_at(epoch, 0))).collect();
+    outln!("  learning rate by epoch: {}", rates.join(" "));
+    outln!(
+        "  if no better than chance after epoch 1: restart with the learning rate times {}, at most {} times",
+        recipe.restarts.factor,
+        recipe.restarts.max
+    );
+
+    print_sizes(experiment)?;
+    print_readings(experiment);
+    outln!("\nEvery setting (for --config FILE, or one by one with --set PATH=VALUE)");
+    outln!("{}", serde_json::to_string_pretty(experiment)?);
+    Ok(())
+}
+
+fn print_sizes(experiment: &Experiment) -> Result<(), Box<dyn Error>> {
+    outln!("\nSize of a network, for three blocks");
+    for text in [
+        "conv1(0) terminal(1)",
+        "conv3(0) conv3(1) add(0,2) terminal(3)",
+        "conv5(0) conv3(0) max3(0) concat(1,2) terminal(3)",
+    ] {
+        let block: BlockCode = text.parse()?;
+        let cost = block.to_graph().cost(&experiment.search.network)?;
+        outln!("  {:<52} {:>12} parameters {:>14} FLOPs", text, cost.parameters, cost.flops);
+    }
+
+    Ok(())
+}
+
+fn print_readings(experiment: &Experiment) {
+    outln!("\nInterpretation of what the paper leaves open");
+    let readings = [learning_readings(experiment), block_readings(experiment), network_readings(experiment)];
+    for (name, reading) in readings.concat() {
+        outln!("  {name:<14} {reading}");
+    }
+}
+
+type Readings = Vec<(&'static str, String)>;
+
+fn learning_readings(Experiment { agent, reward, search, .. }: &Experiment) -> Readings {
+    let credit = match reward.credit {
+        Credit::EveryLayer => "the reward at every layer's update, Equation 2 (reward.credit)",
+        Credit::Terminal => "the reward at Terminal only, as in MetaQNN (reward.credit)",
+        _ => "the reward divided by the number of layers T at each layer (reward.credit)",
+    };
+    let flops = match reward.flops_of {
+        FlopsOf::Network => {
+            "multiply-adds of convolutions and the linear layer, whole network, one image (reward.flops_of)"
+        }
+        _ => "multiply-adds of the first block alone, one image (reward.flops_of)",
+    };
+    let repeats = match search.repeats {
+        Repeats::Resample => "a block that was evaluated before is replaced by a new proposal (search.repeats)",
+        Repeats::Replay => "a block that was evaluated before is learnt once more and replaced (search.repeats)",
+        _ => "a block that was evaluated before is rewarded from the cache (search.repeats)",
+    };
+    let guess = 100.0 / search.network.classes as f64;
+    let of_all = vec![
+        (
+            "reward",
+            format!(
+                "accuracy in percent - {} ln(FLOPs) - {} ln(density), natural logarithms (reward.mu, reward.rho)",
+                reward.mu, reward.rho
+            ),
+        ),
+        ("FLOPs", flops.to_owned()),
+        ("density", "edges / nodes of the block as proposed; start and terminal count as nodes".to_owned()),
+        ("repeats", repeats.to_owned()),
+        ("infeasible", format!("rewarded with the chance accuracy: {guess:.2} % (search.limits sets the limits)")),
+    ];
+    match agent {
+        AgentConfig::QLearning(agent) => [q_learning_readings(agent, credit), of_all].concat(),
+        _ => of_all,
+    }
+}
+
+fn q_learning_readings(agent: &QLearningConfig, credit: &str) -> Readings {
+    let replay = agent.replay;
+    let next_values = match agent.next_values {
+        NextValues::Updated => "from the last layer to the first, each from the value just updated (agent.next_values)",
+        _ => "each from the values of before the episode, as Equation 2 is printed (agent.next_values)",
+    };
+    vec![
+        (
+            "learning rate",
+            format!("{} for the Q-table; the paper uses 0.01 (agent.learning_rate)", agent.learning_rate),
+        ),
+        ("initial Q", format!("{} percentage points (agent.initial_q)", agent.initial_q)),
+        ("discount", format!("{}, as Equation 2 is printed (agent.discount)", agent.discount)),
+        ("ties", "a greedy choice among equal values is random".to_owned()),
+        (
+            "replay",
+            format!(
+                "{} rounds of {} fresh draws with replacement after each minibatch (agent.replay)",
+                replay.rounds, replay.batch
+            ),
+        ),
+        ("credit", credit.to_owned()),
+        ("next values", next_values.to_owned()),
+    ]
+}
+
+fn block_readings(Experiment { space, .. }: &Experiment) -> Readings {
+    let terminal = match space.terminal() {
+        TerminalRule::Connected => "Terminal(K) adds layer K to the output (space.terminal)",
+        _ => "one action without connection (space.terminal)",
+    };
+    let convolution = match space.convolution() {
+        ConvolutionRule::PreActivation => "ReLU, convolution without bias, batch norm in one layer (space.convolution)",
+        _ => "convolution only; ReLU and batch norm are separate layers (space.convolution)",
+    };
+    let connections = match space.connections() {
+        ConnectionRule::Ascending => "two different layers (space.connections)",
+        ConnectionRule::Equal => "two layers, or one twice (space.connections)",
+        _ => "any two layers in either order, or one twice (space.connections)",
+    };
+    let first = space.actions(&space.initial_state()).len();
+    let layers = format!(
+        "up to {}, including Terminal; {first} possible first actions; Terminal never directly after the start",
+        space.max_layers()
+    );
+    vec![
+        ("layers", layers),
+        ("Terminal", terminal.to_owned()),
+        ("convolution", convolution.to_owned()),
+        ("add, concat", connections.to_owned()),
+        (
+            "additions",
+            "for unequal channels, 1x1 convolutions without bias or norm widen the narrower input".to_owned(),
+        ),
+        ("average pools", "the mean over the part of the window inside the image".to_owned()),
+        ("output", "layers without successor are concatenated in the order of their index".to_owned()),
+    ]
+}
+
+fn network_readings(Experiment { search, recipe, data, .. }: &Experiment) -> Readings {
+    let network = &search.network;
+    let stem = &network.stem;
+    let widths = match network.widths {
+        WidthRule::Bounded => {
+            "a 1x1 cell brings concatenations in a block, and a block's wider input, to the stage's width \
+             (search.network.widths)"
+        }
+        _ => "a concatenation is as wide as its inputs together, and so is what follows (search.network.widths)",
+    };
+    vec![
+        (
+            "network",
+            format!(
+                "{} stages of N = {} blocks, width {} doubled per stage; stem {}x{} stride {}, {} pools \
+                 (search.network)",
+                network.stages, network.repeats, network.width, stem.kernel, stem.kernel, stem.stride, stem.pools
+            ),
+        ),
+        ("widths", widths.to_owned()),
+        ("head", "batch norm, ReLU, global average pool, linear layer with bias".to_owned()),
+        ("batch norm", "momentum 0.1, epsilon 1e-5".to_owned()),
+        ("weights", "He initialisation, normal with deviation sqrt(2 / fan-in), also the linear layer's".to_owned()),
+        ("validation", format!("{} images of the training set (data.validation)", data.validation)),
+        (
+            "restarts",
+            format!(
+                "also if the loss is not finite; after {} restarts a network no better than chance is trained further",
+                recipe.restarts.max
+            ),
+        ),
+    ]
+}

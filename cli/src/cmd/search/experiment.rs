@@ -1,0 +1,151 @@
+//! What a search is to be, from its options.
+
+use super::Arguments;
+use crate::images;
+use crate::overrides::Overrides;
+use blockqnn::agent::AgentConfig;
+use blockqnn::data::cifar::Missing;
+use blockqnn::data::{BrokenImages, Pictures};
+use blockqnn::experiment::{Dataset, Experiment};
+use blockqnn::search::RunFolder;
+use std::error::Error;
+use std::path::Path;
+
+/// Size that photographs get unless one is given.
+const SIZE: u32 = 32;
+
+impl Arguments {
+    /// The folder of the run that is continued, if one is.
+    pub(super) fn resumed(&self) -> Option<&Path> {
+        self.out.as_deref().filter(|_| self.resume)
+    }
+
+    /// Where the settings come from that others are put on.
+    pub(super) fn origin(&self) -> String {
+        match self.resumed() {
+            Some(run) => format!("The run in {}", run.display()),
+            None => format!("Preset {}", self.preset),
+        }
+    }
+
+    /// The settings of the file, then the options, then each --set.
+    fn given(&self) -> Result<Overrides, Box<dyn Error>> {
+        let agent = match self.agent.as_deref() {
+            None => None,
+            // A configuration file may name another agent.
+            Some("paper") => Some(serde_json::to_value(self.preset.experiment().agent)?),
+            Some(name) => {
+                let search = self.preset.experiment().search;
+                let agent = AgentConfig::named(name, search.trials / search.minibatch, search.minibatch)?;
+                Some(serde_json::to_value(agent)?)
+            }
+        };
+        let given = self.settings.around(|overrides| {
+            self.pictures.put(overrides);
+            overrides.set_if("search.seed", self.seed);
+            overrides.set_if("search.trials", self.trials);
+            overrides.set_if("search.minibatch", self.minibatch);
+            overrides.set_if("search.scheduling", self.rolling.then_some("rolling"));
+            overrides.set_if("space.max_layers", self.max_layers);
+            overrides.set_if("recipe.epochs", self.recipe.epochs);
+            self.recipe.put(overrides);
+            self.network.put(overrides);
+            overrides.set_if("agent", agent);
+        })?;
+        Ok(given)
+    }
+
+    /// The preset or the resumed run, overridden by what is given. The classes of an image folder are counted in
+    /// `data`.
+    pub(super) fn experiment(&self, data: Option<&Path>) -> Result<Experiment, Box<dyn Error>> {
+        let (mut overrides, given) = (Overrides::new(), self.given()?);
+        if let Some(path) = self.resumed() {
+            overrides.set_run(&RunFolder::resume(path)?.settings()?)?;
+        }
+        overrides.append(given.clone());
+        let mut experiment = overrides.apply(self.preset)?;
+        if experiment.data.dataset == Dataset::Folder {
+            let classes = measure_folder(&mut overrides, &experiment, data)?;
+            refuse_other_classes(&given, &experiment, classes)?;
+            experiment = overrides.apply(self.preset)?;
+        } else if let Some((_, classes)) = experiment.data.dataset.shape() {
+            refuse_other_classes(&given, &experiment, classes)?;
+        }
+        images::refuse_unread(experiment.data.dataset, data)?;
+        refuse_unused(&given, &experiment)?;
+        Ok(experiment)
+    }
+}
+
+/// Refuses settings that would not be used: whoever gives one wants it to count.
+fn refuse_unused(given: &Overrides, experiment: &Experiment) -> Result<(), String> {
+    let data = &experiment.data;
+    let image = data.dataset.shape().map_or_else(
+        || data.size.and_then(|size| usize::try_from(size).ok()).map(|size| (3, size, size)),
+        |(image, _)| Some((image.channels, image.height, image.width)),
+    );
+    let set = experiment.search.network.image;
+    if given.contains("search.network.image")
+        && image.is_some_and(|image| image != (set.channels, set.height, set.width))
+    {
+        return Err(format!(
+            "search.network.image is {set}, but the network takes the images of the data set {} as they are: \
+             omit the \
+             setting (--size scales the images of a folder)",
+            data.dataset.name()
+        ));
+    }
+    let name = data.dataset.name();
+    if given.contains("data.broken_images")
+        && data.broken_images != BrokenImages::Refuse
+        && data.dataset != Dataset::Folder
+    {
+        return Err(format!("data.broken_images is only for --dataset folder, but the data set is {name}: omit it"));
+    }
+    if given.contains("data.missing_files") && data.missing_files != Missing::Refuse && data.dataset != Dataset::Cifar10
+    {
+        return Err(format!("data.missing_files is only for --dataset cifar10, but the data set is {name}: omit it"));
+    }
+    Ok(())
+}
+
+/// Sets what the folder of an experiment's images decides, unless it is given: size, validation images and classes.
+/// Returns the number of classes.
+fn measure_folder(
+    overrides: &mut Overrides,
+    experiment: &Experiment,
+    data: Option<&Path>,
+) -> Result<usize, Box<dyn Error>> {
+    let folder = experiment.data.open_folder(data)?;
+    if let [class] = folder.classes() {
+        return Err(format!(
+            "{} has only one class folder, {class}: a classifier needs at least two classes, so add another folder, \
+             or give \
+             the folder that holds the class folders",
+            folder.path().display()
+        )
+        .into());
+    }
+    let classes = folder.classes().len();
+    let defaults = [("data.validation", (folder.len() / 5).clamp(1, 5_000)), ("search.network.classes", classes)];
+    for (path, number) in defaults {
+        if !overrides.contains(path) {
+            overrides.set(path, number);
+        }
+    }
+    overrides.set_if("data.size", experiment.data.size.is_none().then_some(SIZE));
+    Ok(classes)
+}
+
+/// Refuses a number of classes that is not that of the images: it would be replaced.
+fn refuse_other_classes(given: &Overrides, experiment: &Experiment, classes: usize) -> Result<(), String> {
+    let set = experiment.search.network.classes;
+    if given.contains("search.network.classes") && set != classes {
+        return Err(format!(
+            "search.network.classes is {set}, but the images have {classes} classes, and the network has one output \
+             for each: omit \
+             the setting"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! Files that a command may not replace.
+
+use std::path::Path;
+
+/// What the programs keep in their folders, and need again.
+const KEPT: [&str; 11] = [
+    "best.json",
+    "block.json",
+    "checkpoint",
+    "checkpoint.safetensors",
+    "cost_model.json",
+    "journal.jsonl",
+    "network.safetensors",
+    "search.json",
+    "transfer.json",
+    "utilisation.json",
+    "verified.csv",
+];
+
+/// Refuses to replace a file that a search, a verification or a transfer keeps in its folder.
+pub(crate) fn refuse_kept(out: &Path) -> Result<(), String> {
+    let Ok(file) = out.canonicalize() else { return Ok(()) };
+    let is_kept = KEPT.iter().any(|kept| file.ends_with(kept));
+    let of_a_run =
+        |folder: &Path| ["search.json", "transfer.json", "epochs.csv"].map(|name| folder.join(name).exists());
+    if is_kept && file.parent().is_some_and(|folder| of_a_run(folder).contains(&true)) {
+        return Err(format!("--out {} is a file that its folder needs: name another file", out.display()));
+    }
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! How far a command is, on standard error.
+
+mod search;
+mod time_left;
+mod trainings;
+
+pub(crate) use search::Search;
+pub(crate) use trainings::{Trainings, Watched};
+
+use blockqnn::environment::Progress;
+use indicatif::HumanDuration;
+use std::time::Duration;
+
+/// The share of a training that is done.
+fn done(progress: &Progress) -> f64 {
+    (f64::from(progress.epoch) + progress.fraction) / f64::from(progress.epochs.max(1))
+}
+
+/// `5 minutes`; the longest duration there is for what is no number of seconds.
+fn seconds_as_text(seconds: f64) -> String {
+    HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)).to_string()
+}

@@ -1,0 +1,266 @@
+//! The progress of a search: bars on a terminal, one line per minibatch in a log.
+
+use super::time_left::TimeLeft;
+use super::{done, seconds_as_text};
+use blockqnn::agent::{AgentConfig, EpsilonSchedule};
+use blockqnn::environment::{BoxError, Progress};
+use blockqnn::evaluation::Trial;
+use blockqnn::experiment::Experiment;
+use blockqnn::search::{CostModel, MinibatchSummary, Observer, RecordOf, SearchReport, Start};
+use blockqnn::space::block::{BlockCode, BlockSpace};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal;
+use std::time::Instant;
+
+/// Steps of the bar of one training.
+const FINE: u64 = 1_000;
+
+/// Shows the progress of a search, its best block so far, and the time left.
+pub(crate) struct Search {
+    /// None if the agent has no epsilon schedule.
+    schedule: Option<EpsilonSchedule>,
+    minibatch: u64,
+    trials: u64,
+    workers: usize,
+    /// Every worker that has reported and is not lost.
+    names: BTreeSet<String>,
+    /// Which worker evaluates a trial, and since when.
+    at: BTreeMap<u64, (String, Instant)>,
+    started: Instant,
+    bars: Option<Bars>,
+    best: Option<(f64, String)>,
+    /// Mean accuracy of the last complete minibatch.
+    last_mean: Option<f64>,
+    /// Progress of each running training.
+    trainings: BTreeMap<u64, Progress>,
+    left: TimeLeft,
+    /// What to do while trials wait for workers.
+    waiting: Option<String>,
+}
+
+struct Bars {
+    blocks: ProgressBar,
+    learning: ProgressBar,
+    training: ProgressBar,
+    best: ProgressBar,
+    /// Keeps the bars on lines of their own.
+    lines: MultiProgress,
+}
+
+impl Bars {
+    fn new(trials: u64) -> Result<Self, indicatif::style::TemplateError> {
+        let lines = MultiProgress::new();
+        let blocks = lines.add(ProgressBar::new(trials));
+        blocks.set_style(ProgressStyle::with_template("blocks   {bar:30} {pos}/{len}, {elapsed} elapsed, {msg} left")?);
+        let learning = lines.add(ProgressBar::new_spinner());
+        learning.set_style(ProgressStyle::with_template("learning {wide_msg}")?);
+        let training = lines.add(ProgressBar::new(FINE));
+        training.set_style(ProgressStyle::with_template("training {bar:30} {wide_msg}")?);
+        let best = lines.add(ProgressBar::new_spinner());
+        best.set_style(ProgressStyle::with_template("best     {wide_msg}")?);
+        best.set_message("none yet");
+        blocks.tick();
+        Ok(Self { blocks, learning, training, best, lines })
+    }
+}
+
+impl Search {
+    /// `waiting`: the command to run while trials wait for workers.
+    pub(crate) fn new(
+        experiment: &Experiment,
+        workers: usize,
+        model: Option<CostModel>,
+        waiting: Option<String>,
+    ) -> Self {
+        let trials = experiment.search.trials;
+        let bars = if std::io::stderr().is_terminal() { Bars::new(trials).ok() } else { None };
+        Self {
+            schedule: match &experiment.agent {
+                AgentConfig::QLearning(agent) => Some(agent.epsilon.clone()),
+                _ => None,
+            },
+            minibatch: experiment.search.minibatch,
+            trials,
+            workers,
+            names: BTreeSet::new(),
+            at: BTreeMap::new(),
+            started: Instant::now(),
+            bars,
+            best: None,
+            last_mean: None,
+            trainings: BTreeMap::new(),
+            left: TimeLeft::new(model, experiment.search.network.clone()),
+            waiting,
+        }
+    }
+
+    /// Estimated seconds until the search ends.
+    fn seconds_left(&self) -> Option<f64> {
+        let workers = self.workers.max(self.names.len());
+        self.left.seconds(self.trials, workers, &self.trainings)
+    }
+
+    fn show_time_left(&self) {
+        if let (Some(bars), Some(seconds)) = (&self.bars, self.seconds_left()) {
+            bars.blocks.set_message(seconds_as_text(seconds));
+        }
+    }
+}
+
+impl Search {
+    /// Prints a line above the bars.
+    fn print(&self, line: &str) {
+        match &self.bars {
+            // A terminal that is gone shows nothing. (`suspend` would panic on one.)
+            Some(bars) => drop(bars.lines.println(line)),
+            None => errln!("{line}"),
+        }
+    }
+
+    /// Counts a finished trial and keeps the best one.
+    fn show(&mut self, record: &RecordOf<BlockSpace>) {
+        self.trainings.remove(&record.id);
+        self.at.remove(&record.id);
+        self.left.finished(record.id, record.evaluation.metrics().map(|metrics| metrics.seconds));
+        if let Some(accuracy) = record.evaluation.accuracy()
+            && self.best.as_ref().is_none_or(|(best, _)| accuracy > *best)
+        {
+            self.best = Some((accuracy, record.architecture.to_string()));
+        }
+        if let Some(bars) = &self.bars {
+            bars.blocks.inc(1);
+            if let Some((accuracy, block)) = &self.best {
+                bars.best.set_message(format!("{accuracy:.2} % {block}"));
+            }
+        }
+    }
+}
+
+impl Search {
+    /// Epsilon of a trial as text; a dash if the agent has no schedule.
+    fn epsilon(&self, trial: u64) -> String {
+        let schedule = self.schedule.as_ref();
+        schedule.map_or("-".to_owned(), |schedule| schedule.at(trial, self.minibatch).to_string())
+    }
+
+    fn minibatches(&self) -> u64 {
+        self.trials.div_ceil(self.minibatch.max(1))
+    }
+
+    /// `1 worker`, `2 workers`.
+    fn workers(&self) -> String {
+        let workers = self.workers.max(self.names.len());
+        if workers == 1 { "1 worker".to_owned() } else { format!("{workers} workers") }
+    }
+}
+
+fn percent(accuracy: Option<f64>) -> String {
+    accuracy.map_or("-".to_owned(), |accuracy| format!("{accuracy:.2} %"))
+}
+
+/// Where a training is: `block 12 epoch 3/12 (0 on flex, 41 s)`.
+fn place(trial: u64, progress: &Progress, worker: Option<&(String, Instant)>) -> String {
+    let restarts = match progress.restarts {
+        0 => String::new(),
+        restarts => format!(" restart {restarts}"),
+    };
+    let epoch = progress.epoch.saturating_add(1).min(progress.epochs);
+    let worker = worker.map(|(worker, since)| format!(" ({worker}, {} s)", since.elapsed().as_secs()));
+    let worker = worker.unwrap_or_default();
+    format!("block {trial} epoch {epoch}/{}{restarts}{worker}", progress.epochs)
+}
+
+impl Observer<BlockSpace> for Search {
+    fn on_restored(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
+        self.show(record);
+        Ok(())
+    }
+
+    fn on_start(&mut self, start: &Start<'_>) -> Result<(), BoxError> {
+        for warning in start.warnings {
+            self.print(&format!("warning: {warning}"));
+        }
+        Ok(())
+    }
+
+    fn on_proposed(&mut self, trial: &Trial, _block: &BlockCode) -> Result<(), BoxError> {
+        self.left.proposed(trial);
+        self.show_time_left();
+        if let Some(bars) = &self.bars {
+            let (minibatch, of) = (trial.id / self.minibatch.max(1) + 1, self.minibatches());
+            let (epsilon, mean) = (self.epsilon(trial.id), percent(self.last_mean));
+            bars.learning.set_message(format!(
+                "minibatch {minibatch}/{of}, epsilon {epsilon}, mean accuracy of the last one {mean}"
+            ));
+        }
+        Ok(())
+    }
+
+    fn on_started(&mut self, trial: u64, worker: &str) {
+        self.at.insert(trial, (worker.to_owned(), Instant::now()));
+        self.names.insert(worker.to_owned());
+    }
+
+    fn on_worker_lost(&mut self, worker: &str, message: &str) {
+        self.names.remove(worker);
+        self.print(&format!("worker {worker} is lost: {message}"));
+    }
+
+    fn on_waiting(&mut self, message: &str) {
+        let command = self.waiting.as_ref().map(|command| format!(" ({command})")).unwrap_or_default();
+        self.print(&format!("warning: {message}{command}"));
+    }
+
+    fn on_progress(&mut self, trial: u64, progress: &Progress) {
+        self.trainings.insert(trial, *progress);
+        self.show_time_left();
+        if let Some(bars) = &self.bars {
+            let mean = self.trainings.values().map(done).sum::<f64>() / self.trainings.len() as f64;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the bar")]
+            bars.training.set_position((mean * FINE as f64) as u64);
+            let places = self.trainings.iter();
+            let places = places.map(|(&trial, progress)| place(trial, progress, self.at.get(&trial)));
+            let places: Vec<String> = places.collect();
+            bars.training.set_message(format!("{}: {}", self.workers(), places.join(", ")));
+        }
+    }
+
+    fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {
+        self.print(&format!("block {trial}: attempt {attempt} failed: {message}"));
+    }
+
+    fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
+        self.show(record);
+        Ok(())
+    }
+
+    fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
+        let gone = self.started.elapsed().as_secs_f64();
+        let left = self.seconds_left().unwrap_or_default();
+        self.last_mean = summary.mean_accuracy;
+        let line = format!(
+            "minibatch {:>3}/{}  epsilon {:<4} mean {}  best {}  infeasible {}  {}  {gone:.0} s elapsed, {left:.0} s \
+             left",
+            summary.minibatch + 1,
+            self.minibatches(),
+            self.epsilon(summary.minibatch * self.minibatch),
+            percent(summary.mean_accuracy),
+            percent(summary.best_accuracy),
+            summary.infeasible,
+            self.workers(),
+        );
+        self.print(&line);
+        Ok(())
+    }
+
+    fn on_end(&mut self, _report: &SearchReport<BlockSpace>) -> Result<(), BoxError> {
+        if let Some(bars) = &self.bars {
+            bars.learning.finish_and_clear();
+            bars.training.finish_and_clear();
+            bars.best.finish_and_clear();
+            bars.blocks.finish_and_clear();
+        }
+        Ok(())
+    }
+}

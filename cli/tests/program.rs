@@ -1,0 +1,79 @@
+//! The program as it is called: its commands, their help, and what it says about mistakes.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+const COMMANDS: [&str; 10] =
+    ["search", "verify", "transfer", "export", "classify", "report", "compare", "calibrate", "plan", "completions"];
+
+fn blockqnn(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_blockqnn")).args(arguments).current_dir(folder).output().unwrap()
+}
+
+/// What the program prints when it ends with this status.
+fn printed(folder: &Path, arguments: &[&str], status: i32) -> String {
+    let output = blockqnn(folder, arguments);
+    let texts = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {texts:?}");
+    texts.concat()
+}
+
+#[test]
+fn every_command_explains_itself_with_two_examples() {
+    let folder = tempfile::tempdir().unwrap();
+    let overview = printed(folder.path(), &["--help"], 0);
+    for command in COMMANDS {
+        assert!(overview.contains(&format!("\n  {command} ")), "{command} is not in\n{overview}");
+        let help = printed(folder.path(), &[command, "--help"], 0);
+        let (_, examples) = help.split_once("Examples:\n").unwrap_or_else(|| panic!("{command} has no examples"));
+        let lines = examples.lines().filter(|line| line.starts_with(&format!("  blockqnn {command}")));
+        assert!(lines.count() >= 2, "{command} has less than two examples:\n{examples}");
+    }
+}
+
+#[test]
+fn every_shell_has_completions() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = printed(folder.path(), &["completions", shell], 0);
+        for command in COMMANDS {
+            assert!(script.contains(command), "{shell} does not complete {command}");
+        }
+    }
+}
+
+#[test]
+fn a_plan_of_the_papers_search_needs_no_files_and_names_every_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = printed(folder.path(), &["search", "--preset", "paper", "--dry-run"], 0);
+    for text in ["178 minibatches of 64 = 11392 blocks", "45000 training images of cifar100", "\"learning_rate\""] {
+        assert!(plan.contains(text), "{text} is not in\n{plan}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_mistake_is_explained_with_the_option_that_mends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, expected) in [
+        (&["search", "--dataset", "cifar10"][..], "(options --data, --download)"),
+        (&["search", "--batch-size", "0"], "recipe.batch_size is 0: it must be at least 1 (option --batch-size)"),
+        (&["search", "--set", "recipe.epoch=3"], "unknown field `epoch`"),
+        (&["search", "--device", "abacus"], "(option --device)"),
+        (&["compare", "--budgets", "100s"], "(option --budgets)"),
+        (&["export", "missing", "--to", "json"], "missing is not a run folder"),
+    ] {
+        let message = printed(folder.path(), arguments, 1);
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+    }
+    for (arguments, expected) in [
+        (&["search", "--dataset", "mnist"][..], "unknown data set \"mnist\""),
+        (&["search", "--broken-images", "mend"], "choose refuse or skip"),
+        (&["verify", "run", "--recipe", "slow"], "choose cifar, imagenet or early-stop"),
+        (&["transfer", "--out", "out", "--resume", "--width", "2"], "cannot be used with"),
+    ] {
+        let message = printed(folder.path(), arguments, 2);
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}

@@ -1,0 +1,231 @@
+"""`search` and `verify`: nothing that is finished is lost by whatever ends them."""
+
+import shutil
+import signal
+import unittest
+
+from programs import (
+    LIMIT,
+    SIGNALS,
+    STOPPED,
+    ProgramTest,
+    advised,
+    contents,
+    remount,
+    run,
+    run_into_closed_pipe,
+    run_without_outputs,
+    small_disk,
+    start,
+    start_in_terminal,
+    temporary_files,
+    wait_for,
+)
+
+RESULTS = ["best.json", "results.csv", "utilisation.json"]
+
+
+class SearchTest(ProgramTest):
+    def setUp(self):
+        super().setUp()
+        self.out = self.folder / "run"
+
+    def call(self, *arguments, **options):
+        return run(*arguments, cwd=self.folder, **options)
+
+    def search(self, trials=3, out="run"):
+        images = ["--train-limit", 40, "--validation", 20, "--batch-size", 20, "--width", 2]
+        out = ["--out", out] if out else []
+        return ["search", "--trials", trials, "--minibatch", 2, "--epochs", 1, "--workers", 1, *images, *out]
+
+    def verify(self, *more):
+        return ["verify", "run", "--top", 2, "--batch-size", 20, "--checkpoint-every", 1, *more]
+
+    def blocks(self, out="run"):
+        """Accuracy and block of every trial, best first."""
+        lines = (self.folder / out / "results.csv").read_text().splitlines()
+        return [line.split(",")[1:5] for line in lines[1:] if line]
+
+    def begun(self, trials, **options):
+        """A search that has finished a trial."""
+        process = start(*self.search(trials), cwd=self.folder, **options)
+        wait_for(self.has_trials, process)
+        return process
+
+    def has_trials(self):
+        journal = self.out / "journal.jsonl"
+        return journal.exists() and '"finished"' in journal.read_text()
+
+
+class Searches(SearchTest):
+    def test_owners_of_folders(self):
+        self.out.mkdir()
+        (self.out / "results.csv").write_text("mine")
+        before = contents(self.out)
+        self.check(self.call(*self.search()), 1, "run is neither empty nor a run folder (it contains results.csv)")
+        self.check(self.call("search", "--out", "run", "--resume"), 1, "run is not a run folder")
+        self.assertEqual(contents(self.out), before)
+        shutil.rmtree(self.out)
+        process = self.begun(100_000)
+        self.check(self.call("search", "--out", "run", "--resume"), 1, f"run is in use by process {process.pid}")
+        self.stop(process, signal.SIGTERM)
+
+    def test_of_simultaneous_starts_each_has_its_own_folder(self):
+        many = [start(*self.search(2, None), cwd=self.folder) for _ in range(4)]
+        for process in many:
+            out, err = process.communicate(timeout=LIMIT)
+            self.check((process.returncode, out, err), 0, "all 2 trials are in")
+        names = sorted(path.name for path in (self.folder / "blockqnn-runs").iterdir())
+        self.assertEqual(names, ["embedded-quick-seed0"] + [f"embedded-quick-seed0-{number}" for number in [2, 3, 4]])
+
+    def test_every_signal_keeps_what_is_finished_and_the_advice_leads_to_the_same_end(self):
+        self.check(self.call(*self.search(100, "whole")), 0)
+        for number in SIGNALS:
+            with self.subTest(number):
+                shutil.rmtree(self.out, ignore_errors=True)
+                message = self.stop(self.begun(100), number)
+                self.assertTrue(all((self.out / name).exists() for name in RESULTS))
+                self.check(self.call(*advised(message)), 0, "all 100 trials are in")
+                self.assertEqual(self.blocks(), self.blocks("whole"))
+
+    def test_a_terminal_that_is_closed_stops_the_search_with_its_results(self):
+        process, terminal = start_in_terminal(*self.search(100_000), cwd=self.folder)
+        terminal.until(self.has_trials, process)
+        terminal.close()
+        self.assertEqual(process.wait(LIMIT), STOPPED)
+        self.assertTrue(all((self.out / name).exists() for name in RESULTS))
+        self.assertEqual(temporary_files(self.out), [])
+
+    def test_under_nohup_the_search_outlives_its_terminal(self):
+        process, terminal = start_in_terminal(*self.search(20), cwd=self.folder, ignore_hang_up=True)
+        terminal.until(lambda: True, process)
+        terminal.close()
+        self.assertEqual(process.wait(LIMIT), 0)
+        self.assertEqual(len(self.blocks()), 20)
+
+    def test_closed_outputs_change_nothing_but_the_outputs(self):
+        for number, way in enumerate([run_into_closed_pipe, run_without_outputs]):
+            out = f"run{number}"
+            self.assertEqual(way(*self.search(5, out), cwd=self.folder), 0)
+            self.assertEqual(len(self.blocks(out)), 5)
+        # And with trainings in child processes.
+        arguments = [*self.search(5), "--processes", 2]
+        arguments = arguments[: arguments.index("--workers")] + arguments[arguments.index("--workers") + 2 :]
+        self.assertEqual(run_into_closed_pipe(*arguments, cwd=self.folder), 0)
+        self.assertEqual(len(self.blocks()), 5)
+        with open("/dev/full", "w", encoding="ascii") as full:
+            result = self.call(*self.search(3, "full"), stdout=full)
+        self.check((result[0], "", result[2]), 1, "cannot write to the standard output: No space left")
+        self.assertEqual(len(self.blocks("full")), 3)
+
+    def test_a_full_disk_keeps_what_is_finished_and_the_search_goes_on_with_more_room(self):
+        self.check(self.call(*self.search(400, "whole")), 0)
+        with small_disk(self.folder / "disk", "340k"):
+            message = self.check(self.call(*self.search(400, "disk/run")), 1, "No space left", "Finished trials are not lost")
+            self.assertIn("resume the run", message)
+            self.assertEqual(temporary_files(self.folder / "disk"), [])
+            remount(self.folder / "disk", "size=20m")
+            self.check(self.call("search", "--out", "disk/run", "--resume"), 0, "all 400 trials are in")
+            self.assertEqual(self.blocks("disk/run"), self.blocks("whole"))
+
+    def test_a_finished_search_that_is_resumed_says_so(self):
+        self.check(self.call(*self.search()), 0)
+        before = contents(self.out, without=["lock", "cost_model.json", "results.csv", "best.json", "journal.reserve"])
+        results = self.blocks()
+        self.check(self.call("search", "--out", "run", "--resume"), 0, "all 3 trials were finished before")
+        after = contents(self.out, without=["lock", "cost_model.json", "results.csv", "best.json", "journal.reserve"])
+        self.assertEqual((after, self.blocks()), (before, results))
+
+    def test_a_disk_that_is_read_only_is_named(self):
+        with small_disk(self.folder / "disk", "1m"):
+            remount(self.folder / "disk", "ro")
+            self.check(self.call(*self.search(1, "disk/run")), 1, "disk/run", "Read-only file system")
+
+
+class Verifications(SearchTest):
+    def setUp(self):
+        super().setUp()
+        self.check(self.call(*self.search(4)), 0)
+        self.verification = self.out / "verification"
+
+    def networks(self):
+        return [path.read_bytes() for path in sorted(self.verification.glob("networks/*/network.safetensors"))]
+
+    def begun(self, *arguments, **options):
+        process = start(*arguments, cwd=self.folder, **options)
+        wait_for(self.has_checkpoint, process)
+        return process
+
+    def has_checkpoint(self):
+        return any(self.verification.glob("networks/*/checkpoint.safetensors"))
+
+    def test_owners_of_folders(self):
+        foreign = self.folder / "foreign"
+        foreign.mkdir()
+        (foreign / "verification.csv").write_text("mine")
+        self.check(self.call(*self.verify("--out", "foreign")), 1, "foreign is neither empty nor a run folder")
+        self.assertEqual((foreign / "verification.csv").read_text(), "mine")
+        before = contents(self.out)
+        self.check(self.call(*self.verify("--out", "run/")), 1, "is the folder of the search itself")
+        self.assertEqual(contents(self.out), before)
+        process = self.begun(*self.verify("--epochs", 100_000))
+        result = self.call(*self.verify("--epochs", 100_000))
+        self.check(result, 1, f"run/verification is in use by process {process.pid}")
+        self.stop(process, signal.SIGTERM)
+
+    def test_every_signal_leaves_checkpoints_and_the_same_command_leads_to_the_same_end(self):
+        command = self.verify("--epochs", 200)
+        self.check(self.call(*command), 0, "converged accuracy")
+        networks = self.networks()
+        self.assertEqual(len(networks), 2)
+        for number in SIGNALS:
+            with self.subTest(number):
+                shutil.rmtree(self.verification)
+                self.assertIn("repeat the command to continue", self.stop(self.begun(*command), number))
+                self.check(self.call(*command), 0, "converged accuracy")
+                self.assertEqual(self.networks(), networks)
+
+    def test_a_terminal_that_is_closed_stops_it_with_its_checkpoint(self):
+        process, terminal = start_in_terminal(*self.verify("--epochs", 100_000), cwd=self.folder)
+        terminal.until(self.has_checkpoint, process)
+        terminal.close()
+        self.assertEqual(process.wait(LIMIT), STOPPED)
+        self.assertEqual(temporary_files(self.verification), [])
+
+    def test_closed_outputs_change_nothing_but_the_outputs(self):
+        for way in [run_into_closed_pipe, run_without_outputs]:
+            shutil.rmtree(self.verification, ignore_errors=True)
+            (self.out / "verified.csv").unlink(missing_ok=True)
+            self.assertEqual(way(*self.verify("--epochs", 2), cwd=self.folder), 0)
+            for table in [self.out / "verified.csv", self.verification / "verification.csv"]:
+                self.assertEqual(len(table.read_text().splitlines()), 3)
+
+    def test_a_full_disk_is_no_fault_of_a_block(self):
+        self.check(self.call(*self.verify("--epochs", 3)), 0)
+        networks = self.networks()
+        journal = (self.verification / "journal.jsonl").stat().st_size
+        shutil.rmtree(self.verification)
+        # Room for the journal and its reserve, and little for networks.
+        with small_disk(self.folder / "disk", f"{(journal + 1023) // 1024 + 256 + 40}k") as disk:
+            command = self.verify("--epochs", 3, "--out", "disk/verification")
+            message = self.check(self.call(*command), 1, "cannot write disk/verification/", "No space left")
+            self.assertNotIn("Delete it", message)
+            self.assertIn("start the program again to continue", message)
+            remount(disk, "size=20m")
+            self.check(self.call(*command), 0, "converged accuracy")
+            self.verification = disk / "verification"
+            self.assertEqual(self.networks(), networks)
+
+    def test_a_checkpoint_that_cannot_be_read_is_no_fault_of_a_block_and_the_advice_works(self):
+        command = self.verify("--epochs", 200)
+        self.stop(self.begun(*command), signal.SIGTERM)
+        [checkpoint] = self.verification.glob("networks/*/checkpoint.safetensors")
+        checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+        self.check(self.call(*command), 1, f"cannot use {checkpoint.relative_to(self.folder)}", "Delete it to start")
+        checkpoint.unlink()
+        self.check(self.call(*command), 0, "converged accuracy")
+        self.assertEqual(len(self.networks()), 2)
+
+
+if __name__ == "__main__":
+    unittest.main()

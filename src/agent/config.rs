@@ -1,0 +1,286 @@
+//! Agents as plain data: names, and settings in files.
+
+use super::{
+    Agent, EvolutionConfig, LeastSquares, LeastSquaresConfig, LocalSearch, QLearning, QLearningConfig, RandomAgent,
+    RegularizedEvolution, ReplayConfig,
+};
+use crate::setting::InvalidSetting;
+use crate::space::SearchSpace;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, Error, IntoDeserializer, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+use std::fmt;
+use std::num::NonZeroU64;
+use std::str::FromStr;
+
+/// An agent of this crate, with its settings.
+///
+/// Files hold the settings of the Q-learner as they are, `{"learning_rate": 0.01, ...}`, those of the others under their
+/// kind, `{"evolution": {"population": 10, "sample": 3}}`, and may hold one of the [`names`](Self::names) instead.
+///
+/// ```
+/// use blockqnn::agent::{Agent, AgentConfig};
+/// use blockqnn::space::block::BlockSpace;
+///
+/// let config: AgentConfig = "best".parse()?;
+/// let agent: Box<dyn Agent<BlockSpace>> = config.build()?;
+/// let text = serde_json::to_string(&config)?;
+/// assert!(text.starts_with(r#"{"least-squares":{"uniform":20,"#));
+/// assert_eq!(serde_json::from_str::<AgentConfig>(&text)?, config);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum AgentConfig {
+    /// [`LeastSquares`].
+    LeastSquares(LeastSquaresConfig),
+    /// [`RegularizedEvolution`].
+    Evolution(EvolutionConfig),
+    /// [`LocalSearch`].
+    #[serde(rename = "local")]
+    LocalSearch {
+        /// Random architectures, the best of which a climb begins at.
+        starts: NonZeroU64,
+    },
+    /// [`RandomAgent`].
+    Random,
+    /// [`QLearning`], the paper's.
+    #[serde(untagged)]
+    QLearning(QLearningConfig),
+}
+
+/// There is no agent of this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown agent {name:?}: choose one of {}", AgentConfig::names().collect::<Vec<_>>().join(", "))]
+#[non_exhaustive]
+pub struct UnknownAgent {
+    /// The name.
+    pub name: String,
+}
+
+/// Makes the settings of an agent for a number of minibatches of a size.
+pub(crate) type Preset = fn(minibatches: u64, size: u64) -> AgentConfig;
+
+const PRESETS: [(&str, Preset); 10] = [
+    ("paper", |minibatches, _| AgentConfig::QLearning(QLearningConfig::paper().scaled_to(minibatches))),
+    ("metaqnn", |minibatches, size| {
+        let replay = ReplayConfig { rounds: u32::try_from(size).unwrap_or(u32::MAX), batch: 128 };
+        AgentConfig::QLearning(QLearningConfig { replay, ..QLearningConfig::metaqnn().scaled_to(minibatches) })
+    }),
+    ("tuned", |minibatches, _| AgentConfig::QLearning(QLearningConfig::tuned(minibatches))),
+    ("rank", |minibatches, _| AgentConfig::QLearning(QLearningConfig::rank().scaled_to(minibatches))),
+    ("best", |_, _| AgentConfig::LeastSquares(LeastSquaresConfig::default())),
+    ("random", |_, _| AgentConfig::Random),
+    ("evolution", |_, _| AgentConfig::Evolution(EvolutionConfig::small())),
+    ("evolution50", |_, _| AgentConfig::Evolution(EvolutionConfig::large())),
+    ("local", |_, _| AgentConfig::LocalSearch { starts: NonZeroU64::MIN }),
+    ("local10", |_, _| AgentConfig::LocalSearch { starts: NonZeroU64::MIN.saturating_add(9) }),
+];
+
+impl AgentConfig {
+    /// The kinds that files name. The Q-learner's settings stand without a kind, as they did when there was no other.
+    pub const KINDS: [&str; 4] = ["least-squares", "evolution", "local", "random"];
+
+    /// Returns the names of all ready-made agents.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        PRESETS.iter().map(|(name, _)| *name)
+    }
+
+    /// Returns the agent of a name for a search of `minibatches` minibatches of `size` trials:
+    ///
+    /// - `paper`: [`QLearningConfig::paper`], its schedule scaled to the search
+    /// - `metaqnn`: [`QLearningConfig::metaqnn`], the same, and one round of replay for each trial
+    /// - `tuned`: [`QLearningConfig::tuned`]
+    /// - `rank`: [`QLearningConfig::rank`]
+    /// - `best`: [`LeastSquares`]
+    /// - `random`: [`RandomAgent`]
+    /// - `evolution`, `evolution50`: [`RegularizedEvolution`], 3 of 10 and 25 of 50
+    /// - `local`, `local10`: [`LocalSearch`], from one random architecture and from the best of ten
+    ///
+    /// [`FromStr`] is the same for the paper's 178 minibatches of 64.
+    ///
+    /// # Errors
+    /// [`UnknownAgent`] lists the names.
+    pub fn named(name: &str, minibatches: u64, size: u64) -> Result<Self, UnknownAgent> {
+        Self::preset(name).map(|preset| preset(minibatches, size))
+    }
+
+    /// As [`named`](Self::named), for any number of searches.
+    pub(crate) fn preset(name: &str) -> Result<Preset, UnknownAgent> {
+        let preset = PRESETS.iter().find(|(other, _)| *other == name);
+        preset.map(|(_, preset)| *preset).ok_or_else(|| UnknownAgent { name: name.to_owned() })
+    }
+
+    /// Moves the section `searcher` of the settings of an experiment to `agent`. Once it held the agent that took the place
+    /// of the Q-learner, in run folders and configuration files that still exist.
+    pub fn move_searcher(sections: &mut Map<String, Value>) {
+        match sections.remove("searcher") {
+            None | Some(Value::Null) => {}
+            Some(searcher) => {
+                sections.insert("agent".to_owned(), searcher);
+            }
+        }
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] names the first that is out of its range.
+    pub fn validate(&self) -> Result<(), InvalidSetting> {
+        match self {
+            Self::QLearning(config) => config.validate(),
+            Self::LeastSquares(config) => config.validate(),
+            Self::Evolution(config) => config.validate(),
+            Self::LocalSearch { .. } | Self::Random => Ok(()),
+        }
+    }
+
+    /// Creates an agent with these settings, which knows nothing yet.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] if a setting is out of its range.
+    pub fn build<S: SearchSpace + 'static>(&self) -> Result<Box<dyn Agent<S>>, InvalidSetting> {
+        Ok(match self {
+            Self::QLearning(config) => Box::new(QLearning::new(config.clone())?),
+            Self::LeastSquares(config) => Box::new(LeastSquares::new(*config)?),
+            Self::Evolution(config) => Box::new(RegularizedEvolution::new(*config)?),
+            Self::LocalSearch { starts } => Box::new(LocalSearch::new().with_starts(*starts)),
+            Self::Random => Box::new(RandomAgent),
+        })
+    }
+}
+
+impl FromStr for AgentConfig {
+    type Err = UnknownAgent;
+
+    fn from_str(name: &str) -> Result<Self, UnknownAgent> {
+        Self::named(name, 178, 64)
+    }
+}
+
+/// Writes the name of the agent, or its settings as JSON if they have none.
+impl fmt::Display for AgentConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Self::names().find(|name| name.parse::<Self>().as_ref() == Ok(self)) {
+            Some(name) => f.write_str(name),
+            None => f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for AgentConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AgentVisitor)
+    }
+}
+
+struct AgentVisitor;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Local {
+    starts: NonZeroU64,
+}
+
+impl<'de> Visitor<'de> for AgentVisitor {
+    type Value = AgentConfig;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of an agent, or an object with settings")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<AgentConfig, E> {
+        name.parse().map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<AgentConfig, A::Error> {
+        let first = fields.next_key::<String>()?;
+        let agent = match first.as_deref() {
+            Some("least-squares") => AgentConfig::LeastSquares(fields.next_value()?),
+            Some("evolution") => AgentConfig::Evolution(fields.next_value()?),
+            Some("local") => AgentConfig::LocalSearch { starts: fields.next_value::<Local>()?.starts },
+            _ => {
+                let fields = MapAccessDeserializer::new(FirstAgain { first, fields });
+                return QLearningConfig::deserialize(fields).map(AgentConfig::QLearning);
+            }
+        };
+        match fields.next_key::<String>()? {
+            None => Ok(agent),
+            Some(other) => Err(A::Error::custom(format!("`{other}` stands beside the settings of an agent"))),
+        }
+    }
+}
+
+/// The fields of an object whose first was looked at.
+struct FirstAgain<A> {
+    first: Option<String>,
+    fields: A,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for FirstAgain<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        match self.first.take() {
+            Some(name) => seed.deserialize(name.into_deserializer()).map(Some),
+            None => self.fields.next_key_seed(seed),
+        }
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.fields.next_value_seed(seed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::block::BlockSpace;
+
+    #[test]
+    fn every_name_survives_its_settings_and_comes_back() {
+        for name in AgentConfig::names() {
+            let config: AgentConfig = name.parse().unwrap();
+            assert_eq!(config.to_string(), name);
+            assert!(config.build::<BlockSpace>().is_ok(), "{name}");
+            let text = serde_json::to_string(&config).unwrap();
+            assert_eq!(serde_json::from_str::<AgentConfig>(&text).unwrap(), config, "{text}");
+            let named = serde_json::from_str::<AgentConfig>(&format!("\"{name}\"")).unwrap();
+            assert_eq!(named, config);
+        }
+        let other = AgentConfig::Evolution(EvolutionConfig { population: 7, sample: 2 });
+        assert_eq!(other.to_string(), r#"{"evolution":{"population":7,"sample":2}}"#);
+        let error = "genius".parse::<AgentConfig>().unwrap_err().to_string();
+        assert!(error.ends_with(
+            "choose one of paper, metaqnn, tuned, rank, best, random, evolution, evolution50, local, local10"
+        ));
+    }
+
+    #[test]
+    fn the_q_learner_is_written_as_it_was_before_there_were_other_agents() {
+        let config = QLearningConfig::paper();
+        let of_agent = serde_json::to_string(&AgentConfig::QLearning(config.clone())).unwrap();
+        assert_eq!(of_agent, serde_json::to_string(&config).unwrap());
+    }
+
+    #[test]
+    fn wrong_settings_are_refused_by_their_path() {
+        let refused = |text: &str| match serde_json::from_str::<AgentConfig>(text) {
+            Ok(config) => {
+                let error = config.validate().unwrap_err();
+                assert_eq!(config.build::<BlockSpace>().err().unwrap(), error);
+                error.to_string()
+            }
+            Err(error) => error.to_string(),
+        };
+        assert!(refused(r#"{"least-squares":{"noise":0}}"#).starts_with("agent.least-squares.noise is 0"));
+        assert!(refused(r#"{"evolution":{"population":3,"sample":4}}"#).contains("population of 3"));
+        assert!(refused(r#"{"local":{"starts":0}}"#).contains("nonzero"));
+        assert!(refused(r#"{"least-squares":{"loudness":0}}"#).contains("unknown field `loudness`"));
+        assert!(refused(r#"{"least-squares":{},"discount":1}"#).contains("`discount` stands beside"));
+        assert!(refused(r#"{"learning_rat":1}"#).contains("unknown field `learning_rat`"));
+        assert!(refused("{}").contains("missing field"));
+    }
+}

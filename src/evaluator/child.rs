@@ -1,0 +1,316 @@
+//! A child process that evaluates: this program again, fed with one task a line on its standard input.
+//!
+//! Runs for many trials, because a process per trial would load its data and compile its kernels again each time.
+
+use super::inline::evaluate_once;
+use super::{Assignment, Event, Verdict};
+use crate::environment::{Cancellation, Condition, Environment, Progress};
+use crate::evaluation::{Evaluation, Infeasibility, Trial};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+/// Tells a process that it is a child that evaluates.
+const CHILD: &str = "BLOCKQNN_TRAINER";
+
+/// Begins a line that is meant for the parent. Whatever else a training prints is not.
+const MARK: &str = "@blockqnn ";
+
+/// No line for the parent is longer.
+const LONGEST_LINE: u64 = 1 << 20;
+
+/// Shortest time between two lines of progress.
+const PROGRESS: Duration = Duration::from_millis(50);
+
+/// A trial to evaluate. Fields beside these are not looked at.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Task<A> {
+    pub(crate) trial: Trial,
+    pub(crate) attempt: u32,
+    pub(crate) architecture: A,
+}
+
+/// What a child says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Line {
+    /// The environment is ready.
+    Ready { identity: String },
+    /// The environment could not be made.
+    Unready { message: String },
+    /// An evaluation makes progress.
+    Progress(Progress),
+    /// An evaluation ended.
+    Done {
+        outcome: Verdict,
+        /// How it left the environment.
+        condition: Condition,
+        /// Memory of the machine that the process holds, where the system reports it.
+        resident_bytes: Option<u64>,
+    },
+}
+
+/// Makes an environment of a briefing, once in each child.
+pub(crate) type Factory<E, X> = dyn Fn(&serde_json::Value) -> Result<E, X> + Send + Sync;
+
+/// Whether this process is a child that evaluates.
+pub(crate) fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+/// Which program children run.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
+}
+
+impl Program {
+    /// This one, with the same arguments.
+    pub(crate) fn own() -> io::Result<Self> {
+        Ok(Self { path: std::env::current_exe()?, arguments: std::env::args_os().skip(1).collect() })
+    }
+}
+
+/// The next line of a child's output, if it has not ended. A training may print what it likes: bytes that are no text are
+/// replaced, and what is longer than any line for the parent comes in parts.
+fn next_line(output: &mut impl BufRead) -> Option<String> {
+    let mut bytes = Vec::new();
+    let length = output.take(LONGEST_LINE).read_until(b'\n', &mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    (length > 0).then(|| text.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+/// A running child.
+#[derive(Debug)]
+pub(crate) struct ChildProcess {
+    child: Child,
+    input: ChildStdin,
+}
+
+impl ChildProcess {
+    /// Starts a child and briefs it. A thread hands its lines to `deliver`, at last nothing, until that returns `false`.
+    pub(crate) fn start(
+        program: &Program,
+        briefing: &serde_json::Value,
+        mut deliver: impl FnMut(Option<Line>) -> bool + Send + 'static,
+    ) -> io::Result<Self> {
+        let mut command = Command::new(&program.path);
+        command.args(&program.arguments).env(CHILD, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
+        // What a terminal or a batch system sends to the parent is for the parent alone: it decides about the child.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn()?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            unreachable!("both are piped");
+        };
+        let reader = std::thread::Builder::new().name("blockqnn child".to_owned());
+        let reading = reader.spawn(move || {
+            let mut output = BufReader::new(output);
+            while let Some(text) = next_line(&mut output) {
+                match text.strip_prefix(MARK).map(serde_json::from_str) {
+                    Some(Ok(line)) => {
+                        if !deliver(Some(line)) {
+                            return;
+                        }
+                    }
+                    Some(Err(error)) => tracing::warn!(%error, text, "a child process sent a line that cannot be read"),
+                    None if text.is_empty() => {}
+                    // A standard error that is closed is no reason to hear no more of the child.
+                    None => drop(writeln!(io::stderr(), "{text}")),
+                }
+            }
+            deliver(None);
+        });
+        let mut started = Self { child, input };
+        reading?;
+        // Writing fails if the child ended already; that shows when its first line is awaited.
+        started.send(briefing.to_string().as_bytes());
+        Ok(started)
+    }
+
+    /// Gives it a task. A child that is gone shows when its next line is awaited.
+    pub(crate) fn send(&mut self, task: &[u8]) {
+        let input = &mut self.input;
+        let _ = input.write_all(task).and_then(|()| input.write_all(b"\n")).and_then(|()| input.flush());
+    }
+
+    /// What became of a child that is gone while it had a task.
+    pub(crate) fn end(&mut self) -> Verdict {
+        match self.child.wait() {
+            Ok(status) => outcome_of(status),
+            Err(error) => Verdict::Fault { message: format!("the process that evaluates is gone: {error}") },
+        }
+    }
+
+    /// Ends it, whatever it does.
+    pub(crate) fn stop(&mut self) {
+        // Fails only if it ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for ChildProcess {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What the end of a child means for its task. A system that lacks memory kills with SIGKILL, and nothing else does
+/// behind the parent's back.
+fn outcome_of(status: ExitStatus) -> Verdict {
+    #[cfg(unix)]
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    #[cfg(not(unix))]
+    let signal: Option<i32> = None;
+    if signal == Some(9) {
+        let message = "the training was killed (SIGKILL), as the system does when memory runs out".to_owned();
+        return Verdict::Evaluated(Evaluation::Infeasible(Infeasibility::OutOfMemory { message }));
+    }
+    Verdict::Fault { message: format!("the process that trains ended: {status}") }
+}
+
+/// Is the child: evaluates what comes on standard input until it ends. Never returns, for `main` has nothing more to do.
+pub(crate) fn serve<A, E, X>(factory: &Factory<E, X>) -> !
+where
+    A: DeserializeOwned,
+    E: Environment<A>,
+    X: Display,
+{
+    // If memory runs out, the system is to take this process and not the parent that reports it. Elsewhere than on Linux
+    // there is no such file.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    let (sender, tasks) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in io::stdin().lines() {
+            let Ok(line) = line else { break };
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+        // The parent is gone: nobody waits for what is evaluated here.
+        std::process::exit(0);
+    });
+    let say = |line: Line| {
+        let Ok(text) = serde_json::to_string(&line) else { unreachable!("a line is made of numbers and texts") };
+        // Begins a line of its own, wherever the training's own output stands. A parent that is gone needs none.
+        let mut output = io::stdout().lock();
+        let _ = output.write_all(format!("\n{MARK}{text}\n").as_bytes());
+        let _ = output.flush();
+    };
+    let briefing = tasks.recv().ok().and_then(|line| serde_json::from_str(&line).ok()).unwrap_or_default();
+    if let Some(mut environment) = prepare(factory, &briefing, &say) {
+        let nobody = Cancellation::new();
+        for task in tasks {
+            serve_one::<A, E>(&mut environment, task.as_bytes(), &nobody, &say);
+        }
+    }
+    std::process::exit(0);
+}
+
+/// Makes the environment, and reports the result.
+pub(crate) fn prepare<A, E, X>(factory: &Factory<E, X>, briefing: &serde_json::Value, say: &dyn Fn(Line)) -> Option<E>
+where
+    E: Environment<A>,
+    X: Display,
+{
+    match factory(briefing) {
+        Ok(environment) => {
+            say(Line::Ready { identity: environment.identity() });
+            Some(environment)
+        }
+        Err(error) => {
+            say(Line::Unready { message: error.to_string() });
+            None
+        }
+    }
+}
+
+/// Evaluates one task, and reports the result.
+pub(crate) fn serve_one<A, E>(environment: &mut E, task: &[u8], stop: &Cancellation, say: &dyn Fn(Line))
+where
+    A: DeserializeOwned,
+    E: Environment<A>,
+{
+    let outcome = match serde_json::from_slice::<Task<A>>(task) {
+        Ok(task) => {
+            let assignment = Assignment::new(task.trial, task.attempt, Arc::new(task.architecture));
+            evaluate(environment, &assignment, stop, say)
+        }
+        Err(error) => Verdict::Fault { message: format!("the task cannot be read: {error}") },
+    };
+    let condition = environment.condition();
+    let outcome = match outcome {
+        Verdict::Evaluated(evaluation) if condition.broken => {
+            Verdict::Fault { message: format!("the device failed, and nothing it computed counts: {evaluation:?}") }
+        }
+        outcome => outcome,
+    };
+    say(Line::Done { outcome, condition, resident_bytes: resident_bytes() });
+}
+
+fn evaluate<A, E: Environment<A>>(
+    environment: &mut E,
+    assignment: &Assignment<A>,
+    stop: &Cancellation,
+    say: &dyn Fn(Line),
+) -> Verdict {
+    let mut said: Option<Instant> = None;
+    let verdict = evaluate_once(environment, assignment, stop, &mut |event| {
+        if let Event::Progress { progress, .. } = event
+            && said.is_none_or(|said| said.elapsed() >= PROGRESS)
+        {
+            said = Some(Instant::now());
+            say(Line::Progress(progress));
+        }
+    });
+    match verdict {
+        Verdict::Cancelled => Verdict::Fault { message: "the training was cancelled".to_owned() },
+        verdict => verdict,
+    }
+}
+
+/// Bytes of memory that this process holds, where the system reports them.
+fn resident_bytes() -> Option<u64> {
+    memory_stats::memory_stats().and_then(|memory| memory.physical_mem.try_into().ok())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn a_child_that_the_system_killed_ran_out_of_memory_and_any_other_end_is_a_fault() {
+        let outcome = outcome_of(ExitStatus::from_raw(9));
+        assert!(matches!(outcome, Verdict::Evaluated(Evaluation::Infeasible(Infeasibility::OutOfMemory { .. }))));
+        for raw in [0, 11, 256] {
+            assert!(matches!(outcome_of(ExitStatus::from_raw(raw)), Verdict::Fault { .. }), "{raw}");
+        }
+    }
+
+    #[test]
+    fn output_that_is_no_text_ends_no_line_but_its_own() {
+        let mut output: &[u8] = b"caf\xe9 \xff\r\n@blockqnn x\n\nlast";
+        let lines: Vec<String> = std::iter::from_fn(|| next_line(&mut output)).collect();
+        assert_eq!(lines, ["caf\u{fffd} \u{fffd}", "@blockqnn x", "", "last"]);
+        let long = vec![b'.'; (1 << 20) + 5];
+        let mut output = long.as_slice();
+        let lengths: Vec<usize> = std::iter::from_fn(|| next_line(&mut output)).map(|line| line.len()).collect();
+        assert_eq!(lengths, [1 << 20, 5]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_memory_of_this_process_is_between_a_mebibyte_and_a_tebibyte() {
+        let bytes = resident_bytes().unwrap();
+        assert!((1 << 20..1 << 40).contains(&bytes), "{bytes}");
+    }
+}

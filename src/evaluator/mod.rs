@@ -1,0 +1,236 @@
+//! Where trials are evaluated: the boundary between the list controller and its child environments (Figure 1).
+//!
+//! A search submits trials to an [`Evaluator`] and waits for their ends. [`InlineEvaluator`] evaluates in the caller's
+//! thread, [`ThreadEvaluator`] in one thread per environment, [`ProcessEvaluator`] in child processes of this machine;
+//! `distributed::NatsEvaluator` has it done on other machines.
+
+mod child;
+mod inline;
+mod processes;
+mod threads;
+
+#[cfg(feature = "nats")]
+pub(crate) use child::{ChildProcess, Factory, Line, Program, is_child, prepare, serve, serve_one};
+pub use inline::InlineEvaluator;
+pub use processes::{ProcessConfig, ProcessEvaluator};
+pub use threads::ThreadEvaluator;
+
+use crate::environment::{BoxError, Cancellation, Progress};
+use crate::evaluation::{Evaluation, Trial};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often an evaluator that waits checks whether it is to stop.
+pub(crate) const POLL: Duration = Duration::from_millis(20);
+
+/// A trial and what to build for it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Assignment<A> {
+    /// The trial.
+    pub trial: Trial,
+    /// Number of this attempt, from 1.
+    pub attempt: u32,
+    /// What to evaluate.
+    pub architecture: Arc<A>,
+}
+
+impl<A> Assignment<A> {
+    /// The assignment of `architecture` as an attempt at `trial`.
+    #[must_use]
+    pub fn new(trial: Trial, attempt: u32, architecture: Arc<A>) -> Self {
+        Self { trial, attempt, architecture }
+    }
+}
+
+/// How an attempt at a trial ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Verdict {
+    /// The environment evaluated the architecture.
+    Evaluated(Evaluation),
+    /// The environment failed or panicked; the controller decides about another attempt.
+    Fault {
+        /// What it said.
+        message: String,
+    },
+    /// The attempt was cancelled. Only the process that cancelled it says so: no file or message contains it.
+    #[serde(skip)]
+    Cancelled,
+}
+
+impl Verdict {
+    /// What ended an attempt that measured nothing, for a message.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Fault { message } => message.clone(),
+            Self::Evaluated(Evaluation::Infeasible(reason)) => reason.to_string(),
+            verdict => format!("{verdict:?}"),
+        }
+    }
+}
+
+impl From<Evaluation> for Verdict {
+    fn from(evaluation: Evaluation) -> Self {
+        Self::Evaluated(evaluation)
+    }
+}
+
+/// What an evaluator reports to its controller.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A worker began an attempt.
+    Started {
+        /// Number of the trial.
+        trial: u64,
+        /// Name of the worker; see [`Evaluator::workers`].
+        worker: String,
+    },
+    /// An evaluation makes progress.
+    Progress {
+        /// Number of the trial.
+        trial: u64,
+        /// How far it is.
+        progress: Progress,
+    },
+    /// An attempt ended.
+    Ended {
+        /// Number of the trial.
+        trial: u64,
+        /// How it ended.
+        verdict: Verdict,
+    },
+    /// A worker is lost. Its trial is tried again elsewhere, or ends as a fault.
+    WorkerLost {
+        /// Name of the worker.
+        worker: String,
+        /// How that was found out.
+        message: String,
+    },
+    /// Trials wait, and nothing evaluates them: worth telling whoever started the search.
+    Waiting {
+        /// What they wait for, and what to do.
+        message: String,
+    },
+}
+
+/// The evaluator itself broke: no trial can be evaluated any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the evaluator failed: {0}")]
+pub struct EvaluatorError(#[source] pub BoxError);
+
+impl EvaluatorError {
+    /// The error of waiting for nothing.
+    pub(crate) fn idle() -> Self {
+        Self("nothing was submitted".into())
+    }
+}
+
+/// Why an evaluator cannot start its workers: threads or child processes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is none.
+    #[error("an evaluator needs at least one environment")]
+    NoWorker,
+    /// The system starts no further thread or process.
+    #[error("cannot start worker {number}: {source}")]
+    Start {
+        /// Position of the worker, from 0.
+        number: usize,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A child process could not make its environment.
+    #[error("worker {number} cannot create its environment: {message}")]
+    Environment {
+        /// Position of the worker, from 0.
+        number: usize,
+        /// What it said, or how it ended.
+        message: String,
+    },
+    /// Two would give different results, so that a result would depend on who computed it.
+    #[error(
+        "the environment of worker {number} is {found:?}, but that of another is {expected:?}: all must be the same, so \
+         create them from the same data and settings"
+    )]
+    Different {
+        /// Position of the worker, from 0.
+        number: usize,
+        /// Identity of its environment.
+        found: String,
+        /// Identity of the other environments.
+        expected: String,
+    },
+}
+
+impl StartError {
+    /// Compares the identity of the environment of worker `number` with that of the others.
+    fn compare(number: usize, found: String, expected: &str) -> Result<(), Self> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(Self::Different { number, found, expected: expected.to_owned() })
+    }
+}
+
+/// Hands trials to environments and brings their verdicts back, in whatever order they end.
+pub trait Evaluator<A> {
+    /// Takes a trial; returns at once.
+    ///
+    /// # Errors
+    /// [`EvaluatorError`] if no trial can be evaluated any more.
+    fn submit(&mut self, assignment: Assignment<A>) -> Result<(), EvaluatorError>;
+
+    /// Works or waits until one of the submitted trials ends. Calls `listener` with every event, that end last.
+    ///
+    /// Once `cancellation` is raised, running trials end as [`Verdict::Cancelled`], soon.
+    ///
+    /// # Errors
+    /// [`EvaluatorError`] if nothing was submitted or nothing can end any more.
+    fn wait(&mut self, cancellation: &Cancellation, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError>;
+
+    /// Identity of the environments; see [`Environment::identity`](crate::environment::Environment::identity).
+    fn identity(&self) -> String;
+
+    /// How many trials can be evaluated at a time now, at least 1. With rolling scheduling that many are under way.
+    fn workers(&self) -> usize {
+        1
+    }
+
+    /// Hears that the verdict on a trial is safe: in the journal and on the disk, if the run has one. An evaluator that
+    /// keeps verdicts until they are received may forget this one.
+    ///
+    /// # Errors
+    /// [`EvaluatorError`] if no trial can be evaluated any more.
+    fn acknowledge(&mut self, trial: u64) -> Result<(), EvaluatorError> {
+        let _ = trial;
+        Ok(())
+    }
+}
+
+impl<A, V: Evaluator<A> + ?Sized> Evaluator<A> for Box<V> {
+    fn submit(&mut self, assignment: Assignment<A>) -> Result<(), EvaluatorError> {
+        (**self).submit(assignment)
+    }
+
+    fn wait(&mut self, cancellation: &Cancellation, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
+        (**self).wait(cancellation, listener)
+    }
+
+    fn identity(&self) -> String {
+        (**self).identity()
+    }
+
+    fn workers(&self) -> usize {
+        (**self).workers()
+    }
+
+    fn acknowledge(&mut self, trial: u64) -> Result<(), EvaluatorError> {
+        (**self).acknowledge(trial)
+    }
+}

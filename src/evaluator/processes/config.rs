@@ -1,0 +1,127 @@
+//! How child processes are run and looked after.
+
+use super::super::child::Program;
+use crate::graph::Cost;
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Estimates the memory that an evaluation takes on the device, in bytes.
+type Estimate = Arc<dyn Fn(&Cost) -> u64 + Send + Sync>;
+
+/// How a [`ProcessEvaluator`](super::ProcessEvaluator) runs and supervises its children.
+#[derive(Clone)]
+pub struct ProcessConfig {
+    program: Option<(PathBuf, Vec<OsString>)>,
+    pub(super) patience: Duration,
+    pub(super) failures_in_a_row: u32,
+    pub(super) memory: MemoryLimit,
+    pub(super) device_memory: Option<u64>,
+    estimate: Option<Estimate>,
+}
+
+impl fmt::Debug for ProcessConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessConfig")
+            .field("patience", &self.patience)
+            .field("failures_in_a_row", &self.failures_in_a_row)
+            .field("memory", &self.memory)
+            .field("device_memory", &self.device_memory)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for ProcessConfig {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Memory above which a child is replaced.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct MemoryLimit {
+    device_bytes: Option<u64>,
+    resident_bytes: Option<u64>,
+}
+
+impl MemoryLimit {
+    /// What is over its limit.
+    pub(super) fn excess(self, device_bytes: Option<u64>, resident_bytes: Option<u64>) -> Option<String> {
+        let over = |found: Option<u64>, limit: Option<u64>| found.zip(limit).filter(|(found, limit)| found > limit);
+        if let Some((found, limit)) = over(device_bytes, self.device_bytes) {
+            return Some(format!("it holds {found} bytes of its device, over the limit of {limit}"));
+        }
+        let (found, limit) = over(resident_bytes, self.resident_bytes)?;
+        Some(format!("it holds {found} bytes of memory, over the limit of {limit}"))
+    }
+}
+
+impl ProcessConfig {
+    /// This program again; a child is considered hung after 5 minutes without progress, because the first step on a GPU
+    /// may have kernels to compile; 10 failures in a row; no limits on memory.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            program: None,
+            patience: Duration::from_mins(5),
+            failures_in_a_row: 10,
+            memory: MemoryLimit::default(),
+            device_memory: None,
+            estimate: None,
+        }
+    }
+
+    /// The same with another program, or other arguments, for the children.
+    #[must_use]
+    pub fn with_program(mut self, path: impl Into<PathBuf>, arguments: Vec<OsString>) -> Self {
+        self.program = Some((path.into(), arguments));
+        self
+    }
+
+    /// The same with another time without progress after which a child hangs: while it evaluates, and while it makes its
+    /// environment.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The same with another number of children that may fail without any evaluation between. One more ends the search.
+    #[must_use]
+    pub fn with_failures_in_a_row(mut self, failures: u32) -> Self {
+        self.failures_in_a_row = failures;
+        self
+    }
+
+    /// The same with limits on what a child may hold after an evaluation, in bytes: of its device's memory (where its
+    /// environment [reports](crate::environment::Condition::device_bytes)), and of the machine's (on Linux). One that
+    /// holds more is replaced before its next trial.
+    #[must_use]
+    pub fn with_memory_limit(mut self, device_bytes: Option<u64>, resident_bytes: Option<u64>) -> Self {
+        self.memory = MemoryLimit { device_bytes, resident_bytes };
+        self
+    }
+
+    /// The same for children that share a device with `bytes` of memory: a trial begins when what `estimate` says of it fits
+    /// beside what runs, in the order of submission. One that fits never runs alone.
+    #[must_use]
+    pub fn with_device_memory(mut self, bytes: u64, estimate: impl Fn(&Cost) -> u64 + Send + Sync + 'static) -> Self {
+        self.device_memory = Some(bytes);
+        self.estimate = Some(Arc::new(estimate));
+        self
+    }
+
+    pub(super) fn estimate(&self, cost: &Cost) -> u64 {
+        self.estimate.as_ref().map_or(0, |estimate| estimate(cost))
+    }
+
+    pub(super) fn program(&self) -> io::Result<Program> {
+        match &self.program {
+            Some((path, arguments)) => Ok(Program { path: path.clone(), arguments: arguments.clone() }),
+            None => Program::own(),
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! An evaluator with several child processes on this machine.
+
+mod config;
+mod packing;
+mod slot;
+
+pub use config::ProcessConfig;
+
+use super::child::{ChildProcess, Factory, Line, Task, is_child, serve};
+use super::{Assignment, Evaluator, EvaluatorError, Event, POLL, StartError, Verdict};
+use crate::environment::{Cancellation, Condition, Environment};
+use packing::Packing;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use slot::{Slot, Work};
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+
+/// Evaluates trials in child processes of this machine, each one at a time: several trainings share a GPU, and what goes wrong
+/// in one costs one attempt at one trial.
+///
+/// A child is this program again, with the same arguments (or [another](ProcessConfig::with_program)). Its `main` must come to
+/// [`serve_if_child`](Self::serve_if_child), which never returns there. It makes its environment once, for data to be loaded
+/// and kernels to be compiled once. A child is replaced by a new one when it
+/// - ends: by SIGKILL, that is [`OutOfMemory`](crate::evaluation::Infeasibility::OutOfMemory), else a fault;
+/// - reports no [progress](crate::environment::TrialContext::report) for the [patience](ProcessConfig::with_patience): a fault;
+/// - says that its environment is [broken](crate::environment::Condition::broken): a fault;
+/// - holds more memory than [allowed](ProcessConfig::with_memory_limit) after an evaluation, which counts.
+///
+/// The trial of a fault comes back to the controller, which tries it again as often as
+/// [`SearchConfig::attempts`](crate::search::SearchConfig::attempts) allows. After too many
+/// [failures in a row](ProcessConfig::with_failures_in_a_row), without any evaluation between, the search stops: what it has is
+/// in its run folder.
+///
+/// A search in minibatches learns the same as with one environment in its own process.
+///
+/// ```no_run
+/// use blockqnn::agent::{QLearning, QLearningConfig};
+/// use blockqnn::environment::synthetic::Synthetic;
+/// use blockqnn::reward::RedefinedReward;
+/// use blockqnn::evaluator::{ProcessConfig, ProcessEvaluator};
+/// use blockqnn::search::{Search, SearchConfig};
+/// use blockqnn::space::block::{BlockCode, BlockSpace};
+/// use std::convert::Infallible;
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     ProcessEvaluator::<BlockCode>::serve_if_child(|_| Ok::<_, Infallible>(Synthetic::new()));
+///     let children = (0..4).map(|number| (format!("process {number}"), serde_json::Value::Null));
+///     let processes = ProcessEvaluator::new(children.collect(), ProcessConfig::new())?;
+///     let agent = QLearning::new(QLearningConfig::paper().scaled_to(8))?;
+///     let config = SearchConfig::paper().with_trials(128, 16);
+///     let search = Search::with_evaluator(BlockSpace::paper(), agent, processes, config);
+///     let report = search.with_reward(RedefinedReward::paper()).run()?;
+///     println!("{} trials", report.records.len());
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug)]
+pub struct ProcessEvaluator<A> {
+    config: ProcessConfig,
+    slots: Vec<Slot>,
+    queue: VecDeque<Assignment<A>>,
+    packing: Packing,
+    messages: Receiver<Message>,
+    sender: Sender<Message>,
+    identity: String,
+    failures: u32,
+}
+
+/// A line of a child, or nothing for its end.
+#[derive(Debug)]
+struct Message {
+    slot: usize,
+    /// Which of the children that the slot had said it.
+    generation: u64,
+    line: Option<Line>,
+}
+
+impl<A: Serialize> ProcessEvaluator<A> {
+    /// If this process is a child, evaluates what its parent sends, and never returns. `make` is called once, with the child's
+    /// briefing.
+    pub fn serve_if_child<E, X>(make: impl Fn(&serde_json::Value) -> Result<E, X> + Send + Sync + 'static)
+    where
+        A: DeserializeOwned,
+        E: Environment<A>,
+        X: Display,
+    {
+        if is_child() {
+            let factory: &Factory<E, X> = &make;
+            serve::<A, E, X>(factory);
+        }
+    }
+
+    /// Starts a child process for each name and briefing, and waits until their environments are ready.
+    ///
+    /// # Errors
+    /// [`StartError`] if there is none, one cannot be started or cannot make its environment, or two have different
+    /// identities.
+    pub fn new(children: Vec<(String, serde_json::Value)>, config: ProcessConfig) -> Result<Self, StartError> {
+        if children.is_empty() {
+            return Err(StartError::NoWorker);
+        }
+        let (sender, messages) = channel();
+        let slots = children.into_iter().map(|(name, briefing)| Slot::new(name, briefing)).collect();
+        let packing = Packing::new(config.device_memory);
+        let queue = VecDeque::new();
+        let identity = String::new();
+        let mut evaluator = Self { config, slots, queue, packing, messages, sender, identity, failures: 0 };
+        // All at once: each may load data for minutes.
+        for number in 0..evaluator.slots.len() {
+            evaluator.start(number).map_err(|source| StartError::Start { number, source })?;
+        }
+        evaluator.await_all()?;
+        Ok(evaluator)
+    }
+
+    fn start(&mut self, number: usize) -> std::io::Result<()> {
+        let program = self.config.program()?;
+        let slot = &mut self.slots[number];
+        let (sender, generation) = (self.sender.clone(), slot.generation + 1);
+        let deliver = move |line| sender.send(Message { slot: number, generation, line }).is_ok();
+        let child = ChildProcess::start(&program, &slot.briefing, deliver)?;
+        slot.begin(child, generation);
+        Ok(())
+    }
+
+    /// Waits for the first line of every child.
+    fn await_all(&mut self) -> Result<(), StartError> {
+        let mut known: Option<String> = None;
+        while let Some(number) = self.slots.iter().position(|slot| !slot.ready) {
+            let message = match self.messages.recv_timeout(POLL) {
+                Ok(message) => message,
+                Err(_) if self.slots[number].silent_for() < self.config.patience => continue,
+                Err(_) => {
+                    let message = format!("it was not ready after {:?}", self.config.patience);
+                    return Err(StartError::Environment { number, message });
+                }
+            };
+            let number = message.slot;
+            match message.line {
+                Some(Line::Ready { identity }) => {
+                    let expected = known.get_or_insert_with(|| identity.clone());
+                    StartError::compare(number, identity, expected)?;
+                    self.slots[number].ready = true;
+                }
+                Some(Line::Unready { message }) => {
+                    return Err(StartError::Environment { number, message });
+                }
+                Some(Line::Progress(_) | Line::Done { .. }) => {}
+                None => {
+                    let message = self.slots[number].end().reason();
+                    return Err(StartError::Environment { number, message });
+                }
+            }
+        }
+        self.identity = known.unwrap_or_default();
+        Ok(())
+    }
+
+    /// Gives waiting trials to children that have nothing to do, in order, as far as memory goes.
+    fn hand_out(&mut self, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
+        while let Some(assignment) = self.queue.front() {
+            let bytes = self.config.estimate(&assignment.trial.cost);
+            let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_free()) else { break };
+            if !self.packing.admits(bytes) {
+                break;
+            }
+            let task = Task {
+                trial: assignment.trial.clone(),
+                attempt: assignment.attempt,
+                architecture: &*assignment.architecture,
+            };
+            let task = serde_json::to_vec(&task).map_err(|error| EvaluatorError(Box::new(error)))?;
+            let trial = assignment.trial.id;
+            self.queue.pop_front();
+            self.packing.enter(bytes);
+            slot.give(&task, Work { trial, bytes });
+            listener(Event::Started { trial, worker: slot.name.clone() });
+        }
+        Ok(())
+    }
+
+    /// Takes what a child said; whether a trial ended by it.
+    fn take(&mut self, message: Message, listener: &mut dyn FnMut(Event)) -> Result<bool, EvaluatorError> {
+        let Message { slot: number, generation, line } = message;
+        let slot = &mut self.slots[number];
+        if slot.generation != generation {
+            return Ok(false);
+        }
+        slot.hear();
+        match line {
+            Some(Line::Ready { identity }) if identity != self.identity => {
+                let was = &self.identity;
+                let text = format!(
+                    "the environment of a new child process is {identity:?}, but that of the first was {was:?}: did the data \
+                     change?"
+                );
+                Err(EvaluatorError(text.into()))
+            }
+            Some(Line::Ready { .. }) => {
+                slot.ready = true;
+                Ok(false)
+            }
+            Some(Line::Unready { message }) => {
+                Err(EvaluatorError(format!("a new child process cannot create its environment: {message}").into()))
+            }
+            Some(Line::Progress(progress)) => {
+                if let Some(work) = &slot.work {
+                    listener(Event::Progress { trial: work.trial, progress });
+                }
+                Ok(false)
+            }
+            Some(Line::Done { outcome, condition, resident_bytes }) => {
+                self.done(number, outcome, condition, resident_bytes, listener)
+            }
+            None => {
+                let outcome = slot.end();
+                let reason = outcome.reason();
+                let ended = self.end(number, outcome, listener);
+                self.lose(number, &reason, listener)?;
+                Ok(ended)
+            }
+        }
+    }
+
+    /// Takes the outcome of a child's trial, and replaces a child that is to evaluate no more; whether a trial ended by it.
+    fn done(
+        &mut self,
+        number: usize,
+        outcome: Verdict,
+        condition: Condition,
+        resident_bytes: Option<u64>,
+        listener: &mut dyn FnMut(Event),
+    ) -> Result<bool, EvaluatorError> {
+        let (worker, device_bytes) = (self.slots[number].name.clone(), condition.device_bytes);
+        tracing::debug!(worker, device_bytes, resident_bytes, broken = condition.broken, "memory after an evaluation");
+        let evaluated = matches!(outcome, Verdict::Evaluated(_));
+        let ended = self.end(number, outcome, listener);
+        if condition.broken {
+            self.lose(number, "its device failed and cannot be used again", listener)?;
+            return Ok(ended);
+        }
+        if evaluated {
+            self.failures = 0;
+        }
+        if let Some(reason) = self.config.memory.excess(device_bytes, resident_bytes) {
+            tracing::info!(worker, reason, "a child process is replaced");
+            self.replace(number)?;
+        }
+        Ok(ended)
+    }
+
+    /// Kills children that show no sign of life; whether a trial ended by it.
+    fn look_after(&mut self, listener: &mut dyn FnMut(Event)) -> Result<bool, EvaluatorError> {
+        let patience = self.config.patience;
+        let hangs = |slot: &Slot| (slot.work.is_some() || !slot.ready) && slot.silent_for() > patience;
+        let Some(number) = self.slots.iter().position(hangs) else { return Ok(false) };
+        let message = format!("it showed no progress for {patience:?}");
+        self.slots[number].stop();
+        let ended = self.end(number, Verdict::Fault { message: message.clone() }, listener);
+        self.lose(number, &message, listener)?;
+        Ok(ended)
+    }
+
+    /// Tells how the trial of a child ended; whether it had one.
+    fn end(&mut self, number: usize, verdict: Verdict, listener: &mut dyn FnMut(Event)) -> bool {
+        let Some(work) = self.slots[number].work.take() else { return false };
+        self.packing.leave(work.bytes);
+        listener(Event::Ended { trial: work.trial, verdict });
+        true
+    }
+
+    /// Replaces a child that failed, unless too many did.
+    fn lose(&mut self, number: usize, message: &str, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
+        let worker = self.slots[number].name.clone();
+        tracing::warn!(worker, message, "a child process failed and is replaced");
+        listener(Event::WorkerLost { worker, message: message.to_owned() });
+        self.failures += 1;
+        if self.failures > self.config.failures_in_a_row {
+            let text = format!("{} child processes failed in a row, the last one with: {message}", self.failures);
+            return Err(EvaluatorError(text.into()));
+        }
+        self.replace(number)
+    }
+
+    fn replace(&mut self, number: usize) -> Result<(), EvaluatorError> {
+        self.slots[number].stop();
+        self.start(number).map_err(|error| EvaluatorError(Box::new(error)))
+    }
+
+    /// Ends one trial as cancelled, a waiting one first.
+    fn cancel_one(&mut self, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
+        if let Some(assignment) = self.queue.pop_front() {
+            listener(Event::Ended { trial: assignment.trial.id, verdict: Verdict::Cancelled });
+            return Ok(());
+        }
+        let Some(number) = self.slots.iter().position(|slot| slot.work.is_some()) else {
+            return Err(EvaluatorError::idle());
+        };
+        self.slots[number].stop();
+        self.end(number, Verdict::Cancelled, listener);
+        Ok(())
+    }
+}
+
+impl<A: Serialize> Evaluator<A> for ProcessEvaluator<A> {
+    fn submit(&mut self, assignment: Assignment<A>) -> Result<(), EvaluatorError> {
+        self.queue.push_back(assignment);
+        Ok(())
+    }
+
+    fn wait(&mut self, cancellation: &Cancellation, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
+        if self.queue.is_empty() && self.slots.iter().all(|slot| slot.work.is_none()) {
+            return Err(EvaluatorError::idle());
+        }
+        loop {
+            if cancellation.is_cancelled() {
+                return self.cancel_one(listener);
+            }
+            self.hand_out(listener)?;
+            // A trial's end must be the last event that a listener hears.
+            let mut late = Vec::new();
+            let mut end = None;
+            let mut sort = |event: Event| match event {
+                Event::Ended { .. } => end = Some(event),
+                event if end.is_some() => late.push(event),
+                event => listener(event),
+            };
+            let ended = match self.messages.recv_timeout(POLL) {
+                Ok(message) => self.take(message, &mut sort),
+                Err(RecvTimeoutError::Timeout) => self.look_after(&mut sort),
+                Err(RecvTimeoutError::Disconnected) => Err(EvaluatorError("all child processes have ended".into())),
+            };
+            late.into_iter().chain(end).for_each(&mut *listener);
+            if ended? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn identity(&self) -> String {
+        self.identity.clone()
+    }
+
+    fn workers(&self) -> usize {
+        self.slots.len()
+    }
+}

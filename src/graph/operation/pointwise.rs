@@ -1,0 +1,73 @@
+//! Operations on one input that compute each pixel by itself.
+
+use super::{Describe, Facts, PyTorch};
+use crate::graph::cost::Sum;
+use crate::graph::shape::SizeOverflow;
+
+pub(super) const IDENTITY: Function = Function { name: "identity", number: 4, pytorch: None };
+pub(super) const RELU: Function = Function { name: "ReLU", number: 8, pytorch: Some("torch.relu") };
+pub(super) const ZERO: Function = Function { name: "zero", number: 11, pytorch: Some("torch.zeros_like") };
+
+fn facts(name: &'static str, number: u8) -> Facts {
+    Facts { name, colour: [number, 0], inputs: 1..=1, kernel: None, depth: 0, passes_through: false }
+}
+
+/// A function without weights; none is the identity.
+pub(super) struct Function {
+    name: &'static str,
+    number: u8,
+    pytorch: Option<&'static str>,
+}
+
+impl Describe for Function {
+    fn facts(&self) -> Facts {
+        Facts { passes_through: self.pytorch.is_none(), ..facts(self.name, self.number) }
+    }
+
+    fn cost(&self, _: &[u64], output: u64, pixels: u64, sum: &mut Sum) -> Result<(), SizeOverflow> {
+        if self.pytorch.is_none() { Ok(()) } else { sum.tensors(1, output, pixels) }
+    }
+
+    fn pytorch(&self, _: &str, inputs: &[String], channels: &[&str]) -> PyTorch {
+        let input = inputs.concat();
+        PyTorch::function(self.pytorch.map_or(input.clone(), |function| format!("{function}({input})")), channels)
+    }
+}
+
+pub(super) struct Input;
+
+impl Describe for Input {
+    fn facts(&self) -> Facts {
+        Facts { inputs: 0..=0, ..facts("input", 0) }
+    }
+
+    fn is_bounded(&self, _: usize, channels: u64, width: u64) -> bool {
+        channels > width
+    }
+
+    fn cost(&self, _: &[u64], _: u64, _: u64, _: &mut Sum) -> Result<(), SizeOverflow> {
+        Ok(())
+    }
+
+    fn pytorch(&self, _: &str, _: &[String], _: &[&str]) -> PyTorch {
+        PyTorch::function("x0".to_owned(), &["inputs"])
+    }
+}
+
+pub(super) struct BatchNorm;
+
+impl Describe for BatchNorm {
+    fn facts(&self) -> Facts {
+        facts("batch norm", 9)
+    }
+
+    fn cost(&self, _: &[u64], output: u64, pixels: u64, sum: &mut Sum) -> Result<(), SizeOverflow> {
+        sum.scale_and_shift(output)?;
+        sum.tensors(1, output, pixels)
+    }
+
+    fn pytorch(&self, layer: &str, inputs: &[String], channels: &[&str]) -> PyTorch {
+        let module = Some(format!("nn.BatchNorm2d({})", channels.concat()));
+        PyTorch { module, ..PyTorch::function(format!("self.{layer}({})", inputs.concat()), channels) }
+    }
+}

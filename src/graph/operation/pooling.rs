@@ -1,0 +1,41 @@
+//! Pools of stride 1. Over one pixel they compute nothing.
+
+use super::{Describe, Facts, PyTorch};
+use crate::graph::cost::Sum;
+use crate::graph::shape::SizeOverflow;
+
+pub(super) fn max(kernel: u8) -> Pool {
+    Pool { name: "max pool", number: 2, kernel, function: "max_pool2d", argument: "" }
+}
+
+pub(super) fn average(kernel: u8) -> Pool {
+    let argument = ", count_include_pad=False";
+    Pool { name: "average pool", number: 3, kernel, function: "avg_pool2d", argument }
+}
+
+pub(super) struct Pool {
+    name: &'static str,
+    number: u8,
+    kernel: u8,
+    function: &'static str,
+    argument: &'static str,
+}
+
+impl Describe for Pool {
+    fn facts(&self) -> Facts {
+        let Self { name, number, kernel, .. } = *self;
+        let (colour, passes_through) = ([number, kernel], kernel == 1);
+        Facts { name, colour, inputs: 1..=1, kernel: Some(kernel), depth: 0, passes_through }
+    }
+
+    fn cost(&self, _: &[u64], output: u64, pixels: u64, sum: &mut Sum) -> Result<(), SizeOverflow> {
+        sum.tensors(1, output, pixels)
+    }
+
+    fn pytorch(&self, _: &str, inputs: &[String], channels: &[&str]) -> PyTorch {
+        let Self { kernel, function, argument, .. } = self;
+        let input = inputs.concat();
+        let pool = format!("F.{function}({input}, {kernel}, stride=1, padding={}{argument})", kernel / 2);
+        PyTorch::function(if *kernel == 1 { input } else { pool }, channels)
+    }
+}

@@ -1,0 +1,133 @@
+//! Putting a search together.
+
+use super::observer::Observers;
+use super::{Observer, RunFolder, SearchConfig};
+use crate::agent::Agent;
+use crate::environment::{Cancellation, Environment};
+use crate::evaluator::{Evaluator, InlineEvaluator};
+use crate::reward::{RedefinedReward, RewardShaper};
+use crate::space::SearchSpace;
+use std::fmt;
+
+/// A search: space, agent, evaluator, reward and observers, put together and run.
+///
+/// ```
+/// use blockqnn::agent::{QLearning, QLearningConfig};
+/// use blockqnn::environment::environment_fn;
+/// use blockqnn::reward::RedefinedReward;
+/// use blockqnn::search::{Search, SearchConfig};
+/// use blockqnn::space::block::{BlockCode, BlockSpace};
+///
+/// let environment = environment_fn("prefers six layers", |block: &BlockCode, _seed| {
+///     90.0 - (block.len() as f64 - 6.0).abs()
+/// });
+/// let agent = QLearning::new(QLearningConfig::paper().scaled_to(4))?;
+/// let config = SearchConfig::paper().with_seed(1).with_trials(32, 8);
+/// let search = Search::new(BlockSpace::paper(), agent, environment, config).with_reward(RedefinedReward::paper());
+/// let report = search.run()?;
+/// assert_eq!(report.records.len(), 32);
+/// println!("{}", report.best()[0].architecture);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Search<'o, S: SearchSpace, G, V> {
+    pub(super) space: S,
+    pub(super) agent: G,
+    pub(super) evaluator: V,
+    pub(super) config: SearchConfig,
+    pub(super) shaper: Box<dyn RewardShaper + 'o>,
+    pub(super) observers: Observers<'o, S>,
+    pub(super) cancellation: Cancellation,
+    pub(super) folder: Option<RunFolder>,
+}
+
+impl<S: SearchSpace, G: fmt::Debug, V> fmt::Debug for Search<'_, S, G, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Search").field("agent", &self.agent).field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl<S, G, E> Search<'_, S, G, InlineEvaluator<S::Architecture, E>>
+where
+    S: SearchSpace,
+    G: Agent<S>,
+    E: Environment<S::Architecture>,
+{
+    /// Creates a search that evaluates one trial after another in the caller's thread, rewarded by accuracy at Terminal:
+    /// set the paper's reward with [`with_reward`](Self::with_reward).
+    pub fn new(space: S, agent: G, environment: E, config: SearchConfig) -> Self {
+        Self::with_evaluator(space, agent, InlineEvaluator::new(environment), config)
+    }
+}
+
+impl<S, G, V> Search<'_, S, G, V>
+where
+    S: SearchSpace,
+    G: Agent<S>,
+    V: Evaluator<S::Architecture>,
+{
+    /// Creates a search with an evaluator of its own, rewarded by accuracy at Terminal.
+    pub fn with_evaluator(space: S, agent: G, evaluator: V, config: SearchConfig) -> Self {
+        Self::with_parts(space, agent, evaluator, config)
+    }
+}
+
+impl<S: SearchSpace, G: Agent<S>> Search<'_, S, G, String> {
+    /// Creates a search whose trials are evaluated by the caller, rewarded by accuracy at Terminal:
+    /// [`open`](Self::open) it, then [`ask`](super::Session::ask) and [`tell`](super::Session::tell).
+    ///
+    /// `identity` names whatever evaluates and everything that its results depend on, as
+    /// [`Environment::identity`] does.
+    pub fn without_evaluator(space: S, agent: G, identity: impl Into<String>, config: SearchConfig) -> Self {
+        Self::with_parts(space, agent, identity.into(), config)
+    }
+}
+
+impl<'o, S: SearchSpace, G, V> Search<'o, S, G, V> {
+    fn with_parts(space: S, agent: G, evaluator: V, config: SearchConfig) -> Self {
+        Self {
+            space,
+            agent,
+            evaluator,
+            config,
+            shaper: Box::new(RedefinedReward::default()),
+            observers: Observers::default(),
+            cancellation: Cancellation::new(),
+            folder: None,
+        }
+    }
+
+    /// Sets the reward.
+    #[must_use]
+    pub fn with_reward(mut self, shaper: impl RewardShaper + 'o) -> Self {
+        self.shaper = Box::new(shaper);
+        self
+    }
+
+    /// Adds an observer.
+    #[must_use]
+    pub fn with_observer(mut self, observer: impl Observer<S> + 'o) -> Self {
+        self.observers.add(observer);
+        self
+    }
+
+    /// Sets the flag that stops the search.
+    #[must_use]
+    pub fn with_cancellation(mut self, cancellation: Cancellation) -> Self {
+        self.cancellation = cancellation;
+        self
+    }
+
+    /// Journals the search in `folder`, and resumes it from there if there is something to resume.
+    #[must_use]
+    pub fn with_run_folder(mut self, folder: RunFolder) -> Self {
+        self.folder = Some(folder);
+        self
+    }
+
+    /// Takes the evaluator out, and leaves `identity` in its place.
+    pub(super) fn split(self, identity: String) -> (Search<'o, S, G, String>, V) {
+        let Self { space, agent, evaluator, config, shaper, observers, cancellation, folder } = self;
+        let search = Search { space, agent, evaluator: identity, config, shaper, observers, cancellation, folder };
+        (search, evaluator)
+    }
+}

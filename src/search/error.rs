@@ -1,0 +1,72 @@
+//! Why a search failed.
+
+use super::RunFolderError;
+use crate::agent::AgentError;
+use crate::environment::BoxError;
+use crate::evaluation::NotFinite;
+use crate::evaluator::EvaluatorError;
+use crate::setting::InvalidSetting;
+use crate::space::SpaceError;
+
+/// Why a search failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SearchError {
+    /// A setting is invalid.
+    #[error(transparent)]
+    Config(#[from] InvalidSetting),
+    /// The agent cannot continue.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// The agent proposed what the space refuses.
+    #[error("the agent proposed a walk that the search space rejects: {0}")]
+    Space(#[from] SpaceError),
+    /// The evaluator broke down.
+    #[error(transparent)]
+    Evaluator(#[from] EvaluatorError),
+    /// The reward of a trial is not finite.
+    #[error("trial {trial} has no reward: {source}")]
+    Reward {
+        /// Number of the trial.
+        trial: u64,
+        /// What the formula gave.
+        #[source]
+        source: NotFinite,
+    },
+    /// A credit did not give one reward per layer.
+    #[error("the reward shaper returned rewards for {found} layers of trial {trial}, which has {layers}")]
+    Credit {
+        /// Number of the trial.
+        trial: u64,
+        /// Layers of the trial.
+        layers: usize,
+        /// Rewards given.
+        found: usize,
+    },
+    /// The run folder cannot be used any more.
+    #[error(transparent)]
+    RunFolder(#[from] RunFolderError),
+    /// What was proposed or rewarded now is not what the journal has.
+    #[error(
+        "trial {trial} differs from the journal: {message}. The agent, the search space or the reward has changed since the \
+         run was started; resume it with the original ones, or start a new run"
+    )]
+    Diverged {
+        /// Number of the trial.
+        trial: u64,
+        /// What differs.
+        message: String,
+    },
+    /// An observer stopped the search.
+    #[error("an observer stopped the search: {0}")]
+    Observer(#[source] BoxError),
+    /// A session was told of a trial that is not waiting for a result. Nothing has changed.
+    #[error("trial {trial} is not waiting for a result: it was not handed out by `ask`, or its result was told before")]
+    NotAsked {
+        /// Number of the trial.
+        trial: u64,
+    },
+    /// A session was used after it had failed.
+    #[error("this search has failed before, and what it knows may be incomplete: open it again from its run folder")]
+    Broken,
+}

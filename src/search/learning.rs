@@ -1,0 +1,89 @@
+//! From a finished trial to what the agent learns.
+
+use super::trial::Finished;
+use super::{MinibatchSummary, Observer, Scheduling, SearchError, Session};
+use crate::agent::{Agent, EpisodeOf, TrajectoryOf};
+use crate::evaluation::{Episode, Reward};
+use crate::graph::Fingerprint;
+use crate::seed;
+use crate::space::SearchSpace;
+
+impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
+    /// Notes that a trial is finished, and has the agent learn what is complete by that: its minibatch, or the trial itself
+    /// where there is no barrier.
+    pub(super) fn settle(&mut self, finished: Finished<S>) -> Result<(), SearchError> {
+        let record = &finished.record;
+        if self.log.finished(record)? {
+            self.search.observers.on_finished(record).map_err(SearchError::Observer)?;
+        }
+        if self.search.config.scheduling == Scheduling::Rolling {
+            return self.learn(vec![finished]);
+        }
+        self.finished.insert(record.id, finished);
+        if self.finished.len() < self.minibatch {
+            return Ok(());
+        }
+        let minibatch = std::mem::take(&mut self.finished);
+        self.learn(minibatch.into_values().collect())
+    }
+
+    /// Has the agent learn trials, in this order.
+    fn learn(&mut self, trials: Vec<Finished<S>>) -> Result<(), SearchError> {
+        let episodes = trials.into_iter().map(|finished| self.remember(finished)).collect::<Result<Vec<_>, _>>()?;
+        let (last, size) = (self.report.records.len() as u64 - 1, self.search.config.minibatch);
+        let is_rolling = self.search.config.scheduling == Scheduling::Rolling;
+        let number = if is_rolling { last } else { last / size };
+        let mut rng = seed::stream(self.search.config.seed, "learn", number);
+        self.search.agent.learn(&self.search.space, &episodes, &self.memory, &mut rng)?;
+        self.learn_kept_repeats()?;
+        if is_rolling && !(last + 1).is_multiple_of(size) { Ok(()) } else { self.note_learned() }
+    }
+
+    /// Takes a finished trial into memory, cache and report.
+    pub(super) fn remember(&mut self, finished: Finished<S>) -> Result<EpisodeOf<S>, SearchError> {
+        let Finished { trajectory, record } = finished;
+        // What depends on the machine is not a fact about the architecture, and not kept for another trial.
+        if !record.cached && !record.evaluation.depends_on_machine() {
+            self.cache.insert(record.fingerprint, record.evaluation.clone());
+        }
+        self.under_way.remove(&record.fingerprint);
+        let episode = self.episode(trajectory, record.id, record.reward, record.fingerprint)?;
+        self.memory.push(episode.clone());
+        self.report.records.push(record);
+        Ok(episode)
+    }
+
+    /// What the agent learns from the reward of a walk.
+    pub(super) fn episode(
+        &self,
+        trajectory: TrajectoryOf<S>,
+        trial: u64,
+        reward: Reward,
+        fingerprint: Fingerprint,
+    ) -> Result<EpisodeOf<S>, SearchError> {
+        let layers = trajectory.len();
+        let rewards = self.search.shaper.credit(reward, layers);
+        if rewards.len() != layers {
+            return Err(SearchError::Credit { trial, layers, found: rewards.len() });
+        }
+        Ok(Episode { trajectory, rewards, reward, fingerprint })
+    }
+
+    /// Notes that everything recorded so far is learned, unless that is noted already, and tells the observers.
+    pub(super) fn note_learned(&mut self) -> Result<(), SearchError> {
+        let (records, agent) = (&self.report.records, &self.search.agent);
+        let (trials, size) = (records.len() as u64, self.search.config.minibatch);
+        let minibatch = trials.saturating_sub(1) / size;
+        let save = || {
+            let mut bytes = Vec::new();
+            agent.save(&mut bytes)?;
+            Ok(bytes)
+        };
+        if self.log.learned(minibatch, trials, self.report.resampled, save)? {
+            let start = usize::try_from(minibatch * size).unwrap_or(usize::MAX);
+            let summary = MinibatchSummary::of::<S>(minibatch, records, start);
+            self.search.observers.on_learned(&summary).map_err(SearchError::Observer)?;
+        }
+        Ok(())
+    }
+}

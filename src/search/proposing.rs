@@ -1,0 +1,171 @@
+//! From the agent's walk to a trial.
+
+use super::repeats::Repeat;
+use super::trial::{Entered, Finished, Proposed, appraise};
+use super::{Observer, Record, Repeats, Scheduling, Search, SearchConfig, SearchError, Session};
+use crate::agent::{Agent, TrajectoryOf};
+use crate::evaluation::{Evaluation, Reward, Trial};
+use crate::graph::{Cost, Fingerprint, LayerGraph, ToGraph};
+use crate::reward::FlopsOf;
+use crate::seed;
+use crate::space::SearchSpace;
+use std::sync::Arc;
+
+/// A walk, and what it leads to.
+pub(super) struct Drawn<S: SearchSpace> {
+    trajectory: TrajectoryOf<S>,
+    architecture: S::Architecture,
+    graph: LayerGraph,
+    fingerprint: Fingerprint,
+}
+
+impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
+    /// Whether there is something left to propose.
+    pub(super) fn may_propose(&self) -> bool {
+        self.memory.proposed() < self.search.config.trials && !self.is_exhausted
+    }
+
+    /// Proposes the next minibatch from the agent as it is, all different, and settles what needs no evaluation. `false`
+    /// if there is nothing left.
+    pub(super) fn propose_minibatch(&mut self) -> Result<bool, SearchError> {
+        if !self.may_propose() {
+            return Ok(false);
+        }
+        let mut settled = Vec::new();
+        self.minibatch = 0;
+        for id in self.memory.proposed()..self.end_of_minibatch() {
+            match self.propose(id)? {
+                Some(Entered::Proposed(proposed)) => self.ready.push_back(proposed),
+                Some(Entered::Finished(finished)) => settled.push(finished),
+                None => {
+                    self.is_exhausted = true;
+                    break;
+                }
+            }
+            self.minibatch += 1;
+        }
+        settled.into_iter().try_for_each(|finished| self.settle(finished))?;
+        Ok(self.minibatch > 0)
+    }
+
+    /// The trial after the next minibatch. What the journal has is repeated as it was; a run that ended within a minibatch
+    /// and is extended completes that first.
+    fn end_of_minibatch(&self) -> u64 {
+        let SearchConfig { trials, minibatch, .. } = self.search.config;
+        let first = self.memory.proposed();
+        let full = (first - first % minibatch).saturating_add(minibatch).min(trials);
+        self.log.end_of_minibatch(first).unwrap_or(full)
+    }
+
+    /// Proposes the next trial, and settles it if it needs no evaluation. `false` if there is none left.
+    pub(super) fn propose_next(&mut self) -> Result<bool, SearchError> {
+        if !self.may_propose() {
+            return Ok(false);
+        }
+        match self.propose(self.memory.proposed())? {
+            Some(Entered::Proposed(proposed)) => self.ready.push_back(proposed),
+            Some(Entered::Finished(finished)) => self.settle(finished)?,
+            None => self.is_exhausted = true,
+        }
+        Ok(!self.is_exhausted)
+    }
+
+    /// Has the agent propose a trial that was not proposed before. `None` means that the space is exhausted.
+    pub(super) fn propose(&mut self, id: u64) -> Result<Option<Entered<S>>, SearchError> {
+        let mut rng = seed::stream(self.search.config.seed, "propose", id);
+        for _ in 0..self.search.config.max_resamples {
+            let Search { space, agent, .. } = &mut self.search;
+            let trajectory = agent.propose(space, &self.memory, &mut rng)?;
+            let drawn = self.decode(trajectory)?;
+            let is_repeated = match self.search.config.repeats {
+                Repeats::Resample | Repeats::Replay => self.memory.contains(&drawn.fingerprint),
+                Repeats::Reuse => self.under_way.contains(&drawn.fingerprint),
+            };
+            if !is_repeated {
+                return self.enter(id, drawn).map(Some);
+            }
+            self.report.resampled += 1;
+            if self.search.config.repeats == Repeats::Replay {
+                let Drawn { trajectory, graph, fingerprint, .. } = drawn;
+                let (cost, _) = appraise(&graph, &self.search.config);
+                let cost = self.priced(&graph, cost);
+                self.learn_repeat(Repeat { trial: id, fingerprint, trajectory, cost })?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// What a walk leads to.
+    pub(super) fn decode(&self, trajectory: TrajectoryOf<S>) -> Result<Drawn<S>, SearchError> {
+        let space = &self.search.space;
+        let architecture = space.decode(&trajectory.actions)?;
+        let graph = architecture.to_graph();
+        let fingerprint = space.fingerprint(&architecture, &graph);
+        Ok(Drawn { trajectory, architecture, graph, fingerprint })
+    }
+
+    /// Makes a walk the trial `id`.
+    pub(super) fn enter(&mut self, id: u64, drawn: Drawn<S>) -> Result<Entered<S>, SearchError> {
+        let Drawn { trajectory, architecture, graph, fingerprint } = drawn;
+        let config = &self.search.config;
+        let (cost, refusal) = appraise(&graph, config);
+        let trial = Trial { id, seed: seed::trial_seed(config.seed, fingerprint.as_bytes()), fingerprint, cost };
+        self.memory.note_proposed(fingerprint);
+        self.under_way.insert(fingerprint);
+        // A minibatch is proposed again from the agent as it was; without one, that agent is gone.
+        let walk = (config.scheduling == Scheduling::Rolling).then_some(&trajectory.actions[..]);
+        if let Some(record) = self.log.proposed(&trial, walk)? {
+            return Ok(Entered::Finished(Finished { trajectory, record }));
+        }
+        self.search.observers.on_proposed(&trial, &architecture).map_err(SearchError::Observer)?;
+        let (priced, attempts) = (self.priced(&graph, cost), self.log.attempts(id));
+        let architecture = Arc::new(architecture);
+        let proposed = Proposed { trial, trajectory, architecture, priced, attempts, alone: false };
+        let finished = match (refusal, self.cache.get(&fingerprint)) {
+            (Some(reason), _) => self.finished(proposed, Evaluation::Infeasible(reason), false)?,
+            (None, Some(known)) => self.finished(proposed, known.clone(), true)?,
+            (None, None) => return Ok(Entered::Proposed(proposed)),
+        };
+        Ok(Entered::Finished(finished))
+    }
+
+    /// Rewards a trial.
+    pub(super) fn finished(
+        &self,
+        proposed: Proposed<S>,
+        evaluation: Evaluation,
+        cached: bool,
+    ) -> Result<Finished<S>, SearchError> {
+        let Proposed { trial, trajectory, architecture, priced, .. } = proposed;
+        let record = Record {
+            id: trial.id,
+            minibatch: trial.id / self.search.config.minibatch,
+            seed: trial.seed,
+            actions: trajectory.actions.clone(),
+            architecture: Arc::unwrap_or_clone(architecture),
+            fingerprint: trial.fingerprint,
+            cost: trial.cost,
+            reward: self.worth(trial.id, &evaluation, &priced)?,
+            evaluation,
+            cached,
+        };
+        Ok(Finished { trajectory, record })
+    }
+
+    /// The cost of a graph as the reward is to see it.
+    pub(super) fn priced(&self, graph: &LayerGraph, cost: Cost) -> Cost {
+        match self.search.shaper.flops_of() {
+            FlopsOf::Network => cost,
+            FlopsOf::Block => {
+                Cost { flops: graph.block_flops(&self.search.config.network).unwrap_or(u64::MAX), ..cost }
+            }
+        }
+    }
+
+    /// What an evaluation is worth. An infeasible architecture counts as one that guesses.
+    pub(super) fn worth(&self, trial: u64, evaluation: &Evaluation, cost: &Cost) -> Result<Reward, SearchError> {
+        let Search { config, shaper, .. } = &self.search;
+        let accuracy = evaluation.accuracy().unwrap_or(100.0 / config.network.classes as f64);
+        shaper.reward(accuracy, evaluation, cost).map_err(|source| SearchError::Reward { trial, source })
+    }
+}

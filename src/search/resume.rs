@@ -1,0 +1,163 @@
+//! Opening a search: its past is held against its parts, and repeated.
+
+use super::run_folder::{Checkpoint, Log, Parts, PastStep};
+use super::trial::{Entered, Finished};
+use super::{Observer, Repeats, Scheduling, Search, SearchConfig, SearchError, Session, Start};
+use crate::agent::Agent;
+use crate::graph::ToGraph;
+use crate::space::{SearchSpace, walk};
+use std::collections::BTreeMap;
+
+impl<'o, S: SearchSpace, G: Agent<S>> Search<'o, S, G, String> {
+    /// Opens the search, to be driven by [`Session::ask`] and [`Session::tell`]. With a run folder that holds a run, the
+    /// search continues it.
+    ///
+    /// # Errors
+    /// [`SearchError`] if a setting is invalid, the run folder cannot be used, or its run was made by another search.
+    pub fn open(mut self) -> Result<Session<'o, S, G>, SearchError> {
+        self.config.validate()?;
+        let log = match self.folder.take() {
+            Some(folder) => folder.open(&self.config, self.parts())?,
+            None => Log::default(),
+        };
+        let mut session = Session::new(self, log);
+        session.verify_past()?;
+        let checkpoint = session.restore_agent()?;
+        if session.log.is_new() {
+            session.log.begin()?;
+        }
+        session.announce()?;
+        match (session.search.config.scheduling, checkpoint) {
+            (Scheduling::Minibatch, Some(checkpoint)) => session.recall_minibatches(checkpoint.trials)?,
+            (Scheduling::Minibatch, None) => {}
+            (Scheduling::Rolling, checkpoint) => session.repeat_steps(checkpoint.map(|known| known.trials))?,
+        }
+        Ok(session)
+    }
+
+    /// Who the parts of this search are.
+    fn parts(&self) -> Parts {
+        Parts {
+            environment: self.evaluator.clone(),
+            space: Some(self.space.identity()),
+            agent: Some(self.agent.identity()),
+            reward: Some(self.shaper.identity()),
+        }
+    }
+
+    /// What is wrong with the length of the search, if the agent's schedule is longer: an agent that is still exploring
+    /// hardly proposes what it has learned.
+    fn schedule_warning(&self) -> Option<String> {
+        let SearchConfig { trials, minibatch, .. } = self.config;
+        let (scheduled, minibatches) = (self.agent.scheduled_minibatches()?, trials.div_ceil(minibatch));
+        (scheduled > minibatches).then(|| {
+            format!(
+                "the agent's schedule lasts {scheduled} minibatches, but the search has {minibatches} ({trials} trials in \
+                 minibatches of {minibatch}), so it ends while the agent still explores: scale the schedule to the search \
+                 (QLearningConfig::scaled_to; agent.epsilon in the settings), or ask for more trials"
+            )
+        })
+    }
+}
+
+impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
+    /// Holds what the journal has against the space and the reward of now: each walk must lead to the same architecture,
+    /// each measurement to the same reward. With a checkpoint nothing else would tell whether both are still the same.
+    fn verify_past(&self) -> Result<(), SearchError> {
+        let space = &self.search.space;
+        for record in self.log.records() {
+            let diverged = |message: String| SearchError::Diverged { trial: record.id, message };
+            let architecture = walk(space, &record.actions)
+                .and_then(|_| space.decode(&record.actions))
+                .map_err(|error| diverged(format!("its walk is none of this search space: {error}")))?;
+            let graph = architecture.to_graph();
+            let (fingerprint, then) = (space.fingerprint(&architecture, &graph), record.fingerprint);
+            if fingerprint != then {
+                return Err(diverged(format!(
+                    "its walk leads to the architecture {fingerprint} now and led to {then}"
+                )));
+            }
+            let reward = self.worth(record.id, &record.evaluation, &self.priced(&graph, record.cost))?;
+            // The logarithms of another machine may differ in the last bit; a changed formula differs by more.
+            if (record.reward.value() - reward.value()).abs() > 1e-9 * (1.0 + reward.value().abs()) {
+                return Err(diverged(format!("its reward is {reward} now and was {}", record.reward)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what the agent had learned by the last checkpoint, so that it need not learn it again.
+    fn restore_agent(&mut self) -> Result<Option<Checkpoint>, SearchError> {
+        // A checkpoint does not hold which repeats wait for their evaluation; they are learned again.
+        if self.search.config.repeats == Repeats::Replay {
+            return Ok(None);
+        }
+        let Some(checkpoint) = self.log.checkpoint() else { return Ok(None) };
+        let loaded = self.search.agent.load(&self.search.space, &mut checkpoint.agent.as_slice());
+        loaded.map_err(|error| self.log.unusable_checkpoint(error))?;
+        self.report.resampled = checkpoint.resampled;
+        Ok(Some(checkpoint))
+    }
+
+    /// Tells the observers that the search begins, and what it has already.
+    fn announce(&mut self) -> Result<(), SearchError> {
+        let warnings: Vec<String> = self.search.schedule_warning().into_iter().collect();
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        let Search { config, evaluator: environment, observers, .. } = &mut self.search;
+        let start = Start { config, environment, warnings: &warnings };
+        let told = observers.on_start(&start);
+        told.and_then(|()| self.log.records().try_for_each(|record| observers.on_restored(record)))
+            .map_err(SearchError::Observer)
+    }
+
+    /// Takes the first `trials` of the journal into the memory, for an agent that has learned them.
+    fn recall_minibatches(&mut self, trials: u64) -> Result<(), SearchError> {
+        let records: Vec<_> = self.log.records().take_while(|record| record.id < trials).cloned().collect();
+        for record in records {
+            let trajectory = walk(&self.search.space, &record.actions)?;
+            self.memory.note_proposed(record.fingerprint);
+            self.remember(Finished { trajectory, record })?;
+        }
+        Ok(())
+    }
+
+    /// Repeats the journal, event by event: without a barrier, the order in which trials ended decides what was proposed.
+    /// Up to `known` trials the agent has learned everything.
+    fn repeat_steps(&mut self, mut known: Option<u64>) -> Result<(), SearchError> {
+        let diverged = |trial, message: &str| SearchError::Diverged { trial, message: message.to_owned() };
+        let mut settled = BTreeMap::new();
+        for step in self.log.take_steps() {
+            match step {
+                PastStep::Proposed(id) => {
+                    let entered = if known.is_some() { Some(self.recall(id)?) } else { self.propose(id)? };
+                    let none = || diverged(id, "the agent finds no new architecture, but the journal has one");
+                    match entered.ok_or_else(none)? {
+                        Entered::Proposed(proposed) => self.ready.push_back(proposed),
+                        Entered::Finished(finished) => drop(settled.insert(id, finished)),
+                    }
+                }
+                PastStep::Finished(id) => {
+                    let none = || diverged(id, "in the journal it is finished before it is proposed");
+                    let finished = settled.remove(&id).ok_or_else(none)?;
+                    match known {
+                        Some(_) => drop(self.remember(finished)?),
+                        None => self.settle(finished)?,
+                    }
+                }
+                PastStep::Learned(trials) if known == Some(trials) => known = None,
+                PastStep::Learned(_) => {}
+            }
+        }
+        // What needed no evaluation may have been proposed, and the search killed before it was noted as finished.
+        settled.into_values().try_for_each(|finished| self.settle(finished))
+    }
+
+    /// A trial as the journal has it.
+    fn recall(&mut self, id: u64) -> Result<Entered<S>, SearchError> {
+        let trajectory = walk(&self.search.space, &self.log.walk(id)?)?;
+        let drawn = self.decode(trajectory)?;
+        self.enter(id, drawn)
+    }
+}

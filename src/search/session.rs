@@ -1,0 +1,304 @@
+//! A search in progress, one question and one answer at a time.
+
+use super::repeats::Repeat;
+use super::run_folder::Log;
+use super::trial::{Finished, Proposed, checked, lacked_room};
+use super::{Observer, Scheduling, Search, SearchError, SearchReport, StopReason, Utilisation};
+use crate::agent::{Agent, Memory};
+use crate::evaluation::{Evaluation, Infeasibility};
+use crate::evaluator::{Assignment, Verdict};
+use crate::graph::Fingerprint;
+use crate::space::SearchSpace;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::fmt;
+
+/// A search in progress, whose trials are evaluated by the caller: [`ask`](Self::ask) for trials, and
+/// [`tell`](Self::tell) what was measured.
+///
+/// [`Search::run`] is a driver of a session with an [`Evaluator`](crate::evaluator::Evaluator); a service, a notebook or
+/// a queue of another kind may be another. Journal, resume, cache, cost guard, repeats, retries, rewards and observers are
+/// the same. What needs no evaluation is never handed out: trials that the journal has, that are over a limit, or whose
+/// architecture was measured before.
+///
+/// Any number of trials may be waiting at a time, and they may be told in any order. With
+/// [`Scheduling::Minibatch`] the agent learns a minibatch when all of it has been told, in the order of proposal: neither
+/// the order of the tells nor their number at a time changes what is proposed next. With [`Scheduling::Rolling`] it
+/// learns each trial as it is told.
+///
+/// A session that is dropped is a search that was killed: opened again from its run folder, it continues where it was, and
+/// hands out again what was not told.
+///
+/// ```
+/// use blockqnn::agent::{QLearning, QLearningConfig};
+/// use blockqnn::evaluation::{Evaluation, Metrics};
+/// use blockqnn::search::{Search, SearchConfig};
+/// use blockqnn::space::block::BlockSpace;
+///
+/// let agent = QLearning::new(QLearningConfig::paper().scaled_to(4))?;
+/// let config = SearchConfig::paper().with_trials(32, 8);
+/// let mut session = Search::without_evaluator(BlockSpace::paper(), agent, "prefers six layers", config).open()?;
+/// while let Some(asked) = session.ask()? {
+///     let accuracy = 90.0 - (asked.architecture.len() as f64 - 6.0).abs();
+///     session.tell(asked.trial.id, Evaluation::Measured(Metrics::from_accuracy(accuracy)))?;
+/// }
+/// assert_eq!(session.finish()?.records.len(), 32);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Session<'o, S: SearchSpace, G> {
+    /// The parts; in the place of an evaluator stands the identity of what evaluates.
+    pub(super) search: Search<'o, S, G, String>,
+    pub(super) log: Log<S>,
+    pub(super) memory: Memory<S>,
+    pub(super) report: SearchReport<S>,
+    /// Metrics by fingerprint: rewards are computed again, because the same network may be written as another block.
+    pub(super) cache: HashMap<Fingerprint, Evaluation>,
+    /// Repeats of what is still being evaluated, and how many repeats the agent has learned.
+    pub(super) kept_repeats: Vec<Repeat<S>>,
+    pub(super) learned_repeats: u64,
+    /// What is proposed and not learned.
+    pub(super) under_way: HashSet<Fingerprint>,
+    /// Trials to hand out, in this order.
+    pub(super) ready: VecDeque<Proposed<S>>,
+    /// Trials that are handed out and not told.
+    asked: BTreeMap<u64, Proposed<S>>,
+    /// Trials that had too little time or memory beside others, and wait for their turn alone.
+    crowded: BTreeMap<u64, Proposed<S>>,
+    /// Finished trials of the minibatch, which has `minibatch` trials.
+    pub(super) finished: BTreeMap<u64, Finished<S>>,
+    pub(super) minibatch: usize,
+    /// Told trials that are not known to be safely on the disk.
+    unsafe_yet: Vec<u64>,
+    /// The agent finds nothing new.
+    pub(super) is_exhausted: bool,
+    is_cancelled: bool,
+    is_sound: bool,
+}
+
+impl<S: SearchSpace, G> fmt::Debug for Session<'_, S, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("proposed", &self.memory.proposed())
+            .field("waiting", &self.asked.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
+    pub(super) fn new(search: Search<'o, S, G, String>, log: Log<S>) -> Self {
+        let memory = Memory::new(search.config.minibatch);
+        let utilisation = Utilisation::default();
+        let report = SearchReport { records: Vec::new(), stop: StopReason::Completed, resampled: 0, utilisation };
+        Self {
+            search,
+            log,
+            memory,
+            report,
+            cache: HashMap::new(),
+            kept_repeats: Vec::new(),
+            learned_repeats: 0,
+            under_way: HashSet::new(),
+            ready: VecDeque::new(),
+            asked: BTreeMap::new(),
+            crowded: BTreeMap::new(),
+            finished: BTreeMap::new(),
+            minibatch: 0,
+            unsafe_yet: Vec::new(),
+            is_exhausted: false,
+            is_cancelled: false,
+            is_sound: true,
+        }
+    }
+
+    /// Returns the next trial to evaluate, or `None` if there is none now: because the search waits for trials that are
+    /// [handed out](Self::waiting), or, if there are none, because it is over.
+    ///
+    /// With [`Scheduling::Minibatch`] at most a minibatch is waiting at a time; with [`Scheduling::Rolling`] as many as are
+    /// asked for. A trial whose attempt failed is handed out again, and so is one that had too little time or memory
+    /// beside others, once it can be the only one waiting.
+    ///
+    /// # Errors
+    /// [`SearchError`]; the session cannot be used after that.
+    pub fn ask(&mut self) -> Result<Option<Assignment<S::Architecture>>, SearchError> {
+        self.guarded(Self::advance)
+    }
+
+    /// Takes the outcome of a trial that was handed out: an [`Evaluation`], or a [`Verdict`] if the attempt failed or was
+    /// cancelled. A failed attempt is repeated up to [`SearchConfig::attempts`](super::SearchConfig::attempts) times; a
+    /// cancelled one ends the search.
+    ///
+    /// When this returns the outcome is in the journal, if there is one.
+    ///
+    /// # Errors
+    /// [`SearchError::NotAsked`] if the trial is not waiting for a result, which changes nothing. After any other
+    /// [`SearchError`] the session cannot be used.
+    pub fn tell(&mut self, trial: u64, outcome: impl Into<Verdict>) -> Result<(), SearchError> {
+        if self.is_sound && !self.is_waiting(trial) {
+            return Err(SearchError::NotAsked { trial });
+        }
+        let verdict = outcome.into();
+        self.guarded(|session| match session.asked.remove(&trial) {
+            Some(proposed) => session.judge(proposed, verdict),
+            None => Err(SearchError::NotAsked { trial }),
+        })
+    }
+
+    /// Returns the number of trials that are handed out and not told.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Ends the search, finished or not, and returns all records.
+    ///
+    /// # Errors
+    /// [`SearchError`] if the run folder or an observer fails.
+    pub fn finish(self) -> Result<SearchReport<S>, SearchError> {
+        self.finish_with_agent().map(|(report, _)| report)
+    }
+
+    /// Ends the search, and returns the agent as well, with what it learned.
+    ///
+    /// # Errors
+    /// As [`finish`](Self::finish).
+    pub fn finish_with_agent(mut self) -> Result<(SearchReport<S>, G), SearchError> {
+        self.end()?;
+        self.hand_over()
+    }
+
+    /// Does a step after which, if it fails, nothing more can be done: what the agent knows and what is journalled might
+    /// have parted.
+    fn guarded<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T, SearchError>) -> Result<T, SearchError> {
+        if !std::mem::replace(&mut self.is_sound, false) {
+            return Err(SearchError::Broken);
+        }
+        let done = step(self)?;
+        self.is_sound = true;
+        Ok(done)
+    }
+
+    fn advance(&mut self) -> Result<Option<Assignment<S::Architecture>>, SearchError> {
+        loop {
+            let one_is_alone = self.asked.values().next().is_some_and(|proposed| proposed.alone);
+            if one_is_alone || self.is_stopped() {
+                return Ok(None);
+            }
+            if let Some(proposed) = self.ready.pop_front() {
+                return self.hand_out(proposed).map(Some);
+            }
+            if !self.crowded.is_empty() && !self.asked.is_empty() {
+                return Ok(None);
+            }
+            if let Some((_, proposed)) = self.crowded.pop_first() {
+                return self.hand_out(Proposed { alone: true, ..proposed }).map(Some);
+            }
+            let goes_on = match self.search.config.scheduling {
+                Scheduling::Minibatch => self.asked.is_empty() && self.propose_minibatch()?,
+                Scheduling::Rolling => self.propose_next()?,
+            };
+            if !goes_on {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether nothing more is handed out, though there is more to do. What the journal has is repeated all the same.
+    fn is_stopped(&mut self) -> bool {
+        let proposes = self.may_propose() && !self.log.is_past(self.memory.proposed());
+        let has_more = !self.ready.is_empty() || !self.crowded.is_empty() || proposes;
+        self.is_cancelled |= has_more && self.search.cancellation.is_cancelled();
+        self.is_cancelled
+    }
+
+    fn hand_out(&mut self, mut proposed: Proposed<S>) -> Result<Assignment<S::Architecture>, SearchError> {
+        // What cannot be written is found out before anything is paid for.
+        self.log.begin()?;
+        let assignment = proposed.attempt();
+        self.asked.insert(proposed.trial.id, proposed);
+        Ok(assignment)
+    }
+
+    /// Decides what follows from a verdict.
+    fn judge(&mut self, proposed: Proposed<S>, verdict: Verdict) -> Result<(), SearchError> {
+        let (trial, attempts) = (proposed.trial.id, proposed.attempts);
+        let evaluation = match verdict {
+            Verdict::Cancelled => {
+                self.is_cancelled = true;
+                return Ok(());
+            }
+            Verdict::Fault { message } => {
+                self.fault(trial, attempts, &message)?;
+                if attempts < self.search.config.attempts {
+                    self.ready.push_back(proposed);
+                    return Ok(());
+                }
+                Evaluation::Infeasible(Infeasibility::Failed { attempts, message })
+            }
+            Verdict::Evaluated(evaluation) => checked(evaluation),
+        };
+        if !proposed.alone
+            && let Some(reason) = lacked_room(&evaluation)
+        {
+            self.fault(trial, attempts, &reason.to_string())?;
+            self.crowded.insert(trial, proposed);
+            return Ok(());
+        }
+        self.unsafe_yet.push(trial);
+        let finished = self.finished(proposed, evaluation, false)?;
+        self.settle(finished)
+    }
+
+    /// Notes that an attempt failed.
+    fn fault(&mut self, trial: u64, attempt: u32, message: &str) -> Result<(), SearchError> {
+        self.log.fault(trial, attempt, message)?;
+        self.search.observers.on_fault(trial, attempt, message);
+        tracing::warn!(trial, attempt, %message, "an evaluation failed");
+        Ok(())
+    }
+
+    /// Whether a trial is handed out and not told.
+    pub(super) fn is_waiting(&self, trial: u64) -> bool {
+        self.asked.contains_key(&trial)
+    }
+
+    /// Whether a trial is proposed and only needs to be handed out.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The told trials that have become safe: in the journal and on the disk, if there is a run folder.
+    pub(super) fn take_safe(&mut self) -> Vec<u64> {
+        if self.log.is_committed() { std::mem::take(&mut self.unsafe_yet) } else { Vec::new() }
+    }
+
+    /// Completes the report, and forces everything to the disk. A minibatch that was cut short is recorded as far as it
+    /// came, but not learned.
+    pub(super) fn end(&mut self) -> Result<(), SearchError> {
+        self.guarded(|session| {
+            session.report.stop = session.stop_reason();
+            for finished in std::mem::take(&mut session.finished).into_values() {
+                session.report.records.push(finished.record);
+            }
+            if session.search.config.scheduling == Scheduling::Rolling {
+                session.note_learned()?;
+                session.report.records.sort_by_key(|record| record.id);
+            }
+            Ok(session.log.close()?)
+        })
+    }
+
+    /// Tells the observers of the end, and returns what remains.
+    pub(super) fn hand_over(mut self) -> Result<(SearchReport<S>, G), SearchError> {
+        self.search.observers.on_end(&self.report).map_err(SearchError::Observer)?;
+        Ok((self.report, self.search.agent))
+    }
+
+    fn stop_reason(&self) -> StopReason {
+        let is_proposed = self.memory.proposed() >= self.search.config.trials;
+        let is_done = self.ready.is_empty() && self.crowded.is_empty() && self.asked.is_empty();
+        match (self.is_cancelled || !is_done, is_proposed, self.is_exhausted) {
+            (false, true, _) => StopReason::Completed,
+            (false, false, true) => StopReason::SpaceExhausted,
+            _ => StopReason::Cancelled,
+        }
+    }
+}

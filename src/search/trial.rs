@@ -1,0 +1,87 @@
+//! The states of a trial: proposed, then finished.
+
+use super::{RecordOf, SearchConfig};
+use crate::agent::TrajectoryOf;
+use crate::evaluation::{Evaluation, Infeasibility, Metrics, Trial};
+use crate::evaluator::Assignment;
+use crate::graph::{Cost, CostError, LayerGraph};
+use crate::space::SearchSpace;
+use std::sync::Arc;
+
+/// A trial that is proposed and waits for its evaluation.
+pub(super) struct Proposed<S: SearchSpace> {
+    pub(super) trial: Trial,
+    pub(super) trajectory: TrajectoryOf<S>,
+    pub(super) architecture: Arc<S::Architecture>,
+    /// What the reward is computed from.
+    pub(super) priced: Cost,
+    /// Attempts begun.
+    pub(super) attempts: u32,
+    /// It has the machine to itself: what it lacks now it lacks for good.
+    pub(super) alone: bool,
+}
+
+/// A trial that is finished and not learned.
+pub(super) struct Finished<S: SearchSpace> {
+    pub(super) trajectory: TrajectoryOf<S>,
+    pub(super) record: RecordOf<S>,
+}
+
+/// What becomes of a proposal.
+pub(super) enum Entered<S: SearchSpace> {
+    /// It is to be evaluated.
+    Proposed(Proposed<S>),
+    /// Its outcome is known: from the journal, from an earlier trial, or by its size.
+    Finished(Finished<S>),
+}
+
+impl<S: SearchSpace> Proposed<S> {
+    /// Begins another attempt.
+    pub(super) fn attempt(&mut self) -> Assignment<S::Architecture> {
+        self.attempts += 1;
+        Assignment::new(self.trial.clone(), self.attempts, Arc::clone(&self.architecture))
+    }
+}
+
+/// The cost of a graph, and why it is not to be trained if it is not.
+pub(super) fn appraise(graph: &LayerGraph, config: &SearchConfig) -> (Cost, Option<Infeasibility>) {
+    match graph.cost(&config.network) {
+        Ok(cost) => (cost, config.limits.check(&cost).err().map(|over| Infeasibility::OverLimit { over })),
+        Err(error) => {
+            let huge = Cost {
+                parameters: u64::MAX,
+                flops: u64::MAX,
+                activation_bytes: u64::MAX,
+                depth: graph.longest_convolution_path(),
+                nodes: graph.node_count() as u64,
+                edges: graph.edge_count() as u64,
+            };
+            let reason = match error {
+                CostError::Overflow(overflow) => overflow.into(),
+                CostError::Config(error) => Infeasibility::Rejected { message: error.to_string() },
+            };
+            (huge, Some(reason))
+        }
+    }
+}
+
+/// Why an evaluation might have another result with the machine to itself.
+pub(super) fn lacked_room(evaluation: &Evaluation) -> Option<&Infeasibility> {
+    match evaluation {
+        Evaluation::Infeasible(reason @ (Infeasibility::TimedOut { .. } | Infeasibility::OutOfMemory { .. })) => {
+            Some(reason)
+        }
+        _ => None,
+    }
+}
+
+/// An accuracy that is not a number is a fact about the evaluation, not a reward.
+pub(super) fn checked(evaluation: Evaluation) -> Evaluation {
+    match evaluation {
+        Evaluation::Measured(Metrics { accuracy, .. }) if !accuracy.is_finite() => {
+            let message = format!("the environment reported an accuracy of {accuracy}");
+            Evaluation::Infeasible(Infeasibility::Rejected { message })
+        }
+        evaluation => evaluation,
+    }
+}

@@ -1,0 +1,62 @@
+//! The error of a setting that has a value it cannot have.
+
+use std::fmt::Display;
+
+/// A setting has a value that it cannot have.
+///
+/// ```
+/// use blockqnn::graph::NetworkConfig;
+/// use blockqnn::search::SearchConfig;
+///
+/// let network = NetworkConfig { classes: 1, ..NetworkConfig::cifar() };
+/// let error = SearchConfig { network, ..SearchConfig::paper() }.validate().unwrap_err();
+/// assert_eq!(error.path, "search.network.classes");
+/// assert_eq!(error.to_string(), "search.network.classes is 1: it must be at least 2");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path} is {value}: it must be {expected}")]
+#[non_exhaustive]
+pub struct InvalidSetting {
+    /// Dotted path of the setting, as in the JSON of an experiment: `recipe.schedule.step.every`.
+    pub path: String,
+    /// Its value.
+    pub value: String,
+    /// What it must be.
+    pub expected: String,
+}
+
+impl InvalidSetting {
+    /// Creates the error for the setting at `path`, which must be `expected`.
+    pub fn new(path: impl Into<String>, value: impl Display, expected: impl Into<String>) -> Self {
+        Self { path: path.into(), value: value.to_string(), expected: expected.into() }
+    }
+
+    /// Returns an error unless `valid`.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] for the setting at `path`.
+    pub fn check(
+        path: impl Into<String>,
+        value: impl Display,
+        valid: bool,
+        expected: impl Into<String>,
+    ) -> Result<(), Self> {
+        if valid { Ok(()) } else { Err(Self::new(path, value, expected)) }
+    }
+
+    /// Returns an error if `value`, a count, is 0.
+    ///
+    /// # Errors
+    /// [`InvalidSetting`] for the setting at `path`.
+    pub fn at_least_one(path: impl Into<String>, value: impl TryInto<u64>) -> Result<(), Self> {
+        // What does not fit into 64 bits is not 0.
+        Self::check(path, 0, value.try_into().unwrap_or(1) != 0, "at least 1")
+    }
+
+    /// Puts the path of the settings that contain this one in front of its path.
+    #[must_use]
+    pub fn within(mut self, settings: &str) -> Self {
+        self.path = format!("{settings}.{}", self.path);
+        self
+    }
+}

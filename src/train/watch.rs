@@ -1,0 +1,31 @@
+//! Who watches a training.
+
+use crate::environment::{Progress, TrialContext};
+
+/// An observer of a training: receives its progress and may stop it.
+///
+/// `()` does neither; a [`TrialContext`] does both. See [`Training::with_watch`](super::Training::with_watch).
+pub trait Watch {
+    /// Whether the training should stop now. Asked before every batch.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    /// Receives the progress of the training, after every batch of training and of validation.
+    ///
+    /// The share of the epoch times the number of training images is the number of images done in it. On a GPU they may
+    /// still be queued.
+    fn report(&self, _progress: Progress) {}
+}
+
+impl Watch for () {}
+
+impl Watch for TrialContext<'_> {
+    fn is_cancelled(&self) -> bool {
+        self.is_cancelled()
+    }
+
+    fn report(&self, progress: Progress) {
+        self.report(progress);
+    }
+}

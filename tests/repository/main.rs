@@ -1,0 +1,7 @@
+//! What the pages, the manifests and the imports of the repository promise each other.
+
+mod commands;
+mod examples;
+mod links;
+mod manifests;
+mod rooms;

@@ -1,0 +1,14 @@
+//! Spaces, agents and searches as users of the crate see them. One executable, because each one is linked on its own:
+//! `cargo test --test search resume::` runs the tests of one file.
+
+mod agent_learns;
+mod agents;
+mod conformance;
+mod interface;
+mod published;
+mod repeats;
+mod resume;
+mod rolling;
+mod sessions;
+mod spaces;
+mod widths;

@@ -1,0 +1,7 @@
+//! Networks and trainings as users of the crate see them. One executable, because each one links burn:
+//! `cargo test --test trained pytorch::` runs the tests of one file.
+
+mod cells;
+mod determinism;
+mod networks;
+mod pytorch;

@@ -1,0 +1,180 @@
+"""Training steps of one network in PyTorch and in this crate, in turns, and the ratio of their speeds.
+
+    cargo bench --bench trainer --no-run        # prints the path of the executable
+    python3 tools/compare_pytorch.py target/release/deps/trainer-... [--threads 1 2] [--rounds 5] [--steps 2]
+
+Any Python with torch will do. Both train the same block (conv3, conv3, add, conv1, concat; N = 1, 32 filters, three
+stages, 32x32x3, batches of 64) with Adam. One side waits while the other works. The quickest round counts.
+
+Each side is a process that answers a line with a number of steps by the seconds that they took. `benches/gpu/stages`
+has the same sides on a GPU.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+BATCH = 64
+
+
+class SideError(Exception):
+    """A side that ended, and why."""
+
+
+class Side:
+    """A process that takes training steps when it is asked to."""
+
+    def __init__(self, command, environment=None, log=None, limit=None):
+        """`log` is a file for what it says besides; after `limit` seconds it is killed."""
+        environment = dict(os.environ, **(environment or {}))
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+        self.timer = None
+        self.late = False
+        if limit is not None:
+            self.timer = threading.Timer(max(limit, 0.1), self.kill)
+            self.timer.start()
+        self.told = self.line()
+
+    def kill(self):
+        self.late = True
+        self.process.kill()
+
+    def line(self):
+        line = self.process.stdout.readline().strip()
+        if not line or line.startswith("error:"):
+            self.close()
+            if self.late:
+                raise SideError("the time was up")
+            raise SideError(line.removeprefix("error:").strip() or f"it ended with status {self.process.returncode}")
+        return line
+
+    def ask(self, steps):
+        try:
+            self.process.stdin.write(f"{steps}\n")
+            self.process.stdin.flush()
+        except OSError:
+            pass  # It has ended; `line` tells how.
+
+    def seconds(self, steps):
+        self.ask(steps)
+        return float(self.line())
+
+    def close(self):
+        if self.timer:
+            self.timer.cancel()
+        try:
+            self.process.stdin.close()
+            self.process.wait(10)
+        except OSError:
+            pass  # It has ended.
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def torch_command(folder, *arguments, python=sys.executable):
+    """The command of PyTorch's side, which trains what `folder`/exported.py holds."""
+    return [python, os.path.abspath(__file__), "--serve", folder, *arguments]
+
+
+def serve(arguments):
+    """PyTorch's side."""
+    import torch
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads[0])
+    torch.manual_seed(0)
+    torch.backends.cudnn.benchmark = True
+    path = os.path.join(arguments.serve, "exported.py")
+    specification = importlib.util.spec_from_file_location("exported", path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    device = torch.device(arguments.device)
+    network = module.Network().train().to(device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.001)
+    forward = network
+    if arguments.compile:
+        if not hasattr(torch, "compile"):
+            raise SideError(f"PyTorch {torch.__version__} has no torch.compile")
+        forward = torch.compile(network)
+    shape = re.search(r"Input: float images \[batch, (\d+), (\d+), (\d+)\]", module.__doc__)
+    classes = int(re.search(r"Output: logits \[batch, (\d+)\]", module.__doc__).group(1))
+    images = torch.randn(arguments.batch, *(int(size) for size in shape.groups()), device=device)
+    labels = (torch.arange(arguments.batch) % classes).to(device)
+    mixed = arguments.precision == "bf16"
+    told = {
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "tf32_in_convolutions": torch.backends.cudnn.allow_tf32,
+    }
+    print(json.dumps(told), flush=True)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(int(line)):
+            optimizer.zero_grad()
+            with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+                logits = forward(images)
+            torch.nn.functional.cross_entropy(logits.float(), labels).backward()
+            optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        print(time.perf_counter() - start, flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("executable", nargs="*", help="one build or several, to compare them in the same rounds")
+    parser.add_argument("--threads", type=int, nargs="+")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--serve", metavar="DIR", help="be PyTorch's side, for the exported.py in DIR")
+    parser.add_argument("--device", default="cpu", help="of PyTorch's side")
+    parser.add_argument("--batch", type=int, default=BATCH, help="of PyTorch's side")
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32", help="of PyTorch's side")
+    parser.add_argument("--compile", action="store_true", help="PyTorch's side with torch.compile")
+    arguments = parser.parse_args()
+    if arguments.serve:
+        try:
+            serve(arguments)
+        except Exception as error:  # Whatever it is, the other end reads one line.
+            kind = "" if isinstance(error, SideError) else f"{type(error).__name__}: "
+            print("error:", " ".join(f"{kind}{error}".split())[:400], flush=True)
+            sys.exit(1)
+        return
+    if not arguments.executable:
+        parser.error("name an executable of the bench trainer: cargo bench --bench trainer --no-run prints its path")
+
+    print(f"images a second, best of {arguments.rounds} rounds in turns")
+    for threads in arguments.threads or [1, 2]:
+        with tempfile.TemporaryDirectory() as folder:
+            environment = {"BLOCKQNN_PEER": folder, "RAYON_NUM_THREADS": str(threads)}
+            ours = [Side([executable], environment) for executable in arguments.executable]
+            sides = [Side(torch_command(folder, "--threads", str(threads))), *ours]
+            best = [float("inf")] * len(sides)
+            for side in sides:
+                side.seconds(1)
+            for _ in range(arguments.rounds):
+                for place, side in enumerate(sides):
+                    best[place] = min(best[place], side.seconds(arguments.steps) / arguments.steps)
+            for side in sides:
+                side.close()
+        speed = [BATCH / seconds for seconds in best]
+        print(f"{threads} threads: PyTorch {json.loads(sides[0].told)['torch']} {speed[0]:.0f}")
+        for executable, own in zip(arguments.executable, speed[1:]):
+            print(f"  {os.path.basename(executable)}: {own:.0f}, ratio {own / speed[0]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
