@@ -155,19 +155,6 @@ impl LayerGraph {
         self.nodes.iter().map(|node| node.inputs.len()).sum()
     }
 
-    /// Per node, whether its output has a part in the graph's.
-    #[must_use]
-    pub fn live_nodes(&self) -> Vec<bool> {
-        let mut live = vec![false; self.nodes.len()];
-        live[self.nodes.len() - 1] = true;
-        for (position, node) in self.nodes.iter().enumerate().rev() {
-            if live[position] {
-                node.inputs.iter().for_each(|&from| live[from] = true);
-            }
-        }
-        live
-    }
-
     /// Edges divided by nodes: the density of formula 1.
     #[must_use]
     pub fn density(&self) -> f64 {

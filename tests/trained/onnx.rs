@@ -1,5 +1,4 @@
 //! Networks as ONNX files compute in onnxruntime what they compute here.
-#![cfg(all(feature = "flex", feature = "onnx"))]
 
 use blockqnn::data::{ChannelStatistics, Cropping, DeviceSet, ImageFolder, ImageSet, Preprocessing};
 use blockqnn::export::{Blueprint, OnnxError, OnnxOptions};
@@ -9,8 +8,8 @@ use blockqnn::network::device::parse_device;
 use blockqnn::seed::{self, Rng};
 use blockqnn::space::block::{BlockCode, BlockSpace, ConvolutionRule};
 use blockqnn::space::cell::CellSpace;
-use blockqnn::space::{SearchSpace, random_walk};
-use blockqnn::train::{ImageClassifier, OnnxForm, Recipe, Restarts, TrainError, fit};
+use blockqnn::space::{SearchSpace, random_trajectory};
+use blockqnn::train::{ImageClassifier, OnnxForm, Recipe, Restarts, TrainError, Training};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,7 +40,7 @@ fn architecture(number: usize, config: &NetworkConfig, rng: &mut dyn Rng) -> Lay
 }
 
 fn drawn<S: SearchSpace>(space: &S, rng: &mut dyn Rng) -> LayerGraph {
-    space.decode(&random_walk(space, rng).unwrap().actions).unwrap().to_graph()
+    space.decode(&random_trajectory(space, rng).unwrap().actions).unwrap().to_graph()
 }
 
 fn noise(shape: ImageShape, rng: &mut dyn Rng) -> ImageSet {
@@ -67,7 +66,7 @@ fn classifier(number: usize, shape: ImageShape, preprocessing: Preprocessing) ->
     };
     let build =
         |rng: &mut dyn Rng, device: &_| -> Result<Network, TrainError> { Ok(Network::new(&graph, &config, rng, device)?) };
-    let trained = fit(&recipe, &resident, &resident, number as u64, &(), build).unwrap().trained().unwrap();
+    let trained = Training::new(&recipe, &resident, &resident, number as u64).fit(build).unwrap().trained().unwrap();
     let classes = CLASSES.map(str::to_owned).to_vec();
     let classifier = ImageClassifier::new(blueprint, trained.network, classes, statistics).unwrap();
     (classifier.with_preprocessing(preprocessing).unwrap(), resident)
@@ -106,7 +105,7 @@ fn write_pictures(folder: &Path) {
 fn compare(manifest: &[serde_json::Value], folder: &Path) -> String {
     fs::write(folder.join("manifest.json"), serde_json::to_string(manifest).unwrap()).unwrap();
     let python = std::env::var("BLOCKQNN_ONNX_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx/compare.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trained/onnx/compare.py");
     let output = Command::new(python).arg(script).arg(folder).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     println!("{text}");
