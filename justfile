@@ -44,9 +44,9 @@ agreement TABLE SEEDS="200" FIRST="1000":
 bench-loader:
     cargo bench -p blockqnn --bench loader
 
-# What the searcher costs, the journal, the report of 11,392 blocks; ends with a table.
+# What the search costs beside the training, the journal, the report of 11,392 blocks; ends with a table.
 bench:
-    cargo bench -p blockqnn --no-default-features --bench searcher --bench journal
+    cargo bench -p blockqnn --no-default-features --bench search --bench journal
     cargo bench -p blockqnn --no-default-features --features report --bench report
     python3 tools/bench_table.py
 

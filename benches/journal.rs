@@ -36,7 +36,7 @@ fn create(path: &Path, durability: Durability) -> RunFolder {
     RunFolder::create(path).expect("the folder is new").with_durability(durability)
 }
 
-/// Notes when each minibatch was learnt.
+/// Notes when each minibatch was learned.
 struct Clock(Sender<Instant>);
 
 impl Observer<BlockSpace> for Clock {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The images are 192 JPEG files of 500x375 pixels, made on the spot; the squares have 224 pixels, or as many as
-//! `BLOCKQNN_BENCH_SIZE` says. `BLOCKQNN_BENCH_DATA` names another image folder (one folder a class) to read.
+//! `BLOCKQNN_BENCH_SIZE` says. `BLOCKQNN_BENCH_DATA` names another folder of images (one folder per class).
 
 use blockqnn::data::{
     Augmentation, BatchSource, Batches, BrokenImages, Cropping, DeviceSet, ImageFolder, PictureStream, Pictures,
@@ -96,7 +96,7 @@ fn train(source: &dyn BatchSource, size: u32, device: &Device) -> Result<(), Box
     Ok(())
 }
 
-/// Photographs for the poor: smooth colours with some noise, so that they compress about as photographs do.
+/// Stand-ins for photographs: smooth colours with some noise, so that they compress about as photographs do.
 fn make(folder: &Path) -> Result<(), Box<dyn Error>> {
     for class in 0..4u64 {
         let path = folder.join(class.to_string());

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The blocks are random ones of the quick preset, each trained for an epoch on 128 images; the one with the most
-//! activations comes first, since an allocator keeps what the largest training took. It fails if the memory after the
-//! last lies more than a tenth above that after the first twenty.
+//! activations comes first, because an allocator keeps what the largest training used. It fails if the memory after the
+//! last block is more than a tenth above that after the first twenty.
 
 use blockqnn::agent::{Agent, Memory, RandomAgent};
 use blockqnn::data::{DeviceSet, Split, embedded};
@@ -26,7 +26,7 @@ const FIRST: usize = 20;
 /// How much more memory than after the first blocks there may be.
 const MORE: f64 = 1.1;
 
-/// Different random blocks within the limits of the search, that with the most activations first.
+/// Different random blocks within the limits of the search, the one with the most activations first.
 fn blocks(space: &BlockSpace, search: &SearchConfig) -> Result<Vec<LayerGraph>, Box<dyn Error>> {
     let (memory, mut rng) = (Memory::new(1), seed::stream(0, "memory", 0));
     let (mut seen, mut blocks) = (HashSet::new(), Vec::with_capacity(BLOCKS));

@@ -1,5 +1,5 @@
-//! Trials over NATS JetStream on one machine: how many a second with evaluations that cost nothing, and what memory the
-//! controller needs for 100,000 trials.
+//! Trials over NATS JetStream on one machine: trials per second with evaluations that cost nothing, and the memory of
+//! the controller for 100,000 trials.
 //!
 //! ```sh
 //! cargo bench -p blockqnn --no-default-features --features nats --bench nats [-- TRIALS]
@@ -113,7 +113,7 @@ fn search(url: &str, trials: u64) -> f64 {
     begin.elapsed().as_secs_f64()
 }
 
-/// A figure of this process in MB, as Linux tells it.
+/// A figure of this process in MB, as Linux reports it.
 fn memory(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();

@@ -13,7 +13,7 @@ use blockqnn::search::{Durability, RunFolder, Search, SearchConfig};
 use blockqnn::space::block::BlockSpace;
 use std::time::Instant;
 
-/// The least time of five, in seconds, and what came of it.
+/// The shortest of five times, in seconds, and the result.
 fn best_of_five<T>(mut work: impl FnMut() -> T) -> (f64, T) {
     let mut run = || {
         let start = Instant::now();

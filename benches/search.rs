@@ -1,4 +1,4 @@
-//! What the search costs beside the training: proposing, learning, decoding, naming and pricing blocks.
+//! What a search costs besides training: proposing, learning, decoding, fingerprints and costs of blocks.
 //!
 //! ```sh
 //! cargo bench -p blockqnn --no-default-features --bench search
@@ -105,7 +105,7 @@ fn blocks(criterion: &mut Criterion) {
     group.bench_function(BenchmarkId::new("fingerprint", "random blocks"), |bencher| {
         bencher.iter(|| graphs[any()].fingerprint());
     });
-    // Blocks whose size overflows give an error, at no less cost.
+    // Blocks whose size overflows give an error, and take as long.
     group.bench_function(BenchmarkId::new("cost", "random blocks"), |bencher| {
         bencher.iter(|| graphs[any()].cost(&network).is_ok());
     });

@@ -1,7 +1,7 @@
 //! A search that trains networks: images, a network around each block, a training recipe, and two workers.
 //!
-//! Without arguments it searches on the images that come with the crate, for a few minutes on two CPU cores. With a folder it
-//! searches on the official binary files of CIFAR-10 or CIFAR-100, or on photographs in one folder per class:
+//! Without arguments it searches on the images that come with the crate, for a few minutes on two CPU cores. With a
+//! folder it searches on the official binary files of CIFAR-10 or CIFAR-100, or on photographs in one folder per class:
 //!
 //! ```text
 //! cargo run --release --example cifar_search [DATA]
@@ -46,7 +46,7 @@ fn search(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     let stem = StemConfig { pools: 1, ..StemConfig::default() };
     let network = NetworkConfig { stem, stages: 2, repeats: 1, width: 8, ..NetworkConfig::cifar() };
     let network = network.with_data(split.shape(), split.classes().len());
-    // The paper trains each network for 12 epochs; two must do here, in small batches.
+    // The paper trains each network for 12 epochs; here it is two, in small batches.
     let recipe = Recipe { batch_size: 32, learning_rate: 0.003, ..Recipe::early_stop().scaled_to(2) };
 
     // Two workers with half of the cores each. The result does not depend on their number.
@@ -57,7 +57,7 @@ fn search(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
 
     let space = BlockSpace::paper().with_max_layers(6)?;
     let agent = QLearning::new(QLearningConfig { learning_rate: 0.1, ..QLearningConfig::paper().scaled_to(8) })?;
-    // The controller counts parameters and FLOPs before anything is trained, and refuses what is too large.
+    // The search counts parameters and FLOPs before anything is trained, and refuses what is too large.
     let limits = CostLimits { flops: Some(20_000_000), ..CostLimits::default() };
     let config = SearchConfig { network, limits, ..SearchConfig::paper().with_seed(SEED).with_trials(32, 4) };
     // Every trial is journalled here as it ends: see the example `resume`.
@@ -95,7 +95,7 @@ fn pictures(folder: Option<PathBuf>) -> Result<ImageSet, DataError> {
     if has("train.bin") || has("cifar-100-binary") {
         return cifar::cifar100_train(&folder, CifarLabels::Fine);
     }
-    // Photographs: of a folder with parts, such as `train` and `val`, a search reads the first alone.
+    // Photographs: where a folder has parts, such as `train` and `val`, a search reads only the training images.
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let photographs = ImageFolder::open(FolderParts::find(folder)?.training())?;
     let (set, _left_out) = photographs.load(32, BrokenImages::Refuse, threads)?;

@@ -14,11 +14,11 @@ use std::error::Error;
 use std::io::{Write, stderr, stdout};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // One hidden block, to which every other is more or less similar; with noise of one percentage point, as trainings have.
+    // Accuracy is the similarity to a hidden block, with noise of one percentage point, as a training has.
     let benchmark = Benchmark::synthetic(SyntheticTask::Hidden(1), 1.0);
 
-    // Agents of the crate by name, and any other by a function that makes it. `Contender::scheduled` is for agents whose
-    // settings depend on the length of the search, as epsilon schedules do.
+    // Agents of the crate by name, and any other by a function that makes it. `Contender::scheduled` is for agents
+    // whose settings depend on the length of the search, as epsilon schedules do.
     let config = EvolutionConfig { population: 20, sample: 5 };
     let contenders = [
         Contender::named("random")?,

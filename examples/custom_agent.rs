@@ -1,7 +1,8 @@
 //! Your own agent: what proposes the next architecture, given all earlier ones and their rewards.
 //!
-//! One function is required, [`Agent::propose`]. The agent below edits one of the best architectures so far. It works in any
-//! space, and the crate's own checks tell whether it keeps the rules that a resumed search relies on. Needs no burn:
+//! One function is required, [`Agent::propose`]. The agent below edits one of the best architectures so far. It works
+//! in any space, and the crate's own checks tell whether it keeps the rules that a resumed search relies on. Needs no
+//! burn:
 //!
 //! ```text
 //! cargo run --release -p blockqnn --no-default-features --example custom_agent

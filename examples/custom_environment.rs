@@ -2,10 +2,10 @@
 //!
 //! An environment needs two functions: [`Environment::evaluate`], from a block to what was measured on it, and
 //! [`Environment::identity`], a text that names everything that the results depend on. The one below rates a block in
-//! microseconds, by what one pixel of its output sees of its input, and shows the three things that an environment has
-//! to say: a measurement, a fact about the block (`Infeasible`: recorded, never tried again), and, for yours, an error
-//! of the machine (`Err`: tried again). In its place could stand a table of known accuracies, a latency on your
-//! hardware, or a training in another framework.
+//! microseconds, by what one pixel of its output sees of its input. An environment has three kinds of answers: a
+//! measurement, a fact about the block (`Infeasible`: recorded, never tried again), and an error of the machine (`Err`:
+//! tried again). Yours could look up a table of accuracies, measure a latency on your hardware, or train in another
+//! framework.
 //!
 //! Needs no burn; ends within seconds:
 //!
@@ -43,7 +43,7 @@ impl Environment<BlockCode> for ReceptiveField {
             let message = "no layer looks beyond its own pixel".to_owned();
             return Ok(Evaluation::Infeasible(Infeasibility::Rejected { message }));
         }
-        // The controller has computed the size of the network already.
+        // The search has computed the size of the network already.
         let billions = context.trial().cost.flops as f64 / 1e9;
         let accuracy = 90.0 - 4.0 * f64::from(side.abs_diff(self.wanted)) - 10.0 * billions;
         Ok(Evaluation::Measured(Metrics::from_accuracy(accuracy.clamp(1.0, 100.0))))

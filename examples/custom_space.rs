@@ -2,17 +2,17 @@
 //!
 //! A space is a walk of decisions. It says where a walk starts, what can be decided next, where a decision leads, and
 //! which architecture a complete walk stands for; [`ToGraph`] writes that architecture as a graph of layers. From the
-//! graph come its cost, density and fingerprint, so that nothing is evaluated twice, and the network to be trained.
+//! graph come its cost, density and fingerprint (so that nothing is evaluated twice), and the network to be trained.
 //!
-//! The space below has chains of three to five convolutions, with or without their input beside their output: 702
-//! architectures. A closure over their cost rates them here, so that this needs no burn and ends at once:
+//! The space below has chains of three to five convolutions, whose output may also contain their input: 702
+//! architectures. A closure over their cost rates them, so this needs no burn and ends at once:
 //!
 //! ```text
 //! cargo run --release -p blockqnn --no-default-features --example custom_space
 //! ```
 //!
-//! With burn the very same space trains on images: put a `TrainingEnvironment` in the closure's place, as the example
-//! `cifar_search` does. It takes whatever has a graph.
+//! With burn, the same space can be trained on images: use a `TrainingEnvironment` instead of the closure, as the
+//! example `cifar_search` does. It takes whatever has a graph.
 
 use blockqnn::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig};
 use blockqnn::environment::environment_fn;
@@ -98,7 +98,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Deep networks near half a billion multiply-adds: each doubling or halving of them costs ten points.
     let network = NetworkConfig::cifar();
     let environment = environment_fn("deep, near half a billion multiply-adds 1", move |chain: &Chain, _seed| {
-        // An accuracy that is no number is recorded as infeasible.
+        // An accuracy that is not a number is recorded as infeasible.
         chain
             .to_graph()
             .cost(&network)

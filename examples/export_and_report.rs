@@ -1,11 +1,11 @@
-//! What to do with a block: train it, save its weights, and export it as `PyTorch` source, JSON and DOT; and with the feature
-//! `report`, make a page of the search that found it.
+//! What to do with a block: train it, save its weights, and export it as `PyTorch` source, JSON and DOT; and, with the
+//! feature `report`, write a page about the search that found it.
 //!
 //! ```text
 //! cargo run --release --features report --example export_and_report
 //! ```
 //!
-//! The program does the same by `blockqnn export` and `blockqnn report`.
+//! The programs `blockqnn export` and `blockqnn report` do the same.
 
 use blockqnn::agent::{QLearning, QLearningConfig};
 use blockqnn::data::{Split, embedded};
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         files::write(folder.join(name), |file| file.write_all(text.as_bytes()))?;
     }
 
-    // Weights, class names and the normalisation of the images in one file, which block.py and ImageClassifier::load read.
+    // One file with weights, class names and the normalisation of images; block.py and ImageClassifier::load read it.
     let weights = folder.join("block.safetensors");
     train(blueprint, &split)?.save(&weights)?;
     let classifier = ImageClassifier::load(&weights, &default_device()?)?;

@@ -1,7 +1,7 @@
-//! The transfer of a block to larger images: one long training instead of many short ones, and top-1 and top-5 accuracy.
+//! The transfer of a block to larger images: one long training instead of many short ones; top-1 and top-5 accuracy.
 //!
-//! Without arguments it trains on the images that come with the crate, enlarged, for a few minutes on two CPU cores. With a
-//! folder it trains on the photographs in `DATA/train/CLASS/` and measures on those in `DATA/val/CLASS/`:
+//! Without arguments it trains on the images that come with the crate, enlarged, for a few minutes on two CPU cores.
+//! With a folder it trains on the photographs in `DATA/train/CLASS/` and measures on those in `DATA/val/CLASS/`:
 //!
 //! ```text
 //! cargo run --release --example imagenet_transfer [DATA]
@@ -45,8 +45,8 @@ fn transfer(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     let classes = training.classes().to_vec();
     let cores = std::thread::available_parallelism()?;
 
-    // Pictures are decoded and cropped in threads while the device works, so that they need not fit into memory: random
-    // parts of them to train on (the paper's augmentation), the middle of each to measure with.
+    // Pictures are decoded and cropped in threads while the device works, so they need not fit into memory. Training
+    // takes random crops of them (the paper's augmentation), a measurement the middle of each.
     let (device, cropping) = (default_device()?, Cropping::imagenet(SIZE));
     let statistics = PictureStream::statistics(training.clone(), cropping, 2_000, cores)?;
     let training = PictureStream::new(training, cropping, &statistics, &device)?;

@@ -1,14 +1,14 @@
-//! Several workers on one machine: threads of this process, or child processes. The search and its result stay the same.
+//! Several workers on one machine: threads of this process, or child processes. The result stays the same.
 //!
 //! ```text
 //! cargo run --release -p blockqnn --no-default-features --example many_workers
 //! ```
 //!
 //! - **Threads** share memory and load data once. They are right for the CPU.
-//! - **Child processes** are this program, started again. One that crashes, hangs or grows too large is replaced, and its
-//!   trial is evaluated again. They are right for a GPU.
+//! - **Child processes** are this program, started again. One that crashes, hangs or grows too large is replaced, and
+//!   its trial is evaluated again. They are right for a GPU.
 //! - **NATS**, with the feature `nats`, adds workers on other machines, which may come, go and fail at any time:
-//!   `distributed::NatsEvaluator` takes the place of the evaluators below, and `docs/distributed.md` tells how.
+//!   `distributed::NatsEvaluator` takes the place of the evaluators below, and `docs/distributed.md` explains how.
 
 use blockqnn::agent::{QLearning, QLearningConfig};
 use blockqnn::environment::{Environment, environment_fn};

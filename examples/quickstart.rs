@@ -20,7 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Who proposes blocks: the paper's Q-learner. Its epsilon schedule, of 178 minibatches, is scaled to the 16 of this
     // search.
     let agent = QLearning::new(QLearningConfig::paper().scaled_to(16))?;
-    // How good a block is, as an accuracy in percent. The name states what results depend on; a resumed search checks it.
+    // How good a block is, as an accuracy in percent. The name states what results depend on; a resumed search checks
+    // it.
     let environment =
         environment_fn("prefers six layers", |block: &BlockCode, _seed| 90.0 - (block.len() as f64 - 6.0).abs());
     // How long to search: 256 blocks, 16 before the agent learns from each. The same seed gives the same blocks.

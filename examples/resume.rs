@@ -4,9 +4,9 @@
 //! cargo run --release -p blockqnn --no-default-features --example resume
 //! ```
 //!
-//! Kill it in the middle (Ctrl-C, or `kill -9`), and start it again: it continues where it was, and ends with the blocks
-//! and rewards of a search that was never killed. The run folder holds the settings, a journal with every trial that has
-//! ended, and a checkpoint of the agent.
+//! Kill it in the middle (Ctrl-C, or `kill -9`), and start it again: it continues where it was, and ends with the
+//! blocks and rewards of a search that was never killed. The run folder contains the settings, a journal with every
+//! trial that has ended, and a checkpoint of the agent.
 
 use blockqnn::agent::{QLearning, QLearningConfig};
 use blockqnn::environment::{BoxError, environment_fn};
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         90.0 - (block.len() as f64 - 6.0).abs()
     });
     let agent = QLearning::new(QLearningConfig::paper().scaled_to(12))?;
-    // Only the number of trials may grow: a finished run that is resumed with more of them goes on.
+    // Only the number of trials may grow: a finished run that is resumed with more of them continues.
     let config = SearchConfig::paper().with_seed(1).with_trials(96, 8);
     let search = Search::new(BlockSpace::paper(), agent, environment, config)
         .with_run_folder(folder)

@@ -10,8 +10,8 @@
 //!
 //! # Quickstart
 //!
-//! A search needs a space, an agent, an environment and settings. Here a formula replaces the training, so that 64
-//! blocks take less than a second:
+//! A search needs a space, an agent, an environment and settings. Here a formula replaces the training, so 64 blocks
+//! take less than a second:
 //!
 //! ```
 //! use blockqnn::agent::{QLearning, QLearningConfig};
@@ -72,9 +72,9 @@
 //! # }
 //! ```
 //!
-//! Your own images come from a `data::ImageFolder`, in memory for a search or streamed for a long training. The examples
-//! `cifar_search` and `imagenet_transfer` of the repository do both. The package `blockqnn-cli` does all of this on the
-//! command line, with progress bars and a table of results.
+//! Your own pictures come from a `data::ImageFolder`, in memory for a search or streamed for a long training. The
+//! examples of the repository do both. The package `blockqnn-cli` does all of this on the command line, with progress
+//! bars and a table of results.
 //!
 //! # The parts
 //!
@@ -82,36 +82,36 @@
 //!
 //! | trait | what it decides | in the crate |
 //! | --- | --- | --- |
-//! | [`SearchSpace`](space::SearchSpace) | what can be designed, one decision after another | [`BlockSpace`](space::block::BlockSpace): the layer codes of Table 1; [`CellSpace`](space::cell::CellSpace): NAS-Bench-201 |
-//! | [`ToGraph`](graph::ToGraph) | the [`LayerGraph`](graph::LayerGraph) of an architecture: shapes, cost, density and fingerprint come from it | [`BlockCode`](space::block::BlockCode), [`CellCode`](space::cell::CellCode) |
-//! | [`Agent`](agent::Agent) | what is proposed next | [`QLearning`](agent::QLearning), [`LeastSquares`](agent::LeastSquares), [`RegularizedEvolution`](agent::RegularizedEvolution), [`LocalSearch`](agent::LocalSearch), [`RandomAgent`](agent::RandomAgent), [`ListedAgent`](agent::ListedAgent) |
-//! | [`Environment`](environment::Environment) | how good an architecture is | [`environment_fn`](environment::environment_fn), [`Synthetic`](environment::synthetic::Synthetic), [`TableEnvironment`](environment::tabular::TableEnvironment), `train::TrainingEnvironment` |
-//! | [`RewardShaper`](reward::RewardShaper) | the reward, and what each layer's update receives of it | [`RedefinedReward`](reward::RedefinedReward): formula 1 with any of the three credits, and with [`SoftTargets`](reward::SoftTargets) for cost |
-//! | [`Evaluator`](evaluator::Evaluator) | where trials are evaluated | [`InlineEvaluator`](evaluator::InlineEvaluator): one after another; [`ThreadEvaluator`](evaluator::ThreadEvaluator) and [`ProcessEvaluator`](evaluator::ProcessEvaluator): several at a time, in threads or child processes; `distributed::NatsEvaluator`: on other machines |
-//! | [`Observer`](search::Observer) | nothing: it watches, and may stop the search | [`SecondsObserver`](search::SecondsObserver), and yours |
+//! | [`SearchSpace`] | what can be designed | [`BlockSpace`]: Table 1; [`CellSpace`]: NAS-Bench-201 |
+//! | [`ToGraph`] | the [`LayerGraph`] of an architecture | [`BlockCode`], [`CellCode`] |
+//! | [`Agent`] | what is proposed next | [`QLearning`], [`LeastSquares`], [`LocalSearch`] and others in [`agent`] |
+//! | [`Environment`] | an architecture's accuracy | [`Synthetic`], [`TableEnvironment`], `train::TrainingEnvironment` |
+//! | [`RewardShaper`] | the reward of each layer | [`RedefinedReward`], with [`SoftTargets`] for cost |
+//! | [`Evaluator`] | where evaluations run | [`ThreadEvaluator`], [`ProcessEvaluator`], `distributed::NatsEvaluator` |
+//! | [`Observer`] | nothing, but it may stop the search | [`SecondsObserver`] |
 //!
 //! [`comparison`] compares agents on equal budgets, on tables and on synthetic tasks.
 //!
-//! [`Search`](search::Search) combines and runs them; a [`Session`](search::Session) is the same search, which asks you in
-//! the place of an evaluator. With a [`RunFolder`](search::RunFolder) a search can be killed and resumed, and the feature
-//! `report` makes an HTML page of it. [`export`] writes a found block as JSON, DOT and `PyTorch` source; with `train`, the
-//! best blocks are trained to convergence and classify images. [`evaluation`] contains the plain data that passes between
-//! the parts, [`seed`] all randomness, and [`files`] how everything is written. [`testing`] checks your own
-//! implementations against what the other parts rely on.
+//! [`Search`](search::Search) combines the parts and runs them; a [`Session`](search::Session) is the same search for
+//! callers that evaluate trials themselves. With a [`RunFolder`](search::RunFolder) a search can be killed and resumed,
+//! and the feature `report` makes an HTML page of it. [`export`] writes a found block as JSON, DOT and `PyTorch`
+//! source; with `train`, the best blocks are trained to convergence and classify images. [`evaluation`] contains the
+//! plain data that passes between the parts, [`seed`] all randomness, and [`files`] how everything is written.
+//! [`testing`] checks your own implementations against what the other parts rely on.
 //!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! | --- | --- | --- |
-//! | `train` | yes | the modules `data`, `network`, `train` and `experiment`, on [burn](https://burn.dev); needs one device below to run |
+//! | `train` | yes | `data`, `network`, `train` and `experiment`, on [burn](https://burn.dev); needs a device to run |
 //! | `flex` | yes | the CPU, with burn's default pure Rust kernels and faster ones of our own |
-//! | `ndarray` | | the CPU, burn's older kernels: for comparisons, about 30 times slower in training |
+//! | `ndarray` | | the CPU, with burn's older kernels: for comparisons, about 30 times slower in training |
 //! | `cuda` | | NVIDIA GPUs |
 //! | `cuda-nvrtc` | | NVIDIA GPUs, with kernels compiled by NVRTC instead of the bundled LLVM |
 //! | `wgpu` | | GPUs through Vulkan, Metal, DirectX 12 or WebGPU |
 //! | `nats` | | the module `distributed`: workers on other machines, through NATS JetStream |
 //! | `download` | | `data::download`: fetches CIFAR-10 and CIFAR-100 |
-//! | `report` | | the module `report`: an HTML page, plots and CSV from run folders, drawings of blocks; works without burn |
+//! | `report` | | the module `report`: a page, plots, CSV and drawings of blocks from run folders; works without burn |
 //!
 //! `default-features = false` leaves only the search: no burn, about 30 small dependencies.
 //!
@@ -148,9 +148,32 @@
 //!
 //! In the repository, `docs/paper-map.md` lists which statements of the paper are implemented, how its gaps are
 //! interpreted, and which test checks each reading; `docs/design.md` explains why the crate is built as it is.
+//!
+//! [`Agent`]: agent::Agent
+//! [`BlockCode`]: space::block::BlockCode
+//! [`BlockSpace`]: space::block::BlockSpace
+//! [`CellCode`]: space::cell::CellCode
+//! [`CellSpace`]: space::cell::CellSpace
+//! [`Environment`]: environment::Environment
+//! [`Evaluator`]: evaluator::Evaluator
+//! [`LayerGraph`]: graph::LayerGraph
+//! [`LeastSquares`]: agent::LeastSquares
+//! [`LocalSearch`]: agent::LocalSearch
+//! [`Observer`]: search::Observer
+//! [`ProcessEvaluator`]: evaluator::ProcessEvaluator
+//! [`QLearning`]: agent::QLearning
+//! [`RedefinedReward`]: reward::RedefinedReward
+//! [`RewardShaper`]: reward::RewardShaper
+//! [`SearchSpace`]: space::SearchSpace
+//! [`SecondsObserver`]: search::SecondsObserver
+//! [`SoftTargets`]: reward::SoftTargets
+//! [`Synthetic`]: environment::synthetic::Synthetic
+//! [`TableEnvironment`]: environment::tabular::TableEnvironment
+//! [`ThreadEvaluator`]: evaluator::ThreadEvaluator
+//! [`ToGraph`]: graph::ToGraph
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Printing to a closed pipe or terminal would panic, and a library has no business on the standard output.
+// Printing to a closed pipe or terminal would panic, and a library should not write to standard output.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod agent;

@@ -1,8 +1,8 @@
-//! The error of a setting that has a value it cannot have.
+//! The error of a setting with an invalid value.
 
 use std::fmt::Display;
 
-/// A setting has a value that it cannot have.
+/// A setting has an invalid value.
 ///
 /// ```
 /// use blockqnn::graph::NetworkConfig;
@@ -49,11 +49,11 @@ impl InvalidSetting {
     /// # Errors
     /// [`InvalidSetting`] for the setting at `path`.
     pub fn at_least_one(path: impl Into<String>, value: impl TryInto<u64>) -> Result<(), Self> {
-        // What does not fit into 64 bits is not 0.
+        // A value that does not fit into 64 bits is not 0.
         Self::check(path, 0, value.try_into().unwrap_or(1) != 0, "at least 1")
     }
 
-    /// Puts the path of the settings that contain this one in front of its path.
+    /// Prefixes the path with that of the settings that contain this one.
     #[must_use]
     pub fn within(mut self, settings: &str) -> Self {
         self.path = format!("{settings}.{}", self.path);

@@ -1,4 +1,4 @@
-//! Trials in child processes of this machine: children are killed, crash, hang, run out of memory and grow, and the
+//! Trials in child processes of this machine: children are killed, crash, hang, run out of memory and grow, but the
 //! search ends with the same table as in one process.
 
 #![cfg(unix)]
@@ -18,14 +18,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What goes wrong at the first attempt at a trial.
+/// A mishap at the first attempt at a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Mishap {
-    /// The device says that it failed, and goes on.
+    /// The device reports a failure and continues.
     DeviceError,
-    /// The device gives up for good.
+    /// The device fails permanently.
     Poisoned,
-    /// The device is out of memory.
+    /// The device runs out of memory.
     DeviceMemory,
     /// The system kills the process.
     Killed,
@@ -41,9 +41,9 @@ struct DeviceFault(&'static str);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Frail {
     folder: PathBuf,
-    /// By trial.
+    /// The mishaps by trial.
     mishaps: BTreeMap<u64, Mishap>,
-    /// Bytes that each evaluation leaves behind.
+    /// Number of bytes that each evaluation leaks.
     leak: u64,
     #[serde(skip)]
     held: u64,
@@ -56,13 +56,13 @@ impl Frail {
         Self { folder: folder.to_owned(), mishaps: mishaps.into_iter().collect(), leak: 0, held: 0, poisoned: false }
     }
 
-    /// A line in the log of all processes.
+    /// Writes a line to the log of all processes.
     fn log(&self, line: &str) {
         let mut file = OpenOptions::new().create(true).append(true).open(self.folder.join("log")).unwrap();
         file.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
-    /// Whether it is the first attempt of any process.
+    /// Whether this is the first attempt of any process at the trial.
     fn first(&self, trial: u64) -> bool {
         OpenOptions::new().write(true).create_new(true).open(self.folder.join(format!("{trial}.met"))).is_ok()
     }
@@ -98,7 +98,7 @@ impl Environment<BlockCode> for Frail {
             None => {}
         }
         self.held += self.leak;
-        // Long enough for trainings to overlap.
+        // Long enough for evaluations to overlap.
         std::thread::sleep(Duration::from_millis(5));
         let evaluation = Synthetic::new().evaluate(block, context).map_err(|_| DeviceFault("impossible"));
         self.log(&format!("end {trial} {}", std::process::id()));
@@ -114,7 +114,7 @@ impl Environment<BlockCode> for Frail {
     }
 }
 
-/// Not a test of its own: the process that the tests start as a child.
+/// Not a test itself: the process that the tests start as a child.
 #[test]
 fn child_process() {
     ProcessEvaluator::<BlockCode>::serve_if_child(|briefing| serde_json::from_value::<Frail>(briefing.clone()));
@@ -131,7 +131,7 @@ fn processes(environment: &Frail, count: usize, config: ProcessConfig) -> Proces
     ProcessEvaluator::new(children.collect(), config).unwrap()
 }
 
-/// What an observer heard.
+/// The events that an observer was told.
 #[derive(Debug, Default)]
 struct Heard {
     faults: Vec<(u64, u32, String)>,
@@ -160,14 +160,14 @@ impl Observer<BlockSpace> for Listener {
     }
 }
 
-/// Small blocks: a large one is over the limits of cost, and never reaches an environment.
+/// A space of small blocks: a large block exceeds the limits of cost and never reaches an environment.
 fn space() -> BlockSpace {
     BlockSpace::paper().with_max_layers(5).unwrap()
 }
 
 const TRIALS: u64 = 32;
 
-/// The table's bytes and the records of a search, and what was heard of it.
+/// The table's bytes and the records of a search, and the events that were observed.
 fn end(evaluator: impl Evaluator<BlockCode>) -> (Vec<u8>, String, Heard) {
     let agent = QLearning::new(QLearningConfig::paper()).unwrap();
     let heard = Arc::new(Mutex::new(Heard::default()));
@@ -180,7 +180,7 @@ fn end(evaluator: impl Evaluator<BlockCode>) -> (Vec<u8>, String, Heard) {
     (table, serde_json::to_string(&report.records).unwrap(), heard)
 }
 
-/// The lines of the log, as words.
+/// The words of the log's lines.
 fn log(folder: &Path) -> Vec<Vec<String>> {
     let text = std::fs::read_to_string(folder.join("log")).unwrap();
     text.lines().map(|line| line.split(' ').map(str::to_owned).collect()).collect()
@@ -204,7 +204,7 @@ fn whatever_happens_to_children_the_search_ends_as_in_one_process() {
     let (found_table, found_records, heard) = end(processes(&Frail::new(folder.path(), mishaps), 3, config()));
     assert_eq!(found_records, records);
     assert!(found_table == table);
-    // Each mishap cost one attempt, and is told as what it was.
+    // Each mishap cost one attempt and is reported correctly.
     assert_eq!(heard.finished.iter().collect::<std::collections::BTreeSet<_>>().len(), heard.finished.len());
     assert_eq!(heard.finished.len() as u64, TRIALS);
     let mut faults = heard.faults;
@@ -222,7 +222,7 @@ fn whatever_happens_to_children_the_search_ends_as_in_one_process() {
         };
         assert!(message.contains(words), "{mishap:?}: {message}");
     }
-    // Children were replaced where that was called for, and nowhere else.
+    // Children were replaced when necessary, and only then.
     assert_eq!(heard.lost.len(), 7, "{:?}", heard.lost);
 }
 
@@ -235,7 +235,7 @@ fn a_child_that_grew_too_far_is_replaced_between_trials_and_costs_none() {
     let (found_table, found_records, heard) = end(processes(&environment, 2, limits));
     assert_eq!(found_records, records);
     assert!(found_table == table && heard.faults.is_empty() && heard.lost.is_empty());
-    // The fifth evaluation of a process is its last.
+    // A process is replaced after its fifth evaluation.
     let mut evaluated: BTreeMap<String, u32> = BTreeMap::new();
     for words in log(folder.path()).iter().filter(|words| words[0] == "end") {
         *evaluated.entry(words[2].clone()).or_default() += 1;
@@ -244,7 +244,7 @@ fn a_child_that_grew_too_far_is_replaced_between_trials_and_costs_none() {
     assert_eq!(evaluated.values().sum::<u32>(), 32);
 }
 
-/// The most evaluations that were under way at a time, by the log.
+/// The largest number of simultaneous evaluations in the log.
 fn most_at_a_time(folder: &Path) -> usize {
     let mut running = std::collections::BTreeSet::new();
     let mut most = 0;
@@ -260,7 +260,7 @@ fn most_at_a_time(folder: &Path) -> usize {
 }
 
 #[test]
-fn trainings_run_beside_each_other_as_far_as_the_devices_memory_goes() {
+fn trainings_run_next_to_each_other_as_far_as_the_devices_memory_allows() {
     let (table, records, _) = end(InlineEvaluator::new(Synthetic::new()));
     for (capacity, most) in [(300, 3), (200, 2), (50, 1)] {
         let folder = tempfile::tempdir().unwrap();
@@ -292,7 +292,7 @@ fn a_child_without_an_environment_and_no_child_are_refused() {
     let children = vec![("one".to_owned(), serde_json::json!({ "folder": 3 }))];
     let error = ProcessEvaluator::<BlockCode>::new(children, config()).unwrap_err();
     assert!(matches!(error, StartError::Environment { number: 0, .. }), "{error}");
-    // A program that is no child at all.
+    // A program that is not a child at all.
     let other = ProcessConfig::new().with_program("/bin/false", Vec::new());
     let children = vec![("one".to_owned(), serde_json::Value::Null)];
     let error = ProcessEvaluator::<BlockCode>::new(children, other).unwrap_err();
@@ -300,7 +300,7 @@ fn a_child_without_an_environment_and_no_child_are_refused() {
 }
 
 #[test]
-fn cancelling_ends_children_whatever_they_do() {
+fn cancelling_ends_children_whatever_they_are_doing() {
     let folder = tempfile::tempdir().unwrap();
     let environment = Frail::new(folder.path(), (0..TRIALS).map(|trial| (trial, Mishap::Hangs)));
     let evaluator = processes(&environment, 2, config().with_patience(Duration::from_mins(10)));
@@ -320,7 +320,7 @@ fn cancelling_ends_children_whatever_they_do() {
 }
 
 #[test]
-fn a_poisoned_device_ends_a_search_in_this_process_and_blames_no_trial() {
+fn a_poisoned_device_ends_a_search_in_this_process_without_blaming_a_trial() {
     for threads in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let environment = Frail::new(folder.path(), [(2, Mishap::Poisoned)]);

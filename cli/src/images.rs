@@ -1,4 +1,4 @@
-//! Where the data set is: in the given folder, where the run had it, or in the user's cache.
+//! The folder of the data set: the given one, the one that the run used, or the user's cache.
 
 use blockqnn::data::{ClassSizes, DataError, Pictures};
 use blockqnn::experiment::Dataset;
@@ -15,8 +15,7 @@ pub(crate) fn refuse_unread(dataset: Dataset, data: Option<&Path>) -> Result<(),
     match data {
         Some(data) if dataset == Dataset::Embedded => Err(format!(
             "--data {} would not be used: the data set is embedded, the images inside the program. Add --dataset \
-             folder for \
-             your own images, or --dataset cifar10 or cifar100 for the CIFAR files; or omit --data",
+             folder for your own images, or --dataset cifar10 or cifar100 for the CIFAR files; or omit --data",
             data.display()
         )),
         _ => Ok(()),
@@ -59,8 +58,7 @@ pub(crate) fn folder(dataset: Dataset, data: Option<&Path>, fetch: bool) -> Resu
             let name = dataset.name();
             return Err(format!(
                 "--download is for the data sets cifar10 and cifar100, but the data set is {name}: add --dataset \
-                 cifar10 \
-                 or cifar100, or omit --download"
+                 cifar10 or cifar100, or omit --download"
             )
             .into());
         }
@@ -84,7 +82,7 @@ pub(crate) fn folder(_: Dataset, data: Option<&Path>, fetch: bool) -> Result<Opt
     if fetch {
         return Err(
             "--download requires the feature download: install the program with --features download, or download the \
-                    files yourself and give their folder with --data"
+             files yourself and give their folder with --data"
                 .into(),
         );
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// What the programs keep in their folders, and need again.
+/// Files that a command keeps in its folder and needs again.
 const KEPT: [&str; 11] = [
     "best.json",
     "block.json",

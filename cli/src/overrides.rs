@@ -1,4 +1,4 @@
-//! Changes to a preset: from a file, from `path=value` words, from code.
+//! Changes to the settings of a preset: from a file, from `path=value` texts, from options.
 
 mod file;
 #[cfg(test)]
@@ -21,23 +21,23 @@ const SHOWN: &str = "; --dry-run prints all settings";
 /// the whole choice. So does another agent, which may be given by its name: `agent=best`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Overrides {
-    /// In the order they were made: what a change replaces can only be told from the settings it falls on.
+    /// In the order in which they were made: what a change replaces depends on the settings before it.
     changes: Vec<Map<String, Value>>,
 }
 
 impl Overrides {
-    /// No change.
+    /// Returns an empty list of changes.
     pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the changes of a JSON file. Later changes win.
+    /// Adds the changes of a JSON file. Later changes win.
     pub(crate) fn set_file(&mut self, path: &Path) -> Result<(), String> {
         self.changes.push(file::read(path)?);
         Ok(())
     }
 
-    /// Takes all settings of the run in a folder, to continue it. Later changes win.
+    /// Adds all settings of a run, to continue it. Later changes win.
     pub(crate) fn set_run(&mut self, settings: &RunSettings) -> Result<(), String> {
         let Value::Object(mut sections) = settings.details.clone() else {
             return Err(
@@ -50,7 +50,7 @@ impl Overrides {
         Ok(())
     }
 
-    /// Takes one change written as `path=value`. The value is JSON; anything that is not JSON is a string.
+    /// Adds one change written as `path=value`. The value is JSON; anything that is not JSON is a string.
     pub(crate) fn set_text(&mut self, text: &str) -> Result<(), String> {
         let syntax =
             || format!("{text:?} is not a setting: write it as path=value, for example agent.learning_rate=0.1");
@@ -80,7 +80,7 @@ impl Overrides {
         }
     }
 
-    /// Takes all changes of another list. Later changes win.
+    /// Adds all changes of another list. Later changes win.
     pub(crate) fn append(&mut self, other: Self) {
         self.changes.extend(other.changes);
     }
@@ -127,12 +127,12 @@ impl Overrides {
             ));
         }
         if !self.contains("search.trials") {
-            // An agent without a schedule searches for as many minibatches as the one whose place it took.
+            // An agent without a schedule searches for as many minibatches as the one that it replaces.
             let before = Experiment { agent: base.agent.clone(), ..experiment.clone() };
             let scheduled = experiment.scheduled_trials().or_else(|| before.scheduled_trials());
             experiment.search.trials = scheduled.unwrap_or(experiment.search.trials);
         }
-        // Of a folder the size is known here, and the number of classes when it is read.
+        // The size of a folder's images is known here; the number of classes only once the folder is read.
         let side = experiment.data.size.and_then(|size| usize::try_from(size).ok());
         let of_folder = side.map(|side| ImageShape { channels: 3, height: side, width: side });
         let (image, classes) =
@@ -153,9 +153,9 @@ fn section<T: serde::de::DeserializeOwned>(settings: &mut Map<String, Value>, na
     file::read_section(name, &value).map_err(|message| message + SHOWN)
 }
 
-/// Puts a change of the agent into `settings`: single settings field by field, a whole agent in the place of the other.
+/// Applies a change of the agent: single settings field by field; a whole agent replaces the other.
 fn change_agent(settings: &mut Map<String, Value>, mut change: Value) -> Result<(), String> {
-    // The Q-learner's settings stand without a kind, so that single ones of them are no agent.
+    // The Q-learner's settings stand without a kind, so a few of them alone are not an agent.
     let mut is_whole = serde_json::from_value::<QLearningConfig>(change.clone()).is_ok();
     if let Value::String(name) = &change {
         let agent: AgentConfig = name.parse().map_err(|error: UnknownAgent| format!("agent: {error}"))?;
@@ -180,12 +180,12 @@ fn change_agent(settings: &mut Map<String, Value>, mut change: Value) -> Result<
     Ok(())
 }
 
-/// The kind of agent that settings are of; none for the Q-learner.
+/// The kind of the agent in settings; `None` for the Q-learner.
 fn agent_kind(agent: &Value) -> Option<&'static str> {
     AgentConfig::KINDS.into_iter().find(|kind| agent.as_str() == Some(*kind) || agent.get(kind).is_some())
 }
 
-/// Puts `changes` into `settings`, field by field.
+/// Merges `changes` into `settings`, field by field.
 fn merge(settings: &mut Map<String, Value>, changes: Map<String, Value>) {
     for (name, change) in changes {
         match (settings.get_mut(&name), change) {

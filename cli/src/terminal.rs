@@ -36,7 +36,7 @@ pub(crate) fn print(text: Arguments<'_>) {
     print_bytes(text.to_string().as_bytes());
 }
 
-/// Prints what is no text, or too much of it to be formatted.
+/// Prints bytes as they are: what is not text, or too long to be formatted.
 pub(crate) fn print_bytes(bytes: &[u8]) {
     if let Err(error) = io::stdout().lock().write_all(bytes) {
         // Only the first one counts: the others follow from it.
@@ -56,8 +56,8 @@ pub(crate) fn quoted(path: &Path) -> String {
     if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
-/// Ends a program: prints the error, if there is one, and returns the exit status. A standard output that was closed is
-/// none; one that lacks space is.
+/// Ends the program: prints the error, if there is one, and returns the exit status. A closed standard output is not an
+/// error; a full disk behind it is.
 pub(crate) fn finish(outcome: Result<ExitCode, String>) -> ExitCode {
     let code = outcome.unwrap_or_else(|error| {
         errln!("error: {error}");
@@ -73,7 +73,7 @@ pub(crate) fn finish(outcome: Result<ExitCode, String>) -> ExitCode {
     }
 }
 
-/// Whether an error says that nobody reads the standard output any more: a closed pipe or a terminal that is gone.
+/// Whether an error means that nobody reads the standard output any more: a closed pipe, or a terminal that is gone.
 fn is_closed(error: &io::Error) -> bool {
     #[cfg(unix)]
     {
@@ -96,9 +96,9 @@ pub(crate) fn stopped() -> ExitCode {
     ExitCode::from(STOPPED)
 }
 
-/// Ctrl-C, SIGTERM or the closing of the terminal (SIGHUP) raise the flag that is returned; `meanwhile` says what is
-/// safe then. A second Ctrl-C ends the program at once. The others do not: a closed terminal and a batch system may
-/// send several.
+/// Returns a flag that Ctrl-C, SIGTERM and the closing of the terminal (SIGHUP) raise. `meanwhile` tells the user what
+/// is already safe. A second Ctrl-C exits at once; further signals of the other kinds do not, because a closed terminal
+/// or a batch system may send several.
 pub(crate) fn stop_on_signals(meanwhile: &'static str) -> io::Result<Cancellation> {
     let cancellation = Cancellation::new();
     let raised = cancellation.clone();
@@ -121,12 +121,12 @@ pub(crate) fn stop_on_signals(meanwhile: &'static str) -> io::Result<Cancellatio
     Ok(cancellation)
 }
 
-/// Calls `stop`, in a thread, for every signal besides Ctrl-C that is to stop the program.
+/// Calls `stop`, in a thread, for every signal other than Ctrl-C that should stop the program.
 #[cfg(unix)]
 fn on_termination(stop: impl Fn() -> bool + Send + 'static) -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGTERM};
 
-    // Under nohup the program is meant to go on when the terminal is closed.
+    // Under nohup the program should continue when the terminal is closed.
     let signals = if hang_up_is_ignored() { &[SIGTERM][..] } else { &[SIGTERM, SIGHUP] };
     let mut signals = signal_hook::iterator::Signals::new(signals)?;
     let thread = std::thread::Builder::new().name("signals".to_owned());

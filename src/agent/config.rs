@@ -16,8 +16,9 @@ use std::str::FromStr;
 
 /// An agent of this crate, with its settings.
 ///
-/// Files hold the settings of the Q-learner as they are, `{"learning_rate": 0.01, ...}`, those of the others under their
-/// kind, `{"evolution": {"population": 10, "sample": 3}}`, and may hold one of the [`names`](Self::names) instead.
+/// Files hold the settings of the Q-learner directly, `{"learning_rate": 0.01, ...}`, and those of the others under
+/// their kind, `{"evolution": {"population": 10, "sample": 3}}`. Instead of settings, they may hold one of the
+/// [`names`](Self::names).
 ///
 /// ```
 /// use blockqnn::agent::{Agent, AgentConfig};
@@ -41,17 +42,17 @@ pub enum AgentConfig {
     /// [`LocalSearch`].
     #[serde(rename = "local")]
     LocalSearch {
-        /// Random architectures, the best of which a climb begins at.
+        /// Number of random architectures; a climb begins at the best of them.
         starts: NonZeroU64,
     },
     /// [`RandomAgent`].
     Random,
-    /// [`QLearning`], the paper's.
+    /// [`QLearning`], the paper's agent.
     #[serde(untagged)]
     QLearning(QLearningConfig),
 }
 
-/// There is no agent of this name.
+/// No agent has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown agent {name:?}: choose one of {}", AgentConfig::names().collect::<Vec<_>>().join(", "))]
 #[non_exhaustive]
@@ -60,7 +61,7 @@ pub struct UnknownAgent {
     pub name: String,
 }
 
-/// Makes the settings of an agent for a number of minibatches of a size.
+/// Returns the settings of an agent for a number of minibatches and their size.
 pub(crate) type Preset = fn(minibatches: u64, size: u64) -> AgentConfig;
 
 const PRESETS: [(&str, Preset); 10] = [
@@ -80,7 +81,7 @@ const PRESETS: [(&str, Preset); 10] = [
 ];
 
 impl AgentConfig {
-    /// The kinds that files name. The Q-learner's settings stand without a kind, as they did when there was no other.
+    /// The kinds that files name. The Q-learner's settings have no kind, because it was once the only agent.
     pub const KINDS: [&str; 4] = ["least-squares", "evolution", "local", "random"];
 
     /// Returns the names of all ready-made agents.
@@ -88,18 +89,18 @@ impl AgentConfig {
         PRESETS.iter().map(|(name, _)| *name)
     }
 
-    /// Returns the agent of a name for a search of `minibatches` minibatches of `size` trials:
+    /// Returns the agent with a name, for a search of `minibatches` minibatches of `size` trials:
     ///
     /// - `paper`: [`QLearningConfig::paper`], its schedule scaled to the search
-    /// - `metaqnn`: [`QLearningConfig::metaqnn`], the same, and one round of replay for each trial
+    /// - `metaqnn`: [`QLearningConfig::metaqnn`], likewise scaled, with one round of replay for each trial
     /// - `tuned`: [`QLearningConfig::tuned`]
     /// - `rank`: [`QLearningConfig::rank`]
     /// - `best`: [`LeastSquares`]
     /// - `random`: [`RandomAgent`]
-    /// - `evolution`, `evolution50`: [`RegularizedEvolution`], 3 of 10 and 25 of 50
+    /// - `evolution`, `evolution50`: [`RegularizedEvolution`], samples of 3 from 10 and of 25 from 50
     /// - `local`, `local10`: [`LocalSearch`], from one random architecture and from the best of ten
     ///
-    /// [`FromStr`] is the same for the paper's 178 minibatches of 64.
+    /// [`FromStr`] does the same for the paper's 178 minibatches of 64.
     ///
     /// # Errors
     /// [`UnknownAgent`] lists the names.
@@ -107,14 +108,14 @@ impl AgentConfig {
         Self::preset(name).map(|preset| preset(minibatches, size))
     }
 
-    /// As [`named`](Self::named), for any number of searches.
+    /// As [`named`](Self::named), but for searches whose size is given later.
     pub(crate) fn preset(name: &str) -> Result<Preset, UnknownAgent> {
         let preset = PRESETS.iter().find(|(other, _)| *other == name);
         preset.map(|(_, preset)| *preset).ok_or_else(|| UnknownAgent { name: name.to_owned() })
     }
 
-    /// Moves the section `searcher` of the settings of an experiment to `agent`. Once it held the agent that took the place
-    /// of the Q-learner, in run folders and configuration files that still exist.
+    /// Moves the section `searcher` of an experiment's settings to `agent`. In run folders and configuration files of
+    /// earlier versions it holds the agent that replaces the Q-learner.
     pub fn move_searcher(sections: &mut Map<String, Value>) {
         match sections.remove("searcher") {
             None | Some(Value::Null) => {}
@@ -127,7 +128,7 @@ impl AgentConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// [`InvalidSetting`] names the first that is out of its range.
+    /// [`InvalidSetting`] names the first setting that is out of its range.
     pub fn validate(&self) -> Result<(), InvalidSetting> {
         match self {
             Self::QLearning(config) => config.validate(),
@@ -137,7 +138,7 @@ impl AgentConfig {
         }
     }
 
-    /// Creates an agent with these settings, which knows nothing yet.
+    /// Creates an agent with these settings that has learned nothing yet.
     ///
     /// # Errors
     /// [`InvalidSetting`] if a setting is out of its range.
@@ -160,7 +161,7 @@ impl FromStr for AgentConfig {
     }
 }
 
-/// Writes the name of the agent, or its settings as JSON if they have none.
+/// Writes the name of the agent, or its settings as JSON if these have no name.
 impl fmt::Display for AgentConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match Self::names().find(|name| name.parse::<Self>().as_ref() == Ok(self)) {
@@ -208,12 +209,12 @@ impl<'de> Visitor<'de> for AgentVisitor {
         };
         match fields.next_key::<String>()? {
             None => Ok(agent),
-            Some(other) => Err(A::Error::custom(format!("`{other}` stands beside the settings of an agent"))),
+            Some(other) => Err(A::Error::custom(format!("unexpected field `{other}` beside the settings of an agent"))),
         }
     }
 }
 
-/// The fields of an object whose first was looked at.
+/// The fields of an object, of which the first key has already been read.
 struct FirstAgain<A> {
     first: Option<String>,
     fields: A,
@@ -279,7 +280,7 @@ mod tests {
         assert!(refused(r#"{"evolution":{"population":3,"sample":4}}"#).contains("population of 3"));
         assert!(refused(r#"{"local":{"starts":0}}"#).contains("nonzero"));
         assert!(refused(r#"{"least-squares":{"loudness":0}}"#).contains("unknown field `loudness`"));
-        assert!(refused(r#"{"least-squares":{},"discount":1}"#).contains("`discount` stands beside"));
+        assert!(refused(r#"{"least-squares":{},"discount":1}"#).contains("unexpected field `discount` beside"));
         assert!(refused(r#"{"learning_rat":1}"#).contains("unknown field `learning_rat`"));
         assert!(refused("{}").contains("missing field"));
     }

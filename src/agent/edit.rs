@@ -1,4 +1,4 @@
-//! Edits of walks: the neighbours that evolution, local search and the least-squares learner go by.
+//! Edits of walks, which define the neighbours for evolution, local search and the least-squares learner.
 
 use super::{AgentError, Memory, TrajectoryOf};
 use crate::graph::ToGraph;
@@ -6,7 +6,7 @@ use crate::seed;
 use crate::space::{SearchSpace, Step, walk_by};
 use rand::Rng;
 
-/// A walk that takes every legal action with equal probability.
+/// Returns a walk that takes every legal action with equal probability.
 pub(super) fn random_trajectory<S: SearchSpace>(space: &S, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
     walk_by(space, |state| random_action(space, state, rng))
 }
@@ -21,48 +21,48 @@ pub(super) fn is_new<S: SearchSpace>(
     Ok(!memory.contains(&space.fingerprint(&architecture, &architecture.to_graph())))
 }
 
-/// One edit of a walk.
+/// An edit of a walk.
 ///
-/// What comes behind it keeps its decisions as far as the space can carry them over
-/// ([`SearchSpace::transfer`]); where it cannot, a legal one is drawn.
+/// Later decisions are kept as far as the space can carry them over ([`SearchSpace::transfer`]); where it cannot, a
+/// legal one is drawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Edit<Action> {
-    /// Another action at a place of the walk.
+    /// Replaces the action at a place of the walk.
     Replace {
         /// The place, from 0.
         place: usize,
-        /// The action.
+        /// The new action.
         action: Action,
     },
-    /// An additional action, before a place of the walk.
+    /// Inserts an action before a place of the walk.
     Insert {
         /// The place, from 0.
         place: usize,
         /// The action.
         action: Action,
     },
-    /// An action less.
+    /// Deletes the action at a place of the walk.
     Delete {
         /// The place, from 0.
         place: usize,
     },
 }
 
-/// The legal actions in `state`.
+/// Returns the legal actions in `state`.
 pub(super) fn legal<S: SearchSpace>(space: &S, state: &S::State) -> Result<Vec<S::Action>, AgentError> {
     let legal = space.actions(state);
     if legal.is_empty() { Err(AgentError::NoAction { state: format!("{state:?}") }) } else { Ok(legal) }
 }
 
-/// A uniformly random legal action in `state`.
+/// Returns a uniformly random legal action in `state`.
 fn random_action<S: SearchSpace>(space: &S, state: &S::State, rng: &mut dyn Rng) -> Result<S::Action, AgentError> {
     let mut legal = legal(space, state)?;
     Ok(legal.swap_remove(seed::index(rng, legal.len())))
 }
 
 impl<A: Clone + PartialEq> Edit<A> {
-    /// Every edit of `walk`, in the order of places. An insertion or deletion may turn out to be none when it is
+    /// Returns all edits of `walk`, in the order of places. An insertion or deletion may turn out not to fit when it is
     /// [applied](Self::apply).
     ///
     /// # Errors
@@ -83,9 +83,9 @@ impl<A: Clone + PartialEq> Edit<A> {
         Ok(edits)
     }
 
-    /// A random edit of `walk`, applied: replacement, insertion or deletion, a place, and an action, each uniform.
-    /// Insertions and deletions that the space does not allow, as all are in a space whose walks have one length, become
-    /// replacements.
+    /// Applies a random edit to `walk`. Its kind (replacement, insertion or deletion), its place and its action are
+    /// each uniform. Insertions and deletions that the space does not allow become replacements, as all do in a space
+    /// whose walks have a fixed length.
     ///
     /// ```
     /// use blockqnn::agent::Edit;
@@ -122,7 +122,7 @@ impl<A: Clone + PartialEq> Edit<A> {
         if let Some(changed) = changed {
             return Ok(changed);
         }
-        // A place without an alternative is drawn again; a walk without any is returned as it is.
+        // A place without an alternative is drawn again; a walk without any alternative is returned unchanged.
         for _ in 0..16 * walk.len() {
             let place = seed::index(rng, walk.len());
             let mut actions = legal(space, &walk.states[place])?;
@@ -139,8 +139,8 @@ impl<A: Clone + PartialEq> Edit<A> {
         Ok(walk.clone())
     }
 
-    /// The edited walk. None if an insertion or deletion does not fit: the rest of the walk must go on unchanged but for
-    /// its places, and end where it ended.
+    /// Applies the edit to `walk`. Returns `None` if an insertion or deletion does not fit: the rest of the walk must
+    /// continue unchanged except for its places, and end where it ended.
     ///
     /// # Errors
     /// [`AgentError`] if the space contradicts itself.
@@ -159,7 +159,7 @@ impl<A: Clone + PartialEq> Edit<A> {
         let mut states = walk.states[..place].to_vec();
         let mut actions = walk.actions[..place].to_vec();
         let mut state = walk.states[place].clone();
-        // The walk ends where `take` gives nothing to go on from.
+        // The walk ends when `take` returns no further state.
         let mut take = |state: S::State, action: S::Action| -> Result<Option<S::State>, AgentError> {
             let step = space.step(&state, &action)?;
             states.push(state);
@@ -183,7 +183,7 @@ impl<A: Clone + PartialEq> Edit<A> {
             if old.is_none() && strict {
                 return Ok(None);
             }
-            // A walk that lost its end gets the old one again, if that is legal where it stands now.
+            // A walk that lost its last action gets it again, if that is legal in the present state.
             let old = old.or(last);
             let action = match old.and_then(|(from, action)| space.transfer(action, from, &state)) {
                 Some(action) => action,
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inserted_layer_stands_in_line_and_a_deleted_one_is_bridged() {
+    fn an_inserted_layer_joins_the_chain_and_a_deleted_one_is_bridged() {
         let chain = "conv3(0) max3(1) conv5(2) terminal(3)";
         let insert = Edit::Insert { place: 1, action: code(2, "id(1)") };
         assert_eq!(apply(&insert, chain).unwrap(), "conv3(0) id(1) max3(2) conv5(3) terminal(4)");

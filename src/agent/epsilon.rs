@@ -16,7 +16,7 @@ pub struct EpsilonPhase {
 /// The probability of a random action over the course of a search.
 ///
 /// A schedule counts trials, not proposals: a proposal that is discarded because it was made before does not advance
-/// it. After its end the last epsilon stays.
+/// it. After its end the last epsilon remains in force.
 ///
 /// ```
 /// use blockqnn::agent::EpsilonSchedule;
@@ -31,10 +31,11 @@ pub struct EpsilonSchedule {
 }
 
 impl EpsilonSchedule {
-    /// Makes a schedule of its phases.
+    /// Creates a schedule from its phases.
     ///
     /// # Errors
-    /// If there is no minibatch, an epsilon is not a probability, or the sum of minibatches overflows.
+    /// [`InvalidSetting`] if there is no minibatch, an epsilon is not a probability, or the sum of minibatches
+    /// overflows.
     pub fn new(phases: Vec<EpsilonPhase>) -> Result<Self, InvalidSetting> {
         for (position, phase) in phases.iter().enumerate() {
             let (path, valid) = (format!("agent.epsilon[{position}].epsilon"), (0.0..=1.0).contains(&phase.epsilon));
@@ -49,19 +50,19 @@ impl EpsilonSchedule {
         }
     }
 
-    /// Table 2 of the paper: 178 minibatches, 95 of them at random.
+    /// Returns the schedule of Table 2 of the paper: 178 minibatches, the first 95 with epsilon 1.
     #[must_use]
     pub fn paper() -> Self {
         Self::from_1_to_01([95, 7, 7, 7, 10, 10, 10, 10, 10, 12])
     }
 
-    /// The short schedule of Figure 3: 89 minibatches. The paper gives no table for it; this is Table 2 halved.
+    /// Returns the short schedule of Figure 3: 89 minibatches. The paper gives no table for it; this is Table 2 halved.
     #[must_use]
     pub fn short() -> Self {
         Self::from_1_to_01([47, 4, 4, 4, 5, 5, 5, 5, 5, 5])
     }
 
-    /// The same epsilon for `minibatches` minibatches.
+    /// Creates a schedule with the same epsilon for `minibatches` minibatches.
     ///
     /// # Errors
     /// As [`EpsilonSchedule::new`].
@@ -69,8 +70,8 @@ impl EpsilonSchedule {
         Self::new(vec![EpsilonPhase { epsilon, minibatches }])
     }
 
-    /// The same phases, shortened or stretched to `minibatches` in all. Each boundary is rounded to a whole minibatch, so
-    /// that phases of a short schedule may vanish.
+    /// Returns the schedule shortened or stretched to `minibatches` in total. Each boundary is rounded to a whole
+    /// minibatch, so phases of a short schedule may vanish.
     ///
     /// ```
     /// use blockqnn::agent::EpsilonSchedule;
@@ -86,7 +87,7 @@ impl EpsilonSchedule {
         let mut end = 0;
         let phases = self.phases.iter().map(|phase| {
             end += u128::from(phase.minibatches);
-            // At most `minibatches`, which is 64 bits wide.
+            // At most `minibatches`, which has 64 bits.
             let boundary = u64::try_from((2 * end * wanted + total) / (2 * total)).unwrap_or(u64::MAX);
             let length = boundary - before;
             before = boundary;
@@ -95,7 +96,7 @@ impl EpsilonSchedule {
         Self::steps(phases.collect::<Vec<_>>())
     }
 
-    /// A schedule of pairs of epsilon and minibatches that are known to be valid.
+    /// Creates a schedule from pairs of epsilon and minibatches that are known to be valid.
     pub(super) fn steps(phases: impl IntoIterator<Item = (f64, u64)>) -> Self {
         let phases = phases.into_iter().map(|(epsilon, minibatches)| EpsilonPhase { epsilon, minibatches });
         Self { phases: phases.collect() }
@@ -107,19 +108,19 @@ impl EpsilonSchedule {
         Self { phases: phases.map(|(epsilon, minibatches)| EpsilonPhase { epsilon, minibatches }).collect() }
     }
 
-    /// The phases.
+    /// Returns the phases.
     #[must_use]
     pub fn phases(&self) -> &[EpsilonPhase] {
         &self.phases
     }
 
-    /// Minibatches of all phases together.
+    /// Returns the number of minibatches of all phases together.
     #[must_use]
     pub fn minibatches(&self) -> u64 {
         self.phases.iter().map(|phase| phase.minibatches).sum()
     }
 
-    /// Epsilon for the trial with this number, from 0, in a search with minibatches of `minibatch_size` trials.
+    /// Returns epsilon for trial number `trial`, from 0, in a search with minibatches of `minibatch_size` trials.
     #[must_use]
     pub fn at(&self, trial: u64, minibatch_size: u64) -> f64 {
         let mut minibatch = trial / minibatch_size.max(1);
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule_is_refused_also_from_a_file() {
+    fn invalid_schedules_are_refused_from_files_as_well() {
         for empty in [EpsilonSchedule::new(vec![]), EpsilonSchedule::constant(0.5, 0)] {
             assert!(empty.unwrap_err().to_string().starts_with("agent.epsilon is a schedule without a minibatch: "));
         }

@@ -12,20 +12,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvolutionConfig {
-    /// Number of architectures that can be parents: the youngest ones.
+    /// Number of architectures that can be parents: the latest ones.
     pub population: usize,
-    /// Architectures drawn from the population for each child; the best of them is its parent.
+    /// Number of architectures drawn from the population for each child; the best of them is its parent.
     pub sample: usize,
 }
 
 impl EvolutionConfig {
-    /// A population of 10, of which 3 compete: fast, for hundreds of evaluations.
+    /// Returns a population of 10 with samples of 3: fast, for hundreds of evaluations.
     #[must_use]
     pub fn small() -> Self {
         Self { population: 10, sample: 3 }
     }
 
-    /// A population of 50, of which 25 compete.
+    /// Returns a population of 50 with samples of 25.
     #[must_use]
     pub fn large() -> Self {
         Self { population: 50, sample: 25 }
@@ -44,8 +44,8 @@ impl EvolutionConfig {
 
 /// Regularized evolution: the best of a random sample of the population is mutated, and the oldest dies.
 ///
-/// The first members are random. A mutation is a random [`Edit`] that leads to something new. The population is the end
-/// of the [`Memory`], so that there is nothing to save.
+/// The first members are random. A mutation is a random [`Edit`] that leads to a new architecture. The population is
+/// the end of the [`Memory`], so there is nothing to save.
 ///
 /// ```
 /// use blockqnn::agent::{EvolutionConfig, RegularizedEvolution};
@@ -61,14 +61,15 @@ impl EvolutionConfig {
 /// ```
 ///
 /// # References
-/// E. Real, A. Aggarwal, Y. Huang, Q. V. Le, "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019.
+/// E. Real, A. Aggarwal, Y. Huang, Q. V. Le, "Regularized Evolution for Image Classifier Architecture Search",
+/// AAAI 2019.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegularizedEvolution {
     config: EvolutionConfig,
 }
 
 impl RegularizedEvolution {
-    /// An evolution that begins at random.
+    /// Creates an agent with these settings.
     ///
     /// # Errors
     /// [`InvalidSetting`] if the settings are invalid.
@@ -77,14 +78,14 @@ impl RegularizedEvolution {
         Ok(Self { config })
     }
 
-    /// The settings.
+    /// Returns the settings.
     #[must_use]
     pub fn config(&self) -> EvolutionConfig {
         self.config
     }
 }
 
-/// Edits tried for one child before a random walk takes its place: parents may have no new neighbour left.
+/// Number of edits tried for a child before a random walk takes its place: parents may have no new neighbours left.
 const ATTEMPTS: usize = 100;
 
 impl<S: SearchSpace> Agent<S> for RegularizedEvolution {
@@ -118,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_that_cannot_be_are_refused() {
+    fn invalid_settings_are_refused() {
         for (population, sample) in [(10, 0), (0, 0), (10, 11)] {
             let error = RegularizedEvolution::new(EvolutionConfig { population, sample }).unwrap_err();
             let expected = format!("it must be at least 1 and at most the population of {population}");

@@ -1,4 +1,4 @@
-//! An agent that has nothing to decide.
+//! An agent that proposes a given list.
 
 use super::{Agent, AgentError, Memory, TrajectoryOf};
 use crate::space::{SearchSpace, SpaceError, walk};
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io::{Read, Write};
 
-/// Proposes given walks, one after the other, and learns nothing: a search with it evaluates a list.
+/// Proposes given walks one after the other and learns nothing, so that a search evaluates a list.
 ///
-/// The walks should lead to different architectures, and the search should have as many trials: the controller refuses what
-/// was proposed before, and after the last walk comes the first again.
+/// The walks should lead to different architectures, and the search should have as many trials: the controller refuses
+/// repeated proposals, and after the last walk the list starts again.
 ///
 /// ```
 /// use blockqnn::agent::ListedAgent;
@@ -33,10 +33,10 @@ pub struct ListedAgent<S: SearchSpace> {
 }
 
 impl<S: SearchSpace> ListedAgent<S> {
-    /// An agent that proposes these walks, given by their actions.
+    /// Creates an agent that proposes these walks, given by their actions.
     ///
     /// # Errors
-    /// The first walk that the space does not allow, or [`SpaceError`] if there is none.
+    /// [`SpaceError`] of the first walk that the space does not allow, or if there are no walks.
     pub fn new(space: &S, walks: impl IntoIterator<Item = Vec<S::Action>>) -> Result<Self, SpaceError> {
         let walks: Vec<_> = walks.into_iter().map(|actions| walk(space, &actions)).collect::<Result<_, _>>()?;
         if walks.is_empty() {
@@ -46,7 +46,7 @@ impl<S: SearchSpace> ListedAgent<S> {
     }
 }
 
-/// What a list is saved as.
+/// The saved form of a list.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Saved {
@@ -71,11 +71,11 @@ impl<S: SearchSpace> ListedAgent<S> {
 impl<S: SearchSpace> Agent<S> for ListedAgent<S> {
     fn propose(&mut self, _space: &S, memory: &Memory<S>, _rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
         let position = memory.proposed() % self.walks.len() as u64;
-        // It is below the length of a list in memory.
+        // The position is less than the length of a list in memory.
         Ok(self.walks[usize::try_from(position).unwrap_or_default()].clone())
     }
 
-    /// The kind alone: a list may be continued, and [`load`](Agent::load) compares the walks that both have.
+    /// Returns the kind alone: a list may be extended, and [`load`](Agent::load) compares the walks that both have.
     fn identity(&self) -> String {
         "ListedAgent".to_owned()
     }
@@ -87,7 +87,7 @@ impl<S: SearchSpace> Agent<S> for ListedAgent<S> {
         Ok(())
     }
 
-    /// Compares what [`save`](Agent::save) wrote with this list. Earlier versions wrote nothing.
+    /// Compares this list with what [`save`](Agent::save) wrote. Earlier versions wrote nothing.
     fn load(&mut self, _space: &S, from: &mut dyn Read) -> Result<(), AgentError> {
         let corrupt = |message: String| AgentError::Corrupt { message };
         let mut text = String::new();
@@ -104,7 +104,7 @@ impl<S: SearchSpace> Agent<S> for ListedAgent<S> {
         match walks.iter().zip(self.checksums()?).position(|(then, now)| *then != now) {
             None => Ok(()),
             Some(place) => {
-                let message = format!("walk {place} (counted from 0) of its list is another one now");
+                let message = format!("walk {place} (counted from 0) of its list has changed");
                 Err(AgentError::Changed { message })
             }
         }

@@ -1,4 +1,4 @@
-//! Local search: the hardest baseline on the published tables.
+//! Local search: the strongest baseline on the published tables.
 
 use super::edit::{is_new, random_trajectory};
 use super::{Agent, AgentError, Edit, EpisodeOf, Memory, TrajectoryOf};
@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
 use std::num::NonZeroU64;
 
-/// Local search by first improvement: neighbours are tried in random order, and the first better one is moved to. A
-/// place without a new neighbour is left for a random one, or for the best of [several](Self::with_starts).
+/// Local search by first improvement: neighbours are tried in random order, and the search moves to the first better
+/// one. If a place has no new neighbours left, the search continues from a random architecture, or from the best of
+/// [several](Self::with_starts).
 ///
-/// Neighbours are all [`Edit`]s of a walk. Nothing is evaluated twice: a neighbour that was proposed before is passed
-/// over. Meant for minibatches of one: within a larger one, all trials are neighbours of the same place.
+/// Neighbours are all [`Edit`]s of a walk. Nothing is evaluated twice: neighbours that were proposed before are
+/// skipped. It is meant for minibatches of one; in a larger one, all trials are neighbours of the same place.
 ///
 /// ```
 /// use blockqnn::agent::LocalSearch;
@@ -31,11 +32,11 @@ use std::num::NonZeroU64;
 /// C. White, S. Nolen, Y. Savani, "Exploring the Loss Landscape in Neural Architecture Search", UAI 2021.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalSearch {
-    /// Random architectures that a climb begins at the best of.
+    /// Number of random architectures; a climb begins at the best of them.
     starts: NonZeroU64,
-    /// How many of them this climb has seen.
+    /// Number of those that have been evaluated for this climb.
     seen: u64,
-    /// Number of the episode that stands where the search stands.
+    /// Number of the episode whose architecture is the present place of the search.
     place: Option<u64>,
 }
 
@@ -55,16 +56,16 @@ struct Saved {
 }
 
 impl LocalSearch {
-    /// A search whose climbs begin at one random architecture each.
+    /// Creates a search in which each climb begins at a random architecture.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same search, whose climbs begin at the best of `starts` random architectures each.
+    /// Makes each climb begin at the best of `starts` random architectures.
     ///
-    /// Where an architecture has thousands of neighbours, as a block of many layers, a climb from one that is of no use may
-    /// take hundreds of trials to leave it.
+    /// If an architecture has thousands of neighbours, like a block of many layers, a climb from a useless one may take
+    /// hundreds of trials to get away from it.
     #[must_use]
     pub fn with_starts(mut self, starts: NonZeroU64) -> Self {
         self.starts = starts;
@@ -75,7 +76,7 @@ impl LocalSearch {
         memory.episodes().get(usize::try_from(self.place?).ok()?)
     }
 
-    /// A neighbour of `walk` that was never proposed: a uniform one, if there is any.
+    /// Returns a uniformly random neighbour of `walk` that was never proposed, if there is one.
     fn new_neighbour<S: SearchSpace>(
         space: &S,
         memory: &Memory<S>,
@@ -120,7 +121,7 @@ impl<S: SearchSpace> Agent<S> for LocalSearch {
             }
             self.seen = self.seen.saturating_add(1);
         }
-        // A place with no new neighbour is left: the search goes on from the next random episodes.
+        // A place without new neighbours is left: the search continues from the next random episodes.
         if let Some(current) = self.current(memory)
             && self.seen >= self.starts.get()
             && Self::new_neighbour(space, memory, &current.trajectory, rng)?.is_none()

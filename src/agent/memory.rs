@@ -1,4 +1,4 @@
-//! The memory of a search: what was proposed, and the results.
+//! The memory of a search: what was proposed and with what result.
 
 use super::EpisodeOf;
 use crate::graph::Fingerprint;
@@ -6,12 +6,12 @@ use crate::space::SearchSpace;
 use std::collections::HashSet;
 use std::fmt;
 
-/// All finished episodes of a search in the order they were learnt, and the fingerprints of everything proposed. An
-/// architecture has more than one episode only where repeats count as trials or are learnt again
+/// All finished episodes of a search in the order in which they were learned, and the fingerprints of everything
+/// proposed. An architecture has more than one episode only if repeats count as trials or are learned again
 /// ([`Repeats`](crate::search::Repeats)).
 ///
-/// The controller keeps it and lends it to the agent: it is the replay memory of the Q-learner (Section "Experiment
-/// Details") and what a population-based agent chooses parents from.
+/// The controller keeps it and lends it to the agent. It is the replay memory of the Q-learner (Section "Experiment
+/// Details"), and a population-based agent chooses parents from it.
 pub struct Memory<S: SearchSpace> {
     episodes: Vec<EpisodeOf<S>>,
     seen: HashSet<Fingerprint>,
@@ -30,37 +30,37 @@ impl<S: SearchSpace> fmt::Debug for Memory<S> {
 }
 
 impl<S: SearchSpace> Memory<S> {
-    /// An empty memory of a search with minibatches of `minibatch_size` trials.
+    /// Creates an empty memory for a search with minibatches of `minibatch_size` trials.
     #[must_use]
     pub fn new(minibatch_size: u64) -> Self {
         Self { episodes: Vec::new(), seen: HashSet::new(), proposed: 0, minibatch_size }
     }
 
-    /// Trials in a minibatch: schedules that are written in minibatches need it.
+    /// Returns the number of trials in a minibatch, which schedules in minibatches need.
     #[must_use]
     pub fn minibatch_size(&self) -> u64 {
         self.minibatch_size
     }
 
-    /// The finished episodes, oldest first.
+    /// Returns the finished episodes, oldest first.
     #[must_use]
     pub fn episodes(&self) -> &[EpisodeOf<S>] {
         &self.episodes
     }
 
-    /// Number of trials proposed so far, those still running included.
+    /// Returns the number of trials proposed so far, including those still running.
     #[must_use]
     pub fn proposed(&self) -> u64 {
         self.proposed
     }
 
-    /// Whether an architecture with this fingerprint was proposed before.
+    /// Returns whether an architecture with this fingerprint was proposed before.
     #[must_use]
     pub fn contains(&self, fingerprint: &Fingerprint) -> bool {
         self.seen.contains(fingerprint)
     }
 
-    /// Notes that an architecture was proposed as the next trial.
+    /// Records that an architecture was proposed as the next trial.
     pub fn note_proposed(&mut self, fingerprint: Fingerprint) {
         self.seen.insert(fingerprint);
         self.proposed += 1;

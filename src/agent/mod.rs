@@ -1,4 +1,4 @@
-//! Agents: what proposes the next architecture, and learns from the last ones.
+//! Agents, which propose architectures and learn from their rewards.
 
 mod config;
 mod edit;
@@ -45,13 +45,13 @@ pub enum AgentError {
     /// The agent's state could not be written or read.
     #[error("the agent's state could not be read or written: {0}")]
     Io(#[from] std::io::Error),
-    /// What was read is the state of this agent with other settings.
+    /// The saved state belongs to this agent with other settings.
     #[error("it was saved with other settings: {message}")]
     Changed {
         /// What differs.
         message: String,
     },
-    /// What was read is not a state of this agent.
+    /// The data is not a saved state of this agent.
     #[error("this is not a saved state of this agent: {message}")]
     Corrupt {
         /// What is wrong with it.
@@ -68,11 +68,11 @@ pub type EpisodeOf<S> = Episode<<S as SearchSpace>::State, <S as SearchSpace>::A
 /// Proposes walks through a space and learns from their rewards, one minibatch at a time.
 ///
 /// The controller asks for proposals until a minibatch is full, has them evaluated, appends the episodes to the
-/// [`Memory`] and calls [`learn`](Self::learn). A proposal that was made before is discarded and requested again, so
-/// `propose` must not learn from being asked.
+/// [`Memory`] and calls [`learn`](Self::learn). A proposal that was made before is discarded and another requested, so
+/// `propose` itself must not learn.
 ///
-/// All randomness comes from `rng`. Then the same seed gives the same search, and a search that was stopped continues
-/// as if it had not been.
+/// All randomness must come from `rng`, so that the same seed gives the same search, and a search that was stopped
+/// continues as if it had not been.
 pub trait Agent<S: SearchSpace>: Send {
     /// Proposes a complete walk.
     ///
@@ -80,9 +80,10 @@ pub trait Agent<S: SearchSpace>: Send {
     /// [`AgentError`] if the agent cannot propose anything.
     fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError>;
 
-    /// Learns from a finished minibatch, in the order of proposal. The same episodes are the last ones of `memory`.
+    /// Learns from the episodes of a finished minibatch, in the order of proposal. They are also the last ones of
+    /// `memory`.
     ///
-    /// By default it does nothing: an agent that only looks at the memory has nothing to learn.
+    /// The default does nothing, for agents that need only the memory.
     ///
     /// # Errors
     /// [`AgentError`] if the episodes do not fit the space.
@@ -97,27 +98,27 @@ pub trait Agent<S: SearchSpace>: Send {
         Ok(())
     }
 
-    /// How many minibatches a search must have for the agent's schedule to come to its end; none if it has no schedule.
-    /// The controller warns of a shorter search.
+    /// Returns how many minibatches the agent's schedule lasts, or `None` if it has no schedule. The controller warns
+    /// if the search is shorter.
     fn scheduled_minibatches(&self) -> Option<u64> {
         None
     }
 
-    /// What the proposals depend on besides space, memory and what was learnt: the kind of agent and its settings. A run
-    /// is resumed only with the identity that it was started with, so that one journal never holds the proposals of two
-    /// agents.
+    /// Returns what the proposals depend on besides space, memory and what was learned: the kind of agent and its
+    /// settings. A run is resumed only with the identity that it was started with, so a journal never holds the
+    /// proposals of two agents.
     ///
-    /// The name of the type by default, which is enough for an agent without settings;
-    /// [`identity::with_settings`](crate::identity::with_settings) writes one with settings. It must not change as the
-    /// agent learns.
+    /// The default is the name of the type, which is enough for an agent without settings;
+    /// [`identity::with_settings`](crate::identity::with_settings) formats an identity with settings. It must not
+    /// change as the agent learns.
     fn identity(&self) -> String {
         crate::identity::type_name::<Self>()
     }
 
-    /// Writes what was learnt, in an order that does not depend on chance: equal agents write equal bytes.
+    /// Writes what was learned, in a deterministic order: equal agents write equal bytes.
     ///
-    /// By default it writes nothing. An agent that changes in [`learn`](Self::learn) needs this and
-    /// [`load`](Self::load), or it behaves differently when a search is resumed;
+    /// The default writes nothing. An agent that changes in [`learn`](Self::learn) must implement this and
+    /// [`load`](Self::load), otherwise it behaves differently when a search is resumed;
     /// [`check_agent`](crate::testing::check_agent) detects that.
     ///
     /// # Errors
@@ -127,7 +128,7 @@ pub trait Agent<S: SearchSpace>: Send {
         Ok(())
     }
 
-    /// Replaces what was learnt by what [`save`](Self::save) wrote.
+    /// Replaces what was learned with what [`save`](Self::save) wrote.
     ///
     /// # Errors
     /// [`AgentError::Io`] if `from` fails, [`AgentError::Corrupt`] if it holds something else.

@@ -12,44 +12,44 @@ use std::fmt;
 use std::io::{Read, Write};
 
 /// Experience replay: after each minibatch, `rounds` times, `batch` episodes are drawn from the whole memory with
-/// replacement and learnt again.
+/// replacement and learned again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayConfig {
-    /// Rounds after each minibatch; the paper's "for 64 times". 0 turns replay off. Where a minibatch is learnt in parts,
-    /// as with rolling scheduling, each part is followed by its share of the rounds.
+    /// Number of rounds after each minibatch; the paper's "for 64 times". 0 turns replay off. If a minibatch is learned
+    /// in parts, as with rolling scheduling, each part is followed by its share of the rounds.
     pub rounds: u32,
-    /// Episodes drawn in each round.
+    /// Number of episodes drawn in each round.
     pub batch: u32,
 }
 
-/// How the table's values come from episodes.
+/// How the values of the table are computed from episodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum UpdateRule {
-    /// Equation 2: each episode moves the values along its walk; then the replay follows.
+    /// Equation 2: each episode updates the values along its walk, and the replay follows.
     #[default]
     TemporalDifference,
-    /// From the ranks of all rewards so far: with z = ln(N / rank), the value of an action is half of the best z among
-    /// the episodes that took it, and half of their mean z, shrunk by one episode of z = 0. Learning rate, discount and
-    /// replay play no part.
+    /// From the ranks of all rewards so far: with z = ln(N / rank), the value of an action is half the best z of the
+    /// episodes that took it plus half their mean z, shrunk by one additional episode with z = 0. Learning rate,
+    /// discount and replay are not used.
     Ranks,
 }
 
-/// How actions are chosen by their values.
+/// How actions are chosen from their values.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Policy {
-    /// A random action with the probability of the epsilon schedule, else one of highest value.
+    /// A random action with the probability of the epsilon schedule, otherwise one with the highest value.
     #[default]
     EpsilonGreedy,
-    /// A softmax over the values of a state. It needs no schedule; epsilon plays no part.
+    /// A softmax over the values of a state. It needs no schedule, and epsilon is not used.
     Softmax {
         /// The temperature, in standard deviations of the values in the state.
         temperature: f64,
-        /// Trials at the beginning that walk at random.
+        /// Number of trials at the beginning that walk at random.
         uniform: u64,
     },
 }
@@ -58,11 +58,11 @@ pub enum Policy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QLearningConfig {
-    /// Alpha of Equation 2: the share of an update that comes from the new sample, above 0 and up to 1.
+    /// Alpha of Equation 2: the weight of the new sample in an update, above 0 and at most 1.
     pub learning_rate: f64,
-    /// Weight of what follows an action, 0 to 1. Equation 2 has 1.
+    /// Weight of the value that follows an action, from 0 to 1. Equation 2 has 1.
     pub discount: f64,
-    /// Value of an action that was never tried, in percent points.
+    /// Value of an action that was never tried, in percentage points.
     pub initial_q: f64,
     /// Probability of a random action over the course of the search.
     pub epsilon: EpsilonSchedule,
@@ -71,30 +71,29 @@ pub struct QLearningConfig {
     /// What the table distinguishes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub view: StateView,
-    /// How values come from episodes.
+    /// How values are computed from episodes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub update: UpdateRule,
-    /// Which values of the next state Equation 2 builds on within one episode.
+    /// Which values of the next state Equation 2 uses within an episode.
     #[serde(default, skip_serializing_if = "is_default")]
     pub next_values: NextValues,
     /// How actions are chosen.
     #[serde(default, skip_serializing_if = "is_default")]
     pub policy: Policy,
-    /// Whether a reward below the median of all rewards so far counts as that median: how bad the bad ones are teaches
-    /// nothing.
+    /// Whether a reward below the median of all rewards so far counts as that median, since how bad the bad ones are
+    /// teaches nothing.
     #[serde(default, skip_serializing_if = "is_default")]
     pub clip_at_median: bool,
 }
 
-/// Whether a setting has the paper's value: it is then omitted from files, as it was before there
-/// was such a setting.
+/// Whether a setting has the paper's value. It is then omitted from files, as in files from before the setting existed.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
 impl QLearningConfig {
-    /// The paper's settings: learning rate 0.01, discount 1, Table 2, replay of 64 rounds of 128. The paper is silent
-    /// about the initial Q; 0 is our reading.
+    /// Returns the paper's settings: learning rate 0.01, discount 1, the schedule of Table 2, and replay with 64 rounds
+    /// of 128 episodes. The paper does not give the initial Q; 0 is our reading.
     #[must_use]
     pub fn paper() -> Self {
         Self {
@@ -111,17 +110,17 @@ impl QLearningConfig {
         }
     }
 
-    /// The learner of MetaQNN's program: the initial Q is 50 (0.5 on its scale of 0 to 1). It replays 128 networks after
-    /// each one that was trained, so that a minibatch of 64 has the paper's 64 rounds; for minibatches of another size, set
-    /// `replay.rounds` to that size. Its reward is the accuracy at Terminal alone
+    /// Returns the settings of MetaQNN's program: the initial Q is 50 (0.5 on its scale from 0 to 1). It replays 128
+    /// networks after each trained one, so that a minibatch of 64 has the paper's 64 rounds; for minibatches of another
+    /// size, set `replay.rounds` to that size. Its reward is the accuracy at Terminal alone
     /// ([`Credit::Terminal`](crate::reward::Credit::Terminal)).
     #[must_use]
     pub fn metaqnn() -> Self {
         Self { initial_q: 50.0, ..Self::paper() }
     }
 
-    /// The same settings, with the epsilon schedule shortened or stretched to `minibatches`
-    /// ([`EpsilonSchedule::scaled_to`]). A search that is shorter than its schedule ends while it still explores.
+    /// Shortens or stretches the epsilon schedule to `minibatches` ([`EpsilonSchedule::scaled_to`]). A search that is
+    /// shorter than its schedule ends while it still explores.
     ///
     /// ```
     /// use blockqnn::agent::QLearningConfig;
@@ -134,9 +133,9 @@ impl QLearningConfig {
         Self { epsilon: self.epsilon.scaled_to(minibatches), ..self }
     }
 
-    /// TUNED-TD, for searches of hundreds of trials: the paper's learner with learning rate 0.1, epsilon 1 for the first
-    /// fifth of `minibatches` and 0.1 after, rewards clipped at their running median, one round of replay, and values by
-    /// position alone. Not from the paper; found on NAS-Bench-201.
+    /// Returns TUNED-TD, for searches of hundreds of trials: the paper's learner with learning rate 0.1, epsilon 1 for
+    /// the first fifth of `minibatches` and 0.1 afterwards, rewards clipped at their running median, one round of
+    /// replay, and values by position alone. It is not from the paper, but was found on NAS-Bench-201.
     ///
     /// ```
     /// use blockqnn::agent::QLearningConfig;
@@ -157,8 +156,9 @@ impl QLearningConfig {
         }
     }
 
-    /// RANK-Q, which needs no schedule: values by position from the ranks of all rewards, a softmax at half a standard
-    /// deviation, 30 random trials first. Ours, found on NAS-Bench-201; fewer random trials hurt there.
+    /// Returns RANK-Q, which needs no schedule: values by position from the ranks of all rewards, a softmax with a
+    /// temperature of half a standard deviation, and 30 random trials first. It is not from the paper, but was found on
+    /// NAS-Bench-201, where fewer random trials are worse.
     #[must_use]
     pub fn rank() -> Self {
         Self {
@@ -203,10 +203,11 @@ impl QLearningConfig {
 
 /// The paper's agent: an epsilon-greedy tabular Q-learner with experience replay.
 ///
-/// It walks with probability epsilon at random, else to an action of highest value; a minibatch is proposed from a
-/// table that does not change. Then every episode of the minibatch updates the table once, in order of proposal, and the
-/// replay follows. Rewards are taken from the episode as they come: how a block's reward is spread over its layers
-/// (Equation 2 or MetaQNN's) is the [`RewardShaper`](crate::reward::RewardShaper)'s.
+/// With probability epsilon it takes a random action, otherwise one with the highest value; a minibatch is proposed
+/// from a table that does not change. Then each episode of the minibatch updates the table once, in the order of
+/// proposal, and the replay follows. Rewards are taken from the episodes as they are: the
+/// [`RewardShaper`](crate::reward::RewardShaper) spreads a block's reward over its layers (by Equation 2 or like
+/// MetaQNN).
 ///
 /// ```
 /// use blockqnn::agent::{Agent, Memory, QLearning, QLearningConfig};
@@ -248,7 +249,7 @@ impl<S: SearchSpace> fmt::Debug for QLearning<S> {
 }
 
 impl<S: SearchSpace> QLearning<S> {
-    /// A learner that knows nothing yet.
+    /// Creates a learner that has learned nothing yet.
     ///
     /// # Errors
     /// [`InvalidSetting`] if a setting is out of its range.
@@ -258,19 +259,19 @@ impl<S: SearchSpace> QLearning<S> {
         Ok(Self { config, table, replay: Replay::default() })
     }
 
-    /// The settings.
+    /// Returns the settings.
     #[must_use]
     pub fn config(&self) -> &QLearningConfig {
         &self.config
     }
 
-    /// The table of Q-values.
+    /// Returns the table of Q-values.
     #[must_use]
     pub fn table(&self) -> &QTable<S> {
         &self.table
     }
 
-    /// Finds the places of the episodes that were not learnt before.
+    /// Finds the places of the episodes that were not learned before.
     fn catch_up(&mut self, space: &S, memory: &Memory<S>) -> Result<(), AgentError> {
         for episode in &memory.episodes()[self.replay.ends.len()..] {
             self.table.locate(space, &episode.trajectory, &mut self.replay.places)?;
@@ -279,10 +280,10 @@ impl<S: SearchSpace> QLearning<S> {
         Ok(())
     }
 
-    /// Updates the values along the walk of an episode; `floor` is what its reward counts at least.
+    /// Updates the values along the walk of an episode. A reward below `floor` counts as `floor`.
     fn update(&mut self, number: usize, episode: &EpisodeOf<S>, floor: Option<f64>) {
         let QLearningConfig { learning_rate, discount, next_values, .. } = self.config;
-        // The credit of a layer is proportional to the reward. A reward of 0 has none to raise.
+        // The credit of a layer is proportional to the reward; with a reward of 0 there is no credit to scale.
         let reward = episode.reward.value();
         let factor = match floor {
             Some(floor) if reward < floor && reward != 0.0 => floor / reward,
@@ -310,7 +311,7 @@ impl<S: SearchSpace> QLearning<S> {
     }
 }
 
-/// For each reward z = ln(N / rank), where the best has rank 1 and equal rewards share the mean of their ranks.
+/// Returns z = ln(N / rank) for each reward, where the best has rank 1 and equal rewards share their mean rank.
 pub(super) fn log_ranks(rewards: impl Iterator<Item = f64>) -> Vec<f64> {
     let rewards: Vec<f64> = rewards.collect();
     let mut order: Vec<usize> = (0..rewards.len()).collect();
@@ -327,7 +328,7 @@ pub(super) fn log_ranks(rewards: impl Iterator<Item = f64>) -> Vec<f64> {
     standings
 }
 
-/// The median, the mean of the middle two of an even number.
+/// Returns the median; of an even number of values, the mean of the middle two.
 fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -336,7 +337,7 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 impl<S: SearchSpace> Agent<S> for QLearning<S> {
-    /// The length of the epsilon schedule, unless epsilon is always the same or plays no part.
+    /// Returns the length of the epsilon schedule, unless epsilon is constant or not used.
     fn scheduled_minibatches(&self) -> Option<u64> {
         let phases = self.config.epsilon.phases();
         let changes = phases.windows(2).any(|pair| pair[0].epsilon.total_cmp(&pair[1].epsilon).is_ne());
@@ -387,8 +388,8 @@ impl<S: SearchSpace> Agent<S> for QLearning<S> {
             return Ok(());
         }
         let ReplayConfig { rounds, batch } = self.config.replay;
-        // A minibatch that comes in parts gets its rounds in parts.
-        let rounds_by = |learnt: usize| learnt as u64 * u64::from(rounds) / memory.minibatch_size().max(1);
+        // A minibatch that is learned in parts gets its rounds in parts.
+        let rounds_by = |learned: usize| learned as u64 * u64::from(rounds) / memory.minibatch_size().max(1);
         let due = rounds_by(episodes.len()) - rounds_by(first);
         for _ in 0..due * u64::from(batch) {
             let number = seed::index(rng, episodes.len());

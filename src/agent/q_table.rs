@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::{Read, Write};
 
-/// Version of the form that [`QTable::save`] writes.
+/// Version of the format that [`QTable::save`] writes.
 const FORMAT: u32 = 1;
 
 /// What a Q-table distinguishes.
@@ -17,33 +17,33 @@ const FORMAT: u32 = 1;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum StateView {
-    /// The states of the space: in the paper's, the last layer code.
+    /// The states of the space; in the paper's space, the last layer code.
     #[default]
     State,
-    /// The position in the walk alone: what was decided before does not count. Actions of one position share their values
-    /// whatever state they are taken in.
+    /// The position in the walk alone, regardless of earlier decisions. The same action at one position has the same
+    /// value in every state.
     Position,
 }
 
-/// Which values of the next state the updates of one episode build on, which Equation 2 prints as `Q_t`.
+/// Which values of the next state, `Q_t` in Equation 2, the updates of an episode use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum NextValues {
-    /// Those that the same episode has just updated: layers are updated from the last to the first, and a reward reaches
-    /// the first layer at once. MetaQNN's program does so.
+    /// Those that the same episode has just updated: layers are updated from last to first, so a reward reaches the
+    /// first layer at once. MetaQNN's program does this.
     #[default]
     Updated,
-    /// Those of before the episode, as Equation 2 is printed: a reward moves back by one layer per update.
+    /// Those from before the episode, as Equation 2 is printed: a reward moves back by one layer per update.
     Old,
 }
 
 /// The value of every action in every state met so far, as dense rows.
 ///
-/// A row is made when its state is first met, with every value at the initial one. Each row keeps its maximum, so that
-/// an update costs the same for 8 actions as for 700. In the paper's space the whole table has 2,115,088 values.
+/// A row is created when its state is first met, with every value at the initial one. Each row keeps its maximum, so an
+/// update costs the same for 8 actions as for 700. In the paper's space the whole table has 2,115,088 values.
 ///
-/// With [`StateView::Position`] a row holds every action met at its position, and its maximum is over those.
+/// With [`StateView::Position`] a row holds every action met at its position, and its maximum is over these.
 pub struct QTable<S: SearchSpace> {
     initial: f64,
     view: StateView,
@@ -51,7 +51,7 @@ pub struct QTable<S: SearchSpace> {
     positions: HashMap<Key<S::State>, u32>,
 }
 
-/// What a row is for.
+/// The key of a row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Key<State> {
     State(State),
@@ -66,7 +66,7 @@ struct Row<S: SearchSpace> {
 }
 
 impl<S: SearchSpace> Row<S> {
-    /// Changes one value, and the maximum with it.
+    /// Changes one value and updates the maximum.
     fn change(&mut self, column: u32, new: impl Fn(f64) -> f64) {
         let value = &mut self.values[column as usize];
         let old = *value;
@@ -80,13 +80,13 @@ impl<S: SearchSpace> Row<S> {
     }
 }
 
-/// The legal actions in a state, and where their values are: in the columns given, or in the row's own order.
+/// The legal actions in a state and where their values are: in the given columns, or in the order of the row.
 struct Legal<A> {
     row: u32,
     actions: Option<(Vec<A>, Vec<u32>)>,
 }
 
-/// A step of a walk as places in the table: no hashing and no allocation in the update loop.
+/// A step of a walk as a place in the table, so that the update loop needs no hashing and no allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     row: u32,
@@ -100,31 +100,31 @@ impl<S: SearchSpace> fmt::Debug for QTable<S> {
 }
 
 impl<S: SearchSpace> QTable<S> {
-    /// A table in which every value is `initial`, in percent points.
+    /// Creates a table in which every value is `initial`, in percentage points.
     #[must_use]
     pub fn new(initial: f64) -> Self {
         Self { initial, view: StateView::State, rows: Vec::new(), positions: HashMap::new() }
     }
 
-    /// An empty table of another view.
+    /// Sets the view, and empties the table.
     #[must_use]
     pub fn with_view(self, view: StateView) -> Self {
         Self { view, ..Self::new(self.initial) }
     }
 
-    /// Number of states met so far; of positions, with [`StateView::Position`].
+    /// Returns the number of states met so far; with [`StateView::Position`], the number of positions.
     #[must_use]
     pub fn states(&self) -> usize {
         self.rows.len()
     }
 
-    /// The value of an action, or `None` if its state was not met or has no such action.
+    /// Returns the value of an action, or `None` if its state was not met or has no such action.
     #[must_use]
     pub fn value(&self, state: &S::State, action: &S::Action) -> Option<f64> {
         self.value_in(&Key::State(state.clone()), action)
     }
 
-    /// The value of an action at a position, from 0, with [`StateView::Position`].
+    /// Returns the value of an action at a position, from 0, with [`StateView::Position`].
     #[must_use]
     pub fn value_at(&self, position: u32, action: &S::Action) -> Option<f64> {
         self.value_in(&Key::Position(position), action)
@@ -136,19 +136,19 @@ impl<S: SearchSpace> QTable<S> {
         Some(row.values[column])
     }
 
-    /// The row of `key`, made without actions if need be.
+    /// Returns the row of `key`, which is created without actions if there is none.
     fn row_of(&mut self, key: Key<S::State>) -> u32 {
         if let Some(&row) = self.positions.get(&key) {
             return row;
         }
-        // A table of 2^32 rows would have no room in memory.
+        // A table of 2^32 rows would not fit into memory.
         let row = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
         self.positions.insert(key.clone(), row);
         self.rows.push(Row { key, actions: Vec::new(), values: Vec::new(), maximum: self.initial });
         row
     }
 
-    /// The legal actions in `state`, the `position`-th of a walk, as places in the table.
+    /// Returns the legal actions in `state`, which is at `position` in a walk, as places in the table.
     fn legal(&mut self, space: &S, state: &S::State, position: usize) -> Result<Legal<S::Action>, AgentError> {
         let key = match self.view {
             StateView::State => Key::State(state.clone()),
@@ -182,7 +182,7 @@ impl<S: SearchSpace> QTable<S> {
         Ok(Legal { row: number, actions: None })
     }
 
-    /// Values of the legal actions, in the order of the space.
+    /// Returns the values of the legal actions, in the order of the space.
     fn values<'t>(&'t self, legal: &'t Legal<S::Action>) -> impl Iterator<Item = (&'t S::Action, f64)> {
         let row = &self.rows[legal.row as usize];
         let count = legal.actions.as_ref().map_or(row.actions.len(), |(actions, _)| actions.len());
@@ -192,7 +192,7 @@ impl<S: SearchSpace> QTable<S> {
         })
     }
 
-    /// A uniformly random action in `state`.
+    /// Returns a uniformly random action in `state`.
     pub(super) fn random(
         &mut self,
         space: &S,
@@ -208,7 +208,7 @@ impl<S: SearchSpace> QTable<S> {
         Ok(actions[seed::index(rng, actions.len())].clone())
     }
 
-    /// An action with the highest value in `state`; among equals a random one.
+    /// Returns an action with the highest value in `state`, at random among equals.
     pub(super) fn greedy(
         &mut self,
         space: &S,
@@ -232,8 +232,9 @@ impl<S: SearchSpace> QTable<S> {
         }
     }
 
-    /// An action in `state`, drawn with probabilities that grow with the exponent of its value. The `temperature` is in
-    /// standard deviations of the values in `state`: at 0 the best is taken, at infinity any.
+    /// Returns an action in `state`, drawn with probabilities proportional to the exponential of its value divided by
+    /// the `temperature`, which is in standard deviations of the values in `state`: 0 takes the best, infinity any
+    /// action.
     pub(super) fn softmax(
         &mut self,
         space: &S,
@@ -251,7 +252,7 @@ impl<S: SearchSpace> QTable<S> {
         }
     }
 
-    /// Finds the places of a walk in the table, and appends them to `places`.
+    /// Finds the places of a walk in the table and appends them to `places`.
     pub(super) fn locate(
         &mut self,
         space: &S,
@@ -273,7 +274,7 @@ impl<S: SearchSpace> QTable<S> {
         Ok(())
     }
 
-    /// Sets every value to that in `values`, or to the initial one if it is not there.
+    /// Sets every value to the one in `values`, or to the initial value if it has none there.
     pub(super) fn assign(&mut self, values: &HashMap<Place, f64>) {
         for row in &mut self.rows {
             row.values.fill(self.initial);
@@ -286,11 +287,11 @@ impl<S: SearchSpace> QTable<S> {
         }
     }
 
-    /// Updates the values along a walk (Equation 2): `Q(s, u) += rate * (reward + discount * max Q(s') - Q(s, u))`, where
-    /// nothing follows the last step.
+    /// Updates the values along a walk (Equation 2): `Q(s, u) += rate * (reward + discount * max Q(s') - Q(s, u))`. For
+    /// the last step, `max Q(s')` is 0.
     ///
-    /// From the last step to the first, each step builds on what the update has just made of the next. From the first to
-    /// the last, it builds on the values of before: the next row has not been touched yet.
+    /// From the last step to the first, each step uses the updated values of the next one. From the first to the last,
+    /// it uses the old values, since the next row has not been updated yet.
     pub(super) fn update(
         &mut self,
         places: &[Place],
@@ -311,7 +312,7 @@ impl<S: SearchSpace> QTable<S> {
         }
     }
 
-    /// Writes the values that were ever changed as JSON, states in order.
+    /// Writes all values that were ever changed as JSON, ordered by state.
     pub(super) fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {
         let mut rows: Vec<&Row<S>> = self.rows.iter().collect();
         rows.sort_by(|a, b| a.key.cmp(&b.key));
@@ -346,7 +347,7 @@ impl<S: SearchSpace> QTable<S> {
         Ok(())
     }
 
-    /// Reads what [`save`](Self::save) wrote from a table of this `view`.
+    /// Reads what [`save`](Self::save) wrote for a table with this `view`.
     pub(super) fn load(space: &S, view: StateView, from: &mut dyn Read) -> Result<Self, AgentError> {
         let corrupt = |message: String| AgentError::Corrupt { message };
         let of_format = |format: u32| match format {
@@ -385,8 +386,8 @@ impl<S: SearchSpace> QTable<S> {
     }
 }
 
-/// A place in `values`, drawn with probabilities proportional to `exp(value / t)`, where `t` is `temperature` standard
-/// deviations of the values; uniform if all are equal.
+/// Returns a place in `values`, drawn with probabilities proportional to `exp(value / t)`, where `t` is `temperature`
+/// standard deviations of the values; the draw is uniform if all values are equal.
 pub(super) fn softmax(values: &[f64], temperature: f64, rng: &mut dyn Rng) -> usize {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;

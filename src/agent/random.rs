@@ -1,13 +1,13 @@
-//! The random agent: what every learner must beat.
+//! The random agent, which every learner must beat.
 
 use super::edit::random_trajectory;
 use super::{Agent, AgentError, Memory, TrajectoryOf};
 use crate::space::SearchSpace;
 use rand::Rng;
 
-/// Walks at random: each legal action is equally likely. Learns nothing.
+/// Walks at random, with every legal action equally likely, and learns nothing.
 ///
-/// Random search without repeats, as the controller refuses what was proposed before.
+/// The controller refuses repeated proposals, so this is random search without repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RandomAgent;
 

@@ -1,4 +1,4 @@
-//! What agents are compared on.
+//! Benchmarks on which agents are compared.
 
 use crate::environment::synthetic::{HiddenBlock, Motifs, Synthetic};
 use crate::environment::tabular::{Table, TableEnvironment};
@@ -30,8 +30,8 @@ impl<S: SearchSpace> fmt::Debug for Benchmark<S> {
 }
 
 impl<S: SearchSpace> Benchmark<S> {
-    /// A benchmark of `space`, whose environments `environment` makes. `worth` is what an architecture is judged by, in
-    /// percent, and `optimum` the highest worth there is.
+    /// Creates a benchmark of `space` whose environments `environment` creates. `worth` is the value in percent by
+    /// which an architecture is judged, and `optimum` the highest worth in the space.
     ///
     /// ```
     /// use blockqnn::comparison::Benchmark;
@@ -60,15 +60,15 @@ impl<S: SearchSpace> Benchmark<S> {
         }
     }
 
-    /// The same benchmark, whose evaluations take `seconds` on average: budgets in seconds need it.
+    /// Sets how long an evaluation takes on average, which budgets in seconds require.
     #[must_use]
     pub fn with_mean_seconds(mut self, seconds: f64) -> Self {
         self.mean_seconds = Some(seconds);
         self
     }
 
-    /// A benchmark of `space` on a table that has all its architectures. Final accuracies are the worth; accuracies, if
-    /// the table has none.
+    /// Creates a benchmark of `space` on a table of all its architectures. The worth is the final accuracy, or the
+    /// accuracy if the table has no final ones.
     pub fn of_table(space: S, table: impl Into<Arc<Table>>) -> Self
     where
         S::Architecture: fmt::Display,
@@ -87,37 +87,37 @@ impl<S: SearchSpace> Benchmark<S> {
         if mean_seconds > 0.0 { benchmark.with_mean_seconds(mean_seconds) } else { benchmark }
     }
 
-    /// Name of the benchmark.
+    /// Returns the name of the benchmark.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The space.
+    /// Returns the space.
     #[must_use]
     pub fn space(&self) -> &S {
         &self.space
     }
 
-    /// A new environment.
+    /// Creates an environment.
     #[must_use]
     pub fn environment(&self) -> BoxedEnvironment<S::Architecture> {
         (self.environment)()
     }
 
-    /// What an architecture is judged by, in percent.
+    /// Returns the worth of an architecture, in percent.
     #[must_use]
     pub fn worth(&self, architecture: &S::Architecture) -> f64 {
         (self.worth)(architecture)
     }
 
-    /// The highest worth there is, in percent.
+    /// Returns the highest worth in the space, in percent.
     #[must_use]
     pub fn optimum(&self) -> f64 {
         self.optimum
     }
 
-    /// Seconds that an evaluation takes on average, if known.
+    /// Returns how many seconds an evaluation takes on average, if known.
     #[must_use]
     pub fn mean_seconds(&self) -> Option<f64> {
         self.mean_seconds
@@ -125,16 +125,16 @@ impl<S: SearchSpace> Benchmark<S> {
 }
 
 impl Benchmark<CellSpace> {
-    /// The cells of a table: NAS-Bench-201, or another table of the same cells. Each code counts as an architecture of
-    /// its own, as the benchmark trained them all.
+    /// Creates a benchmark of the cells of a table: NAS-Bench-201, or another table of the same cells. Each code counts
+    /// as a separate architecture, since NAS-Bench-201 trained them all.
     pub fn cells(table: impl Into<Arc<Table>>) -> Self {
         Self::of_table(CellSpace::new().with_identity(CellIdentity::Code), table)
     }
 }
 
 impl Benchmark<BlockSpace> {
-    /// The paper's block space with a synthetic environment, whose accuracies have normal noise of `deviation` percent
-    /// points; the worth is the quality without noise. Environments with a seed are drawn by the `seed`.
+    /// Creates a benchmark of the paper's block space with a synthetic environment. Its accuracies have normal noise
+    /// with a standard deviation of `deviation` percentage points; the worth is the quality without noise.
     #[must_use]
     pub fn synthetic(environment: SyntheticTask, deviation: f64) -> Self {
         let space = BlockSpace::paper();
@@ -162,15 +162,15 @@ impl Benchmark<BlockSpace> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SyntheticTask {
-    /// [`Synthetic`]: what a layer is worth depends on its place.
+    /// [`Synthetic`]: the worth of a layer depends on its place.
     Places,
-    /// [`HiddenBlock`] of a seed.
+    /// [`HiddenBlock`] with this seed.
     Hidden(u64),
-    /// [`Motifs`] of a seed.
+    /// [`Motifs`] with this seed.
     Motifs(u64),
 }
 
-/// A text is not a [`SyntheticTask`].
+/// A text is not the name of a [`SyntheticTask`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a synthetic environment: expected places, hidden:SEED or motifs:SEED, such as motifs:1")]
 pub struct ParseTaskError {
@@ -190,7 +190,7 @@ impl fmt::Display for SyntheticTask {
 impl FromStr for SyntheticTask {
     type Err = ParseTaskError;
 
-    /// Reads a task; a seed that is not given is 0.
+    /// Parses a task; the default seed is 0.
     fn from_str(text: &str) -> Result<Self, ParseTaskError> {
         let error = || ParseTaskError { text: text.to_owned() };
         let (word, seed) = text.split_once(':').unwrap_or((text, "0"));

@@ -5,16 +5,16 @@ use crate::reward::{Credit, RedefinedReward};
 use crate::space::SearchSpace;
 use std::fmt;
 
-/// An agent with a name, created again for each search.
+/// An agent with a name, created anew for each search.
 pub struct Contender<S: SearchSpace> {
     name: String,
-    /// Minibatches that a schedule has at most; without a schedule the agent does not know its budget.
+    /// Largest number of minibatches of the schedule; without a schedule the agent does not know its budget.
     minibatches: Option<u64>,
     make: Make<S>,
     credit: Credit,
 }
 
-/// Makes an agent for a number of minibatches of a size.
+/// Creates an agent for a number of minibatches and their size.
 type Make<S> = Box<dyn Fn(u64, u64) -> Box<dyn Agent<S>> + Send + Sync>;
 
 impl<S: SearchSpace> fmt::Debug for Contender<S> {
@@ -24,8 +24,7 @@ impl<S: SearchSpace> fmt::Debug for Contender<S> {
 }
 
 impl<S: SearchSpace> Contender<S> {
-    /// An agent that does not know its budget: one search to the largest budget serves all, and learns after each
-    /// minibatch.
+    /// Creates a contender that does not know its budget: a single search with the largest budget serves all of them.
     pub fn anytime<A: Agent<S> + 'static>(
         name: impl Into<String>,
         make: impl Fn() -> A + Send + Sync + 'static,
@@ -34,8 +33,8 @@ impl<S: SearchSpace> Contender<S> {
         Self { name: name.into(), minibatches: None, make, credit: Credit::Terminal }
     }
 
-    /// An agent with a schedule: each budget is a separate search, of up to `minibatches` minibatches; `make` is given
-    /// how many there are.
+    /// Creates a contender with a schedule: each budget is a separate search of up to `minibatches` minibatches, whose
+    /// number is passed to `make`.
     ///
     /// ```
     /// use blockqnn::agent::{QLearning, QLearningConfig};
@@ -55,15 +54,16 @@ impl<S: SearchSpace> Contender<S> {
         Self { name: name.into(), minibatches: Some(minibatches.max(1)), make, credit: Credit::Terminal }
     }
 
-    /// The same agent, learning from rewards that are spread by `credit`; at Terminal alone unless set.
+    /// Sets how rewards are spread over layers; by default they are given at Terminal alone.
     #[must_use]
     pub fn with_credit(mut self, credit: Credit) -> Self {
         self.credit = credit;
         self
     }
 
-    /// An agent of this crate, by one of its [names](AgentConfig::named), for each budget. `paper` has one round of replay
-    /// after a minibatch here. It and `tuned` learn from Equation 2, the others from the reward at Terminal alone.
+    /// Creates a contender from one of the [names](AgentConfig::named) of this crate's agents. Here, `paper` has one
+    /// round of replay after each minibatch. `paper` and `tuned` learn from Equation 2, the others from the reward at
+    /// Terminal alone.
     ///
     /// # Errors
     /// [`UnknownAgent`] lists the names.
@@ -87,7 +87,7 @@ impl<S: SearchSpace> Contender<S> {
         Ok(Self { name: name.to_owned(), minibatches, make, credit })
     }
 
-    /// Name of the agent.
+    /// Returns the name of the agent.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -98,7 +98,7 @@ impl<S: SearchSpace> Contender<S> {
         self.minibatches.is_some()
     }
 
-    /// The agent for a budget, and the size of its minibatches: at least `least`.
+    /// Returns the agent for a budget, and the size of its minibatches, at least `least`.
     pub(super) fn agent(&self, evaluations: u64, least: u64) -> (Box<dyn Agent<S>>, u64) {
         let size = self.minibatches.map_or(1, |minibatches| evaluations.div_ceil(minibatches)).max(least).max(1);
         ((self.make)(evaluations.div_ceil(size), size), size)

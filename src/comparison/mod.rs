@@ -1,9 +1,9 @@
-//! Comparisons of agents on equal budgets: many searches of each agent, with one seed each, on a benchmark that answers at
-//! once.
+//! Comparisons of agents on equal budgets: many searches with each agent, each with its own seed, on a benchmark that
+//! answers at once.
 //!
-//! Each [`Contender`] searches a [`Benchmark`] through the same controller as a search of days. At every budget, the
-//! architecture with the highest reward so far is the result, and it is judged by its *worth*: on a table the final
-//! accuracy, which no agent sees. A search whose trials have all failed by then counts as 0.
+//! Each [`Contender`] searches a [`Benchmark`] with the same controller as in a search of days. At every budget, the
+//! result is the architecture with the highest reward so far, judged by its *worth*: on a table the final accuracy,
+//! which no agent sees. If all trials of a search have failed by then, the worth is 0.
 //!
 //! A custom agent takes part like any other:
 //!
@@ -61,7 +61,7 @@ use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What each search may use.
+/// How much each search may evaluate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Budget {
@@ -110,26 +110,28 @@ impl fmt::Display for Budget {
 pub struct ComparisonConfig {
     /// The budgets to compare at.
     pub budgets: Vec<Budget>,
-    /// Searches of each agent.
+    /// Searches with each agent.
     pub seeds: u64,
-    /// Seed of the first; the others count on from it.
+    /// Seed of the first search; the others have the following numbers.
     pub first_seed: u64,
-    /// Number of simultaneous searches. It only affects the time, not the result.
+    /// Number of simultaneous searches. It affects only the time, not the result.
     pub threads: usize,
-    /// Architectures that an agent proposes before it learns of them, at least 1, as in a search with that many workers. An
-    /// agent with a schedule has larger minibatches where its budget has more of them than the schedule.
+    /// Number of architectures that an agent proposes before it learns from them, at least 1, as in a search with that
+    /// many workers. An agent with a schedule has larger minibatches if its budget would make more of them than the
+    /// schedule has.
     pub minibatch: u64,
 }
 
 impl ComparisonConfig {
-    /// 20 searches of each agent, as many at a time as the machine has cores, in minibatches of one.
+    /// Creates the default settings: 20 searches with each agent, as many at a time as the machine has cores, in
+    /// minibatches of one.
     #[must_use]
     pub fn new(budgets: impl Into<Vec<Budget>>) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Self { budgets: budgets.into(), seeds: 20, first_seed: 0, threads, minibatch: 1 }
     }
 
-    /// The same comparison with another number of searches.
+    /// Sets the number of searches with each agent.
     #[must_use]
     pub fn with_seeds(mut self, seeds: u64) -> Self {
         self.seeds = seeds;
@@ -144,10 +146,10 @@ pub enum ComparisonError {
     /// There is nothing to compare.
     #[error("a comparison needs at least one {missing}")]
     Empty {
-        /// What there is none of.
+        /// What is missing.
         missing: &'static str,
     },
-    /// A budget in seconds, and evaluations without time.
+    /// A budget is in seconds, but the benchmark has no evaluation times.
     #[error("benchmark {benchmark} has no evaluation times: give budgets in evaluations such as 500, not in seconds")]
     NoSeconds {
         /// Name of the benchmark.
@@ -160,11 +162,11 @@ pub enum ComparisonError {
         agent: String,
         /// The seed.
         seed: u64,
-        /// Why.
+        /// The error of the search.
         #[source]
         source: Box<SearchError>,
     },
-    /// A budget does not suffice for one evaluation.
+    /// A budget is too small for a single evaluation.
     #[error("no evaluation of {agent} with seed {seed} ends within the budget of {budget}: give a larger budget")]
     NoEvaluation {
         /// Name of the agent.
@@ -190,7 +192,7 @@ pub struct BudgetResult {
     pub seconds: f64,
 }
 
-/// What one agent came to.
+/// The results of one agent.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Standing {
@@ -217,15 +219,15 @@ pub struct Comparison {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ComparisonProgress<'a> {
-    /// Searches that ended.
+    /// Number of searches that have ended.
     pub done: usize,
-    /// Searches altogether.
+    /// Number of all searches.
     pub total: usize,
     /// Agent of the search that ended last.
     pub agent: &'a str,
 }
 
-/// One search to be done: its agent, its seed, and the budgets that it serves.
+/// A search to run: its agent, its seed, and the budgets that it serves.
 #[derive(Debug, Clone, Copy)]
 struct Job {
     contender: usize,
@@ -234,7 +236,7 @@ struct Job {
     budget: usize,
 }
 
-/// The end of a search: the result at each budget that it serves, and the worth after each evaluation.
+/// The outcome of a search: the result at each budget that it serves, and the worth after each evaluation.
 struct Finished {
     job: Job,
     results: Vec<(usize, BudgetResult)>,
@@ -245,7 +247,7 @@ impl Comparison {
     /// Runs all searches.
     ///
     /// # Errors
-    /// [`ComparisonError`] of the first search that failed.
+    /// [`ComparisonError`] if a setting is invalid, or of the first search that failed.
     pub fn run<S: SearchSpace + Clone>(
         benchmark: &Benchmark<S>,
         contenders: &[Contender<S>],
@@ -272,25 +274,25 @@ impl Comparison {
         })
     }
 
-    /// Name of the benchmark.
+    /// Returns the name of the benchmark.
     #[must_use]
     pub fn benchmark(&self) -> &str {
         &self.benchmark
     }
 
-    /// Highest worth that there is, in percent.
+    /// Returns the highest worth in the space, in percent.
     #[must_use]
     pub fn optimum(&self) -> f64 {
         self.optimum
     }
 
-    /// The budgets compared at.
+    /// Returns the budgets of the comparison.
     #[must_use]
     pub fn budgets(&self) -> &[Budget] {
         &self.budgets
     }
 
-    /// What each agent came to, in the order given.
+    /// Returns the results of each agent, in the order given.
     #[must_use]
     pub fn standings(&self) -> &[Standing] {
         &self.standings
@@ -304,7 +306,7 @@ struct Plan<'a, S: SearchSpace> {
 }
 
 impl<S: SearchSpace + Clone> Plan<'_, S> {
-    /// Evaluations that a budget is worth, for schedules.
+    /// The number of evaluations that a budget allows, for schedules.
     fn evaluations(&self, budget: Budget) -> u64 {
         match budget {
             Budget::Evaluations(evaluations) => evaluations,
@@ -317,13 +319,13 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         }
     }
 
-    /// The budget that needs most evaluations.
+    /// The budget that allows the most evaluations.
     fn largest(&self) -> usize {
         let budgets = self.config.budgets.iter().enumerate();
         budgets.max_by_key(|(_, budget)| self.evaluations(**budget)).map_or(0, |(place, _)| place)
     }
 
-    /// All searches, the longest first: then no thread has a long one left at the end.
+    /// All searches, the longest first, so that no thread is left with a long one at the end.
     fn jobs(&self) -> Vec<Job> {
         let mut jobs = Vec::new();
         for (contender, agent) in self.contenders.iter().enumerate() {
@@ -387,7 +389,7 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
             anytime_seconds.reduce(f64::max)
         };
         let by_count = !matches!(budget, Budget::Seconds(_)) && (contender.is_scheduled() || most_seconds.is_none());
-        // A budget in seconds ends the search itself; the number of trials only bounds it.
+        // A budget in seconds ends the search itself; the number of trials is only an upper bound.
         let trials = if by_count { evaluations } else { evaluations.saturating_mul(20).saturating_add(1_000) };
         let settings = SearchConfig { attempts: 1, ..SearchConfig::paper() }.with_seed(job.seed);
         let settings = settings.with_trials(trials, minibatch);
@@ -431,7 +433,8 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         Ok(Finished { job, results, curve })
     }
 
-    /// Worth of the best so far after each trial; 0, as of a network that is always wrong, before there is any.
+    /// The worth of the best architecture after each trial; before there is one it is 0, as of a network that is always
+    /// wrong.
     fn curve(&self, records: &[RecordOf<S>]) -> Vec<f64> {
         let mut best = None;
         let mut worth = 0.0;
@@ -458,7 +461,7 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         let curves: Vec<&Vec<f64>> =
             own.iter().filter(|finished| finished.job.budget == largest).map(|finished| &finished.curve).collect();
         let longest = curves.iter().map(|curve| curve.len()).max().unwrap_or(0);
-        // A search that ended early keeps what it had.
+        // A search that ended early keeps its last worth.
         let regret = (0..longest).map(|trial| {
             let at = |curve: &&Vec<f64>| curve.get(trial).or(curve.last()).copied();
             let worths: Vec<f64> = curves.iter().filter_map(at).collect();

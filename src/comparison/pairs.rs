@@ -1,4 +1,4 @@
-//! Pairs for a calibration of the reward, from a table.
+//! Accuracy pairs from a table, for calibrating the reward.
 
 use crate::environment::tabular::{Table, TableError};
 use crate::files::csv_records;
@@ -7,11 +7,11 @@ use crate::space::cell::{CellCode, CellOperation};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The pairs of early and final accuracy that a table holds.
+/// Returns the pairs of early and final accuracy in a table.
 ///
-/// Left out are rows without one of the two accuracies, and rows whose cost the table itself doubts. The density is the
-/// table's (columns `density`, or `edges` and `nodes`); for a cell it is the number of its edges that are not `none`, at
-/// least 1/2, over its four nodes.
+/// Rows without one of the two accuracies, and rows whose cost the table marks as doubtful, are left out. The density
+/// is taken from the table (columns `density`, or `edges` and `nodes`); for a cell it is the number of its edges that
+/// are not `none`, at least 1/2, divided by its four nodes.
 ///
 /// ```
 /// use blockqnn::comparison::calibration_pairs;
@@ -45,11 +45,11 @@ fn cell_density(cell: CellCode) -> f64 {
     (edges as f64).max(0.5) / 4.0
 }
 
-/// Reads the accuracies, in percent, of verified blocks by the number of their trial: CSV with the columns `trial` and
-/// `accuracy`, and perhaps others, as `verified.csv` in the folder of a search has it.
+/// Reads the accuracies of verified blocks, in percent, by the number of their trial. The file is CSV with the columns
+/// `trial` and `accuracy`, and possibly others, like `verified.csv` in the folder of a search.
 ///
 /// # Errors
-/// [`TableError`] names the file, and the line or column that is wrong.
+/// [`TableError`] names the file and the line or column at fault.
 ///
 /// ```
 /// use blockqnn::comparison::verified_accuracies;

@@ -1,10 +1,10 @@
-//! The results of a comparison as a table for people, and as CSV.
+//! The results of a comparison as a Markdown table and as CSV.
 
 use super::Comparison;
 use std::fmt;
 use std::io::{self, Write};
 
-/// A mean and how far it may be off.
+/// A mean and its standard error.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Estimate {
@@ -15,7 +15,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Mean and standard error of `values`.
+    /// Returns the mean of `values` and its standard error.
     ///
     /// ```
     /// use blockqnn::comparison::Estimate;
@@ -44,7 +44,7 @@ impl fmt::Display for Estimate {
 }
 
 impl fmt::Display for Comparison {
-    /// A table in Markdown: a row an agent, a column a budget.
+    /// Writes a Markdown table with one row per agent and one column per budget.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows = vec![vec!["agent".to_owned()]];
         rows[0].extend(self.budgets.iter().map(ToString::to_string));
@@ -71,10 +71,10 @@ impl fmt::Display for Comparison {
 
 impl Comparison {
     /// Writes the result of every search as CSV. Columns: `benchmark`, `agent`, `budget`, `seed`, `evaluations`,
-    /// `seconds`, `worth`, `regret` (percent points below the optimum).
+    /// `seconds`, `worth`, `regret` (percentage points below the optimum).
     ///
     /// # Errors
-    /// If `out` cannot be written.
+    /// Returns an error if `out` cannot be written.
     pub fn write_csv(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut csv = csv::Writer::from_writer(out);
         csv.write_record(["benchmark", "agent", "budget", "seed", "evaluations", "seconds", "worth", "regret"])?;

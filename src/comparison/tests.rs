@@ -4,7 +4,7 @@ use crate::environment::tabular::Table;
 use crate::environment::{EnvironmentExt, environment_fn};
 use crate::space::cell::{CellCode, CellIdentity, CellOperation, CellSpace};
 
-/// A table of all cells whose quality is the number of their 3x3 convolutions; each takes 10 s and 1 s a convolution.
+/// A table of all cells whose quality is the number of their 3x3 convolutions. Each takes 10 s and 1 s per convolution.
 fn table() -> Table {
     let rows = CellCode::all().map(|cell| {
         let good = cell.edges().iter().filter(|operation| **operation == CellOperation::Convolution3x3).count();

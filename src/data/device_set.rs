@@ -54,7 +54,7 @@ impl DeviceSet {
     /// Copies a set to a device, to be normalised with the `statistics` of its training part.
     ///
     /// # Errors
-    /// If the statistics have a different number of channels.
+    /// Returns an error if the statistics have a different number of channels.
     pub fn new(set: &ImageSet, statistics: &ChannelStatistics, device: &Device) -> Result<Self, DataError> {
         let pixels = if device.supports_dtype(DType::U8) { Pixels::bytes } else { Pixels::words };
         Self::with_pixels(set, statistics, device, pixels)
@@ -90,7 +90,7 @@ impl DeviceSet {
         })
     }
 
-    /// The images at `indices` in their order, normalised, and their labels.
+    /// Returns the images at `indices` in this order, normalised, and their labels.
     ///
     /// A pixel `p` becomes `(p / 255 - mean) / deviation` with the statistics of its channel, in single precision.
     ///
@@ -98,19 +98,19 @@ impl DeviceSet {
     /// Images `[indices, channels, height, width]` of `f32`, labels `[indices]` of the device's integer type.
     ///
     /// # Panics
-    /// If `indices` is empty or holds one that is not below [`len`](Self::len).
+    /// Panics if `indices` is empty or holds one that is not below [`len`](Self::len).
     #[must_use]
     pub fn batch(&self, indices: &[usize]) -> (Tensor<4>, Tensor<1, Int>) {
         let (pixels, labels) = self.gather(indices);
         (self.normalise(pixels), labels)
     }
 
-    /// Returns the same as [`batch`](Self::batch), with each image changed by an augmentation as drawn for it.
+    /// Returns the same as [`batch`](Self::batch), with each image augmented as drawn for it.
     ///
     /// Padding is black before the normalisation; a blanked square is 0 after it.
     ///
     /// # Panics
-    /// Those of [`batch`](Self::batch), or if there are not as many draws as indices.
+    /// Panics as [`batch`](Self::batch) does, or if there are not as many draws as indices.
     ///
     /// ```
     /// use blockqnn::data::{Augmentation, DeviceSet, Draw, embedded};

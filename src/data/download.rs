@@ -27,8 +27,8 @@ pub struct Archive {
 pub enum DownloadError {
     /// The user has no cache folder.
     #[error(
-        "there is no cache folder: set the environment variable BLOCKQNN_CACHE to a folder, or download the data set yourself \
-         and give its folder"
+        "there is no cache folder: set the environment variable BLOCKQNN_CACHE to a folder, or download the data set \
+         yourself and give its folder"
     )]
     NoCacheFolder,
     /// A file or folder of the cache could not be used.
@@ -59,7 +59,8 @@ pub enum DownloadError {
     },
     /// The server rejected the request.
     #[error(
-        "{url} answers with HTTP status {status}: try again later, or download the data set yourself and give its folder"
+        "{url} answers with HTTP status {status}: try again later, or download the data set yourself and give its \
+         folder"
     )]
     Status {
         /// The address.

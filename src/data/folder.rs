@@ -59,7 +59,7 @@ impl FromStr for BrokenImages {
     }
 }
 
-/// A folder of photographs with one subfolder per class: its files and their classes.
+/// A folder of pictures with one subfolder per class: its files and their classes.
 ///
 /// ```text
 /// flowers/train/daisy/1.jpg

@@ -1,4 +1,4 @@
-//! Where batches come from.
+//! Sources of batches.
 
 use super::{Augmentation, Batches, DataError, Draw, ImageShape};
 use crate::seed;
@@ -13,7 +13,8 @@ pub type BatchIterator<'a> = Box<dyn Iterator<Item = Result<Batch, DataError>> +
 
 /// Images on a device, one batch at a time, for training and evaluation.
 ///
-/// A [`DeviceSet`](super::DeviceSet) has all of them on the device; a [`PictureStream`](super::PictureStream) decodes them ahead of it.
+/// A [`DeviceSet`](super::DeviceSet) holds all of them on the device; a [`PictureStream`](super::PictureStream) decodes
+/// them ahead of use.
 ///
 /// ```
 /// use blockqnn::data::{BatchSource, Batches, DeviceSet, embedded};
@@ -65,7 +66,7 @@ pub trait BatchSource: Debug {
     fn batches<'a>(&'a self, order: &'a Batches) -> BatchIterator<'a>;
 }
 
-/// What is drawn for the images of an epoch, in its order; none where the augmentation changes nothing.
+/// Returns the random draws for the images of an epoch, in its order, or `None` if the augmentation changes nothing.
 pub(super) fn draws(
     augmentation: &Augmentation,
     images: usize,

@@ -261,7 +261,7 @@ impl Controller {
         }
     }
 
-    /// Tells the search of a result, once; acknowledges it when the search has it in its journal.
+    /// Reports a result to the search, once; it is acknowledged when the search has it in its journal.
     async fn apply(&mut self, report: Report, acker: Option<Acker>) {
         let Report { key, worker, verdict } = report;
         let Some(flight) = self.flights.remove(&key) else {
@@ -414,7 +414,8 @@ impl Controller {
         if waited >= self.alone.next {
             self.alone.next = waited + self.alone.next.min(LONGEST_REMINDER);
             let message = format!(
-                "no worker has been heard of for {:.0} s, and {} trials wait: start workers for the search {:?} at this broker",
+                "no worker has been heard of for {:.0} s, and {} trials wait: start workers for the search {:?} at \
+                 this broker",
                 waited.as_secs_f64(),
                 self.flights.len(),
                 self.names.name(),

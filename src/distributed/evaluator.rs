@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
-/// Longest wait for the last acknowledgements.
+/// The longest wait for the last acknowledgements.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The settings of a [`NatsEvaluator`].

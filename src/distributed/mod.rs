@@ -1,9 +1,9 @@
 //! Evaluating on other machines, through the broker NATS JetStream.
 //!
-//! [`NatsEvaluator`] is the controller's side: an [`Evaluator`](crate::evaluator::Evaluator) that puts trials on a broker
-//! and takes results from it. [`NatsWorker`] is the other side: a process for each device, started by whatever starts
-//! processes on a cluster, that takes a trial, has a child process train it, and stores the result. Workers come and go
-//! as they like; `docs/distributed.md` in the repository describes how to run them under Slurm and Kubernetes.
+//! [`NatsEvaluator`] is the controller's side: an [`Evaluator`](crate::evaluator::Evaluator) that puts trials on a
+//! broker and takes results from it. [`NatsWorker`] is the other side: a process for each device, started by a
+//! cluster's scheduler, that takes a trial, has a child process train it, and stores the result. Workers may come and
+//! go at any time; `docs/distributed.md` in the repository describes how to run them under Slurm and Kubernetes.
 //!
 //! The broker only passes work on; the journal of the search is the source of truth. A broker whose disk was wiped is
 //! filled again, a controller that was killed continues from its [`RunFolder`](crate::search::RunFolder), and killing a
@@ -106,8 +106,8 @@ pub enum DistributedError {
     },
     /// Another controller uses this name.
     #[error(
-        "the search {name:?} has a controller on this broker already ({holder}), and two would take each other's results: wait \
-         for it or stop it, or give this search and its workers another name"
+        "the search {name:?} has a controller on this broker already ({holder}), and two would take each other's \
+         results: wait for it or stop it, or give this search and its workers another name"
     )]
     Taken {
         /// The name.

@@ -76,7 +76,7 @@ impl Trainer {
         self.lines.recv().await
     }
 
-    /// What became of a trainer that is gone while it had a task.
+    /// Returns why a trainer ended while it had a task.
     pub(super) fn end(&mut self) -> Verdict {
         match &mut self.kind {
             Kind::Process(child) => child.end(),
@@ -89,7 +89,7 @@ impl Trainer {
         matches!(self.kind, Kind::Process(_))
     }
 
-    /// Ends the trainer, whatever it is doing.
+    /// Kills the trainer, whatever it is doing.
     pub(super) fn stop(&mut self) {
         match &mut self.kind {
             Kind::Process(child) => child.stop(),

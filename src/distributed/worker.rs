@@ -164,7 +164,7 @@ impl NatsWorker {
         let names = Names::new(&self.search)?;
         let runtime = connection::runtime()?;
         let departure = runtime.block_on(async {
-            let client = self.broker.connect(&format!("blockqnn worker {}", self.name), "_WORKER").await?;
+            let client = self.broker.connect(&format!("worker {}", self.name), "_WORKER").await?;
             let context = connection::jetstream(&client);
             let hand = Hand::new(self.patience);
             let (worker, names) = (self.name.clone(), names.clone());

@@ -235,7 +235,8 @@ pub trait EnvironmentExt<A: ?Sized>: Environment<A> + Sized + 'static {
 
 impl<A: ?Sized, E: Environment<A> + Sized + 'static> EnvironmentExt<A> for E {}
 
-/// The message of a panic that was caught, if it has one: for those who call environments, or other code that may panic.
+/// Returns the message of a panic that was caught, if it has one. This is for callers of environments or other code
+/// that may panic.
 ///
 /// ```
 /// use blockqnn::environment::panic_message;

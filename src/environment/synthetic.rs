@@ -1,7 +1,7 @@
-//! Synthetic environments whose best block is known: for tests, demonstrations and comparisons of agents.
+//! Synthetic environments with a known best block, for tests, demonstrations and comparisons of agents.
 //!
-//! [`Synthetic`] rates a block by its length and the mean of its layers, [`HiddenBlock`] by its likeness to a block that
-//! it hides, [`Motifs`] by pairs of layers in it.
+//! [`Synthetic`] rates a block by its length and the mean of its layers, [`HiddenBlock`] by its similarity to a hidden
+//! block, and [`Motifs`] by the pairs of layers in it.
 
 mod family;
 
@@ -18,13 +18,13 @@ use std::convert::Infallible;
 /// Rates blocks by a formula, in microseconds instead of minutes of training.
 ///
 /// With n layers between start and Terminal, the quality in percent is `20 + 40 * exp(-((n - 7) / 4)^2) + 40 * m`. The
-/// first term is highest for seven layers, so that the best block is neither the shortest nor the longest. m, from 0 to
+/// first term is highest for seven layers, so the best block is neither the shortest nor the longest. m, from 0 to
 /// 1, is the mean over the layers of how well each fits its place: a layer gets 0.6 for what it computes (3x3 and 5x5
 /// convolutions in odd places, additions in even ones, less for the others) and 0.4 for where its input comes from (the
 /// previous layer is best).
 ///
-/// An agent that prefers long blocks whatever they are worth loses by the length term; Equation 2 leads agents into
-/// this trap (`docs/reproduction.md`).
+/// The length term penalises agents that prefer long blocks regardless of their worth, which Equation 2 leads them to
+/// do (`docs/reproduction.md`).
 ///
 /// ```
 /// use blockqnn::environment::synthetic::Synthetic;
@@ -39,7 +39,7 @@ pub struct Synthetic {
 }
 
 impl Synthetic {
-    /// Layers of the best block between start and Terminal.
+    /// Number of layers of the best block between start and Terminal.
     const BEST_LAYERS: usize = 7;
 
     /// Creates the environment without noise.
@@ -119,7 +119,7 @@ fn inner(block: &BlockCode) -> &[LayerCode] {
 }
 
 /// Returns `20 + 40 * exp(-((n - best) / 4)^2)`, the part of the quality that depends on the length. The best length is
-/// neither the shortest nor the longest, to expose agents that prefer long blocks whatever they are worth.
+/// neither the shortest nor the longest, to expose agents that prefer long blocks regardless of their worth.
 fn length_term(layers: usize, best: usize) -> f64 {
     let distance = (layers as f64 - best as f64) / 4.0;
     20.0 + 40.0 * (-distance * distance).exp()

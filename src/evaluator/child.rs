@@ -1,6 +1,6 @@
-//! A child process that evaluates: this program again, fed with one task a line on its standard input.
+//! A child process that evaluates: this program again, which reads one task per line from its standard input.
 //!
-//! Runs for many trials, because a process per trial would load its data and compile its kernels again each time.
+//! It evaluates many trials, since a process per trial would load its data and compile its kernels each time.
 
 use super::inline::evaluate_once;
 use super::{Assignment, Event, Verdict};
@@ -16,19 +16,19 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-/// Tells a process that it is a child that evaluates.
+/// Environment variable that tells a process that it is a child.
 const CHILD: &str = "BLOCKQNN_TRAINER";
 
-/// Begins a line that is meant for the parent. Whatever else a training prints is not.
+/// Prefix of the lines that are meant for the parent, unlike whatever else a training prints.
 const MARK: &str = "@blockqnn ";
 
-/// No line for the parent is longer.
+/// Longest line for the parent, in bytes.
 const LONGEST_LINE: u64 = 1 << 20;
 
-/// Shortest time between two lines of progress.
+/// Shortest time between two progress lines.
 const PROGRESS: Duration = Duration::from_millis(50);
 
-/// A trial to evaluate. Fields beside these are not looked at.
+/// A trial to evaluate. Other fields are ignored.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Task<A> {
     pub(crate) trial: Trial,
@@ -36,27 +36,27 @@ pub(crate) struct Task<A> {
     pub(crate) architecture: A,
 }
 
-/// What a child says.
+/// A message from a child.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Line {
     /// The environment is ready.
     Ready { identity: String },
-    /// The environment could not be made.
+    /// The environment could not be created.
     Unready { message: String },
-    /// An evaluation makes progress.
+    /// An evaluation made progress.
     Progress(Progress),
     /// An evaluation ended.
     Done {
         outcome: Verdict,
-        /// How it left the environment.
+        /// Condition of the environment afterwards.
         condition: Condition,
-        /// Memory of the machine that the process holds, where the system reports it.
+        /// Resident memory of the process in bytes, where the system reports it.
         resident_bytes: Option<u64>,
     },
 }
 
-/// Makes an environment of a briefing, once in each child.
+/// Creates an environment from a briefing, once in each child.
 pub(crate) type Factory<E, X> = dyn Fn(&serde_json::Value) -> Result<E, X> + Send + Sync;
 
 /// Whether this process is a child that evaluates.
@@ -64,7 +64,7 @@ pub(crate) fn is_child() -> bool {
     std::env::var_os(CHILD).is_some()
 }
 
-/// Which program children run.
+/// The program that children run.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
@@ -72,14 +72,14 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// This one, with the same arguments.
+    /// This program, with the same arguments.
     pub(crate) fn own() -> io::Result<Self> {
         Ok(Self { path: std::env::current_exe()?, arguments: std::env::args_os().skip(1).collect() })
     }
 }
 
-/// The next line of a child's output, if it has not ended. A training may print what it likes: bytes that are no text are
-/// replaced, and what is longer than any line for the parent comes in parts.
+/// Reads the next line of a child's output, unless that has ended. A training may print anything: bytes that are not
+/// UTF-8 are replaced, and a line longer than any line for the parent is returned in parts.
 fn next_line(output: &mut impl BufRead) -> Option<String> {
     let mut bytes = Vec::new();
     let length = output.take(LONGEST_LINE).read_until(b'\n', &mut bytes).ok()?;
@@ -95,7 +95,8 @@ pub(crate) struct ChildProcess {
 }
 
 impl ChildProcess {
-    /// Starts a child and briefs it. A thread hands its lines to `deliver`, at last nothing, until that returns `false`.
+    /// Starts a child and sends it the briefing. A thread passes its lines to `deliver`, and `None` at the end, until
+    /// that returns `false`.
     pub(crate) fn start(
         program: &Program,
         briefing: &serde_json::Value,
@@ -103,7 +104,7 @@ impl ChildProcess {
     ) -> io::Result<Self> {
         let mut command = Command::new(&program.path);
         command.args(&program.arguments).env(CHILD, "1").stdin(Stdio::piped()).stdout(Stdio::piped());
-        // What a terminal or a batch system sends to the parent is for the parent alone: it decides about the child.
+        // Signals of a terminal or a batch system must reach the parent alone, which decides about the child.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut child = command.spawn()?;
@@ -122,7 +123,7 @@ impl ChildProcess {
                     }
                     Some(Err(error)) => tracing::warn!(%error, text, "a child process sent a line that cannot be read"),
                     None if text.is_empty() => {}
-                    // A standard error that is closed is no reason to hear no more of the child.
+                    // Keep reading the child's output even if standard error is closed.
                     None => drop(writeln!(io::stderr(), "{text}")),
                 }
             }
@@ -130,28 +131,28 @@ impl ChildProcess {
         });
         let mut started = Self { child, input };
         reading?;
-        // Writing fails if the child ended already; that shows when its first line is awaited.
+        // Writing fails if the child has already ended; that is noticed when its first line is awaited.
         started.send(briefing.to_string().as_bytes());
         Ok(started)
     }
 
-    /// Gives it a task. A child that is gone shows when its next line is awaited.
+    /// Sends a task. If the child has ended, that is noticed when its next line is awaited.
     pub(crate) fn send(&mut self, task: &[u8]) {
         let input = &mut self.input;
         let _ = input.write_all(task).and_then(|()| input.write_all(b"\n")).and_then(|()| input.flush());
     }
 
-    /// What became of a child that is gone while it had a task.
+    /// Returns what the end of the child means for its task.
     pub(crate) fn end(&mut self) -> Verdict {
         match self.child.wait() {
             Ok(status) => outcome_of(status),
-            Err(error) => Verdict::Fault { message: format!("the process that evaluates is gone: {error}") },
+            Err(error) => Verdict::Fault { message: format!("the state of the child process is unknown: {error}") },
         }
     }
 
-    /// Ends it, whatever it does.
+    /// Kills the child.
     pub(crate) fn stop(&mut self) {
-        // Fails only if it ended by itself.
+        // Fails only if it has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -163,8 +164,8 @@ impl Drop for ChildProcess {
     }
 }
 
-/// What the end of a child means for its task. A system that lacks memory kills with SIGKILL, and nothing else does
-/// behind the parent's back.
+/// Returns what the end of a child means for its task. SIGKILL means that the system ran out of memory: nothing else
+/// sends it without the parent's knowledge.
 fn outcome_of(status: ExitStatus) -> Verdict {
     #[cfg(unix)]
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);
@@ -177,15 +178,16 @@ fn outcome_of(status: ExitStatus) -> Verdict {
     Verdict::Fault { message: format!("the process that trains ended: {status}") }
 }
 
-/// Is the child: evaluates what comes on standard input until it ends. Never returns, for `main` has nothing more to do.
+/// Runs as the child: evaluates the tasks on standard input until that ends. Never returns, since `main` has nothing
+/// more to do.
 pub(crate) fn serve<A, E, X>(factory: &Factory<E, X>) -> !
 where
     A: DeserializeOwned,
     E: Environment<A>,
     X: Display,
 {
-    // If memory runs out, the system is to take this process and not the parent that reports it. Elsewhere than on Linux
-    // there is no such file.
+    // If memory runs out, the system should kill this process and not the parent, which reports it. The file exists on
+    // Linux only.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     let (sender, tasks) = mpsc::channel();
     std::thread::spawn(move || {
@@ -195,12 +197,12 @@ where
                 break;
             }
         }
-        // The parent is gone: nobody waits for what is evaluated here.
+        // The parent is gone, and nobody waits for the result.
         std::process::exit(0);
     });
     let say = |line: Line| {
-        let Ok(text) = serde_json::to_string(&line) else { unreachable!("a line is made of numbers and texts") };
-        // Begins a line of its own, wherever the training's own output stands. A parent that is gone needs none.
+        let Ok(text) = serde_json::to_string(&line) else { unreachable!("a line consists of numbers and strings") };
+        // The training's own output may have left an unfinished line. If the parent is gone, nobody needs this one.
         let mut output = io::stdout().lock();
         let _ = output.write_all(format!("\n{MARK}{text}\n").as_bytes());
         let _ = output.flush();
@@ -215,7 +217,7 @@ where
     std::process::exit(0);
 }
 
-/// Makes the environment, and reports the result.
+/// Creates the environment and reports the result.
 pub(crate) fn prepare<A, E, X>(factory: &Factory<E, X>, briefing: &serde_json::Value, say: &dyn Fn(Line)) -> Option<E>
 where
     E: Environment<A>,
@@ -233,7 +235,7 @@ where
     }
 }
 
-/// Evaluates one task, and reports the result.
+/// Evaluates one task and reports the result.
 pub(crate) fn serve_one<A, E>(environment: &mut E, task: &[u8], stop: &Cancellation, say: &dyn Fn(Line))
 where
     A: DeserializeOwned,
@@ -277,7 +279,7 @@ fn evaluate<A, E: Environment<A>>(
     }
 }
 
-/// Bytes of memory that this process holds, where the system reports them.
+/// Returns the resident memory of this process in bytes, where the system reports it.
 fn resident_bytes() -> Option<u64> {
     memory_stats::memory_stats().and_then(|memory| memory.physical_mem.try_into().ok())
 }
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn output_that_is_no_text_ends_no_line_but_its_own() {
+    fn output_that_is_not_text_affects_only_its_own_line() {
         let mut output: &[u8] = b"caf\xe9 \xff\r\n@blockqnn x\n\nlast";
         let lines: Vec<String> = std::iter::from_fn(|| next_line(&mut output)).collect();
         assert_eq!(lines, ["caf\u{fffd} \u{fffd}", "@blockqnn x", "", "last"]);

@@ -21,7 +21,7 @@ impl<A, E> std::fmt::Debug for InlineEvaluator<A, E> {
 }
 
 impl<A, E: Environment<A>> InlineEvaluator<A, E> {
-    /// Evaluates with `environment`.
+    /// Creates an evaluator with `environment`.
     pub fn new(environment: E) -> Self {
         Self { environment, queue: VecDeque::new(), architecture: PhantomData }
     }
@@ -47,8 +47,8 @@ impl<A, E: Environment<A>> Evaluator<A> for InlineEvaluator<A, E> {
     }
 }
 
-/// An environment of this process that is broken ends the search, for every further trial would fail, and be recorded as if it
-/// were its own fault. The current trial is treated as not started: a resumed search evaluates it again.
+/// Returns an error if the environment, which is in this process, is broken: every further trial would fail and be
+/// recorded as if it were at fault. The current trial counts as not started, so a resumed search evaluates it again.
 pub(super) fn check_condition<A, E: Environment<A>>(environment: &E, verdict: &Verdict) -> Result<(), EvaluatorError> {
     if !environment.condition().broken {
         return Ok(());
@@ -62,8 +62,8 @@ pub(super) fn check_condition<A, E: Environment<A>>(environment: &E, verdict: &V
     ))
 }
 
-/// Makes one attempt at a trial. A panic of the environment is a fault like an error: training code of others may panic
-/// on a shape, and a search of days must not end by it.
+/// Makes one attempt at a trial. A panic of the environment is a fault, like an error: third-party training code may
+/// panic on a shape, which must not end a search of days.
 pub(super) fn evaluate_once<A, E: Environment<A>>(
     environment: &mut E,
     assignment: &Assignment<A>,
@@ -80,7 +80,7 @@ pub(super) fn evaluate_once<A, E: Environment<A>>(
         TrialContext::new(&assignment.trial).with_cancellation(cancellation.clone()).with_progress(&on_progress);
     let result = catch_unwind(AssertUnwindSafe(|| environment.evaluate(&assignment.architecture, &context)));
     match result {
-        // What a cancelled evaluation returns is worth nothing.
+        // The result of a cancelled evaluation is meaningless.
         Ok(_) if cancellation.is_cancelled() => Verdict::Cancelled,
         Ok(Ok(evaluation)) => Verdict::Evaluated(evaluation),
         Ok(Err(error)) => Verdict::Fault { message: error.to_string() },

@@ -1,8 +1,8 @@
-//! Where trials are evaluated: the boundary between the list controller and its child environments (Figure 1).
+//! Where trials are evaluated: the boundary between the block list controller and its child environments (Figure 1).
 //!
-//! A search submits trials to an [`Evaluator`] and waits for their ends. [`InlineEvaluator`] evaluates in the caller's
+//! A search submits trials to an [`Evaluator`] and waits until they end. [`InlineEvaluator`] evaluates in the caller's
 //! thread, [`ThreadEvaluator`] in one thread per environment, [`ProcessEvaluator`] in child processes of this machine;
-//! `distributed::NatsEvaluator` has it done on other machines.
+//! `distributed::NatsEvaluator` has trials evaluated on other machines.
 
 mod child;
 mod inline;
@@ -21,10 +21,10 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often an evaluator that waits checks whether it is to stop.
+/// How often a waiting evaluator checks for cancellation.
 pub(crate) const POLL: Duration = Duration::from_millis(20);
 
-/// A trial and what to build for it.
+/// An attempt at a trial, and the architecture to evaluate.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Assignment<A> {
@@ -37,7 +37,7 @@ pub struct Assignment<A> {
 }
 
 impl<A> Assignment<A> {
-    /// The assignment of `architecture` as an attempt at `trial`.
+    /// Creates attempt number `attempt`, from 1, at `trial` with `architecture`.
     #[must_use]
     pub fn new(trial: Trial, attempt: u32, architecture: Arc<A>) -> Self {
         Self { trial, attempt, architecture }
@@ -53,16 +53,16 @@ pub enum Verdict {
     Evaluated(Evaluation),
     /// The environment failed or panicked; the controller decides about another attempt.
     Fault {
-        /// What it said.
+        /// Message of the error or panic.
         message: String,
     },
-    /// The attempt was cancelled. Only the process that cancelled it says so: no file or message contains it.
+    /// The attempt was cancelled. Used only within the process that cancelled it, never in a file or message.
     #[serde(skip)]
     Cancelled,
 }
 
 impl Verdict {
-    /// What ended an attempt that measured nothing, for a message.
+    /// Returns why an attempt measured nothing, for a message.
     pub(crate) fn reason(&self) -> String {
         match self {
             Self::Fault { message } => message.clone(),
@@ -89,7 +89,7 @@ pub enum Event {
         /// Name of the worker; see [`Evaluator::workers`].
         worker: String,
     },
-    /// An evaluation makes progress.
+    /// An evaluation made progress.
     Progress {
         /// Number of the trial.
         trial: u64,
@@ -103,27 +103,27 @@ pub enum Event {
         /// How it ended.
         verdict: Verdict,
     },
-    /// A worker is lost. Its trial is tried again elsewhere, or ends as a fault.
+    /// A worker was lost. Its trial is tried again elsewhere, or ends as a fault.
     WorkerLost {
         /// Name of the worker.
         worker: String,
-        /// How that was found out.
+        /// How that was noticed.
         message: String,
     },
-    /// Trials wait, and nothing evaluates them: worth telling whoever started the search.
+    /// Trials are waiting and nothing evaluates them, which the user should know.
     Waiting {
-        /// What they wait for, and what to do.
+        /// What they wait for and what to do about it.
         message: String,
     },
 }
 
-/// The evaluator itself broke: no trial can be evaluated any more.
+/// The evaluator itself failed: no trial can be evaluated any more.
 #[derive(Debug, thiserror::Error)]
 #[error("the evaluator failed: {0}")]
 pub struct EvaluatorError(#[source] pub BoxError);
 
 impl EvaluatorError {
-    /// The error of waiting for nothing.
+    /// Returns the error of waiting although nothing was submitted.
     pub(crate) fn idle() -> Self {
         Self("nothing was submitted".into())
     }
@@ -133,30 +133,30 @@ impl EvaluatorError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// There is none.
+    /// There are no workers.
     #[error("an evaluator needs at least one environment")]
     NoWorker,
-    /// The system starts no further thread or process.
+    /// The system could not start a thread or process.
     #[error("cannot start worker {number}: {source}")]
     Start {
         /// Position of the worker, from 0.
         number: usize,
-        /// What the system said.
+        /// Error of the system.
         #[source]
         source: std::io::Error,
     },
-    /// A child process could not make its environment.
+    /// A child process could not create its environment.
     #[error("worker {number} cannot create its environment: {message}")]
     Environment {
         /// Position of the worker, from 0.
         number: usize,
-        /// What it said, or how it ended.
+        /// Its error message, or how it ended.
         message: String,
     },
-    /// Two would give different results, so that a result would depend on who computed it.
+    /// Two environments differ, so a result would depend on which of them computed it.
     #[error(
-        "the environment of worker {number} is {found:?}, but that of another is {expected:?}: all must be the same, so \
-         create them from the same data and settings"
+        "the environment of worker {number} is {found:?}, but that of another is {expected:?}: all must be the same, \
+         so create them from the same data and settings"
     )]
     Different {
         /// Position of the worker, from 0.
@@ -178,32 +178,35 @@ impl StartError {
     }
 }
 
-/// Hands trials to environments and brings their verdicts back, in whatever order they end.
+/// Has environments evaluate trials, and returns the verdicts in whatever order they end.
 pub trait Evaluator<A> {
-    /// Takes a trial; returns at once.
+    /// Takes a trial and returns at once.
     ///
     /// # Errors
     /// [`EvaluatorError`] if no trial can be evaluated any more.
     fn submit(&mut self, assignment: Assignment<A>) -> Result<(), EvaluatorError>;
 
-    /// Works or waits until one of the submitted trials ends. Calls `listener` with every event, that end last.
+    /// Works or waits until one of the submitted trials ends. Calls `listener` with every event, the last of which is
+    /// that end.
     ///
-    /// Once `cancellation` is raised, running trials end as [`Verdict::Cancelled`], soon.
+    /// Once `cancellation` is raised, running trials soon end as [`Verdict::Cancelled`].
     ///
     /// # Errors
     /// [`EvaluatorError`] if nothing was submitted or nothing can end any more.
     fn wait(&mut self, cancellation: &Cancellation, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError>;
 
-    /// Identity of the environments; see [`Environment::identity`](crate::environment::Environment::identity).
+    /// Returns the identity of the environments; see
+    /// [`Environment::identity`](crate::environment::Environment::identity).
     fn identity(&self) -> String;
 
-    /// How many trials can be evaluated at a time now, at least 1. With rolling scheduling that many are under way.
+    /// Returns how many trials can currently be evaluated at a time, at least 1. With rolling scheduling, that many are
+    /// submitted.
     fn workers(&self) -> usize {
         1
     }
 
-    /// Hears that the verdict on a trial is safe: in the journal and on the disk, if the run has one. An evaluator that
-    /// keeps verdicts until they are received may forget this one.
+    /// Called when the verdict on a trial is safe: in the journal and on disk, if the run has one. An evaluator that
+    /// keeps verdicts until they are received may now forget this one.
     ///
     /// # Errors
     /// [`EvaluatorError`] if no trial can be evaluated any more.

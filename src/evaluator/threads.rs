@@ -9,11 +9,11 @@ use std::thread::JoinHandle;
 
 /// Evaluates as many trials at a time as it has environments, each in its own worker thread.
 ///
-/// A search in minibatches learns in the order of proposal, so that any number of workers gives the same result to the
-/// bit, as long as an evaluation depends on architecture and seed alone.
+/// A search in minibatches learns in the order of proposal, so any number of workers gives the same result bit for bit,
+/// as long as an evaluation depends on architecture and seed alone.
 ///
-/// Dropping the evaluator cancels what runs and waits for it: an environment should look at
-/// [`TrialContext::is_cancelled`](crate::environment::TrialContext::is_cancelled) now and then.
+/// Dropping the evaluator cancels the running trials and waits for them, so an environment should check
+/// [`TrialContext::is_cancelled`](crate::environment::TrialContext::is_cancelled) from time to time.
 ///
 /// ```
 /// use blockqnn::agent::{QLearning, QLearningConfig};
@@ -33,9 +33,9 @@ use std::thread::JoinHandle;
 /// ```
 #[derive(Debug)]
 pub struct ThreadEvaluator<A> {
-    /// Present until the evaluator is dropped: its end tells the workers to exit.
+    /// Present until the evaluator is dropped, when closing it tells the workers to exit.
     queue: Option<Sender<Assignment<A>>>,
-    /// An error says that an environment is broken.
+    /// Events of the workers; an error means that an environment is broken.
     events: Receiver<Result<Event, EvaluatorError>>,
     workers: Vec<JoinHandle<()>>,
     stop: Cancellation,
@@ -43,7 +43,7 @@ pub struct ThreadEvaluator<A> {
     identity: String,
 }
 
-/// An environment and what its worker is called.
+/// The name of a worker and its environment.
 type Named<E> = (String, E);
 
 impl<A: Send + Sync + 'static> ThreadEvaluator<A> {
@@ -56,7 +56,7 @@ impl<A: Send + Sync + 'static> ThreadEvaluator<A> {
         Self::with_names(named.map(|(number, environment)| (format!("worker {number}"), environment)).collect())
     }
 
-    /// Starts a worker thread for each environment, with a name for those who watch: of its device, say.
+    /// Starts a worker thread for each environment, with the name under which observers see it, such as its device.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -69,14 +69,14 @@ impl<A: Send + Sync + 'static> ThreadEvaluator<A> {
         let (queue, assignments) = channel();
         let (sender, events) = channel();
         let assignments = Arc::new(Mutex::new(assignments));
-        // Filled one by one, so that the workers that did start are joined if a later one does not.
+        // Filled one by one, so that the workers already started are joined if a later one cannot be.
         let stop = Cancellation::new();
         let mut evaluator =
             Self { queue: Some(queue), events, workers: Vec::new(), stop, submitted: 0, identity: expected };
         for (number, (name, environment)) in environments.into_iter().enumerate() {
             let (assignments, sender, stop) = (Arc::clone(&assignments), sender.clone(), evaluator.stop.clone());
             let worker = std::thread::Builder::new()
-                .name(format!("blockqnn worker {number}"))
+                .name(format!("evaluator worker {number}"))
                 .spawn(move || work(&name, environment, &assignments, &sender, &stop))
                 .map_err(|source| StartError::Start { number, source })?;
             evaluator.workers.push(worker);
@@ -85,7 +85,7 @@ impl<A: Send + Sync + 'static> ThreadEvaluator<A> {
     }
 }
 
-/// Evaluates what comes until nothing can come any more.
+/// Evaluates assignments until the queue is closed.
 fn work<A, E: Environment<A>>(
     name: &str,
     mut environment: E,
@@ -94,11 +94,12 @@ fn work<A, E: Environment<A>>(
     stop: &Cancellation,
 ) {
     loop {
-        // The lock is held while waiting: one worker waits for the queue, the others for the lock, which is as good.
+        // The lock is held while waiting: one worker waits for the queue and the others for the lock, which is just as
+        // good.
         let next = assignments.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(assignment) = next else { return };
         let trial = assignment.trial.id;
-        // A controller that is gone needs no events.
+        // If the controller is gone, nobody needs the events.
         let _ = events.send(Ok(Event::Started { trial, worker: name.to_owned() }));
         let verdict = evaluate_once(&mut environment, &assignment, stop, &mut |event| {
             let _ = events.send(Ok(event));
@@ -161,7 +162,7 @@ impl<A> Drop for ThreadEvaluator<A> {
         self.stop.cancel();
         self.queue = None;
         for worker in self.workers.drain(..) {
-            // A worker catches the panics of its environment; there is nobody to tell of one of its own.
+            // A worker catches the panics of its environment; a panic of its own cannot be reported to anybody.
             let _ = worker.join();
         }
     }
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_a_fault_of_the_trial_and_the_worker_goes_on() {
+    fn a_panic_is_a_fault_of_the_trial_and_the_worker_continues() {
         let environment = || {
             environment_fn("panics on even seeds", |_: &BlockCode, seed| {
                 assert!(seed % 2 == 1, "even");
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_ends_all_that_runs_and_all_that_waits() {
+    fn cancelling_ends_running_and_waiting_trials() {
         let evaluator = ThreadEvaluator::new(vec![Endless::default(), Endless::default()]).unwrap();
         let cancellation = Cancellation::new();
         let raised = cancellation.clone();

@@ -1,4 +1,4 @@
-//! Which images an experiment trains on.
+//! The images that an experiment trains on.
 
 use super::ExperimentError;
 use crate::data::{
@@ -12,7 +12,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::str::FromStr;
 
-/// The data sets that come with the crate or that it reads.
+/// The data sets that the crate contains or reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -23,8 +23,8 @@ pub enum Dataset {
     Cifar10,
     /// CIFAR-100 with fine labels, official binary files: 3x32x32, 100 classes.
     Cifar100,
-    /// Photographs in one folder per class (see [`ImageFolder`]), at the size that [`DataConfig::size`] says: the
-    /// folder itself, or its training part if it is divided (see [`FolderParts`]).
+    /// Pictures in one folder per class (see [`ImageFolder`]), at the size [`DataConfig::size`]: the folder itself, or
+    /// its training part if it is divided (see [`FolderParts`]).
     Folder,
 }
 
@@ -56,7 +56,7 @@ impl Dataset {
     /// All data sets.
     pub const ALL: [Self; 4] = [Self::Embedded, Self::Cifar10, Self::Cifar100, Self::Folder];
 
-    /// The name of the data set.
+    /// Returns the name of the data set.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -67,7 +67,7 @@ impl Dataset {
         }
     }
 
-    /// Number of training images of the whole official set; none for a folder.
+    /// Returns the number of training images of the official set, or `None` for a folder.
     fn official_images(self) -> Option<usize> {
         match self {
             Self::Embedded => Some(3_000),
@@ -76,7 +76,7 @@ impl Dataset {
         }
     }
 
-    /// Shape of the images and number of classes; none for a folder.
+    /// Returns the shape of the images and the number of classes, or `None` for a folder.
     #[must_use]
     pub fn shape(self) -> Option<(ImageShape, usize)> {
         let fashion = ImageShape { channels: 1, height: 28, width: 28 };
@@ -95,32 +95,34 @@ impl Dataset {
 pub struct DataConfig {
     /// The data set.
     pub dataset: Dataset,
-    /// Maximum number of training images, a balanced part, not counting the validation images. All if absent.
+    /// Maximum number of training images, not counting the validation images: a part with balanced classes. If absent,
+    /// all are used.
     pub train_limit: Option<usize>,
-    /// Images held out of the training set to measure accuracy on. The paper does not say how many; 5,000 is our
-    /// reading. The test set is never touched. 0 stands for none: a search refuses it, and a verification in the paper's
-    /// form records it ([`load_whole`](Self::load_whole)).
+    /// Number of images held out of the training set to measure accuracy on. The paper does not say how many; 5,000 is
+    /// our reading. The test set is never used. 0 means that none are held out: a search refuses it, and a verification
+    /// in the paper's form records it ([`load_whole`](Self::load_whole)).
     pub validation: usize,
-    /// What to do when some of the five training files of CIFAR-10 are not there.
+    /// What to do if some of the five training files of CIFAR-10 are missing.
     pub missing_files: cifar::Missing,
-    /// Side of the squares that the photographs of a folder become, in pixels; only for a folder, which requires it.
+    /// Width and height in pixels of the images that the pictures of a folder become. A folder requires it; other data
+    /// sets do not accept it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
-    /// What to do with photographs of a folder that cannot be decoded.
+    /// What to do with pictures of a folder that cannot be decoded.
     #[serde(default, skip_serializing_if = "is_refuse")]
     pub broken_images: BrokenImages,
-    /// Seed of the choice of images, apart from the search's own: runs of many seeds share one split.
+    /// Seed of the choice of images, separate from the search's own, so that runs with many seeds share one split.
     pub seed: u64,
 }
 
 impl DataConfig {
-    /// Checks that there are images to train on and to measure with.
+    /// Checks the settings, and that images are held out to measure with.
     pub(super) fn validate(&self) -> Result<(), ExperimentError> {
         InvalidSetting::at_least_one("data.validation", self.validation)?;
         Ok(self.validate_images()?)
     }
 
-    /// Checks the settings but for the number of images held out.
+    /// Checks the settings except for the number of images held out.
     fn validate_images(&self) -> Result<(), InvalidSetting> {
         InvalidSetting::at_least_one("data.train_limit", self.train_limit.unwrap_or(1))?;
         match (self.dataset, self.size) {
@@ -133,10 +135,10 @@ impl DataConfig {
         }
     }
 
-    /// The size that the images of a folder get.
+    /// Returns the size of the images of a folder.
     fn folder_size(&self) -> Result<u32, InvalidSetting> {
         let Some(size) = self.size else {
-            let expected = "the width and height in pixels to train on, such as 32, because the photographs of a folder \
+            let expected = "the width and height in pixels to train on, such as 32, because the pictures of a folder \
                             have different sizes";
             return Err(InvalidSetting::new("data.size", "not set", expected));
         };
@@ -145,11 +147,11 @@ impl DataConfig {
         Ok(size)
     }
 
-    /// Training images after the validation images were held out and the limit applied. The files of a folder are counted,
-    /// not decoded.
+    /// Returns the number of training images that remain when the validation images are held out and the limit is
+    /// applied. The files of a folder are counted, not decoded.
     ///
     /// # Errors
-    /// [`ExperimentError`] if a folder is needed to count, and missing or not readable; or if too many are held out.
+    /// [`ExperimentError`] if a folder is needed but missing or not readable, or if too many images are held out.
     pub fn training_images(&self, folder: Option<&Path>) -> Result<usize, ExperimentError> {
         let images = match self.dataset.official_images() {
             Some(images) => images,
@@ -163,8 +165,8 @@ impl DataConfig {
         Ok(self.train_limit.map_or(rest, |limit| limit.min(rest)))
     }
 
-    /// The training images of an image folder: its training part, such as `train`, if it is divided into parts, else the folder
-    /// itself.
+    /// Opens the training images of an image folder: its training part, such as `train`, if it is divided into parts,
+    /// otherwise the folder itself.
     ///
     /// # Errors
     /// [`ExperimentError`] if there is no folder, or it is not an image folder.
@@ -177,7 +179,7 @@ impl DataConfig {
         Ok(FolderParts::find(folder)?)
     }
 
-    /// Reads the data set: training and validation images, in this order. The embedded set needs no folder.
+    /// Reads the data set and returns the training and the validation images. The embedded set needs no folder.
     ///
     /// # Errors
     /// [`ExperimentError`] if a folder is needed and missing, a file cannot be read, or there are too few images.
@@ -185,8 +187,8 @@ impl DataConfig {
         self.load_telling(folder, &mut |_| {})
     }
 
-    /// The same as [`load`](Self::load), calling `left_out` for every broken image that is skipped, and for everything else in
-    /// an image folder that is not read.
+    /// Does the same as [`load`](Self::load), and calls `left_out` for every broken picture that is skipped and for
+    /// everything else in an image folder that is not read.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -201,7 +203,8 @@ impl DataConfig {
         Ok((self.limited(training)?, validation))
     }
 
-    /// Reads the whole training set, no image held out, for trainings whose result is measured on the test images alone.
+    /// Reads the whole training set without holding images out, for trainings that are measured on the test images
+    /// alone.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -221,7 +224,7 @@ impl DataConfig {
         })
     }
 
-    /// All images of the training set.
+    /// Reads all images of the training set.
     fn read(&self, folder: Option<&Path>, left_out: &mut dyn FnMut(&DataError)) -> Result<ImageSet, ExperimentError> {
         let path = folder;
         let folder = || folder.ok_or(ExperimentError::NoFolder { dataset: self.dataset.name() });
@@ -237,7 +240,7 @@ impl DataConfig {
         })
     }
 
-    /// Decodes all images of a folder at the experiment's size.
+    /// Decodes all pictures of a folder at the experiment's size.
     fn decode(&self, folder: &ImageFolder, left_out: &mut dyn FnMut(&DataError)) -> Result<ImageSet, ExperimentError> {
         let size = self.folder_size()?;
         let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -246,8 +249,8 @@ impl DataConfig {
         Ok(images)
     }
 
-    /// Reads the official test images, for the verification of what was chosen without them: of an image folder those in its
-    /// test part, such as `test`, or else in its validation part, such as `val`.
+    /// Reads the official test images, for verifying what was chosen without them. Those of an image folder are in its
+    /// test part, such as `test`, or otherwise in its validation part, such as `val`.
     ///
     /// # Errors
     /// [`ExperimentError`] if a folder is needed and missing, or a file cannot be read.
@@ -255,7 +258,8 @@ impl DataConfig {
         self.load_test_telling(folder, &mut |_| {})
     }
 
-    /// The same as [`load_test`](Self::load_test), calling `left_out` as [`load_telling`](Self::load_telling) does.
+    /// Does the same as [`load_test`](Self::load_test), and calls `left_out` as [`load_telling`](Self::load_telling)
+    /// does.
     ///
     /// # Errors
     /// As [`load_test`](Self::load_test).
@@ -273,7 +277,7 @@ impl DataConfig {
             Dataset::Folder => {
                 let parts = self.parts(path)?;
                 let training = ImageFolder::open(parts.training())?;
-                // Without either, the error names the folder that should be there.
+                // If there is neither, the error names the folder that should exist.
                 let missing = folder()?.join("val");
                 let part = training.open_part(parts.test().or(parts.validation()).unwrap_or(&missing))?;
                 TestSet::new(self.decode(&part, left_out)?)
@@ -282,7 +286,7 @@ impl DataConfig {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
 fn is_refuse(broken: &BrokenImages) -> bool {
     *broken == BrokenImages::Refuse
 }

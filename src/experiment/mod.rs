@@ -1,7 +1,7 @@
-//! A whole block search as plain data: what a configuration file holds and a preset names.
+//! A whole block search as plain data: the content of a configuration file or a preset.
 //!
-//! [`Experiment`] gathers the settings of space, agent, reward, controller, recipe and data. It comes from a
-//! [`Preset`], and is checked as a whole before anything runs.
+//! [`Experiment`] contains the settings of space, agent, reward, controller, recipe and data. It starts from a
+//! [`Preset`] and is checked as a whole before anything runs.
 
 mod data;
 mod verification;
@@ -30,15 +30,17 @@ use std::str::FromStr;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Preset {
-    /// Minutes on two CPU cores: short blocks, small networks, few images, a faster learner. Not from the paper.
+    /// A search of minutes on two CPU cores: short blocks, small networks, few images, a faster learner. Not from the
+    /// paper.
     Quick,
     /// The paper's search: 178 minibatches of 64 blocks on CIFAR-100, 12 epochs each.
     Paper,
-    /// The paper's search on a schedule of half the length: 89 minibatches. With ReLU and batch normalisation as layers of
-    /// their own (`space.convolution=separate`) it is the green line of Figure 3.
+    /// The paper's search with a schedule of half the length: 89 minibatches. With ReLU and batch normalisation as
+    /// separate layers (`space.convolution=separate`) it is the green line of Figure 3.
     Short,
-    /// The paper's search with MetaQNN's learner: plain accuracy as the reward, at Terminal alone; initial Q 50 (half of the
-    /// highest accuracy, in percent). Figure 6 changes less: `paper` with `reward.credit=terminal`.
+    /// The paper's search with MetaQNN's learner: plain accuracy as the reward, at Terminal alone, and an initial Q of
+    /// 50 (half of the highest accuracy, in percent). Figure 6 changes less: it is `paper` with
+    /// `reward.credit=terminal`.
     Metaqnn,
 }
 
@@ -46,7 +48,7 @@ impl Preset {
     /// All presets.
     pub const ALL: [Self; 4] = [Self::Quick, Self::Paper, Self::Short, Self::Metaqnn];
 
-    /// The name of the preset.
+    /// Returns the name of the preset.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -57,7 +59,7 @@ impl Preset {
         }
     }
 
-    /// The experiment that the preset names.
+    /// Returns the experiment of the preset.
     #[must_use]
     pub fn experiment(self) -> Experiment {
         match self {
@@ -107,17 +109,18 @@ impl FromStr for Preset {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Sections")]
 pub struct Experiment {
-    /// Where blocks come from.
+    /// The space of the blocks.
     pub space: BlockSpace,
-    /// The agent that chooses them. Files written earlier may hold an agent other than the Q-learner as `searcher`.
+    /// The agent that proposes them. Files of earlier versions may hold an agent other than the Q-learner as
+    /// `searcher`.
     pub agent: AgentConfig,
-    /// What the agent learns from.
+    /// The reward that the agent learns from.
     pub reward: RedefinedReward,
-    /// How many trials, in what minibatches, around which network, under which limits.
+    /// The number of trials and minibatches, the network around the blocks, and the limits.
     pub search: SearchConfig,
     /// How each network is trained.
     pub recipe: Recipe,
-    /// On which images.
+    /// The images.
     pub data: DataConfig,
 }
 
@@ -128,12 +131,13 @@ pub enum ExperimentError {
     /// A setting has a value that it cannot have.
     #[error(transparent)]
     Setting(#[from] InvalidSetting),
-    /// The data.
+    /// The data cannot be read or split.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The data set is read from a folder, and none was given.
+    /// The data set is read from a folder, but none is given.
     #[error(
-        "the images of the data set {dataset} are read from files, but no folder is given: name the folder of the images"
+        "the images of the data set {dataset} are read from files, but no folder is given: name the folder of the \
+         images"
     )]
     NoFolder {
         /// Name of the data set.
@@ -142,7 +146,8 @@ pub enum ExperimentError {
 }
 
 impl Experiment {
-    /// The paper's search on CIFAR-100 (Section "Experiment Details"), with our reading where the paper is silent.
+    /// Returns the paper's search on CIFAR-100 (Section "Experiment Details"), with our reading where the paper is
+    /// silent.
     #[must_use]
     pub fn paper() -> Self {
         Self {
@@ -163,32 +168,32 @@ impl Experiment {
         }
     }
 
-    /// The paper's search on a schedule of half the length: 89 minibatches.
+    /// Returns the paper's search with a schedule of half the length: 89 minibatches.
     #[must_use]
     pub fn short() -> Self {
         let agent = QLearningConfig { epsilon: EpsilonSchedule::short(), ..QLearningConfig::paper() };
         Self { agent: AgentConfig::QLearning(agent), ..Self::paper() }.with_scheduled_trials()
     }
 
-    /// The paper's search with MetaQNN's learner and reward ([`Preset::Metaqnn`]).
+    /// Returns the paper's search with MetaQNN's learner and reward ([`Preset::Metaqnn`]).
     #[must_use]
     pub fn metaqnn() -> Self {
         let reward = RedefinedReward::accuracy(Credit::Terminal);
         Self { agent: AgentConfig::QLearning(QLearningConfig::metaqnn()), reward, ..Self::paper() }
     }
 
-    /// A search of minutes on two CPU cores, on the embedded images.
+    /// Returns a search of minutes on two CPU cores, on the embedded images.
     ///
-    /// What differs from the paper, and why: blocks of up to 6 layers in networks of 2 stages at 14 and 7 pixels, N = 1
-    /// and 8 filters, 2 epochs on 1,000 images, so that a training takes seconds; 64 blocks in minibatches of 8; a
-    /// learning rate of 0.1 and a schedule that explores for the first quarter, because with 0.01 it learns nothing
-    /// from 64 blocks; plain accuracy as the reward.
+    /// It differs from the paper in the following. A training takes seconds: blocks have up to 6 layers, in networks of
+    /// 2 stages at 14 and 7 pixels with N = 1 and 8 filters, trained for 2 epochs on 1,000 images. There are 64 blocks
+    /// in minibatches of 8. The learning rate is 0.1 and the schedule explores for the first quarter, because with 0.01
+    /// the agent learns nothing from 64 blocks. The reward is plain accuracy.
     #[must_use]
     pub fn quick() -> Self {
         let phases = [(1.0, 2), (0.5, 2), (0.2, 2), (0.1, 2)];
         let phases: Vec<_> =
             phases.into_iter().map(|(epsilon, minibatches)| EpsilonPhase { epsilon, minibatches }).collect();
-        // The phases are a valid schedule, and 6 a valid number of layers; the tests hold both to that.
+        // The phases are a valid schedule, and 6 is a valid number of layers; tests check both.
         let epsilon = EpsilonSchedule::new(phases).unwrap_or_else(|_| EpsilonSchedule::short());
         let space = BlockSpace::paper().with_max_layers(6).unwrap_or_default();
         let image = ImageShape { channels: 1, height: 28, width: 28 };
@@ -227,7 +232,7 @@ impl Experiment {
         experiment.with_scheduled_trials()
     }
 
-    /// Trials that the epsilon schedule lasts for; none for an agent without one.
+    /// Returns how many trials the epsilon schedule lasts, or `None` if the agent has no schedule.
     #[must_use]
     pub fn scheduled_trials(&self) -> Option<u64> {
         match &self.agent {
@@ -241,7 +246,7 @@ impl Experiment {
         self
     }
 
-    /// Images that pass through networks in training when no training is restarted: trials x epochs x images.
+    /// Returns how many images pass through networks in training if no training is restarted: trials x epochs x images.
     ///
     /// `images` is the number of training images.
     #[must_use]
@@ -249,9 +254,9 @@ impl Experiment {
         self.search.trials.saturating_mul(self.recipe.epochs.into()).saturating_mul(images)
     }
 
-    /// Of uniformly random blocks of the space, the share that is trained, from 0 to 1, counted over `walks` of them. The
-    /// others are refused by their size: it overflows, or is over [`Network::MAX_PARAMETERS`] or over a limit of the search.
-    ///
+    /// Returns the share of uniformly random blocks of the space that would be trained, from 0 to 1, counted over
+    /// `walks` of them. The others are refused because their size overflows or exceeds [`Network::MAX_PARAMETERS`] or a
+    /// limit of the search.
     #[must_use]
     pub fn trained_share(&self, walks: u32) -> f64 {
         let is_trained = |walk: &u32| {
@@ -265,7 +270,7 @@ impl Experiment {
         (0..walks).filter(is_trained).count() as f64 / f64::from(walks.max(1))
     }
 
-    /// The same experiment with the network's input and classes as the data has them.
+    /// Sets the network's input shape and number of classes to those of the data.
     #[must_use]
     pub fn for_data(mut self, image: ImageShape, classes: usize) -> Self {
         self.search.network = self.search.network.with_data(image, classes);
@@ -275,18 +280,18 @@ impl Experiment {
     /// Checks every setting.
     ///
     /// # Errors
-    /// The first invalid setting, by name.
+    /// [`ExperimentError`] names the first invalid setting.
     pub fn validate(&self) -> Result<(), ExperimentError> {
         self.agent.validate()?;
         self.reward.validate()?;
-        // Before the network, which follows the data.
+        // Checked before the network, whose settings follow the data.
         self.data.validate()?;
         self.search.validate()?;
         Ok(self.recipe.validate()?)
     }
 
-    /// Every section but `search`, as JSON: what a [`RunFolder`](crate::search::RunFolder) is to compare besides the
-    /// controller's own settings.
+    /// Returns every section except `search` as JSON: the settings that a [`RunFolder`](crate::search::RunFolder)
+    /// compares besides the controller's own.
     #[must_use]
     pub fn details(&self) -> serde_json::Value {
         let Self { space, agent, reward, search: _, recipe, data } = self;
@@ -294,7 +299,7 @@ impl Experiment {
     }
 }
 
-/// An [`Experiment`] as files hold it.
+/// The form of an [`Experiment`] in files.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sections {

@@ -81,14 +81,14 @@ fn an_image_folder_is_read_at_the_size_of_the_experiment() {
     let quick = Experiment::quick();
     let with = |data| Experiment { data, ..quick.clone() };
     let sizeless = DataConfig { dataset: Dataset::Folder, validation: 6, ..quick.data };
-    assert!(with(sizeless).validate().unwrap_err().to_string().contains("set data.size to"));
+    assert!(with(sizeless).validate().unwrap_err().to_string().contains("data.size is not set"));
     for size in [0, 5_000] {
         let error = with(DataConfig { size: Some(size), ..sizeless }).validate().unwrap_err().to_string();
         assert_eq!(error, format!("data.size is {size}: it must be from 1 to 4096"));
     }
     let experiment = with(DataConfig { size: Some(4), ..sizeless });
     assert_eq!(experiment.data.training_images(Some(folder.path())).unwrap(), 14);
-    // What a search would refuse, a plan refuses too.
+    // A plan refuses what a search would refuse.
     let greedy = DataConfig { validation: 20, ..experiment.data };
     let error = greedy.training_images(Some(folder.path())).unwrap_err().to_string();
     assert!(error.starts_with("cannot hold out 20 of the 20 images"), "{error}");
@@ -99,7 +99,7 @@ fn an_image_folder_is_read_at_the_size_of_the_experiment() {
     );
     assert_eq!(experiment.data.load_test(Some(folder.path())).unwrap().images().len(), 4);
     assert_eq!(experiment.data.load(None).unwrap_err().to_string().lines().count(), 1);
-    // A folder without parts is the training images itself.
+    // A folder without parts holds the training images directly.
     let (training, _) = experiment.data.load(Some(&folder.path().join("train"))).unwrap();
     assert_eq!(training.len(), 14);
 
@@ -118,7 +118,7 @@ fn an_image_folder_is_read_at_the_size_of_the_experiment() {
     );
 }
 
-/// Once an agent other than the Q-learner was a section `searcher` beside `agent`.
+/// In earlier versions an agent other than the Q-learner was a section `searcher` next to `agent`.
 #[test]
 fn an_experiment_with_a_section_searcher_is_read() {
     let mut written = serde_json::to_value(Experiment::quick()).unwrap();
@@ -130,7 +130,7 @@ fn an_experiment_with_a_section_searcher_is_read() {
 }
 
 #[test]
-fn settings_of_before_mean_growing_widths_and_every_preset_has_bounded_ones() {
+fn settings_of_earlier_versions_mean_growing_widths_and_every_preset_has_bounded_ones() {
     for preset in Preset::ALL {
         let experiment = preset.experiment();
         assert_eq!(experiment.search.network.widths, WidthRule::Bounded, "{preset}");
@@ -138,7 +138,7 @@ fn settings_of_before_mean_growing_widths_and_every_preset_has_bounded_ones() {
         json["search"]["network"].as_object_mut().unwrap().remove("widths").unwrap();
         let before: Experiment = serde_json::from_value(json.clone()).unwrap();
         assert_eq!(before.search.network.widths, WidthRule::Growing, "{preset}");
-        // Written as it was, so that such a run is resumed with settings equal to those in its folder.
+        // Written unchanged, so that such a run is resumed with settings equal to those in its folder.
         assert_eq!(serde_json::to_value(&before).unwrap(), json, "{preset}");
     }
 }

@@ -11,28 +11,28 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::io::{self, Write};
 
-/// A block that a search found, to be verified.
+/// A block that was found by a search and is to be verified.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Candidate<Action> {
     /// Number of its trial in the search.
     pub trial: u64,
-    /// Rank in the search, by its reward, from 1.
+    /// Its rank by reward in the search, from 1.
     pub rank: usize,
-    /// The walk that leads to it.
+    /// The actions of the walk that leads to it.
     pub actions: Vec<Action>,
-    /// Its name.
+    /// Its fingerprint.
     pub fingerprint: Fingerprint,
     /// Its accuracy after the early stop, in percent.
     pub early_accuracy: f64,
-    /// What the search rewarded it with.
+    /// Its reward in the search.
     pub reward: f64,
 }
 
 /// The best blocks of a search, and a separate search that trains them again.
 ///
-/// The second search has a [`ListedAgent`]; so it is journalled, resumed and distributed over workers like any other.
-/// It has no order to learn, so that it waits for no minibatch, and may be extended to more blocks of the same search.
+/// The second search has a [`ListedAgent`], so it is journalled, resumed and distributed over workers like any other.
+/// Its agent learns nothing, so it waits for no minibatch, and it can be extended to more blocks of the same search.
 ///
 /// ```
 /// use blockqnn::agent::RandomAgent;
@@ -66,28 +66,28 @@ pub struct Verification<S: SearchSpace = BlockSpace> {
 pub struct VerificationRow<S: SearchSpace = BlockSpace> {
     /// Number of its trial in the search.
     pub trial: u64,
-    /// Rank in the search, by its reward, from 1.
+    /// Its rank by reward in the search, from 1.
     pub early_rank: usize,
     /// Accuracy after the early stop, in percent.
     pub early_accuracy: f64,
-    /// What the search rewarded it with.
+    /// Its reward in the search.
     pub reward: f64,
-    /// Converged accuracy in percent; none if the training failed.
+    /// Converged accuracy in percent, or `None` if the training failed.
     pub accuracy: Option<f64>,
-    /// All of the verification's own trial.
+    /// The record of the verification's own trial.
     pub record: RecordOf<S>,
 }
 
-/// What a verification found: the study of Figure 4.
+/// The result of a verification: the study of Figure 4.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct VerificationReport<S: SearchSpace = BlockSpace> {
-    /// The blocks, the highest converged accuracy first; those that failed last.
+    /// The blocks by converged accuracy, highest first; those whose training failed come last.
     pub rows: Vec<VerificationRow<S>>,
 }
 
 impl<S: SearchSpace> Verification<S> {
-    /// Takes the best `top` of the records of a search: by reward, each architecture once, none that was infeasible.
+    /// Takes the best `top` of the records of a search by reward, each architecture once and no infeasible ones.
     #[must_use]
     pub fn new(records: &[RecordOf<S>], top: usize) -> Self {
         let mut order: Vec<(&RecordOf<S>, f64)> = records
@@ -113,9 +113,9 @@ impl<S: SearchSpace> Verification<S> {
         Self { candidates }
     }
 
-    /// A sample of `size` of the blocks, drawn by `seed`: the paper fitted its reward to 50 of the best 200 (Section
-    /// "Training Speed Up"). A larger sample with the same seed begins with the smaller one. All blocks, in a random
-    /// order, if there are not more.
+    /// Keeps a sample of `size` of the blocks, drawn by `seed`: the paper fitted its reward to 50 of the best 200
+    /// (Section "Training Speed Up"). A larger sample with the same seed begins with the smaller one. If there are no
+    /// more than `size` blocks, all are kept, in a random order.
     #[must_use]
     pub fn sample(mut self, size: usize, seed: u64) -> Self {
         seed::shuffle(&mut seed::stream(seed, "verification sample", 0), &mut self.candidates);
@@ -123,21 +123,21 @@ impl<S: SearchSpace> Verification<S> {
         self
     }
 
-    /// The blocks, best reward first unless they were sampled.
+    /// Returns the blocks, best reward first unless they were sampled.
     #[must_use]
     pub fn candidates(&self) -> &[Candidate<S::Action>] {
         &self.candidates
     }
 
-    /// The agent that proposes them.
+    /// Returns the agent that proposes them.
     ///
     /// # Errors
-    /// If there is none, or they do not belong to `space`.
+    /// [`SpaceError`] if there are no blocks, or they do not belong to `space`.
     pub fn agent(&self, space: &S) -> Result<ListedAgent<S>, SpaceError> {
         ListedAgent::new(space, self.candidates.iter().map(|candidate| candidate.actions.clone()))
     }
 
-    /// The settings of the search that trains them.
+    /// Returns the settings of the search that trains them.
     #[must_use]
     pub fn config(&self, seed: u64, network: NetworkConfig) -> SearchConfig {
         let trials = self.candidates.len() as u64;
@@ -145,7 +145,7 @@ impl<S: SearchSpace> Verification<S> {
         config.with_seed(seed).with_trials(trials, 64).with_scheduling(Scheduling::Rolling)
     }
 
-    /// What that search found.
+    /// Returns the report on that search.
     #[must_use]
     pub fn report(&self, search: &SearchReport<S>) -> VerificationReport<S> {
         let rows = search.records.iter().filter_map(|record| {
@@ -166,24 +166,24 @@ impl<S: SearchSpace> VerificationReport<S> {
         self.rows.iter().filter_map(|row| row.accuracy.map(|accuracy| (early(row), accuracy))).collect()
     }
 
-    /// Pairs of early-stop and converged accuracy, in percent.
+    /// Returns the pairs of early-stop and converged accuracy, in percent.
     #[must_use]
     pub fn accuracies(&self) -> Vec<(f64, f64)> {
         self.pairs(|row| row.early_accuracy)
     }
 
-    /// Pairs of reward and converged accuracy.
+    /// Returns the pairs of reward and converged accuracy, in percent.
     #[must_use]
     pub fn rewards(&self) -> Vec<(f64, f64)> {
         self.pairs(|row| row.reward)
     }
 
-    /// Writes the blocks as CSV under a line of column names: `rank`, `accuracy` (converged, percent; empty if the
+    /// Writes the blocks as CSV after a line of column names: `rank`, `accuracy` (converged, percent; empty if the
     /// training failed), `early_rank`, `early_accuracy`, `reward`, `parameters`, `flops`, `epochs`, `seconds`,
     /// `fingerprint`, `seed`, `architecture`.
     ///
     /// # Errors
-    /// If `out` cannot be written.
+    /// Returns an error if `out` cannot be written.
     pub fn write_csv(&self, space: &S, out: &mut dyn Write) -> io::Result<()> {
         let mut csv = csv::Writer::from_writer(out);
         let columns = "rank,accuracy,early_rank,early_accuracy,reward,parameters,flops,epochs,seconds,\
@@ -210,11 +210,12 @@ impl<S: SearchSpace> VerificationReport<S> {
         csv.flush()
     }
 
-    /// Writes `trial,accuracy` and a line for each block that was measured: the number of its trial in the search, and its
-    /// converged accuracy in percent. As `verified.csv` in the folder of the search this is what its report shows.
+    /// Writes the header `trial,accuracy` and a line for each measured block: the number of its trial in the search,
+    /// and its converged accuracy in percent. The report of the search shows this file if it is `verified.csv` in the
+    /// folder.
     ///
     /// # Errors
-    /// If `out` cannot be written.
+    /// Returns an error if `out` cannot be written.
     pub fn write_verified_csv(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut measured: Vec<(u64, f64)> =
             self.rows.iter().filter_map(|row| Some((row.trial, row.accuracy?))).collect();
@@ -227,14 +228,14 @@ impl<S: SearchSpace> VerificationReport<S> {
         csv.flush()
     }
 
-    /// How far the order by early-stop accuracy agrees with that by converged accuracy. `None` if there are fewer than two
-    /// blocks, or all are equal in one of the two.
+    /// Returns how far the order by early-stop accuracy agrees with the order by converged accuracy, or `None` if there
+    /// are fewer than two blocks or all are equal in one of the two.
     #[must_use]
     pub fn agreement_of_accuracy(&self) -> Option<Agreement> {
         Agreement::of_pairs(&self.accuracies())
     }
 
-    /// The same for the order by reward.
+    /// Returns how far the order by reward agrees with the order by converged accuracy, or `None` as above.
     #[must_use]
     pub fn agreement_of_reward(&self) -> Option<Agreement> {
         Agreement::of_pairs(&self.rewards())
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn each_architecture_is_taken_once_by_reward_and_none_that_failed() {
+    fn each_architecture_is_taken_once_by_reward_unless_it_failed() {
         let mut records = found().records;
         let measured = |records: &[RecordOf<BlockSpace>]| {
             records.iter().filter(|record| record.evaluation.accuracy().is_some()).count()
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_is_of_the_best_and_a_larger_one_begins_with_it() {
+    fn a_sample_is_taken_from_the_best_and_a_larger_one_begins_with_it() {
         let records = found().records;
         let ranks = |size, seed| -> Vec<usize> {
             let sample = Verification::<BlockSpace>::new(&records, 12).sample(size, seed);

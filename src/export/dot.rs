@@ -25,7 +25,7 @@ pub(super) fn write(blueprint: &Blueprint) -> String {
     text
 }
 
-/// A quoted string of DOT.
+/// Returns a quoted DOT string.
 fn quote(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace(['\n', '\r'], " "))
 }

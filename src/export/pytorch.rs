@@ -42,7 +42,8 @@ from torch.nn import functional as F"#,
         bounded = match network.widths {
             WidthRule::Growing => "",
             WidthRule::Bounded => {
-                "\nA 1x1 cell brings concatenations inside a block, and what is wider than its stage, to the width of the stage."
+                "\nA 1x1 cell brings concatenations inside a block, and what is wider than its stage, to the width of \
+                 the stage."
             }
         },
         parameters = cost.parameters,
@@ -55,12 +56,12 @@ from torch.nn import functional as F"#,
     )
 }
 
-/// Text that can stand in a comment or a docstring.
+/// Replaces the characters that must not occur in a comment or a docstring.
 fn comment(text: &str) -> String {
     text.chars().map(|c| if c.is_control() || c == '"' || c == '\\' { ' ' } else { c }).collect()
 }
 
-/// The classes of the layers that the block has.
+/// Returns the classes of the layers in the block.
 fn classes(block: &LayerGraph, rule: WidthRule) -> String {
     let projects = (0..block.node_count()).any(|node| is_projected(block, node, rule));
     let own: Vec<&str> = block.nodes().iter().filter_map(|node| source(0, node, &[]).class).collect();
@@ -83,8 +84,8 @@ const PROJECT: &str = r#"def project(inputs, outputs):
     """The 1x1 cell that brings a concatenation to the width of its stage, if it has another."""
     return Cell(inputs, outputs, 1) if inputs != outputs else nn.Identity()"#;
 
-/// Whether a node's output may be brought to the width of the stage. What comes into a block is wider than its stage only if
-/// the block before it ends in several layers.
+/// Whether a node's output may have to be reduced to the width of the stage. The input of a block is wider than its
+/// stage only if the block before it ends in several layers.
 fn is_projected(block: &LayerGraph, node: usize, rule: WidthRule) -> bool {
     let nodes = block.nodes();
     let (operation, inputs) = match nodes[node].operation {
@@ -94,21 +95,21 @@ fn is_projected(block: &LayerGraph, node: usize, rule: WidthRule) -> bool {
     rule == WidthRule::Bounded && operation.describe(|kind| kind.is_bounded(inputs, 0, 0))
 }
 
-/// The source of a node, whose inputs have these channels.
+/// Returns the source of a node, given the channels of all nodes before it.
 fn source(position: usize, node: &Node, channels: &[String]) -> PyTorch {
     let inputs: Vec<String> = node.inputs.iter().map(|from| format!("x{from}")).collect();
     let channels: Vec<&str> = node.inputs.iter().map(|&from| channels.get(from).map_or("", String::as_str)).collect();
     node.operation.describe(|kind| kind.pytorch(&format!("layer{position}"), &inputs, &channels))
 }
 
-/// The class of the block.
+/// Returns the class of the block.
 fn block(block: &LayerGraph, rule: WidthRule) -> String {
     let nodes = block.nodes();
     let live = block.live_nodes();
     let unused = |position: usize| if live[position] { "" } else { "  # its output is not used" };
     let mut layers = String::new();
     let mut steps = String::new();
-    // Per node, the expression that tells its channels.
+    // For each node, the expression of its channels.
     let mut channels: Vec<String> = Vec::new();
     let mut result = String::new();
     for (position, node) in nodes.iter().enumerate() {
@@ -127,7 +128,7 @@ fn block(block: &LayerGraph, rule: WidthRule) -> String {
                 "width".to_owned()
             }
             Operation::Output => outputs,
-            // A formula gets a name.
+            // A longer expression is assigned to a variable.
             _ if outputs.contains([' ', '(']) => {
                 let _ = writeln!(layers, "        channels{position} = {outputs}");
                 format!("channels{position}")
@@ -158,10 +159,10 @@ fn block(block: &LayerGraph, rule: WidthRule) -> String {
     )
 }
 
-/// The class of the network around the block.
+/// Returns the class of the network around the block.
 fn network(blueprint: &Blueprint) -> String {
     let network = blueprint.network();
-    // A network that has a cost has widths that fit.
+    // If the network has a cost, its widths do not overflow.
     let widths: Vec<String> =
         (0..network.stages).map(|stage| format!("{}", (network.width as u128) << stage.min(64))).collect();
     let pools = "        x = F.max_pool2d(x, 2)\n".repeat(network.stem.pools.into());

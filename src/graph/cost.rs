@@ -237,12 +237,12 @@ impl Sum {
         Ok(())
     }
 
-    /// The parameters of a batch normalisation.
+    /// Adds the parameters of a batch normalisation.
     pub(super) fn scale_and_shift(&mut self, channels: u64) -> Result<(), SizeOverflow> {
         self.add_parameters(mul(channels, 2, PARAMETERS)?)
     }
 
-    /// The weights and multiply-adds of a convolution without bias.
+    /// Adds the weights and multiply-adds of a convolution without bias.
     pub(super) fn convolution(&mut self, kernel: u8, from: u64, to: u64, pixels: u64) -> Result<(), SizeOverflow> {
         let taps = u64::from(kernel) * u64::from(kernel);
         let weights = mul(mul(from, to, PARAMETERS)?, taps, PARAMETERS)?;
@@ -251,14 +251,14 @@ impl Sum {
         Ok(())
     }
 
-    /// `count` tensors of one image's activations.
+    /// Adds `count` tensors of activations for one image.
     pub(super) fn tensors(&mut self, count: u64, channels: u64, pixels: u64) -> Result<(), SizeOverflow> {
         let bytes = mul(mul(mul(channels, pixels, BYTES)?, F32_BYTES, BYTES)?, count, BYTES)?;
         self.activation_bytes = add(self.activation_bytes, bytes, BYTES)?;
         Ok(())
     }
 
-    /// The pre-activation cell: ReLU over what comes in, convolution, batch normalisation.
+    /// Adds the pre-activation cell: ReLU of its input, convolution, batch normalisation.
     pub(super) fn cell(&mut self, kernel: u8, from: u64, to: u64, pixels: u64) -> Result<(), SizeOverflow> {
         self.convolution(kernel, from, to, pixels)?;
         self.scale_and_shift(to)?;

@@ -155,7 +155,7 @@ impl LayerGraph {
         self.nodes.iter().map(|node| node.inputs.len()).sum()
     }
 
-    /// Edges divided by nodes: the density of formula 1.
+    /// Returns the number of edges divided by the number of nodes: the density of formula 1.
     #[must_use]
     pub fn density(&self) -> f64 {
         self.edge_count() as f64 / self.node_count() as f64

@@ -129,10 +129,10 @@ impl NetworkConfig {
         self
     }
 
-    /// Checks that the configuration describes a network.
+    /// Checks that the configuration is a valid network.
     ///
     /// # Errors
-    /// The first field that does not; see [`InvalidSetting`].
+    /// [`InvalidSetting`] names the first field that is not valid.
     pub fn validate(&self) -> Result<(), InvalidSetting> {
         let positive = [
             ("image.channels", self.image.channels),
@@ -177,7 +177,7 @@ impl NetworkConfig {
     /// Returns height and width of the feature maps in each stage.
     ///
     /// # Errors
-    /// [`InvalidSetting`] if pooling leaves nothing.
+    /// [`InvalidSetting`] if pooling leaves no pixels.
     pub fn stage_sizes(&self) -> Result<Vec<(usize, usize)>, InvalidSetting> {
         let too_small = |place| {
             let size = format!("{}x{}", self.image.height, self.image.width);

@@ -12,7 +12,7 @@ use burn::tensor::activation::relu;
 use burn::tensor::module::{avg_pool2d, max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 
-/// What one node of a [`LayerGraph`](crate::graph::LayerGraph) computes, with its weights.
+/// The computation of a node of a [`LayerGraph`](crate::graph::LayerGraph), with its weights.
 ///
 /// Tensors are `[batch, channels, height, width]`; every layer keeps batch, height and width.
 #[derive(Module, Debug)]
@@ -56,7 +56,7 @@ enum Function {
 }
 
 impl Layer {
-    /// The layer of `node`, whose inputs have `inputs` channels and whose output has `output`.
+    /// Creates the layer of `node`, with inputs of `inputs` channels and an output of `output` channels.
     pub(super) fn new(
         node: &Node,
         inputs: &[u64],
@@ -76,7 +76,7 @@ impl Layer {
                 };
                 Self::Add(Add { projections: inputs.iter().map(projection).collect::<Result<_, _>>()? })
             }
-            // Pools over one pixel compute nothing.
+            // A pool over one pixel computes nothing.
             Operation::Input
             | Operation::Identity
             | Operation::MaxPool { kernel: 1 }
@@ -93,7 +93,7 @@ impl Layer {
         Self::Fixed(Fixed { function })
     }
 
-    /// The output for `inputs`, which are asked for one after the other, so that a sum holds one at a time.
+    /// Returns the output for `inputs`, which are taken one after the other, so that a sum holds only one at a time.
     pub(super) fn forward(&self, inputs: impl Iterator<Item = Tensor<4>>) -> Tensor<4> {
         match self {
             Self::PreActivation(cell) => cell.forward(only(inputs)),
@@ -104,7 +104,7 @@ impl Layer {
         }
     }
 
-    /// Weights, scales and shifts; the running statistics do not train.
+    /// Returns the number of weights, scales and shifts; the running statistics are not trained.
     pub(super) fn num_trainable_parameters(&self) -> u64 {
         match self {
             Self::PreActivation(cell) => cell.num_trainable_parameters(),
@@ -128,7 +128,7 @@ impl PreActivation {
         normalise(&self.normalisation, convolve(&self.convolution, input, Rectify::First))
     }
 
-    /// Weights, scales and shifts.
+    /// Returns the number of weights, scales and shifts.
     pub(super) fn num_trainable_parameters(&self) -> u64 {
         convolution_parameters(&self.convolution) + normalisation_parameters(&self.normalisation)
     }
@@ -141,7 +141,7 @@ pub(super) enum Rectify {
     No,
 }
 
-/// A convolution without bias, of the rectified input if it is to be.
+/// Applies a convolution without bias, to the rectified input if `rectify` says so.
 pub(super) fn convolve(convolution: &Conv2d, input: Tensor<4>, rectify: Rectify) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if convolution.stride == [1; 2] && super::flex::takes(&input) {
@@ -150,9 +150,10 @@ pub(super) fn convolve(convolution: &Conv2d, input: Tensor<4>, rectify: Rectify)
     convolve_in_type(convolution, if rectify == Rectify::First { relu(input) } else { input })
 }
 
-/// Batch normalisation: by the statistics of the batch, which move the running ones, where gradients are recorded; by the
-/// running ones elsewhere. In single precision, whatever the type of the input, which the output has again: the mean of
-/// some thousand numbers of 8 significant bits, and a variance as a difference, would be worth little.
+/// Applies batch normalisation. Where gradients are recorded it uses the statistics of the batch, and updates the
+/// running ones; elsewhere it uses the running ones. It computes in single precision, and the output has the type of
+/// the input: with 8 significant bits, the mean of some thousand numbers, and a variance as a difference, would be too
+/// inaccurate.
 pub(super) fn normalise(normalisation: &BatchNorm, input: Tensor<4>) -> Tensor<4> {
     in_single(input, |input| normalise_single(normalisation, input))
 }
@@ -199,7 +200,7 @@ impl Function {
             Self::Relu => relu(only(inputs)),
             Self::Zero => only(inputs).zeros_like(),
             Self::MaxPool { kernel } => {
-                // burn takes the maximum over the pixels inside the image, as if the padding were minus infinity.
+                // burn takes the maximum of the pixels inside the image, as if the padding were minus infinity.
                 let options = MaxPoolOptions::new([kernel; 2]).with_stride([1; 2]).with_padding([kernel / 2; 2]);
                 max_pool2d(only(inputs), options)
             }
@@ -218,12 +219,12 @@ impl Function {
     }
 }
 
-/// The first input of a layer.
+/// Returns the only input of a layer.
 fn only(mut inputs: impl Iterator<Item = Tensor<4>>) -> Tensor<4> {
     inputs.next().expect("a layer of a valid graph has an input")
 }
 
-/// A max pool over 2x2 pixels that halves height and width, rounding down.
+/// Applies a 2x2 max pool with stride 2: halves height and width, rounding down.
 pub(super) fn halve(input: Tensor<4>) -> Tensor<4> {
     max_pool2d(input, MaxPoolOptions::new([2; 2]).with_stride([2; 2]))
 }
@@ -269,7 +270,7 @@ mod tests {
         assert!(close, "{actual:?} is not {expected:?}");
     }
 
-    /// The output of a layer, and the gradient of its sum for the input.
+    /// Returns the output of a layer, and the gradient of its sum with respect to the input.
     fn differentiate<const N: usize>(operation: Operation, input: [f32; N], shape: [usize; 4]) -> (Vec<f32>, Vec<f32>) {
         let device = device().autodiff();
         let input = tensor(input, shape, &device).require_grad();
@@ -282,7 +283,7 @@ mod tests {
     const NINE: [f32; 9] = [-9., -2., -3., -4., -5., -6., -7., -8., -1.];
 
     #[test]
-    fn a_max_pool_takes_the_greatest_of_the_pixels_inside_the_image() {
+    fn a_max_pool_takes_the_largest_of_the_pixels_inside_the_image() {
         let (output, gradient) = differentiate(Operation::MaxPool { kernel: 3 }, NINE, [1, 1, 3, 3]);
         assert_close(&output, &[-2., -2., -2., -2., -1., -1., -4., -1., -1.]);
         assert_close(&gradient, &[0., 4., 0., 1., 0., 0., 0., 0., 4.]);
@@ -324,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_zeros_of_the_shape_of_its_input() {
+    fn a_zero_layer_gives_zeros_of_the_shape_of_its_input() {
         let device = device();
         let output =
             layer(Operation::Zero, &[1], 1, &device).forward([tensor(NINE, [1, 1, 3, 3], &device)].into_iter());
@@ -394,7 +395,7 @@ mod tests {
         let running_mean = cell.normalisation.running_mean.clone();
         let input = tensor([-5., 1., 2., 1.], [2, 1, 1, 2], &device);
         let output = Layer::PreActivation(cell).forward([input].into_iter());
-        // Rectified 0, 1, 2, 1; convolved 0, -3, -6, -3; of mean -3 and variance 4.5.
+        // Rectified: 0, 1, 2, 1. Convolved: 0, -3, -6, -3, with mean -3 and variance 4.5.
         let one = 3. / 4.500_01_f32.sqrt();
         assert_close(&values(output), &[one, 0., -one, 0.]);
         let mean: Vec<f32> = running_mean.value_sync().into_data().try_to_vec().unwrap();

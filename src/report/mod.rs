@@ -1,7 +1,8 @@
 //! The report of a search: is it learning, what did it find, and was it worth it?
 //!
-//! [`Run::read`] reads a run folder, also of a running search. [`Report`] makes of one or several: a page that stands
-//! alone ([`Report::html`]), figures as SVG and PNG ([`Report::figures`]), and every series as CSV ([`Report::series`]).
+//! [`Run::read`] reads a run folder, also while its search is running. [`Report`] turns one or several runs into a
+//! self-contained page ([`Report::html`]), figures as SVG and PNG ([`Report::figures`]), and every series as CSV
+//! ([`Report::series`]).
 //! [`draw`] draws a single block, [`regret`] how fast agents come near the optimum in a comparison.
 //!
 //! The page needs no network and no script: the figures in it are SVG, and text from outside (names, messages) is never
@@ -69,7 +70,10 @@ pub enum ReportError {
     #[error("{0}; verify the run again, or delete the file")]
     Verified(#[source] TableError),
     /// How busy the workers were cannot be read.
-    #[error("{} is not a valid record of worker utilisation: {message}. Delete it, or restore it from a copy", path.display())]
+    #[error(
+        "{} is not a valid record of worker utilisation: {message}. Delete it, or restore it from a copy",
+        path.display()
+    )]
     Utilisation {
         /// The file.
         path: PathBuf,
@@ -173,7 +177,7 @@ impl Report {
         page::page(self)
     }
 
-    /// All figures. Those of several runs have the names of their runs before their own.
+    /// Returns all figures. If there are several runs, each name begins with the name of its run.
     ///
     /// # Errors
     /// [`ReportError::Plot`] if a chart cannot be drawn.

@@ -1,4 +1,4 @@
-//! The data that a report needs of a run.
+//! The data about a run that a report needs.
 
 use super::ReportError;
 use super::kind::Kind;
@@ -47,7 +47,7 @@ fn schedule(details: &serde_json::Value) -> Option<EpsilonSchedule> {
 #[derive(Debug, Clone)]
 pub struct Run {
     pub(super) name: String,
-    /// The folder as it was given.
+    /// The folder, as given.
     pub(super) path: String,
     pub(super) state: State,
     pub(super) settings: RunSettings,
@@ -220,7 +220,7 @@ impl Run {
         &self.name
     }
 
-    /// Returns the measured trials by reward, best first; of equal ones, the earlier first.
+    /// Returns the measured trials by reward, best first, and the earlier first among equals.
     pub(super) fn best(&self) -> Vec<&Finished> {
         let mut measured: Vec<&Finished> = self.trials.iter().filter(|trial| trial.outcome.is_ok()).collect();
         measured.sort_by(|a, b| b.reward.total_cmp(&a.reward).then(a.id.cmp(&b.id)));
@@ -256,7 +256,7 @@ fn read_utilisation(path: &Path) -> Result<Option<Utilisation>, ReportError> {
     serde_json::from_str(&text).map(Some).map_err(malformed)
 }
 
-/// Accuracies by trial, if the run has the file.
+/// Reads the accuracies by trial, if the run has the file.
 fn read_verified(path: &Path) -> Result<BTreeMap<u64, f64>, ReportError> {
     match verified_accuracies(path) {
         Err(TableError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),

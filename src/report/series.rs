@@ -1,4 +1,4 @@
-//! The numbers behind the figures, as tables: each becomes a CSV file, and some a table of the page.
+//! The numbers behind the figures, as tables: each becomes a CSV file, and some become tables of the page.
 
 use super::kind::Kind;
 use super::run::{Finished, Run, failure_name};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Series {
-    /// The name in file names: letters, digits, `-` and `_`.
+    /// The name, used in file names: letters, digits, `-` and `_`.
     pub name: String,
     /// Names of the columns, with units where there are any.
     pub columns: Vec<String>,
@@ -22,7 +22,7 @@ impl Series {
         Self { name: name.to_owned(), columns: columns.iter().map(|&column| column.to_owned()).collect(), rows }
     }
 
-    /// Returns the table as CSV (RFC 4180), under a line of column names.
+    /// Returns the table as CSV (RFC 4180), after a line of column names.
     #[must_use]
     pub fn csv(&self) -> String {
         let mut csv = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
@@ -120,7 +120,7 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
         .collect()
 }
 
-/// Returns the measured trials that no other trial beats in accuracy with at most as many FLOPs, by rising FLOPs.
+/// Returns the measured trials that no other trial with at most as many FLOPs beats in accuracy, by increasing FLOPs.
 pub(super) fn pareto_front(run: &Run) -> Vec<&Finished> {
     search::pareto_front(&run.trials, |trial| {
         let accuracy = trial.accuracy().filter(|_| trial.cost.flops < u64::MAX)?;
@@ -128,7 +128,7 @@ pub(super) fn pareto_front(run: &Run) -> Vec<&Finished> {
     })
 }
 
-/// Infeasible trials by reason, most frequent first.
+/// Returns the number of infeasible trials for each reason, most frequent first.
 pub(super) fn failures(run: &Run) -> Vec<(&'static str, u64)> {
     let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
     for trial in &run.trials {

@@ -185,7 +185,7 @@ impl RedefinedReward {
     /// Checks that the coefficients are finite and the targets valid.
     ///
     /// # Errors
-    /// [`InvalidSetting`] names the one that is not.
+    /// [`InvalidSetting`] names the setting that is not.
     pub fn validate(&self) -> Result<(), InvalidSetting> {
         for (field, value) in [("mu", self.mu), ("rho", self.rho)] {
             InvalidSetting::check(format!("reward.{field}"), value, value.is_finite(), "a finite number")?;

@@ -7,8 +7,8 @@ use crate::space::SearchSpace;
 /// Stops a search when its evaluations have used up a budget of seconds, measured or simulated
 /// ([`Metrics::seconds`](crate::evaluation::Metrics::seconds)).
 ///
-/// The evaluation that exceeds the budget is the last. It would not have ended in time, so only what
-/// [`within`](Self::within) returns counts.
+/// The evaluation that exceeds the budget is the last one. It did not end in time, so count only what
+/// [`within`](Self::within) returns.
 ///
 /// ```
 /// use blockqnn::agent::RandomAgent;
@@ -33,13 +33,13 @@ pub struct SecondsBudget {
 }
 
 impl SecondsBudget {
-    /// A budget of `seconds`.
+    /// Creates a budget of `seconds`.
     #[must_use]
     pub fn new(seconds: f64) -> Self {
         Self { seconds }
     }
 
-    /// The longest beginning of `records` whose evaluations all ended within the budget, one after another.
+    /// Returns the first `records`, as many as fit into the budget if they are evaluated one after another.
     #[must_use]
     pub fn within<Action, Architecture>(
         self,
@@ -53,7 +53,7 @@ impl SecondsBudget {
         &records[..records.iter().take_while(fits).count()]
     }
 
-    /// An observer that raises `cancellation` once the budget is passed; give the search the same.
+    /// Returns an observer that raises `cancellation` once the budget is exceeded; give the search the same flag.
     #[must_use]
     pub fn observer(self, cancellation: Cancellation) -> SecondsObserver {
         SecondsObserver { budget: self, spent: 0.0, cancellation }

@@ -52,8 +52,8 @@ where
     G: Agent<S>,
     E: Environment<S::Architecture>,
 {
-    /// Creates a search that evaluates one trial after another in the caller's thread, rewarded by accuracy at Terminal:
-    /// set the paper's reward with [`with_reward`](Self::with_reward).
+    /// Creates a search that evaluates one trial after another in the caller's thread. Its reward is the accuracy at
+    /// Terminal; set the paper's with [`with_reward`](Self::with_reward).
     pub fn new(space: S, agent: G, environment: E, config: SearchConfig) -> Self {
         Self::with_evaluator(space, agent, InlineEvaluator::new(environment), config)
     }
@@ -65,17 +65,17 @@ where
     G: Agent<S>,
     V: Evaluator<S::Architecture>,
 {
-    /// Creates a search with an evaluator of its own, rewarded by accuracy at Terminal.
+    /// Creates a search with the given evaluator. Its reward is the accuracy at Terminal.
     pub fn with_evaluator(space: S, agent: G, evaluator: V, config: SearchConfig) -> Self {
         Self::with_parts(space, agent, evaluator, config)
     }
 }
 
 impl<S: SearchSpace, G: Agent<S>> Search<'_, S, G, String> {
-    /// Creates a search whose trials are evaluated by the caller, rewarded by accuracy at Terminal:
-    /// [`open`](Self::open) it, then [`ask`](super::Session::ask) and [`tell`](super::Session::tell).
+    /// Creates a search whose trials the caller evaluates: [`open`](Self::open) it, then
+    /// [`ask`](super::Session::ask) and [`tell`](super::Session::tell). Its reward is the accuracy at Terminal.
     ///
-    /// `identity` names whatever evaluates and everything that its results depend on, as
+    /// `identity` names what evaluates them and everything that the results depend on, as
     /// [`Environment::identity`] does.
     pub fn without_evaluator(space: S, agent: G, identity: impl Into<String>, config: SearchConfig) -> Self {
         Self::with_parts(space, agent, identity.into(), config)
@@ -117,14 +117,14 @@ impl<'o, S: SearchSpace, G, V> Search<'o, S, G, V> {
         self
     }
 
-    /// Journals the search in `folder`, and resumes it from there if there is something to resume.
+    /// Records the search in `folder`, and resumes it from there if the folder holds a run.
     #[must_use]
     pub fn with_run_folder(mut self, folder: RunFolder) -> Self {
         self.folder = Some(folder);
         self
     }
 
-    /// Takes the evaluator out, and leaves `identity` in its place.
+    /// Takes the evaluator out and leaves `identity` in its place.
     pub(super) fn split(self, identity: String) -> (Search<'o, S, G, String>, V) {
         let Self { space, agent, evaluator, config, shaper, observers, cancellation, folder } = self;
         let search = Search { space, agent, evaluator: identity, config, shaper, observers, cancellation, folder };

@@ -1,4 +1,4 @@
-//! Settings of the list controller.
+//! Settings of the block list controller.
 
 use crate::graph::{CostLimits, NetworkConfig};
 use crate::setting::InvalidSetting;
@@ -9,68 +9,70 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Repeats {
-    /// Discard it and request another: every trial of the run is a different architecture ("unique minibatch",
-    /// Table 2).
+    /// Discard it and request another, so that each trial of the run is a different architecture ("unique
+    /// minibatch", Table 2).
     #[default]
     Resample,
-    /// Take it as a trial with the metrics measured then, without training. Within a minibatch all are different still.
+    /// Take it as a trial with the metrics measured before, without training. Within a minibatch all still differ.
     Reuse,
-    /// Discard it as a trial, but enter it in the memory once more and have the agent learn it at once, with the metrics
-    /// measured then; one that is still being evaluated is learned after that. So MetaQNN's program treats repeats. As
-    /// the memory then holds more than the journal, a resumed run starts from no checkpoint but learns everything again.
+    /// Discard it as a trial, but enter it in the memory again and have the agent learn it at once, with the metrics
+    /// measured before; if it is still being evaluated, the agent learns it afterwards. This is how MetaQNN's program
+    /// treats repeats. Since the memory then holds more than the journal, a resumed run uses no checkpoint and learns
+    /// everything again.
     Replay,
 }
 
-/// When the next architecture is proposed, and when one is learned.
+/// When architectures are proposed and learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Scheduling {
     /// The paper's barrier: a whole minibatch is proposed from a frozen agent, evaluated, and learned in the order of
-    /// proposal. The result is the same with any number of workers. Workers wait for the slowest of the minibatch.
+    /// proposal. The result does not depend on the number of workers. Workers wait for the slowest of the minibatch.
     #[default]
     Minibatch,
-    /// No barrier: a trial is learned as soon as it ends, and the next is proposed as soon as a worker is free. The order
-    /// is that of arrival, so that with several workers no two runs are equal; the journal holds it, and a resumed run
-    /// repeats it exactly. The trials that run when one is proposed are not known to the agent yet.
+    /// No barrier: a trial is learned as soon as it ends, and the next is proposed as soon as a worker is free. Trials
+    /// are learned in the order in which they end, so with several workers no two runs are equal; the journal holds
+    /// this order, and a resumed run repeats it exactly. A proposal does not take the trials still running into
+    /// account.
     Rolling,
 }
 
 impl Scheduling {
-    /// Whether it is the default, which is omitted from files.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    /// Whether this is the default, which is omitted from files.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
     fn is_minibatch(&self) -> bool {
         *self == Self::Minibatch
     }
 }
 
-/// Settings of the list controller.
+/// Settings of the block list controller.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SearchConfig {
-    /// Seed of everything random.
+    /// Seed of all randomness of the search.
     pub seed: u64,
     /// Trials in a minibatch; the paper has 64.
     pub minibatch: u64,
-    /// Trials of the whole run. The last minibatch is shorter if this is not a multiple of its size.
+    /// Trials of the whole run. If this is not a multiple of `minibatch`, the last minibatch is shorter.
     pub trials: u64,
     /// When trials are proposed and learned.
     #[serde(default, skip_serializing_if = "Scheduling::is_minibatch")]
     pub scheduling: Scheduling,
-    /// What to do with what was evaluated before.
+    /// What to do with architectures that were evaluated before.
     pub repeats: Repeats,
-    /// Proposals discarded in a row before the space is considered exhausted.
+    /// Number of proposals discarded in a row after which the space is considered exhausted.
     pub max_resamples: u32,
-    /// Attempts to evaluate a trial whose environment fails or panics.
+    /// Maximal number of attempts to evaluate a trial whose environment fails or panics.
     pub attempts: u32,
-    /// The network that is built around each architecture: sizes and FLOPs are counted for it.
+    /// The network that is built around each architecture, for which sizes and FLOPs are counted.
     pub network: NetworkConfig,
-    /// Architectures above these are recorded as infeasible and never trained.
+    /// Limits above which an architecture is recorded as infeasible and not trained.
     pub limits: CostLimits,
 }
 
 impl SearchConfig {
-    /// The paper's settings: 178 minibatches of 64 around the CIFAR network, seed 0.
+    /// Returns the paper's settings: 178 minibatches of 64 trials, the CIFAR network and seed 0.
     #[must_use]
     pub fn paper() -> Self {
         Self {
@@ -86,14 +88,14 @@ impl SearchConfig {
         }
     }
 
-    /// The same settings with another seed.
+    /// Sets the seed.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// The same settings with `trials` trials in minibatches of `minibatch`.
+    /// Sets the number of trials, in minibatches of `minibatch`.
     #[must_use]
     pub fn with_trials(mut self, trials: u64, minibatch: u64) -> Self {
         self.trials = trials;
@@ -101,7 +103,7 @@ impl SearchConfig {
         self
     }
 
-    /// The same settings with another scheduling.
+    /// Sets the scheduling.
     #[must_use]
     pub fn with_scheduling(mut self, scheduling: Scheduling) -> Self {
         self.scheduling = scheduling;

@@ -18,7 +18,7 @@ pub enum SearchError {
     /// The agent cannot continue.
     #[error(transparent)]
     Agent(#[from] AgentError),
-    /// The agent proposed what the space refuses.
+    /// The agent proposed a walk that the space rejects.
     #[error("the agent proposed a walk that the search space rejects: {0}")]
     Space(#[from] SpaceError),
     /// The evaluator broke down.
@@ -29,27 +29,27 @@ pub enum SearchError {
     Reward {
         /// Number of the trial.
         trial: u64,
-        /// What the formula gave.
+        /// The value of the formula.
         #[source]
         source: NotFinite,
     },
-    /// A credit did not give one reward per layer.
+    /// The reward shaper did not return one reward per layer.
     #[error("the reward shaper returned rewards for {found} layers of trial {trial}, which has {layers}")]
     Credit {
         /// Number of the trial.
         trial: u64,
         /// Layers of the trial.
         layers: usize,
-        /// Rewards given.
+        /// Rewards returned.
         found: usize,
     },
-    /// The run folder cannot be used any more.
+    /// The run folder cannot be used.
     #[error(transparent)]
     RunFolder(#[from] RunFolderError),
-    /// What was proposed or rewarded now is not what the journal has.
+    /// A proposal or a reward differs from the one in the journal.
     #[error(
-        "trial {trial} differs from the journal: {message}. The agent, the search space or the reward has changed since the \
-         run was started; resume it with the original ones, or start a new run"
+        "trial {trial} differs from the journal: {message}. The agent, the search space or the reward has changed \
+         since the run was started; resume it with the original ones, or start a new run"
     )]
     Diverged {
         /// Number of the trial.
@@ -60,13 +60,13 @@ pub enum SearchError {
     /// An observer stopped the search.
     #[error("an observer stopped the search: {0}")]
     Observer(#[source] BoxError),
-    /// A session was told of a trial that is not waiting for a result. Nothing has changed.
+    /// A session was told the result of a trial that is not waiting for one. Nothing has changed.
     #[error("trial {trial} is not waiting for a result: it was not handed out by `ask`, or its result was told before")]
     NotAsked {
         /// Number of the trial.
         trial: u64,
     },
-    /// A session was used after it had failed.
+    /// A session was used after it failed.
     #[error("this search has failed before, and what it knows may be incomplete: open it again from its run folder")]
     Broken,
 }

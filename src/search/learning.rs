@@ -9,8 +9,8 @@ use crate::seed;
 use crate::space::SearchSpace;
 
 impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
-    /// Notes that a trial is finished, and has the agent learn what is complete by that: its minibatch, or the trial itself
-    /// where there is no barrier.
+    /// Records that a trial is finished, and has the agent learn its minibatch if that is now complete, or the trial
+    /// itself if there is no barrier.
     pub(super) fn settle(&mut self, finished: Finished<S>) -> Result<(), SearchError> {
         let record = &finished.record;
         if self.log.finished(record)? {
@@ -39,10 +39,10 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         if is_rolling && !(last + 1).is_multiple_of(size) { Ok(()) } else { self.note_learned() }
     }
 
-    /// Takes a finished trial into memory, cache and report.
+    /// Adds a finished trial to memory, cache and report.
     pub(super) fn remember(&mut self, finished: Finished<S>) -> Result<EpisodeOf<S>, SearchError> {
         let Finished { trajectory, record } = finished;
-        // What depends on the machine is not a fact about the architecture, and not kept for another trial.
+        // A result that depends on the machine is no fact about the architecture and must not serve another trial.
         if !record.cached && !record.evaluation.depends_on_machine() {
             self.cache.insert(record.fingerprint, record.evaluation.clone());
         }
@@ -53,7 +53,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         Ok(episode)
     }
 
-    /// What the agent learns from the reward of a walk.
+    /// The episode that the agent learns: the walk and its reward.
     pub(super) fn episode(
         &self,
         trajectory: TrajectoryOf<S>,
@@ -69,7 +69,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         Ok(Episode { trajectory, rewards, reward, fingerprint })
     }
 
-    /// Notes that everything recorded so far is learned, unless that is noted already, and tells the observers.
+    /// Journals that everything recorded so far is learned, unless that was done already, and tells the observers.
     pub(super) fn note_learned(&mut self) -> Result<(), SearchError> {
         let (records, agent) = (&self.report.records, &self.search.agent);
         let (trials, size) = (records.len() as u64, self.search.config.minibatch);

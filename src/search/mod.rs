@@ -1,11 +1,11 @@
 //! The block list controller: asks an agent for blocks, has them evaluated, and passes the rewards back (Figure 1).
 //!
 //! [`Search`] runs the paper's loop. A minibatch of distinct blocks is proposed from a frozen agent; an
-//! [`Evaluator`](crate::evaluator::Evaluator) has each trained by an
-//! [`Environment`](crate::environment::Environment); when the minibatch is complete, the agent learns its episodes in
-//! the order of proposal, regardless of the order in which they finished. [`Scheduling::Rolling`] omits the barrier.
-//! [`Observer`]s watch. With a [`RunFolder`] nothing finished is lost, and a search that was stopped or killed continues
-//! where it was. A [`Session`] is the same loop, one trial at a time, for whoever evaluates trials without an evaluator.
+//! [`Evaluator`](crate::evaluator::Evaluator) has each trained by an [`Environment`](crate::environment::Environment);
+//! when the minibatch is complete, the agent learns its episodes in the order of proposal, regardless of the order in
+//! which they finished. [`Scheduling::Rolling`] omits the barrier. [`Observer`]s are told what happens. With a
+//! [`RunFolder`] no finished trial is lost, and a search that was stopped or killed continues where it was. A
+//! [`Session`] is the same loop one trial at a time, for callers that evaluate trials themselves.
 
 mod budget;
 mod builder;

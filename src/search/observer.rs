@@ -13,7 +13,7 @@ pub struct Start<'a> {
     pub config: &'a SearchConfig,
     /// What the results depend on; see [`Environment::identity`](crate::environment::Environment::identity).
     pub environment: &'a str,
-    /// What is probably not meant about the search; each is in the log as well.
+    /// Settings that are probably a mistake; each is logged as well.
     pub warnings: &'a [String],
 }
 
@@ -25,16 +25,16 @@ pub struct MinibatchSummary {
     pub minibatch: u64,
     /// Trials in it.
     pub trials: u64,
-    /// Mean accuracy in percent of those that were measured, if any was.
+    /// Mean accuracy in percent of the measured trials, if there are any.
     pub mean_accuracy: Option<f64>,
-    /// Trials of it that turned out infeasible.
+    /// Infeasible trials in it.
     pub infeasible: u64,
-    /// Highest accuracy in percent of the run so far, if any was measured.
+    /// Highest accuracy of the run so far in percent, if any was measured.
     pub best_accuracy: Option<f64>,
 }
 
 impl MinibatchSummary {
-    /// Sums up minibatch `minibatch`, whose records are the last of `records`, from `start` on.
+    /// Summarises minibatch `minibatch`, whose records are those of `records` from `start` on.
     pub(super) fn of<S: SearchSpace>(minibatch: u64, records: &[RecordOf<S>], start: usize) -> Self {
         let measured = |record: &RecordOf<S>| record.evaluation.accuracy();
         let last = &records[start..];
@@ -48,12 +48,12 @@ impl MinibatchSummary {
     }
 }
 
-/// Watches a search: progress bars, logs and journals are observers.
+/// Watches a search. Progress bars and logs, for example, are observers.
 ///
 /// By default every method does nothing. An error stops the search before anything later happens.
 #[expect(unused_variables, reason = "the default methods name what they are given")]
 pub trait Observer<S: SearchSpace> {
-    /// The search begins.
+    /// The search is about to begin.
     ///
     /// # Errors
     /// Whatever should stop the search.
@@ -81,19 +81,19 @@ pub trait Observer<S: SearchSpace> {
     /// A worker began to evaluate a trial.
     fn on_started(&mut self, trial: u64, worker: &str) {}
 
-    /// A worker is lost; its trial is tried again elsewhere.
+    /// A worker was lost; its trial is tried again elsewhere.
     fn on_worker_lost(&mut self, worker: &str, message: &str) {}
 
-    /// Trials wait, and nothing evaluates them. Told after a while, and again.
+    /// Trials are waiting and nothing evaluates them. Called after a while, and repeatedly.
     fn on_waiting(&mut self, message: &str) {}
 
-    /// The evaluation of a trial makes progress. Called often.
+    /// The evaluation of a trial made progress. Called often.
     fn on_progress(&mut self, trial: u64, progress: &Progress) {}
 
-    /// The attempt to evaluate a trial failed; there may be another.
+    /// An attempt to evaluate a trial failed; there may be another.
     fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {}
 
-    /// A trial is finished, in the order of completion.
+    /// A trial was finished. Called in the order of completion.
     ///
     /// # Errors
     /// Whatever should stop the search.

@@ -1,12 +1,13 @@
-//! The trade between accuracy and cost.
+//! The trade-off between accuracy and cost.
 
 use super::{RecordOf, SearchReport};
 use crate::graph::CostQuantity;
 use crate::space::SearchSpace;
 
 impl<S: SearchSpace> SearchReport<S> {
-    /// The Pareto front of accuracy against a cost: the measured trials to which no other is at least as accurate and
-    /// cheaper, or as cheap and more accurate. Cheapest first, so that accuracies ascend; among equals the earlier trial.
+    /// Returns the Pareto front of accuracy against a cost: the measured trials for which no other is at least as
+    /// accurate and cheaper, or as cheap and more accurate. The cheapest comes first, so accuracies ascend; of equal
+    /// trials only the earliest is returned.
     ///
     /// ```
     /// use blockqnn::agent::RandomAgent;
@@ -59,7 +60,7 @@ mod tests {
     use crate::space::block::BlockSpace;
 
     #[test]
-    fn the_front_is_what_no_other_trial_dominates() {
+    fn the_front_holds_the_trials_that_no_other_dominates() {
         let config = SearchConfig::paper().with_seed(2).with_trials(150, 50);
         let report = Search::new(BlockSpace::paper(), RandomAgent, Synthetic::new(), config).run().unwrap();
         for quantity in [CostQuantity::Parameters, CostQuantity::Flops, CostQuantity::ActivationBytes] {

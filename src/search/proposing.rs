@@ -11,7 +11,7 @@ use crate::seed;
 use crate::space::SearchSpace;
 use std::sync::Arc;
 
-/// A walk, and what it leads to.
+/// A walk and what it leads to.
 pub(super) struct Drawn<S: SearchSpace> {
     trajectory: TrajectoryOf<S>,
     architecture: S::Architecture,
@@ -25,8 +25,8 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         self.memory.proposed() < self.search.config.trials && !self.is_exhausted
     }
 
-    /// Proposes the next minibatch from the agent as it is, all different, and settles what needs no evaluation. `false`
-    /// if there is nothing left.
+    /// Proposes the next minibatch from the agent in its present state, all different, and settles trials that need no
+    /// evaluation. Returns `false` if there is nothing left.
     pub(super) fn propose_minibatch(&mut self) -> Result<bool, SearchError> {
         if !self.may_propose() {
             return Ok(false);
@@ -48,8 +48,8 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         Ok(self.minibatch > 0)
     }
 
-    /// The trial after the next minibatch. What the journal has is repeated as it was; a run that ended within a minibatch
-    /// and is extended completes that first.
+    /// The number of the trial after the next minibatch. A minibatch in the journal keeps its size; a run that ended
+    /// within a minibatch and is extended completes that one first.
     fn end_of_minibatch(&self) -> u64 {
         let SearchConfig { trials, minibatch, .. } = self.search.config;
         let first = self.memory.proposed();
@@ -57,7 +57,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         self.log.end_of_minibatch(first).unwrap_or(full)
     }
 
-    /// Proposes the next trial, and settles it if it needs no evaluation. `false` if there is none left.
+    /// Proposes the next trial, and settles it if it needs no evaluation. Returns `false` if there is none left.
     pub(super) fn propose_next(&mut self) -> Result<bool, SearchError> {
         if !self.may_propose() {
             return Ok(false);
@@ -70,7 +70,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         Ok(!self.is_exhausted)
     }
 
-    /// Has the agent propose a trial that was not proposed before. `None` means that the space is exhausted.
+    /// Has the agent propose a trial that was not proposed before. Returns `None` if the space is exhausted.
     pub(super) fn propose(&mut self, id: u64) -> Result<Option<Entered<S>>, SearchError> {
         let mut rng = seed::stream(self.search.config.seed, "propose", id);
         for _ in 0..self.search.config.max_resamples {
@@ -95,7 +95,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         Ok(None)
     }
 
-    /// What a walk leads to.
+    /// Decodes a walk.
     pub(super) fn decode(&self, trajectory: TrajectoryOf<S>) -> Result<Drawn<S>, SearchError> {
         let space = &self.search.space;
         let architecture = space.decode(&trajectory.actions)?;
@@ -104,7 +104,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         Ok(Drawn { trajectory, architecture, graph, fingerprint })
     }
 
-    /// Makes a walk the trial `id`.
+    /// Makes the trial `id` of a walk.
     pub(super) fn enter(&mut self, id: u64, drawn: Drawn<S>) -> Result<Entered<S>, SearchError> {
         let Drawn { trajectory, architecture, graph, fingerprint } = drawn;
         let config = &self.search.config;
@@ -112,7 +112,8 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         let trial = Trial { id, seed: seed::trial_seed(config.seed, fingerprint.as_bytes()), fingerprint, cost };
         self.memory.note_proposed(fingerprint);
         self.under_way.insert(fingerprint);
-        // A minibatch is proposed again from the agent as it was; without one, that agent is gone.
+        // On resuming, a minibatch is proposed again by an agent in the same state. Without a barrier that state is
+        // lost.
         let walk = (config.scheduling == Scheduling::Rolling).then_some(&trajectory.actions[..]);
         if let Some(record) = self.log.proposed(&trial, walk)? {
             return Ok(Entered::Finished(Finished { trajectory, record }));
@@ -152,7 +153,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         Ok(Finished { trajectory, record })
     }
 
-    /// The cost of a graph as the reward is to see it.
+    /// The cost of a graph that the reward is computed from.
     pub(super) fn priced(&self, graph: &LayerGraph, cost: Cost) -> Cost {
         match self.search.shaper.flops_of() {
             FlopsOf::Network => cost,
@@ -162,7 +163,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         }
     }
 
-    /// What an evaluation is worth. An infeasible architecture counts as one that guesses.
+    /// The reward of an evaluation. An infeasible architecture is rewarded like one that guesses.
     pub(super) fn worth(&self, trial: u64, evaluation: &Evaluation, cost: &Cost) -> Result<Reward, SearchError> {
         let Search { config, shaper, .. } = &self.search;
         let accuracy = evaluation.accuracy().unwrap_or(100.0 / config.network.classes as f64);

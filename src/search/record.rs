@@ -6,7 +6,7 @@ use crate::graph::{Cost, Fingerprint};
 use crate::space::SearchSpace;
 use serde::{Deserialize, Serialize};
 
-/// Everything about one finished trial: enough to build its network again, and to see why it was rewarded as it was.
+/// Everything about one finished trial: enough to rebuild its network and to explain its reward.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -15,13 +15,13 @@ pub struct Record<Action, Architecture> {
     pub id: u64,
     /// Number of its minibatch, from 0.
     pub minibatch: u64,
-    /// Seed that it was evaluated with.
+    /// Seed of its evaluation.
     pub seed: u64,
-    /// The walk that led to it.
+    /// The actions of the walk that led to it.
     pub actions: Vec<Action>,
     /// What was evaluated.
     pub architecture: Architecture,
-    /// Its name for caches.
+    /// Fingerprint of the architecture, the key of caches.
     pub fingerprint: Fingerprint,
     /// Size of its network; sizes that do not fit into 64 bits are `u64::MAX`.
     pub cost: Cost,
@@ -29,11 +29,11 @@ pub struct Record<Action, Architecture> {
     pub evaluation: Evaluation,
     /// The reward that the agent learned from.
     pub reward: Reward,
-    /// Whether the evaluation is that of an earlier trial with the same fingerprint.
+    /// Whether the evaluation was taken from an earlier trial with the same fingerprint.
     pub cached: bool,
 }
 
-/// The [`Record`] of a space `S`.
+/// The [`Record`] of a trial in the space `S`.
 pub type RecordOf<S> = Record<<S as SearchSpace>::Action, <S as SearchSpace>::Architecture>;
 
 /// Why a search ended.
@@ -43,8 +43,8 @@ pub type RecordOf<S> = Record<<S as SearchSpace>::Action, <S as SearchSpace>::Ar
 pub enum StopReason {
     /// All trials were evaluated.
     Completed,
-    /// The agent found nothing new within the bound of resamples: the space, or the part that the agent reaches, is
-    /// exhausted.
+    /// The agent found nothing new within the limit of resamples: the space, or the part of it that the agent reaches,
+    /// is exhausted.
     SpaceExhausted,
     /// A stop was requested.
     Cancelled,
@@ -65,7 +65,8 @@ pub struct SearchReport<S: SearchSpace> {
 }
 
 impl<S: SearchSpace> SearchReport<S> {
-    /// The finished trials by reward, best first; among equals the earlier first. Infeasible ones come last.
+    /// Returns the finished trials by reward, best first, and the earlier first among equals. Infeasible trials come
+    /// last.
     #[must_use]
     pub fn best(&self) -> Vec<&RecordOf<S>> {
         let mut records: Vec<_> = self.records.iter().collect();
@@ -76,20 +77,20 @@ impl<S: SearchSpace> SearchReport<S> {
         records
     }
 
-    /// Number of trials whose evaluation was taken from an earlier one.
+    /// Returns the number of trials whose evaluation was taken from an earlier one.
     #[must_use]
     pub fn cache_hits(&self) -> usize {
         self.records.iter().filter(|record| record.cached).count()
     }
 
-    /// Number of trials whose outcome another machine, or the same at another time, might not repeat: a run that has one
-    /// may not repeat to the bit.
+    /// Returns the number of trials whose outcome another machine, or the same machine at another time, might not
+    /// repeat. A run with such a trial may not be repeatable bit for bit.
     #[must_use]
     pub fn machine_dependent(&self) -> usize {
         self.records.iter().filter(|record| record.evaluation.depends_on_machine()).count()
     }
 
-    /// Mean accuracy in percent of the measured trials among `records`, or `None` if there is none.
+    /// Returns the mean accuracy in percent of the measured trials among `records`, or `None` if there are none.
     #[must_use]
     pub fn mean_accuracy<'a>(records: impl IntoIterator<Item = &'a RecordOf<S>>) -> Option<f64>
     where

@@ -1,4 +1,4 @@
-//! Repeated proposals that are learned again, as MetaQNN has it ([`Repeats::Replay`](super::Repeats::Replay)).
+//! Repeated proposals that are learned again, as in MetaQNN ([`Repeats::Replay`](super::Repeats::Replay)).
 
 use super::{SearchError, Session};
 use crate::agent::{Agent, TrajectoryOf};
@@ -12,12 +12,12 @@ pub(super) struct Repeat<S: SearchSpace> {
     pub(super) trial: u64,
     pub(super) fingerprint: Fingerprint,
     pub(super) trajectory: TrajectoryOf<S>,
-    /// Of the architecture as it was proposed now, as the reward is to see it.
+    /// Cost of the architecture as it was proposed this time, from which the reward is computed.
     pub(super) cost: Cost,
 }
 
 impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
-    /// Has the agent learn a repeat at once, or keeps it while its architecture is still being evaluated.
+    /// Has the agent learn a repeat, or keeps it while its architecture is still being evaluated.
     pub(super) fn learn_repeat(&mut self, repeat: Repeat<S>) -> Result<(), SearchError> {
         let Some(evaluation) = self.cache.get(&repeat.fingerprint) else {
             self.kept_repeats.push(repeat);
@@ -32,7 +32,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         Ok(self.search.agent.learn(&self.search.space, &[episode], &self.memory, &mut rng)?)
     }
 
-    /// Has the agent learn the repeats of what has been evaluated since, in the order of proposal.
+    /// Has the agent learn the kept repeats whose architecture has been evaluated since, in the order of proposal.
     pub(super) fn learn_kept_repeats(&mut self) -> Result<(), SearchError> {
         std::mem::take(&mut self.kept_repeats).into_iter().try_for_each(|repeat| self.learn_repeat(repeat))
     }

@@ -1,19 +1,19 @@
-//! The records of a search in forms that others read.
+//! The records of a search as files for other programs.
 
 use super::SearchReport;
 use crate::space::SearchSpace;
 use std::io::{self, Write};
 
 impl<S: SearchSpace> SearchReport<S> {
-    /// Writes all trials as CSV, best first, under a line of column names.
+    /// Writes all trials as CSV, best first, after a line of column names.
     ///
-    /// Columns: `rank`, `trial`, `minibatch`, `accuracy` (percent; empty if infeasible), `reward`, `parameters`, `flops`
-    /// (multiply-adds for one image), `activation_bytes` (for one image), `depth`, `nodes`, `edges`, `epochs`,
+    /// Columns: `rank`, `trial`, `minibatch`, `accuracy` (percent; empty if infeasible), `reward`, `parameters`,
+    /// `flops` (multiply-adds for one image), `activation_bytes` (for one image), `depth`, `nodes`, `edges`, `epochs`,
     /// `restarts`, `seconds`, `cached`, `seed`, `fingerprint`, `architecture` (the space's text) and `infeasible` (the
     /// reason).
     ///
     /// # Errors
-    /// If `out` cannot be written.
+    /// Returns an error if `out` cannot be written.
     pub fn write_csv(&self, space: &S, out: &mut dyn Write) -> io::Result<()> {
         let mut csv = csv::Writer::from_writer(out);
         let columns = "rank,trial,minibatch,accuracy,reward,parameters,flops,activation_bytes,depth,nodes,\
@@ -61,7 +61,7 @@ mod tests {
     use crate::space::block::BlockSpace;
 
     #[test]
-    fn the_csv_has_a_line_a_trial_with_as_many_fields_as_columns() {
+    fn the_csv_has_one_line_per_trial_with_as_many_fields_as_columns() {
         let space = BlockSpace::paper();
         let config = SearchConfig::paper().with_trials(20, 10);
         let report = Search::new(space.clone(), RandomAgent, Synthetic::new(), config).run().unwrap();

@@ -1,4 +1,4 @@
-//! Opening a search: its past is held against its parts, and repeated.
+//! Opening a search: its past is compared with its parts and repeated.
 
 use super::run_folder::{Checkpoint, Log, Parts, PastStep};
 use super::trial::{Entered, Finished};
@@ -9,8 +9,8 @@ use crate::space::{SearchSpace, walk};
 use std::collections::BTreeMap;
 
 impl<'o, S: SearchSpace, G: Agent<S>> Search<'o, S, G, String> {
-    /// Opens the search, to be driven by [`Session::ask`] and [`Session::tell`]. With a run folder that holds a run, the
-    /// search continues it.
+    /// Opens the search, to be driven with [`Session::ask`] and [`Session::tell`]. If its run folder holds a run, the
+    /// search continues that.
     ///
     /// # Errors
     /// [`SearchError`] if a setting is invalid, the run folder cannot be used, or its run was made by another search.
@@ -35,7 +35,7 @@ impl<'o, S: SearchSpace, G: Agent<S>> Search<'o, S, G, String> {
         Ok(session)
     }
 
-    /// Who the parts of this search are.
+    /// The identities of the parts of this search.
     fn parts(&self) -> Parts {
         Parts {
             environment: self.evaluator.clone(),
@@ -45,50 +45,50 @@ impl<'o, S: SearchSpace, G: Agent<S>> Search<'o, S, G, String> {
         }
     }
 
-    /// What is wrong with the length of the search, if the agent's schedule is longer: an agent that is still exploring
-    /// hardly proposes what it has learned.
+    /// A warning if the agent's schedule is longer than the search: an agent that is still exploring hardly makes use
+    /// of what it has learned.
     fn schedule_warning(&self) -> Option<String> {
         let SearchConfig { trials, minibatch, .. } = self.config;
         let (scheduled, minibatches) = (self.agent.scheduled_minibatches()?, trials.div_ceil(minibatch));
         (scheduled > minibatches).then(|| {
             format!(
-                "the agent's schedule lasts {scheduled} minibatches, but the search has {minibatches} ({trials} trials in \
-                 minibatches of {minibatch}), so it ends while the agent still explores: scale the schedule to the search \
-                 (QLearningConfig::scaled_to; agent.epsilon in the settings), or ask for more trials"
+                "the agent's schedule lasts {scheduled} minibatches, but the search has {minibatches} ({trials} trials \
+                 in minibatches of {minibatch}), so it ends while the agent still explores: scale the schedule to the \
+                 search (QLearningConfig::scaled_to; agent.epsilon in the settings), or ask for more trials"
             )
         })
     }
 }
 
 impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
-    /// Holds what the journal has against the space and the reward of now: each walk must lead to the same architecture,
-    /// each measurement to the same reward. With a checkpoint nothing else would tell whether both are still the same.
+    /// Compares the journal with the present space and reward: each walk must lead to the same architecture, and each
+    /// measurement to the same reward. With a checkpoint nothing else would reveal that one of them has changed.
     fn verify_past(&self) -> Result<(), SearchError> {
         let space = &self.search.space;
         for record in self.log.records() {
             let diverged = |message: String| SearchError::Diverged { trial: record.id, message };
             let architecture = walk(space, &record.actions)
                 .and_then(|_| space.decode(&record.actions))
-                .map_err(|error| diverged(format!("its walk is none of this search space: {error}")))?;
+                .map_err(|error| diverged(format!("its walk does not belong to this search space: {error}")))?;
             let graph = architecture.to_graph();
             let (fingerprint, then) = (space.fingerprint(&architecture, &graph), record.fingerprint);
             if fingerprint != then {
                 return Err(diverged(format!(
-                    "its walk leads to the architecture {fingerprint} now and led to {then}"
+                    "its walk now leads to the architecture {fingerprint}, but led to {then}"
                 )));
             }
             let reward = self.worth(record.id, &record.evaluation, &self.priced(&graph, record.cost))?;
             // The logarithms of another machine may differ in the last bit; a changed formula differs by more.
             if (record.reward.value() - reward.value()).abs() > 1e-9 * (1.0 + reward.value().abs()) {
-                return Err(diverged(format!("its reward is {reward} now and was {}", record.reward)));
+                return Err(diverged(format!("its reward is now {reward}, but was {}", record.reward)));
             }
         }
         Ok(())
     }
 
-    /// Takes over what the agent had learned by the last checkpoint, so that it need not learn it again.
+    /// Restores the agent from the last checkpoint, so that it need not learn everything again.
     fn restore_agent(&mut self) -> Result<Option<Checkpoint>, SearchError> {
-        // A checkpoint does not hold which repeats wait for their evaluation; they are learned again.
+        // A checkpoint does not record which repeats wait for their evaluation, so everything is learned again.
         if self.search.config.repeats == Repeats::Replay {
             return Ok(None);
         }
@@ -99,7 +99,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         Ok(Some(checkpoint))
     }
 
-    /// Tells the observers that the search begins, and what it has already.
+    /// Tells the observers that the search begins and which trials it already has.
     fn announce(&mut self) -> Result<(), SearchError> {
         let warnings: Vec<String> = self.search.schedule_warning().into_iter().collect();
         for warning in &warnings {
@@ -112,7 +112,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
             .map_err(SearchError::Observer)
     }
 
-    /// Takes the first `trials` of the journal into the memory, for an agent that has learned them.
+    /// Adds the first `trials` of the journal to the memory, for an agent that has already learned them.
     fn recall_minibatches(&mut self, trials: u64) -> Result<(), SearchError> {
         let records: Vec<_> = self.log.records().take_while(|record| record.id < trials).cloned().collect();
         for record in records {
@@ -123,8 +123,8 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         Ok(())
     }
 
-    /// Repeats the journal, event by event: without a barrier, the order in which trials ended decides what was proposed.
-    /// Up to `known` trials the agent has learned everything.
+    /// Repeats the journal event by event: without a barrier, the order in which trials ended decided what was
+    /// proposed. The agent has already learned the first `known` trials.
     fn repeat_steps(&mut self, mut known: Option<u64>) -> Result<(), SearchError> {
         let diverged = |trial, message: &str| SearchError::Diverged { trial, message: message.to_owned() };
         let mut settled = BTreeMap::new();
@@ -150,11 +150,12 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
                 PastStep::Learned(_) => {}
             }
         }
-        // What needed no evaluation may have been proposed, and the search killed before it was noted as finished.
+        // The search may have been killed after it proposed a trial that needs no evaluation, and before it journalled
+        // the trial as finished.
         settled.into_values().try_for_each(|finished| self.settle(finished))
     }
 
-    /// A trial as the journal has it.
+    /// Restores a trial from the journal.
     fn recall(&mut self, id: u64) -> Result<Entered<S>, SearchError> {
         let trajectory = walk(&self.search.space, &self.log.walk(id)?)?;
         let drawn = self.decode(trajectory)?;

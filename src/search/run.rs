@@ -13,15 +13,15 @@ where
     G: Agent<S>,
     V: Evaluator<S::Architecture>,
 {
-    /// Runs the search to its end, and returns all records.
+    /// Runs the search to its end and returns all records.
     ///
     /// # Errors
-    /// [`SearchError`]; a failed evaluation is not an error but part of its record.
+    /// [`SearchError`]; a failed evaluation is not an error, but part of the trial's record.
     pub fn run(self) -> Result<SearchReport<S>, SearchError> {
         self.run_with_agent().map(|(report, _)| report)
     }
 
-    /// Runs the search to its end, and returns the agent as well, with what it learned.
+    /// Runs the search to its end and returns all records, and the agent with what it learned.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -63,12 +63,12 @@ where
         self.session.hand_over()
     }
 
-    /// Whether all trials of a minibatch are submitted at once, and nothing more until the last of them ends.
+    /// Whether the trials of a minibatch are submitted together, and no more until the last of them has ended.
     fn has_barrier(&self) -> bool {
         self.session.search.config.scheduling == Scheduling::Minibatch
     }
 
-    /// Submits what there is to evaluate; without a barrier, no more new proposals than there are workers for.
+    /// Submits the trials to evaluate; without a barrier, no more new proposals than there are free workers.
     fn submit(&mut self) -> Result<(), SearchError> {
         while self.has_barrier() || self.session.is_ready() || self.session.waiting() < self.evaluator.workers().max(1)
         {
@@ -79,7 +79,7 @@ where
         Ok(())
     }
 
-    /// Waits for the next trial to end, and passes on what happens meanwhile.
+    /// Waits for the next trial to end, and tells the observers what happens meanwhile.
     fn wait(&mut self) -> Result<Option<(u64, Verdict)>, SearchError> {
         let barrier = self.has_barrier();
         let Search { observers, cancellation, .. } = &mut self.session.search;
@@ -97,7 +97,7 @@ where
                 observers.on_waiting(&message);
             }
             Event::WorkerLost { worker, message } => {
-                tracing::warn!(%worker, %message, "a worker is lost");
+                tracing::warn!(%worker, %message, "a worker was lost");
                 observers.on_worker_lost(&worker, &message);
             }
         })?;
@@ -107,7 +107,7 @@ where
         Ok(ended)
     }
 
-    /// Tells the evaluator what is safe.
+    /// Tells the evaluator which results are safe.
     fn acknowledge(&mut self) -> Result<(), SearchError> {
         Ok(self.session.take_safe().into_iter().try_for_each(|trial| self.evaluator.acknowledge(trial))?)
     }

@@ -12,21 +12,21 @@ use crate::space::SearchSpace;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 
-/// A search in progress, whose trials are evaluated by the caller: [`ask`](Self::ask) for trials, and
-/// [`tell`](Self::tell) what was measured.
+/// A search in progress whose trials the caller evaluates: [`ask`](Self::ask) for trials, and [`tell`](Self::tell) it
+/// the results.
 ///
-/// [`Search::run`] is a driver of a session with an [`Evaluator`](crate::evaluator::Evaluator); a service, a notebook or
-/// a queue of another kind may be another. Journal, resume, cache, cost guard, repeats, retries, rewards and observers are
-/// the same. What needs no evaluation is never handed out: trials that the journal has, that are over a limit, or whose
+/// [`Search::run`] drives a session with an [`Evaluator`](crate::evaluator::Evaluator); a service, a notebook or a job
+/// queue can drive one too. Journal, resuming, cache, cost limits, repeats, retries, rewards and observers work the
+/// same. Trials that need no evaluation are never handed out: those in the journal, those over a limit, and those whose
 /// architecture was measured before.
 ///
-/// Any number of trials may be waiting at a time, and they may be told in any order. With
-/// [`Scheduling::Minibatch`] the agent learns a minibatch when all of it has been told, in the order of proposal: neither
-/// the order of the tells nor their number at a time changes what is proposed next. With [`Scheduling::Rolling`] it
-/// learns each trial as it is told.
+/// Any number of trials may be waiting at a time, and their results may be told in any order. With
+/// [`Scheduling::Minibatch`] the agent learns a minibatch once all its results are known, in the order of proposal, so
+/// neither the order of the results nor the number of waiting trials changes what is proposed next. With
+/// [`Scheduling::Rolling`] it learns each trial when its result is told.
 ///
-/// A session that is dropped is a search that was killed: opened again from its run folder, it continues where it was, and
-/// hands out again what was not told.
+/// Dropping a session is like killing a search: opened again from its run folder, it continues where it was, and hands
+/// out again the trials whose results were not told.
 ///
 /// ```
 /// use blockqnn::agent::{QLearning, QLearningConfig};
@@ -45,30 +45,30 @@ use std::fmt;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Session<'o, S: SearchSpace, G> {
-    /// The parts; in the place of an evaluator stands the identity of what evaluates.
+    /// The parts; the evaluator is replaced by the identity of what evaluates the trials.
     pub(super) search: Search<'o, S, G, String>,
     pub(super) log: Log<S>,
     pub(super) memory: Memory<S>,
     pub(super) report: SearchReport<S>,
-    /// Metrics by fingerprint: rewards are computed again, because the same network may be written as another block.
+    /// Evaluations by fingerprint. Rewards are computed again, because different blocks may describe the same network.
     pub(super) cache: HashMap<Fingerprint, Evaluation>,
-    /// Repeats of what is still being evaluated, and how many repeats the agent has learned.
+    /// Repeats of architectures that are still being evaluated, and the number of repeats that the agent has learned.
     pub(super) kept_repeats: Vec<Repeat<S>>,
     pub(super) learned_repeats: u64,
-    /// What is proposed and not learned.
+    /// Architectures that are proposed but not learned.
     pub(super) under_way: HashSet<Fingerprint>,
     /// Trials to hand out, in this order.
     pub(super) ready: VecDeque<Proposed<S>>,
-    /// Trials that are handed out and not told.
+    /// Trials that are handed out and whose results are not known yet.
     asked: BTreeMap<u64, Proposed<S>>,
-    /// Trials that had too little time or memory beside others, and wait for their turn alone.
+    /// Trials that ran out of time or memory next to others, and wait to be evaluated alone.
     crowded: BTreeMap<u64, Proposed<S>>,
-    /// Finished trials of the minibatch, which has `minibatch` trials.
+    /// Finished trials of the current minibatch, which has `minibatch` trials.
     pub(super) finished: BTreeMap<u64, Finished<S>>,
     pub(super) minibatch: usize,
-    /// Told trials that are not known to be safely on the disk.
+    /// Trials whose results are known but may not be on disk yet.
     unsafe_yet: Vec<u64>,
-    /// The agent finds nothing new.
+    /// Whether the agent finds nothing new.
     pub(super) is_exhausted: bool,
     is_cancelled: bool,
     is_sound: bool,
@@ -109,12 +109,12 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
         }
     }
 
-    /// Returns the next trial to evaluate, or `None` if there is none now: because the search waits for trials that are
-    /// [handed out](Self::waiting), or, if there are none, because it is over.
+    /// Returns the next trial to evaluate, or `None` if there is none at present: the search then waits for the trials
+    /// that are [handed out](Self::waiting), or is over if there are none of those.
     ///
-    /// With [`Scheduling::Minibatch`] at most a minibatch is waiting at a time; with [`Scheduling::Rolling`] as many as are
-    /// asked for. A trial whose attempt failed is handed out again, and so is one that had too little time or memory
-    /// beside others, once it can be the only one waiting.
+    /// With [`Scheduling::Minibatch`] at most one minibatch is waiting at a time; with [`Scheduling::Rolling`] any
+    /// number of trials is. A trial whose attempt failed is handed out again. One that ran out of time or memory next
+    /// to others is handed out once more when it can be the only one waiting.
     ///
     /// # Errors
     /// [`SearchError`]; the session cannot be used after that.
@@ -122,11 +122,11 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
         self.guarded(Self::advance)
     }
 
-    /// Takes the outcome of a trial that was handed out: an [`Evaluation`], or a [`Verdict`] if the attempt failed or was
-    /// cancelled. A failed attempt is repeated up to [`SearchConfig::attempts`](super::SearchConfig::attempts) times; a
-    /// cancelled one ends the search.
+    /// Takes the outcome of a trial that was handed out: an [`Evaluation`], or a [`Verdict`] for an attempt that failed
+    /// or was cancelled. A failed attempt is repeated up to [`SearchConfig::attempts`](super::SearchConfig::attempts)
+    /// times; a cancelled one ends the search.
     ///
-    /// When this returns the outcome is in the journal, if there is one.
+    /// When this returns, the outcome is in the journal if there is one.
     ///
     /// # Errors
     /// [`SearchError::NotAsked`] if the trial is not waiting for a result, which changes nothing. After any other
@@ -142,13 +142,13 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
         })
     }
 
-    /// Returns the number of trials that are handed out and not told.
+    /// Returns the number of trials that are handed out and whose results are not known yet.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.asked.len()
     }
 
-    /// Ends the search, finished or not, and returns all records.
+    /// Ends the search, whether or not it is complete, and returns all records.
     ///
     /// # Errors
     /// [`SearchError`] if the run folder or an observer fails.
@@ -156,7 +156,7 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
         self.finish_with_agent().map(|(report, _)| report)
     }
 
-    /// Ends the search, and returns the agent as well, with what it learned.
+    /// Ends the search and returns all records, and the agent with what it learned.
     ///
     /// # Errors
     /// As [`finish`](Self::finish).
@@ -165,8 +165,8 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
         self.hand_over()
     }
 
-    /// Does a step after which, if it fails, nothing more can be done: what the agent knows and what is journalled might
-    /// have parted.
+    /// Runs a step that makes the session unusable if it fails, since what the agent knows may then differ from what is
+    /// in the journal.
     fn guarded<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T, SearchError>) -> Result<T, SearchError> {
         if !std::mem::replace(&mut self.is_sound, false) {
             return Err(SearchError::Broken);
@@ -201,7 +201,7 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
         }
     }
 
-    /// Whether nothing more is handed out, though there is more to do. What the journal has is repeated all the same.
+    /// Whether nothing more is handed out although the search is not complete. The journal is repeated in any case.
     fn is_stopped(&mut self) -> bool {
         let proposes = self.may_propose() && !self.log.is_past(self.memory.proposed());
         let has_more = !self.ready.is_empty() || !self.crowded.is_empty() || proposes;
@@ -210,14 +210,14 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
     }
 
     fn hand_out(&mut self, mut proposed: Proposed<S>) -> Result<Assignment<S::Architecture>, SearchError> {
-        // What cannot be written is found out before anything is paid for.
+        // If the folder cannot be written to, fail before an evaluation is paid for.
         self.log.begin()?;
         let assignment = proposed.attempt();
         self.asked.insert(proposed.trial.id, proposed);
         Ok(assignment)
     }
 
-    /// Decides what follows from a verdict.
+    /// Acts on a verdict.
     fn judge(&mut self, proposed: Proposed<S>, verdict: Verdict) -> Result<(), SearchError> {
         let (trial, attempts) = (proposed.trial.id, proposed.attempts);
         let evaluation = match verdict {
@@ -247,7 +247,7 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
         self.settle(finished)
     }
 
-    /// Notes that an attempt failed.
+    /// Records a failed attempt.
     fn fault(&mut self, trial: u64, attempt: u32, message: &str) -> Result<(), SearchError> {
         self.log.fault(trial, attempt, message)?;
         self.search.observers.on_fault(trial, attempt, message);
@@ -255,23 +255,23 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
         Ok(())
     }
 
-    /// Whether a trial is handed out and not told.
+    /// Whether a trial is handed out and its result is not known yet.
     pub(super) fn is_waiting(&self, trial: u64) -> bool {
         self.asked.contains_key(&trial)
     }
 
-    /// Whether a trial is proposed and only needs to be handed out.
+    /// Whether a trial is ready to be handed out.
     pub(super) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// The told trials that have become safe: in the journal and on the disk, if there is a run folder.
+    /// Takes the trials whose results have become safe: in the journal and on disk, if there is a run folder.
     pub(super) fn take_safe(&mut self) -> Vec<u64> {
         if self.log.is_committed() { std::mem::take(&mut self.unsafe_yet) } else { Vec::new() }
     }
 
-    /// Completes the report, and forces everything to the disk. A minibatch that was cut short is recorded as far as it
-    /// came, but not learned.
+    /// Completes the report and syncs the journal to disk. The finished trials of an incomplete minibatch are recorded,
+    /// but not learned.
     pub(super) fn end(&mut self) -> Result<(), SearchError> {
         self.guarded(|session| {
             session.report.stop = session.stop_reason();
@@ -286,7 +286,7 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
         })
     }
 
-    /// Tells the observers of the end, and returns what remains.
+    /// Tells the observers that the search has ended, and returns the report and the agent.
     pub(super) fn hand_over(mut self) -> Result<(SearchReport<S>, G), SearchError> {
         self.search.observers.on_end(&self.report).map_err(SearchError::Observer)?;
         Ok((self.report, self.search.agent))

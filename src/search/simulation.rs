@@ -37,8 +37,8 @@ pub struct SimulationConfig {
 }
 
 impl SimulationConfig {
-    /// The paper's schedule, 178 minibatches of 64, on `workers` workers that never fail, with a controller that takes no
-    /// time.
+    /// The paper's schedule, 178 minibatches of 64, on `workers` workers that never fail, with a controller that takes
+    /// no time.
     #[must_use]
     pub fn paper(workers: usize, scheduling: Scheduling) -> Self {
         Self {

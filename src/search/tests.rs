@@ -40,20 +40,21 @@ fn all_trials_of_a_run_are_different_architectures() {
     let distinct: HashSet<_> = report.records.iter().map(|record| record.fingerprint).collect();
     assert_eq!(distinct.len(), 40);
     assert_eq!(report.stop, StopReason::Completed);
-    assert!(report.resampled > 0, "a small space repeats itself");
+    assert!(report.resampled > 0, "proposals of a small space recur");
 }
 
 #[test]
-fn a_small_space_is_exhausted_rather_than_searched_for_ever() {
+fn a_small_space_is_exhausted_and_not_searched_for_ever() {
     let space = BlockSpace::paper().with_max_layers(2).unwrap();
     let config = SearchConfig { max_resamples: 500, ..config() };
     let report = Search::new(space, RandomAgent, Synthetic::new(), config).run().unwrap();
-    // 3 convolutions, 3x3 max and average pool, and the identity (which 1x1 pools equal), each with or without the
-    // start layer beside it in the output; the identity with itself is one block, the identity beside the start another.
+    // 3 convolutions, 3x3 max and average pool, and the identity (to which 1x1 pools are equal), each with or without
+    // the start layer next to it in the output. The identity alone is one block, the identity next to the start
+    // another.
     assert_eq!((report.stop, report.records.len()), (StopReason::SpaceExhausted, 12));
 }
 
-/// Counts evaluations, and returns, fails or panics by their number.
+/// Counts evaluations, and returns, fails or panics depending on their number.
 struct Faulty {
     calls: Arc<AtomicUsize>,
     fault: fn(usize) -> Result<Evaluation, BoxError>,
@@ -116,7 +117,7 @@ fn the_flops_of_the_reward_are_those_of_the_network_or_of_one_block() {
     let (whole, alone) = (price(FlopsOf::Network), price(FlopsOf::Block));
     assert!(whole.len() > 10 && whole.len() == alone.len());
     for (whole, alone) in whole.iter().zip(&alone) {
-        // What is recorded is the network's cost either way.
+        // The recorded cost is the network's in both cases.
         assert_eq!((&whole.architecture, whole.cost), (&alone.architecture, alone.cost));
         let flops = alone.architecture.to_graph().block_flops(&network).unwrap();
         assert!(flops < whole.cost.flops);
@@ -147,14 +148,14 @@ fn errors_and_panics_are_tried_again_a_bounded_number_of_times() {
 }
 
 #[test]
-fn what_ran_out_of_time_or_memory_is_tried_once_more_alone() {
+fn a_trial_that_ran_out_of_time_or_memory_is_tried_once_more_alone() {
     fn timed_out() -> Evaluation {
         Evaluation::Infeasible(Infeasibility::TimedOut { limit_seconds: 60.0 })
     }
     fn out_of_memory() -> Evaluation {
         Evaluation::Infeasible(Infeasibility::OutOfMemory { message: "device full".to_owned() })
     }
-    // Trials 0 to 3 first, then 1 and 3 again after the others.
+    // Trials 0 to 3 are evaluated first, then 1 and 3 again after the others.
     let (environment, calls) = faulty(|call| match call {
         1 => Ok(timed_out()),
         3 | 5 => Ok(out_of_memory()),
@@ -170,7 +171,7 @@ fn what_ran_out_of_time_or_memory_is_tried_once_more_alone() {
 }
 
 #[test]
-fn an_accuracy_that_is_no_number_is_recorded_as_infeasible() {
+fn an_accuracy_that_is_not_a_number_is_recorded_as_infeasible() {
     let (environment, _) = faulty(|_| Ok(measured(f64::NAN)));
     let report = Search::new(BlockSpace::paper(), RandomAgent, environment, config().with_trials(2, 2)).run().unwrap();
     assert!(report.records.iter().all(|record| record.evaluation.accuracy().is_none()));
@@ -217,7 +218,7 @@ fn a_cancelled_search_keeps_what_is_finished() {
         .run()
         .unwrap();
     assert_eq!(report.stop, StopReason::Cancelled);
-    // Blocks that overflow need no evaluation, so that a few more may be finished.
+    // Blocks that overflow need no evaluation, so a few more may be finished.
     assert!((21..32).contains(&report.records.len()), "{}", report.records.len());
 }
 
@@ -239,7 +240,7 @@ fn an_observer_sees_everything_in_order_and_can_stop_the_search() {
             Ok(())
         }
         fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
-            self.0.lock().unwrap().push(format!("learnt {}", summary.minibatch));
+            self.0.lock().unwrap().push(format!("learned {}", summary.minibatch));
             if summary.minibatch == 1 { Err("the disk is full".into()) } else { Ok(()) }
         }
     }
@@ -249,8 +250,8 @@ fn an_observer_sees_everything_in_order_and_can_stop_the_search() {
     let search = Search::new(BlockSpace::paper(), learner(), Synthetic::new(), config).with_observer(log);
     let error = search.run().unwrap_err().to_string();
     assert_eq!(error, "an observer stopped the search: the disk is full");
-    let expected = "start synthetic 1, noise 0|proposed 0|proposed 1|finished 0|finished 1|learnt 0|\
-        proposed 2|proposed 3|finished 2|finished 3|learnt 1";
+    let expected = "start synthetic 1, noise 0|proposed 0|proposed 1|finished 0|finished 1|learned 0|\
+        proposed 2|proposed 3|finished 2|finished 3|learned 1";
     assert_eq!(lines.lock().unwrap().join("|"), expected);
 }
 
@@ -277,7 +278,7 @@ fn every_credit_gives_each_layer_its_reward() {
 }
 
 #[test]
-fn a_schedule_that_is_longer_than_the_search_is_warned_of() {
+fn a_schedule_that_is_longer_than_the_search_causes_a_warning() {
     struct Heard(Arc<std::sync::Mutex<Vec<String>>>);
     impl Observer<BlockSpace> for Heard {
         fn on_start(&mut self, start: &Start<'_>) -> Result<(), BoxError> {
@@ -301,7 +302,7 @@ fn a_schedule_that_is_longer_than_the_search_is_warned_of() {
     );
     assert_eq!(paper.len(), 1);
     assert!(warnings(QLearningConfig::paper().scaled_to(3)).is_empty());
-    // There is no end to come to.
+    // A constant schedule has no end to reach.
     let epsilon = crate::agent::EpsilonSchedule::constant(0.1, 178).unwrap();
     assert!(warnings(QLearningConfig { epsilon, ..QLearningConfig::paper() }).is_empty());
     assert!(warnings(QLearningConfig::rank()).is_empty());
@@ -310,10 +311,10 @@ fn a_schedule_that_is_longer_than_the_search_is_warned_of() {
 /// An architecture and its reward.
 type Rewarded = (crate::graph::Fingerprint, f64);
 
-/// An agent that notes what it was given to learn, call by call.
+/// An agent that records the episodes that it was given to learn, call by call.
 struct Overheard {
     agent: QLearning<BlockSpace>,
-    learnt: Arc<std::sync::Mutex<Vec<Vec<Rewarded>>>>,
+    learned: Arc<std::sync::Mutex<Vec<Vec<Rewarded>>>>,
 }
 
 impl crate::agent::Agent<BlockSpace> for Overheard {
@@ -333,34 +334,34 @@ impl crate::agent::Agent<BlockSpace> for Overheard {
         memory: &crate::agent::Memory<BlockSpace>,
         rng: &mut dyn rand::Rng,
     ) -> Result<(), crate::agent::AgentError> {
-        assert!(memory.episodes().ends_with(minibatch), "what is learnt is the end of the memory");
-        let learnt = minibatch.iter().map(|episode| (episode.fingerprint, episode.reward.value())).collect();
-        self.learnt.lock().unwrap().push(learnt);
+        assert!(memory.episodes().ends_with(minibatch), "what is learned is the end of the memory");
+        let learned = minibatch.iter().map(|episode| (episode.fingerprint, episode.reward.value())).collect();
+        self.learned.lock().unwrap().push(learned);
         self.agent.learn(space, minibatch, memory, rng)
     }
 }
 
 #[test]
-fn repeats_that_are_replayed_are_learnt_once_more_and_are_no_trials() {
+fn repeats_that_are_replayed_are_learned_again_and_are_not_trials() {
     for scheduling in [Scheduling::Minibatch, Scheduling::Rolling] {
         let space = BlockSpace::paper().with_max_layers(3).unwrap();
         let config =
             SearchConfig { repeats: Repeats::Replay, ..config().with_trials(60, 12).with_scheduling(scheduling) };
         let (environment, calls) = faulty(|call| Ok(measured(call as f64)));
-        let learnt = Arc::default();
-        let agent = Overheard { agent: learner(), learnt: Arc::clone(&learnt) };
+        let learned = Arc::default();
+        let agent = Overheard { agent: learner(), learned: Arc::clone(&learned) };
         let report = Search::new(space, agent, environment, config).run().unwrap();
-        // Each trial is another architecture, evaluated once.
+        // Each trial is a different architecture, evaluated once.
         let measured: HashMap<_, _> = report.records.iter().map(|r| (r.fingerprint, r.reward.value())).collect();
         assert_eq!((measured.len(), calls.load(Ordering::SeqCst)), (60, 60));
         assert!(report.resampled > 10, "a small space repeats itself: {}", report.resampled);
-        // Every proposal is learnt, with the reward of its architecture; the repeats one by one.
-        let learnt = learnt.lock().unwrap();
-        assert_eq!(learnt.iter().map(Vec::len).sum::<usize>() as u64, 60 + report.resampled);
-        assert!(learnt.iter().flatten().all(|(fingerprint, reward)| measured[fingerprint] == *reward));
+        // Every proposal is learned with the reward of its architecture, the repeats one by one.
+        let learned = learned.lock().unwrap();
+        assert_eq!(learned.iter().map(Vec::len).sum::<usize>() as u64, 60 + report.resampled);
+        assert!(learned.iter().flatten().all(|(fingerprint, reward)| measured[fingerprint] == *reward));
         if scheduling == Scheduling::Minibatch {
-            assert_eq!(learnt.iter().filter(|call| call.len() == 12).count(), 5);
-            assert_eq!(learnt.iter().filter(|call| call.len() == 1).count() as u64, report.resampled);
+            assert_eq!(learned.iter().filter(|call| call.len() == 12).count(), 5);
+            assert_eq!(learned.iter().filter(|call| call.len() == 1).count() as u64, report.resampled);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The states of a trial: proposed, then finished.
+//! The two states of a trial: proposed and finished.
 
 use super::{RecordOf, SearchConfig};
 use crate::agent::TrajectoryOf;
@@ -13,15 +13,15 @@ pub(super) struct Proposed<S: SearchSpace> {
     pub(super) trial: Trial,
     pub(super) trajectory: TrajectoryOf<S>,
     pub(super) architecture: Arc<S::Architecture>,
-    /// What the reward is computed from.
+    /// The cost from which the reward is computed.
     pub(super) priced: Cost,
     /// Attempts begun.
     pub(super) attempts: u32,
-    /// It has the machine to itself: what it lacks now it lacks for good.
+    /// Whether it is evaluated alone, so that running out of time or memory is final.
     pub(super) alone: bool,
 }
 
-/// A trial that is finished and not learned.
+/// A trial that is finished but not learned.
 pub(super) struct Finished<S: SearchSpace> {
     pub(super) trajectory: TrajectoryOf<S>,
     pub(super) record: RecordOf<S>,
@@ -31,7 +31,7 @@ pub(super) struct Finished<S: SearchSpace> {
 pub(super) enum Entered<S: SearchSpace> {
     /// It is to be evaluated.
     Proposed(Proposed<S>),
-    /// Its outcome is known: from the journal, from an earlier trial, or by its size.
+    /// Its outcome is known from the journal, from an earlier trial or from its size.
     Finished(Finished<S>),
 }
 
@@ -43,7 +43,7 @@ impl<S: SearchSpace> Proposed<S> {
     }
 }
 
-/// The cost of a graph, and why it is not to be trained if it is not.
+/// Returns the cost of a graph, and the reason if it must not be trained.
 pub(super) fn appraise(graph: &LayerGraph, config: &SearchConfig) -> (Cost, Option<Infeasibility>) {
     match graph.cost(&config.network) {
         Ok(cost) => (cost, config.limits.check(&cost).err().map(|over| Infeasibility::OverLimit { over })),
@@ -65,7 +65,7 @@ pub(super) fn appraise(graph: &LayerGraph, config: &SearchConfig) -> (Cost, Opti
     }
 }
 
-/// Why an evaluation might have another result with the machine to itself.
+/// Returns why the evaluation failed, if it might succeed with the machine to itself.
 pub(super) fn lacked_room(evaluation: &Evaluation) -> Option<&Infeasibility> {
     match evaluation {
         Evaluation::Infeasible(reason @ (Infeasibility::TimedOut { .. } | Infeasibility::OutOfMemory { .. })) => {
@@ -75,7 +75,7 @@ pub(super) fn lacked_room(evaluation: &Evaluation) -> Option<&Infeasibility> {
     }
 }
 
-/// An accuracy that is not a number is a fact about the evaluation, not a reward.
+/// Turns an accuracy that is not a finite number into a failed evaluation: it has no reward.
 pub(super) fn checked(evaluation: Evaluation) -> Evaluation {
     match evaluation {
         Evaluation::Measured(Metrics { accuracy, .. }) if !accuracy.is_finite() => {

@@ -12,29 +12,30 @@ use std::time::Instant;
 ///
 /// let of_four = Utilisation { workers: 4, wall: 10.0, busy: 30.0, barrier: 8.0 };
 /// assert_eq!(of_four.share(), 0.75);
-/// assert_eq!(of_four.to_string(), "4 workers were busy 75 % of the time, and waited 20 % of it for the slowest of a minibatch");
+/// let text = "4 workers were busy 75 % of the time, and waited 20 % of it for the slowest of a minibatch";
+/// assert_eq!(of_four.to_string(), text);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Utilisation {
-    /// Workers; the most there were at a time.
+    /// Largest number of workers at a time.
     pub workers: usize,
     /// Seconds from the submission of the first trial to the end of the last.
     pub wall: f64,
     /// Seconds that workers spent on trials, summed over workers.
     pub busy: f64,
-    /// Seconds, summed over workers, that they had nothing to do because others were not done with the minibatch. 0
-    /// without a barrier.
+    /// Seconds, summed over workers, that they were idle because others had not finished the minibatch; 0 without a
+    /// barrier.
     pub barrier: f64,
 }
 
 impl Utilisation {
-    /// The share of the workers' time that they were busy, 0 to 1; 0 if there was none.
+    /// Returns the share of the workers' time in which they were busy, from 0 to 1, or 0 if no time has passed.
     #[must_use]
     pub fn share(&self) -> f64 {
         self.of_all(self.busy)
     }
 
-    /// The share of the workers' time that the barrier cost, 0 to 1.
+    /// Returns the share of the workers' time that the barrier cost, from 0 to 1.
     #[must_use]
     pub fn barrier_share(&self) -> f64 {
         self.of_all(self.barrier)
@@ -63,26 +64,26 @@ pub(super) struct Tally {
     sum: Utilisation,
     first: Option<Instant>,
     last: Option<Instant>,
-    /// Trials submitted and not ended.
+    /// Trials that were submitted and have not ended.
     under_way: usize,
-    /// Since when each running trial runs.
+    /// When each running trial was started.
     running: HashMap<u64, Instant>,
 }
 
 impl Tally {
-    /// A trial is submitted, to be started when one of `workers` is free.
+    /// Counts a submitted trial, which starts when one of `workers` is free.
     pub(super) fn submitted(&mut self, now: Instant, workers: usize) {
         self.pass(now, workers, false);
         self.first.get_or_insert(now);
         self.under_way += 1;
     }
 
-    /// A worker began a trial.
+    /// Counts a trial that a worker started.
     pub(super) fn started(&mut self, now: Instant, trial: u64) {
         self.running.insert(trial, now);
     }
 
-    /// A trial ended. `barrier`: until all that are under way end there is nothing more to do.
+    /// Counts a trial that ended. `barrier` is whether nothing else can start until all submitted trials have ended.
     pub(super) fn ended(&mut self, now: Instant, trial: u64, workers: usize, barrier: bool) {
         self.pass(now, workers, barrier);
         self.under_way = self.under_way.saturating_sub(1);
@@ -91,7 +92,7 @@ impl Tally {
         }
     }
 
-    /// Time passed since the last event, with as many trials under way as then.
+    /// Adds the time since the last event, during which the number of submitted trials was constant.
     fn pass(&mut self, now: Instant, workers: usize, barrier: bool) {
         self.sum.workers = self.sum.workers.max(workers);
         if let Some(last) = self.last.replace(now)
@@ -101,7 +102,7 @@ impl Tally {
         }
     }
 
-    /// The sums so far.
+    /// Returns the sums so far.
     pub(super) fn sum(&self) -> Utilisation {
         let wall = match (self.first, self.last) {
             (Some(first), Some(last)) => (last - first).as_secs_f64(),
@@ -128,7 +129,7 @@ mod tests {
         tally.started(at(0), 1);
         tally.ended(at(2), 0, 2, true);
         tally.ended(at(10), 1, 2, true);
-        // The controller learns for a while, and the next minibatch is one trial.
+        // The controller learns for a while, and the next minibatch has one trial.
         tally.submitted(at(12), 2);
         tally.started(at(12), 2);
         tally.ended(at(16), 2, 2, true);

@@ -8,10 +8,10 @@ use crate::graph::ToGraph;
 use crate::seed;
 use crate::space::{SearchSpace, walk};
 
-/// Trials in a minibatch of a check.
+/// Number of trials in a minibatch of a check.
 const MINIBATCH: u64 = 8;
 
-/// Minibatches of a check; the agent is saved after half of them.
+/// Number of minibatches in a check; the agent is saved after half of them.
 const MINIBATCHES: u64 = 10;
 
 /// Proposals for one trial after which the space counts as exhausted and the check ends.
@@ -20,10 +20,10 @@ const RESAMPLES: usize = 1_000;
 /// Checks an agent in a small search in `space`: ten minibatches of eight trials. The rewards lie between 0 and 100 and
 /// depend on the fingerprint alone.
 ///
-/// `make` must make equal agents. Two of them search side by side. Each proposal must be a complete walk of legal
+/// `make` must return equal agents. Two of them search side by side. Each proposal must be a complete walk of legal
 /// actions. The two agents must make the same proposals, also when asked twice, and must be saved as the same bytes,
 /// before and after a proposal. Their identities must be equal and must not change as they learn. Halfway through the
-/// search, a third agent is loaded from what the first was saved as: it must be saved as the same bytes and continue
+/// search, a third agent is loaded from the saved state of the first: it must be saved as the same bytes and continue
 /// like the others. The first half of the saved bytes must be refused, unless agents of this kind save nothing.
 ///
 /// Give the agent settings with which it leaves its random beginning within a few dozen trials; otherwise the check
@@ -112,7 +112,7 @@ where
     Ok(())
 }
 
-/// What all agents propose for a trial; `None` if nothing new is found.
+/// Returns what all agents propose for a trial, or `None` if nothing new is found.
 fn propose<S: SearchSpace, A: Agent<S>>(
     space: &S,
     agents: &mut [A],
@@ -151,7 +151,7 @@ fn propose<S: SearchSpace, A: Agent<S>>(
             space.decode(&trajectory.actions).map_err(|error| Rule::WalksDecode.broken(error.to_string()))?;
         let fingerprint = space.fingerprint(&architecture, &architecture.to_graph());
         if !memory.contains(&fingerprint) {
-            // As many different rewards as there are architectures, and the same in every check.
+            // Every architecture has a different reward, which is the same in every check.
             let reward = (seed::trial_seed(2, fingerprint.as_bytes()) >> 11) as f64 / (1u64 << 53) as f64 * 100.0;
             let reward = Reward::new(reward).unwrap_or_default();
             let rewards = vec![reward; trajectory.len()];
@@ -167,7 +167,7 @@ fn saved<S: SearchSpace>(agent: &impl Agent<S>) -> Result<Vec<u8>, Violation> {
     Ok(bytes)
 }
 
-/// `fresh`, loaded with what `agent` was saved as.
+/// Returns `fresh`, loaded with the saved state of `agent`.
 fn reloaded<S: SearchSpace, A: Agent<S>>(space: &S, agent: &A, mut fresh: A) -> Result<A, Violation> {
     let bytes = saved(agent)?;
     if !bytes.is_empty() {

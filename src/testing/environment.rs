@@ -8,11 +8,11 @@ use std::cell::RefCell;
 
 /// Checks an environment on `architectures` random architectures of `space`.
 ///
-/// `make` must make equal environments. Each architecture is evaluated three times: by one environment, by a second one
-/// in the opposite order, and by the first again. All evaluations must be the same, except for their times; evaluations
-/// that [depend on the machine](Evaluation::depends_on_machine) are not compared. Accuracies must be between 0 and 100
-/// percent, reported progress must be possible, and both environments must have the same identity. If a training takes
-/// a minute, check only a few architectures.
+/// `make` must return equal environments. Each architecture is evaluated three times: by one environment, by a second
+/// one in the opposite order, and by the first again. All evaluations must be the same, except for their times;
+/// evaluations that [depend on the machine](Evaluation::depends_on_machine) are not compared. Accuracies must be
+/// between 0 and 100 percent, reported progress must be possible, and both environments must have the same identity. If
+/// a training takes a minute, check only a few architectures.
 ///
 /// Training on a GPU rarely repeats to the bit, which the check reports as a violation; check it on a CPU. The check
 /// does not test that an evaluation returns soon after it [is cancelled](TrialContext::is_cancelled).

@@ -9,12 +9,12 @@ use crate::space::SearchSpace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Trials of a check.
+/// Number of trials in a check.
 const TRIALS: usize = 12;
 
 /// Checks an evaluator with a dozen random architectures of `space`.
 ///
-/// `make` must make evaluators with equal environments that evaluate without a fault
+/// `make` must return evaluators with equal environments that evaluate without a fault
 /// ([`check_environment`](super::check_environment) checks that). One evaluator gets all trials at once, another gets
 /// one at a time, and both must return the same evaluations. Each `wait` must end when one submitted trial ends, no
 /// trial may end twice, and events may only concern submitted trials. Waiting must be an error before the first trial
@@ -26,7 +26,7 @@ const TRIALS: usize = 12;
 /// The first [`Violation`] found.
 ///
 /// # Examples
-/// An evaluator that drops what is submitted while it has work:
+/// An evaluator that drops trials that are submitted while it has work:
 ///
 /// ```
 /// use blockqnn::environment::{Cancellation, Environment, environment_fn};
@@ -89,7 +89,7 @@ where
     }
     let raised = Cancellation::new();
     raised.cancel();
-    // Trials that ended before the cancellation may be evaluated; it only matters that none is left.
+    // Trials that ended before the cancellation may be evaluated; what matters is that none is left.
     cancelled.end_all(&raised).map(|_| ())
 }
 
@@ -100,7 +100,7 @@ fn evaluation(verdict: &Verdict, id: u64) -> Result<Evaluation, Violation> {
     }
 }
 
-/// An evaluator, and what it has in hand.
+/// An evaluator and the trials that it holds.
 struct Checked<E> {
     evaluator: E,
     in_hand: BTreeSet<u64>,
@@ -138,7 +138,7 @@ impl<E> Checked<E> {
         Ok(())
     }
 
-    /// Waits for all trials in hand, and returns how each ended.
+    /// Waits for all trials that it holds, and returns how each ended.
     fn end_all<A>(&mut self, cancellation: &Cancellation) -> Result<BTreeMap<u64, Verdict>, Violation>
     where
         E: Evaluator<A>,

@@ -63,7 +63,7 @@ pub enum Rule {
     SpaceOffersActions,
     /// The actions of a state are distinct.
     ActionsAreDistinct,
-    /// Every action that is offered can be taken.
+    /// Every offered action can be taken.
     LegalActionsLeadOn,
     /// An action that is not offered is refused.
     IllegalActionsAreRefused,
@@ -111,7 +111,7 @@ pub enum Rule {
     TrialsEnd,
     /// Each call of `wait` ends with the end of one trial, and every trial ends exactly once.
     WaitEndsOneTrial,
-    /// An evaluator that was given nothing returns an error from `wait`.
+    /// `wait` returns an error if nothing was submitted.
     WaitingForNothingIsAnError,
     /// An evaluator has at least one worker.
     EvaluatorsHaveWorkers,
@@ -153,14 +153,14 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A broken rule, and what was seen.
+/// A broken rule and what was observed.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{rule}: {message}")]
 #[non_exhaustive]
 pub struct Violation {
     /// The rule.
     pub rule: Rule,
-    /// What was seen.
+    /// What was observed.
     pub message: String,
 }
 
@@ -186,7 +186,7 @@ impl Rule {
 /// The number of decisions after which a walk counts as endless. The longest walk of the crate's own spaces has 120.
 const LONGEST_WALK: usize = 10_000;
 
-/// A walk that takes every legal action with equal probability, without trust in the space.
+/// Returns a walk that takes every legal action with equal probability, without trusting the space.
 fn random_trajectory<S: SearchSpace>(space: &S, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, Violation> {
     let (mut states, mut actions) = (Vec::new(), Vec::new());
     let mut state = space.initial_state();

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-/// Random walks of a check.
+/// Number of random walks in a check.
 const WALKS: u64 = 100;
 
 /// Checks a search space on a hundred random walks.
@@ -60,7 +60,7 @@ const WALKS: u64 = 100;
 pub fn check_space<S: SearchSpace>(space: &S) -> Result<(), Violation> {
     let (initial, identity) = (space.initial_state(), space.identity());
     Rule::SpaceRepeats.hold(space.initial_state() == initial, || "the initial state changes".to_owned())?;
-    // Actions met so far. Those that a state does not offer are the illegal ones to try there.
+    // Actions met so far. Those that a state does not offer are tried there as illegal ones.
     let mut met = BTreeSet::new();
     let mut visited = BTreeSet::new();
     for number in 0..WALKS {
@@ -111,7 +111,7 @@ fn check_state<S: SearchSpace>(
             round_trip("action", action)?;
         }
     }
-    // Only a few of them, and others in each walk.
+    // Only a few of them, and different ones in each walk.
     let illegal = met.iter().filter(|action| !distinct.contains(action));
     let start = usize::try_from(number).unwrap_or_default() % met.len().max(1);
     for action in illegal.skip(start / 2).take(8) {

@@ -19,7 +19,7 @@ const KEY: &str = "training";
 
 /// Where a long training keeps its checkpoint and its log, and how often it writes them.
 ///
-/// A training that is given a folder with a checkpoint continues from there; see
+/// A training continues from the checkpoint in its folder, if there is one; see
 /// [`Training::with_checkpoints`](super::Training::with_checkpoints). The folder has
 /// - `checkpoint.safetensors`: weights, running statistics, state of the optimizer, and the position down to the batch;
 /// - `epochs.csv`: `epoch` (from 1), `learning_rate`, `training_loss`, `accuracy` (percent; empty if not measured),

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The recipe describes no training, or the configuration no network.
+    /// The recipe or the configuration of the network is not valid.
     #[error(transparent)]
     Config(#[from] InvalidSetting),
     /// The network could not be built.

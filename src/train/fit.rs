@@ -16,7 +16,7 @@ use rand::Rng;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-/// A training: what is trained by which recipe on which images, who watches it and where it is kept.
+/// A training: its recipe and images, what watches it and where it is kept.
 ///
 /// ```
 /// use blockqnn::data::{DeviceSet, Split, embedded};
@@ -62,7 +62,8 @@ impl std::fmt::Debug for Training<'_> {
 }
 
 impl<'a> Training<'a> {
-    /// A training on `images`, measured on the images of `validation`, which nothing watches and which is not kept.
+    /// Creates a training on `images`, measured on the images of `validation`. Nothing watches it, and it is not kept
+    /// in files.
     #[must_use]
     pub fn new(recipe: &'a Recipe, images: &'a dyn BatchSource, validation: &'a dyn BatchSource, seed: u64) -> Self {
         Self { recipe, images, validation, seed, watch: &(), checkpoints: None, reads: &Direct }
@@ -74,11 +75,11 @@ impl<'a> Training<'a> {
         Self { watch, ..self }
     }
 
-    /// Keeps the training in files, so that one that was cancelled or killed is continued by the same call.
+    /// Keeps the training in files, so that the same call continues it after it was cancelled or killed.
     ///
-    /// A checkpoint is written as often as `checkpoints` says, and when the training is cancelled, at whatever batch. On
-    /// the CPU devices a training that was stopped and resumed ends with the same weights, bit for bit, as one that was
-    /// not. The log `epochs.csv` is written after every epoch. The checkpoint stays when the training has ended;
+    /// A checkpoint is written as often as `checkpoints` says, and at any batch when the training is cancelled. On the
+    /// CPU devices a training that was stopped and resumed ends with the same weights, bit for bit, as one that was
+    /// not. The log `epochs.csv` is written after every epoch. The checkpoint is kept when the training has ended;
     /// [`Checkpoints::delete`] deletes it.
     #[must_use]
     pub fn with_checkpoints(self, checkpoints: impl Into<Option<&'a Checkpoints>>) -> Self {
@@ -90,36 +91,37 @@ impl<'a> Training<'a> {
         Self { reads, ..self }
     }
 
-    /// Trains the networks that `build` makes until one attempt counts, and measures it on the validation images.
+    /// Trains the networks that `build` creates until an attempt counts, and measures that on the validation images.
     ///
     /// An attempt is a network with new weights, a new optimizer and all epochs of the recipe. It is given up, and the
-    /// next one begins with a lower learning rate ([`Recipe::learning_rate_at`]), when
+    /// next one starts with a lower learning rate ([`Recipe::learning_rate_at`]), if
     /// - its validation accuracy after the first epoch is not above that of a random predictor, 1 / classes; or
     /// - the loss of the training images, or of the validation images where they are evaluated, is not a finite number
     ///   after any epoch.
     ///
-    /// When no restart is left, the first of these no longer ends the attempt: what it reaches counts. The second ends
-    /// with [`Infeasibility::Diverged`]. (The paper restarts for the first reason only, and is silent on both ends.)
+    /// When no restarts are left, the first condition no longer ends the attempt, whose result counts; the second ends
+    /// it with [`Infeasibility::Diverged`]. (The paper restarts for the first reason only, and does not say what
+    /// happens when no restarts are left.)
     ///
     /// # Randomness
-    /// `build` gets the stream `(seed, "weights", restart)`, and the images of epoch `e` come in the order of the stream
-    /// `(seed, "epoch", restart * 2^32 + e)` and are changed as the stream `(seed, "augment", restart * 2^32 + e)` says,
-    /// one image after the other in that order; all count from 0. A [`PictureStream`](crate::data::PictureStream) crops
-    /// by streams of its own for each epoch and image. Nothing else is random: on the CPU devices the same arguments
-    /// give the same bits, whatever else the process does.
+    /// `build` is given the stream `(seed, "weights", restart)`. The images of epoch `e` are shuffled by the stream
+    /// `(seed, "epoch", restart * 2^32 + e)` and augmented, one after the other in that order, by the stream `(seed,
+    /// "augment", restart * 2^32 + e)`; all numbers count from 0. A [`PictureStream`](crate::data::PictureStream) crops
+    /// by separate streams for each epoch and image. Nothing else is random: on the CPU devices the same arguments give
+    /// the same bits, whatever else the process does.
     ///
     /// # Cost
-    /// The validation images are evaluated after the last epoch, after the first one of an attempt that may still be
-    /// given up, and as often as the recipe's `measure_every` says. The host waits for the device once an epoch, to read
-    /// its loss and, where they were evaluated, the figures of the validation images.
+    /// The validation images are evaluated after the last epoch, after the first epoch of an attempt that may still be
+    /// given up, and as often as the recipe's `measure_every` says. The host waits for the device once per epoch, to
+    /// read the loss and, if they were evaluated, the results on the validation images.
     ///
     /// # Errors
-    /// [`TrainError`] if the recipe is not valid, the two sets do not fit each other, `build` fails, or the device does.
-    /// With checkpoints, [`TrainError::Write`] if one or the log cannot be written, [`TrainError::Read`] if there is one
-    /// that cannot be read, and [`TrainError::Checkpoint`] if it is damaged or of another training.
+    /// [`TrainError`] if the recipe is not valid, the two sets do not fit each other, or `build` or the device fails.
+    /// With checkpoints, [`TrainError::Write`] if a checkpoint or the log cannot be written, [`TrainError::Read`] if a
+    /// checkpoint cannot be read, and [`TrainError::Checkpoint`] if it is damaged or belongs to another training.
     ///
     /// # Panics
-    /// If a network's logits are not `[images, classes]`.
+    /// Panics if a network's logits are not `[images, classes]`.
     pub fn fit<M: Classifier>(
         self,
         mut build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
@@ -144,7 +146,7 @@ impl<'a> Training<'a> {
         let smoothing = (recipe.label_smoothing > 0.0).then_some(recipe.label_smoothing as f32);
         let session = Session {
             of: self,
-            // `validate` has seen that there is a batch.
+            // `validate` has checked that the batch size is not 0.
             batch_size: NonZeroUsize::new(recipe.batch_size).unwrap_or(NonZeroUsize::MIN),
             seconds_before: snapshot.as_ref().map_or(0.0, |snapshot| snapshot.progress.seconds),
             started: Instant::now(),
@@ -173,7 +175,7 @@ impl<'a> Training<'a> {
                 Stop::Cancelled => return Ok(Outcome::Cancelled),
                 Stop::Failed(error) => return Err(error),
             }
-            tracing::debug!(restarts, ?stop, "training starts again with a lower learning rate");
+            tracing::debug!(restarts, ?stop, "restarting the training with a lower learning rate");
             restarts += 1;
         }
     }
@@ -184,7 +186,7 @@ impl<'a> Training<'a> {
 enum Stop {
     NoBetterThanChance,
     Diverged {
-        /// From 1.
+        /// Number of the epoch, from 1.
         epoch: u32,
     },
     TimedOut {
@@ -200,14 +202,14 @@ impl From<TrainError> for Stop {
     }
 }
 
-/// What stays the same over all attempts.
+/// The parts that all attempts share.
 struct Session<'a> {
     of: Training<'a>,
     batch_size: NonZeroUsize,
-    /// Of earlier calls.
+    /// Seconds of earlier calls.
     seconds_before: f64,
     started: Instant,
-    /// With label smoothing, if the recipe has it.
+    /// The loss, with label smoothing if the recipe has it.
     training_loss: CrossEntropyLoss,
     loss: CrossEntropyLoss,
     task: Task,
@@ -217,19 +219,19 @@ struct Session<'a> {
 struct Attempt<M> {
     network: M,
     optimizer: ModuleOptimizer,
-    /// The running mean of the network's numbers, if the recipe has one.
+    /// The running mean of the network's weights, if the recipe has one.
     average: Option<Vec<Tensor<1>>>,
     restarts: u32,
     /// Finished epochs.
     epoch: u32,
-    /// Finished batches of the present epoch.
+    /// Finished batches of the current epoch.
     batch: usize,
-    /// What they add to the epoch's mean loss, as a tensor that has not been waited for.
+    /// Their contribution to the epoch's mean loss, as a tensor that may not be computed yet.
     mean: Tensor<1>,
     epochs: Vec<Epoch>,
 }
 
-/// What an epoch read from the device.
+/// The figures of an epoch that were read from the device.
 struct Reading {
     training_loss: f64,
     validation: Option<Score>,
@@ -249,7 +251,7 @@ impl Session<'_> {
         self.seconds_before + self.started.elapsed().as_secs_f64()
     }
 
-    /// An attempt from its beginning, or from where a checkpoint has it.
+    /// Begins an attempt, or continues one from a checkpoint.
     fn begin<M: Classifier>(
         &self,
         network: M,
@@ -282,7 +284,7 @@ impl Session<'_> {
         Tensor::zeros([1], self.of.images.device())
     }
 
-    /// All epochs that are left.
+    /// Runs the remaining epochs.
     fn attempt<M: Classifier>(&self, mut attempt: Attempt<M>) -> Result<Trained<M>, Stop> {
         loop {
             let stop;
@@ -324,7 +326,7 @@ impl Session<'_> {
                     return Err(Stop::NoBetterThanChance);
                 }
                 if last {
-                    // The network is worth more than the last line of its log.
+                    // The network is more valuable than the last line of its log.
                     if let Err(error) = logged {
                         tracing::warn!(%error, "the log of the training is not complete");
                     }
@@ -341,12 +343,12 @@ impl Session<'_> {
             if self.of.checkpoints.is_some_and(|checkpoints| checkpoints.is_due(epoch)) {
                 self.save(&attempt)?;
             }
-            // Not before the checkpoint, which is worth more.
+            // Only after the checkpoint, which is more valuable.
             logged?;
         }
     }
 
-    /// The batches of an epoch that are left; and why it stopped before the end, if it did.
+    /// Runs the remaining batches of an epoch. Returns why it stopped early, if it did.
     fn train<M: Classifier>(&self, attempt: Attempt<M>) -> (Attempt<M>, Option<Stop>) {
         let Attempt { mut network, mut optimizer, mut average, restarts, epoch, mut batch, mut mean, epochs } = attempt;
         let learning_rate = self.of.recipe.learning_rate_at(epoch, restarts);
@@ -411,8 +413,8 @@ impl Session<'_> {
         snapshot.write(checkpoints, &self.task)
     }
 
-    /// The mean loss and the number of correct predictions on the validation images, as tensors that have not been
-    /// waited for.
+    /// Returns the mean loss and the number of correct predictions on the validation images, as tensors that may not be
+    /// computed yet.
     fn evaluate<M: Classifier>(&self, network: &M, attempt: &Attempt<M>) -> Result<[Tensor<1>; 2], Stop> {
         let device = self.of.validation.device();
         let mut mean = Tensor::<1>::zeros([1], device);
@@ -426,7 +428,7 @@ impl Session<'_> {
             mean = mean + self.loss.forward(logits, labels).mul_scalar(share(indices.len(), self.of.validation));
             self.report(attempt.epoch, attempt.restarts, 1.0);
         }
-        // Single precision counts to 2^24 without loss.
+        // Single precision counts exactly up to 2^24.
         Ok([mean, correct.float()])
     }
 
@@ -434,7 +436,7 @@ impl Session<'_> {
         100.0 * correct as f64 / self.of.validation.len() as f64
     }
 
-    /// Whether more validation images are classified correctly than guessing would.
+    /// Whether more validation images are classified correctly than by guessing.
     fn beats_chance(&self, correct: usize) -> bool {
         correct as u128 * self.of.validation.classes() as u128 > self.of.validation.len() as u128
     }
@@ -454,7 +456,8 @@ impl Session<'_> {
     }
 }
 
-/// Waits for the device: the training loss and, if they are there, the loss and the correct predictions of validation.
+/// Waits for the device, and returns the training loss and, if evaluated, the loss and correct predictions on the
+/// validation images.
 fn read(reads: &dyn DeviceReads, figures: Vec<Tensor<1>>) -> Result<Reading, Stop> {
     let figures = reads.read(figures).map_err(|error| Stop::Failed(device_error(&error)))?;
     let validation = match figures[1..] {
@@ -465,7 +468,7 @@ fn read(reads: &dyn DeviceReads, figures: Vec<Tensor<1>>) -> Result<Reading, Sto
     Ok(Reading { training_loss: figures[0].into(), validation })
 }
 
-/// The fraction of `set` that this number of images is.
+/// Returns the fraction of `set` that `images` images are.
 fn share(images: usize, set: &dyn BatchSource) -> f64 {
     images as f64 / set.len() as f64
 }

@@ -34,7 +34,7 @@ const BATCH_PIXELS: usize = 32 * 32;
 /// use blockqnn::train::ImageClassifier;
 ///
 /// let classifier = ImageClassifier::load("best.safetensors", &default_device()?)?;
-/// for (path, prediction) in classifier.classify_folder("photographs")? {
+/// for (path, prediction) in classifier.classify_folder("pictures")? {
 ///     match prediction {
 ///         Ok(found) => println!("{}: {} ({:.0} %)", path.display(), found.class, 100.0 * found.probability),
 ///         Err(error) => eprintln!("{error}"),
@@ -268,9 +268,9 @@ impl ImageClassifier {
         }
     }
 
-    /// The classifier as an ONNX file, whose metadata are those of the safetensors file that [`save`](Self::save) writes.
+    /// Returns the classifier as an ONNX file, whose metadata are those of the safetensors file that [`save`](Self::save) writes.
     ///
-    /// With [`OnnxForm::pixels`], it takes pictures as bytes and gives probabilities: everything that
+    /// With [`OnnxForm::pixels`] it takes pictures as bytes and gives probabilities: everything that
     /// [`Preprocessing`] says, except for turning pictures upright, is a part of it. Shapes are those of
     /// [`Blueprint::to_onnx`].
     ///
@@ -309,7 +309,7 @@ impl ImageClassifier {
         serde_json::to_string(&facts).unwrap_or_default()
     }
 
-    /// Writes the classifier to one safetensors file. The same classifier gives the same bytes.
+    /// Writes the classifier to one safetensors file. Equal classifiers give equal bytes.
     ///
     /// Its metadata contain under `classifier` a JSON object with the `architecture`, the names of the `classes`,
     /// `mean` and `deviation` of each channel, and the `preprocessing` ([`Preprocessing`]).

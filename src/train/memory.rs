@@ -9,7 +9,8 @@ use crate::graph::Cost;
 /// workspace of kernels) plus four numbers per parameter (weight, gradient, two moments). Mixed precision counts like
 /// single precision, because normalisation keeps its input in that.
 ///
-/// It was not measured on a GPU. Whoever packs trainings by it ([`ProcessConfig`](crate::evaluator::ProcessConfig)) should leave room.
+/// The estimate was not measured on a GPU. Leave room when you pack trainings by it
+/// ([`ProcessConfig`](crate::evaluator::ProcessConfig)).
 ///
 /// ```
 /// use blockqnn::graph::{LayerGraph, NetworkConfig, Node, Operation};

@@ -1,7 +1,7 @@
 //! Training: from a network and images to an accuracy.
 //!
 //! - [`Recipe`]: epochs, batches, optimizer, learning rate, restarts and time limit, as data.
-//! - [`Training`]: trains what its caller builds, by a recipe, with restarts.
+//! - [`Training`]: trains the networks that its caller builds by a recipe, with restarts.
 //! - [`TrainingEnvironment`]: trains every architecture of a search by one recipe on one data set.
 //!
 //! Images, labels and the state of the training stay on the device; the host waits for it once an epoch.

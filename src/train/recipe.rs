@@ -146,8 +146,8 @@ pub enum Schedule {
 
 /// What happens when an attempt fails: the network is initialised again and trained with a lower learning rate.
 ///
-/// An attempt fails when its validation accuracy after the first epoch is not above that of a random predictor, or when
-/// its loss is not a finite number after any epoch; see [`Training::fit`](super::Training::fit).
+/// An attempt fails if its validation accuracy after the first epoch is not above that of a random predictor, or if its
+/// loss is not finite after any epoch; see [`Training::fit`](super::Training::fit).
 ///
 /// With few steps per epoch, a network that learns may look like one that guesses: validation uses the running
 /// statistics of batch normalisation, in which the initial values still have a weight of 0.9^steps. With 20 steps or
@@ -284,10 +284,10 @@ impl Recipe {
         self
     }
 
-    /// Checks that the recipe describes a training.
+    /// Checks that the recipe is valid.
     ///
     /// # Errors
-    /// The first field that does not; see [`InvalidSetting`].
+    /// [`InvalidSetting`] names the first field that is not valid.
     pub fn validate(&self) -> Result<(), InvalidSetting> {
         InvalidSetting::at_least_one("recipe.epochs", self.epochs)?;
         InvalidSetting::at_least_one("recipe.batch_size", self.batch_size)?;
@@ -373,7 +373,7 @@ fn in_range(field: &str, value: f64, inside: bool, range: &str) -> Result<(), In
 }
 
 fn positive(field: &str, value: f64) -> Result<(), InvalidSetting> {
-    // Steps are computed in single precision, where a smaller number would vanish.
+    // Steps are computed in single precision, where a smaller number would become 0.
     let inside = value.is_finite() && value >= f64::from(f32::MIN_POSITIVE) && value <= f64::from(f32::MAX);
     in_range(field, value, inside, "a positive number that single precision holds")
 }

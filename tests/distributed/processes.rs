@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 const ROLE: &str = "BLOCKQNN_TEST_ROLE";
 
-/// What a process of a test is.
+/// The role of a process in a test.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Role {
     Worker(WorkerRole),
@@ -44,22 +44,22 @@ pub(crate) struct ControllerRole {
     pub(crate) ack_wait: Duration,
 }
 
-/// What goes wrong with a trial.
+/// A mishap of a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Mishap {
-    /// Takes the whole worker with it.
+    /// Ends the whole worker.
     KillsWorker,
-    /// Its process is killed, as for lack of memory.
+    /// Its process is killed, as if memory had run out.
     KillsItself,
-    /// Ends by itself, as a crash in foreign code would.
+    /// Its process ends, as if foreign code had crashed.
     Aborts,
-    /// Never goes on.
+    /// Hangs.
     Hangs,
-    /// Says that it failed.
+    /// Reports a failure.
     Panics,
 }
 
-/// The synthetic environment, slowed down to look like a training, with mishaps.
+/// The synthetic environment, slowed down to the pace of a training, with mishaps.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Slow {
     pub(crate) duration: Duration,
@@ -131,7 +131,7 @@ pub(crate) fn agent() -> QLearning<BlockSpace> {
     QLearning::new(QLearningConfig { epsilon, replay, ..QLearningConfig::paper() }).unwrap()
 }
 
-/// What a search leaves: the Q-table's bytes, and every record.
+/// The outcome of a search: the Q-table's bytes and every record.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct End {
     pub(crate) table: Vec<u8>,
@@ -159,7 +159,7 @@ pub(crate) fn finish(
     (End { table, records }, report)
 }
 
-/// What the same search leaves in one process.
+/// The outcome of the same search in one process.
 pub(crate) fn expected(trials: u64, minibatch: u64) -> End {
     let inline = blockqnn::evaluator::InlineEvaluator::new(environment());
     finish(inline, None, trials, minibatch, Cancellation::new()).0
@@ -195,7 +195,7 @@ impl Role {
             Self::Worker(role) => {
                 let WorkerRole { url, name, environment, patience } = role;
                 let worker = NatsWorker::new(Broker::new(url)).with_name(name).with_patience(patience);
-                // A broker that is not there yet will be.
+                // The broker may not be running yet.
                 while let Err(error) = worker.clone().run(environment.clone().made()) {
                     eprintln!("{error}");
                     std::thread::sleep(Duration::from_millis(100));
@@ -223,12 +223,12 @@ impl Slow {
 }
 
 impl ControllerRole {
-    /// What the controller left, when it is done.
+    /// The outcome of the controller's search, once it has ended.
     pub(crate) fn end(&self) -> Option<End> {
         fs::read_to_string(done(&self.folder)).ok().map(|text| serde_json::from_str(&text).unwrap())
     }
 
-    /// Numbers of the finished trials in the journal, in its order.
+    /// Numbers of the finished trials, in the order of the journal.
     pub(crate) fn journalled(&self) -> Vec<u64> {
         let text = fs::read_to_string(self.folder.join("journal.jsonl")).unwrap_or_default();
         let events = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
@@ -246,7 +246,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Kills it, as a crash would.
+    /// Kills the process, like a crash.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         self.child.wait().unwrap();
@@ -292,7 +292,7 @@ impl Drop for Thread {
     }
 }
 
-/// Waits for something that takes a while; only what never happens fails.
+/// Waits for something that takes a while, and fails only if it never happens.
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_mins(5);
     loop {

@@ -1,4 +1,4 @@
-//! Who is not let in, and what it is told.
+//! Which workers and controllers are refused, and with what message.
 
 use super::processes::{Slow, Thread, environment, expected, finish};
 use super::server::Server;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// Keys made for these tests; they open nothing.
+/// Keys that were made for these tests and give access to nothing else.
 const CONTROLLER: (&str, &str) = (
     "SUAAOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQOBYHA4DQOBZ5FE",
     "UDVEU3DD4KOFECV66VIHWEZOYX4ZKR3WV27L464SIIPOU2IUI3JCYSJF",
@@ -86,7 +86,7 @@ fn wrong_credentials_are_refused_with_a_line_that_says_so() {
 }
 
 #[test]
-fn a_broker_that_is_not_there_or_keeps_no_queues_is_named() {
+fn a_broker_that_is_missing_or_has_no_queues_is_named() {
     let error = run(Broker::new("nats://127.0.0.1:1")).unwrap_err().to_string();
     assert!(error.contains("nats://127.0.0.1:1") && error.contains("nats-server -js"), "{error}");
     let error = run(Broker::new("nats://127.0.0.1:1").with_nkey("missing.nk")).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! A broker of the test's own, on a free port and in a temporary folder.
+//! A separate broker for each test, on a free port and in a temporary folder.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -14,7 +14,7 @@ pub(crate) struct Server {
     child: Option<Child>,
 }
 
-/// The `nats-server` to test with.
+/// The `nats-server` program to test with.
 fn program() -> PathBuf {
     let named = std::env::var_os("BLOCKQNN_NATS_SERVER").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -24,12 +24,12 @@ fn program() -> PathBuf {
 }
 
 impl Server {
-    /// A broker without passwords.
+    /// Starts a broker without passwords.
     pub(crate) fn start() -> Self {
         Self::start_with("")
     }
 
-    /// A broker with these lines in its configuration; `FOLDER` stands for its folder.
+    /// Starts a broker with these lines in its configuration, in which `FOLDER` stands for its folder.
     pub(crate) fn start_with(configuration: &str) -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), configuration)
     }
@@ -58,7 +58,7 @@ impl Server {
         format!("{scheme}://{user}127.0.0.1:{}", self.port)
     }
 
-    /// Kills it, as a crash would.
+    /// Kills the broker, like a crash.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -66,7 +66,7 @@ impl Server {
         }
     }
 
-    /// Loses everything that it kept; it must not run.
+    /// Deletes everything that it stored; it must not be running.
     pub(crate) fn wipe(&self) {
         assert!(self.child.is_none());
         fs::remove_dir_all(self.folder.path().join("store")).unwrap();

@@ -4,4 +4,5 @@ mod commands;
 mod examples;
 mod links;
 mod manifests;
+mod paper_map;
 mod rooms;

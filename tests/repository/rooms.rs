@@ -167,25 +167,35 @@ fn option(text: &str) -> Option<&str> {
     None
 }
 
+/// What only the program has: the commands that a text must not name, and an option.
+fn named(line: &str) -> Option<String> {
+    const COMMANDS: [&str; 10] =
+        ["search", "verify", "transfer", "export", "classify", "report", "worker", "compare", "calibrate", "plan"];
+    // Documentation may point to an example as a lesson; a message may not, and an example is no program to run.
+    const EXAMPLES: [&str; 4] = ["cifar_search", "imagenet_transfer", "compare_agents", "the examples"];
+    let words = words(line);
+    let is_message = !line.trim_start().starts_with("//");
+    let commands = COMMANDS.iter().map(|command| format!("blockqnn {command}"));
+    let examples = EXAMPLES.iter().filter(|_| is_message).map(|name| (*name).to_owned());
+    let of_examples = COMMANDS.iter().map(|command| format!("cifar_search {command}"));
+    let mut names = commands.chain(of_examples).chain(examples);
+    let option = option(&words).filter(|name| !EXCEPTIONS.contains(name));
+    names.find(|name| words.contains(name.as_str())).or_else(|| option.map(|name| format!("--{name}")))
+}
+
 /// The library has users that have neither the program nor its options: errors name settings, and the program adds
 /// options.
 #[test]
 fn the_library_names_no_option_and_no_program() {
     let mut files = Vec::new();
     sources(&root().join("src"), &mut files);
-    let programs = ["cifar_search", "imagenet_transfer", "compare_agents", "calibrate_reward", "plan_workers"];
-    let commands = ["search", "verify", "transfer", "export", "classify", "report", "compare"];
-    let commands = commands.map(|command| format!("blockqnn {command}"));
     let mut found = Vec::new();
     for file in &files {
         let text = fs::read_to_string(file).unwrap();
         // Tests start other programs.
         let text = text.split("\nmod tests {").next().unwrap_or_default();
         for (number, line) in (1..).zip(text.lines()) {
-            let words = words(line);
-            let is_named = |name: &&str| words.contains(*name);
-            let named = programs.iter().copied().chain(commands.iter().map(String::as_str)).find(is_named);
-            if let Some(name) = named.or_else(|| option(&words).filter(|name| !EXCEPTIONS.contains(name))) {
+            if let Some(name) = named(line) {
                 found.push(format!("{}:{number}: {name}: {}", file.display(), line.trim()));
             }
         }
@@ -195,6 +205,17 @@ fn the_library_names_no_option_and_no_program() {
 
 /// Options of other programs: those of cargo's tests, by which a program is started again as a child process.
 const EXCEPTIONS: [&str; 2] = ["exact", "nocapture"];
+
+#[test]
+fn commands_examples_and_options_are_found_in_messages() {
+    let message = "         for it or give it another name (--nats-name in the examples)\"";
+    assert_eq!(named(message).as_deref(), Some("the examples"));
+    assert_eq!(named("    \"(cifar_search worker at {})\",").as_deref(), Some("cifar_search worker"));
+    assert_eq!(named("/// Run `blockqnn worker` on it.").as_deref(), Some("blockqnn worker"));
+    assert_eq!(named("    \"start a worker (--nats-name NAME)\",").as_deref(), Some("--nats-name"));
+    assert_eq!(named("//! The example `cifar_search` does this."), None);
+    assert_eq!(named("    .arg(\"--exact\")"), None);
+}
 
 #[test]
 fn options_are_found_in_texts_and_in_documentation() {

@@ -1,6 +1,6 @@
 //! The agent learns: the paper's whole schedule on the synthetic environments, against the random agent.
 //!
-//! Prints the figures that docs/reproduction.md tells; with `BLOCKQNN_ALL_CREDITS=1` those of all three credits.
+//! Prints the figures in docs/reproduction.md; with `BLOCKQNN_ALL_CREDITS=1`, those of all three credits.
 
 mod first_layers;
 
@@ -43,7 +43,7 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Mean and standard error.
+/// Returns mean and standard error.
 fn estimate(values: &[f64]) -> (f64, f64) {
     let center = mean(values);
     let squares: f64 = values.iter().map(|value| (value - center).powi(2)).sum();
@@ -51,7 +51,8 @@ fn estimate(values: &[f64]) -> (f64, f64) {
     (center, (squares / (count - 1.0) / count).sqrt())
 }
 
-/// Mean true quality of the first 95 minibatches and of the last 12, and the best of the run, for each seed.
+/// Returns, for each seed, the mean true quality of the first 95 minibatches and of the last 12, and the best of the
+/// run.
 fn run(name: &str, qualities: &(dyn Fn(u64) -> Vec<f64> + Sync)) -> Vec<[f64; 3]> {
     let next = AtomicU64::new(0);
     let rows = Mutex::new(BTreeMap::new());
@@ -91,7 +92,7 @@ fn print_head(environment: &str) {
     println!("| --- | --- | --- | --- |");
 }
 
-/// Mean and standard error over seeds of a difference between two figures.
+/// Returns mean and standard error over seeds of a difference between two figures.
 fn lead(differences: impl Iterator<Item = f64>) -> (f64, f64) {
     estimate(&differences.collect::<Vec<_>>())
 }
@@ -100,19 +101,20 @@ fn lead(differences: impl Iterator<Item = f64>) -> (f64, f64) {
 fn with_rewards_at_all_layers_the_last_minibatches_beat_the_first_and_with_shares_also_the_best_of_random_search() {
     print_head("the first layers decide");
     let random = run("random", &|seed| qualities(RandomAgent, FIRST_LAYERS(), Credit::EveryLayer, seed));
-    let learnt = run("Q-learning, every layer", &|seed| qualities(learner(), FIRST_LAYERS(), Credit::EveryLayer, seed));
+    let learned =
+        run("Q-learning, every layer", &|seed| qualities(learner(), FIRST_LAYERS(), Credit::EveryLayer, seed));
     let shared = run("Q-learning, shared", &|seed| qualities(learner(), FIRST_LAYERS(), Credit::Shared, seed));
     if all_credits() {
         run("Q-learning, terminal", &|seed| qualities(learner(), FIRST_LAYERS(), Credit::Terminal, seed));
     }
 
-    for (credit, learnt) in [("every layer", &learnt), ("shared", &shared)] {
-        let (gain, error) = lead(learnt.iter().map(|row| row[1] - row[0]));
+    for (credit, learned) in [("every layer", &learned), ("shared", &shared)] {
+        let (gain, error) = lead(learned.iter().map(|row| row[1] - row[0]));
         assert!(gain > 3.0 * error, "{credit}: {gain} is not three standard errors ({error})");
-        let (lead, error) = lead(learnt.iter().zip(&random).map(|(learnt, random)| learnt[1] - random[2]));
+        let (lead, error) = lead(learned.iter().zip(&random).map(|(learned, random)| learned[1] - random[2]));
         println!("{credit}: mean of the last 12 over the best of random search, seed by seed: {lead:.2} ± {error:.2}");
-        // Kinds of processors differ in the last bit of logarithms, and so in what a seed gives. The lead of Equation 2
-        // is of about two standard errors, too little to hold on all of them.
+        // Processors differ in the last bit of logarithms, and therefore in the result of a seed. The lead of Equation
+        // 2 is about two standard errors, too little to hold on all of them.
         if credit == "shared" {
             assert!(
                 lead > 2.0 * error,
@@ -134,7 +136,7 @@ fn with_the_reward_at_terminal_the_learner_beats_its_own_beginning_and_finds_bet
 
     let (gain, error) = lead(terminal.iter().map(|row| row[1] - row[0]));
     assert!(gain > 3.0 * error, "{gain} is not three standard errors ({error})");
-    let (lead, error) = lead(terminal.iter().zip(&random).map(|(learnt, random)| learnt[2] - random[2]));
+    let (lead, error) = lead(terminal.iter().zip(&random).map(|(learned, random)| learned[2] - random[2]));
     println!("best of the learner over best of random search, seed by seed: {lead:.2} ± {error:.2}");
     assert!(lead > 0.0, "the learner finds nothing better than random search: {lead} ± {error}");
 }

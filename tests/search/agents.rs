@@ -1,4 +1,5 @@
-//! Every agent keeps what the controller builds on: valid proposals, one seed one search, resuming without a trace.
+//! Every agent fulfils what the controller relies on: its proposals are valid, a seed always gives the same search, and
+//! resuming leaves no trace.
 
 use blockqnn::agent::{Agent, Edit, EvolutionConfig, LeastSquares, LeastSquaresConfig, LocalSearch, Policy, QLearning};
 use blockqnn::agent::{QLearningConfig, RandomAgent, RegularizedEvolution, TrajectoryOf};
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 const NAMES: [&str; 8] = ["paper", "tuned", "rank", "best", "random", "evolution", "local", "local10"];
 
-/// Settings that leave the random beginning within a few dozen trials.
+/// Settings with which an agent leaves its random beginning within a few dozen trials.
 fn agent(name: &str) -> Box<dyn Agent<BlockSpace>> {
     let tabular = |config| Box::new(QLearning::new(config).unwrap()) as Box<dyn Agent<BlockSpace>>;
     match name {
@@ -33,7 +34,7 @@ fn agent(name: &str) -> Box<dyn Agent<BlockSpace>> {
             let policy = Policy::Softmax { temperature: 0.5, uniform: 10 };
             tabular(QLearningConfig { policy, ..QLearningConfig::rank() })
         }
-        // A small window, so that it moves, and few edits, so that ten thousand episodes do not take minutes.
+        // A small window, so that it moves, and few edits, so that ten thousand episodes take less than minutes.
         "best" => {
             let config = LeastSquaresConfig { window: 30, edits: 4, ..LeastSquaresConfig::default() };
             Box::new(LeastSquares::new(config).unwrap())
@@ -46,7 +47,7 @@ fn agent(name: &str) -> Box<dyn Agent<BlockSpace>> {
     }
 }
 
-/// Takes its time where a process has to be killed in the middle; its results are the same.
+/// Evaluates slowly if a process is to be killed in the middle; the results are the same.
 struct Slow(Synthetic);
 
 impl Environment<BlockCode> for Slow {
@@ -64,7 +65,7 @@ impl Environment<BlockCode> for Slow {
     }
 }
 
-/// What a search leaves: every record, and the agent's state.
+/// The outcome of a search: every record and the agent's state.
 fn run(
     name: &str,
     space: &BlockSpace,
@@ -93,7 +94,7 @@ fn one_seed_of_any_agent_gives_one_search() {
     }
 }
 
-/// A run whose process died leaves the beginning of a journal, and a checkpoint of an earlier moment or none.
+/// A run whose process died leaves the beginning of a journal, and an earlier checkpoint or none.
 #[test]
 fn a_search_killed_anywhere_and_resumed_ends_the_same_with_every_agent() {
     for name in NAMES {
@@ -103,7 +104,7 @@ fn a_search_killed_anywhere_and_resumed_ends_the_same_with_every_agent() {
             let parent = tempfile::tempdir().unwrap();
             let whole = parent.path().join("whole");
             assert_eq!(run(name, &space, 60, minibatch, Some(RunFolder::create(&whole).unwrap())), expected, "{name}");
-            // A checkpoint of 35 trials, for those killed later.
+            // A checkpoint of 35 trials, for runs that are killed later.
             let early = parent.path().join("early");
             run(name, &space, 35, minibatch, Some(RunFolder::create(&early).unwrap()));
             let journal = fs::read(whole.join("journal.jsonl")).unwrap();
@@ -124,10 +125,10 @@ fn a_search_killed_anywhere_and_resumed_ends_the_same_with_every_agent() {
     }
 }
 
-/// Name of the agent and path of the run, for the process that is to be killed.
+/// The variables with the name of the agent and the path of the run, for the process that is to be killed.
 const CHILD: &str = "BLOCKQNN_TEST_AGENT_RUN";
 
-/// Not a test of its own: the process that [`a_killed_process_leaves_no_trace_in_the_search_of_any_agent`] kills.
+/// Not a test itself: the process that [`a_killed_process_leaves_no_trace_in_the_search_of_any_agent`] kills.
 #[test]
 fn child_process() {
     let Ok(child) = std::env::var(CHILD) else { return };
@@ -147,7 +148,7 @@ fn a_killed_process_leaves_no_trace_in_the_search_of_any_agent() {
         let path = parent.path().join("run");
         let lines = || fs::read_to_string(path.join("journal.jsonl")).map_or(0, |text| text.lines().count());
         let mut kills = 0;
-        // The second process resumes what the first left, and is killed further on.
+        // The second process resumes the run of the first and is killed later.
         for earliest in [5, 70] {
             let wanted = earliest + seed::index(&mut rng, 40);
             let mut child = Command::new(std::env::current_exe().unwrap())
@@ -229,7 +230,7 @@ proptest! {
         for _ in 0..steps {
             let next = Edit::random(space, &current, &mut rng).unwrap();
             prop_assert_ne!(&next.actions, &current.actions);
-            // A walk of legal actions, its states those in between, is a block by the rules of Table 1.
+            // A walk of legal actions, with the states in between, is a block by the rules of Table 1.
             prop_assert_eq!(&walk(space, &next.actions).unwrap(), &next);
             let block = BlockCode::new(next.actions.clone()).unwrap();
             prop_assert!(block.len() <= 23);

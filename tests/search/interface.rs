@@ -1,5 +1,5 @@
-//! What programs may rely on of the public types, whatever else changes: that they can go to other threads, and that
-//! settings and records survive a file.
+//! What programs may rely on, whatever else changes in the public types: they can be sent to other threads, and
+//! settings and records survive a round trip through a file.
 
 use blockqnn::agent::{
     AgentConfig, AgentError, LeastSquares, LocalSearch, Memory, QLearning, QLearningConfig, RandomAgent,
@@ -29,10 +29,10 @@ fn shared<T: Send + Sync + 'static>() {}
 
 fn sent<T: Send + 'static>() {}
 
-/// Fits into `Box<dyn Error + Send + Sync>`, and so into the errors of whoever calls.
+/// Converts into `Box<dyn Error + Send + Sync>`, and so into the errors of callers.
 fn error<T: Error + Send + Sync + 'static>() {}
 
-/// Plain data, as files hold it.
+/// Plain data, which can be kept in files.
 fn data<T: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static>() {}
 
 #[test]
@@ -60,7 +60,7 @@ fn settings_and_records_are_plain_data() {
 }
 
 #[test]
-fn what_a_search_takes_and_gives_goes_to_other_threads() {
+fn everything_that_a_search_takes_and_returns_goes_to_other_threads() {
     shared::<QLearning<BlockSpace>>();
     shared::<LeastSquares<BlockSpace>>();
     shared::<RegularizedEvolution>();

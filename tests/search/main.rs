@@ -1,4 +1,5 @@
-//! Spaces, agents and searches as users of the crate see them. One executable, because each one is linked on its own:
+//! Spaces, agents and searches as users of the crate see them. They are one executable, because each one is linked
+//! separately:
 //! `cargo test --test search resume::` runs the tests of one file.
 
 mod agent_learns;

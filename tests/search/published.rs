@@ -1,5 +1,5 @@
 //! The examples on the pages and in the documentation of the crate: those that search with the paper's learner give it
-//! the paper's reward and a schedule of the search's own length, so that it proposes something else when it learns.
+//! the paper's reward and a schedule as long as the search, so that learning changes its proposals.
 
 use blockqnn::agent::{Agent, AgentError, Memory, QLearning, QLearningConfig, TrajectoryOf};
 use blockqnn::environment::environment_fn;
@@ -42,7 +42,7 @@ fn code_blocks(path: &Path) -> Vec<String> {
     blocks
 }
 
-/// The numbers that `code` passes to a function, if it calls it.
+/// The numbers that `code` passes to a function, if it calls that.
 fn numbers(code: &str, function: &str) -> Option<Vec<u64>> {
     let (_, rest) = code.split_once(&format!("{function}("))?;
     let (list, _) = rest.split_once(')')?;
@@ -77,7 +77,7 @@ impl Agent<BlockSpace> for Deaf {
     }
 }
 
-/// The blocks that an agent proposes, where a formula takes the place of whatever the example evaluates with.
+/// The blocks that an agent proposes, with a formula in place of the example's evaluation.
 fn proposals(agent: impl Agent<BlockSpace>, config: &SearchConfig) -> Vec<BlockCode> {
     let environment =
         environment_fn("prefers six layers", |block: &BlockCode, _seed| 90.0 - (block.len() as f64 - 6.0).abs());

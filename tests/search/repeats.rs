@@ -1,4 +1,4 @@
-//! Repeats that are learnt again enter the memory and no record: a resumed run must have them all the same.
+//! Repeats that are learned again are in the memory but in no record, and a resumed run must have them nevertheless.
 
 use blockqnn::agent::{Agent, QLearning, QLearningConfig, ReplayConfig};
 use blockqnn::environment::synthetic::Synthetic;
@@ -7,7 +7,7 @@ use blockqnn::seed;
 use blockqnn::space::block::BlockSpace;
 use std::fs;
 
-/// What a run leaves: the Q-table's bytes, every record with every bit, and the number of repeats.
+/// The outcome of a run: the Q-table's bytes, every bit of every record, and the number of repeats.
 #[derive(Debug, PartialEq)]
 struct End {
     table: Vec<u8>,
@@ -38,7 +38,7 @@ fn a_run_that_replays_its_repeats_is_resumed_to_the_same_end_wherever_it_was_cut
         assert!(expected.resampled > 20, "a small space repeats itself: {}", expected.resampled);
         let discarded =
             finish(RunFolder::create(parent.path().join("discarded")).unwrap(), scheduling, Repeats::Resample);
-        assert_ne!(expected.table, discarded.table, "what was repeated is learnt");
+        assert_ne!(expected.table, discarded.table, "repeats are learned");
 
         let bytes = fs::read(whole.join("journal.jsonl")).unwrap();
         let mut rng = seed::stream(1, "cuts", 0);
@@ -53,7 +53,7 @@ fn a_run_that_replays_its_repeats_is_resumed_to_the_same_end_wherever_it_was_cut
             let end = finish(RunFolder::resume(&path).unwrap(), scheduling, Repeats::Replay);
             assert!(end == expected, "{scheduling:?}, cut at byte {length}");
         }
-        // A finished run is the same once more: nothing is evaluated, everything learnt.
+        // Resuming a finished run gives the same: nothing is evaluated, everything is learned.
         assert_eq!(finish(RunFolder::resume(&whole).unwrap(), scheduling, Repeats::Replay), expected);
     }
 }

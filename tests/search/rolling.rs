@@ -1,4 +1,5 @@
-//! Rolling scheduling: no barrier, an order of arrival that the journal holds, and a resume that is exact to it.
+//! Rolling scheduling: there is no barrier, the journal holds the order in which trials end, and resuming repeats it
+//! exactly.
 
 use blockqnn::agent::{Agent, EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig, ReplayConfig};
 use blockqnn::environment::synthetic::Synthetic;
@@ -28,7 +29,7 @@ fn config(trials: u64) -> SearchConfig {
     SearchConfig::paper().with_seed(5).with_trials(trials, 16).with_scheduling(Scheduling::Rolling)
 }
 
-/// The synthetic environment, taking a time that depends on the trial alone, so that workers overtake each other.
+/// The synthetic environment, with a duration that depends on the trial alone, so that workers overtake each other.
 #[derive(Clone)]
 struct Uneven(Synthetic);
 
@@ -51,7 +52,7 @@ fn inline() -> InlineEvaluator<BlockCode, Uneven> {
     InlineEvaluator::new(Uneven(Synthetic::new().with_noise(3.0)))
 }
 
-/// What a run leaves: the Q-table's bytes, and every record with every bit.
+/// The outcome of a run: the Q-table's bytes and every bit of every record.
 type End = (Vec<u8>, Vec<String>);
 
 fn finish(
@@ -91,7 +92,7 @@ fn a_run_with_one_worker_that_is_cut_anywhere_ends_as_if_it_had_not_been() {
         let path = parent.path().join(format!("cut{cut}"));
         fs::create_dir(&path).unwrap();
         fs::copy(whole.join("search.json"), path.join("search.json")).unwrap();
-        // The checkpoint of the whole run is of no use to a shorter journal unless that reaches as far.
+        // The checkpoint of the whole run is useless unless the shorter journal reaches as far.
         fs::copy(whole.join("checkpoint"), path.join("checkpoint")).unwrap();
         let length = blockqnn::seed::index(&mut rng, bytes.len());
         fs::write(path.join("journal.jsonl"), &bytes[..length]).unwrap();
@@ -101,7 +102,7 @@ fn a_run_with_one_worker_that_is_cut_anywhere_ends_as_if_it_had_not_been() {
     }
 }
 
-/// Cancels the search after some trials.
+/// Cancels the search after a number of trials.
 struct StopAfter(u64, Cancellation);
 
 impl blockqnn::search::Observer<BlockSpace> for StopAfter {
@@ -126,7 +127,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn four_workers_stopped_again_and_again_lose_nothing_and_the_journal_repeats_what_was_learnt() {
+fn four_workers_stopped_again_and_again_lose_nothing_and_the_journal_repeats_what_was_learned() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("run");
     drop(RunFolder::create(&path).unwrap());
@@ -149,7 +150,7 @@ fn four_workers_stopped_again_and_again_lose_nothing_and_the_journal_repeats_wha
         stops += 1;
     };
     assert!(stops >= 5, "{stops}");
-    // The finished run, repeated from its journal alone and from its checkpoint, on any number of workers.
+    // The finished run is repeated from its journal alone and from its checkpoint, with any number of workers.
     for (name, with_checkpoint) in [("alone", false), ("checkpoint", true)] {
         let again = parent.path().join(name);
         copy(&path, &again);
@@ -163,7 +164,7 @@ fn four_workers_stopped_again_and_again_lose_nothing_and_the_journal_repeats_wha
 }
 
 #[test]
-fn trials_under_way_when_a_run_is_killed_are_evaluated_anew_and_none_twice() {
+fn trials_running_when_a_run_is_killed_are_evaluated_again_and_none_twice() {
     let parent = tempfile::tempdir().unwrap();
     let whole = parent.path().join("whole");
     finish(threads(4), Some(RunFolder::create(&whole).unwrap()), config(TRIALS)).unwrap();
@@ -217,7 +218,7 @@ fn a_finished_run_is_extended_and_one_with_a_barrier_is_not_resumed_without() {
     assert!(error.contains("search.scheduling"), "{error}");
 }
 
-/// Has too little memory whenever another evaluation runs, and for one trial always.
+/// Runs out of memory whenever another evaluation is running, and always for one trial.
 #[derive(Clone)]
 struct Cramped {
     running: Arc<AtomicU64>,
@@ -246,7 +247,7 @@ impl Environment<BlockCode> for Cramped {
 }
 
 #[test]
-fn a_trial_that_lacked_room_beside_others_is_tried_again_alone_before_it_counts() {
+fn a_trial_that_lacked_room_next_to_others_is_tried_again_alone_before_it_counts() {
     let environment = Cramped { running: Arc::default(), alone: Arc::default() };
     let evaluator = ThreadEvaluator::new(vec![environment.clone(); 3]).unwrap();
     let (report, _) = finish(evaluator, None, config(24)).unwrap();

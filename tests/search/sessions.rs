@@ -1,4 +1,4 @@
-//! A search that is driven by hand, through `ask` and `tell`, is the same search as one that is run.
+//! A search that is driven by hand, with `ask` and `tell`, is the same as one that is run.
 
 use blockqnn::agent::{Agent, EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig, ReplayConfig};
 use blockqnn::environment::synthetic::Synthetic;
@@ -46,7 +46,7 @@ fn measure(asked: &Asked) -> Evaluation {
     environment().evaluate(&asked.architecture, &TrialContext::new(&asked.trial)).unwrap()
 }
 
-/// Opens the search by hand, in a new folder or one that has a run.
+/// Opens the search by hand, in a new folder or one that holds a run.
 fn open(path: &Path, config: SearchConfig) -> Open {
     let folder = if path.exists() { RunFolder::resume(path) } else { RunFolder::create(path) };
     let identity = Environment::<BlockCode>::identity(&environment());
@@ -54,7 +54,7 @@ fn open(path: &Path, config: SearchConfig) -> Open {
     search.with_reward(RedefinedReward::paper()).with_run_folder(folder.unwrap()).open().unwrap()
 }
 
-/// Everything that a run leaves.
+/// The outcome of a run.
 #[derive(Debug, PartialEq)]
 struct End {
     journal: String,
@@ -91,7 +91,7 @@ fn inline() -> impl Evaluator<BlockCode> {
     blockqnn::evaluator::InlineEvaluator::new(environment())
 }
 
-/// All that is handed out now.
+/// All trials that are handed out now.
 fn ask_all(session: &mut Open) -> Vec<Asked> {
     std::iter::from_fn(|| session.ask().unwrap()).collect()
 }
@@ -105,7 +105,7 @@ fn one_by_one(mut session: Open, path: &Path) -> End {
     end(path, session.finish_with_agent().unwrap())
 }
 
-/// Evaluates what was submitted last first.
+/// Evaluates the trial that was submitted last first.
 struct LastFirst(Vec<Asked>);
 
 impl Evaluator<BlockCode> for LastFirst {
@@ -138,7 +138,7 @@ fn a_search_driven_by_hand_leaves_the_bytes_of_one_that_is_run() {
 }
 
 #[test]
-fn tells_in_any_order_within_a_minibatch_change_no_more_than_the_order_of_the_journal() {
+fn the_order_of_results_within_a_minibatch_changes_only_the_order_of_the_journal() {
     let parent = tempfile::tempdir().unwrap();
     let path = |name: &str| parent.path().join(name);
     let config = config(Scheduling::Minibatch);
@@ -203,7 +203,7 @@ fn a_session_that_is_dropped_anywhere_is_continued_by_hand_or_by_a_run() {
 }
 
 #[test]
-fn a_tell_of_what_is_not_waiting_is_refused_and_changes_nothing() {
+fn telling_the_result_of_a_trial_that_is_not_waiting_is_refused_and_changes_nothing() {
     let parent = tempfile::tempdir().unwrap();
     let path = |name: &str| parent.path().join(name);
     let expected = run(&path("run"), config(Scheduling::Minibatch), inline());
@@ -224,7 +224,7 @@ fn a_tell_of_what_is_not_waiting_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_failed_attempt_is_asked_for_again_and_what_lacked_room_once_more_alone() {
+fn a_failed_attempt_is_handed_out_again_and_one_that_lacked_room_once_more_alone() {
     let config = SearchConfig { attempts: 2, ..config(Scheduling::Minibatch) };
     for scheduling in [Scheduling::Minibatch, Scheduling::Rolling] {
         let config = SearchConfig { limits: CostLimits::default(), ..config.clone() }.with_trials(4, 4);
@@ -276,7 +276,7 @@ fn a_stopped_session_hands_out_nothing_and_reports_what_it_has() {
 }
 
 #[test]
-fn a_session_that_failed_is_used_no_more() {
+fn a_session_that_failed_cannot_be_used() {
     struct Full;
     impl Observer<BlockSpace> for Full {
         fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {

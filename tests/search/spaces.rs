@@ -1,4 +1,4 @@
-//! The block space as its users meet it: random episodes, other numberings of a block, and all small blocks.
+//! The block space as its users see it: random episodes, renumbered blocks, and all small blocks.
 
 use blockqnn::graph::{CostError, LayerGraph, NetworkConfig, Operation, ToGraph, WidthRule};
 use blockqnn::seed;
@@ -7,7 +7,7 @@ use blockqnn::space::{SearchSpace, Step, random_trajectory, walk};
 use rand::Rng;
 use std::collections::HashMap;
 
-/// The paper's space, the ablation space, and both without a connection of Terminal.
+/// The paper's space, the ablation space, and both without the connection of Terminal.
 fn spaces() -> [BlockSpace; 4] {
     let paper = BlockSpace::paper();
     let ablation = BlockSpace::paper().with_convolution(ConvolutionRule::Separate);
@@ -15,12 +15,12 @@ fn spaces() -> [BlockSpace; 4] {
     [unconnected(&paper), unconnected(&ablation), paper, ablation]
 }
 
-/// A walk that takes any legal action with equal probability.
+/// Returns a walk that takes every legal action with equal probability.
 fn random_actions(space: &BlockSpace, rng: &mut dyn Rng) -> Vec<LayerCode> {
     random_trajectory(space, rng).unwrap().actions
 }
 
-/// The same block with its layers in another order, drawn from those in which every layer follows its inputs.
+/// Returns the block with its layers in a random order in which every layer follows its inputs.
 fn renumbered(block: &BlockCode, rng: &mut dyn Rng) -> BlockCode {
     let (terminal, inner) = block.layers().split_last().unwrap();
     let mut number_of = vec![None; inner.len() + 1];
@@ -49,7 +49,7 @@ fn renumbered(block: &BlockCode, rng: &mut dyn Rng) -> BlockCode {
     BlockCode::new(layers).unwrap()
 }
 
-/// The same block with another kernel in its first convolution, if it has one.
+/// Returns the block with another kernel in its first convolution, if it has one.
 fn with_another_kernel(block: &BlockCode) -> Option<BlockCode> {
     let convolution = |code: &LayerCode| matches!(code.kind(), LayerKind::Convolution | LayerKind::PlainConvolution);
     let mut layers = block.layers().to_vec();
@@ -107,7 +107,7 @@ fn ten_thousand_random_blocks_keep_fingerprint_and_cost_when_their_layers_are_re
             moved += usize::from(other != block);
             let (graph, other_graph) = (block.to_graph(), other.to_graph());
             assert_eq!(graph.fingerprint(), other_graph.fingerprint(), "{block}\n{other}");
-            // The order of the layers decides which size overflows first, but not whether one does.
+            // The order of the layers determines which size overflows first, but not whether one does.
             for network in &rules {
                 assert_eq!(graph.cost(network).ok(), other_graph.cost(network).ok(), "{block}\n{other}");
             }
@@ -150,14 +150,14 @@ fn all_blocks(space: &BlockSpace) -> Vec<BlockCode> {
 /// A layer of a small graph: its operation, and the numbers of its inputs in ascending order.
 type Layer = (Operation, Vec<usize>);
 
-/// The least of all numberings of the layers that compute something, found by trying all: two blocks of a space are
-/// isomorphic exactly if theirs are equal.
+/// Returns the least of all numberings of the layers that compute something, found by trying all of them: two blocks of
+/// a space are isomorphic exactly if these are equal.
 fn least_numbering(graph: &LayerGraph) -> Vec<Layer> {
     let passes = |operation| {
         use Operation::{AveragePool, Identity, MaxPool};
         matches!(operation, Identity | MaxPool { kernel: 1 } | AveragePool { kernel: 1 })
     };
-    // Identities and pools of one pixel give way to what they pass on. Every layer of a block reaches its output.
+    // Identities and pools of one pixel are replaced by their inputs. Every layer of a block reaches its output.
     let mut number_of: Vec<usize> = Vec::new();
     let mut layers: Vec<Layer> = Vec::new();
     for node in graph.nodes() {
@@ -182,7 +182,7 @@ fn least_numbering(graph: &LayerGraph) -> Vec<Layer> {
     numbered.min().unwrap()
 }
 
-/// All orders of some numbers.
+/// Returns all orders of some numbers.
 fn orders(numbers: Vec<usize>) -> Vec<Vec<usize>> {
     if numbers.len() < 2 {
         return vec![numbers];
@@ -196,7 +196,7 @@ fn orders(numbers: Vec<usize>) -> Vec<Vec<usize>> {
 }
 
 #[test]
-fn fingerprints_tell_all_blocks_of_up_to_three_layers_apart_as_brute_force_does() {
+fn fingerprints_distinguish_all_blocks_of_up_to_three_layers_like_brute_force() {
     let space = BlockSpace::paper().with_max_layers(4).unwrap();
     let blocks = all_blocks(&space);
     // 8 first layers with 2 terminals, times 18 second ones with 3, times 30 third ones with 4.

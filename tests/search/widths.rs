@@ -1,4 +1,4 @@
-//! How wide the paper's random blocks become, under both width rules: the counts of docs/paper-map.md, section 7.
+//! How wide the paper's random blocks become with both width rules: the figures of docs/paper-map.md, section 7.
 
 use blockqnn::graph::{ImageShape, NetworkConfig, ToGraph, WidthRule};
 use blockqnn::seed;
@@ -6,7 +6,7 @@ use blockqnn::space::block::{BlockCode, BlockSpace, ConvolutionRule, TerminalRul
 use blockqnn::space::{SearchSpace, random_trajectory};
 
 const WALKS: u64 = 10_000;
-/// `Network::MAX_PARAMETERS`, which a build without burn does not have.
+/// `Network::MAX_PARAMETERS`, which does not exist in a build without burn.
 const MAX_PARAMETERS: u64 = i32::MAX as u64;
 /// The memory of the paper's cards in bytes.
 const CARD: f64 = 12e9;
@@ -19,8 +19,8 @@ fn random_block(space: &BlockSpace, walk: u64) -> BlockCode {
     space.decode(&walk.actions).expect("a walk is a block")
 }
 
-/// Of random blocks: percent refused by their size, further percent that would not fit the card, and the median of the
-/// training memory in bytes.
+/// Of random blocks, the percentage that is refused by size, the percentage that would not fit on the card in addition,
+/// and the median training memory in bytes.
 #[derive(Debug)]
 struct Shares {
     refused: f64,
@@ -28,8 +28,8 @@ struct Shares {
     median_bytes: f64,
 }
 
-/// Training memory: 16 bytes a parameter (weight, gradient, two moments) and the activations kept for the backward
-/// pass.
+/// Returns the training memory: 16 bytes per parameter (weight, gradient, two moments) and the activations kept for the
+/// backward pass.
 fn shares(space: &BlockSpace, network: &NetworkConfig) -> Shares {
     let (mut refused, mut over, mut all) = (0u32, 0u32, Vec::new());
     for walk in 0..WALKS {
@@ -59,7 +59,8 @@ fn spaces() -> [(&'static str, BlockSpace); 3] {
 
 #[test]
 fn almost_no_random_block_is_refused_where_widths_are_bounded_and_most_are_where_they_grow() {
-    // Growing: percent refused. Bounded: percent over the card at 32 filters and at 16.
+    // Growing: the percentage refused. Bounded: the percentage that does not fit on the card with 32 filters and with
+    // 16.
     let expected = [(57.4, 38.0, 0.3), (81.8, 82.1, 0.3), (62.6, 37.6, 0.0)];
     for ((name, space), (refused, over_at_32, over_at_16)) in spaces().into_iter().zip(expected) {
         let count = |widths, width| shares(&space, &NetworkConfig { widths, width, ..NetworkConfig::cifar() });
@@ -75,7 +76,7 @@ fn almost_no_random_block_is_refused_where_widths_are_bounded_and_most_are_where
 }
 
 #[test]
-fn the_dearest_bounded_network_is_a_few_times_the_median_and_the_dearest_growing_one_a_hundred_times() {
+fn the_most_expensive_bounded_network_costs_a_few_medians_and_the_most_expensive_growing_one_a_hundred() {
     let costs = |widths| {
         let config = NetworkConfig { stages: 2, repeats: 1, width: 8, widths, ..NetworkConfig::cifar() };
         let network = config.with_data(ImageShape { channels: 1, height: 28, width: 28 }, 10);

@@ -1,4 +1,4 @@
-//! Cells train like any block; and the real table is read whole (ignored without `-- --include-ignored`).
+//! Cells train like any block, and the real table is read completely (ignored without `-- --include-ignored`).
 
 use blockqnn::agent::{LeastSquares, LeastSquaresConfig};
 use blockqnn::data::{Split, embedded};
@@ -31,7 +31,7 @@ fn every_row_of_the_real_table_is_a_cell_and_every_cell_has_a_row() {
 }
 
 #[test]
-fn a_search_over_cells_trains_them_also_those_that_put_out_nothing() {
+fn a_search_over_cells_trains_them_including_those_whose_output_is_zero() {
     let image = ImageShape { channels: 1, height: 28, width: 28 };
     let network = NetworkConfig { width: 4, repeats: 1, stages: 2, ..CellSpace::network().with_data(image, 10) };
     let split = Split::new(embedded::train().limit(120, 7).unwrap(), 40, 7).unwrap();

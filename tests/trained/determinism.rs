@@ -1,4 +1,5 @@
-//! A real search is a function of its configuration and seed: the same bits twice, also beside other trainings.
+//! A real search is a function of its configuration and seed: it gives the same bits twice, even next to other
+//! trainings.
 
 use blockqnn::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig};
 use blockqnn::data::{Split, embedded};
@@ -24,7 +25,7 @@ fn environment() -> TrainingEnvironment {
     TrainingEnvironment::new(&split, network(), recipe, &parse_device("flex").unwrap()).unwrap()
 }
 
-/// Four trials: two at random, and two that depend on what was learnt from those.
+/// Four trials: two at random, and two that depend on what was learned from them.
 fn search(environment: TrainingEnvironment, seed: u64) -> Vec<RecordOf<BlockSpace>> {
     let phases = [1.0, 0.5].map(|epsilon| EpsilonPhase { epsilon, minibatches: 1 });
     let epsilon = EpsilonSchedule::new(phases.to_vec()).unwrap();
@@ -36,7 +37,7 @@ fn search(environment: TrainingEnvironment, seed: u64) -> Vec<RecordOf<BlockSpac
     search.run().unwrap().records
 }
 
-/// What a search decides, as text and bits. Seconds are left out: they tell, and decide nothing.
+/// The decisions of a search, as text and bits. Seconds are left out, since nothing depends on them.
 fn trace(records: &[RecordOf<BlockSpace>]) -> Vec<(String, u64, Option<[u64; 2]>, u64)> {
     let bits = |record: &RecordOf<BlockSpace>| {
         let metrics = record.evaluation.metrics()?;

@@ -1,4 +1,4 @@
-//! Networks and trainings as users of the crate see them. One executable, because each one links burn:
+//! Networks and trainings as users of the crate see them. They are one executable, because each executable links burn:
 //! `cargo test --test trained pytorch::` runs the tests of one file.
 
 mod cells;

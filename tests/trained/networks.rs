@@ -15,7 +15,7 @@ const BATCH: usize = 3;
 const CLASSES: usize = 4;
 const BLOCKS: usize = 20;
 
-/// A narrow network on images so small that a layer without padding would leave nothing of the last stage.
+/// A narrow network on images so small that without padding a layer would leave no pixels in the last stage.
 fn config() -> NetworkConfig {
     NetworkConfig {
         image: ImageShape { channels: 2, height: 7, width: 5 },
@@ -28,7 +28,7 @@ fn config() -> NetworkConfig {
     }
 }
 
-/// The cost guard of a search, for a test that is to end within seconds.
+/// The cost limits of a search, for a test that must end within seconds.
 const LIMITS: CostLimits =
     CostLimits { parameters: Some(1_000_000), flops: Some(10_000_000), activation_bytes: Some(4_000_000) };
 
@@ -47,7 +47,7 @@ fn is_affordable(graph: &LayerGraph) -> bool {
     graph.cost(&config()).is_ok_and(|cost| LIMITS.check(&cost).is_ok())
 }
 
-/// The first random blocks within the limits, and how many above them were passed over.
+/// The first random blocks within the limits, and the number of blocks above them that were skipped.
 fn sample(space: &BlockSpace) -> (Vec<BlockCode>, usize) {
     let mut rng = seed::stream(1, "sample of networks", 0);
     let (mut blocks, mut skipped) = (Vec::new(), 0);
@@ -90,7 +90,7 @@ fn random_blocks_are_networks_with_the_parameters_of_their_cost_and_finite_logit
         assert!(skipped < BLOCKS, "{name}: the limits leave too little of the space");
         for block in blocks {
             let graph = block.to_graph();
-            // With gradients, normalisation uses the statistics of the batch; without, the running ones.
+            // With gradients, normalisation uses the statistics of the batch; without them, the running ones.
             for device in [device.clone(), device.clone().autodiff()] {
                 let network = build(&graph, &device);
                 let parameters = graph.cost(&config()).unwrap().parameters;
@@ -101,7 +101,7 @@ fn random_blocks_are_networks_with_the_parameters_of_their_cost_and_finite_logit
     }
 }
 
-/// The same graph with every node connected to the output: its concatenation takes tensors of one spatial size only.
+/// The graph with every node connected to the output, whose concatenation requires tensors of one spatial size.
 fn with_all_nodes_in_the_output(graph: &LayerGraph) -> LayerGraph {
     let (_, inner) = graph.nodes().split_last().unwrap();
     let output = Node::new(Operation::Output, (0..inner.len()).collect::<Vec<_>>());

@@ -16,13 +16,13 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Takes what was given as changes of settings.
+    /// Adds the given options to the changes of settings.
     pub(crate) fn put(&self, overrides: &mut Overrides) {
         overrides.set_if("search.network.width", self.width);
         overrides.set_if("search.network.repeats", self.repeats);
     }
 
-    /// Changes a network to what was given.
+    /// Applies the given options to a network.
     pub(crate) fn change(&self, network: &mut NetworkConfig) {
         network.width = self.width.unwrap_or(network.width);
         network.repeats = self.repeats.unwrap_or(network.repeats);

@@ -3,7 +3,7 @@
 use crate::overrides::Overrides;
 use blockqnn::network::Precision;
 
-/// How long, in what batches and with which numbers networks are trained.
+/// For how long, in what batches and in which number type networks are trained.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Recipe {
     /// Epochs of each training [default: those of the preset or recipe]
@@ -21,13 +21,13 @@ pub(crate) struct Recipe {
 }
 
 impl Recipe {
-    /// Takes what was given, except the epochs, as changes of settings.
+    /// Adds the given options, except the epochs, to the changes of settings.
     pub(crate) fn put(&self, overrides: &mut Overrides) {
         overrides.set_if("recipe.batch_size", self.batch_size);
         overrides.set_if("recipe.precision", self.precision.map(Precision::name));
     }
 
-    /// Changes a recipe to what was given; the milestones of the learning rate follow the epochs in proportion.
+    /// Applies the given options to a recipe; the milestones of the learning rate follow the epochs in proportion.
     pub(crate) fn change(&self, mut recipe: blockqnn::train::Recipe) -> blockqnn::train::Recipe {
         if let Some(epochs) = self.epochs {
             recipe = recipe.scaled_to(epochs);

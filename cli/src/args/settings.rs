@@ -18,7 +18,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The settings of the file, then those that `options` put, then each --set.
+    /// The changes of the file, then those of `options`, then each `--set`.
     pub(crate) fn around(&self, options: impl FnOnce(&mut Overrides)) -> Result<Overrides, String> {
         let mut overrides = Overrides::new();
         if let Some(path) = &self.config {

@@ -1,13 +1,12 @@
 //! `calibrate`: the coefficients of the redefined reward, fitted to pairs of early and final accuracy.
 
 use super::Outcome;
-use blockqnn::comparison::calibration_pairs;
+use blockqnn::comparison::{calibration_pairs, verified_accuracies};
 use blockqnn::environment::tabular::Table;
 use blockqnn::reward::calibration::{Calibration, CalibrationConfig, Formula, Pair, Term, agreement_in_top, calibrate};
 use blockqnn::search::{RunFolder, RunHistory};
 use blockqnn::space::block::BlockSpace;
 use std::error::Error;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -79,8 +78,8 @@ fn of_table(path: &Path, dataset: Option<&str>) -> Result<Vec<Pair>, Box<dyn Err
     if pairs.is_empty() {
         let path = path.display();
         return Err(format!(
-            "no row of {path} has both an accuracy and a final_accuracy: add the column final_accuracy, or give \
-                 --run RUN"
+            "no row of {path} has both an accuracy and a final_accuracy: add the column final_accuracy, or give --run \
+             RUN"
         )
         .into());
     }
@@ -92,29 +91,23 @@ fn of_table(path: &Path, dataset: Option<&str>) -> Result<Vec<Pair>, Box<dyn Err
     Ok(pairs)
 }
 
-/// The verified blocks of a run: `verified.csv` has a line `trial,accuracy` for each.
+/// The pairs of a run's verified blocks: `verified.csv` has a line `trial,accuracy` for each.
 fn of_run(run: &Path) -> Result<Vec<Pair>, Box<dyn Error>> {
     let history: RunHistory<BlockSpace> = RunFolder::read(run)?;
     let path = run.join("verified.csv");
-    let advice = format!("create the file again with `blockqnn verify {}`", run.display());
-    let text =
-        fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}; {advice}", path.display()))?;
+    let advice = format!("create it again with `blockqnn verify {}`", run.display());
+    let accuracies = verified_accuracies(&path).map_err(|error| format!("{error}; {advice}"))?;
     let mut pairs = Vec::new();
-    for (line, row) in (2..).zip(text.lines().skip(1)) {
-        let pair = row.split_once(',').and_then(|(trial, last)| {
-            let (trial, last) = (trial.parse::<u64>().ok()?, last.parse().ok()?);
-            let record = history.records.iter().find(|record| record.id == trial)?;
-            let metrics = record.evaluation.metrics()?;
-            Some(Pair::new(metrics.accuracy, last, &record.cost, metrics.seconds))
-        });
-        let bad = || {
+    for (trial, last) in accuracies {
+        let record = history.records.iter().find(|record| record.id == trial);
+        let measured = record.and_then(|record| Some((record, record.evaluation.metrics()?)));
+        let Some((record, metrics)) = measured else {
             let path = path.display();
-            format!(
-                "line {line} of {path}, {row:?}, is not the number of a measured trial and an accuracy in percent: \
-                 {advice}"
-            )
+            return Err(
+                format!("{path} has an accuracy of trial {trial}, which the run has not measured: {advice}").into()
+            );
         };
-        pairs.push(pair.ok_or_else(bad)?);
+        pairs.push(Pair::new(metrics.accuracy, last, &record.cost, metrics.seconds));
     }
     outln!("{} verified blocks of {} trials", pairs.len(), history.records.len());
     Ok(pairs)

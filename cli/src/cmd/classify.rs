@@ -13,8 +13,8 @@ use std::process::ExitCode;
 /// Classify pictures with the weights of a trained network
 ///
 /// Prints the file, its most probable class and the probability; with --top also the next ones. If every picture is in
-/// a folder with the name of a class, the share that was classified as that class is printed at the end. Files that are
-/// no pictures are named and do not stop the others.
+/// a folder with the name of a class, the share that was classified as that class is printed at the end. Files that
+/// cannot be read as pictures are named, and the others are still classified.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     device: OneDevice,
 }
 
-/// A picture and what it was classified as.
+/// A picture and its prediction.
 type Classified = (PathBuf, Prediction);
 
 /// What `--help` ends with.
@@ -90,7 +90,7 @@ fn check_output(arguments: &Arguments, csv: &Path) -> Result<(), String> {
     files::check_writable(csv).map_err(|error| format!("cannot write {}: {error}", csv.display()))
 }
 
-/// A picture and what it was classified as, or why it could not be.
+/// A picture and its prediction, or why there is none.
 type Tried = (PathBuf, Result<Prediction, Box<dyn Error>>);
 
 /// A picture, or all in a folder.
@@ -110,7 +110,7 @@ fn classify(classifier: &ImageClassifier, path: &Path) -> Vec<Tried> {
 /// The most probable classes: names and probabilities.
 fn best<'a>(classes: &'a [String], prediction: &Prediction, top: usize) -> Vec<(&'a str, f32)> {
     let mut all: Vec<_> = classes.iter().map(String::as_str).zip(prediction.probabilities.iter().copied()).collect();
-    // Equal ones in the order of the classes.
+    // Equally probable classes stay in the order of the labels.
     all.sort_by(|(_, a), (_, b)| b.total_cmp(a));
     all.truncate(top);
     all

@@ -93,8 +93,8 @@ fn cells(path: &Path, dataset: Option<&str>) -> Result<Table, Box<dyn Error>> {
     if let Some(missing) = CellCode::all().map(|cell| cell.to_string()).find(|cell| table.entry(cell).is_err()) {
         let path = path.display();
         return Err(format!(
-            "{path} is not a complete table of NAS-Bench-201: the cell {missing} is missing; give a table with \
-                 all 15625 cells"
+            "{path} is not a complete table of NAS-Bench-201: the cell {missing} is missing; give a table with all \
+             15625 cells"
         )
         .into());
     }
@@ -126,7 +126,7 @@ fn compare_on<S: SearchSpace + Clone + 'static>(benchmark: &Benchmark<S>, argume
     })?;
     bar.finish_and_clear();
 
-    // Files first: whoever reads the table may stop reading. And the table is printed even if they cannot be written.
+    // The files come first, because whoever reads the table may stop reading; it is printed even if writing them fails.
     let csv = write(arguments.csv.as_deref(), |out| comparison.write_csv(out));
     let svg = match arguments.svg.as_deref() {
         Some(path) => regret(&comparison).and_then(|svg| write(Some(path), |out| out.write_all(svg.as_bytes()))),
@@ -155,7 +155,7 @@ fn regret(comparison: &Comparison) -> Result<String, String> {
     blockqnn::report::regret(comparison).map(|picture| picture.svg).map_err(|error| error.to_string())
 }
 
-/// None: drawing requires the feature `report`, which [`check_outputs`] asks for.
+/// Never called: [`check_outputs`] has refused `--svg` in a build without the feature `report`.
 #[cfg(not(feature = "report"))]
 fn regret(_: &Comparison) -> Result<String, String> {
     Err(NO_REPORT.to_owned())

@@ -1,4 +1,4 @@
-//! `completions`: what a shell needs to complete command lines.
+//! `completions`: a script with which a shell completes command lines.
 
 use super::Outcome;
 use clap::CommandFactory;
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// The shell
+    /// Shell to print the script for
     #[arg(value_name = "SHELL")]
     shell: Shell,
 }
@@ -20,7 +20,7 @@ Examples:
   blockqnn completions bash > ~/.local/share/bash-completion/completions/blockqnn
   blockqnn completions fish > ~/.config/fish/completions/blockqnn.fish";
 
-#[expect(clippy::unnecessary_wraps, reason = "as of all commands")]
+#[expect(clippy::unnecessary_wraps, reason = "every command has this signature")]
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut super::Program::command(), "blockqnn", &mut script);

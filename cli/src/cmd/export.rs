@@ -101,9 +101,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if arguments.to.is_trained() {
         let Some(weights) = weights else {
             return Err(format!(
-                "the block of rank {} has no trained weights in {}: train it first with `blockqnn verify {} --top \
-                 {}`, or \
-                 give the folder of its verification with --verification",
+                "the block of rank {} has no trained weights in {}: train it first with `blockqnn verify {} --top {}`, \
+                 or give the folder of its verification with --verification",
                 arguments.rank,
                 folder.display(),
                 arguments.run.display(),

@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     run: PathBuf,
 
     /// Use the times that the run's cost model (`cost_model.json`) predicts for N random blocks of its search space,
-    /// instead of measured times: a search that has learnt trains only a small, unrepresentative part of the space
+    /// instead of measured times: a search that has learned trains only a small, unrepresentative part of the space
     /// [default: measured times]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     predicted: Option<u64>,
@@ -95,8 +95,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     );
     outln!();
     outln!(
-        "| workers | scheduling | hours | blocks per hour | busy | waiting for the slowest of a minibatch | \
-         controller busy | failures |"
+        "| workers | scheduling | hours | blocks per hour | busy | waiting for the slowest of a minibatch | controller \
+         busy | failures |"
     );
     outln!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for &workers in &arguments.workers {
@@ -143,9 +143,8 @@ fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Re
         let pairs = measured.iter().map(|(cost, seconds)| (model.seconds(cost, network), *seconds));
         if let Some(error) = PredictionQuality::of(pairs) {
             outln!(
-                "cost model on {} trials: measured times are {:.2} times the predicted ones; corrected by that \
-                 factor, half of \
-                 the predictions are within {:.0} % and 90 % of them within {:.0} %",
+                "cost model on {} trials: measured times are {:.2} times the predicted ones; corrected by that factor, \
+                 half of the predictions are within {:.0} % and 90 % of them within {:.0} %",
                 error.trials,
                 error.factor,
                 100.0 * error.median,

@@ -2,11 +2,12 @@
 
 use super::Outcome;
 use std::path::PathBuf;
+#[cfg(feature = "report")]
 use std::process::ExitCode;
 
 /// Write an HTML page about one or several runs, finished or still running
 ///
-/// The runs themselves are only read; the page, figures and tables are all that is written.
+/// A run itself is only read, and may still be running.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -40,13 +41,13 @@ pub(crate) struct Arguments {
     watch: Option<u64>,
 }
 
-#[cfg(feature = "report")]
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
   blockqnn report RUN --watch 60
   blockqnn report RUN OTHER --svg figures --csv tables";
 
+#[cfg(feature = "report")]
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     use blockqnn::report::Report;
     use blockqnn::search::RunFolder;
@@ -58,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     });
     crate::kept::refuse_kept(&out)?;
     for folder in &arguments.folders {
-        // The page mentions it too; a folder that is not a run is reported by the report itself.
+        // The page mentions damage too. A folder that is not a run is an error of `Report::read`.
         if let Some(damage) = RunFolder::read::<BlockSpace>(folder).ok().and_then(|history| history.damage) {
             errln!("warning: {damage}; the page shows the trials before the damage");
         }
@@ -87,6 +88,6 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 }
 
 #[cfg(not(feature = "report"))]
-pub(crate) fn run(_arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) fn run(_arguments: &Arguments) -> Outcome {
     Err("this program was built without the feature report: install it with its default features".into())
 }

@@ -154,7 +154,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     end(arguments, &experiment, &report, &results)
 }
 
-/// Writes and prints what a search came to.
+/// Writes and prints the results of a search.
 fn end(
     arguments: &Arguments,
     experiment: &Experiment,
@@ -169,9 +169,8 @@ fn end(
     written?;
     if report.machine_dependent() > 0 {
         errln!(
-            "warning: {} trials failed because of this machine (time limit, memory or device faults), so the same \
-             seed may not \
-             reproduce this run; the column infeasible of results.csv has the reasons",
+            "warning: {} trials failed because of this machine (time limit, memory or device faults), so the same seed \
+             may not reproduce this run; the column infeasible of results.csv has the reasons",
             report.machine_dependent()
         );
     }

@@ -175,9 +175,8 @@ fn print_beginning(settings: &Settings, blueprint: &Blueprint, device: &str, thr
     let Settings { recipe, cropping, images: [training_images, validation_images], .. } = settings;
     errln!(
         "block {}\n{} parameters, {} FLOPs per image of {size}x{size}; {training_images} training images in {} \
-         classes, \
-         {validation_images} validation images\n{} epochs in batches of {} on {}, {threads} threads reading images; \
-         results in {}",
+         classes, {validation_images} validation images\n{} epochs in batches of {} on {}, {threads} threads reading \
+         images; results in {}",
         blueprint.name(),
         blueprint.cost().parameters,
         blueprint.cost().flops,
@@ -190,7 +189,7 @@ fn print_beginning(settings: &Settings, blueprint: &Blueprint, device: &str, thr
     );
 }
 
-/// Trains the network; none if it was stopped. `resume`: what to do to continue.
+/// Trains the network; returns `None` if it was stopped. `resume` is the command that continues it.
 fn train(
     (training, validation): (&PictureStream, &PictureStream),
     settings: &Settings,
@@ -221,7 +220,7 @@ fn train(
 /// The folder of a training, its settings, and its block with the network around it.
 type Task = (OwnedFolder, Settings, Blueprint);
 
-/// Takes a training that was stopped or killed out of its folder, and checks that the pictures are still the same.
+/// Reads a training that was stopped or killed from its folder, and checks that the pictures are still the same.
 fn resume(out: &Path, parts: &Parts, threads: NonZeroUsize) -> Result<Task, Box<dyn Error>> {
     let owner = folder::resumed(out)?;
     let (settings, blueprint) = Settings::read(out)?;
@@ -240,7 +239,7 @@ fn start(arguments: &Arguments, parts: &Parts, threads: NonZeroUsize) -> Result<
     recipe.validate()?;
     let network = NetworkConfig { widths: block.widths, ..network };
     let blueprint = Blueprint::new(block.name, block.graph, network)?;
-    // A folder that cannot be used is refused at once; one without a name is only made when all is well.
+    // A named folder that cannot be used is refused at once; an unnamed one is only made once nothing else can fail.
     let named = folder::named(arguments.out.as_deref(), &blueprint)?;
     let cropping = Cropping::imagenet(arguments.size());
     let statistics = PictureStream::statistics(training.clone(), cropping, STATISTICS_IMAGES, threads)?;
@@ -252,9 +251,12 @@ fn start(arguments: &Arguments, parts: &Parts, threads: NonZeroUsize) -> Result<
     Ok((owner, settings, blueprint))
 }
 
-/// What the pictures are: all of them are read once.
+/// The identities of the pictures, for which all of them are read once.
 fn identities((training, validation): &Parts, threads: NonZeroUsize) -> settings::PictureIdentities {
-    errln!("reading all {} images once, to know them when the training is resumed", training.len() + validation.len());
+    errln!(
+        "reading all {} images once, to recognise them when the training is resumed",
+        training.len() + validation.len()
+    );
     Ok([pictures_identity(training.clone(), threads)?, pictures_identity(validation.clone(), threads)?])
 }
 
@@ -289,8 +291,7 @@ fn pictures(arguments: &Arguments, threads: NonZeroUsize) -> Result<Parts, Box<d
 fn no_parts(data: &Path) -> String {
     format!(
         "{} has no folders of training and of validation images: --data must be a folder that holds both, such as \
-         train and \
-         val, each with one subfolder of pictures per class",
+         train and val, each with one subfolder of pictures per class",
         data.display()
     )
 }

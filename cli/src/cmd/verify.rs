@@ -137,7 +137,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     end(arguments, &experiment, (&report, &found), (&folder, data, &devices[0].1))
 }
 
-/// Writes and prints what a verification came to. `place`: its folder, the images', and the device for the test images.
+/// Writes and prints the results. Takes the folder of the verification, the folder of the images, and the device that
+/// the test images are measured on.
 fn end(
     arguments: &Arguments,
     experiment: &Experiment,
@@ -157,7 +158,7 @@ fn end(
         arguments.test.then(|| table::test_accuracies(experiment, data, &networks, found, device)).transpose()?;
     table::print(found, test.as_deref());
     if arguments.paper {
-        outln!("converged: accuracy on the test images, by which the blocks are ordered too, as in the paper");
+        outln!("converged: accuracy on the test images, which also decide the order here, as in the paper");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -174,8 +175,7 @@ impl Arguments {
         }
         Err(format!(
             "there is nothing to verify: no block of the run in {} has been measured yet; continue the search with \
-             --resume, \
-             or choose another run",
+             --resume, or choose another run",
             self.run.display()
         )
         .into())

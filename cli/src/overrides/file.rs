@@ -14,14 +14,13 @@ pub(super) fn read(path: &Path) -> Result<Map<String, Value>, String> {
     let encoding = |found: &str| {
         format!(
             "the configuration {name} is in {found}, but JSON is UTF-8 without a byte order mark: save it as that \
-             (editors \
-             offer it as \"UTF-8\", PowerShell as `Set-Content -Encoding utf8NoBOM`)"
+             (editors offer it as \"UTF-8\", PowerShell as `Set-Content -Encoding utf8NoBOM`)"
         )
     };
     let no_object = |message: String| format!("the configuration {name} is not a JSON object: {message}");
     let text = match bytes.as_slice() {
         [0xef, 0xbb, 0xbf, ..] => return Err(encoding("UTF-8 with a byte order mark")),
-        // With its mark; or without it, where the text begins with an ASCII sign.
+        // With its byte order mark, or without it where the text begins with an ASCII character.
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => return Err(encoding("UTF-16")),
         bytes => std::str::from_utf8(bytes).map_err(|_| encoding("another encoding"))?,
     };
@@ -43,7 +42,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// A JSON value in which no field stands twice: of two, one would be ignored.
+/// A JSON value in which no field occurs twice: one of them would be ignored.
 struct Unique(Value);
 
 impl<'de> Deserialize<'de> for Unique {
@@ -98,7 +97,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         while let Some(name) = access.next_key::<String>()? {
             if fields.contains_key(&name) {
                 return Err(A::Error::custom(format!(
-                    "the field `{name}` stands there twice, so one would be ignored"
+                    "the field `{name}` occurs twice, so one of them would be ignored"
                 )));
             }
             let Unique(value) = access.next_value()?;
@@ -127,7 +126,7 @@ pub(super) fn read_section<T: DeserializeOwned>(section: &str, value: &Value) ->
     })
 }
 
-/// What is wrong with the field at `path`, in words that presuppose no Rust.
+/// What is wrong with the field at `path`, in words for users who do not know Rust.
 fn explained(path: &str, found: Option<&Value>, message: &str) -> String {
     let mismatch = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
     match (mismatch.and_then(|mismatch| mismatch.rsplit_once(", expected ")), found) {
@@ -141,7 +140,7 @@ fn explained(path: &str, found: Option<&Value>, message: &str) -> String {
     }
 }
 
-/// What a type accepts. `in_range`: the type was wrong, and not only the size of the number.
+/// What a type accepts. `in_range`: the type was wrong, not just the size of the number.
 fn in_words(expected: &str, in_range: bool) -> String {
     let whole = |largest: u64| {
         if in_range { "a whole number".to_owned() } else { format!("a whole number from 0 to {largest}") }

@@ -172,7 +172,7 @@ fn a_configuration_file_is_read_or_named_in_the_error() {
     }
     std::fs::write(&path, r#"{"recipe": {"epochs": 5, "batch_size": 8, "epochs": 6}}"#).unwrap();
     let message = overrides.set_file(&path).unwrap_err();
-    assert!(message.contains("the field `epochs` stands there twice"), "{message}");
+    assert!(message.contains("the field `epochs` occurs twice"), "{message}");
     std::fs::write(&path, settings).unwrap();
     overrides.set_file(&path).unwrap();
     assert_eq!(overrides.apply(Preset::Quick).unwrap().recipe.epochs, 5);

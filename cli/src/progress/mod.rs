@@ -1,4 +1,4 @@
-//! How far a command is, on standard error.
+//! The progress of a command, on standard error.
 
 mod search;
 mod time_left;
@@ -16,7 +16,7 @@ fn done(progress: &Progress) -> f64 {
     (f64::from(progress.epoch) + progress.fraction) / f64::from(progress.epochs.max(1))
 }
 
-/// `5 minutes`; the longest duration there is for what is no number of seconds.
+/// Seconds as text, such as `5 minutes`. What is not a number of seconds becomes the longest duration.
 fn seconds_as_text(seconds: f64) -> String {
     HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)).to_string()
 }

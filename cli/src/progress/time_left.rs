@@ -1,5 +1,5 @@
-//! The time left: for proposed trials what the cost model predicts, corrected by the trials that have ended; for trials
-//! not yet proposed their mean.
+//! The time left. Proposed trials count as the cost model predicts, corrected by the trials that have ended; trials not
+//! yet proposed count as the mean of the others.
 
 use super::done;
 use blockqnn::environment::Progress;

@@ -1,4 +1,4 @@
-//! What the least-squares learner chooses among: where in the space a proposal looks.
+//! The candidates among which the least-squares learner chooses its proposals.
 
 use super::values::{Guide, Weights};
 use super::{LeastSquares, LeastSquaresConfig};
@@ -10,14 +10,15 @@ use crate::space::SearchSpace;
 use rand::Rng;
 use std::cmp::Ordering;
 
-/// Whose neighbours are candidates, besides those of the best: the best of [`SAMPLE`] random ones of the latest this many.
+/// Besides the neighbours of the best, those of one other architecture are candidates: the best of a random [`SAMPLE`]
+/// of the latest this many.
 const POPULATION: usize = 100;
 
 /// See [`POPULATION`].
 const SAMPLE: usize = 10;
 
 impl<S: SearchSpace> LeastSquares<S> {
-    /// Random edits of the best architectures so far.
+    /// Returns random edits of the best architectures so far.
     pub(super) fn neighbours_of_the_best(
         &self,
         space: &S,
@@ -35,7 +36,7 @@ impl<S: SearchSpace> LeastSquares<S> {
         self.edited(space, order.into_iter().map(|number| &episodes[number].trajectory), rng)
     }
 
-    /// What a proposal chooses among at first: the neighbours of the best and walks, or the neighbours of another.
+    /// Returns the first candidates of a proposal: the neighbours of the best and walks, or the neighbours of another.
     pub(super) fn candidates(
         &self,
         space: &S,
@@ -59,8 +60,8 @@ impl<S: SearchSpace> LeastSquares<S> {
         Ok(candidates)
     }
 
-    /// As many random edits of one architecture, chosen as regularized evolution chooses a parent. The best architectures
-    /// of a search tend to be like each other; among the latest there are others.
+    /// Returns as many random edits of a single architecture, chosen as regularized evolution chooses a parent. The
+    /// best architectures of a search tend to be alike, while the latest ones are more varied.
     fn neighbours_of_one_of_the_latest(
         &self,
         space: &S,
@@ -75,7 +76,7 @@ impl<S: SearchSpace> LeastSquares<S> {
         self.edited(space, parent.into_iter().cycle().take(self.config.parents), rng)
     }
 
-    /// Random edits of each of these walks.
+    /// Returns random edits of each of these walks.
     pub(super) fn edited<'w>(
         &self,
         space: &S,
@@ -99,11 +100,11 @@ impl<S: SearchSpace> LeastSquares<S> {
         Ok(edited)
     }
 
-    /// New neighbours of the best open local optimum: of the architecture of highest reward that has a new neighbour and
-    /// no better one. Empty if there is none.
+    /// Returns new neighbours of the best open local optimum: the architecture with the highest reward among those that
+    /// have new neighbours and no better one. Empty if there is none.
     ///
-    /// Neighbours are as many random edits as a proposal draws. The draws are those of the episode's number, whenever
-    /// they are asked for: so what is settled is a function of the memory.
+    /// As many random edits are drawn as for a proposal. The draws depend only on the number of the episode, so which
+    /// episodes are settled is a function of the memory.
     pub(super) fn neighbours_of_open_optimum(
         &mut self,
         space: &S,
@@ -132,14 +133,14 @@ impl<S: SearchSpace> LeastSquares<S> {
             if optimum && !new.is_empty() {
                 return Ok(new);
             }
-            // A better neighbour stays better, and what is known stays known.
+            // A better neighbour remains better, and an evaluated one remains evaluated.
             self.settled[number] = true;
         }
         Ok(Vec::new())
     }
 }
 
-/// The order of episodes by reward, highest first; the earlier one first of equal ones.
+/// Compares episodes by reward, highest first, and the earlier first among equals.
 pub(super) fn better<State, Action>(episodes: &[Episode<State, Action>], a: usize, b: usize) -> Ordering {
     episodes[b].reward.cmp(&episodes[a].reward).then(a.cmp(&b))
 }

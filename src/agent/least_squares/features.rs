@@ -1,19 +1,20 @@
-//! What the least-squares learner sees of an architecture: binary features of its walk and its graph.
+//! The features of an architecture for the least-squares learner: binary features of its walk and its graph.
 //!
-//! Features come in groups. A feature that is on has the value `sqrt(weight / number of features of its group that are
-//! on)`, so that a group contributes its weight to the similarity of an architecture with itself, however large that is.
-//! Each is put in one of [`BUCKETS`] places by a hash; that two share a place is rare and does little harm.
+//! Features belong to groups. A feature that is on has the value `sqrt(weight / number of features on in its group)`,
+//! so that a group contributes exactly its weight to the similarity of an architecture with itself, whatever its size.
+//! Each feature is hashed to one of [`BUCKETS`] places; collisions are rare and do little harm.
 
 use crate::graph::{LayerGraph, Operation};
 use crate::space::SearchSpace;
 
-/// Places that features are hashed to.
+/// Number of places that features are hashed to.
 pub(super) const BUCKETS: usize = 1 << 14;
 
-/// More paths from input to output than these are not distinguished: their number grows exponentially with the layers.
+/// A graph with more paths from input to output than this has no features of paths, whose number grows exponentially
+/// with the layers.
 const MOST_PATHS: u64 = 32;
 
-/// The features of an architecture that are on: places and values.
+/// The features that are on for an architecture, as places and values.
 pub(super) type Features = Vec<(u16, f32)>;
 
 /// Groups of features, with their weights.
@@ -21,9 +22,9 @@ pub(super) type Features = Vec<(u16, f32)>;
 enum Group {
     /// What was decided at which position of the walk.
     Position,
-    /// How often something was decided, at whatever position.
+    /// How often something was decided at any position.
     Decisions,
-    /// How often something was decided right after something else.
+    /// How often something was decided directly after something else.
     Successions,
     /// How often an operation occurs.
     Operations,
@@ -33,7 +34,7 @@ enum Group {
     Triples,
     /// Sequences of operations from input to output.
     Paths,
-    /// Numbers of nodes and edges, lengths of the longest and the shortest path.
+    /// Numbers of nodes and edges, and lengths of the longest and the shortest path.
     Statistics,
 }
 
@@ -47,7 +48,7 @@ impl Group {
     }
 }
 
-/// A hash of numbers (the finaliser of `SplitMix64`, chained).
+/// Hashes numbers (with the finaliser of `SplitMix64`, chained).
 pub(super) fn mix(numbers: impl IntoIterator<Item = u64>) -> u64 {
     numbers.into_iter().fold(0x9e37_79b9_7f4a_7c15, |hash, number| {
         let mut z = (hash ^ number).wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -57,12 +58,12 @@ pub(super) fn mix(numbers: impl IntoIterator<Item = u64>) -> u64 {
     })
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "there are less places than 16 bits can count")]
+#[expect(clippy::cast_possible_truncation, reason = "there are fewer places than 16 bits can count")]
 fn bucket(group: Group, hash: u64) -> u16 {
     (mix([group as u64, hash]) % BUCKETS as u64) as u16
 }
 
-/// The places of the features of one decision.
+/// Returns the places of the features of a decision.
 pub(super) fn decision<S: SearchSpace>(
     space: &S,
     position: usize,
@@ -72,7 +73,7 @@ pub(super) fn decision<S: SearchSpace>(
     aspects.map(move |aspect| bucket(Group::Position, mix([position as u64, aspect])))
 }
 
-/// The features of an architecture, of which `actions` is the walk and `graph` the graph.
+/// Returns the features of an architecture with the walk `actions` and the graph `graph`.
 pub(super) fn features<S: SearchSpace>(space: &S, actions: &[S::Action], graph: &LayerGraph) -> Features {
     let mut features = Features::new();
     let mut add = |group: Group, places: &mut Vec<u16>| {
@@ -121,7 +122,7 @@ pub(super) fn features<S: SearchSpace>(space: &S, actions: &[S::Action], graph: 
     features
 }
 
-/// For each value that occurs `n` times, the features "at least once" to "at least n times".
+/// Adds the features "at least once" to "at least n times" for each value that occurs `n` times.
 fn thermometers(group: Group, counted: &mut Vec<u64>, places: &mut Vec<u16>) {
     counted.sort_unstable();
     for equal in counted.chunk_by(|a, b| a == b) {
@@ -130,8 +131,8 @@ fn thermometers(group: Group, counted: &mut Vec<u64>, places: &mut Vec<u16>) {
     counted.clear();
 }
 
-/// A graph without what is on no path from input to output, and with its sums passed through: a sum is where paths
-/// meet, and what it sums is what follows each other.
+/// A graph without the nodes that are on no path from input to output, and in which edges pass through sums: the inputs
+/// of a sum count as inputs of the nodes that follow it.
 struct Outline<'g> {
     graph: &'g LayerGraph,
     /// Nodes that are on a path.
@@ -177,7 +178,7 @@ impl<'g> Outline<'g> {
                 live &= !(1 << position);
             }
         }
-        // In topological order, the inputs of a sum are final when they are passed on.
+        // In topological order, the inputs of a sum are final when they are passed on to others.
         for position in 0..nodes.len() {
             for input in bits(inputs[position]) {
                 if nodes[input].operation == Operation::Add {
@@ -192,17 +193,17 @@ impl<'g> Outline<'g> {
         u16::from_be_bytes(self.graph.nodes()[node].operation.facts().colour).into()
     }
 
-    /// Labels of all live nodes.
+    /// Returns the labels of all live nodes.
     fn operations(&self) -> impl Iterator<Item = u64> {
         bits(self.live).map(|node| self.label(node))
     }
 
-    /// Live nodes that are not sums.
+    /// Returns the live nodes that are not sums.
     fn layers(&self) -> impl Iterator<Item = usize> {
         bits(self.live).filter(|&node| self.graph.nodes()[node].operation != Operation::Add)
     }
 
-    /// Pairs of nodes that follow each other.
+    /// Returns the pairs of nodes that follow each other.
     fn edges(&self) -> impl Iterator<Item = (usize, usize)> {
         self.layers().flat_map(|to| bits(self.inputs[to]).map(move |from| (from, to)))
     }
@@ -228,7 +229,7 @@ impl<'g> Outline<'g> {
         }
     }
 
-    /// Numbers of live nodes and edges, and the lengths of the longest and the shortest path.
+    /// Returns the numbers of live nodes and edges, and the lengths of the longest and the shortest path.
     fn statistics(&self) -> [u64; 4] {
         let mut longest = vec![0u64; self.inputs.len()];
         let mut shortest = vec![0u64; self.inputs.len()];

@@ -1,4 +1,4 @@
-//! The regularised least-squares problem, grown one row at a time.
+//! The regularised least-squares problem, extended one row at a time.
 
 /// The Cholesky factor of `Phi Phi' + ridge I`: rows of a lower triangle, one after another.
 #[derive(Debug, Clone, Default)]
@@ -13,13 +13,13 @@ impl Cholesky {
         &self.rows[start..=start + number]
     }
 
-    /// Appends a row of the matrix: its entries left of the diagonal, and on it.
+    /// Appends a row of the matrix, given by its entries left of the diagonal and on it.
     pub(super) fn push(&mut self, mut entries: Vec<f64>, diagonal: f64) {
         debug_assert_eq!(entries.len(), self.size);
         self.forward(&mut entries);
         let rest = diagonal - dot(&entries, &entries);
         self.rows.extend(entries);
-        // The ridge keeps it above 0 but for rounding.
+        // The ridge keeps it above 0 except for rounding errors.
         self.rows.push(rest.max(1e-9).sqrt());
         self.size += 1;
     }
@@ -47,7 +47,7 @@ impl Cholesky {
     }
 }
 
-/// The product of two vectors, summed in four parts so that the additions do not wait for each other.
+/// Returns the product of two vectors, summed in four parts so that the additions do not wait for each other.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let mut sums = [0.0; 4];
     let (a4, b4) = (a.chunks_exact(4), b.chunks_exact(4));

@@ -1,4 +1,4 @@
-//! The least-squares learner: the agent to take when evaluations are few.
+//! The least-squares learner: the best agent for few evaluations.
 
 mod candidates;
 mod features;
@@ -24,35 +24,36 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use values::Weights;
 
-/// Settings of [`LeastSquares`]. The default is the one fixed setting that its comparisons were made with.
+/// Settings of [`LeastSquares`]. All comparisons with it were made with the default settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LeastSquaresConfig {
-    /// Trials at the beginning that walk at random.
+    /// Number of trials at the beginning that walk at random.
     pub uniform: u64,
-    /// Best architectures so far whose neighbours are candidates.
+    /// Number of best architectures so far whose neighbours are candidates.
     pub parents: usize,
-    /// Random edits of each of them.
+    /// Number of random edits of each of them.
     pub edits: usize,
-    /// Probability that an edited architecture is edited once more, as often as it comes true, 0 to 0.9.
+    /// Probability that an edited architecture is edited again, repeatedly, from 0 to 0.9.
     pub further: f64,
-    /// Share of proposals whose candidates are edits of one architecture, the best of ten random ones of the latest
-    /// hundred, in place of the best ones, 0 to 1.
+    /// Share of proposals, from 0 to 1, whose candidates are edits of a single architecture, the best of ten random
+    /// ones of the latest hundred, instead of edits of the best ones.
     pub aside: f64,
-    /// Times that the candidates of highest value, as many as there are parents, are edited in turn.
+    /// Number of rounds in which the candidates with the highest values, as many as there are parents, are edited
+    /// again.
     pub rounds: usize,
-    /// Candidates that walk by the values of their decisions alone.
+    /// Number of candidates that are walks guided by the values of single decisions.
     pub walks: usize,
-    /// Share of the posterior's deviation that a draw has while all neighbours of the best are new, 0 to 1. It grows to 1
-    /// as a tenth of them is used up. At 0 a proposal follows the mean while they are new, at 1 it is Thompson sampling
-    /// throughout.
+    /// Share of the posterior's deviation that a draw has while all neighbours of the best are new, from 0 to 1. The
+    /// share grows to 1 by the time a tenth of them is used up. With 0, a proposal follows the mean while they are new;
+    /// with 1, it is Thompson sampling throughout.
     pub curiosity: f64,
-    /// Variance of the noise that a standardised reward is taken to have, above 0.
+    /// Assumed variance of the noise of a standardised reward, above 0.
     pub noise: f64,
     /// Temperature of walks, in standard deviations of the values in a state.
     pub temperature: f64,
-    /// Most evaluations that are fitted: beyond, the best and the latest of them. Time for a proposal grows with its
-    /// square.
+    /// Largest number of evaluations that are fitted; of more, the best and the latest are. The time for a proposal
+    /// grows with its square.
     pub window: usize,
 }
 
@@ -98,20 +99,20 @@ impl LeastSquaresConfig {
     }
 }
 
-/// Values architectures by least squares over features of walk and graph, and proposes by Thompson's sampling.
+/// Values architectures by least squares over features of walk and graph, and proposes by Thompson sampling.
 ///
 /// After a random beginning, each proposal draws one linear value function from the posterior of a ridge regression on
 /// the logarithmic ranks of all rewards. Half of the proposals look around the best architectures: their candidates are
 /// random [`Edit`](super::Edit)s of those, and walks that follow the values of single decisions. The other half look
-/// around one of the latest, chosen as regularized evolution chooses a parent, which is how the search gets away from
-/// where the best ones are all alike. The candidates of highest value are edited again, twice, and the one of highest value
-/// is proposed. How far a draw may be from the mean of the posterior depends on how much of the neighbourhood is used up:
-/// in a space whose architectures have thousands of neighbours the mean leads upwards for long, in one with dozens the
-/// search is soon stuck without curiosity. When nearly all of it is used up, most proposals are neighbours of the next
-/// best local optimum among what was evaluated, as local search moves on. It learns from finished architectures and ranks
-/// the next decision; it is not a temporal-difference learner.
+/// around one of the latest, chosen as regularized evolution chooses a parent, so that the search can leave a region
+/// where the best ones are all alike. The candidates with the highest values are edited again, twice, and the one with
+/// the highest value is proposed. How far a draw may be from the mean of the posterior depends on how much of the
+/// neighbourhood is used up: in a space whose architectures have thousands of neighbours the mean leads upwards for a
+/// long time, while in one with dozens the search would soon be stuck without curiosity. When nearly all of the
+/// neighbourhood is used up, most proposals are neighbours of the next best local optimum that was evaluated, as in
+/// local search. The agent learns from finished architectures; it is not a temporal-difference learner.
 ///
-/// Everything it knows is a function of the [`Memory`]: it saves nothing but the form of its state.
+/// Everything that it knows is a function of the [`Memory`], so it saves only the version of its format.
 ///
 /// ```
 /// use blockqnn::agent::{LeastSquares, LeastSquaresConfig};
@@ -133,12 +134,12 @@ pub struct LeastSquares<S: SearchSpace> {
     evaluated: HashMap<Vec<S::Action>, usize>,
     /// Episodes with a better neighbour or no new one, by number.
     settled: Vec<bool>,
-    /// Memory for weights.
+    /// An allocation for weights, which is used again.
     spare: Vec<f64>,
     /// Episodes that are fitted, by number.
     window: Vec<usize>,
     factor: Cholesky,
-    /// Features of architectures met lately: candidates come again.
+    /// Features of architectures met lately, since candidates recur.
     cache: HashMap<Vec<S::Action>, Arc<Features>>,
     /// A dense vector of zeros, used while a row of the kernel is computed.
     dense: Vec<f32>,
@@ -151,20 +152,21 @@ impl<S: SearchSpace> fmt::Debug for LeastSquares<S> {
     }
 }
 
-/// Candidates whose features are kept.
+/// Number of candidates whose features are kept.
 const CACHE: usize = 8_192;
 
-/// The share of used neighbours from which a draw has all of the posterior's deviation. A block has so many neighbours that
-/// a search of hundreds of trials stays far below it; a cell of NAS-Bench-201 has 24, and is soon above.
+/// The share of used neighbours from which on a draw has all of the posterior's deviation. A block has so many
+/// neighbours that a search of hundreds of trials stays far below it; a cell of NAS-Bench-201 has 24 and soon exceeds
+/// it.
 const CROWDED: f64 = 0.1;
 
-/// The power of the share of used neighbours that is the probability to leave: rarely before nearly all are used.
+/// The probability of leaving is this power of the share of used neighbours, so it is low until nearly all are used.
 const LEAVING: i32 = 4;
 
-/// Random walks tried when no candidate is new.
+/// Number of random walks tried when no candidate is new.
 const ATTEMPTS: usize = 100;
 
-/// The saved form: all that is learnt follows from the memory.
+/// The saved form. Everything that is learned follows from the memory.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Saved {
@@ -173,7 +175,7 @@ struct Saved {
 }
 
 impl<S: SearchSpace> LeastSquares<S> {
-    /// A learner that knows nothing yet.
+    /// Creates a learner that has learned nothing yet.
     ///
     /// # Errors
     /// [`InvalidSetting`] if a setting is out of its range.
@@ -192,7 +194,7 @@ impl<S: SearchSpace> LeastSquares<S> {
         })
     }
 
-    /// The settings.
+    /// Returns the settings.
     #[must_use]
     pub fn config(&self) -> LeastSquaresConfig {
         self.config
@@ -211,7 +213,7 @@ impl<S: SearchSpace> LeastSquares<S> {
         Ok(found)
     }
 
-    /// Takes in the episodes that were not known before.
+    /// Adds the episodes that were not known before.
     fn catch_up(&mut self, space: &S, memory: &Memory<S>) -> Result<(), AgentError> {
         let episodes = memory.episodes();
         for episode in &episodes[self.known.len()..] {
@@ -231,7 +233,7 @@ impl<S: SearchSpace> LeastSquares<S> {
         Ok(())
     }
 
-    /// Takes an episode into the regression.
+    /// Adds an episode to the regression.
     fn fit(&mut self, number: usize) {
         let own = &self.known[number];
         for &(place, value) in own.iter() {
@@ -249,8 +251,8 @@ impl<S: SearchSpace> LeastSquares<S> {
         self.window.push(number);
     }
 
-    /// The candidates that were not evaluated, with their values, highest first. In each round, edits of those of highest
-    /// value join.
+    /// Returns the candidates that were not evaluated, with their values, highest first. In each round, edits of those
+    /// with the highest values are added.
     fn valued(
         &mut self,
         space: &S,
@@ -277,7 +279,7 @@ impl<S: SearchSpace> LeastSquares<S> {
         Ok(valued)
     }
 
-    /// A draw from the posterior over value functions, whose deviation from the mean is scaled by `scale`.
+    /// Draws from the posterior over value functions, with the deviation from the mean scaled by `scale`.
     fn posterior(&mut self, episodes: &[EpisodeOf<S>], scale: f64, rng: &mut dyn Rng) -> Weights {
         let mut weights = Weights::prior(rng.next_u64(), scale, std::mem::take(&mut self.spare));
         let noise = scale * self.config.noise.sqrt();
@@ -295,15 +297,16 @@ impl<S: SearchSpace> LeastSquares<S> {
     }
 }
 
-/// Numbers of the episodes to fit: all up to `most`; of more, the best third of `most` among the older ones, and the
-/// latest. It changes in steps of a third, so that the factor need not be recomputed for each episode.
+/// Returns the numbers of the episodes to fit: all of them up to `most`; of more, the latest and, among the older ones,
+/// the best third of `most`. The window moves in steps of a third, so the factor need not be recomputed for each
+/// episode.
 fn window<State, Action>(episodes: &[Episode<State, Action>], most: usize) -> Vec<usize> {
     let count = episodes.len();
     if count <= most {
         return (0..count).collect();
     }
     let step = (most / 3).max(1);
-    // The latest: from one to two steps of them.
+    // The latest episodes: between one and two steps.
     let latest = (count / step - 1) * step;
     let mut best: Vec<usize> = (0..latest).collect();
     best.sort_by(|a, b| better(episodes, *a, *b));
@@ -313,7 +316,7 @@ fn window<State, Action>(episodes: &[Episode<State, Action>], most: usize) -> Ve
     best
 }
 
-/// The same values with mean 0 and deviation 1; all 0 if they are all equal.
+/// Scales values to mean 0 and deviation 1, or to 0 if they are all equal.
 fn standardised(mut values: Vec<f64>) -> Vec<f64> {
     let count = values.len().max(1) as f64;
     let mean = values.iter().sum::<f64>() / count;
@@ -332,14 +335,14 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
         }
         self.catch_up(space, memory)?;
         let neighbours = self.neighbours_of_the_best(space, episodes, rng)?;
-        // Where the neighbours of the best are new, the mean is followed with little deviation: there is far to climb. As
-        // they are used up, the search must look elsewhere: the deviation grows to that of the posterior, and random walks
-        // join.
+        // While the neighbours of the best are new, follow the mean with little deviation: there is far to climb. As
+        // they are used up, the search must look elsewhere: the deviation grows to that of the posterior, and random
+        // walks are added.
         let used = neighbours.iter().filter(|candidate| self.evaluated.contains_key(&candidate.actions)).count();
         let share = used as f64 / neighbours.len().max(1) as f64;
         let scale = self.config.curiosity + (1.0 - self.config.curiosity) * (share / CROWDED).min(1.0).powi(2);
         let mut weights = self.posterior(episodes, scale, rng);
-        // Random walks alone would not lead out of a region that the values wrongly hold for the best.
+        // Random walks alone would not lead out of a region that the values wrongly rate highest.
         let leave = seed::unit(rng) < share.powi(LEAVING);
         let optimum = if leave { self.neighbours_of_open_optimum(space, memory)? } else { Vec::new() };
         let valued = if optimum.is_empty() {

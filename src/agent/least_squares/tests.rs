@@ -25,7 +25,7 @@ fn agent(window: usize) -> LeastSquares<BlockSpace> {
 }
 
 #[test]
-fn a_learner_that_caught_up_at_once_proposes_as_one_that_learnt_step_by_step() {
+fn a_learner_that_caught_up_at_once_proposes_like_one_that_learned_step_by_step() {
     let space = BlockSpace::paper();
     for window in [2_000, 60] {
         let mut stepwise = agent(window);
@@ -55,7 +55,7 @@ fn a_window_keeps_the_best_and_the_latest() {
 }
 
 #[test]
-fn its_proposals_are_better_than_what_it_learnt_from() {
+fn its_proposals_are_better_than_the_episodes_it_learned_from() {
     let space = BlockSpace::paper();
     let memory = memory(200);
     let mean: f64 = memory.episodes().iter().map(|episode| episode.reward.value()).sum::<f64>() / 200.0;
@@ -107,7 +107,7 @@ fn settings_out_of_range_and_states_of_others_are_refused() {
     assert!(error.unwrap_err().to_string().contains("\"other\""));
 }
 
-/// The cell whose edges all carry `operation`: two such cells are as far from each other as cells can be.
+/// The cell with `operation` on all edges: two such cells are as far from each other as cells can be.
 fn uniform_cell(operation: CellOperation) -> CellCode {
     CellCode::new([operation; CellCode::EDGES])
 }
@@ -145,8 +145,7 @@ fn plain() -> LeastSquaresConfig {
     LeastSquaresConfig { uniform: 1, parents: 1, edits: 100, walks: 0, ..single }
 }
 
-/// An agent whose candidates are 100 edits of the best cells: what is proposed of another region is proposed because it
-/// left.
+/// An agent whose candidates are 100 edits of the best cells: it proposes a cell of another region only after it left.
 fn climber_from(parents: usize) -> LeastSquares<CellSpace> {
     let edits = 100 / parents;
     LeastSquares::new(LeastSquaresConfig { parents, edits, ..plain() }).unwrap()
@@ -189,19 +188,19 @@ fn three_regions(known: usize) -> ([CellCode; 3], Vec<(CellCode, f64)>) {
 fn the_search_leaves_for_the_next_local_optimum_when_the_neighbours_of_the_best_are_used_up() {
     let ([best, second, third], mut cells) = three_regions(24);
     let mut agent = climber();
-    // Of 24 neighbours all are known: every proposal leaves, and for the second peak, though a neighbour of the best has a
+    // All 24 neighbours are known, so every proposal leaves for the second peak, although a neighbour of the best has a
     // higher reward.
     let left = proposals(&mut agent, &memory_of_cells(&cells));
     assert_eq!((near(&left, second), near(&left, best)), (400, 0));
 
-    // That is used up as well: on to the third.
+    // The second is used up as well, so proposals move on to the third.
     cells.extend(cells_next_to(second).into_iter().map(|cell| (cell, 40.0)));
     let memory = memory_of_cells(&cells);
     let left = proposals(&mut agent, &memory);
     assert_eq!((near(&left, third), near(&left, second)), (400, 0));
     assert_eq!(left, proposals(&mut climber(), &memory), "an agent that caught up at once leaves as well");
 
-    // A neighbour of the third turns out better: then it is no optimum, and the neighbour is.
+    // A neighbour of the third turns out to be better, so that is the optimum instead.
     let climbed = cells_next_to(third)[5];
     cells.push((climbed, 75.0));
     let left = proposals(&mut agent, &memory_of_cells(&cells));
@@ -216,15 +215,15 @@ fn the_search_stays_while_the_best_has_new_neighbours() {
 
 #[test]
 fn the_search_leaves_with_the_fourth_power_of_the_share_that_is_used() {
-    // Of the neighbours of the best all are known, of those of the next four in 24: (7/12)^4 leaves 46 times of 400, the
-    // square would leave 136 times, and the eighth power 5 times.
+    // Of the neighbours of the best all are known, of those of the next four in 24: (7/12)^4 leaves 46 times of 400,
+    // the square would leave 136 times, and the eighth power 5 times.
     let ([_, second, _], cells) = three_regions(24);
     let left = near(&proposals(&mut climber_from(2), &memory_of_cells(&cells)), second);
     assert!((20..90).contains(&left), "{left} of 400");
 }
 
 #[test]
-fn where_all_optima_are_used_up_the_search_goes_on_at_random() {
+fn where_all_optima_are_used_up_the_search_continues_at_random() {
     let best = uniform_cell(CellOperation::Convolution3x3);
     let mut cells = vec![(best, 90.0)];
     cells.extend(cells_next_to(best).into_iter().map(|cell| (cell, 50.0)));
@@ -251,7 +250,7 @@ fn aside_of_the_best_the_search_looks_around_one_of_the_latest() {
     let best = uniform_cell(CellOperation::Convolution3x3);
     let far = |cell: &CellCode| edges_apart(*cell, best) == CellCode::EDGES;
     let mut cells = vec![(best, 90.0)];
-    // One of a hundred others is better than the rest: a sample of ten has it one time in ten.
+    // One of a hundred others is better than the rest, and in a sample of ten one time in ten.
     let reward = |number| if number == 50 { 30.0 } else { 20.0 };
     cells.extend(CellCode::all().filter(far).step_by(40).take(100).enumerate().map(|(at, cell)| (cell, reward(at))));
     assert_eq!(cells.len(), 101);
@@ -267,7 +266,7 @@ fn aside_of_the_best_the_search_looks_around_one_of_the_latest() {
     let second = near(&proposals(&mut agent, &memory), cells[51].0);
     assert!(second > 20, "{second} of 400 are next to the second best");
 
-    // With nothing to edit, walks are all there is.
+    // With nothing to edit, all candidates are walks.
     let config = LeastSquaresConfig { parents: 0, walks: 5, aside: 1.0, ..LeastSquaresConfig::default() };
     let proposed = proposals(&mut LeastSquares::new(config).unwrap(), &memory);
     assert_eq!(proposed.len(), 400);

@@ -1,4 +1,4 @@
-//! One draw of a value function: the weights of features, and walks that follow the values of single decisions.
+//! A draw of a value function: the weights of features, and walks that follow the values of single decisions.
 
 use super::features::{self, BUCKETS, Features, mix};
 use crate::agent::edit::legal;
@@ -7,9 +7,9 @@ use crate::agent::{AgentError, TrajectoryOf};
 use crate::space::{SearchSpace, walk_by};
 use rand::Rng;
 
-/// A weight for each place of a feature, NaN until it is asked for.
+/// A weight for each place of a feature, NaN until it is needed.
 pub(super) struct Weights {
-    /// What the prior is drawn from.
+    /// Seed of the prior.
     nonce: u64,
     /// The deviation of the prior.
     scale: f64,
@@ -17,8 +17,8 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    /// Normal weights of mean 0. Each is a function of its place and the nonce, and is computed when first asked for: a
-    /// draw does not depend on which features were met before. `values` is memory to use.
+    /// Creates normal weights with mean 0. Each is a function of its place and the nonce and is computed when first
+    /// needed, so a draw does not depend on which features were met before. `values` is an allocation to use.
     pub(super) fn prior(nonce: u64, scale: f64, mut values: Vec<f64>) -> Self {
         values.clear();
         values.resize(BUCKETS, f64::NAN);
@@ -28,7 +28,7 @@ impl Weights {
     pub(super) fn weight(&mut self, place: u16) -> &mut f64 {
         let value = &mut self.values[usize::from(place)];
         if value.is_nan() {
-            // The number of ones among 128 random bits: normal but for its steps, and quick.
+            // The number of ones in 128 random bits: normal except for its steps, and fast to compute.
             let first = mix([self.nonce, u64::from(place)]);
             let ones = first.count_ones() + mix([first]).count_ones();
             *value = self.scale * (f64::from(ones) - 64.0) / 32f64.sqrt();
@@ -40,7 +40,7 @@ impl Weights {
         features.iter().map(|&(place, value)| *self.weight(place) * f64::from(value)).sum()
     }
 
-    /// The memory, for the next draw.
+    /// Returns the allocation, for the next draw.
     pub(super) fn into_memory(self) -> Vec<f64> {
         self.values
     }
@@ -78,7 +78,7 @@ impl<A: Clone + PartialEq> Guide<A> {
                         sum += *weights.weight(place);
                         count += 1.0;
                     }
-                    // An action with more aspects shall not vary more for that.
+                    // An action with more aspects must not vary more.
                     sum / count.max(1.0).sqrt()
                 };
                 let values = actions.iter().map(&mut value).collect();

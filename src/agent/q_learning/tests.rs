@@ -35,7 +35,7 @@ fn values(agent: &QLearning<BlockSpace>, text: &str) -> Vec<f64> {
 fn one_update_of_each_credit_matches_the_equations() {
     let space = BlockSpace::paper();
     let text = "conv3(0) conv5(1) terminal(2)";
-    // Equation 2 with alpha 1/2, from the last layer to the first: the reward at every layer plus what follows.
+    // Equation 2 with alpha 1/2, from the last layer to the first: the reward at every layer plus the next value.
     let expected = [
         (Credit::EveryLayer, [0.5 * (8.0 + 0.5 * (8.0 + 4.0)), 0.5 * (8.0 + 4.0), 4.0]),
         (Credit::Terminal, [0.5 * 0.5 * 4.0, 0.5 * 4.0, 4.0]),
@@ -53,7 +53,7 @@ fn one_update_of_each_credit_matches_the_equations() {
 }
 
 #[test]
-fn equation_2_as_printed_builds_on_the_values_of_before_the_episode() {
+fn equation_2_as_printed_uses_the_values_from_before_the_episode() {
     let space = BlockSpace::paper();
     let text = "conv3(0) conv5(1) terminal(2)";
     let after = |next_values, episodes: u32| {
@@ -65,7 +65,7 @@ fn equation_2_as_printed_builds_on_the_values_of_before_the_episode() {
         values(&agent, text)
     };
     assert_eq!(after(NextValues::Updated, 1), [7.0, 6.0, 4.0]);
-    // What follows a layer was worth 0 before the first episode, and 4 before the second.
+    // The next value of a layer was 0 before the first episode and 4 before the second.
     assert_eq!(after(NextValues::Old, 1), [4.0, 4.0, 4.0]);
     assert_eq!(after(NextValues::Old, 2), [8.0, 8.0, 6.0]);
     assert_eq!(after(NextValues::Old, 3), [12.0, 11.0, 7.0]);
@@ -89,7 +89,7 @@ fn the_maximum_of_a_row_falls_when_its_best_value_does() {
     learn(&mut agent, &mut memory, episode(&space, good, 10.0, Credit::Terminal));
     assert_eq!(values(&agent, good), [10.0, 10.0]);
     learn(&mut agent, &mut memory, episode(&space, good, -5.0, Credit::Terminal));
-    // Every other action is still at its initial 0, so that is what follows the first layer now.
+    // Every other action still has its initial value 0, so the next value of the first layer is now 0.
     assert_eq!(values(&agent, good), [0.0, -5.0]);
 }
 
@@ -105,7 +105,7 @@ fn replay_draws_the_configured_number_of_episodes() {
 }
 
 #[test]
-fn a_minibatch_that_is_learnt_in_parts_gets_its_rounds_in_parts() {
+fn a_minibatch_that_is_learned_in_parts_gets_its_rounds_in_parts() {
     let space = BlockSpace::paper();
     let text = "conv3(0) terminal(1)";
     let mut agent = learner(0.5, 3);
@@ -147,7 +147,7 @@ fn ties_are_broken_at_random() {
 }
 
 #[test]
-fn a_saved_learner_loads_to_equal_bytes_and_goes_on_the_same() {
+fn a_saved_learner_loads_to_equal_bytes_and_continues_the_same() {
     let space = BlockSpace::paper();
     let mut agent = learner(0.3, 2);
     let mut memory = Memory::new(64);
@@ -171,7 +171,7 @@ fn a_saved_learner_loads_to_equal_bytes_and_goes_on_the_same() {
 }
 
 #[test]
-fn what_is_no_saved_learner_is_refused() {
+fn data_that_is_not_a_saved_learner_is_refused() {
     let space = BlockSpace::paper();
     for (text, expected) in [
         ("", "EOF"),
@@ -200,7 +200,7 @@ fn settings_out_of_range_are_named() {
 fn a_reward_below_the_median_counts_as_the_median_in_every_credit() {
     let space = BlockSpace::paper();
     for credit in [Credit::EveryLayer, Credit::Terminal, Credit::Shared] {
-        let learnt = |clip_at_median: bool, low: f64| {
+        let learned = |clip_at_median: bool, low: f64| {
             let replay = ReplayConfig { rounds: 0, batch: 0 };
             let config = QLearningConfig { learning_rate: 0.5, replay, clip_at_median, ..QLearningConfig::paper() };
             let mut agent = QLearning::new(config).unwrap();
@@ -212,8 +212,8 @@ fn a_reward_below_the_median_counts_as_the_median_in_every_credit() {
             values(&agent, "conv3(0) conv5(1) terminal(2)")
         };
         // The median of 50, 30 and 10 is 30.
-        assert_eq!(learnt(true, 10.0), learnt(false, 30.0), "{credit:?}");
-        assert_ne!(learnt(false, 10.0), learnt(false, 30.0), "{credit:?}");
+        assert_eq!(learned(true, 10.0), learned(false, 30.0), "{credit:?}");
+        assert_ne!(learned(false, 10.0), learned(false, 30.0), "{credit:?}");
     }
 }
 
@@ -252,7 +252,7 @@ fn a_softmax_prefers_high_values_and_is_uniform_among_equals() {
 }
 
 #[test]
-fn a_saved_learner_by_position_loads_to_equal_bytes_and_goes_on_the_same() {
+fn a_saved_learner_by_position_loads_to_equal_bytes_and_continues_the_same() {
     let space = BlockSpace::paper();
     for config in [QLearningConfig::tuned(10), QLearningConfig::rank()] {
         let mut agent = QLearning::new(config.clone()).unwrap();

@@ -168,8 +168,8 @@ impl Session<'_> {
         End::Stop
     }
 
-    /// Stores a result, however long the broker is away; the lease is kept meanwhile. Whether it, or another of the same
-    /// attempt, is stored: a worker that is to stop does not wait for ever.
+    /// Stores a result, however long the broker is away, and extends the lease meanwhile. Returns whether it, or
+    /// another result of the same attempt, is stored: a worker that should stop does not wait for ever.
     async fn store(&self, key: &str, verdict: Verdict) -> bool {
         let report = Report { key: key.to_owned(), worker: self.worker.name.clone(), verdict };
         let Ok(payload) = serde_json::to_vec(&report) else { unreachable!("a result is made of numbers and texts") };

@@ -1,4 +1,4 @@
-//! How child processes are run and looked after.
+//! How child processes are run and supervised.
 
 use super::super::child::Program;
 use crate::graph::Cost;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Estimates the memory that an evaluation takes on the device, in bytes.
+/// Estimates the device memory that an evaluation needs, in bytes.
 type Estimate = Arc<dyn Fn(&Cost) -> u64 + Send + Sync>;
 
 /// How a [`ProcessEvaluator`](super::ProcessEvaluator) runs and supervises its children.
@@ -48,7 +48,7 @@ pub(super) struct MemoryLimit {
 }
 
 impl MemoryLimit {
-    /// What is over its limit.
+    /// Returns what exceeds its limit, for a message.
     pub(super) fn excess(self, device_bytes: Option<u64>, resident_bytes: Option<u64>) -> Option<String> {
         let over = |found: Option<u64>, limit: Option<u64>| found.zip(limit).filter(|(found, limit)| found > limit);
         if let Some((found, limit)) = over(device_bytes, self.device_bytes) {
@@ -60,8 +60,9 @@ impl MemoryLimit {
 }
 
 impl ProcessConfig {
-    /// This program again; a child is considered hung after 5 minutes without progress, because the first step on a GPU
-    /// may have kernels to compile; 10 failures in a row; no limits on memory.
+    /// Creates the default settings: children run this program; one is considered hung after 5 minutes without
+    /// progress, because the first step on a GPU may compile kernels; 10 failures in a row are allowed; memory is not
+    /// limited.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -74,30 +75,30 @@ impl ProcessConfig {
         }
     }
 
-    /// The same with another program, or other arguments, for the children.
+    /// Sets the program that the children run, and its arguments.
     #[must_use]
     pub fn with_program(mut self, path: impl Into<PathBuf>, arguments: Vec<OsString>) -> Self {
         self.program = Some((path.into(), arguments));
         self
     }
 
-    /// The same with another time without progress after which a child hangs: while it evaluates, and while it makes its
-    /// environment.
+    /// Sets the time without progress after which a child is considered hung, both while it evaluates and while it
+    /// creates its environment.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// The same with another number of children that may fail without any evaluation between. One more ends the search.
+    /// Sets how many children may fail in a row, with no evaluation in between. One more failure ends the search.
     #[must_use]
     pub fn with_failures_in_a_row(mut self, failures: u32) -> Self {
         self.failures_in_a_row = failures;
         self
     }
 
-    /// The same with limits on what a child may hold after an evaluation, in bytes: of its device's memory (where its
-    /// environment [reports](crate::environment::Condition::device_bytes)), and of the machine's (on Linux). One that
+    /// Sets how much memory a child may hold after an evaluation, in bytes: on its device (where its environment
+    /// [reports](crate::environment::Condition::device_bytes) it), and in the machine's memory (on Linux). A child that
     /// holds more is replaced before its next trial.
     #[must_use]
     pub fn with_memory_limit(mut self, device_bytes: Option<u64>, resident_bytes: Option<u64>) -> Self {
@@ -105,8 +106,8 @@ impl ProcessConfig {
         self
     }
 
-    /// The same for children that share a device with `bytes` of memory: a trial begins when what `estimate` says of it fits
-    /// beside what runs, in the order of submission. One that fits never runs alone.
+    /// Makes the children share a device with `bytes` of memory: in the order of submission, a trial starts when the
+    /// memory that `estimate` gives for it fits next to that of the running trials. A trial that never fits runs alone.
     #[must_use]
     pub fn with_device_memory(mut self, bytes: u64, estimate: impl Fn(&Cost) -> u64 + Send + Sync + 'static) -> Self {
         self.device_memory = Some(bytes);

@@ -17,23 +17,24 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
-/// Evaluates trials in child processes of this machine, each one at a time: several trainings share a GPU, and what goes wrong
-/// in one costs one attempt at one trial.
+/// Evaluates trials in child processes of this machine, one trial at a time in each: several trainings can share a GPU,
+/// and a failure costs one attempt at one trial.
 ///
-/// A child is this program again, with the same arguments (or [another](ProcessConfig::with_program)). Its `main` must come to
-/// [`serve_if_child`](Self::serve_if_child), which never returns there. It makes its environment once, for data to be loaded
-/// and kernels to be compiled once. A child is replaced by a new one when it
-/// - ends: by SIGKILL, that is [`OutOfMemory`](crate::evaluation::Infeasibility::OutOfMemory), else a fault;
-/// - reports no [progress](crate::environment::TrialContext::report) for the [patience](ProcessConfig::with_patience): a fault;
-/// - says that its environment is [broken](crate::environment::Condition::broken): a fault;
-/// - holds more memory than [allowed](ProcessConfig::with_memory_limit) after an evaluation, which counts.
+/// A child runs this program again, with the same arguments (or [another](ProcessConfig::with_program)). `main` must
+/// call [`serve_if_child`](Self::serve_if_child), which never returns in a child. A child creates its environment once,
+/// so data is loaded and kernels are compiled only once. A child is replaced by a new one when it
+/// - ends: by SIGKILL, which is [`OutOfMemory`](crate::evaluation::Infeasibility::OutOfMemory), otherwise a fault;
+/// - reports no [progress](crate::environment::TrialContext::report) for as long as the
+///   [patience](ProcessConfig::with_patience): a fault;
+/// - reports that its environment is [broken](crate::environment::Condition::broken): a fault;
+/// - holds more memory than [allowed](ProcessConfig::with_memory_limit) after an evaluation, whose result counts.
 ///
-/// The trial of a fault comes back to the controller, which tries it again as often as
+/// After a fault the trial returns to the controller, which tries it again as often as
 /// [`SearchConfig::attempts`](crate::search::SearchConfig::attempts) allows. After too many
-/// [failures in a row](ProcessConfig::with_failures_in_a_row), without any evaluation between, the search stops: what it has is
-/// in its run folder.
+/// [failures in a row](ProcessConfig::with_failures_in_a_row), with no evaluation in between, the search stops; its
+/// results are in its run folder.
 ///
-/// A search in minibatches learns the same as with one environment in its own process.
+/// A search in minibatches gives the same result as with one environment in its own process.
 ///
 /// ```no_run
 /// use blockqnn::agent::{QLearning, QLearningConfig};
@@ -68,18 +69,18 @@ pub struct ProcessEvaluator<A> {
     failures: u32,
 }
 
-/// A line of a child, or nothing for its end.
+/// A line of a child, or `None` for its end.
 #[derive(Debug)]
 struct Message {
     slot: usize,
-    /// Which of the children that the slot had said it.
+    /// Number of the child among those that the slot has had.
     generation: u64,
     line: Option<Line>,
 }
 
 impl<A: Serialize> ProcessEvaluator<A> {
-    /// If this process is a child, evaluates what its parent sends, and never returns. `make` is called once, with the child's
-    /// briefing.
+    /// Evaluates what the parent sends if this process is a child, and then never returns. `make` is called once, with
+    /// the child's briefing.
     pub fn serve_if_child<E, X>(make: impl Fn(&serde_json::Value) -> Result<E, X> + Send + Sync + 'static)
     where
         A: DeserializeOwned,
@@ -92,11 +93,11 @@ impl<A: Serialize> ProcessEvaluator<A> {
         }
     }
 
-    /// Starts a child process for each name and briefing, and waits until their environments are ready.
+    /// Starts a child process for each name and briefing, and waits until the environments are ready.
     ///
     /// # Errors
-    /// [`StartError`] if there is none, one cannot be started or cannot make its environment, or two have different
-    /// identities.
+    /// [`StartError`] if there are no children, one cannot be started or cannot create its environment, or two have
+    /// different identities.
     pub fn new(children: Vec<(String, serde_json::Value)>, config: ProcessConfig) -> Result<Self, StartError> {
         if children.is_empty() {
             return Err(StartError::NoWorker);
@@ -107,7 +108,7 @@ impl<A: Serialize> ProcessEvaluator<A> {
         let queue = VecDeque::new();
         let identity = String::new();
         let mut evaluator = Self { config, slots, queue, packing, messages, sender, identity, failures: 0 };
-        // All at once: each may load data for minutes.
+        // All at once, since each may load data for minutes.
         for number in 0..evaluator.slots.len() {
             evaluator.start(number).map_err(|source| StartError::Start { number, source })?;
         }
@@ -158,7 +159,7 @@ impl<A: Serialize> ProcessEvaluator<A> {
         Ok(())
     }
 
-    /// Gives waiting trials to children that have nothing to do, in order, as far as memory goes.
+    /// Gives waiting trials to idle children, in order, as far as memory allows.
     fn hand_out(&mut self, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
         while let Some(assignment) = self.queue.front() {
             let bytes = self.config.estimate(&assignment.trial.cost);
@@ -181,7 +182,7 @@ impl<A: Serialize> ProcessEvaluator<A> {
         Ok(())
     }
 
-    /// Takes what a child said; whether a trial ended by it.
+    /// Handles a message of a child. Returns whether a trial ended.
     fn take(&mut self, message: Message, listener: &mut dyn FnMut(Event)) -> Result<bool, EvaluatorError> {
         let Message { slot: number, generation, line } = message;
         let slot = &mut self.slots[number];
@@ -193,8 +194,8 @@ impl<A: Serialize> ProcessEvaluator<A> {
             Some(Line::Ready { identity }) if identity != self.identity => {
                 let was = &self.identity;
                 let text = format!(
-                    "the environment of a new child process is {identity:?}, but that of the first was {was:?}: did the data \
-                     change?"
+                    "the environment of a new child process is {identity:?}, but that of the first was {was:?}: did \
+                     the data change?"
                 );
                 Err(EvaluatorError(text.into()))
             }
@@ -224,7 +225,8 @@ impl<A: Serialize> ProcessEvaluator<A> {
         }
     }
 
-    /// Takes the outcome of a child's trial, and replaces a child that is to evaluate no more; whether a trial ended by it.
+    /// Handles the outcome of a child's trial, and replaces the child if it must not evaluate another. Returns whether
+    /// a trial ended.
     fn done(
         &mut self,
         number: usize,
@@ -251,7 +253,7 @@ impl<A: Serialize> ProcessEvaluator<A> {
         Ok(ended)
     }
 
-    /// Kills children that show no sign of life; whether a trial ended by it.
+    /// Kills children that show no sign of life. Returns whether a trial ended.
     fn look_after(&mut self, listener: &mut dyn FnMut(Event)) -> Result<bool, EvaluatorError> {
         let patience = self.config.patience;
         let hangs = |slot: &Slot| (slot.work.is_some() || !slot.ready) && slot.silent_for() > patience;
@@ -263,7 +265,7 @@ impl<A: Serialize> ProcessEvaluator<A> {
         Ok(ended)
     }
 
-    /// Tells how the trial of a child ended; whether it had one.
+    /// Reports how the trial of a child ended. Returns whether it had one.
     fn end(&mut self, number: usize, verdict: Verdict, listener: &mut dyn FnMut(Event)) -> bool {
         let Some(work) = self.slots[number].work.take() else { return false };
         self.packing.leave(work.bytes);
@@ -271,7 +273,7 @@ impl<A: Serialize> ProcessEvaluator<A> {
         true
     }
 
-    /// Replaces a child that failed, unless too many did.
+    /// Replaces a child that failed, unless too many have failed in a row.
     fn lose(&mut self, number: usize, message: &str, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
         let worker = self.slots[number].name.clone();
         tracing::warn!(worker, message, "a child process failed and is replaced");
@@ -319,7 +321,7 @@ impl<A: Serialize> Evaluator<A> for ProcessEvaluator<A> {
                 return self.cancel_one(listener);
             }
             self.hand_out(listener)?;
-            // A trial's end must be the last event that a listener hears.
+            // The end of a trial must be the last event that the listener is given.
             let mut late = Vec::new();
             let mut end = None;
             let mut sort = |event: Event| match event {

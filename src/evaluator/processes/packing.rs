@@ -1,4 +1,4 @@
-//! Which trainings fit beside each other.
+//! Which trainings fit on a device at the same time.
 
 /// The memory of a device, and how much is reserved.
 #[derive(Debug)]
@@ -9,13 +9,13 @@ pub(super) struct Packing {
 }
 
 impl Packing {
-    /// A device with this many bytes; without a number everything fits.
+    /// Creates the packing of a device with `capacity` bytes, or of one on which everything fits.
     pub(super) fn new(capacity: Option<u64>) -> Self {
         Self { capacity, taken: 0, running: 0 }
     }
 
-    /// Whether a training that needs this many bytes may start now: beside the others if it fits, or alone if it never
-    /// fits. An estimate is not a measurement, so even then it is worth a try.
+    /// Whether a training that needs this many bytes may start now: next to the others if it fits, or alone if it never
+    /// fits. The estimate may be wrong, so even then it is worth a try.
     pub(super) fn admits(&self, bytes: u64) -> bool {
         match self.capacity {
             Some(capacity) => self.running == 0 || self.taken.saturating_add(bytes) <= capacity,

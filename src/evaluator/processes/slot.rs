@@ -1,15 +1,15 @@
-//! A place for one child process at a time.
+//! A slot for one child process at a time.
 
 use crate::evaluator::Verdict;
 use crate::evaluator::child::ChildProcess;
 use std::time::{Duration, Instant};
 
-/// What a child is at.
+/// The trial that a child is evaluating.
 #[derive(Debug)]
 pub(super) struct Work {
     /// Number of the trial.
     pub(super) trial: u64,
-    /// Estimated need for memory on the device.
+    /// Estimated bytes of device memory that it needs.
     pub(super) bytes: u64,
 }
 
@@ -17,7 +17,7 @@ pub(super) struct Work {
 pub(super) struct Slot {
     pub(super) name: String,
     pub(super) briefing: serde_json::Value,
-    /// Counts the children that it had: lines of an earlier one are not listened to.
+    /// Number of the current child; lines of earlier children are ignored.
     pub(super) generation: u64,
     /// Whether the environment of the current child is ready.
     pub(super) ready: bool,
@@ -31,7 +31,7 @@ impl Slot {
         Self { name, briefing, generation: 0, ready: false, work: None, child: None, heard: Instant::now() }
     }
 
-    /// A new child is in the slot.
+    /// Puts a new child into the slot.
     pub(super) fn begin(&mut self, child: ChildProcess, generation: u64) {
         self.child = Some(child);
         self.generation = generation;
@@ -59,7 +59,7 @@ impl Slot {
         self.heard.elapsed()
     }
 
-    /// What became of a child that is gone.
+    /// Returns what the end of the child means for its trial.
     pub(super) fn end(&mut self) -> Verdict {
         self.ready = false;
         match self.child.take() {
@@ -68,7 +68,7 @@ impl Slot {
         }
     }
 
-    /// Ends the child, whatever it does.
+    /// Kills the child.
     pub(super) fn stop(&mut self) {
         self.ready = false;
         if let Some(mut child) = self.child.take() {

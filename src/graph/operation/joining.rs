@@ -51,7 +51,7 @@ impl Describe for Add {
         PyTorch {
             class: Some(ADD),
             module: Some(format!("Add({})", channels.join(", "))),
-            // A list, because TorchScript takes no functions of any number of arguments.
+            // A list, because TorchScript does not support functions with a variable number of arguments.
             output: format!("self.{layer}([{}])", inputs.join(", ")),
             channels: if distinct.len() == 1 { distinct.concat() } else { format!("max({})", distinct.join(", ")) },
         }
@@ -76,7 +76,7 @@ impl Describe for Concat {
         inputs > 1 && !self.is_output
     }
 
-    /// A lone input passes through without a copy.
+    /// A single input passes through without a copy.
     fn cost(&self, inputs: &[u64], output: u64, pixels: u64, sum: &mut Sum) -> Result<(), SizeOverflow> {
         if inputs.len() == 1 { Ok(()) } else { sum.tensors(1, output, pixels) }
     }

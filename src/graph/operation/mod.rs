@@ -1,4 +1,4 @@
-//! What a layer can be. Each family of operations has a file that describes them.
+//! The operations of layers. Each family of operations is described in its own file.
 
 mod convolution;
 mod joining;
@@ -19,7 +19,7 @@ use std::ops::RangeInclusive;
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Operation {
-    /// The input of the block, passed on unchanged. Exactly one, the first node.
+    /// The input of the block, passed on unchanged. There is exactly one, the first node.
     Input,
     /// The pre-activation cell of the paper: ReLU, convolution without bias, batch normalisation.
     PreActivationConvolution {
@@ -43,23 +43,23 @@ pub enum Operation {
     },
     /// The input, unchanged.
     Identity,
-    /// Only the rectifier.
+    /// The rectifier alone.
     Relu,
-    /// Only batch normalisation.
+    /// Batch normalisation alone.
     BatchNorm,
-    /// Zeros of its input's shape: what an element-wise sum of nothing is (the cell space).
+    /// Zeros of the shape of the input: the element-wise sum of nothing (in the cell space).
     Zero,
-    /// Element-wise sum. Inputs with fewer channels than the widest pass a 1x1 convolution first.
+    /// An element-wise sum. Inputs with fewer channels than the widest pass through a 1x1 convolution first.
     Add,
-    /// Concatenation along the channels, in the order of the inputs. What becomes of the added channels is said by the
+    /// A concatenation along the channels, in the order of the inputs. Whether it keeps its width is decided by the
     /// [`WidthRule`] of the network.
     Concat,
-    /// The output of the block: the concatenation of its inputs. Exactly one, the last node.
+    /// The output of the block: the concatenation of its inputs. There is exactly one, the last node.
     Output,
 }
 
 impl Operation {
-    /// Answers from the description of the operation.
+    /// Passes the description of the operation to `ask`, and returns the answer.
     pub(crate) fn describe<R>(self, ask: impl FnOnce(&dyn Describe) -> R) -> R {
         match self {
             Self::Input => ask(&pointwise::Input),
@@ -81,56 +81,58 @@ impl Operation {
         self.describe(|kind| kind.facts())
     }
 
-    /// Its name and, if it has a kernel, the kernel's size as `3x3` with another sign for `x`.
+    /// Returns its name and, if it has a kernel, the size of that, such as `3x3` with `times` for the `x`.
     pub(crate) fn label(self, times: char) -> String {
         let Facts { name, kernel, .. } = self.facts();
         kernel.map_or_else(|| name.to_owned(), |kernel| format!("{name} {kernel}{times}{kernel}"))
     }
 }
 
-/// Everything that this crate knows of an operation without building it.
+/// Everything that this crate knows about an operation, apart from building it.
 pub(crate) trait Describe {
     fn facts(&self) -> Facts;
 
-    /// The channels that it puts out for inputs of these channels, where convolutions have `width` filters. `None` if they
-    /// do not fit into 64 bits.
+    /// Returns the output channels for inputs with these channels, where convolutions have `width` filters, or `None`
+    /// if they do not fit into 64 bits.
     fn channels(&self, inputs: &[u64], _width: u64) -> Option<u64> {
         Some(inputs.first().copied().unwrap_or(0))
     }
 
-    /// Whether bounded widths bring the `channels` that it puts out for a number of inputs to the `width` of the stage.
+    /// Whether bounded widths reduce its output, of `channels` channels for this number of inputs, to the `width` of
+    /// the stage.
     fn is_bounded(&self, _inputs: usize, _channels: u64, _width: u64) -> bool {
         false
     }
 
-    /// Adds the parameters, multiply-adds and activations for inputs and an output of these channels.
+    /// Adds the parameters, multiply-adds and activations for inputs and an output with these channels.
     fn cost(&self, inputs: &[u64], output: u64, pixels: u64, sum: &mut Sum) -> Result<(), SizeOverflow>;
 
-    /// Its source as the attribute `layer` of a module, for inputs and channels of them that are these expressions.
+    /// Returns its source as the attribute `layer` of a module. `inputs` and `channels` are the expressions of its
+    /// inputs and their channels.
     fn pytorch(&self, layer: &str, inputs: &[String], channels: &[&str]) -> PyTorch;
 }
 
-/// What is constant about an operation.
+/// The constant properties of an operation.
 #[derive(Debug)]
 pub(crate) struct Facts {
     /// Its name in drawings.
     pub(crate) name: &'static str,
-    /// Its number and its kernel. Fingerprints depend on these: none may ever change or be used again.
+    /// Its number and its kernel. Fingerprints depend on these, so none may ever change or be used again.
     pub(crate) colour: [u8; 2],
-    /// How many inputs it may have.
+    /// The number of inputs that it may have.
     pub(crate) inputs: RangeInclusive<usize>,
     /// Side of its square kernel in pixels, which must be odd.
     pub(crate) kernel: Option<u8>,
-    /// Convolutions that it adds to a path.
+    /// Number of convolutions that it adds to a path.
     pub(crate) depth: u64,
-    /// Whether it puts a single input out unchanged.
+    /// Whether it returns a single input unchanged.
     pub(crate) passes_through: bool,
 }
 
 /// An operation in the source of a `PyTorch` module.
 #[derive(Debug)]
 pub(crate) struct PyTorch {
-    /// A class that it needs.
+    /// The class that it needs, if any.
     pub(crate) class: Option<&'static str>,
     /// The expression of its module, if it has weights.
     pub(crate) module: Option<String>,
@@ -141,7 +143,7 @@ pub(crate) struct PyTorch {
 }
 
 impl PyTorch {
-    /// A function without weights that keeps the channels of its input.
+    /// Creates the source of a function without weights that keeps the channels of its input.
     fn function(output: String, channels: &[&str]) -> Self {
         Self { class: None, module: None, output, channels: channels.concat() }
     }

@@ -1,4 +1,4 @@
-//! Operations on one input that compute each pixel by itself.
+//! Operations on one input that treat each pixel separately.
 
 use super::{Describe, Facts, PyTorch};
 use crate::graph::cost::Sum;
@@ -12,7 +12,7 @@ fn facts(name: &'static str, number: u8) -> Facts {
     Facts { name, colour: [number, 0], inputs: 1..=1, kernel: None, depth: 0, passes_through: false }
 }
 
-/// A function without weights; none is the identity.
+/// A function without weights. The identity has no `PyTorch` function.
 pub(super) struct Function {
     name: &'static str,
     number: u8,

@@ -1,4 +1,4 @@
-//! Pools of stride 1. Over one pixel they compute nothing.
+//! Pools of stride 1. A pool over one pixel computes nothing.
 
 use super::{Describe, Facts, PyTorch};
 use crate::graph::cost::Sum;

@@ -29,7 +29,7 @@ pub(super) struct Chart {
 pub(super) struct Figures {
     pub(super) charts: Vec<Chart>,
     pub(super) drawings: Vec<Figure>,
-    /// A sentence for each picture that there is nothing to draw for.
+    /// A sentence for each figure that has nothing to draw.
     pub(super) omitted: Vec<String>,
 }
 
@@ -43,13 +43,13 @@ impl Figures {
         Ok(())
     }
 
-    /// The pictures in the order of the page.
+    /// The figures in the order of the page.
     pub(super) fn figures(&self) -> impl Iterator<Item = &Figure> {
         self.charts.iter().map(|chart| &chart.figure).chain(&self.drawings)
     }
 }
 
-/// What each picture is made by: the picture, or a sentence that explains why there is none.
+/// The result of drawing a figure: the figure, or a sentence that explains why there is none.
 type Drawn = Result<Result<Chart, String>, ReportError>;
 
 /// Draws the figures of one run, and its `best` best blocks.

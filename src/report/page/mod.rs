@@ -232,7 +232,8 @@ fn charts(html: &mut String, charts: &[Chart]) {
     for chart in charts {
         let _ = write!(
             html,
-            "<figure><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{}\">{}</div><figcaption>{}</figcaption>",
+            "<figure><div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"{}\">{}</div>\
+             <figcaption>{}</figcaption>",
             escape(&chart.figure.title),
             chart.figure.svg,
             escape(&chart.caption)

@@ -53,8 +53,8 @@ fn repeat(html: &mut String, configuration: &Value) {
     let text = serde_json::to_string_pretty(configuration).unwrap_or_default();
     let _ = writeln!(
         html,
-        "<p>A search with the settings in <a download=\"config.json\" href=\"data:application/json,{}\">config.json</a> repeats \
-         this one.</p>",
+        "<p>A search with the settings in \
+         <a download=\"config.json\" href=\"data:application/json,{}\">config.json</a> repeats this one.</p>",
         percent_encoded(&text)
     );
     let _ =

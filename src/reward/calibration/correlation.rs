@@ -29,8 +29,8 @@ pub fn agreement(a: &[f64], b: &[f64]) -> Agreement {
 }
 
 impl Agreement {
-    /// The rank correlations of the first and the second figure of pairs. `None` if there are fewer than two, or all are
-    /// equal in one of the two.
+    /// Returns the rank correlations of the first and the second values of pairs, or `None` if there are fewer than two
+    /// pairs or one of the two is constant.
     ///
     /// ```
     /// use blockqnn::reward::calibration::Agreement;

@@ -1,5 +1,5 @@
-//! The checkpoint: what the agent learned, so that resuming need not learn it again. The journal is the truth; a
-//! checkpoint that is missing, damaged or of another time is ignored.
+//! The checkpoint: what the agent has learned, so that a resumed search need not learn it again. The journal is the
+//! truth; a checkpoint that is missing, damaged or does not match it is ignored.
 
 use crate::files;
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ pub(super) fn write(path: &Path, journal: String, trials: u64, resampled: u64, a
     })
 }
 
-/// Reads a checkpoint. `None` if there is none that can be used.
+/// Reads a checkpoint. Returns `None` if there is no usable one.
 pub(super) fn read(path: &Path) -> Option<(Header, Vec<u8>)> {
     let bytes = std::fs::read(path).ok()?;
     let parsed = parse(&bytes);
@@ -53,7 +53,7 @@ pub(super) fn read(path: &Path) -> Option<(Header, Vec<u8>)> {
     parsed
 }
 
-/// Takes a checkpoint apart, if its checksum holds.
+/// Splits a checkpoint into its parts, if its checksum is right.
 pub(super) fn parse(bytes: &[u8]) -> Option<(Header, Vec<u8>)> {
     let mut rest = bytes;
     let mut line = Vec::new();

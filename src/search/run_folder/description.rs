@@ -1,4 +1,4 @@
-//! `search.json`: what a run is, and whether a search that is to resume it is the same.
+//! `search.json`: what a run is, and whether a search may resume it.
 
 use super::{DESCRIPTION, FORMAT, RunFolderError, RunSettings, difference};
 use crate::agent::AgentConfig;
@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-/// Who the parts of a search are.
+/// The identities of the parts of a search.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::search) struct Parts {
     pub(in crate::search) environment: String,
-    /// Absent in runs that were begun before parts other than the environment said who they are.
+    /// Absent in runs that were started before parts other than the environment had identities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::search) space: Option<String>,
     /// As `space`.
@@ -79,13 +79,13 @@ impl Description {
         self.search["trials"].as_u64()
     }
 
-    /// Whether the file says something else than `other` would, apart from the version.
+    /// Whether the file's content differs from `other`, apart from the version.
     pub(super) fn differs(&self, other: &Self) -> bool {
         (&self.parts, &self.search, &self.details) != (&other.parts, &other.search, &other.details)
     }
 
-    /// A line for each difference that keeps `now` from resuming this run: all but the number of trials, which may grow,
-    /// and what this run does not know of its parts.
+    /// Returns a line for each difference that keeps `now` from resuming this run. The number of trials may grow, and
+    /// identities that this run does not record are not compared.
     pub(super) fn differences(&self, now: &Self) -> Vec<String> {
         let known = |then: Option<&String>, part: &Option<String>| then.and(part.clone());
         let parts = Parts {
@@ -110,7 +110,7 @@ impl Description {
     }
 }
 
-/// The details with the agent where experiments have it now.
+/// Moves the agent in the details to where experiments have it now.
 fn upgraded(mut details: Value) -> Value {
     if AgentConfig::deserialize(&details["searcher"]).is_ok()
         && let Value::Object(sections) = &mut details

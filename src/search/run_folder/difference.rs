@@ -1,12 +1,12 @@
-//! What differs between two JSON values.
+//! The differences between two JSON values.
 
 use serde_json::{Map, Value};
 
-/// A line for each place where `then` and `now` differ, with the path to it.
+/// Returns a line for each place where `then` and `now` differ, with the path to it.
 ///
-/// A text of the form `NAME {settings}`, as identities are, is compared setting by setting if the names are equal. The
-/// identity of the environment follows from other settings, and is reported only if no other differs; what the details of
-/// a program repeat of a part is reported once.
+/// Texts of the form `NAME {settings}`, like identities, are compared setting by setting if the names are equal. The
+/// identity of the environment follows from other settings and is reported only if nothing else differs. A setting that
+/// occurs both in a part and in the details of a program is reported once.
 pub(super) fn between(then: &Value, now: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     compare("", then, now, &mut lines);
@@ -18,7 +18,7 @@ pub(super) fn between(then: &Value, now: &Value) -> Vec<String> {
     if let [line] = &mut lines[..]
         && line.starts_with("environment")
     {
-        // A checksum says little to whoever replaced a picture.
+        // A bare checksum tells little to somebody who replaced a picture.
         line.push_str(" (it names the data, such as the images, how they are trained on, and its version)");
     }
     lines
@@ -30,7 +30,7 @@ fn compare(path: &str, then: &Value, now: &Value, lines: &mut Vec<String>) {
         (Value::String(old), Value::String(new)) if old != new => match (named(old), named(new)) {
             (Some((old, then)), Some((new, now))) if old == new => compare_fields(path, &then, &now, lines),
             (then, now) => {
-                // Of two kinds the settings have nothing in common.
+                // The settings of two different kinds have nothing in common.
                 let names = (then.map_or(&**old, |(name, _)| name), now.map_or(&**new, |(name, _)| name));
                 let (old, new) = if names.0 == names.1 { (&**old, &**new) } else { names };
                 lines.push(format!("{path}: {old:?} in the folder, {new:?} now"));
@@ -50,7 +50,7 @@ fn compare_fields(path: &str, then: &Map<String, Value>, now: &Map<String, Value
     }
 }
 
-/// The name and the settings of an identity that has both.
+/// Returns the name and the settings of an identity that has both.
 fn named(identity: &str) -> Option<(&str, Map<String, Value>)> {
     let (name, settings) = identity.split_once(' ')?;
     Some((name, serde_json::from_str(settings).ok()?))
@@ -74,11 +74,11 @@ mod tests {
     }
 
     #[test]
-    fn identities_of_one_kind_differ_by_setting_and_what_is_told_twice_is_reported_once() {
+    fn identities_of_one_kind_differ_by_setting_and_a_repeated_setting_is_reported_once() {
         let of = |agent: &str, rate: f64| json!({ "agent": agent, "details": { "agent": { "rate": rate } } });
         let (slow, fast) = (of(r#"Learner {"rate":0.1}"#, 0.1), of(r#"Learner {"rate":0.5}"#, 0.5));
         assert_eq!(between(&slow, &fast), ["agent.rate: 0.1 in the folder, 0.5 now"]);
-        // The order of the settings is none of the reader's business, and a setting that is omitted is null.
+        // The order of the settings does not matter, and an omitted setting is null.
         let (then, now) = (json!({ "agent": r#"L {"a":1,"b":2}"# }), json!({ "agent": r#"L {"b":2,"a":1}"# }));
         assert!(between(&then, &now).is_empty());
         let now = json!({ "agent": r#"L {"a":1}"# });

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunFolderError {
-    /// A new run was to begin where there is one.
+    /// The folder of a new run already holds a run.
     #[error(
         "{} already holds a {} run with {done} of {trials} trials: resume it, or choose another folder",
         path.display(),
@@ -24,7 +24,7 @@ pub enum RunFolderError {
         /// Trials of the whole run.
         trials: u64,
     },
-    /// The folder has other things in it.
+    /// The folder contains other files.
     #[error(
         "{} is neither empty nor a run folder (it contains {found}): choose another folder, or move its contents away",
         path.display()
@@ -32,7 +32,7 @@ pub enum RunFolderError {
     NotEmpty {
         /// The folder.
         path: PathBuf,
-        /// The first of the other things, by name.
+        /// The first of the other files, by name.
         found: String,
     },
     /// There is nothing to resume.
@@ -41,7 +41,7 @@ pub enum RunFolderError {
         /// The folder.
         path: PathBuf,
     },
-    /// Another process works on the run.
+    /// Another process is using the run.
     #[error("the run in {} is in use by {holder}: wait for it or stop it, or choose another folder", path.display())]
     InUse {
         /// The folder.
@@ -59,12 +59,13 @@ pub enum RunFolderError {
     Changed {
         /// The folder.
         path: PathBuf,
-        /// A line for each field that differs.
+        /// A line for each setting that differs.
         differences: Vec<String>,
     },
     /// The folder was written by a later version of this crate.
     #[error(
-        "{} has format {found}, but this version of blockqnn reads formats up to {FORMAT}: use the version that wrote it",
+        "{} has format {found}, but this version of blockqnn reads formats up to {FORMAT}: use the version that wrote \
+         it",
         path.display()
     )]
     Newer {
@@ -81,7 +82,7 @@ pub enum RunFolderError {
         /// What is wrong with it.
         message: String,
     },
-    /// A file could not be written. What is in the folder is as before, with everything that was finished.
+    /// A file could not be written. The folder still holds all finished trials.
     #[error("cannot write {}: {source}{}", path.display(), hint(source))]
     Write {
         /// The file.
@@ -99,17 +100,23 @@ pub enum RunFolderError {
         #[source]
         source: io::Error,
     },
-    /// The agent cannot use the checkpoint, though it is whole.
-    #[error("cannot use the checkpoint {}: {source}. Delete it: the agent then learns again from the journal", path.display())]
+    /// The agent cannot use the checkpoint, although its checksum is right.
+    #[error(
+        "cannot use the checkpoint {}: {source}. Delete it: the agent then learns again from the journal",
+        path.display()
+    )]
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// What the agent says.
+        /// The agent's error.
         #[source]
         source: crate::agent::AgentError,
     },
-    /// There is a checkpoint, and not the journal that it goes with.
-    #[error("there is a checkpoint of the run, but no {}: restore it from a copy, or start a new run in another folder", path.display())]
+    /// There is a checkpoint, but not the journal that belongs to it.
+    #[error(
+        "there is a checkpoint of the run, but no {}: restore it from a copy, or start a new run in another folder",
+        path.display()
+    )]
     LostJournal {
         /// Where the journal should be.
         path: PathBuf,

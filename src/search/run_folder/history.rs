@@ -18,11 +18,11 @@ pub struct Fault {
     pub trial: u64,
     /// Number of the attempt, from 1.
     pub attempt: u32,
-    /// What it failed with.
+    /// Message of the failure.
     pub message: String,
 }
 
-/// What is known about a run from its folder: a snapshot, if the search is still running.
+/// What a run folder says about its run: a snapshot, if the search is still running.
 ///
 /// ```
 /// use blockqnn::agent::RandomAgent;
@@ -48,34 +48,33 @@ pub struct RunHistory<S: SearchSpace> {
     pub path: PathBuf,
     /// What the run was started with.
     pub settings: RunSettings,
-    /// Version of the crate that began the run.
+    /// Version of the crate that started the run.
     pub version: String,
     /// The finished trials, in the order of proposal.
     pub records: Vec<RecordOf<S>>,
-    /// The attempts that failed, in the order they did.
+    /// The failed attempts, in order.
     pub faults: Vec<Fault>,
-    /// Trials proposed and not finished.
+    /// Number of trials that are proposed but not finished.
     pub pending: u64,
-    /// Trials that the agent has learned.
+    /// Number of trials that the agent has learned.
     pub learned: u64,
     /// Whether a process holds the folder: the search is running.
     pub in_use: bool,
-    /// Bytes at the end of the journal that are not a whole line: being written just now, or cut off when the run is
-    /// resumed.
+    /// Number of bytes of an incomplete line at the end of the journal: it is being written, or will be cut off when
+    /// the run is resumed.
     pub torn: u64,
-    /// What is wrong with the journal; everything else then describes what comes before the damage.
+    /// Damage to the journal, if any; everything else then describes the events before it.
     pub damage: Option<JournalError>,
 }
 
 impl RunFolder {
-    /// Reads the run in a folder and changes nothing there: no lock is taken, so that a running search is not
-    /// disturbed.
+    /// Reads the run in a folder. Nothing is changed and no lock is taken, so a running search is not disturbed.
     ///
     /// A journal that is damaged is read up to the damage; see [`RunHistory::damage`].
     ///
     /// # Errors
-    /// [`RunFolderError`] if there is no run in it, its description cannot be read, or the journal cannot be opened or was
-    /// written by a later version.
+    /// [`RunFolderError`] if the folder holds no run, its description cannot be read, or the journal cannot be opened
+    /// or was written by a later version.
     pub fn read<S: SearchSpace>(path: impl AsRef<Path>) -> Result<RunHistory<S>, RunFolderError> {
         let path = path.as_ref().to_owned();
         if !path.join(DESCRIPTION).exists() {
@@ -84,7 +83,8 @@ impl RunFolder {
         let description = Description::read(&path.join(DESCRIPTION))?;
         let version = description.version.clone();
         let settings = description.settings(&path.join(DESCRIPTION))?;
-        // Asked before the journal is read: a search that ends in between is told to be on, and not to have lost its end.
+        // Checked before the journal is read: a search that ends in between is then reported as running, and not as
+        // stopped without its last trials.
         let in_use = is_locked(&path.join(LOCK));
         let journal = path.join(JOURNAL);
         let (contents, outcome) = journal::read_up_to_damage::<RecordOf<S>>(&journal);
@@ -112,7 +112,7 @@ impl RunFolder {
 }
 
 impl<S: SearchSpace> RunHistory<S> {
-    /// Takes in what happened.
+    /// Adds the events of the journal.
     fn tell(&mut self, entries: Vec<Entry<RecordOf<S>>>, journal: &Path) {
         let mut finished = BTreeMap::new();
         let mut proposed = std::collections::HashSet::new();
@@ -128,7 +128,7 @@ impl<S: SearchSpace> RunHistory<S> {
                     if let Some(first) = finished.insert(record.id, record) {
                         self.damage = Some(JournalError::Damaged {
                             path: journal.to_owned(),
-                            // The first line is no entry, and lines count from 1.
+                            // The first line is not an entry, and lines are counted from 1.
                             line: position as u64 + 2,
                             cause: format!("trial {} is finished a second time", first.id),
                         });
@@ -144,8 +144,8 @@ impl<S: SearchSpace> RunHistory<S> {
     }
 }
 
-/// Whether a process holds the lock. A shared lock, released at once, shows it: two readers are not in each other's
-/// way, and a search that starts in that moment waits for longer.
+/// Whether a process holds the lock. This takes a shared lock and releases it at once: readers do not exclude each
+/// other, and a search that starts at that moment waits longer than this takes.
 fn is_locked(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
@@ -177,7 +177,7 @@ mod tests {
     impl Observer<BlockSpace> for Nobody {}
 
     #[test]
-    fn a_running_search_is_read_and_goes_on() {
+    fn a_running_search_is_read_and_continues() {
         struct Reader(PathBuf);
         impl Observer<BlockSpace> for Reader {
             fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_named_and_what_comes_before_it_is_told() {
+    fn damage_is_reported_and_the_events_before_it_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run");
         run(&path, Nobody);

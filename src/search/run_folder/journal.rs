@@ -1,7 +1,7 @@
-//! The journal: what happened in a run, a checksummed line an event, appended and never rewritten.
+//! The journal: what happened in a run, one checksummed line per event, appended and never rewritten.
 //!
-//! A line is `{"sum":"<16 hex digits>","event":<event>}`. The sum is the first 8 bytes of the SHA-256 of the sum before
-//! and the event's text, so that a line that was edited, removed or moved is detected wherever it is.
+//! A line is `{"sum":"<16 hex digits>","event":<event>}`. The sum is the first 8 bytes of the SHA-256 of the previous
+//! sum and the event's text, so that an edited, removed or moved line is detected wherever it is.
 
 use crate::graph::Fingerprint;
 use serde::de::DeserializeOwned;
@@ -11,40 +11,41 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// Version of the journal's form.
+/// Version of the journal's format.
 pub(super) const FORMAT: u32 = 1;
 
-/// No event is longer: 23 layers take a few kilobytes. A bound keeps a damaged file from filling the memory.
+/// Longest line in bytes; 23 layers take a few kilobytes. The bound keeps a damaged file from filling the memory.
 const MAX_LINE: u64 = 16 << 20;
 
 const HEAD: &str = "{\"sum\":\"";
 const MIDDLE: &str = "\",\"event\":";
 const SUM_DIGITS: usize = 16;
 
-/// When what is written to the journal is forced to the disk.
+/// When the journal is synced to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Durability {
-    /// After each finished trial: a power cut loses no finished evaluation. Right where an evaluation takes longer
-    /// than the few milliseconds of an fsync.
+    /// After each finished trial: a power cut loses no finished evaluation. For evaluations that take longer than the
+    /// few milliseconds of an fsync.
     #[default]
     EveryResult,
-    /// After each minibatch: a power cut loses at most one, a killed process nothing. For environments of microseconds.
+    /// After each minibatch: a power cut loses at most one minibatch, a killed process loses nothing. For evaluations
+    /// of microseconds.
     EveryMinibatch,
 }
 
-/// What happened.
+/// An event of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Entry<R> {
-    /// First line of a journal.
+    /// The first line of a journal.
     Journal { format: u32, durability: Durability },
     /// A trial was proposed.
     Proposed {
         trial: u64,
         fingerprint: Fingerprint,
-        /// The walk, with rolling scheduling: an agent that has learned more since would not repeat it.
+        /// The walk, with rolling scheduling: an agent that has learned more since then would not repeat it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         actions: Option<serde_json::Value>,
     },
@@ -52,7 +53,7 @@ pub(super) enum Entry<R> {
     Fault { trial: u64, attempt: u32, message: String },
     /// A trial is finished.
     Finished(R),
-    /// The agent learned a minibatch; so far it has learned `trials`.
+    /// The agent learned a minibatch, and `trials` trials in all.
     Learnt { minibatch: u64, trials: u64 },
 }
 
@@ -69,10 +70,10 @@ pub enum JournalError {
         #[source]
         source: io::Error,
     },
-    /// A line that was safely on disk is no longer what was written.
+    /// A line that was safely on disk has changed.
     #[error(
-        "{} is damaged in line {line}: {cause}. Restore the file from a copy, or delete this line and all following lines to \
-         continue from there",
+        "{} is damaged in line {line}: {cause}. Restore the file from a copy, or delete this line and all following \
+         lines to continue from there",
         path.display()
     )]
     Damaged {
@@ -85,7 +86,8 @@ pub enum JournalError {
     },
     /// The journal was written by a later version of this crate.
     #[error(
-        "{} has format {found}, but this version of blockqnn reads formats up to {FORMAT}: use the version that wrote it",
+        "{} has format {found}, but this version of blockqnn reads formats up to {FORMAT}: use the version that wrote \
+         it",
         path.display()
     )]
     Newer {
@@ -96,7 +98,7 @@ pub enum JournalError {
     },
 }
 
-/// What to do about an error of writing.
+/// What to do about a write error.
 pub(super) fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -109,7 +111,7 @@ pub(super) fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// Checksum of a line and of all before it.
+/// Checksum of a line and all lines before it.
 type Sum = [u8; 8];
 
 fn chain(previous: Sum, event: &[u8]) -> Sum {
@@ -123,37 +125,37 @@ fn hex(sum: Sum) -> String {
     format!("{:016x}", u64::from_be_bytes(sum))
 }
 
-/// A journal that was read to its end.
+/// The contents of a journal.
 #[derive(Debug)]
 pub(super) struct Contents<R> {
     /// The events, oldest first, without the first line.
     pub(super) entries: Vec<Entry<R>>,
-    /// The sum after each of the entries, as text.
+    /// The sum after each entry, as text.
     pub(super) sums: Vec<String>,
-    /// Where the next event goes.
+    /// Where the next event is appended.
     pub(super) end: End,
 }
 
 /// The end of a journal that was read.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct End {
-    /// Bytes that were never written whole, to be cut off.
+    /// Bytes of an incomplete write, to be cut off.
     pub(super) torn: u64,
-    /// What the journal was begun with, if it was.
+    /// The durability in the journal's first line, if there is one.
     pub(super) durability: Option<Durability>,
     valid: u64,
     last: Sum,
-    /// The last line is complete except for its line break.
+    /// Whether the last line is complete except for its line break.
     unterminated: bool,
 }
 
-/// Reads a journal. A torn tail is ignored; damage before it is an error.
+/// Reads a journal. An incomplete line at the end is ignored; damage before it is an error.
 pub(super) fn read<R: DeserializeOwned>(path: &Path) -> Result<Contents<R>, JournalError> {
     let (contents, outcome) = read_up_to_damage(path);
     outcome.map(|()| contents)
 }
 
-/// Reads a journal as far as it is intact, and returns what is wrong after that, unless it is only a torn tail.
+/// Reads a journal as far as it is intact, and returns the error after that, unless there is only an incomplete line.
 pub(super) fn read_up_to_damage<R: DeserializeOwned>(path: &Path) -> (Contents<R>, Result<(), JournalError>) {
     let mut contents = Contents { entries: Vec::new(), sums: Vec::new(), end: End::default() };
     let outcome = fill(&mut contents, path);
@@ -169,7 +171,7 @@ fn fill<R: DeserializeOwned>(contents: &mut Contents<R>, path: &Path) -> Result<
         Err(error) => return Err(io(error)),
     };
     let length = file.metadata().map_err(io)?.len();
-    // A search that is on may append meanwhile: what comes after this length would make a half-written line look damaged.
+    // A running search may append meanwhile; beyond this length a half-written line would look like damage.
     let mut reader = BufReader::with_capacity(1 << 16, file.take(length));
     let mut line = Vec::new();
     for number in 1.. {
@@ -185,8 +187,8 @@ fn fill<R: DeserializeOwned>(contents: &mut Contents<R>, path: &Path) -> Result<
                         return Err(JournalError::Newer { path: path.to_owned(), found: format });
                     }
                     Entry::Journal { durability, .. } if first => contents.end.durability = Some(durability),
-                    Entry::Journal { .. } => return Err(damaged(number, "a second beginning".to_owned())),
-                    _ if first => return Err(damaged(number, "it is no first line of a journal".to_owned())),
+                    Entry::Journal { .. } => return Err(damaged(number, "it is a second first line".to_owned())),
+                    _ if first => return Err(damaged(number, "it is not the first line of a journal".to_owned())),
                     entry => {
                         contents.entries.push(entry);
                         contents.sums.push(hex(sum));
@@ -197,8 +199,8 @@ fn fill<R: DeserializeOwned>(contents: &mut Contents<R>, path: &Path) -> Result<
                 contents.end.unterminated = !line.ends_with(b"\n");
             }
             Err(cause) => {
-                // A write that was cut short leaves a line without end, or zeros where the disk was not reached. Either
-                // can only follow the last commit; anything else was whole once.
+                // An interrupted write leaves a line without an end, or zeros where data did not reach the disk. Both
+                // can only follow the last commit; anything else was complete once and is damaged.
                 let cut_short = !line.ends_with(b"\n") || line.contains(&0);
                 let durability = contents.end.durability.unwrap_or_default();
                 if !cut_short || commit_follows(&mut reader, durability).map_err(io)? {
@@ -212,7 +214,7 @@ fn fill<R: DeserializeOwned>(contents: &mut Contents<R>, path: &Path) -> Result<
     Ok(())
 }
 
-/// Checks a line against the sum of the line before it.
+/// Checks a line against the previous line's sum.
 fn parse<R: DeserializeOwned>(line: &[u8], previous: Sum) -> Result<(Sum, Entry<R>), String> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let no_line = || "it is not a journal line".to_owned();
@@ -231,7 +233,7 @@ fn parse<R: DeserializeOwned>(line: &[u8], previous: Sum) -> Result<(Sum, Entry<
     Ok((expected, entry))
 }
 
-/// Whether the rest of the journal holds an event that was forced to the disk together with all before it.
+/// Whether the rest of the journal holds an event that was synced to disk together with everything before it.
 fn commit_follows(reader: &mut impl BufRead, durability: Durability) -> io::Result<bool> {
     let mut line = Vec::new();
     loop {
@@ -256,16 +258,16 @@ pub(super) struct Journal {
     file: File,
     last: Sum,
     durability: Durability,
-    /// Room kept for the result that a full disk would otherwise lose.
+    /// A file that keeps space for the result that a full disk would otherwise lose.
     reserve: Option<PathBuf>,
 }
 
-/// Bytes of that room: any single event, and the blocks that the file system needs to append it.
+/// Bytes of the reserve: enough for any single event and the blocks that the file system needs to append it.
 const RESERVE: usize = 256 << 10;
 
 impl Journal {
-    /// Opens the journal for appending: cuts off a torn tail, and writes the first line of a new one. A journal keeps the
-    /// durability in its first line, because how a torn tail is distinguished from damage depends on it.
+    /// Opens the journal for appending: cuts off an incomplete line, and writes the first line of a new journal. That
+    /// line holds the durability, which decides what counts as an interrupted write and what as damage.
     pub(super) fn open(path: &Path, end: &End, durability: Durability) -> Result<Self, JournalError> {
         let io = |source| JournalError::Io { path: path.to_owned(), source };
         let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
@@ -293,7 +295,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Appends an event, and returns the sum after it. Events that others depend on are on the disk then.
+    /// Appends an event and returns the sum after it. Events that others depend on are then on disk.
     pub(super) fn append<R: Serialize>(&mut self, entry: &Entry<R>) -> Result<String, JournalError> {
         let io = |source| JournalError::Io { path: self.path.clone(), source };
         let event = serde_json::to_string(entry).map_err(|error| io(error.into()))?;
@@ -308,8 +310,8 @@ impl Journal {
         Ok(hex(sum))
     }
 
-    /// Writes a line. On a full disk the reserve is deleted for it, so that the finished evaluation is kept; the search
-    /// then stops all the same.
+    /// Writes a line. On a full disk the reserve is deleted to make room, so that the finished evaluation is kept; the
+    /// search stops nevertheless.
     fn write(&mut self, line: &[u8], commit: bool) -> Result<(), JournalError> {
         let Self { path, file, reserve, .. } = self;
         let io = |source| JournalError::Io { path: path.clone(), source };
@@ -319,20 +321,20 @@ impl Journal {
             if commit { file.sync_data() } else { Ok(()) }
         };
         let Err(error) = write(file) else { return Ok(()) };
-        // Without this, a line after a half-written one would make the journal a damaged one.
+        // Without this, a line after a half-written one would damage the journal.
         let restart = |file: &mut File| file.set_len(start).and_then(|()| file.seek(SeekFrom::Start(start)));
         if restart(file).is_ok()
             && let Some(reserve) = reserve.take()
             && std::fs::remove_file(reserve).is_ok()
             && write(file).is_err()
         {
-            // What is left of the second attempt is a torn tail, which the next opening cuts off.
+            // If this fails too, an incomplete line remains, which is cut off when the journal is next opened.
             let _ = restart(file);
         }
         Err(io(error))
     }
 
-    /// Forces everything to the disk.
+    /// Syncs everything to disk.
     pub(super) fn sync(&mut self) -> Result<(), JournalError> {
         self.file.sync_all().map_err(|source| JournalError::Io { path: self.path.clone(), source })
     }
@@ -341,7 +343,7 @@ impl Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         if let Some(reserve) = &self.reserve {
-            // A reserve that stays behind costs its room until the run is opened again, and nothing else.
+            // A reserve that is left behind only takes up space until the run is opened again.
             let _ = std::fs::remove_file(reserve);
         }
     }
@@ -367,7 +369,10 @@ mod tests {
     proptest! {
         #[test]
         fn every_finite_number_survives_bit_for_bit(
-            bits in proptest::collection::vec(any::<u64>().prop_filter("finite", |bits| f64::from_bits(*bits).is_finite()), 64)
+            bits in proptest::collection::vec(
+                any::<u64>().prop_filter("finite", |bits| f64::from_bits(*bits).is_finite()),
+                64,
+            )
         ) {
             let numbers: Vec<f64> = bits.iter().copied().map(f64::from_bits).collect();
             let entries: Vec<_> = numbers.iter().copied().map(Entry::Finished).collect();
@@ -385,7 +390,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_are_no_reason_to_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("journal.jsonl");
             std::fs::write(&path, &bytes).unwrap();
@@ -401,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reserve_is_there_while_the_journal_is_open_and_gone_after() {
+    fn the_reserve_exists_while_the_journal_is_open_and_not_afterwards() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
         let contents = read::<f64>(&path).unwrap();

@@ -1,7 +1,7 @@
 //! The log of a search: what the journal says happened before, and what is appended to it as the search goes on.
 //!
-//! A search that is resumed does everything again. The log compares what it is told with the journal, as far as that
-//! goes, and appends what is new. So the search does not know which of the two happens.
+//! A resumed search does everything again. As far as the journal goes, the log compares what it is told with it; after
+//! that, it appends. The search need not know which of the two happens.
 
 use super::description::Description;
 use super::journal::{End, Entry, Journal};
@@ -18,11 +18,11 @@ use std::borrow::Cow;
 #[derive(Debug)]
 pub(in crate::search) struct Log<S: SearchSpace> {
     past: Past<S>,
-    /// Where it is kept; a search without a run folder has none.
+    /// Where the log is kept; `None` for a search without a run folder.
     folder: Option<OpenFolder>,
-    /// Trials learned when that was last noted.
+    /// Number of trials learned when that was last recorded.
     learned: u64,
-    /// Whether all finished trials are as safe as the folder makes them.
+    /// Whether all finished trials are as safe as the folder's durability makes them.
     is_committed: bool,
 }
 
@@ -30,11 +30,11 @@ pub(in crate::search) struct Log<S: SearchSpace> {
 #[derive(Debug)]
 struct OpenFolder {
     folder: RunFolder,
-    /// What `search.json` is to say, if it does not say so yet.
+    /// The description to write to `search.json`, if it differs from the file.
     description: Option<Description>,
     /// Where the journal ended when it was read.
     end: End,
-    /// Open as soon as something is to be written.
+    /// Opened when something is first written.
     journal: Option<Journal>,
     /// Minibatches learned since the folder was opened.
     minibatches: u64,
@@ -61,8 +61,8 @@ impl<S: SearchSpace> Log<S> {
         Self { past, folder, learned, is_committed: true }
     }
 
-    /// Makes the folder one to write to, unless it is: describes the run if it is another than before, cuts off what a
-    /// write left incomplete, and reserves room. Until then a search that is refused has changed nothing.
+    /// Prepares the folder for writing, unless that was done: writes the description if it has changed, cuts off an
+    /// incomplete line of the journal and reserves space. A search that is refused before this has changed nothing.
     pub(in crate::search) fn begin(&mut self) -> Result<(), RunFolderError> {
         self.folder.as_mut().map_or(Ok(()), |folder| folder.journal().map(drop))
     }
@@ -82,23 +82,23 @@ impl<S: SearchSpace> Log<S> {
         self.past.finished.values()
     }
 
-    /// Attempts at a trial that failed before the search was resumed.
+    /// Number of attempts at a trial that failed before the search was resumed.
     pub(in crate::search) fn attempts(&self, trial: u64) -> u32 {
         self.past.faults.get(&trial).copied().unwrap_or(0)
     }
 
-    /// The trial after the minibatch that begins with trial `first`, if that was learned before.
+    /// The number of the trial after the minibatch that begins with trial `first`, if the journal says it was learned.
     pub(in crate::search) fn end_of_minibatch(&self, first: u64) -> Option<u64> {
         let position = self.past.learned.partition_point(|(trials, _)| *trials <= first);
         self.past.learned.get(position).map(|(trials, _)| *trials)
     }
 
-    /// Takes the events before the search was resumed, in order.
+    /// Takes the events from before the search was resumed, in order.
     pub(in crate::search) fn take_steps(&mut self) -> Vec<PastStep> {
         std::mem::take(&mut self.past.steps)
     }
 
-    /// The walk of a trial that was proposed before, for an agent that has learned too much since to propose it again.
+    /// The walk of a trial that was proposed before, for an agent that has learned more since and would not repeat it.
     pub(in crate::search) fn walk(&self, trial: u64) -> Result<Cow<'_, [S::Action]>, SearchError> {
         let diverged = |message: String| SearchError::Diverged { trial, message };
         match (self.past.finished.get(&trial), self.past.walks.get(&trial)) {
@@ -110,8 +110,8 @@ impl<S: SearchSpace> Log<S> {
         }
     }
 
-    /// Notes a proposal, with its walk if the agent might not repeat it. Returns the record of a trial that was finished
-    /// before.
+    /// Records a proposal, with its walk if the agent might not repeat it. Returns the record of the trial if it was
+    /// finished before the search was resumed.
     pub(in crate::search) fn proposed(
         &mut self,
         trial: &Trial,
@@ -132,13 +132,13 @@ impl<S: SearchSpace> Log<S> {
         Ok(self.past.finished.get(&id).cloned())
     }
 
-    /// Notes an attempt that failed.
+    /// Records a failed attempt.
     pub(in crate::search) fn fault(&mut self, trial: u64, attempt: u32, message: &str) -> Result<(), RunFolderError> {
         let Some(folder) = &mut self.folder else { return Ok(()) };
         folder.append::<()>(&Entry::Fault { trial, attempt, message: message.to_owned() }).map(drop)
     }
 
-    /// Notes a finished trial. Returns whether it was not finished before.
+    /// Records a finished trial. Returns whether that is new.
     pub(in crate::search) fn finished(&mut self, record: &RecordOf<S>) -> Result<bool, RunFolderError> {
         if self.past.finished.contains_key(&record.id) {
             return Ok(false);
@@ -151,8 +151,8 @@ impl<S: SearchSpace> Log<S> {
         Ok(true)
     }
 
-    /// Notes that the agent has learned `trials` trials by the end of a minibatch, and writes a checkpoint if it is time
-    /// for one. Returns whether that was not noted before.
+    /// Records that the agent has learned `trials` trials by the end of a minibatch, and writes a checkpoint if one is
+    /// due. Returns whether that is new.
     pub(in crate::search) fn learned(
         &mut self,
         minibatch: u64,
@@ -178,12 +178,12 @@ impl<S: SearchSpace> Log<S> {
         Ok(true)
     }
 
-    /// Whether the finished trials are as safe as they become: on the disk, if there is a folder.
+    /// Whether the finished trials are as safe as they become: on disk, if there is a folder.
     pub(in crate::search) fn is_committed(&self) -> bool {
         self.is_committed
     }
 
-    /// The checkpoint, if there is one that fits the journal.
+    /// The checkpoint, if there is one that matches the journal.
     pub(in crate::search) fn checkpoint(&self) -> Option<Checkpoint> {
         let (header, agent) = checkpoint::read(&self.folder.as_ref()?.folder.path.join(CHECKPOINT))?;
         let fits = self.past.learned.iter().any(|(trials, sum)| (trials, sum) == (&header.trials, &header.journal));
@@ -193,7 +193,7 @@ impl<S: SearchSpace> Log<S> {
         fits.then_some(Checkpoint { trials: header.trials, resampled: header.resampled, agent })
     }
 
-    /// The refusal of a checkpoint by the agent.
+    /// The error of an agent that cannot use the checkpoint.
     pub(in crate::search) fn unusable_checkpoint(&self, source: AgentError) -> SearchError {
         let Some(OpenFolder { folder, .. }) = &self.folder else { return source.into() };
         let path = folder.path.clone();
@@ -204,7 +204,7 @@ impl<S: SearchSpace> Log<S> {
         })
     }
 
-    /// Forces what was not yet forced to the disk. A run that ends before anything happened is there to be resumed.
+    /// Syncs the journal to disk. A run that ends before anything happened is written too, so that it can be resumed.
     pub(in crate::search) fn close(&mut self) -> Result<(), RunFolderError> {
         match &mut self.folder {
             Some(folder) => Ok(folder.journal()?.sync()?),
@@ -226,14 +226,14 @@ impl OpenFolder {
         })
     }
 
-    /// Appends an event, and returns the checksum after it.
+    /// Appends an event and returns the checksum after it.
     fn append<R: Serialize>(&mut self, entry: &Entry<R>) -> Result<String, RunFolderError> {
         Ok(self.journal()?.append(entry)?)
     }
 
-    /// Whether a finished trial is on the disk as soon as it is journalled.
+    /// Whether a finished trial is on disk as soon as it is journalled.
     fn commits_every_result(&self) -> bool {
-        // How a torn tail is distinguished from damage depends on it, so that a journal keeps what it was begun with.
+        // The durability decides what counts as damage, so a journal keeps the one that it was started with.
         self.end.durability.unwrap_or(self.folder.durability) == Durability::EveryResult
     }
 

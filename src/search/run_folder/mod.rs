@@ -1,7 +1,7 @@
-//! The folder of a run: what makes a search survive a killed process, a full disk and a power cut.
+//! The folder of a run, with which a search survives a killed process, a full disk and a power cut.
 //!
-//! `search.json` describes the run, `journal.jsonl` what happened (the truth), `checkpoint` what the agent learned (a
-//! speed-up only), `lock` the process that uses it. `docs/wire-format.md` describes each.
+//! `search.json` describes the run, `journal.jsonl` holds what happened (the truth), `checkpoint` what the agent has
+//! learned (only to resume faster), and `lock` the process that uses the folder. `docs/wire-format.md` describes each.
 
 mod checkpoint;
 mod description;
@@ -30,30 +30,30 @@ use serde::Serialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// Version of the run folder's form.
+/// Version of the run folder's format.
 const FORMAT: u32 = 1;
 
 const DESCRIPTION: &str = "search.json";
 const JOURNAL: &str = "journal.jsonl";
 const CHECKPOINT: &str = "checkpoint";
-/// Where the description was written to before it was renamed, by version 0.1.0.
+/// The file to which version 0.1.0 wrote the description before renaming it.
 const EARLIER_TEMPORARY: &str = "search.tmp";
 
-/// What the run in a folder was started with.
+/// The settings that the run in a folder was started with.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RunSettings {
     /// Settings of the controller.
     pub search: SearchConfig,
-    /// What [`RunFolder::with_details`] was given, as JSON.
+    /// The further settings of [`RunFolder::with_details`], as JSON.
     pub details: Value,
     /// Identity of the environment.
     pub environment: String,
-    /// Identity of the search space; none in a run that was begun before spaces had one.
+    /// Identity of the search space; `None` in a run that was started before spaces had one.
     pub space: Option<String>,
-    /// Identity of the agent; none as for the space.
+    /// Identity of the agent; `None` as for the space.
     pub agent: Option<String>,
-    /// Identity of the reward; none as for the space.
+    /// Identity of the reward; `None` as for the space.
     pub reward: Option<String>,
 }
 
@@ -62,9 +62,9 @@ pub struct RunSettings {
 /// Give it to [`Search::with_run_folder`](super::Search::with_run_folder). A search that was killed at any moment is
 /// resumed by running it again with the same settings and [`RunFolder::resume`], and ends as if nothing had happened.
 ///
-/// The folder knows the settings of the controller, and the identities of space, agent, reward and environment. A search
-/// in which one of them differs is refused with the setting that does, before anything is written; so is one that would
-/// reward a journalled measurement differently. Only the number of trials may grow.
+/// The folder holds the settings of the controller and the identities of space, agent, reward and environment. A search
+/// in which one of them differs is refused before anything is written, with an error that names the difference; so is a
+/// search that would reward a journalled measurement differently. Only the number of trials may grow.
 ///
 /// ```
 /// use blockqnn::agent::{QLearning, QLearningConfig};
@@ -99,7 +99,7 @@ impl RunFolder {
     /// Takes a new or empty folder for a new run.
     ///
     /// # Errors
-    /// [`RunFolderError`] if there is something in it, or it cannot be made.
+    /// [`RunFolderError`] if the folder is not empty or cannot be created.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self, RunFolderError> {
         let path = path.into();
         if path.join(DESCRIPTION).exists() {
@@ -107,14 +107,14 @@ impl RunFolder {
         }
         // A process that was killed between the lock and the description leaves an empty run.
         let folder = Self::held(OwnedFolder::create(path, |name| name == EARLIER_TEMPORARY || name == DESCRIPTION)?);
-        // Another process may have begun, and have ended, a run in between.
+        // Another process may have started and ended a run in between.
         if folder.path.join(DESCRIPTION).exists() { Err(folder.occupied()) } else { Ok(folder) }
     }
 
     /// Opens the folder of a run that was stopped, killed or finished, to continue it.
     ///
     /// # Errors
-    /// [`RunFolderError`] if there is no run in it, or another process is using it.
+    /// [`RunFolderError`] if the folder holds no run, or another process is using it.
     pub fn resume(path: impl Into<PathBuf>) -> Result<Self, RunFolderError> {
         let path = path.into();
         if !path.join(DESCRIPTION).exists() {
@@ -128,9 +128,9 @@ impl RunFolder {
         Self { path, details, durability: Durability::default(), checkpoint_every: 1, owner }
     }
 
-    /// The same folder, keeping further settings: a run is resumed only with equal ones. The parts of the search need not be
-    /// among them, for their identities are compared anyway; a program may keep here what it needs to make them again,
-    /// which [`settings`](Self::settings) returns.
+    /// Adds further settings to keep in the folder: a run is resumed only with equal ones. They need not describe the
+    /// parts of the search, whose identities are compared anyway; a program may keep here what it needs to create the
+    /// parts again, which [`settings`](Self::settings) returns.
     ///
     /// # Errors
     /// [`RunFolderError::Description`] if they have no JSON form.
@@ -142,14 +142,14 @@ impl RunFolder {
         Ok(self)
     }
 
-    /// The same folder, forcing its journal to the disk at other times.
+    /// Sets when the journal is synced to disk.
     #[must_use]
     pub fn with_durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// The same folder, writing a checkpoint after each `minibatches` minibatches; 0 is never. Without one, resuming
+    /// Sets after how many minibatches a checkpoint is written; 0 is never. Without a checkpoint, a resumed agent
     /// learns everything again from the journal.
     #[must_use]
     pub fn with_checkpoint_every(mut self, minibatches: u64) -> Self {
@@ -157,7 +157,7 @@ impl RunFolder {
         self
     }
 
-    /// What the run was started with, to resume it with the same.
+    /// Returns the settings that the run was started with, with which it can be resumed.
     ///
     /// # Errors
     /// [`RunFolderError`] if the folder is new or its description cannot be read.
@@ -165,14 +165,14 @@ impl RunFolder {
         self.description()?.settings(&self.path.join(DESCRIPTION))
     }
 
-    /// Where it is.
+    /// Returns the path of the folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The folder as a thing that is held: no other process writes to it as long as this exists, also after the search has
-    /// ended, when its results are written.
+    /// Returns the hold on the folder: no other process writes to it as long as this exists. Keep it to write results
+    /// after the search has ended.
     #[must_use]
     pub fn owner(&self) -> OwnedFolder {
         self.owner.clone()
@@ -196,8 +196,8 @@ impl RunFolder {
         Description::read(&self.path.join(DESCRIPTION))
     }
 
-    /// Opens the run for a search: compares it with the run's description, and reads what happened so far. Nothing is
-    /// written before the log is [begun](Log::begin).
+    /// Opens the run for a search: compares the search with the run's description, and reads what happened so far.
+    /// Nothing is written before [`Log::begin`].
     pub(super) fn open<S: SearchSpace>(self, config: &SearchConfig, parts: Parts) -> Result<Log<S>, RunFolderError> {
         let description_path = self.path.join(DESCRIPTION);
         let now = Description::new(config, parts, self.details.clone()).map_err(|error| {
@@ -214,7 +214,7 @@ impl RunFolder {
             true
         };
         let path = self.path.join(JOURNAL);
-        // The journal is begun before the first checkpoint: one without the other has been lost.
+        // The journal is written before the first checkpoint; if only the checkpoint exists, the journal was lost.
         if !path.exists() && self.path.join(CHECKPOINT).exists() {
             return Err(RunFolderError::LostJournal { path });
         }

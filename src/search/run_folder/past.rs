@@ -1,4 +1,4 @@
-//! What the journal says happened in a run before it is resumed.
+//! What happened in a run before it is resumed, from its journal.
 
 use super::JournalError;
 use super::journal::{Contents, Entry};
@@ -14,19 +14,19 @@ use std::path::Path;
 pub(super) struct Past<S: SearchSpace> {
     /// Finished trials by number.
     pub(super) finished: BTreeMap<u64, RecordOf<S>>,
-    /// What was proposed.
+    /// Fingerprints of the proposals by trial.
     pub(super) proposed: HashMap<u64, Fingerprint>,
-    /// Attempts that failed.
+    /// Number of failed attempts by trial.
     pub(super) faults: HashMap<u64, u32>,
-    /// Trials learned after each minibatch, and the journal's checksum then.
+    /// Number of trials learned after each minibatch, and the journal's checksum there.
     pub(super) learned: Vec<(u64, String)>,
-    /// What happened, in order.
+    /// The events in order.
     pub(super) steps: Vec<PastStep>,
-    /// The walks of proposals that are journalled with theirs.
+    /// The walks of the proposals that are journalled with one.
     pub(super) walks: HashMap<u64, Value>,
 }
 
-/// An event that the order of events hangs on.
+/// An event whose place in the order of events matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::search) enum PastStep {
     /// This trial was proposed.
@@ -54,7 +54,7 @@ impl<S: SearchSpace> Past<S> {
     pub(super) fn new(path: &Path, contents: &Contents<RecordOf<S>>) -> Result<Self, JournalError> {
         let mut past = Self::default();
         for (position, (entry, sum)) in contents.entries.iter().zip(&contents.sums).enumerate() {
-            // The first line is no entry, and lines count from 1.
+            // The first line is not an entry, and lines are counted from 1.
             let damaged =
                 |cause: String| JournalError::Damaged { path: path.to_owned(), line: position as u64 + 2, cause };
             match entry {
@@ -80,7 +80,8 @@ impl<S: SearchSpace> Past<S> {
                     let finished = past.finished.len() as u64;
                     if *trials != finished || finished <= before {
                         return Err(damaged(format!(
-                            "it says that {trials} trials are learnt, but {finished} are finished and {before} were learnt before"
+                            "it says that {trials} trials are learned, but {finished} are finished and {before} were \
+                             learned before"
                         )));
                     }
                     past.learned.push((*trials, sum.clone()));

@@ -84,7 +84,7 @@ impl LayerKind {
         }
     }
 
-    /// The kernels that Table 1 allows; `[0]` for kinds without one.
+    /// Returns the kernels that Table 1 allows; `[0]` for kinds without one.
     #[must_use]
     pub fn kernels(self) -> &'static [u8] {
         self.row().kernels
@@ -266,7 +266,7 @@ impl LayerCode {
         (self.kind.row().operation)(self.kernel)
     }
 
-    /// The layers it takes its inputs from, as many as its kind has connections.
+    /// Returns the layers that it takes its inputs from, as many as its kind has connections.
     #[must_use]
     pub fn connections(&self) -> &[u8] {
         let count = if self.index == 0 { 0 } else { self.kind.connections() };

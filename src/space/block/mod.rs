@@ -145,7 +145,7 @@ impl BlockSpace {
     /// Sets the maximum number of layers of a block, including Terminal.
     ///
     /// # Errors
-    /// [`InvalidSetting`] outside 2 to [`LayerCode::MAX_INDEX`].
+    /// [`InvalidSetting`] if `max_layers` is not from 2 to [`LayerCode::MAX_INDEX`].
     pub fn with_max_layers(mut self, max_layers: u8) -> Result<Self, InvalidSetting> {
         let expected = format!("from 2 (one layer and Terminal) to {}", LayerCode::MAX_INDEX);
         let valid = (2..=LayerCode::MAX_INDEX).contains(&max_layers);

@@ -131,9 +131,9 @@ fn a_constant_learning_rate_falls_only_with_restarts() {
     assert_close(recipe.learning_rate_at(7, 2), 1.6e-4);
 }
 
-/// Each line: the pointer of a field, and a value that makes no sense.
+/// Each line has the pointer of a field and an invalid value.
 #[test]
-fn a_recipe_that_makes_no_sense_is_refused_by_the_path_of_the_field() {
+fn an_invalid_recipe_is_refused_by_the_path_of_the_field() {
     let sgd = serde_json::json!({"sgd": {"momentum": 0.9, "weight_decay": 0.0}});
     let milestones = serde_json::json!({"milestones": {"epochs": [2, 4], "factor": 0.1}});
     for (pointer, value) in [

@@ -134,7 +134,7 @@ fn what_cannot_be_used_is_refused_with_its_file() {
     assert!(matches!(error, Err(ClassifierError::Mismatch { what: "classes", network: 3, given: 1 })));
 }
 
-/// A network that was trained before weights files said how pictures become images.
+/// A network that was trained when weights files did not yet say how pictures become images.
 #[test]
 fn a_weights_file_of_an_earlier_version_is_read_and_takes_the_middle_of_pictures() {
     let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/weights-1/network.safetensors");

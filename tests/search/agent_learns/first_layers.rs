@@ -1,4 +1,4 @@
-//! An environment in which the first layers of a block decide.
+//! An environment in which the first layers of a block matter.
 
 use blockqnn::environment::{Environment, TrialContext};
 use blockqnn::evaluation::{Evaluation, Metrics};
@@ -18,20 +18,20 @@ const NOISE: f64 = 2.0;
 /// Rates block codes by their first five layers.
 ///
 /// The quality in percent is `10 + 90 * m - 0.2 * max(n - 5, 0)` for n layers between start and Terminal. m, from 0 to
-/// 1, sums over the first five places how well the layer there fits, and divides by five; a missing layer fits by 0. A
-/// 3x3 convolution on an odd place or an addition on an even one fits by 1 if one of its inputs is the layer before, by
-/// half if it is the one before that. A 5x5 convolution and a concatenation fit by three tenths of that, everything else
-/// by 0. So the best block has five layers, is neither the shortest nor the longest, and a random block guesses: one in
-/// several hundred thousand has all five right.
+/// 1, is the mean over the first five places of how well the layer there fits; a missing layer fits by 0. A 3x3
+/// convolution on an odd place or an addition on an even one fits by 1 if one of its inputs is the layer before, by
+/// half if it is the one before that. A 5x5 convolution and a concatenation fit by three tenths of that, everything
+/// else by 0. The best block therefore has five layers and is neither the shortest nor the longest, and only one random
+/// block in several hundred thousand has all five right.
 ///
-/// A state of the block space is the last layer alone. What a first layer was worth is forgotten when Terminal is
-/// reached by way of states that good and bad blocks share: a reward at Terminal alone cannot lead back to it. A reward
-/// at every layer (Equation 2) or shared among them can.
+/// A state of the block space is the last layer alone, and on the way to Terminal good and bad blocks share states. A
+/// reward at Terminal alone therefore cannot be traced back to the first layers, while a reward at every layer
+/// (Equation 2) or shared among them can.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FirstLayers;
 
 impl FirstLayers {
-    /// Places that count.
+    /// Number of places that count.
     const PLACES: u8 = 5;
 
     /// The true quality of a block, 6.6 to 100 percent within the paper's 23 layers, without noise.
@@ -43,7 +43,7 @@ impl FirstLayers {
         10.0 + 90.0 * fit - 0.2 * (layers.len() as f64 - places).max(0.0)
     }
 
-    /// How well a layer fits its place, 0 to 1.
+    /// How well a layer fits its place, from 0 to 1.
     fn fit(code: LayerCode) -> f64 {
         let odd = code.index() % 2 == 1;
         let computes = match (code.kind(), code.kernel()) {

@@ -1,4 +1,4 @@
-//! A broken part for each rule: a check that let one pass would check nothing.
+//! A broken part for each rule: a check that accepted one would check nothing.
 
 use blockqnn::agent::{Agent, AgentError, EpisodeOf, Memory, RandomAgent, TrajectoryOf};
 use blockqnn::environment::{Cancellation, Environment, Progress, TrialContext, environment_fn};
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Chain {
     kernels: Vec<u8>,
-    /// Lost in files.
+    /// Not written to files.
     #[serde(skip)]
     longer: bool,
 }
@@ -38,7 +38,7 @@ impl ToGraph for Chain {
 
 const LENGTH: u8 = 5;
 
-/// The space of chains, with the rule that it breaks, if any.
+/// The space of chains, and the rule that it breaks, if any.
 #[derive(Default)]
 struct Chains(Option<Rule>, AtomicU8);
 
@@ -129,11 +129,11 @@ fn a_space_that_breaks_a_rule_is_caught_by_that_rule() {
     }
 }
 
-/// The random agent with a counter of what it learnt, and with the rule that it breaks.
+/// The random agent with a counter of the episodes that it learned, and the rule that it breaks.
 struct Counter {
     breaks: Option<Rule>,
-    learnt: u64,
-    /// Number of this agent among its like.
+    learned: u64,
+    /// Number of this agent among those of its kind.
     number: u8,
 }
 
@@ -145,7 +145,7 @@ impl Agent<Chains> for Counter {
         rng: &mut dyn Rng,
     ) -> Result<TrajectoryOf<Chains>, AgentError> {
         if self.breaks == Some(Rule::ProposingTeachesNothing) {
-            self.learnt += 1;
+            self.learned += 1;
         }
         if self.breaks == Some(Rule::AgentRepeats) && self.number == 1 {
             rng.next_u64();
@@ -167,18 +167,18 @@ impl Agent<Chains> for Counter {
         if self.breaks == Some(Rule::AgentGoesOn) {
             return Err(AgentError::Corrupt { message: "enough".to_owned() });
         }
-        self.learnt += minibatch.len() as u64;
+        self.learned += minibatch.len() as u64;
         Ok(())
     }
 
     fn identity(&self) -> String {
-        let learnt = if self.breaks == Some(Rule::IdentityIsStable) { self.learnt } else { 0 };
-        format!("counter {learnt}")
+        let learned = if self.breaks == Some(Rule::IdentityIsStable) { self.learned } else { 0 };
+        format!("counter {learned}")
     }
 
     fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {
         let disorder = if self.breaks == Some(Rule::EqualAgentsSaveEqualBytes) { self.number } else { 0 };
-        out.write_all(&self.learnt.to_le_bytes())?;
+        out.write_all(&self.learned.to_le_bytes())?;
         Ok(out.write_all(&[disorder])?)
     }
 
@@ -189,7 +189,7 @@ impl Agent<Chains> for Counter {
             other => other?,
         }
         if self.breaks != Some(Rule::LoadedAgentsGoOn) {
-            self.learnt = u64::from_le_bytes(bytes[..8].try_into().unwrap());
+            self.learned = u64::from_le_bytes(bytes[..8].try_into().unwrap());
         }
         Ok(())
     }
@@ -199,7 +199,7 @@ impl Agent<Chains> for Counter {
 fn an_agent_that_breaks_a_rule_is_caught_by_that_rule() {
     let check = |breaks| {
         let made = AtomicU8::new(0);
-        check_agent(&chains(), || Counter { breaks, learnt: 0, number: made.fetch_add(1, Ordering::Relaxed) })
+        check_agent(&chains(), || Counter { breaks, learned: 0, number: made.fetch_add(1, Ordering::Relaxed) })
     };
     check(None).unwrap();
     for rule in [
@@ -217,7 +217,7 @@ fn an_agent_that_breaks_a_rule_is_caught_by_that_rule() {
     }
 }
 
-/// Proposes by how often it learnt, and saves nothing.
+/// Its proposals depend on how often it learned, and it saves nothing.
 struct Forgetful(u64);
 
 impl Agent<Chains> for Forgetful {
@@ -249,7 +249,7 @@ fn an_agent_that_learns_and_saves_nothing_is_caught() {
     assert_eq!(violation.rule, Rule::LoadedAgentsGoOn, "{violation}");
 }
 
-/// Rates chains by their first kernel, with the rule that it breaks.
+/// Rates chains by their first kernel, except for the rule that it breaks.
 #[derive(Clone, Copy)]
 struct FirstKernel(Option<Rule>, f64);
 
@@ -267,7 +267,7 @@ impl Environment<Chain> for FirstKernel {
             _ => {}
         }
         context.report(Progress::new(0, 1, 0, fraction));
-        // The time differs, and decides nothing.
+        // The time differs, which must not matter.
         self.1 += 0.001;
         let metrics = Metrics { seconds: self.1, ..Metrics::from_accuracy(accuracy + self.1.floor()) };
         Ok(Evaluation::Measured(metrics))
@@ -294,7 +294,7 @@ fn an_environment_that_breaks_a_rule_is_caught_by_that_rule() {
     }
 }
 
-/// The accuracy as the reward, with the rule that it breaks.
+/// The accuracy as the reward, and the rule that it breaks.
 struct Plain(Option<Rule>, AtomicU8);
 
 impl RewardShaper for Plain {
@@ -324,7 +324,7 @@ fn a_reward_that_breaks_a_rule_is_caught_by_that_rule() {
     }
 }
 
-/// An inline evaluator with the rule that it breaks.
+/// An inline evaluator and the rule that it breaks.
 struct Inline<E>(InlineEvaluator<Chain, E>, Option<Rule>, u64);
 
 impl<E: Environment<Chain>> Evaluator<Chain> for Inline<E> {

@@ -1,5 +1,5 @@
-//! The crate's own spaces, agents, environments, rewards and evaluators keep what others rely on; and what breaks a
-//! rule is caught by that rule.
+//! The crate's own spaces, agents, environments, rewards and evaluators pass the conformance checks, and a part that
+//! breaks a rule is caught by that rule.
 
 mod broken;
 
@@ -32,7 +32,7 @@ fn every_space_conforms() {
     }
 }
 
-/// Every agent, with settings that leave the random beginning within half of the check.
+/// Every agent, with settings that leave its random beginning within half of the check.
 fn check_agents<S: SearchSpace + Clone>(space: &S) {
     let tabular = |config: QLearningConfig| {
         check_agent(space, || QLearning::<S>::new(config.clone()).unwrap()).unwrap();

@@ -1,16 +1,16 @@
-//! Journals and checkpoints that are cut, damaged or of another run.
+//! Journals and checkpoints that are cut off, damaged or from another run.
 
 use super::{copy, finish, finished, journal, line_breaks, resume};
 use blockqnn::search::{Durability, RunFolder};
 use std::fs;
 
 #[test]
-fn a_journal_cut_at_any_byte_of_its_end_goes_on_and_ends_the_same() {
+fn a_journal_cut_at_any_byte_of_its_end_is_continued_and_ends_the_same() {
     let parent = tempfile::tempdir().unwrap();
     let path = finished(parent.path(), 32, Durability::EveryResult);
     let expected = finish(None, 32).unwrap();
     let whole = fs::read(journal(&path)).unwrap();
-    // From the last finished trial on: its line, and that of the minibatch.
+    // From the last finished trial on: its line and that of the minibatch.
     let text = String::from_utf8(whole.clone()).unwrap();
     let start = text.rfind("\"event\":{\"finished\"").unwrap();
     let start = text[..start].rfind('\n').unwrap() + 1;
@@ -30,7 +30,8 @@ fn zeros_at_the_end_of_a_journal_are_cut_off() {
         let whole = fs::read(journal(&path)).unwrap();
         let text = String::from_utf8(whole.clone()).unwrap();
         let last = text.trim_end().rfind('\n').unwrap() + 1;
-        // A file that grew but whose data did not reach the disk: behind the end, over the last line, and within it.
+        // A file that grew, but whose data did not reach the disk: after the end, in place of the last line, and within
+        // it.
         for (from, to) in [(whole.len(), whole.len() + 5_000), (last, whole.len()), (last + 3, last + 9)] {
             let mut bytes = whole.clone();
             bytes.resize(to.max(whole.len()), 0);
@@ -72,7 +73,7 @@ fn a_flipped_bit_in_a_journal_is_refused_with_the_number_of_its_line() {
         let byte = blockqnn::seed::index(&mut rng, whole.len());
         let mut bytes = whole.clone();
         bytes[byte] ^= 1 << blockqnn::seed::index(&mut rng, 7);
-        // A line break that is none any more joins two lines; the first of them is named.
+        // A damaged line break joins two lines, of which the first is named.
         let line = line_breaks(&whole[..byte]) + 1;
         let is_last_line = line_breaks(&whole[byte..]) == 1;
         if bytes[byte] == b'\n' || bytes[byte] == 0 || (is_last_line && whole[byte] == b'\n') {

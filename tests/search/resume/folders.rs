@@ -1,4 +1,4 @@
-//! Run folders that are extended, of an earlier version, or cannot be used.
+//! Run folders that are extended, from an earlier version, or unusable.
 
 use super::{agent, config, copy, finish, finished, journal, resume};
 use blockqnn::environment::synthetic::Synthetic;

@@ -1,4 +1,4 @@
-//! A disk that is full.
+//! A full disk.
 
 use super::{Counted, agent, config, copy, finish};
 use blockqnn::reward::RedefinedReward;
@@ -35,7 +35,7 @@ fn a_full_disk_stops_the_search_with_everything_finished_on_it() {
         let error = run(RunFolder::create(&path).unwrap()).unwrap_err().to_string();
         assert!(error.contains("No space left on device"), "{error}");
         assert!(error.contains("Finished trials are not lost: free some space, and resume the run"), "{error}");
-        // Room for a while, as when something else is deleted: the run goes on elsewhere.
+        // Some space is free again, as when something else is deleted; the run continues elsewhere.
         let roomy = parent.path().join("roomy");
         copy(&path, &roomy);
         let report = run(RunFolder::resume(&roomy).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Run folders that version 0.1.0 wrote: every later version must go on with them.
+//! Run folders that version 0.1.0 wrote, which every later version must be able to continue.
 
 use super::{StopAfter, agent, config, copy, finish, finished, journal, resume};
 use blockqnn::environment::Cancellation;
@@ -25,8 +25,8 @@ fn run(folder: Option<RunFolder>, scheduling: Scheduling, stop: u64) -> (Vec<Str
     (report.records.iter().map(|record| serde_json::to_string(record).unwrap()).collect(), report.stop)
 }
 
-/// The folder in `tests/golden`. `BLOCKQNN_WRITE_GOLDEN=1` writes it anew from the one that `make` returns, which is
-/// right only before a release with a new format.
+/// The folder in `tests/golden`. `BLOCKQNN_WRITE_GOLDEN=1` replaces it with the one that `make` returns; do this only
+/// before a release with a new format.
 fn golden(name: &str, make: impl FnOnce(&Path) -> PathBuf) -> PathBuf {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("BLOCKQNN_WRITE_GOLDEN").is_some() {

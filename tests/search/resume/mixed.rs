@@ -1,4 +1,5 @@
-//! One run is one search: whoever resumes it with another part is refused by name, and nothing is written.
+//! A run is a single search: resuming it with another part is refused with the name of that part, and nothing is
+//! written.
 
 use super::{StopAfter, copy};
 use blockqnn::agent::{
@@ -27,7 +28,7 @@ struct Parts<S: SearchSpace> {
     environment: BoxedEnvironment<S::Architecture>,
 }
 
-/// What they are to do, in which folder.
+/// What they should do, and in which folder.
 #[derive(Clone, Copy)]
 struct Task<'a> {
     path: Option<&'a Path>,
@@ -37,7 +38,7 @@ struct Task<'a> {
 }
 
 impl<S: SearchSpace> Parts<S> {
-    /// Begins or resumes the run of a task, and returns its records.
+    /// Starts or resumes the run of a task, and returns its records.
     fn run(self, task: &Task<'_>) -> Result<Vec<String>, String> {
         let flag = Cancellation::new();
         let config = SearchConfig::paper().with_seed(3).with_trials(task.trials, 4).with_scheduling(task.scheduling);
@@ -60,11 +61,11 @@ fn space() -> BlockSpace {
 }
 
 fn settings() -> QLearningConfig {
-    // A policy that needs no schedule: the agent of more trials is the same.
+    // A policy that needs no schedule, so that the agent is the same for more trials.
     QLearningConfig { policy: Policy::Softmax { temperature: 0.5, uniform: 8 }, ..QLearningConfig::tuned(4) }
 }
 
-/// The parts that the runs of these tests are begun with.
+/// The parts with which the runs of these tests are started.
 fn parts() -> Parts<BlockSpace> {
     Parts {
         space: space(),
@@ -82,7 +83,7 @@ fn with_reward(reward: impl RewardShaper + 'static) -> Parts<BlockSpace> {
     Parts { reward: Box::new(reward), ..parts() }
 }
 
-/// The accuracy, under a formula of its own.
+/// The accuracy, with its own formula.
 struct Plain;
 
 impl RewardShaper for Plain {
@@ -94,7 +95,7 @@ impl RewardShaper for Plain {
     }
 }
 
-/// Block codes under rules of one's own, which say nothing of who they are.
+/// Block codes with custom rules and without an identity.
 struct Renamed(BlockSpace);
 
 impl SearchSpace for Renamed {
@@ -124,7 +125,7 @@ fn contents(path: &Path) -> BTreeMap<String, Vec<u8>> {
     files.filter(|(name, _)| name != "lock").collect()
 }
 
-/// What someone changes, what the refusal must name, and the attempt.
+/// A change, what the refusal must name, and the attempt.
 type Change = (&'static str, &'static str, Box<dyn Fn(&Task<'_>) -> Result<Vec<String>, String>>);
 
 fn changes() -> Vec<Change> {
@@ -191,8 +192,8 @@ fn changes() -> Vec<Change> {
     ]
 }
 
-/// Holds a stopped run against changes, with and without its checkpoint: each is refused by name, and leaves every
-/// byte. The true continuation ends as if it had not been stopped, with as many trials and with more.
+/// Resumes a stopped run with changes, with and without its checkpoint: each is refused by name and leaves every byte
+/// as it was. The unchanged run ends as if it had not been stopped, with as many trials and with more.
 fn refuses(scheduling: Scheduling, changes: &[Change], make: impl Fn(&Task<'_>) -> Result<Vec<String>, String>) {
     let parent = tempfile::tempdir().unwrap();
     let stopped = parent.path().join("stopped");
@@ -224,9 +225,9 @@ fn a_run_is_not_resumed_with_another_agent_space_reward_or_environment() {
     }
 }
 
-/// A run as it was written before space, agent and reward said who they are.
+/// A run as it was written before space, agent and reward had identities.
 #[test]
-fn a_run_that_does_not_know_its_parts_is_held_against_its_journal() {
+fn a_run_that_does_not_know_its_parts_is_compared_with_its_journal() {
     for scheduling in [Scheduling::Minibatch, Scheduling::Rolling] {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("run");
@@ -240,16 +241,16 @@ fn a_run_that_does_not_know_its_parts_is_held_against_its_journal() {
         fs::write(path.join("search.json"), description.to_string()).unwrap();
 
         let before = contents(&path);
-        // With a checkpoint and more trials: neither keeps the journal from being compared.
+        // Neither a checkpoint nor more trials keep the journal from being compared.
         let task = Task { path: Some(&path), trials: 20, ..new };
         let error = with_reward(Plain).run(&task).unwrap_err();
         assert!(error.contains("trial 0 differs from the journal: its reward is"), "{error}");
         let narrow = || Parts { space: BlockSpace::paper().with_max_layers(2).unwrap(), ..parts() };
         let error = narrow().run(&task).unwrap_err();
-        assert!(error.contains("differs from the journal: its walk is none of this search space"), "{error}");
+        assert!(error.contains("differs from the journal: its walk does not belong to this search space"), "{error}");
         assert!(contents(&path) == before);
 
-        // Once resumed, it knows them.
+        // Once resumed, the run knows its parts.
         assert_eq!(parts().run(&task).unwrap(), parts().run(&Task { trials: 20, ..new }).unwrap());
         let error = with_agent(RandomAgent).run(&task).unwrap_err();
         assert!(error.contains(r#""RandomAgent" now"#), "{error}");
@@ -270,7 +271,7 @@ fn a_list_may_be_continued_but_not_replaced() {
     run(&path, &[0, 1], 2).unwrap();
     let before = contents(&path);
     let error = run(&path, &[0, 2, 1], 3).unwrap_err();
-    assert!(error.contains("agent: walk 1 (counted from 0) of its list is another one now"), "{error}");
+    assert!(error.contains("agent: walk 1 (counted from 0) of its list has changed"), "{error}");
     assert!(contents(&path) == before);
     assert_eq!(run(&path, &[0, 1, 2], 3).unwrap().len(), 3);
     fs::remove_file(path.join("checkpoint")).unwrap();
@@ -279,7 +280,7 @@ fn a_list_may_be_continued_but_not_replaced() {
 }
 
 #[test]
-fn all_that_is_built_in_says_what_its_decisions_depend_on() {
+fn the_identities_of_all_built_in_parts_contain_what_their_decisions_depend_on() {
     let agents: [Box<dyn Agent<BlockSpace>>; 5] = [
         Box::new(QLearning::new(QLearningConfig::paper()).unwrap()),
         Box::new(LocalSearch::new()),
@@ -288,8 +289,7 @@ fn all_that_is_built_in_says_what_its_decisions_depend_on() {
         Box::new(RandomAgent),
     ];
     let identities = agents.map(|agent| agent.identity());
-    // Settings at their default are left out where files leave them out, so that another one makes no run a different
-    // one.
+    // Default settings are omitted as in files, so that a new setting does not change the identity of existing runs.
     assert!(identities[0].starts_with(r#"QLearning {"learning_rate":0.01,"discount":1.0,"initial_q":0.0,"epsilon":["#));
     assert!(identities[0].ends_with(r#""replay":{"rounds":64,"batch":128}}"#), "{}", identities[0]);
     assert_eq!(identities[1], r#"LocalSearch {"starts":1}"#);
@@ -344,7 +344,7 @@ mod training {
         ];
         for scheduling in [Scheduling::Minibatch, Scheduling::Rolling] {
             refuses(scheduling, &changes, |task| {
-                // Records hold the seconds of a training, which no two runs share.
+                // Records hold the seconds of a training, which differ between runs.
                 let records = trained(recipe(), 1).run(task)?;
                 let timeless = |record: &String| {
                     let mut record: serde_json::Value = serde_json::from_str(record).unwrap();

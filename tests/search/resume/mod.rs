@@ -1,5 +1,5 @@
-//! Nothing finished is lost: searches that are killed, cut, damaged and starved of disk end as if nothing had happened,
-//! or say what is wrong.
+//! No finished trial is lost: searches that are killed, cut off, damaged or out of disk space end as if nothing had
+//! happened, or say what is wrong.
 
 mod damage;
 mod folders;
@@ -30,7 +30,7 @@ fn agent() -> QLearning<BlockSpace> {
     QLearning::new(QLearningConfig { epsilon, replay, ..QLearningConfig::paper() }).unwrap()
 }
 
-/// The golden folders were begun when all widths grew.
+/// The golden folders were started when all widths were growing.
 fn config(trials: u64) -> SearchConfig {
     let network = NetworkConfig { widths: WidthRule::Growing, ..NetworkConfig::cifar() };
     SearchConfig { network, ..SearchConfig::paper() }.with_seed(5).with_trials(trials, 16)
@@ -43,7 +43,7 @@ fn search(
         .with_reward(RedefinedReward::paper())
 }
 
-/// Everything that a run leaves: the Q-table's bytes, and every record with every bit.
+/// The outcome of a run: the Q-table's bytes and every bit of every record.
 #[derive(Debug, PartialEq)]
 struct End {
     table: Vec<u8>,
@@ -86,7 +86,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Raises the flag after some finished trials.
+/// Raises the flag after a number of finished trials.
 struct StopAfter(u64, Cancellation);
 
 impl<S: SearchSpace> Observer<S> for StopAfter {
@@ -120,7 +120,7 @@ impl Environment<BlockCode> for Counted {
 const CHILD: &str = "BLOCKQNN_TEST_RUN";
 const CHILD_TRIALS: u64 = 640;
 
-/// Not a test of its own: the process that [`stops::a_search_killed_at_60_moments_ends_as_if_it_had_not_been`] kills.
+/// Not a test itself: the process that [`stops::a_search_killed_at_60_moments_ends_as_if_it_had_not_been`] kills.
 #[test]
 fn child_process() {
     let Some(path) = std::env::var_os(CHILD).map(PathBuf::from) else { return };

@@ -34,7 +34,8 @@ fn a_search_killed_at_60_moments_ends_as_if_it_had_not_been() {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            // On a machine too busy to start a process in this time, no run would ever end: the later lives are longer.
+            // On a machine too busy to start a process in this time, no run would ever end, so later processes live
+            // longer.
             lives += 1;
             let longest = 120_000 * (1 + lives / 20);
             std::thread::sleep(Duration::from_micros(5_000 + blockqnn::seed::index(&mut rng, longest) as u64));
@@ -53,7 +54,7 @@ fn a_search_killed_at_60_moments_ends_as_if_it_had_not_been() {
     assert!(lines_at_kill.len() > 10, "the kills came at too few places: {lines_at_kill:?}");
 }
 
-/// Stops a search after some trials, and counts what it is told.
+/// Stops a search after a number of trials, and counts the events.
 struct Watch {
     stop: Cancellation,
     left: u64,

@@ -1,4 +1,4 @@
-//! Exported networks compute in `PyTorch` what they compute here.
+//! Exported networks compute the same in `PyTorch` as here.
 
 mod shipped;
 
@@ -27,7 +27,7 @@ fn network_config(widths: WidthRule) -> NetworkConfig {
     NetworkConfig { stages: 2, repeats: 2, width: 6, widths, ..NetworkConfig::cifar().with_data(SHAPE, CLASSES.len()) }
 }
 
-/// Random blocks, alternately of the paper's space and of its ablation, small enough for a test. Where widths are
+/// Random blocks, alternately from the paper's space and from its ablation, small enough for a test. If widths are
 /// bounded, each has a concatenation.
 fn blocks(widths: WidthRule) -> Vec<BlockCode> {
     let paper = BlockSpace::paper().with_max_layers(12).unwrap();
@@ -48,7 +48,7 @@ fn blocks(widths: WidthRule) -> Vec<BlockCode> {
     blocks
 }
 
-/// What the blocks have between them: the names of their operations, and the constructions that go wrong most easily.
+/// What occurs in the blocks: the names of their operations, and the constructions that go wrong most easily.
 fn features(graph: &LayerGraph, widths: WidthRule) -> BTreeSet<String> {
     let channels = graph.channels(6, 12, widths).unwrap();
     let mut found = BTreeSet::new();
@@ -66,7 +66,7 @@ fn features(graph: &LayerGraph, widths: WidthRule) -> BTreeSet<String> {
     found
 }
 
-/// Writes a network with everything that is to be found again, and returns its entry in the manifest.
+/// Writes a network with all its expected results, and returns its entry in the manifest.
 fn write(folder: &Path, number: usize, block: &BlockCode, widths: WidthRule) -> serde_json::Value {
     let device = parse_device("flex").unwrap();
     let graph = block.to_graph();
@@ -93,7 +93,7 @@ fn write(folder: &Path, number: usize, block: &BlockCode, widths: WidthRule) -> 
         restarts: Restarts { max: 0, factor: 1.0 },
         ..Recipe::early_stop()
     };
-    // A first training brings the running statistics of batch normalisation to where they belong.
+    // A first training moves the running statistics of batch normalisation away from their initial values.
     let warm_up = Recipe { learning_rate: 0.002, ..recipe(20) };
     let network =
         Training::new(&warm_up, &resident, &resident, number_seed).fit(build).unwrap().trained().unwrap().network;
@@ -115,7 +115,7 @@ fn write(folder: &Path, number: usize, block: &BlockCode, widths: WidthRule) -> 
     let bytes: Vec<u8> =
         images.into_data().try_to_vec::<f32>().unwrap().iter().flat_map(|value| value.to_le_bytes()).collect();
     fs::write(folder.join(format!("{stem}.images")), bytes).unwrap();
-    // Loading gives the network back.
+    // Loading restores the network.
     let loaded = ImageClassifier::load(&weights, &device).unwrap();
     assert_eq!(loaded.blueprint(), &blueprint);
     assert_eq!(loaded.classify(&set).unwrap(), classifier.classify(&set).unwrap());
@@ -137,7 +137,7 @@ fn write(folder: &Path, number: usize, block: &BlockCode, widths: WidthRule) -> 
     })
 }
 
-/// A Python that has these modules: the one that `BLOCKQNN_PYTHON` names, or else the system's.
+/// A Python with these modules: the one that `BLOCKQNN_PYTHON` names, otherwise the system's.
 fn python_with(modules: &str) -> String {
     let named = std::env::var("BLOCKQNN_PYTHON").ok();
     let candidates = named.map_or_else(|| vec!["/usr/bin/python3".to_owned(), "python3".to_owned()], |name| vec![name]);
@@ -149,7 +149,7 @@ fn python_with(modules: &str) -> String {
     candidates.into_iter().find(has_modules).unwrap_or_else(missing)
 }
 
-/// Writes the networks of all blocks and a list of them into a folder.
+/// Writes the networks of all blocks and a list of them to a folder.
 fn write_all(folder: &Path, widths: WidthRule) {
     let blocks = blocks(widths);
     let cases: Vec<_> = blocks.iter().enumerate().map(|(number, block)| write(folder, number, block, widths)).collect();

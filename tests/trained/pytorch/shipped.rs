@@ -1,5 +1,5 @@
-//! What is measured is what is shipped: the accuracy of a training, of the saved classifier on the files, and of the
-//! exported source with its preprocessing in torch.
+//! What is measured is what is shipped: the accuracies of a training, of the saved classifier on the files, and of the
+//! exported source with its preprocessing in torch are the same.
 
 use super::python_with;
 use blockqnn::data::{Cropping, FolderParts, ImageFolder, Picture, PictureStream, Pictures, Preprocessing};
@@ -16,14 +16,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-/// How many pictures the accuracies may be apart: decoders round differently, and so do convolutions of other batches.
+/// By how many pictures the accuracies may differ: decoders round differently, and so do convolutions of other batches.
 const APART: f64 = 2.0;
 
 fn number(number: usize) -> NonZeroUsize {
     NonZeroUsize::new(number).unwrap()
 }
 
-/// Trains a network on a folder with parts, and returns the measured accuracy; `out` then holds what a user has.
+/// Trains a network on a folder with parts, and returns the measured accuracy. `out` then holds the files of a user.
 fn train(data: &Path, size: u32, epochs: u32, out: &Path) -> f64 {
     let device = parse_device("flex").unwrap();
     let parts = FolderParts::find(data).unwrap();
@@ -62,21 +62,21 @@ fn train(data: &Path, size: u32, epochs: u32, out: &Path) -> f64 {
     measured
 }
 
-/// The share of pictures, in percent, whose class is that of their folder.
+/// The percentage of pictures whose predicted class is that of their folder.
 fn accuracy<'a>(found: impl Iterator<Item = (PathBuf, &'a str)>, pictures: usize) -> f64 {
     let found: Vec<bool> = found.map(|(path, class)| path.parent().unwrap().ends_with(class)).collect();
     assert_eq!(found.len(), pictures, "every picture has an answer");
     100.0 * found.iter().filter(|right| **right).count() as f64 / pictures as f64
 }
 
-/// The Python of the README that uses an exported block.
+/// The Python code of the README that uses an exported block.
 fn snippet() -> String {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let mut snippets = readme.split("```python\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
     snippets.find(|snippet| snippet.contains("block.load(")).expect("the README uses block.load")
 }
 
-/// Compares the three accuracies, and returns them.
+/// Compares the three accuracies and returns them.
 fn check(data: &Path, size: u32, epochs: u32) -> [f64; 3] {
     let out = tempfile::tempdir().unwrap();
     let measured = train(data, size, epochs, out.path());
@@ -92,7 +92,7 @@ fn check(data: &Path, size: u32, epochs: u32) -> [f64; 3] {
     assert!(near(of_files), "measured {measured} %, by classify_folder {of_files} %");
 
     let python = python_with("torch, PIL");
-    // As a reader would: the snippet, the exported files and the pictures in one folder.
+    // As a reader would do it: the snippet, the exported files and the pictures are in one folder.
     copy(&part, &out.path().join("photographs"));
     let output = Command::new(python).args(["-c", &snippet()]).current_dir(out.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -113,7 +113,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A noisy picture with a spot somewhere that is a little brighter in one of the three channels.
+/// A noisy picture with a spot somewhere that is slightly brighter in one of the three channels.
 fn spot(class: usize, index: u64) -> image::RgbImage {
     let rng = &mut seed::stream(index, "spot", class as u64);
     let mut draw = |least: u32, below: u32| least + u32::try_from(seed::index(rng, (below - least) as usize)).unwrap();
@@ -142,19 +142,19 @@ fn made_up_pictures_are_classified_alike_by_measurement_files_and_torch() {
         }
     }
     let [measured, ..] = check(data.path(), 24, 12);
-    // Neither by chance nor easy, so that another crop would show.
+    // Neither guessing nor easy, so that a different crop would be noticed.
     assert!((45.0..99.0).contains(&measured), "{measured}");
 }
 
 #[test]
 #[ignore = "needs torch, Pillow and real pictures: BLOCKQNN_DATA names a folder with images/tiny-imagenet-20"]
-fn a_thousand_photographs_are_classified_alike_by_measurement_files_and_torch() {
+fn a_thousand_pictures_are_classified_alike_by_measurement_files_and_torch() {
     let data = std::env::var_os("BLOCKQNN_DATA").expect("BLOCKQNN_DATA names the folder of real data");
     let [measured, ..] = check(&PathBuf::from(data).join("images/tiny-imagenet-20"), 32, 3);
     assert!(measured > 15.0, "{measured} %, where guessing gives 5 %");
 }
 
-/// The pixels themselves, to one step of 255 where the decoder has no freedom.
+/// The pixels themselves, to within one step of 255 where the decoder has no freedom.
 #[test]
 #[ignore = "needs torch and Pillow (Debian: python3-torch python3-pil; or name a Python with BLOCKQNN_PYTHON)"]
 fn the_exported_preprocessing_makes_the_same_images() {
@@ -181,7 +181,7 @@ fn the_exported_preprocessing_makes_the_same_images() {
         let preprocessing = cropping.map_or_else(|| Preprocessing::whole(shape).unwrap(), Preprocessing::from);
         for name in ["small.png", "large.bmp", "gray.png", "gray16.png", "alpha.tif", "spot.gif", "turned.jpg"] {
             let bytes = preprocessing.apply(Picture::read(path(name)).unwrap());
-            // Normalised so that the values are the bytes again.
+            // Normalised such that the values are the bytes again.
             let facts = serde_json::json!({
                 "architecture": { "network": { "image": shape } }, "preprocessing": preprocessing,
                 "mean": vec![0.0; shape.channels], "deviation": vec![1.0 / 255.0; shape.channels],

@@ -10,7 +10,7 @@ use blockqnn::space::block::{BlockCode, ConnectionRule, ConvolutionRule, Termina
 use std::error::Error;
 use std::path::Path;
 
-/// How many blocks the share of those that are trained is counted over.
+/// Random blocks over which the share of trainable ones is counted.
 const RANDOM_BLOCKS: u32 = 2_000;
 
 /// Prints the resolved configuration, its cost, and how every point that the paper leaves open is interpreted.
@@ -35,15 +35,13 @@ pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>
         experiment.image_passes(images)
     );
     outln!(
-        "  of random blocks {:.1} % are trained, by {RANDOM_BLOCKS} drawn; the size of the others is beyond \
-         search.limits or 2^31 \
-         parameters",
+        "  {:.1} % of {RANDOM_BLOCKS} random blocks are small enough to be trained; the others exceed search.limits or \
+         2^31 parameters",
         100.0 * experiment.trained_share(RANDOM_BLOCKS)
     );
     outln!(
         "  hours: divide that by 3,600 and by the images per second of your device, measured with a few trials \
-         (--trials 8); \
-         blockqnn plan estimates the time for many workers"
+         (--trials 8); blockqnn plan estimates the time for many workers"
     );
     outln!(
         "  accuracy is measured on {} images held out of the training set; the test set is not read",
@@ -89,7 +87,6 @@ fn print_sizes(experiment: &Experiment) -> Result<(), Box<dyn Error>> {
         let cost = block.to_graph().cost(&experiment.search.network)?;
         outln!("  {:<52} {:>12} parameters {:>14} FLOPs", text, cost.parameters, cost.flops);
     }
-
     Ok(())
 }
 
@@ -117,7 +114,7 @@ fn learning_readings(Experiment { agent, reward, search, .. }: &Experiment) -> R
     };
     let repeats = match search.repeats {
         Repeats::Resample => "a block that was evaluated before is replaced by a new proposal (search.repeats)",
-        Repeats::Replay => "a block that was evaluated before is learnt once more and replaced (search.repeats)",
+        Repeats::Replay => "a block that was evaluated before is learned once more and replaced (search.repeats)",
         _ => "a block that was evaluated before is rewarded from the cache (search.repeats)",
     };
     let guess = 100.0 / search.network.classes as f64;
@@ -144,7 +141,7 @@ fn q_learning_readings(agent: &QLearningConfig, credit: &str) -> Readings {
     let replay = agent.replay;
     let next_values = match agent.next_values {
         NextValues::Updated => "from the last layer to the first, each from the value just updated (agent.next_values)",
-        _ => "each from the values of before the episode, as Equation 2 is printed (agent.next_values)",
+        _ => "each from the values before the episode, as Equation 2 is printed (agent.next_values)",
     };
     vec![
         (

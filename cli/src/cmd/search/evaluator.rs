@@ -31,7 +31,7 @@ pub(super) struct Parts<'a> {
     pub(super) devices: Vec<(String, Device)>,
 }
 
-/// Where the trials of a search are evaluated, and what its progress display has to know of it.
+/// Where the trials of a search are evaluated, and what the progress display needs to know about it.
 pub(super) struct Chosen {
     pub(super) evaluator: Box<dyn Evaluator<BlockCode>>,
     /// Predicts the times of trials.

@@ -1,4 +1,4 @@
-//! What a search is to be, from its options.
+//! The settings of a search, from its options.
 
 use super::Arguments;
 use crate::images;
@@ -11,7 +11,7 @@ use blockqnn::search::RunFolder;
 use std::error::Error;
 use std::path::Path;
 
-/// Size that photographs get unless one is given.
+/// Size of the images of a folder unless one is given.
 const SIZE: u32 = 32;
 
 impl Arguments {
@@ -20,7 +20,7 @@ impl Arguments {
         self.out.as_deref().filter(|_| self.resume)
     }
 
-    /// Where the settings come from that others are put on.
+    /// What the settings start from, in words.
     pub(super) fn origin(&self) -> String {
         match self.resumed() {
             Some(run) => format!("The run in {}", run.display()),
@@ -89,8 +89,7 @@ fn refuse_unused(given: &Overrides, experiment: &Experiment) -> Result<(), Strin
         && image.is_some_and(|image| image != (set.channels, set.height, set.width))
     {
         return Err(format!(
-            "search.network.image is {set}, but the network takes the images of the data set {} as they are: \
-             omit the \
+            "search.network.image is {set}, but the network takes the images of the data set {} as they are: omit the \
              setting (--size scales the images of a folder)",
             data.dataset.name()
         ));
@@ -119,9 +118,8 @@ fn measure_folder(
     let folder = experiment.data.open_folder(data)?;
     if let [class] = folder.classes() {
         return Err(format!(
-            "{} has only one class folder, {class}: a classifier needs at least two classes, so add another folder, \
-             or give \
-             the folder that holds the class folders",
+            "{} has only one class folder, {class}: a classifier needs at least two classes, so add another folder, or \
+             give the folder that holds the class folders",
             folder.path().display()
         )
         .into());
@@ -143,8 +141,7 @@ fn refuse_other_classes(given: &Overrides, experiment: &Experiment, classes: usi
     if given.contains("search.network.classes") && set != classes {
         return Err(format!(
             "search.network.classes is {set}, but the images have {classes} classes, and the network has one output \
-             for each: omit \
-             the setting"
+             for each: omit the setting"
         ));
     }
     Ok(())

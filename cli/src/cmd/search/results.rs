@@ -97,8 +97,8 @@ impl Results {
     }
 }
 
-/// Writes what stands beside the journal when the search begins: a run that is not resumed, because it was started with
-/// something else, stays as it was.
+/// Writes the files beside the journal when the search begins, and not before: a run that cannot be resumed with these
+/// settings stays as it was.
 pub(crate) struct Beside {
     results: Results,
     model: Option<CostModel>,
@@ -124,15 +124,14 @@ impl Observer<BlockSpace> for Beside {
 
 /// Fewer training steps than this hardly change a network's initial weights.
 const FEW_STEPS: u64 = 30;
-/// Standard error of an accuracy, in percentage points, from which on the order of blocks is mostly chance.
+/// Standard error of an accuracy, in percentage points, above which the order of blocks is mostly chance.
 const LARGE_ERROR: f64 = 5.0;
 
 /// Prints what a search is about to do.
 pub(crate) fn print_beginning(experiment: &Experiment, training: &ImageSet, validation: &ImageSet, results: &Results) {
     errln!(
         "{} trials in minibatches of {}, {} epochs each on {} images of {} ({} classes, chance accuracy {:.1} %); \
-         validation \
-         on {} images; results in {}",
+         validation on {} images; results in {}",
         experiment.search.trials,
         experiment.search.minibatch,
         experiment.recipe.epochs,
@@ -153,9 +152,8 @@ fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, validation: 
     let steps = batches * u64::from(recipe.epochs);
     if steps < FEW_STEPS {
         errln!(
-            "warning: {batches} batches per epoch and {} epochs are only {steps} training steps per block, so \
-             networks are \
-             hardly trained (at least {FEW_STEPS} are recommended): increase --epochs or decrease --batch-size",
+            "warning: {batches} batches per epoch and {} epochs are only {steps} training steps per block, so networks \
+             are hardly trained (at least {FEW_STEPS} are recommended): increase --epochs or decrease --batch-size",
             recipe.epochs
         );
     }
@@ -163,10 +161,9 @@ fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, validation: 
     let standard_error = 50.0 / (validation.len().max(1) as f64).sqrt();
     if standard_error >= LARGE_ERROR {
         errln!(
-            "warning: on {} validation images an accuracy has a standard error of up to {standard_error:.0} \
-             percentage points, \
-             and blocks that differ by less than twice that cannot be distinguished: increase --validation, or treat the \
-             ranking as approximate",
+            "warning: on {} validation images an accuracy has a standard error of up to {standard_error:.0} percentage \
+             points, and blocks that differ by less than twice that cannot be distinguished: increase --validation, or \
+             treat the ranking as approximate",
             validation.len()
         );
     }

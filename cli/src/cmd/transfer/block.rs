@@ -53,7 +53,7 @@ pub(crate) fn read(source: Option<&str>) -> Result<Block, Box<dyn Error>> {
 
 /// The block with the highest reward of a run.
 fn best(path: &Path) -> Result<Block, Box<dyn Error>> {
-    // A version before this one may have put a training into the folder of a search.
+    // An earlier version could put a training into the folder of a search.
     if path.join(super::settings::FILE).exists() && !path.join("search.json").exists() {
         let path = path.display();
         return Err(format!(
@@ -64,7 +64,7 @@ fn best(path: &Path) -> Result<Block, Box<dyn Error>> {
     }
     let history: RunHistory<BlockSpace> = RunFolder::read(path)?;
     let measured = history.records.iter().filter(|record| record.evaluation.accuracy().is_some());
-    // Of equal rewards the earlier one.
+    // Among equal rewards the earlier block.
     let best = measured.max_by(|a, b| a.reward.cmp(&b.reward).then(b.id.cmp(&a.id)));
     let best = best.ok_or_else(|| {
         format!(
@@ -75,7 +75,7 @@ fn best(path: &Path) -> Result<Block, Box<dyn Error>> {
     Ok(Block::new(&best.architecture, history.settings.search.network.widths))
 }
 
-/// A block as written by `export --to json`, as in `best.json`, as its code in JSON, or as text.
+/// Parses a block in the form of `export --to json`, of `best.json`, of its code in JSON, or of its text.
 fn parse(text: &str, path: &Path) -> Result<Block, Box<dyn Error>> {
     let Ok(json) = serde_json::from_str::<serde_json::Value>(text) else {
         return Ok(Block::new(&text.parse()?, WidthRule::Bounded));
@@ -88,7 +88,7 @@ fn parse(text: &str, path: &Path) -> Result<Block, Box<dyn Error>> {
     let Some(code) = json.get("architecture") else {
         return Ok(Block::new(&serde_json::from_value(json)?, WidthRule::Bounded));
     };
-    // `best.json` says nothing of the network; the run beside it does.
+    // `best.json` does not contain the network, but the run beside it does.
     let run = path.parent().and_then(|folder| RunFolder::read::<BlockSpace>(folder).ok());
     let widths = run.map_or(WidthRule::Bounded, |run| run.settings.search.network.widths);
     Ok(Block::new(&serde_json::from_value(code.clone())?, widths))

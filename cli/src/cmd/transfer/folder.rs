@@ -8,11 +8,11 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-/// Where trainings without `--out` are, and what they are called.
+/// The folder of trainings without `--out`, and their name in it.
 const RUNS: &str = "blockqnn-runs";
 const NAME: &str = "transfer";
 
-/// Takes the folder of `--out` for a new training: one that is new or empty. Without `--out` there is none yet.
+/// Takes the folder of `--out`, which must be new or empty, for a new training. Returns `None` without `--out`.
 pub(crate) fn named(out: Option<&Path>, blueprint: &Blueprint) -> Result<Option<OwnedFolder>, Box<dyn Error>> {
     let Some(out) = out else { return Ok(None) };
     let path = out.display();
@@ -43,7 +43,7 @@ pub(crate) fn resumed(out: &Path) -> Result<OwnedFolder, Box<dyn Error>> {
     Err(format!("{error}, or omit --resume to start one").into())
 }
 
-/// What to say about a training that is finished; none if it is not. The result is the last of its files.
+/// What to tell about a training that is finished, or `None` if it is not. The result is the last file to be written.
 pub(crate) fn finished(out: &Path) -> Option<String> {
     if !out.join(FILE).exists() {
         return None;

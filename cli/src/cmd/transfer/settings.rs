@@ -25,7 +25,7 @@ pub(crate) struct Settings {
     pub(crate) classes: Vec<String>,
     /// Numbers of training and of validation images.
     pub(crate) images: [usize; 2],
-    /// What training and validation images are, all of them. The first folders have no such entry.
+    /// Identities of all training and of all validation images. Folders of earlier versions have no such entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pictures: Option<[String; 2]>,
     pub(crate) seed: u64,
@@ -60,9 +60,8 @@ impl Settings {
         if self.classes != classes || self.images != [training, validation] {
             return Err(format!(
                 "the training was started on {} training and {} validation images in {} classes, but --data now has \
-                 {training} \
-                 and {validation} images in {} classes, or classes with other names: give the same --data and --broken-images \
-                 as before",
+                 {training} and {validation} images in {} classes, or classes with other names: give the same --data \
+                 and --broken-images as before",
                 self.images[0],
                 self.images[1],
                 self.classes.len(),
@@ -81,16 +80,15 @@ impl Settings {
             return Ok(());
         }
         Err(format!(
-            "the {} images are not those that the training was started on, though as many: give the same --data as \
-             before, or \
-             start a new training with another --out",
+            "the {} images are not those that the training was started on, although there are as many: give the same \
+             --data as before, or start a new training with another --out",
             changed.join(" and the ")
         )
         .into())
     }
 }
 
-/// What training and validation images are.
+/// Identities of the training and of the validation images.
 pub(crate) type PictureIdentities = Result<[String; 2], Box<dyn Error>>;
 
 /// Writes `result.json`: accuracies in percent.

@@ -8,11 +8,11 @@ use blockqnn::space::block::BlockSpace;
 use serde_json::Value;
 use std::error::Error;
 
-/// Sections of the settings, and a setting, that make a difference to a verification.
+/// Settings that a verification uses: whole sections, and the seed.
 const USED: [&str; 4] = ["recipe", "data", "search.network", "search.seed"];
 
-/// The settings of a verification whose test images are measured once, at the end of a training, and of which none are
-/// held out of the training images.
+/// The settings of `--paper`: no training images are held out, and the test images are measured once, at the end of
+/// each training.
 pub(super) fn of_the_paper(mut experiment: Experiment) -> Experiment {
     experiment.data.validation = 0;
     // A restart would be decided by a measurement after the first epoch.
@@ -22,7 +22,7 @@ pub(super) fn of_the_paper(mut experiment: Experiment) -> Experiment {
 }
 
 impl Arguments {
-    /// The data set, if it is another than the run's.
+    /// The data set, if it is not the run's.
     pub(super) fn dataset(&self) -> Option<Dataset> {
         self.pictures.dataset.or(self.paper.then_some(Dataset::Cifar10))
     }
@@ -33,8 +33,7 @@ impl Arguments {
         if let Some(setting) = self.settings.settings.iter().find(unused) {
             return Err(format!(
                 "--set {setting} would not be used: a verification trains the blocks of the run, and only settings \
-                 under recipe, \
-                 data and search.network, and search.seed, make a difference"
+                 under recipe, data and search.network, and search.seed, make a difference"
             )
             .into());
         }

@@ -1,4 +1,4 @@
-//! What a verification came to.
+//! The results of a verification, as files and as a table.
 
 use blockqnn::experiment::{Experiment, VerificationReport};
 use blockqnn::files;
@@ -68,9 +68,8 @@ pub(super) fn print(found: &VerificationReport, test: Option<&[Option<f64>]>) {
                 found.spearman
             ),
             None => outln!(
-                "{name} and converged accuracy: no rank correlation, which requires at least two blocks and \
-                 different values on \
-                 both sides"
+                "{name} and converged accuracy: no rank correlation, which requires at least two blocks and different \
+                 values on both sides"
             ),
         }
     }
