@@ -1,6 +1,6 @@
 //! Networks as ONNX files compute in onnxruntime what they compute here.
 
-use blockqnn::data::{ChannelStatistics, Cropping, DeviceSet, ImageFolder, ImageSet, Preprocessing};
+use blockqnn::data::{ChannelStatistics, Cropping, DeviceSet, ImageFolder, ImageSet, Pictures, Preprocessing};
 use blockqnn::export::{Blueprint, OnnxError, OnnxOptions};
 use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, ToGraph, WidthRule};
 use blockqnn::network::Network;
