@@ -87,8 +87,12 @@
 //! | [`Agent`] | what is proposed next | [`QLearning`], [`LeastSquares`], [`LocalSearch`] and others in [`agent`] |
 //! | [`Environment`] | an architecture's accuracy | [`Synthetic`], [`TableEnvironment`], `train::TrainingEnvironment` |
 //! | [`RewardShaper`] | the reward of each layer | [`RedefinedReward`], with [`SoftTargets`] for cost |
-//! | [`Evaluator`] | where evaluations run | [`ThreadEvaluator`], [`ProcessEvaluator`], `distributed::NatsEvaluator` |
+//! | [`Evaluator`] | where trials are evaluated | [`ThreadEvaluator`], [`ProcessEvaluator`], `NatsEvaluator` |
 //! | [`Observer`] | nothing, but it may stop the search | [`SecondsObserver`] |
+//!
+//! Shapes, cost, density and fingerprint of an architecture are computed from its graph. A closure becomes an
+//! environment with [`environment_fn`](environment::environment_fn). Unless an evaluator is given, trials are evaluated
+//! one after another in the caller's thread ([`InlineEvaluator`](evaluator::InlineEvaluator)).
 //!
 //! [`comparison`] compares agents on equal budgets, on tables and on synthetic tasks.
 //!

@@ -142,7 +142,7 @@ impl ImageFolder {
         Ok(folder)
     }
 
-    /// Adds what a name stands for: the pictures of a class, or another file. Returns an error, to report later, for a
+    /// Adds the entry with a name: the pictures of a class, or another file. Returns an error, to report later, for a
     /// class without pictures.
     fn add(&mut self, name: OsString) -> Result<Option<DataError>, DataError> {
         let path = self.path.join(&name);

@@ -1,4 +1,4 @@
-//! Keeps a name to one controller: a second one hears of the first, and ends.
+//! Reserves a name for one controller: a second one learns of the first and ends.
 //!
 //! A controller asks on a subject of its search whether there are others, and answers when others ask. Nothing is
 //! stored, so a controller that was killed blocks nobody.
@@ -125,7 +125,7 @@ async fn answer(client: Client, state: Arc<Mutex<State>>, mut asks: Subscriber, 
                     state.own.clone()
                 };
                 if let (Some(to), Ok(payload)) = (message.reply, serde_json::to_vec(&own)) {
-                    // A controller that is gone needs no answer.
+                    // A controller that has ended needs no answer.
                     let _ = client.publish(to, payload.into()).await;
                 }
             }

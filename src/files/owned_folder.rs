@@ -48,7 +48,7 @@ pub enum FolderError {
 /// A folder that no other process writes to while this value or a clone of it exists.
 ///
 /// The folder is held by a lock of the operating system on the file `lock` in it. The lock disappears with its process,
-/// however that ends. Whoever writes to a folder over time holds it; readers need not.
+/// however that ends. A writer holds the folder while it writes; readers need not.
 ///
 /// ```
 /// use blockqnn::files::{FolderError, OwnedFolder};

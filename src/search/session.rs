@@ -31,12 +31,14 @@ use std::fmt;
 /// ```
 /// use blockqnn::agent::{QLearning, QLearningConfig};
 /// use blockqnn::evaluation::{Evaluation, Metrics};
+/// use blockqnn::reward::RedefinedReward;
 /// use blockqnn::search::{Search, SearchConfig};
 /// use blockqnn::space::block::BlockSpace;
 ///
 /// let agent = QLearning::new(QLearningConfig::paper().scaled_to(4))?;
 /// let config = SearchConfig::paper().with_trials(32, 8);
-/// let mut session = Search::without_evaluator(BlockSpace::paper(), agent, "prefers six layers", config).open()?;
+/// let search = Search::without_evaluator(BlockSpace::paper(), agent, "prefers six layers", config);
+/// let mut session = search.with_reward(RedefinedReward::paper()).open()?;
 /// while let Some(asked) = session.ask()? {
 ///     let accuracy = 90.0 - (asked.architecture.len() as f64 - 6.0).abs();
 ///     session.tell(asked.trial.id, Evaluation::Measured(Metrics::from_accuracy(accuracy)))?;

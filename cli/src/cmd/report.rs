@@ -10,6 +10,7 @@ use std::process::ExitCode;
 /// A run itself is only read, and may still be running.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[cfg_attr(not(feature = "report"), allow(dead_code, reason = "without the feature the command only says so"))]
 pub(crate) struct Arguments {
     /// Folders of runs, as given to search with --out; several are compared side by side
     #[arg(required = true, value_name = "RUN")]

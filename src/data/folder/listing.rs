@@ -101,7 +101,7 @@ pub(crate) struct Listing {
     pub(crate) others: OtherFiles,
 }
 
-/// What a name in a folder stands for. A link stands for what it leads to.
+/// The kind of an entry in a folder. A link has the kind of its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Folder,

@@ -7,7 +7,7 @@ use crate::report::figure::Figure;
 use crate::report::plot::{Layer, Plot, Swatch};
 use crate::report::scale::Scale;
 
-/// The regret, in percentage points, below which a line goes on at the bottom of the plot.
+/// The regret, in percentage points, below which a line continues at the bottom of the plot.
 const FLOOR: f64 = 0.01;
 
 /// Draws the mean regret of every agent of a comparison, in percentage points below the optimum, over the evaluations.
