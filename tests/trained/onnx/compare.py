@@ -10,6 +10,8 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 TOLERANCE = 1e-4
+# Of probabilities, from pixels.
+MARGIN = 0.02
 
 
 def session(path):
@@ -45,15 +47,19 @@ def logits(folder, case):
 
 
 def pictures(folder, case):
-    """Returns how many pictures got another class, and the largest difference of a probability."""
+    """Returns how many pictures got another class, and the largest difference of a probability.
+
+    Pixels are rounded, so that some are off by one; between classes that are about as probable, that decides.
+    """
     other, worst = 0, 0
     for path in sorted(folder.glob(f"{case['number']}.*pixels.onnx")):
         run = session(path)
         for picture in case["pictures"]:
             image = ImageOps.exif_transpose(Image.open(picture["path"])).convert("RGB")
             found = run.run(None, {"pixels": numpy.asarray(image)[None]})[0][0]
-            other += int(found.argmax()) != picture["label"]
-            worst = max(worst, float(numpy.abs(found - numpy.array(picture["probabilities"])).max()))
+            wanted = numpy.array(picture["probabilities"])
+            other += wanted.max() - wanted[found.argmax()] > MARGIN
+            worst = max(worst, float(numpy.abs(found - wanted).max()))
     return other, worst
 
 
@@ -66,7 +72,7 @@ def main(folder):
             f"network {case['number']}: logits at most {difference:.1e} apart; of {len(case['pictures'])} pictures {other} "
             f"have another class, probabilities at most {worst:.1e} apart"
         )
-        assert other <= case.get("apart", 0), other
+        assert other <= case.get("apart", 0) and ("apart" in case or worst < MARGIN), (other, worst)
     print(f"{len(cases)} networks agree")
 
 
