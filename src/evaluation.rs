@@ -68,7 +68,7 @@ impl Evaluation {
 
     /// Returns whether another machine, or the same one at another time, might give another evaluation.
     #[must_use]
-    pub fn depends_on_machine(&self) -> bool {
+    pub(crate) fn depends_on_machine(&self) -> bool {
         let Self::Infeasible(reason) = self else { return false };
         matches!(
             reason,

@@ -35,7 +35,7 @@ pub fn stream(seed: u64, purpose: &str, number: u64) -> ChaCha8Rng {
 ///
 /// `fingerprint` is the architecture's [`Fingerprint`](crate::graph::Fingerprint) as bytes.
 #[must_use]
-pub fn trial_seed(run_seed: u64, fingerprint: &[u8]) -> u64 {
+pub(crate) fn trial_seed(run_seed: u64, fingerprint: &[u8]) -> u64 {
     let digest = derive(run_seed, "trial", fingerprint);
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&digest[..8]);

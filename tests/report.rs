@@ -9,6 +9,7 @@ use blockqnn::report::{Report, ReportError, Run};
 use blockqnn::reward::RedefinedReward;
 use blockqnn::search::{Durability, MinibatchSummary, Observer, Repeats, RunFolder, Search, SearchConfig};
 use blockqnn::space::block::{BlockCode, BlockSpace};
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -190,7 +191,7 @@ fn an_empty_run_has_a_page_that_says_so() {
     assert!(html.contains("No block is finished yet"));
     assert!(html.contains("0 of 16 blocks"));
     assert!(report.figures().unwrap().is_empty());
-    assert_eq!(report.series()[0].rows.len(), 0);
+    assert_eq!(report.series()[0].csv().lines().count(), 1, "only the names of the columns");
 }
 
 #[test]
@@ -259,18 +260,17 @@ fn a_series_tells_what_the_journal_does() {
     let run = Run::read(&path).unwrap();
     let report = Report::new(vec![run]);
     let series = report.series();
-    let minibatches = series.iter().find(|series| series.name == "minibatches").unwrap();
-    let trials = series.iter().find(|series| series.name == "trials").unwrap();
-    let column = |series: &blockqnn::report::Series, name: &str| {
-        series.columns.iter().position(|column| column == name).unwrap()
+    let table = |name: &str| -> Vec<HashMap<String, String>> {
+        let csv = series.iter().find(|series| series.name() == name).unwrap().csv();
+        csv::Reader::from_reader(csv.as_bytes()).deserialize().collect::<Result<_, _>>().unwrap()
     };
-    for row in &minibatches.rows {
-        let number = &row[column(minibatches, "minibatch")];
-        let accuracy = column(trials, "accuracy_percent");
-        let own = trials.rows.iter().filter(|row| &row[column(trials, "minibatch")] == number);
-        let accuracies: Vec<f64> = own.filter_map(|row| row[accuracy].parse().ok()).collect();
+    let trials = table("trials");
+    for minibatch in table("minibatches") {
+        let number = &minibatch["minibatch"];
+        let own = trials.iter().filter(|trial| &trial["minibatch"] == number);
+        let accuracies: Vec<f64> = own.filter_map(|trial| trial["accuracy_percent"].parse().ok()).collect();
         let mean = accuracies.iter().sum::<f64>() / accuracies.len() as f64;
-        let told: f64 = row[column(minibatches, "mean_accuracy_percent")].parse().unwrap();
+        let told: f64 = minibatch["mean_accuracy_percent"].parse().unwrap();
         assert!((mean - told).abs() < 1e-9, "minibatch {number}: {mean} and {told}");
     }
 }

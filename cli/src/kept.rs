@@ -3,12 +3,11 @@
 use std::path::Path;
 
 /// Files that a command keeps in its folder and needs again.
-const KEPT: [&str; 11] = [
+const KEPT: [&str; 10] = [
     "best.json",
     "block.json",
     "checkpoint",
     "checkpoint.safetensors",
-    "cost_model.json",
     "journal.jsonl",
     "network.safetensors",
     "search.json",

@@ -21,7 +21,8 @@ pub use listed::ListedAgent;
 pub use local_search::LocalSearch;
 pub use memory::Memory;
 pub use q_learning::{Policy, QLearning, QLearningConfig, ReplayConfig, UpdateRule};
-pub use q_table::{NextValues, QTable, StateView};
+use q_table::QTable;
+pub use q_table::{NextValues, StateView};
 pub use random::RandomAgent;
 
 use crate::evaluation::{Episode, Trajectory};

@@ -265,10 +265,11 @@ impl<S: SearchSpace> QLearning<S> {
         &self.config
     }
 
-    /// Returns the table of Q-values.
+    /// Returns the Q-value of an action in a state, the one at `position` of its walk, in percentage points; `None` if no
+    /// walk has met the state (with [`StateView::Position`], the position) or it has no such action.
     #[must_use]
-    pub fn table(&self) -> &QTable<S> {
-        &self.table
+    pub fn value(&self, position: usize, state: &S::State, action: &S::Action) -> Option<f64> {
+        self.table.value(position, state, action)
     }
 
     /// Finds the places of the episodes that were not learned before.

@@ -43,8 +43,8 @@ pub enum NextValues {
 /// A row is created when its state is first met, with every value at the initial one. Each row keeps its maximum, so an
 /// update costs the same for 8 actions as for 700. In the paper's space the whole table has 2,115,088 values.
 ///
-/// With [`StateView::Position`] a row holds every action met at its position, and its maximum is over these.
-pub struct QTable<S: SearchSpace> {
+/// With [`StateView::Position`] a row holds every action met at its position, and its maximum is over those.
+pub(super) struct QTable<S: SearchSpace> {
     initial: f64,
     view: StateView,
     rows: Vec<Row<S>>,
@@ -102,41 +102,31 @@ impl<S: SearchSpace> fmt::Debug for QTable<S> {
 impl<S: SearchSpace> QTable<S> {
     /// Creates a table in which every value is `initial`, in percentage points.
     #[must_use]
-    pub fn new(initial: f64) -> Self {
+    pub(super) fn new(initial: f64) -> Self {
         Self { initial, view: StateView::State, rows: Vec::new(), positions: HashMap::new() }
     }
 
     /// Sets the view, and empties the table.
     #[must_use]
-    pub fn with_view(self, view: StateView) -> Self {
+    pub(super) fn with_view(self, view: StateView) -> Self {
         Self { view, ..Self::new(self.initial) }
     }
 
-    /// Returns the number of states met so far; with [`StateView::Position`], the number of positions.
-    #[must_use]
-    pub fn states(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Returns the value of an action, or `None` if its state was not met or has no such action.
-    #[must_use]
-    pub fn value(&self, state: &S::State, action: &S::Action) -> Option<f64> {
-        self.value_in(&Key::State(state.clone()), action)
-    }
-
-    /// Returns the value of an action at a position, from 0, with [`StateView::Position`].
-    #[must_use]
-    pub fn value_at(&self, position: u32, action: &S::Action) -> Option<f64> {
-        self.value_in(&Key::Position(position), action)
-    }
-
-    fn value_in(&self, key: &Key<S::State>, action: &S::Action) -> Option<f64> {
-        let row = &self.rows[*self.positions.get(key)? as usize];
+    /// The value of an action in a state, the `position`-th of a walk; `None` if it was not met or has no such action.
+    pub(super) fn value(&self, position: usize, state: &S::State, action: &S::Action) -> Option<f64> {
+        let row = &self.rows[*self.positions.get(&self.key(state, position))? as usize];
         let column = row.actions.iter().position(|other| other == action)?;
         Some(row.values[column])
     }
 
-    /// Returns the row of `key`, which is created without actions if there is none.
+    fn key(&self, state: &S::State, position: usize) -> Key<S::State> {
+        match self.view {
+            StateView::State => Key::State(state.clone()),
+            StateView::Position => Key::Position(u32::try_from(position).unwrap_or(u32::MAX)),
+        }
+    }
+
+    /// The row of `key`, made without actions if need be.
     fn row_of(&mut self, key: Key<S::State>) -> u32 {
         if let Some(&row) = self.positions.get(&key) {
             return row;
@@ -150,10 +140,7 @@ impl<S: SearchSpace> QTable<S> {
 
     /// Returns the legal actions in `state`, which is at `position` in a walk, as places in the table.
     fn legal(&mut self, space: &S, state: &S::State, position: usize) -> Result<Legal<S::Action>, AgentError> {
-        let key = match self.view {
-            StateView::State => Key::State(state.clone()),
-            StateView::Position => Key::Position(u32::try_from(position).unwrap_or(u32::MAX)),
-        };
+        let key = self.key(state, position);
         let initial = self.initial;
         let known = self.positions.get(&key).copied();
         if let (StateView::State, Some(row)) = (self.view, known) {

@@ -107,7 +107,7 @@ impl<S: SearchSpace> Benchmark<S> {
 
     /// Returns the worth of an architecture, in percent.
     #[must_use]
-    pub fn worth(&self, architecture: &S::Architecture) -> f64 {
+    pub(super) fn worth(&self, architecture: &S::Architecture) -> f64 {
         (self.worth)(architecture)
     }
 
@@ -119,7 +119,7 @@ impl<S: SearchSpace> Benchmark<S> {
 
     /// Returns how many seconds an evaluation takes on average, if known.
     #[must_use]
-    pub fn mean_seconds(&self) -> Option<f64> {
+    pub(super) fn mean_seconds(&self) -> Option<f64> {
         self.mean_seconds
     }
 }

@@ -376,17 +376,14 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         let budget = self.config.budgets[job.budget];
         let evaluations = self.evaluations(budget);
         let (agent, minibatch) = contender.agent(evaluations, self.config.minibatch);
-        let anytime_seconds = self.config.budgets.iter().filter_map(|budget| match budget {
+        let seconds = |budget: &Budget| match budget {
             Budget::Seconds(seconds) => Some(*seconds),
             Budget::Evaluations(_) => None,
-        });
+        };
         let most_seconds = if contender.is_scheduled() {
-            match budget {
-                Budget::Seconds(seconds) => Some(seconds),
-                Budget::Evaluations(_) => None,
-            }
+            seconds(&budget)
         } else {
-            anytime_seconds.reduce(f64::max)
+            self.config.budgets.iter().filter_map(seconds).reduce(f64::max)
         };
         let by_count = !matches!(budget, Budget::Seconds(_)) && (contender.is_scheduled() || most_seconds.is_none());
         // A budget in seconds ends the search itself; the number of trials is only an upper bound.

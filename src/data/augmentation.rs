@@ -1,6 +1,8 @@
 //! Random changes to training images.
 
-use super::{ChannelStatistics, ImageShape};
+#[cfg(test)]
+use super::ChannelStatistics;
+use super::ImageShape;
 use crate::seed;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -8,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// The random changes that are made to training images. The default changes nothing.
 ///
 /// The random numbers are drawn on the host ([`draws`](Self::draws)), so that they depend on a seed alone; the pixels
-/// are changed on the device ([`DeviceSet::augmented_batch`](super::DeviceSet::augmented_batch)).
+/// are changed on the device .
 ///
 /// ```
 /// use blockqnn::data::{Augmentation, ImageShape};
@@ -38,15 +40,15 @@ pub struct Augmentation {
 
 /// The random numbers of one image; see [`Augmentation`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Draw {
+pub(super) struct Draw {
     /// How many pixels the crop begins below the top of the image, from -pad to pad.
-    pub down: i32,
+    pub(super) down: i32,
     /// How many pixels the crop begins to the right of the image's left edge, from -pad to pad.
-    pub right: i32,
+    pub(super) right: i32,
     /// Whether the crop is mirrored.
-    pub flip: bool,
+    pub(super) flip: bool,
     /// Row and column of the centre of the blanked square.
-    pub hole: (i32, i32),
+    pub(super) hole: (i32, i32),
 }
 
 impl Augmentation {
@@ -66,8 +68,7 @@ impl Augmentation {
     ///
     /// # Panics
     /// If the shape has no pixels.
-    #[must_use]
-    pub fn draws(&self, images: usize, shape: ImageShape, rng: &mut dyn Rng) -> Vec<Draw> {
+    pub(super) fn draws(&self, images: usize, shape: ImageShape, rng: &mut dyn Rng) -> Vec<Draw> {
         (0..images).map(|_| self.draw(shape, rng)).collect()
     }
 
@@ -99,8 +100,14 @@ impl Augmentation {
     ///
     /// # Panics
     /// If `image` or `statistics` do not have `shape`.
-    #[must_use]
-    pub fn apply(&self, draw: &Draw, image: &[u8], shape: ImageShape, statistics: &ChannelStatistics) -> Vec<f32> {
+    #[cfg(test)]
+    pub(super) fn apply(
+        &self,
+        draw: &Draw,
+        image: &[u8],
+        shape: ImageShape,
+        statistics: &ChannelStatistics,
+    ) -> Vec<f32> {
         let ImageShape { channels, height, width } = shape;
         let (top, left) = self.corner(draw);
         let inside = |value: i32, begin: i32, length: usize| {

@@ -34,7 +34,7 @@ use super::read::{self, Source};
 use super::{DataError, ImageSet, ImageShape, TestSet};
 
 /// The size of a CIFAR image: 3 channels of 32 by 32 pixels.
-pub const SHAPE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
+pub(crate) const SHAPE: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
 
 const IMAGE_BYTES: usize = 3 * 32 * 32;
 const TRAIN_FILES: [&str; 5] =

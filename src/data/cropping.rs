@@ -33,7 +33,7 @@ pub struct Cropping {
 
 impl Cropping {
     /// The largest size. Sides of pictures are scaled to at most 480 / 224 of it.
-    pub const MAX_SIZE: u32 = 4_096;
+    pub(crate) const MAX_SIZE: u32 = 4_096;
 
     /// Returns the cropping of the paper for `ImageNet`, at any size. At 224 pixels, the shorter side is drawn
     /// uniformly from 256 to 480 for training, and is 256 for evaluation; at other sizes both are in proportion,
@@ -84,14 +84,14 @@ impl Cropping {
 
     /// Cuts out the square for evaluation.
     #[must_use]
-    pub fn center(&self, picture: Picture) -> Picture {
+    pub(crate) fn center(&self, picture: Picture) -> Picture {
         picture.with_shorter_side(self.shortest).center_crop(self.size)
     }
 
     /// Cuts out a random square for training, for image `index` in the epoch whose seed is `epoch` (see
     /// [`epoch_seed`](Self::epoch_seed)).
     #[must_use]
-    pub fn random(&self, picture: Picture, epoch: u64, index: usize) -> Picture {
+    pub(super) fn random(&self, picture: Picture, epoch: u64, index: usize) -> Picture {
         let rng = &mut seed::stream(epoch, "crop", index as u64);
         let sides = self.longest - self.shortest + 1;
         // Both are below 2^32.
@@ -106,7 +106,7 @@ impl Cropping {
 
     /// Returns the seed of the crops of an epoch, drawn from the stream `(seed, "crops", epoch)`.
     #[must_use]
-    pub fn epoch_seed(seed: u64, epoch: u64) -> u64 {
+    pub(super) fn epoch_seed(seed: u64, epoch: u64) -> u64 {
         rand::Rng::next_u64(&mut seed::stream(seed, "crops", epoch))
     }
 }

@@ -110,24 +110,8 @@ impl DeviceSet {
     /// Padding is black before the normalisation; a blanked square is 0 after it.
     ///
     /// # Panics
-    /// Panics as [`batch`](Self::batch) does, or if there are not as many draws as indices.
-    ///
-    /// ```
-    /// use blockqnn::data::{Augmentation, DeviceSet, Draw, embedded};
-    /// # use burn::tensor::Device;
-    ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let device = Device::default();
-    /// let set = embedded::train().limit(10, 7)?;
-    /// let resident = DeviceSet::new(&set, &set.channel_statistics(), &device)?;
-    /// let mirrored = Draw { flip: true, ..Draw::default() };
-    /// let (images, _) = resident.augmented_batch(&[3], &Augmentation::cifar(), &[mirrored]);
-    /// assert_eq!(images.flip([3]).into_data(), resident.batch(&[3]).0.into_data());
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn augmented_batch(
+    /// Those of [`batch`](Self::batch), or if there are not as many draws as indices.
+    pub(super) fn augmented_batch(
         &self,
         indices: &[usize],
         augmentation: &Augmentation,

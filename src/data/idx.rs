@@ -28,10 +28,10 @@ use super::read::{self, Source};
 use super::{DataError, ImageSet, ImageShape, TestSet};
 
 /// The largest number of bytes of data that is read from one file: 1 GiB.
-pub const LARGEST: u64 = 1 << 30;
+const LARGEST: u64 = 1 << 30;
 
 /// The classes of Fashion-MNIST, in the order of the labels.
-pub const FASHION_MNIST_CLASSES: [&str; 10] =
+pub(super) const FASHION_MNIST_CLASSES: [&str; 10] =
     ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
 
 const SOURCE: Source = Source {

@@ -26,7 +26,7 @@ pub struct ChannelStatistics {
 
 impl ChannelStatistics {
     /// The least deviation, one step of a byte, so that constant images normalise to 0 and not to NaN.
-    pub const SMALLEST_DEVIATION: f32 = 1.0 / 255.0;
+    const SMALLEST_DEVIATION: f32 = 1.0 / 255.0;
 
     /// Returns the number of channels.
     #[must_use]

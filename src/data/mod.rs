@@ -58,7 +58,8 @@ mod split;
 
 pub use crate::graph::ImageShape;
 pub(crate) use ahead::Ahead;
-pub use augmentation::{Augmentation, Draw};
+pub use augmentation::Augmentation;
+use augmentation::Draw;
 pub use batches::Batches;
 pub use class_sizes::ClassSizes;
 pub use cropping::Cropping;

@@ -42,12 +42,12 @@ pub struct Picture(RgbImage);
 impl Picture {
     /// The limit on the sides of a picture: the longer one must be less than this many times the shorter. A longer
     /// picture would take far too much memory when its shorter side is enlarged.
-    pub const MAX_ASPECT: u32 = 50;
+    pub(super) const MAX_ASPECT: u32 = 50;
     /// The largest number of pixels of a picture: at most 512 MiB as bytes of red, green and blue. Pillow has the same
     /// limit.
-    pub const MAX_PIXELS: u64 = 178_956_970;
+    pub(super) const MAX_PIXELS: u64 = 178_956_970;
     /// The largest number of bytes that the pixels of a file may take, at up to 16 bytes per pixel.
-    pub const MAX_BYTES: u64 = 1 << 30;
+    pub(super) const MAX_BYTES: u64 = 1 << 30;
 
     /// Creates a picture from its pixels, row by row, three bytes each. Returns `None` if there are none, or not
     /// exactly `width * height`.
@@ -82,7 +82,7 @@ impl Picture {
 
     /// Returns the pixels, row by row, three bytes each.
     #[must_use]
-    pub fn pixels(&self) -> &[u8] {
+    pub(super) fn pixels(&self) -> &[u8] {
         self.0.as_raw()
     }
 
@@ -94,7 +94,7 @@ impl Picture {
     /// # Panics
     /// If `side` is 0.
     #[must_use]
-    pub fn with_shorter_side(self, side: u32) -> Self {
+    pub(super) fn with_shorter_side(self, side: u32) -> Self {
         self.covering([side, side])
     }
 
@@ -104,7 +104,7 @@ impl Picture {
     /// # Panics
     /// If `rows` or `columns` is 0.
     #[must_use]
-    pub fn covering(self, [rows, columns]: [u32; 2]) -> Self {
+    pub(super) fn covering(self, [rows, columns]: [u32; 2]) -> Self {
         assert!(rows > 0 && columns > 0, "a picture has a size");
         let [height, width] = [self.height(), self.width()];
         let scaled = |length: u32, to: u32, from: u32| {
@@ -125,7 +125,7 @@ impl Picture {
     /// # Panics
     /// If the square does not lie inside the picture.
     #[must_use]
-    pub fn crop(&self, top: u32, left: u32, side: u32) -> Self {
+    pub(super) fn crop(&self, top: u32, left: u32, side: u32) -> Self {
         assert!(top + side <= self.height() && left + side <= self.width(), "the crop lies inside the picture");
         Self(image::imageops::crop_imm(&self.0, left, top, side, side).to_image())
     }
@@ -136,7 +136,7 @@ impl Picture {
     /// # Panics
     /// If the picture is smaller.
     #[must_use]
-    pub fn center_crop(&self, side: u32) -> Self {
+    pub(super) fn center_crop(&self, side: u32) -> Self {
         self.middle([side, side])
     }
 
@@ -145,7 +145,7 @@ impl Picture {
     /// # Panics
     /// If the picture is smaller.
     #[must_use]
-    pub fn middle(&self, [rows, columns]: [u32; 2]) -> Self {
+    pub(super) fn middle(&self, [rows, columns]: [u32; 2]) -> Self {
         assert!(rows <= self.height() && columns <= self.width(), "the crop lies inside the picture");
         let (top, left) = ((self.height() - rows) / 2, (self.width() - columns) / 2);
         Self(image::imageops::crop_imm(&self.0, left, top, columns, rows).to_image())

@@ -53,7 +53,7 @@ pub struct PictureStream {
 impl PictureStream {
     /// The default number of images that are ready or being prepared (see [`with_ahead`](Self::with_ahead)): two
     /// batches of the paper's 256, which take 77 MB at 224 pixels.
-    pub const DEFAULT_AHEAD: NonZeroUsize = NonZeroUsize::new(512).unwrap();
+    const DEFAULT_AHEAD: NonZeroUsize = NonZeroUsize::new(512).unwrap();
 
     /// Creates a stream of square images for a device, normalised by `statistics`. As many threads decode as the
     /// computer has cores.

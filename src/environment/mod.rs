@@ -177,7 +177,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 /// The error of a [`BoxedEnvironment`]: that of the environment inside it.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct AnyError(#[from] pub BoxError);
+pub struct AnyError(#[from] BoxError);
 
 /// An environment of any type in a box; made by [`EnvironmentExt::boxed`].
 pub type BoxedEnvironment<A> = Box<dyn Environment<A, Error = AnyError>>;

@@ -7,7 +7,7 @@ mod data;
 mod verification;
 
 pub use data::{DataConfig, Dataset, UnknownDataset};
-pub use verification::{Candidate, Verification, VerificationReport, VerificationRow};
+pub use verification::{Verification, VerificationReport, VerificationRow};
 
 use crate::agent::{AgentConfig, EpsilonPhase, EpsilonSchedule, QLearningConfig};
 use crate::data::cifar::Missing;

@@ -13,20 +13,19 @@ use std::io::{self, Write};
 
 /// A block that was found by a search and is to be verified.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Candidate<Action> {
+struct Candidate<Action> {
     /// Number of its trial in the search.
-    pub trial: u64,
-    /// Its rank by reward in the search, from 1.
-    pub rank: usize,
-    /// The actions of the walk that leads to it.
-    pub actions: Vec<Action>,
-    /// Its fingerprint.
-    pub fingerprint: Fingerprint,
+    trial: u64,
+    /// Rank in the search, by its reward, from 1.
+    rank: usize,
+    /// The walk that leads to it.
+    actions: Vec<Action>,
+    /// Its name.
+    fingerprint: Fingerprint,
     /// Its accuracy after the early stop, in percent.
-    pub early_accuracy: f64,
-    /// Its reward in the search.
-    pub reward: f64,
+    early_accuracy: f64,
+    /// What the search rewarded it with.
+    reward: f64,
 }
 
 /// The best blocks of a search, and a separate search that trains them again.
@@ -123,10 +122,16 @@ impl<S: SearchSpace> Verification<S> {
         self
     }
 
-    /// Returns the blocks, best reward first unless they were sampled.
+    /// Returns the number of blocks.
     #[must_use]
-    pub fn candidates(&self) -> &[Candidate<S::Action>] {
-        &self.candidates
+    pub fn len(&self) -> usize {
+        self.candidates.len()
+    }
+
+    /// Returns whether there is no block to verify.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.candidates.is_empty()
     }
 
     /// Returns the agent that proposes them.
@@ -168,13 +173,13 @@ impl<S: SearchSpace> VerificationReport<S> {
 
     /// Returns the pairs of early-stop and converged accuracy, in percent.
     #[must_use]
-    pub fn accuracies(&self) -> Vec<(f64, f64)> {
+    fn accuracies(&self) -> Vec<(f64, f64)> {
         self.pairs(|row| row.early_accuracy)
     }
 
     /// Returns the pairs of reward and converged accuracy, in percent.
     #[must_use]
-    pub fn rewards(&self) -> Vec<(f64, f64)> {
+    fn rewards(&self) -> Vec<(f64, f64)> {
         self.pairs(|row| row.reward)
     }
 
@@ -265,8 +270,8 @@ mod tests {
             records.iter().filter(|record| record.evaluation.accuracy().is_some()).count()
         };
         let (best, all) = (Verification::<BlockSpace>::new(&records, 40), measured(&records));
-        assert_eq!(best.candidates().len(), all);
-        assert!(best.candidates().windows(2).all(|pair| pair[0].reward >= pair[1].reward));
+        assert_eq!(best.len(), all);
+        assert!(best.candidates.windows(2).all(|pair| pair[0].reward >= pair[1].reward));
         let [failing, twin] = [0, 1].map(|place| {
             let measured = |record: &RecordOf<BlockSpace>| record.evaluation.accuracy().is_some();
             records
@@ -280,8 +285,8 @@ mod tests {
         records[failing].evaluation = Evaluation::Infeasible(Infeasibility::Diverged { epoch: 1, restarts: 0 });
         let twin = records[twin].clone();
         records.push(twin);
-        assert_eq!(Verification::<BlockSpace>::new(&records, 40).candidates().len(), all - 1);
-        assert_eq!(Verification::<BlockSpace>::new(&records, 4).candidates().len(), 4);
+        assert_eq!(Verification::<BlockSpace>::new(&records, 40).len(), all - 1);
+        assert_eq!(Verification::<BlockSpace>::new(&records, 4).len(), 4);
     }
 
     #[test]
@@ -289,7 +294,7 @@ mod tests {
         let records = found().records;
         let ranks = |size, seed| -> Vec<usize> {
             let sample = Verification::<BlockSpace>::new(&records, 12).sample(size, seed);
-            sample.candidates().iter().map(|candidate| candidate.rank).collect()
+            sample.candidates.iter().map(|candidate| candidate.rank).collect()
         };
         let five = ranks(5, 7);
         assert_eq!(five.iter().collect::<HashSet<_>>().len(), 5);
@@ -302,7 +307,7 @@ mod tests {
         // The rank is the one in the search, not in the sample.
         let best = Verification::<BlockSpace>::new(&records, 12);
         let sample = best.clone().sample(5, 7);
-        assert!(sample.candidates().iter().all(|candidate| best.candidates()[candidate.rank - 1] == *candidate));
+        assert!(sample.candidates.iter().all(|candidate| best.candidates[candidate.rank - 1] == *candidate));
     }
 
     #[test]

@@ -196,7 +196,7 @@ impl LayerGraph {
     /// Returns the number of convolutions on the path from input to output that has most of them, without projections
     /// of additions.
     #[must_use]
-    pub fn longest_convolution_path(&self) -> u64 {
+    pub(crate) fn longest_convolution_path(&self) -> u64 {
         let mut longest: Vec<u64> = Vec::with_capacity(self.node_count());
         for node in self.nodes() {
             let before = node.inputs.iter().map(|&from| longest[from]).max().unwrap_or(0);

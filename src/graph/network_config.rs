@@ -86,7 +86,7 @@ pub struct NetworkConfig {
 
 impl NetworkConfig {
     /// The most blocks of a network: a bound on what a configuration file can ask for, far above any network in use.
-    pub const MAX_BLOCKS: usize = 10_000;
+    const MAX_BLOCKS: usize = 10_000;
 
     /// Returns the paper's network for 32x32 images: three stages at 32, 16 and 8 pixels, N = 4, 100 classes.
     ///
@@ -161,14 +161,14 @@ impl NetworkConfig {
     ///
     /// # Errors
     /// [`SizeOverflow`] if the number does not fit into 64 bits.
-    pub fn stage_width(&self, stage: usize) -> Result<u64, SizeOverflow> {
+    pub(crate) fn stage_width(&self, stage: usize) -> Result<u64, SizeOverflow> {
         let factor = u32::try_from(stage).ok().and_then(|stage| 2u64.checked_pow(stage));
         factor.and_then(|factor| factor.checked_mul(self.width as u64)).ok_or(SizeOverflow { quantity: "width" })
     }
 
     /// Returns height and width after the stem convolution, which is padded by half its kernel.
     #[must_use]
-    pub fn stem_size(&self) -> (usize, usize) {
+    pub(crate) fn stem_size(&self) -> (usize, usize) {
         let stride = usize::from(self.stem.stride.max(1));
         let out = |side: usize| side.saturating_sub(1) / stride + 1;
         (out(self.image.height), out(self.image.width))
@@ -177,8 +177,8 @@ impl NetworkConfig {
     /// Returns height and width of the feature maps in each stage.
     ///
     /// # Errors
-    /// [`InvalidSetting`] if pooling leaves no pixels.
-    pub fn stage_sizes(&self) -> Result<Vec<(usize, usize)>, InvalidSetting> {
+    /// [`InvalidSetting`] if pooling leaves nothing.
+    pub(crate) fn stage_sizes(&self) -> Result<Vec<(usize, usize)>, InvalidSetting> {
         let too_small = |place| {
             let size = format!("{}x{}", self.image.height, self.image.width);
             let expected = format!(

@@ -64,7 +64,7 @@ pub struct NodeChannels {
 impl NodeChannels {
     /// Returns whether a 1x1 convolution projects the output of the operation to what the nodes after it receive.
     #[must_use]
-    pub fn is_projected(self) -> bool {
+    pub(crate) fn is_projected(self) -> bool {
         self.computed != self.output
     }
 }

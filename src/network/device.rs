@@ -145,7 +145,7 @@ pub fn built_in_devices() -> Vec<&'static str> {
 
 /// Returns the devices that are built in and present on this computer, by the names that [`parse_device`] takes.
 #[must_use]
-pub fn present_devices() -> Vec<String> {
+fn present_devices() -> Vec<String> {
     let mut names = Vec::new();
     for kind in built_in_devices() {
         let count = devices(kind).len();

@@ -64,8 +64,8 @@ impl Precision {
     }
 
     /// Returns whether it is single precision.
-    #[must_use]
-    pub fn is_single(&self) -> bool {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    pub(crate) fn is_single(&self) -> bool {
         *self == Self::F32
     }
 

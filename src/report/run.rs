@@ -200,20 +200,6 @@ impl Run {
         self
     }
 
-    /// Sets the accuracies in percent after training to convergence, by trial, instead of those of `verified.csv`.
-    #[must_use]
-    pub fn with_verified(mut self, accuracies: impl IntoIterator<Item = (u64, f64)>) -> Self {
-        self.verified = accuracies.into_iter().collect();
-        self
-    }
-
-    /// Sets how busy the workers were, instead of the contents of `utilisation.json`.
-    #[must_use]
-    pub fn with_utilisation(mut self, utilisation: Utilisation) -> Self {
-        self.utilisation = Some(utilisation);
-        self
-    }
-
     /// Returns the name: that of the folder, unless another was set.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 
 /// A series of numbers, as a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct Series {
-    /// The name, used in file names: letters, digits, `-` and `_`.
-    pub name: String,
+    /// The name in file names: letters, digits, `-` and `_`.
+    pub(super) name: String,
     /// Names of the columns, with units where there are any.
-    pub columns: Vec<String>,
+    pub(super) columns: Vec<String>,
     /// The rows, with a field for each column; a field without a value is empty.
-    pub rows: Vec<Vec<String>>,
+    pub(super) rows: Vec<Vec<String>>,
 }
 
 impl Series {
@@ -22,7 +21,13 @@ impl Series {
         Self { name: name.to_owned(), columns: columns.iter().map(|&column| column.to_owned()).collect(), rows }
     }
 
-    /// Returns the table as CSV (RFC 4180), after a line of column names.
+    /// Returns the name of the series: letters, digits, `-` and `_`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the table as CSV (RFC 4180), under a line of column names.
     #[must_use]
     pub fn csv(&self) -> String {
         let mut csv = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());

@@ -64,7 +64,7 @@ impl SoftTargets {
 
     /// Returns the penalty for `cost`, in percentage points of reward.
     #[must_use]
-    pub fn penalty(&self, cost: &Cost) -> f64 {
+    pub(super) fn penalty(&self, cost: &Cost) -> f64 {
         let one = |(quantity, _, target): (CostQuantity, _, Option<SoftTarget>)| {
             target.map_or(0.0, |SoftTarget { target, weight }| {
                 weight * (cost.quantity(quantity) as f64 / target).log2().max(0.0)

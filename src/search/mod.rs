@@ -10,7 +10,6 @@
 mod budget;
 mod builder;
 mod config;
-mod cost_model;
 mod error;
 mod learning;
 mod observer;
@@ -23,14 +22,12 @@ mod resume;
 mod run;
 mod run_folder;
 mod session;
-mod simulation;
 mod trial;
 mod utilisation;
 
 pub use budget::{SecondsBudget, SecondsObserver};
 pub use builder::Search;
 pub use config::{Repeats, Scheduling, SearchConfig};
-pub use cost_model::{CostModel, PredictionQuality, Rates, TrialSize, Workload};
 pub use error::SearchError;
 pub use observer::{MinibatchSummary, Observer, Start};
 #[cfg(feature = "report")]
@@ -38,7 +35,6 @@ pub(crate) use pareto::pareto_front;
 pub use record::{Record, RecordOf, SearchReport, StopReason};
 pub use run_folder::{Durability, Fault, JournalError, RunFolder, RunFolderError, RunHistory, RunSettings};
 pub use session::Session;
-pub use simulation::{Simulated, SimulationConfig, simulate};
 pub use utilisation::Utilisation;
 
 #[cfg(test)]

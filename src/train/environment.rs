@@ -201,11 +201,6 @@ impl TrainingEnvironment {
 }
 
 impl TrainingEnvironment {
-    /// Returns the training and the validation images.
-    pub(super) fn parts(&self) -> (&DeviceSet, &DeviceSet) {
-        (&self.training, &self.validation)
-    }
-
     fn train(&self, graph: &LayerGraph, context: &TrialContext<'_>) -> Result<Outcome<Network>, TrainError> {
         let build = |rng: &mut dyn rand::Rng, device: &Device| Ok(Network::new(graph, &self.network, rng, device)?);
         let Self { recipe, training, validation, .. } = self;

@@ -17,7 +17,6 @@ mod optimizer;
 mod outcome;
 mod parameters;
 mod recipe;
-mod speed;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 mod top_k;
@@ -33,7 +32,7 @@ pub use image_classifier::OnnxForm;
 pub use memory::memory_estimate;
 pub use outcome::{Epoch, Outcome, Trained};
 pub use recipe::{OptimizerConfig, Recipe, Restarts, Schedule};
-pub use top_k::{place_of, top_k_accuracies};
+pub use top_k::top_k_accuracies;
 pub use watch::Watch;
 
 use crate::data::BatchSource;

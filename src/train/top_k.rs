@@ -12,15 +12,7 @@ use std::num::NonZeroUsize;
 ///
 /// # Panics
 /// If there is no logit for the class.
-///
-/// ```
-/// use blockqnn::train::place_of;
-///
-/// assert_eq!(place_of(&[0.5, 2.0, -1.0], 0), Some(1));
-/// assert_eq!(place_of(&[1.0, 1.0, 1.0], 2), Some(2));
-/// ```
-#[must_use]
-pub fn place_of(logits: &[f32], class: usize) -> Option<usize> {
+fn place_of(logits: &[f32], class: usize) -> Option<usize> {
     let own = logits[class];
     #[expect(clippy::float_cmp, reason = "ties are exact")]
     let before = |(other, &logit): (usize, &f32)| logit > own || (logit == own && other < class);
@@ -29,7 +21,7 @@ pub fn place_of(logits: &[f32], class: usize) -> Option<usize> {
 
 /// Returns, for each of `ks`, the share of images whose class is among the `k` most probable ones, in percent.
 ///
-/// Ties are broken as in [`place_of`]. With no more than `k` classes every image counts, unless its logit is NaN: the
+/// Of equal logits the lower class comes first, as in an argmax. With no more than `k` classes every image counts, unless its logit is NaN: the
 /// top-5 accuracy of four classes is 100 %. Images are cropped as the source does for evaluation.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 mod commands;
 mod examples;
+mod functions;
 mod links;
 mod manifests;
 mod paper_map;

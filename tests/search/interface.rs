@@ -14,8 +14,7 @@ use blockqnn::files::{FolderError, OwnedFolder};
 use blockqnn::graph::{Cost, Fingerprint, LayerGraph, NetworkConfig};
 use blockqnn::reward::RedefinedReward;
 use blockqnn::search::{
-    CostModel, RecordOf, RunFolder, RunFolderError, RunHistory, SearchConfig, SearchError, SearchReport, Simulated,
-    SimulationConfig, Utilisation,
+    RecordOf, RunFolder, RunFolderError, RunHistory, SearchConfig, SearchError, SearchReport, Utilisation,
 };
 use blockqnn::setting::InvalidSetting;
 use blockqnn::space::block::{BlockCode, BlockSpace};
@@ -38,7 +37,6 @@ fn data<T: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Syn
 #[test]
 fn settings_and_records_are_plain_data() {
     data::<SearchConfig>();
-    data::<SimulationConfig>();
     data::<NetworkConfig>();
     data::<QLearningConfig>();
     data::<AgentConfig>();
@@ -54,8 +52,6 @@ fn settings_and_records_are_plain_data() {
     data::<Metrics>();
     data::<Evaluation>();
     data::<RecordOf<BlockSpace>>();
-    data::<CostModel>();
-    data::<Simulated>();
     data::<Utilisation>();
 }
 

@@ -1,21 +1,27 @@
 //! `plan`: how long a search would take on a number of workers, with and without the barrier of each minibatch.
 
+mod prediction;
+mod simulation;
+
 use super::Outcome;
 use crate::args::at_least_one;
 use blockqnn::agent::{QLearning, QLearningConfig};
 use blockqnn::environment::synthetic::Synthetic;
-use blockqnn::graph::{NetworkConfig, ToGraph};
-use blockqnn::search::{
-    CostModel, PredictionQuality, RunFolder, RunHistory, Scheduling, Search, SearchConfig, SimulationConfig, simulate,
-};
+use blockqnn::graph::{Cost, NetworkConfig, ToGraph};
+use blockqnn::search::{RunFolder, RunHistory, Scheduling, Search, SearchConfig};
 use blockqnn::seed;
 use blockqnn::space::block::BlockSpace;
 use blockqnn::space::{SearchSpace, random_trajectory};
+use prediction::Rates;
+use simulation::Plan;
 use std::error::Error;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
+
+/// Trained blocks from which on `--predicted` predicts the times of others: twice the rates of the fit.
+const FEWEST: usize = 10;
 
 /// Estimate how long a search takes on a given number of workers, by simulation on a virtual clock
 ///
@@ -29,9 +35,9 @@ pub(crate) struct Arguments {
     #[arg(value_name = "RUN")]
     run: PathBuf,
 
-    /// Use the times that the run's cost model (`cost_model.json`) predicts for N random blocks of its search space,
-    /// instead of measured times: a search that has learned trains only a small, unrepresentative part of the space
-    /// [default: measured times]
+    /// Predict the times of N random blocks of the run's search space from the cost and the measured times of its
+    /// trained blocks, and use them instead: a search that has learned trains only a small, unrepresentative part of the
+    /// space [default: measured times]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     predicted: Option<u64>,
 
@@ -41,28 +47,28 @@ pub(crate) struct Arguments {
     workers: Vec<NonZeroUsize>,
 
     /// Blocks that the search evaluates; the default is the paper's whole schedule
-    #[arg(long, value_name = "N", default_value_t = 11_392)]
+    #[arg(long, value_name = "N", default_value_t = 11_392, value_parser = clap::value_parser!(u64).range(1..))]
     trials: u64,
 
     /// Blocks in a minibatch
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
     minibatch: u64,
 
     /// Scale the training times to this mean, in seconds; the paper's 3 days on 32 GPUs are 728 a
     /// block [default: no scaling]
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", value_parser = positive, allow_negative_numbers = true)]
     mean: Option<f64>,
 
     /// Failures per worker and hour of training
-    #[arg(long, value_name = "RATE", default_value_t = 0.01, allow_negative_numbers = true)]
+    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = not_negative, allow_negative_numbers = true)]
     failures: f64,
 
     /// Seconds until a failure is detected and the block is given to another worker
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = not_negative, allow_negative_numbers = true)]
     lease: f64,
 
     /// Seconds until a failed worker is replaced
-    #[arg(long, value_name = "SECONDS", default_value_t = 300.0, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0, value_parser = not_negative, allow_negative_numbers = true)]
     replacement: f64,
 
     /// Random seed of the drawn times and failures
@@ -77,10 +83,19 @@ Examples:
   blockqnn plan RUN --mean 728 --workers 32,1000
   (728 s per training are the paper's 3 days on 32 GPUs for 11,392 blocks.)";
 
+/// Parses seconds above 0.
+fn positive(text: &str) -> Result<f64, String> {
+    let valid = |value: &f64| value.is_finite() && *value > 0.0;
+    text.parse().ok().filter(valid).ok_or_else(|| "it must be a number above 0".to_owned())
+}
+
+/// Parses seconds, or a rate.
+fn not_negative(text: &str) -> Result<f64, String> {
+    let valid = |value: &f64| value.is_finite() && *value >= 0.0;
+    text.parse().ok().filter(valid).ok_or_else(|| "it must be a number of at least 0".to_owned())
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    if let Some(mean) = arguments.mean.filter(|mean| !(mean.is_finite() && *mean > 0.0)) {
-        return Err(format!("--mean is {mean}: it must be a number of seconds above 0").into());
-    }
     let history = RunFolder::read::<BlockSpace>(&arguments.run)?;
     let times = scaled(training_times(arguments, &history)?, arguments.mean);
     let (propose, learn) = controller_time()?;
@@ -101,18 +116,19 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     outln!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for &workers in &arguments.workers {
         for (name, scheduling) in [("minibatch", Scheduling::Minibatch), ("rolling", Scheduling::Rolling)] {
-            let config = SimulationConfig {
+            let plan = Plan {
                 seed: arguments.seed,
-                trials: arguments.trials,
+                workers: workers.get(),
+                scheduling,
                 minibatch: arguments.minibatch,
+                trials: arguments.trials,
                 propose,
                 learn,
                 failures_per_hour: arguments.failures,
                 lease: arguments.lease,
                 replacement: arguments.replacement,
-                ..SimulationConfig::paper(workers.get(), scheduling)
             };
-            let end = simulate(&config, &times)?;
+            let end = plan.simulate(&times);
             let hours = end.utilisation.wall / 3_600.0;
             outln!(
                 "| {workers} | {name} | {hours:.3} | {:.0} | {:.1} % | {:.1} % | {:.2} % | {} |",
@@ -127,78 +143,52 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Training times in seconds, measured in the run or predicted. If the run has a cost model, prints how accurate it
-/// was.
+/// Training times in seconds, measured in the run or predicted by it.
 fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Result<Vec<f64>, Box<dyn Error>> {
-    let run = &arguments.run;
+    let run = arguments.run.display();
     let trained = history.records.iter().filter(|record| !record.cached);
-    let measured: Vec<_> = trained
-        .filter_map(|record| Some((&record.cost, record.evaluation.metrics()?.seconds)))
-        .filter(|(_, seconds)| *seconds > 0.0)
+    let measured: Vec<(Cost, f64)> = trained
+        .filter_map(|record| Some((record.cost, record.evaluation.metrics()?.seconds)))
+        .filter(|(_, seconds)| seconds.is_finite() && *seconds > 0.0)
         .collect();
-    let network = &history.settings.search.network;
-    let path = run.join("cost_model.json");
-    let model = path.exists().then(|| read_model(&path)).transpose()?;
-    if let Some(model) = &model {
-        let pairs = measured.iter().map(|(cost, seconds)| (model.seconds(cost, network), *seconds));
-        if let Some(error) = PredictionQuality::of(pairs) {
-            outln!(
-                "cost model on {} trials: measured times are {:.2} times the predicted ones; corrected by that factor, \
-                 half of the predictions are within {:.0} % and 90 % of them within {:.0} %",
-                error.trials,
-                error.factor,
-                100.0 * error.median,
-                100.0 * error.ninth_decile
-            );
+    let Some(count) = arguments.predicted else {
+        if measured.is_empty() {
+            return Err(format!("the run in {run} has no training times yet: choose one with trained blocks").into());
         }
-    }
-    if let Some(count) = arguments.predicted {
-        let model = model.ok_or_else(|| {
-            format!(
-                "there is no cost model {}: omit --predicted to use measured times (a search with --processes writes \
-                 none)",
-                path.display()
-            )
-        })?;
-        let space: BlockSpace = serde_json::from_value(history.settings.details["space"].clone()).map_err(|error| {
-            format!(
-                "the settings of {} have no valid search space ({error}): omit --predicted to use measured times",
-                run.display()
-            )
-        })?;
-        let times = predicted(&model, &space, network, count, arguments.seed);
-        if times.is_empty() {
-            return Err(format!(
-                "none of {count} random blocks fits the network of {}: raise --predicted",
-                run.display()
-            )
-            .into());
-        }
-        return Ok(times);
-    }
-    if measured.is_empty() {
+        return Ok(measured.into_iter().map(|(_, seconds)| seconds).collect());
+    };
+    if measured.len() < FEWEST {
+        let trained = measured.len();
         return Err(format!(
-            "the run in {} has no measured training times yet: choose a run with trained blocks, or use --predicted N",
-            run.display()
+            "the run in {run} has {trained} trained blocks, and predictions need {FEWEST}: omit --predicted to use \
+             measured times, or choose a longer run"
         )
         .into());
     }
-    Ok(measured.into_iter().map(|(_, seconds)| seconds).collect())
-}
-
-fn read_model(path: &Path) -> Result<CostModel, Box<dyn Error>> {
-    let text = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| format!("{} is not a valid cost model: {error}", path.display()).into())
+    let (median, ninth_decile) = prediction::errors(&measured);
+    outln!(
+        "predicted from {} trained blocks: where one half of them predicts the other, half of the predictions are within \
+         {:.0} % and 90 % of them within {:.0} %",
+        measured.len(),
+        100.0 * median,
+        100.0 * ninth_decile
+    );
+    let space: BlockSpace = serde_json::from_value(history.settings.details["space"].clone()).map_err(|error| {
+        format!("the settings of {run} have no valid search space ({error}): omit --predicted to use measured times")
+    })?;
+    let times = predicted(&Rates::fit(&measured), &space, &history.settings.search.network, count, arguments.seed);
+    if times.is_empty() {
+        return Err(format!("none of {count} random blocks fits the network of {run}: raise --predicted").into());
+    }
+    Ok(times)
 }
 
 /// The predicted seconds of random blocks.
-fn predicted(model: &CostModel, space: &BlockSpace, network: &NetworkConfig, count: u64, seed: u64) -> Vec<f64> {
+fn predicted(rates: &Rates, space: &BlockSpace, network: &NetworkConfig, count: u64, seed: u64) -> Vec<f64> {
     let mut rng = seed::stream(seed, "blocks to plan with", 0);
     let draw = |_| {
         let walk = random_trajectory(space, &mut rng).ok()?;
-        let cost = space.decode(&walk.actions).ok()?.to_graph().cost(network).ok()?;
-        Some(model.seconds(&cost, network))
+        Some(rates.seconds(&space.decode(&walk.actions).ok()?.to_graph().cost(network).ok()?))
     };
     (0..count).filter_map(draw).collect()
 }

@@ -142,13 +142,12 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 
     let parts = evaluator::Parts { experiment: &experiment, training: &training, validation: &validation, devices };
     let chosen = parts.evaluator(arguments, data.as_deref())?;
-    let beside = results::Beside::new(&results, chosen.model, data);
     let (space, settings) = (experiment.space.clone(), experiment.search.clone());
     let report = Search::with_evaluator(space, experiment.agent.build()?, chosen.evaluator, settings)
         .with_reward(experiment.reward)
         .with_run_folder(folder)
-        .with_observer(beside)
-        .with_observer(Display::new(&experiment, chosen.workers, chosen.model, chosen.waiting))
+        .with_observer(results::RememberData::new(&results, data))
+        .with_observer(Display::new(&experiment, chosen.workers, chosen.waiting))
         .with_cancellation(terminal::stop_on_signals("finished trials are on disk, --resume continues the run")?)
         .run()?;
     end(arguments, &experiment, &report, &results)

@@ -109,7 +109,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         let environment = TrainingEnvironment::with_parts(&training, &measured, network, recipe, device);
         environment.map(|environment| environment.with_networks_kept(&networks, arguments.checkpoint_every))
     })?;
-    let blocks = verification.candidates().len();
+    let blocks = verification.len();
     errln!(
         "{blocks} blocks of {}, {} epochs each on {} images of {}; {} {} images; {} {}",
         arguments.run.display(),

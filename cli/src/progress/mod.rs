@@ -1,7 +1,6 @@
 //! The progress of a command, on standard error.
 
 mod search;
-mod time_left;
 mod trainings;
 
 pub(crate) use search::Search;

@@ -1,12 +1,11 @@
 //! The progress of a search: bars on a terminal, one line per minibatch in a log.
 
-use super::time_left::TimeLeft;
 use super::{done, seconds_as_text};
 use blockqnn::agent::{AgentConfig, EpsilonSchedule};
 use blockqnn::environment::{BoxError, Progress};
 use blockqnn::evaluation::Trial;
 use blockqnn::experiment::Experiment;
-use blockqnn::search::{CostModel, MinibatchSummary, Observer, RecordOf, SearchReport, Start};
+use blockqnn::search::{MinibatchSummary, Observer, RecordOf, SearchReport, Start};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +33,10 @@ pub(crate) struct Search {
     last_mean: Option<f64>,
     /// Progress of each running training.
     trainings: BTreeMap<u64, Progress>,
-    left: TimeLeft,
+    /// Trials that ended, and of those whose time is known the number and the seconds.
+    ended: u64,
+    timed: u64,
+    seconds: f64,
     /// What to do while trials wait for workers.
     waiting: Option<String>,
 }
@@ -67,12 +69,7 @@ impl Bars {
 
 impl Search {
     /// `waiting`: the command to run while trials wait for workers.
-    pub(crate) fn new(
-        experiment: &Experiment,
-        workers: usize,
-        model: Option<CostModel>,
-        waiting: Option<String>,
-    ) -> Self {
+    pub(crate) fn new(experiment: &Experiment, workers: usize, waiting: Option<String>) -> Self {
         let trials = experiment.search.trials;
         let bars = if std::io::stderr().is_terminal() { Bars::new(trials).ok() } else { None };
         Self {
@@ -90,15 +87,23 @@ impl Search {
             best: None,
             last_mean: None,
             trainings: BTreeMap::new(),
-            left: TimeLeft::new(model, experiment.search.network.clone()),
+            ended: 0,
+            timed: 0,
+            seconds: 0.0,
             waiting,
         }
     }
 
-    /// Estimated seconds until the search ends.
+    /// Estimated seconds until the search ends: each trial takes the mean time of those before. A running one counts as
+    /// much as it has done, so that there is an estimate before the first has ended. `None` as long as nothing is known.
     fn seconds_left(&self) -> Option<f64> {
-        let workers = self.workers.max(self.names.len());
-        self.left.seconds(self.trials, workers, &self.trainings)
+        let running = self.trainings.values().map(done).sum::<f64>();
+        let elapsed = self.trainings.keys().filter_map(|trial| self.at.get(trial));
+        let elapsed = elapsed.map(|(_, since)| since.elapsed().as_secs_f64()).sum::<f64>();
+        let timed = self.timed as f64 + running;
+        let left = (self.trials.saturating_sub(self.ended) as f64 - running).max(0.0);
+        let workers = self.workers.max(self.names.len()).max(1) as f64;
+        (timed > 0.0).then(|| left * (self.seconds + elapsed) / timed / workers)
     }
 
     fn show_time_left(&self) {
@@ -122,7 +127,14 @@ impl Search {
     fn show(&mut self, record: &RecordOf<BlockSpace>) {
         self.trainings.remove(&record.id);
         self.at.remove(&record.id);
-        self.left.finished(record.id, record.evaluation.metrics().map(|metrics| metrics.seconds));
+        self.ended += 1;
+        // Nothing is trained for an evaluation that is known.
+        let seconds =
+            if record.cached { Some(0.0) } else { record.evaluation.metrics().map(|metrics| metrics.seconds) };
+        if let Some(seconds) = seconds {
+            self.timed += 1;
+            self.seconds += seconds;
+        }
         if let Some(accuracy) = record.evaluation.accuracy()
             && self.best.as_ref().is_none_or(|(best, _)| accuracy > *best)
         {
@@ -185,7 +197,6 @@ impl Observer<BlockSpace> for Search {
     }
 
     fn on_proposed(&mut self, trial: &Trial, _block: &BlockCode) -> Result<(), BoxError> {
-        self.left.proposed(trial);
         self.show_time_left();
         if let Some(bars) = &self.bars {
             let (minibatch, of) = (trial.id / self.minibatch.max(1) + 1, self.minibatches());

@@ -28,7 +28,7 @@ fn values(agent: &QLearning<BlockSpace>, text: &str) -> Vec<f64> {
     let space = BlockSpace::paper();
     let trajectory = walk(&space, text.parse::<BlockCode>().unwrap().layers()).unwrap();
     let steps = trajectory.states.iter().zip(&trajectory.actions);
-    steps.map(|(state, action)| agent.table().value(state, action).unwrap()).collect()
+    steps.zip(0..).map(|((state, action), position)| agent.value(position, state, action).unwrap()).collect()
 }
 
 #[test]
@@ -228,7 +228,8 @@ fn ranks_become_values_by_position() {
     }
     let good: BlockCode = "conv3(0) conv5(1) terminal(2)".parse().unwrap();
     let bad: BlockCode = low.parse().unwrap();
-    let value = |place: u32, block: &BlockCode| agent.table().value_at(place, &block.layers()[place as usize]).unwrap();
+    // The state does not count.
+    let value = |place, block: &BlockCode| agent.value(place, &LayerCode::START, &block.layers()[place]).unwrap();
     // z is ln 2 for the better and 0 for the worse.
     let z = 2f64.ln();
     assert!((value(0, &good) - (0.5 * z + 0.5 * z / 3.0)).abs() < 1e-12);

@@ -59,7 +59,7 @@ impl LayerKind {
 
     /// Returns the kind with this number, if there is one.
     #[must_use]
-    pub fn from_number(number: u8) -> Option<Self> {
+    fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.number() == number)
     }
 
@@ -217,7 +217,7 @@ pub struct LayerCode {
 
 impl LayerCode {
     /// The largest index that a layer may have: a bound on untrusted input, above the paper's 23.
-    pub const MAX_INDEX: u8 = 120;
+    pub(super) const MAX_INDEX: u8 = 120;
 
     /// The start layer of every block: an identity with index 0 (Section "Block Design").
     pub const START: Self = Self { index: 0, kind: LayerKind::Identity, kernel: 0, connections: [0, 0] };

@@ -7,6 +7,7 @@ use blockqnn::reward::{Credit, FlopsOf};
 use blockqnn::search::Repeats;
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::{BlockCode, ConnectionRule, ConvolutionRule, TerminalRule};
+use blockqnn::train::Recipe;
 use std::error::Error;
 use std::path::Path;
 
@@ -57,6 +58,15 @@ pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>
     } else {
         outln!("\nAgent\n  {agent}");
     }
+    print_training(recipe);
+    print_sizes(experiment)?;
+    print_readings(experiment);
+    outln!("\nEvery setting (for --config FILE, or one by one with --set PATH=VALUE)");
+    outln!("{}", serde_json::to_string_pretty(experiment)?);
+    Ok(())
+}
+
+fn print_training(recipe: &Recipe) {
     outln!("\nTraining of a block");
     outln!("  optimizer {:?}", recipe.optimizer);
     outln!("  batch {}, learning rate {}, schedule {:?}", recipe.batch_size, recipe.learning_rate, recipe.schedule);
@@ -68,12 +78,6 @@ pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>
         recipe.restarts.factor,
         recipe.restarts.max
     );
-
-    print_sizes(experiment)?;
-    print_readings(experiment);
-    outln!("\nEvery setting (for --config FILE, or one by one with --set PATH=VALUE)");
-    outln!("{}", serde_json::to_string_pretty(experiment)?);
-    Ok(())
 }
 
 fn print_sizes(experiment: &Experiment) -> Result<(), Box<dyn Error>> {

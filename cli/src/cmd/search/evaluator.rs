@@ -5,23 +5,13 @@ use crate::args::workers_of;
 use blockqnn::data::ImageSet;
 use blockqnn::evaluator::{Evaluator, ThreadEvaluator};
 use blockqnn::experiment::Experiment;
-use blockqnn::graph::ToGraph;
 use blockqnn::network::Device;
-use blockqnn::search::{CostModel, Scheduling};
-use blockqnn::seed;
+use blockqnn::search::Scheduling;
 use blockqnn::space::block::BlockCode;
-use blockqnn::space::{SearchSpace, random_trajectory};
 use blockqnn::train::{TrainError, TrainingEnvironment};
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::time::Duration;
-
-/// Random blocks that measure the speed of the device, the draws to find them, and the time after which no further
-/// block is measured.
-const CALIBRATION_BLOCKS: usize = 12;
-const CALIBRATION_DRAWS: usize = 200;
-const CALIBRATION_TIME: Duration = Duration::from_secs(5);
 
 /// The parts that an evaluator is made of.
 pub(super) struct Parts<'a> {
@@ -34,8 +24,6 @@ pub(super) struct Parts<'a> {
 /// Where the trials of a search are evaluated, and what the progress display needs to know about it.
 pub(super) struct Chosen {
     pub(super) evaluator: Box<dyn Evaluator<BlockCode>>,
-    /// Predicts the times of trials.
-    pub(super) model: Option<CostModel>,
     pub(super) workers: usize,
     /// What to do while trials wait for workers.
     pub(super) waiting: Option<String>,
@@ -50,47 +38,27 @@ impl Parts<'_> {
         let workers = workers.max(names.len());
         let waiting = None;
         if let Some(processes) = arguments.processes.evaluator(self.experiment, data, &names)? {
-            // This process does not open the devices, so nothing is measured on them.
-            return Ok(Chosen { evaluator: Box::new(processes), model: None, workers, waiting });
+            return Ok(Chosen { evaluator: Box::new(processes), workers, waiting });
         }
         let environments = workers_of(&self.devices, workers, |device| self.environment(device))?;
-        // There is at least one device.
-        let first = environments.first().map(|(_, environment)| environment);
         #[cfg(feature = "nats")]
-        if let Some(first) = first
+        if let Some((_, first)) = environments.first()
             && let Some((remote, waiting)) = arguments.controller.evaluator(self.experiment, first)?
         {
-            let model = cost_model(self.experiment, first);
-            return Ok(Chosen { evaluator: Box::new(remote), model, workers, waiting: Some(waiting) });
+            return Ok(Chosen { evaluator: Box::new(remote), workers, waiting: Some(waiting) });
         }
         // Each worker has its share of the cores.
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = NonZeroUsize::new(cores.get() / workers).unwrap_or(NonZeroUsize::MIN);
-        let model = first.and_then(|first| cost_model(self.experiment, &first.clone().with_threads(threads)));
         let share = |(name, environment): (String, TrainingEnvironment)| (name, environment.with_threads(threads));
         let evaluator = ThreadEvaluator::with_names(environments.into_iter().map(share).collect())?;
-        Ok(Chosen { evaluator: Box::new(evaluator), model, workers, waiting })
+        Ok(Chosen { evaluator: Box::new(evaluator), workers, waiting })
     }
 
     fn environment(&self, device: &Device) -> Result<TrainingEnvironment, TrainError> {
         let (network, recipe) = (self.experiment.search.network.clone(), self.experiment.recipe.clone());
         TrainingEnvironment::with_parts(self.training, self.validation, network, recipe, device)
     }
-}
-
-/// The model that predicts the time of a trial, measured on random blocks on the first device. The search works without
-/// it.
-fn cost_model(experiment: &Experiment, environment: &TrainingEnvironment) -> Option<CostModel> {
-    let mut rng = seed::stream(0, "cost model", 0);
-    let draw = |_| {
-        let walk = random_trajectory(&experiment.space, &mut rng).ok()?;
-        let graph = experiment.space.decode(&walk.actions).ok()?.to_graph();
-        experiment.search.limits.check(&graph.cost(&experiment.search.network).ok()?).ok()?;
-        Some(graph)
-    };
-    let graphs: Vec<_> = (0..CALIBRATION_DRAWS).filter_map(draw).take(CALIBRATION_BLOCKS).collect();
-    let model = environment.cost_model(graphs, CALIBRATION_TIME);
-    model.inspect_err(|error| errln!("warning: the time left cannot be predicted: {error}")).ok()
 }
 
 /// Simultaneous trainings by default. Two with one core each are faster than one with two (`docs/performance.md`) and

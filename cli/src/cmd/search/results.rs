@@ -6,7 +6,7 @@ use blockqnn::data::ImageSet;
 use blockqnn::environment::BoxError;
 use blockqnn::experiment::Experiment;
 use blockqnn::files;
-use blockqnn::search::{CostModel, Observer, RunFolder, RunFolderError, SearchReport, Start};
+use blockqnn::search::{Observer, RunFolder, RunFolderError, SearchReport, Start};
 use blockqnn::space::block::BlockSpace;
 use std::error::Error;
 use std::io::{self, Write};
@@ -71,12 +71,6 @@ impl Results {
         Ok(())
     }
 
-    /// Writes `cost_model.json`, the model that predicted the times of the trials, for plans of other searches on the
-    /// device.
-    pub(crate) fn write_cost_model(&self, model: &CostModel) -> Result<(), Box<dyn Error>> {
-        self.write_file("cost_model.json", |out| Ok(serde_json::to_writer_pretty(out, model)?))
-    }
-
     fn write_file(
         &self,
         name: &str,
@@ -97,27 +91,22 @@ impl Results {
     }
 }
 
-/// Writes the files beside the journal when the search begins, and not before: a run that cannot be resumed with these
-/// settings stays as it was.
-pub(crate) struct Beside {
-    results: Results,
-    model: Option<CostModel>,
+/// Remembers the folder of the images when the search begins: a run that is not resumed, because it was started with
+/// something else, stays as it was.
+pub(crate) struct RememberData {
+    run: PathBuf,
     data: Option<PathBuf>,
 }
 
-impl Beside {
-    /// The model that predicts the times of trials, if there is one, and the folder of the images.
-    pub(crate) fn new(results: &Results, model: Option<CostModel>, data: Option<PathBuf>) -> Self {
-        Self { results: Results { path: results.path.clone() }, model, data }
+impl RememberData {
+    pub(crate) fn new(results: &Results, data: Option<PathBuf>) -> Self {
+        Self { run: results.path.clone(), data }
     }
 }
 
-impl Observer<BlockSpace> for Beside {
+impl Observer<BlockSpace> for RememberData {
     fn on_start(&mut self, _: &Start<'_>) -> Result<(), BoxError> {
-        if let Some(model) = &self.model {
-            self.results.write_cost_model(model).map_err(|error| error.to_string())?;
-        }
-        crate::images::remember(self.results.path(), self.data.as_deref());
+        crate::images::remember(&self.run, self.data.as_deref());
         Ok(())
     }
 }
