@@ -6,7 +6,7 @@ default:
 
 # What to run before a commit.
 check:
-    BLOCKQNN_FEATURES= tools/checks format clippy_library tests
+    tools/checks format clippy_library tests
 
 # The checks of CI, all or some: `just ci small_search`.
 ci *STEPS:

@@ -69,7 +69,7 @@ struct Climber;
 impl<S: SearchSpace> Agent<S> for Climber {
     fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
         match memory.episodes().iter().max_by_key(|episode| episode.reward) {
-            Some(best) if rng.next_u32() % 4 > 0 => Edit::random(space, &best.trajectory, rng),
+            Some(best) if !rng.next_u32().is_multiple_of(4) => Edit::random(space, &best.trajectory, rng),
             _ => RandomAgent.propose(space, memory, rng),
         }
     }
@@ -124,7 +124,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = SearchConfig::paper().with_seed(1).with_trials(120, 8);
     let search = Search::with_evaluator(BranchSpace, Climber, LastFirst(Variety, Vec::new()), config);
     let report = search.with_reward(PerDoubling).run()?;
-    Ok(println!("{:?} is the best of {} trials", report.best()[0].architecture, report.records.len()))
+    println!("{:?} is the best of {} trials", report.best()[0].architecture, report.records.len());
+    Ok(())
 }
 
 #[test]
