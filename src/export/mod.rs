@@ -5,7 +5,12 @@
 //! depends on this crate.
 
 mod dot;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod pytorch;
+
+#[cfg(feature = "onnx")]
+pub use onnx::{OnnxError, OnnxOptions, PixelInput};
 
 use crate::graph::{Cost, CostError, Fingerprint, GraphError, LayerGraph, NetworkConfig};
 use serde::{Deserialize, Serialize};

@@ -5,6 +5,8 @@ use crate::data::{
     Ahead, Batches, ChannelStatistics, DataError, DeviceSet, ImageSet, ImageShape, Picture, Preprocessing, list,
 };
 use crate::export::{Blueprint, BlueprintError};
+#[cfg(feature = "onnx")]
+use crate::export::{OnnxOptions, PixelInput};
 use crate::files;
 use crate::network::{Device, Network, WeightsError};
 use crate::seed;
@@ -146,12 +148,29 @@ pub enum ClassifierError {
         /// The number of channels of the network's images.
         channels: usize,
     },
+    /// The weights cannot be read from the device.
+    #[error(transparent)]
+    Device(#[from] WeightsError),
+    /// The network cannot be written as ONNX.
+    #[cfg(feature = "onnx")]
+    #[error(transparent)]
+    Onnx(#[from] crate::export::OnnxError),
     /// The images could not be used.
     #[error(transparent)]
     Data(#[from] DataError),
     /// The network could not be built, or the device failed.
     #[error(transparent)]
     Train(#[from] TrainError),
+}
+
+/// What an ONNX file of a classifier takes and gives.
+#[cfg(feature = "onnx")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OnnxForm {
+    /// Takes pictures as bytes and gives probabilities, instead of normalised images and logits.
+    pub pixels: bool,
+    /// Makes batch normalisation a part of the convolution before it.
+    pub fold: bool,
 }
 
 /// The metadata of a weights file.
@@ -249,6 +268,47 @@ impl ImageClassifier {
         }
     }
 
+    /// Returns the classifier as an ONNX file, whose metadata are those of the safetensors file that [`save`](Self::save) writes.
+    ///
+    /// With [`OnnxForm::pixels`] it takes pictures as bytes and gives probabilities: everything that
+    /// [`Preprocessing`] says, except for turning pictures upright, is a part of it. Shapes are those of
+    /// [`Blueprint::to_onnx`].
+    ///
+    /// # Errors
+    /// [`ClassifierError`] if the device fails, or the network takes images that no file has.
+    #[cfg(feature = "onnx")]
+    pub fn to_onnx(&self, form: OnnxForm) -> Result<Vec<u8>, ClassifierError> {
+        let pixels = match (form.pixels, &self.preprocessing) {
+            (false, _) => None,
+            (true, Some(preprocessing)) => Some(PixelInput {
+                resize: preprocessing.resize(),
+                crop: preprocessing.crop(),
+                gray: preprocessing.shape().channels == 1,
+                mean: self.statistics.mean.clone(),
+                deviation: self.statistics.deviation.clone(),
+            }),
+            (true, None) => {
+                return Err(ClassifierError::Channels { channels: self.blueprint.network().image.channels });
+            }
+        };
+        let options = OnnxOptions { fold: form.fold, pixels, metadata: vec![(KEY.to_owned(), self.facts())] };
+        let weights = self.network.to_safetensors(HashMap::new())?;
+        Ok(self.blueprint.to_onnx(&weights, &options)?)
+    }
+
+    /// The metadata of its files.
+    fn facts(&self) -> String {
+        let facts = Facts {
+            // The blueprint's own text is JSON.
+            architecture: serde_json::from_str(&self.blueprint.to_json()).unwrap_or_default(),
+            classes: self.classes.clone(),
+            mean: self.statistics.mean.clone(),
+            deviation: self.statistics.deviation.clone(),
+            preprocessing: self.preprocessing,
+        };
+        serde_json::to_string(&facts).unwrap_or_default()
+    }
+
     /// Writes the classifier to one safetensors file. Equal classifiers give equal bytes.
     ///
     /// Its metadata contain under `classifier` a JSON object with the `architecture`, the names of the `classes`,
@@ -258,18 +318,9 @@ impl ImageClassifier {
     /// [`ClassifierError`] if the device or the disk fails.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ClassifierError> {
         let path = path.as_ref().to_owned();
-        let facts = Facts {
-            // The blueprint's own text is JSON.
-            architecture: serde_json::from_str(&self.blueprint.to_json()).unwrap_or_default(),
-            classes: self.classes.clone(),
-            mean: self.statistics.mean.clone(),
-            deviation: self.statistics.deviation.clone(),
-            preprocessing: self.preprocessing,
-        };
-        let facts = serde_json::to_string(&facts).unwrap_or_default();
         let bytes = self
             .network
-            .to_safetensors(HashMap::from([(KEY.to_owned(), facts)]))
+            .to_safetensors(HashMap::from([(KEY.to_owned(), self.facts())]))
             .map_err(|source| ClassifierError::Weights { path: path.clone(), source })?;
         files::write(&path, |out| out.write_all(&bytes)).map_err(|source| ClassifierError::Write { path, source })
     }

@@ -4,4 +4,6 @@
 mod cells;
 mod determinism;
 mod networks;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod pytorch;

@@ -15,10 +15,11 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Write a block that a search found as JSON, DOT, PyTorch source, or trained weights
+/// Write a block that a search found as JSON, DOT, PyTorch source, ONNX, or trained weights
 ///
 /// The PyTorch source depends only on torch, and its function preprocess on Pillow. Weights are those that `verify`
-/// trained; the function load of the PyTorch source reads them.
+/// trained; the function load of the PyTorch source reads them. An ONNX file has the trained weights inside, and the names
+/// of the classes and the preprocessing as its metadata.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -34,7 +35,16 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum)]
     to: Form,
 
-    /// File to write, or - for standard output; required for safetensors [default: standard output]
+    /// For onnx: take pictures as bytes (batch, height, width, 3) and give probabilities, instead of normalised images and
+    /// logits
+    #[arg(long)]
+    pixels: bool,
+
+    /// For onnx: make batch normalisation a part of the convolutions, which is faster
+    #[arg(long)]
+    fold: bool,
+
+    /// File to write, or - for standard output; required for safetensors and onnx [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -53,15 +63,32 @@ enum Form {
     Pytorch,
     /// The weights that `verify` trained
     Safetensors,
+    /// The network with the weights that `verify` trained
+    #[cfg(feature = "onnx")]
+    Onnx,
+}
+
+impl Form {
+    /// Whether it has trained weights.
+    fn is_trained(self) -> bool {
+        match self {
+            Self::Json | Self::Dot | Self::Pytorch => false,
+            Self::Safetensors => true,
+            #[cfg(feature = "onnx")]
+            Self::Onnx => true,
+        }
+    }
 }
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
   blockqnn export RUN --rank 1 --to pytorch --out block.py
-  blockqnn export RUN --rank 2 --to safetensors --out block.safetensors";
+  blockqnn export RUN --rank 2 --to safetensors --out block.safetensors
+  blockqnn export RUN --to onnx --pixels --out block.onnx";
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    arguments.check()?;
     let trained = arguments.run.join("network.safetensors");
     if trained.exists() && !arguments.run.join("search.json").exists() {
         return of_transfer(arguments, &trained);
@@ -71,7 +98,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let folder = arguments.verification.clone().unwrap_or_else(|| arguments.run.join("verification"));
     let weights = weights(&folder.join("networks"), &record.fingerprint.to_string())?;
 
-    if arguments.to == Form::Safetensors {
+    if arguments.to.is_trained() {
         let Some(weights) = weights else {
             return Err(format!(
                 "the block of rank {} has no trained weights in {}: train it first with `blockqnn verify {} --top {}`, \
@@ -83,7 +110,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
             )
             .into());
         };
-        return copy_weights(arguments, &weights);
+        return write_trained(arguments, &weights);
     }
     // The network of the weights if there are any, so that source and weights fit each other.
     let network = match &weights {
@@ -97,6 +124,18 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 }
 
 impl Arguments {
+    /// Refuses options that would not be used.
+    fn check(&self) -> Result<(), String> {
+        #[cfg(feature = "onnx")]
+        if self.to == Form::Onnx {
+            return Ok(());
+        }
+        if self.pixels || self.fold {
+            return Err("--pixels and --fold are for --to onnx: omit them, or choose that form".to_owned());
+        }
+        Ok(())
+    }
+
     /// The trial of the rank.
     fn record<'a>(&self, history: &'a RunHistory<BlockSpace>) -> Result<&'a RecordOf<BlockSpace>, String> {
         let measured = history.records.iter().filter(|record| record.evaluation.accuracy().is_some());
@@ -137,17 +176,33 @@ fn of_transfer(arguments: &Arguments, trained: &Path) -> Outcome {
         )
         .into());
     }
-    if arguments.to == Form::Safetensors {
-        return copy_weights(arguments, trained);
+    if arguments.to.is_trained() {
+        return write_trained(arguments, trained);
     }
     let classifier = ImageClassifier::load(trained, &default_device()?)?;
     write_text(arguments, classifier.blueprint(), "as transferred")
 }
 
-fn copy_weights(arguments: &Arguments, weights: &Path) -> Outcome {
+/// Writes a form that has the trained weights.
+fn write_trained(arguments: &Arguments, weights: &Path) -> Outcome {
     let Some(out) = arguments.out_file() else {
         return Err("weights cannot be written to standard output: name a file with --out FILE".into());
     };
+    #[cfg(feature = "onnx")]
+    if arguments.to == Form::Onnx {
+        let classifier = ImageClassifier::load(weights, &default_device()?)?;
+        let form = blockqnn::train::OnnxForm { pixels: arguments.pixels, fold: arguments.fold };
+        let bytes = classifier.to_onnx(form)?;
+        kept::refuse_kept(out)?;
+        files::write(out, |file| file.write_all(&bytes))
+            .map_err(|error| format!("cannot write {}: {error}", out.display()))?;
+        errln!("{}: {} ({} bytes)", out.display(), classifier.blueprint().name(), bytes.len());
+        return Ok(ExitCode::SUCCESS);
+    }
+    copy_weights(weights, out)
+}
+
+fn copy_weights(weights: &Path, out: &Path) -> Outcome {
     let (from, to) = (weights.display(), out.display());
     if files::is_same(weights, out) {
         errln!("{to} is where the weights are: nothing to do");
@@ -164,7 +219,7 @@ fn write_text(arguments: &Arguments, blueprint: &Blueprint, remark: &str) -> Out
     let text = match arguments.to {
         Form::Json => blueprint.to_json(),
         Form::Dot => blueprint.to_dot(),
-        Form::Pytorch | Form::Safetensors => blueprint.to_pytorch(),
+        _ => blueprint.to_pytorch(),
     };
     match arguments.out_file() {
         Some(out) => {

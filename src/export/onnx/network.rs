@@ -1,0 +1,206 @@
+//! The nodes of a network.
+
+use super::OnnxError;
+use super::builder::Builder;
+use super::proto::Attribute;
+use super::weights::{EPSILON, Normalisation, Values, Weights};
+use crate::export::Blueprint;
+use crate::graph::{LayerGraph, NodeChannels, Operation};
+
+/// Writes a network, layer by layer.
+#[derive(Debug)]
+pub(super) struct Writer<'a> {
+    pub(super) builder: Builder,
+    pub(super) weights: Weights<'a>,
+    /// Whether batch normalisation becomes a part of the convolution before it.
+    pub(super) fold: bool,
+}
+
+impl Writer<'_> {
+    /// Adds the network of `blueprint` on the images `input`; its logits are the output `logits`.
+    pub(super) fn network(&mut self, blueprint: &Blueprint, input: &str) -> Result<String, OnnxError> {
+        let (graph, config) = (blueprint.block(), blueprint.network());
+        let mut channels = config.width as u64;
+        let stem = [channels, config.image.channels as u64, config.stem.kernel.into(), config.stem.kernel.into()];
+        let mut features = self.convolution("stem", input, stem, config.stem.stride, None)?;
+        for number in 0..config.stem.pools {
+            features = self.halve(format!("stem.pool{number}"), &features);
+        }
+        for stage in 0..config.stages {
+            if stage > 0 {
+                features = self.halve(format!("stages.{stage}.pool"), &features);
+            }
+            let width = config.stage_width(stage)?;
+            for number in 0..config.repeats {
+                let nodes = graph.channels(channels, width, config.widths)?;
+                features = self.block(&format!("stages.{stage}.{number}"), graph, &nodes, features)?;
+                channels = nodes.last().map_or(channels, |output| output.output);
+            }
+        }
+        let features = self.normalisation("normalisation", &features, channels)?;
+        let features = self.builder.node("relu", "Relu", &[&features], []);
+        let pooled = self.builder.node("pool", "GlobalAveragePool", &[&features], []);
+        let flat = self.builder.node("flat", "Flatten", &[&pooled], [Attribute::int("axis", 1)]);
+        let classes = config.classes as u64;
+        let weight = self.parameter("classifier.weight", &[classes, channels])?;
+        let bias = self.parameter("classifier.bias", &[classes])?;
+        Ok(self.builder.node("logits", "Gemm", &[&flat, &weight, &bias], [Attribute::int("transB", 1)]))
+    }
+
+    /// Adds a block; layers that do not reach its output are left out.
+    fn block(
+        &mut self,
+        name: &str,
+        graph: &LayerGraph,
+        channels: &[NodeChannels],
+        input: String,
+    ) -> Result<String, OnnxError> {
+        let nodes = graph.nodes();
+        let used = graph.live_nodes();
+        let mut outputs = vec![String::new(); nodes.len()];
+        for position in (0..nodes.len()).filter(|&position| used[position]) {
+            let name = format!("{name}.layer{position}");
+            let inputs: Vec<&str> = nodes[position].inputs.iter().map(|&from| outputs[from].as_str()).collect();
+            let widths: Vec<u64> = nodes[position].inputs.iter().map(|&from| channels[from].output).collect();
+            let NodeChannels { computed, output } = channels[position];
+            let projected = channels[position].is_projected();
+            // The projection has the name of its node.
+            let own = if projected { format!("{name}.joined") } else { name.clone() };
+            let result = match nodes[position].operation {
+                Operation::Input => input.clone(),
+                operation => self.layer(&own, operation, &inputs, &widths, computed)?,
+            };
+            outputs[position] = if projected { self.cell(&name, &result, [output, computed], 1)? } else { result };
+        }
+        Ok(outputs.pop().unwrap_or_default())
+    }
+
+    fn layer(
+        &mut self,
+        name: &str,
+        operation: Operation,
+        inputs: &[&str],
+        widths: &[u64],
+        output: u64,
+    ) -> Result<String, OnnxError> {
+        let (first, from) = (inputs[0], widths[0]);
+        Ok(match operation {
+            Operation::PreActivationConvolution { kernel } => self.cell(name, first, [output, from], kernel)?,
+            Operation::Convolution { kernel } => {
+                self.convolution(name, first, [output, from, kernel.into(), kernel.into()], 1, None)?
+            }
+            Operation::BatchNorm => self.normalisation(name, first, output)?,
+            Operation::Relu => self.builder.node(name, "Relu", &[first], []),
+            Operation::Zero => self.builder.node(name, "Sub", &[first, first], []),
+            Operation::MaxPool { kernel } if kernel > 1 => {
+                self.builder.node(name, "MaxPool", &[first], window(kernel, 1))
+            }
+            Operation::AveragePool { kernel } if kernel > 1 => {
+                let mut attributes = window(kernel, 1);
+                attributes.push(Attribute::int("count_include_pad", 0));
+                self.builder.node(name, "AveragePool", &[first], attributes)
+            }
+            Operation::Add => self.sum(name, inputs, widths, output)?,
+            Operation::Concat | Operation::Output if inputs.len() > 1 => {
+                self.builder.node(name, "Concat", inputs, [Attribute::int("axis", 1)])
+            }
+            // What computes nothing: identities, pools over one pixel, concatenations of one input.
+            _ => first.to_owned(),
+        })
+    }
+
+    /// Adds a sum of inputs, of which those with fewer channels than the widest pass a 1x1 convolution.
+    fn sum(&mut self, name: &str, inputs: &[&str], widths: &[u64], widest: u64) -> Result<String, OnnxError> {
+        let mut total: Option<String> = None;
+        for (number, (&input, &width)) in inputs.iter().zip(widths).enumerate() {
+            let term = if width < widest {
+                self.convolution(&format!("{name}.projections.{number}"), input, [widest, width, 1, 1], 1, None)?
+            } else {
+                input.to_owned()
+            };
+            total = Some(match total {
+                None => term,
+                Some(sum) => self.builder.node(format!("{name}.sum{number}"), "Add", &[&sum, &term], []),
+            });
+        }
+        Ok(total.unwrap_or_default())
+    }
+
+    /// Adds the pre-activation cell: ReLU, convolution, batch normalisation.
+    fn cell(&mut self, name: &str, input: &str, [to, from]: [u64; 2], kernel: u8) -> Result<String, OnnxError> {
+        let active = self.builder.node(format!("{name}.relu"), "Relu", &[input], []);
+        let (convolution, normalisation) = (format!("{name}.convolution"), format!("{name}.normalisation"));
+        let shape = [to, from, kernel.into(), kernel.into()];
+        if self.fold {
+            let folded = Normalisation::read(&self.weights, &normalisation, to)?;
+            return self.convolution(&convolution, &active, shape, 1, Some(&folded));
+        }
+        let convolved = self.convolution(&convolution, &active, shape, 1, None)?;
+        self.normalisation(&normalisation, &convolved, to)
+    }
+
+    /// Adds a convolution that keeps the size of its input, divided by `stride`; `after` becomes a part of it.
+    fn convolution(
+        &mut self,
+        name: &str,
+        input: &str,
+        shape: [u64; 4],
+        stride: u8,
+        after: Option<&Normalisation>,
+    ) -> Result<String, OnnxError> {
+        let mut kernel = self.weights.get(&format!("{name}.weight"), &shape)?;
+        let kernel_name = format!("{name}.weight");
+        let mut inputs = vec![input.to_owned()];
+        if let Some(affine) = after.map(Normalisation::affine) {
+            let filter = kernel.values.len() / affine.scale.len().max(1);
+            for (weights, scale) in kernel.values.chunks_mut(filter.max(1)).zip(&affine.scale) {
+                weights.iter_mut().for_each(|weight| *weight *= scale);
+            }
+            inputs.push(self.store(&kernel_name, &kernel));
+            inputs.push(self.builder.floats(format!("{name}.bias"), &kernel.shape[..1], &affine.shift));
+        } else {
+            inputs.push(self.store(&kernel_name, &kernel));
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        Ok(self.builder.node(name, "Conv", &inputs, window(u8::try_from(shape[2]).unwrap_or(u8::MAX), stride)))
+    }
+
+    fn normalisation(&mut self, name: &str, input: &str, channels: u64) -> Result<String, OnnxError> {
+        let read = Normalisation::read(&self.weights, name, channels)?;
+        let parts = [
+            ("weight", &read.weight),
+            ("bias", &read.bias),
+            ("running_mean", &read.mean),
+            ("running_var", &read.variance),
+        ];
+        let [weight, bias, mean, variance] =
+            parts.map(|(part, values)| self.store(&format!("{name}.{part}"), values));
+        let inputs = [input, &weight, &bias, &mean, &variance];
+        Ok(self.builder.node(name, "BatchNormalization", &inputs, [Attribute::float("epsilon", EPSILON)]))
+    }
+
+    /// Adds the max pool over 2x2 pixels that halves height and width, rounding down.
+    fn halve(&mut self, name: String, input: &str) -> String {
+        let attributes = [Attribute::ints("kernel_shape", [2, 2]), Attribute::ints("strides", [2, 2])];
+        self.builder.node(name, "MaxPool", &[input], attributes)
+    }
+
+    fn parameter(&mut self, name: &str, shape: &[u64]) -> Result<String, OnnxError> {
+        let values = self.weights.get(name, shape)?;
+        Ok(self.store(name, &values))
+    }
+
+    fn store(&mut self, name: &str, values: &Values) -> String {
+        self.builder.floats(name, &values.shape, &values.values)
+    }
+}
+
+/// A square window around a pixel.
+fn window(kernel: u8, stride: u8) -> Vec<Attribute> {
+    let (side, stride, margin) = (i64::from(kernel), i64::from(stride), i64::from(kernel / 2));
+    vec![
+        Attribute::ints("kernel_shape", [side; 2]),
+        Attribute::ints("strides", [stride; 2]),
+        Attribute::ints("pads", [margin; 4]),
+    ]
+}
