@@ -26,9 +26,9 @@ pub use checkpoint::Checkpoints;
 pub use environment::TrainingEnvironment;
 pub use error::TrainError;
 pub use fit::Training;
-pub use image_classifier::{ClassifiedFile, ClassifierError, ImageClassifier, Prediction};
 #[cfg(feature = "onnx")]
 pub use image_classifier::OnnxForm;
+pub use image_classifier::{ClassifiedFile, ClassifierError, ImageClassifier, Prediction};
 pub use memory::memory_estimate;
 pub use outcome::{Epoch, Outcome, Trained};
 pub use recipe::{OptimizerConfig, Recipe, Restarts, Schedule};

@@ -58,14 +58,11 @@ fn classifier(number: usize, shape: ImageShape, preprocessing: Preprocessing) ->
     let blueprint = Blueprint::new(format!("network {number}"), graph.clone(), config.clone()).unwrap();
     let statistics = ChannelStatistics { mean: vec![0.5; shape.channels], deviation: vec![0.25; shape.channels] };
     let resident = DeviceSet::new(&noise(shape, rng), &statistics, &device).unwrap();
-    let recipe = Recipe {
-        epochs: 3,
-        batch_size: 16,
-        restarts: Restarts { max: 0, factor: 1.0 },
-        ..Recipe::early_stop()
+    let recipe =
+        Recipe { epochs: 3, batch_size: 16, restarts: Restarts { max: 0, factor: 1.0 }, ..Recipe::early_stop() };
+    let build = |rng: &mut dyn Rng, device: &_| -> Result<Network, TrainError> {
+        Ok(Network::new(&graph, &config, rng, device)?)
     };
-    let build =
-        |rng: &mut dyn Rng, device: &_| -> Result<Network, TrainError> { Ok(Network::new(&graph, &config, rng, device)?) };
     let trained = Training::new(&recipe, &resident, &resident, number as u64).fit(build).unwrap().trained().unwrap();
     let classes = CLASSES.map(str::to_owned).to_vec();
     let classifier = ImageClassifier::new(blueprint, trained.network, classes, statistics).unwrap();

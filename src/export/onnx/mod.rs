@@ -110,8 +110,7 @@ impl Blueprint {
         let config = self.network();
         let [channels, height, width] = [config.image.channels, config.image.height, config.image.width]
             .map(|side| Axis::Fixed(i64::try_from(side).unwrap_or(i64::MAX)));
-        let mut writer =
-            Writer { builder: Builder::default(), weights: Weights::read(weights)?, fold: options.fold };
+        let mut writer = Writer { builder: Builder::default(), weights: Weights::read(weights)?, fold: options.fold };
         let batch = Axis::Free("batch");
         let (input, images) = match &options.pixels {
             None => (Value::new("images", FLOAT, &[batch, channels, height, width]), "images".to_owned()),

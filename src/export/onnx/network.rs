@@ -173,8 +173,7 @@ impl Writer<'_> {
             ("running_mean", &read.mean),
             ("running_var", &read.variance),
         ];
-        let [weight, bias, mean, variance] =
-            parts.map(|(part, values)| self.store(&format!("{name}.{part}"), values));
+        let [weight, bias, mean, variance] = parts.map(|(part, values)| self.store(&format!("{name}.{part}"), values));
         let inputs = [input, &weight, &bias, &mean, &variance];
         Ok(self.builder.node(name, "BatchNormalization", &inputs, [Attribute::float("epsilon", EPSILON)]))
     }

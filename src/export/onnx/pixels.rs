@@ -96,4 +96,3 @@ fn round(builder: &mut Builder, name: &str, value: &str, half: f32, whole: f32) 
     }
     builder.node(name, "Floor", &[&sum], [])
 }
-

@@ -59,7 +59,12 @@ pub(super) struct Normalisation {
 impl Normalisation {
     pub(super) fn read(weights: &Weights<'_>, name: &str, channels: u64) -> Result<Self, OnnxError> {
         let get = |part: &str| weights.get(&format!("{name}.{part}"), &[channels]);
-        Ok(Self { weight: get("weight")?, bias: get("bias")?, mean: get("running_mean")?, variance: get("running_var")? })
+        Ok(Self {
+            weight: get("weight")?,
+            bias: get("bias")?,
+            mean: get("running_mean")?,
+            variance: get("running_var")?,
+        })
     }
 
     pub(super) fn affine(&self) -> Affine {
