@@ -103,6 +103,12 @@ pub trait Agent<S: SearchSpace>: Send {
         None
     }
 
+    /// Whether the evaluations that were learned do not contradict the [priors](SearchSpace::priors) that the agent goes by;
+    /// none if it goes by none, as by default. Observers and the report of a search are told.
+    fn priors_hold(&self) -> Option<bool> {
+        None
+    }
+
     /// What the proposals depend on besides space, memory and what was learnt: the kind of agent and its settings. A run
     /// is resumed only with the identity that it was started with, so that one journal never holds the proposals of two
     /// agents.
@@ -154,6 +160,10 @@ impl<S: SearchSpace, T: Agent<S> + ?Sized> Agent<S> for Box<T> {
 
     fn scheduled_minibatches(&self) -> Option<u64> {
         (**self).scheduled_minibatches()
+    }
+
+    fn priors_hold(&self) -> Option<bool> {
+        (**self).priors_hold()
     }
 
     fn identity(&self) -> String {

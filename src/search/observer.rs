@@ -31,11 +31,19 @@ pub struct MinibatchSummary {
     pub infeasible: u64,
     /// Highest accuracy in percent of the run so far, if any was measured.
     pub best_accuracy: Option<f64>,
+    /// Whether the evaluations do not contradict the priors of the space; none if the agent uses none. See
+    /// [`Agent::priors_hold`](crate::agent::Agent::priors_hold).
+    pub priors_hold: Option<bool>,
 }
 
 impl MinibatchSummary {
     /// Sums up minibatch `minibatch`, whose records are the last of `records`, from `start` on.
-    pub(super) fn of<S: SearchSpace>(minibatch: u64, records: &[RecordOf<S>], start: usize) -> Self {
+    pub(super) fn of<S: SearchSpace>(
+        minibatch: u64,
+        records: &[RecordOf<S>],
+        start: usize,
+        priors_hold: Option<bool>,
+    ) -> Self {
         let measured = |record: &RecordOf<S>| record.evaluation.accuracy();
         let last = &records[start..];
         Self {
@@ -44,6 +52,7 @@ impl MinibatchSummary {
             mean_accuracy: SearchReport::<S>::mean_accuracy(last),
             infeasible: last.iter().filter(|record| measured(record).is_none()).count() as u64,
             best_accuracy: records.iter().filter_map(measured).max_by(f64::total_cmp),
+            priors_hold,
         }
     }
 }
