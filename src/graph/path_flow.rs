@@ -1,4 +1,4 @@
-//! What a network without data lets through: the expectation of SynFlow in closed form.
+//! What a network without data lets through: the expectation of `SynFlow` in closed form.
 
 use super::{CostError, LayerGraph, NetworkConfig, SizeOverflow};
 
@@ -55,10 +55,10 @@ impl Flow {
 }
 
 impl LayerGraph {
-    /// Returns the logarithm of the SynFlow score to expect of the network that `network` builds around this graph;
+    /// Returns the logarithm of the `SynFlow` score to expect of the network that `network` builds around this graph;
     /// negative infinity if no path leads through the block.
     ///
-    /// SynFlow (Tanaka et al., 2020) sends an image of ones through the absolute values of untrained weights and sums
+    /// `SynFlow` (Tanaka et al., 2020) sends an image of ones through the absolute values of untrained weights and sums
     /// up weight times gradient: that is the output times the number of layers on a path. With weights of He's
     /// initialisation its expectation is a sum over paths, which needs neither weights nor data. Rectifiers, pools and
     /// normalisations pass on what they get, and nothing is lost at the border of an image.

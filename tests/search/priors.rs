@@ -44,7 +44,7 @@ impl<S: SearchSpace> SearchSpace for Reversed<S> {
 
 fn table(dataset: &str) -> Table {
     let data = std::env::var_os("BLOCKQNN_DATA").expect("BLOCKQNN_DATA names a folder with nas/nasbench201.csv");
-    Table::read(&Path::new(&data).join("nas/nasbench201.csv"), Some(dataset)).unwrap()
+    Table::read(Path::new(&data).join("nas/nasbench201.csv"), Some(dataset)).unwrap()
 }
 
 /// What each agent comes to with 20 and with 50 evaluations.

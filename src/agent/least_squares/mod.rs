@@ -320,7 +320,7 @@ impl<S: SearchSpace> LeastSquares<S> {
     /// Takes an episode into the regression.
     fn fit(&mut self, number: usize) {
         let own = &self.known[number].features;
-        for &(place, value) in own.iter() {
+        for &(place, value) in own {
             self.dense[usize::from(place)] += value;
         }
         let product = |other: &Features| -> f64 {
@@ -328,7 +328,7 @@ impl<S: SearchSpace> LeastSquares<S> {
         };
         let row = self.window.iter().map(|&other| product(&self.known[other].features)).collect();
         let diagonal = product(own) + self.config.noise;
-        for &(place, _) in own.iter() {
+        for &(place, _) in own {
             self.dense[usize::from(place)] = 0.0;
         }
         self.factor.push(row, diagonal);
@@ -379,7 +379,7 @@ impl<S: SearchSpace> LeastSquares<S> {
         }
         self.factor.solve(&mut residuals);
         for (residual, &number) in residuals.iter().zip(&self.window) {
-            for &(place, value) in self.known[number].features.iter() {
+            for &(place, value) in &self.known[number].features {
                 *weights.weight(place) += residual * f64::from(value);
             }
         }

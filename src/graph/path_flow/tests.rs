@@ -162,11 +162,15 @@ fn spearman(pairs: &[(f64, f64)]) -> f64 {
         let mut ranks = vec![0.0; pairs.len()];
         let mut first = 0;
         for equal in order.chunk_by(|&a, &b| of(&pairs[a]).total_cmp(&of(&pairs[b])).is_eq()) {
-            equal.iter().for_each(|&place| ranks[place] = first as f64 + (equal.len() as f64 - 1.0) / 2.0);
+            for &place in equal {
+                ranks[place] = first as f64 + (equal.len() as f64 - 1.0) / 2.0;
+            }
             first += equal.len();
         }
         let mean = (pairs.len() as f64 - 1.0) / 2.0;
-        ranks.iter_mut().for_each(|rank| *rank -= mean);
+        for rank in &mut ranks {
+            *rank -= mean;
+        }
         ranks
     };
     let (a, b) = (ranks(|pair| pair.0), ranks(|pair| pair.1));
