@@ -64,7 +64,7 @@ pub struct UnknownAgent {
 /// Returns the settings of an agent for a number of minibatches and their size.
 pub(crate) type Preset = fn(minibatches: u64, size: u64) -> AgentConfig;
 
-const PRESETS: [(&str, Preset); 10] = [
+const PRESETS: [(&str, Preset); 11] = [
     ("paper", |minibatches, _| AgentConfig::QLearning(QLearningConfig::paper().scaled_to(minibatches))),
     ("metaqnn", |minibatches, size| {
         let replay = ReplayConfig { rounds: u32::try_from(size).unwrap_or(u32::MAX), batch: 128 };
@@ -73,6 +73,7 @@ const PRESETS: [(&str, Preset); 10] = [
     ("tuned", |minibatches, _| AgentConfig::QLearning(QLearningConfig::tuned(minibatches))),
     ("rank", |minibatches, _| AgentConfig::QLearning(QLearningConfig::rank().scaled_to(minibatches))),
     ("best", |_, _| AgentConfig::LeastSquares(LeastSquaresConfig::default())),
+    ("best-with-priors", |_, _| AgentConfig::LeastSquares(LeastSquaresConfig::with_priors())),
     ("random", |_, _| AgentConfig::Random),
     ("evolution", |_, _| AgentConfig::Evolution(EvolutionConfig::small())),
     ("evolution50", |_, _| AgentConfig::Evolution(EvolutionConfig::large())),
@@ -96,6 +97,7 @@ impl AgentConfig {
     /// - `tuned`: [`QLearningConfig::tuned`]
     /// - `rank`: [`QLearningConfig::rank`]
     /// - `best`: [`LeastSquares`]
+    /// - `best-with-priors`: [`LeastSquares`] that goes by the priors of the space, if it has any
     /// - `random`: [`RandomAgent`]
     /// - `evolution`, `evolution50`: [`RegularizedEvolution`], samples of 3 from 10 and of 25 from 50
     /// - `local`, `local10`: [`LocalSearch`], from one random architecture and from the best of ten
@@ -255,7 +257,7 @@ mod tests {
         assert_eq!(other.to_string(), r#"{"evolution":{"population":7,"sample":2}}"#);
         let error = "genius".parse::<AgentConfig>().unwrap_err().to_string();
         assert!(error.ends_with(
-            "choose one of paper, metaqnn, tuned, rank, best, random, evolution, evolution50, local, local10"
+            "choose one of paper, metaqnn, tuned, rank, best, best-with-priors, random, evolution, evolution50, local, local10"
         ));
     }
 

@@ -1,7 +1,7 @@
 //! The memory of a search: what was proposed and with what result.
 
 use super::EpisodeOf;
-use crate::graph::Fingerprint;
+use crate::graph::{CostLimits, Fingerprint, NetworkConfig};
 use crate::space::SearchSpace;
 use std::collections::HashSet;
 use std::fmt;
@@ -17,6 +17,7 @@ pub struct Memory<S: SearchSpace> {
     seen: HashSet<Fingerprint>,
     proposed: u64,
     minibatch_size: u64,
+    network: Option<(NetworkConfig, CostLimits)>,
 }
 
 impl<S: SearchSpace> fmt::Debug for Memory<S> {
@@ -33,7 +34,21 @@ impl<S: SearchSpace> Memory<S> {
     /// Creates an empty memory for a search with minibatches of `minibatch_size` trials.
     #[must_use]
     pub fn new(minibatch_size: u64) -> Self {
-        Self { episodes: Vec::new(), seen: HashSet::new(), proposed: 0, minibatch_size }
+        Self { episodes: Vec::new(), seen: HashSet::new(), proposed: 0, minibatch_size, network: None }
+    }
+
+    /// The memory of a search whose architectures are trained in `network`, and that refuses what costs more than
+    /// `limits`.
+    #[must_use]
+    pub fn with_network(mut self, network: NetworkConfig, limits: CostLimits) -> Self {
+        self.network = Some((network, limits));
+        self
+    }
+
+    /// The network around every architecture, and what it may cost, if the search has one: the priors of a space need it.
+    #[must_use]
+    pub fn network(&self) -> Option<&(NetworkConfig, CostLimits)> {
+        self.network.as_ref()
     }
 
     /// Returns the number of trials in a minibatch, which schedules in minibatches need.

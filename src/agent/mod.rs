@@ -105,6 +105,12 @@ pub trait Agent<S: SearchSpace>: Send {
         None
     }
 
+    /// Returns whether the evaluations that were learned do not contradict the [priors](SearchSpace::priors) that the agent goes by;
+    /// none if it goes by none, as by default. Observers and the report of a search are told.
+    fn priors_hold(&self) -> Option<bool> {
+        None
+    }
+
     /// Returns what the proposals depend on besides space, memory and what was learned: the kind of agent and its
     /// settings. A run is resumed only with the identity that it was started with, so a journal never holds the
     /// proposals of two agents.
@@ -156,6 +162,10 @@ impl<S: SearchSpace, T: Agent<S> + ?Sized> Agent<S> for Box<T> {
 
     fn scheduled_minibatches(&self) -> Option<u64> {
         (**self).scheduled_minibatches()
+    }
+
+    fn priors_hold(&self) -> Option<bool> {
+        (**self).priors_hold()
     }
 
     fn identity(&self) -> String {

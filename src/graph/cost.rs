@@ -1,7 +1,7 @@
 //! The cost of a network, computed from its graph before anything is allocated.
 
 use super::shape::{NodeChannels, SizeOverflow};
-use super::{LayerGraph, NetworkConfig};
+use super::{LayerGraph, NetworkConfig, Operation};
 use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +124,51 @@ impl LayerGraph {
     /// # Errors
     /// [`CostError::Config`] if `network` is not valid, [`CostError::Overflow`] if a size does not fit into 64 bits.
     pub fn cost(&self, network: &NetworkConfig) -> Result<Cost, CostError> {
+        let sum = self.sum(network, &vec![true; self.node_count()])?;
+        let blocks = mul(network.stages as u64, network.repeats as u64, "depth")?;
+        let depth = add(mul(blocks, self.longest_convolution_path(), "depth")?, 2, "depth")?;
+        Ok(Cost {
+            parameters: sum.parameters,
+            flops: sum.flops,
+            activation_bytes: sum.activation_bytes,
+            depth,
+            nodes: self.node_count() as u64,
+            edges: self.edge_count() as u64,
+        })
+    }
+
+    /// Returns the number of parameters that take part in the output of the network: those of [`cost`](Self::cost)
+    /// without the nodes of the block that are fed by zeros alone, or that lead nowhere.
+    ///
+    /// # Errors
+    /// The same errors as [`cost`](Self::cost).
+    ///
+    /// ```
+    /// use blockqnn::graph::{CostError, ToGraph};
+    /// use blockqnn::space::cell::{CellCode, CellSpace};
+    ///
+    /// let parameters = |text: &str| {
+    ///     let cell: CellCode = text.parse().expect("a cell");
+    ///     cell.to_graph().effective_parameters(&CellSpace::network())
+    /// };
+    /// // Nothing leads from the convolution to the output.
+    /// let dead = parameters("|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|")?;
+    /// assert_eq!(dead, parameters("|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|")?);
+    /// # Ok::<(), CostError>(())
+    /// ```
+    pub fn effective_parameters(&self, network: &NetworkConfig) -> Result<u64, CostError> {
+        let mut counted = self.live_nodes();
+        let mut reached: Vec<bool> = Vec::with_capacity(counted.len());
+        for (node, counted) in self.nodes().iter().zip(&mut counted) {
+            let is_fed = node.inputs.is_empty() || node.inputs.iter().any(|&input| reached[input]);
+            reached.push(is_fed && node.operation != Operation::Zero);
+            *counted &= is_fed;
+        }
+        Ok(self.sum(network, &counted)?.parameters)
+    }
+
+    /// The sums over the whole network, where of each block only the `counted` nodes are summed.
+    fn sum(&self, network: &NetworkConfig, counted: &[bool]) -> Result<Sum, CostError> {
         network.validate()?;
         let mut sum = Sum::default();
         let mut channels = network.width as u64;
@@ -145,7 +190,7 @@ impl LayerGraph {
             let width = network.stage_width(stage)?;
             for _ in 0..network.repeats {
                 let nodes = self.channels(channels, width, network.widths)?;
-                sum.block(self, &nodes, pixels)?;
+                sum.block(self, &nodes, counted, pixels)?;
                 channels = nodes.last().map_or(0, |output| output.output);
             }
         }
@@ -158,17 +203,7 @@ impl LayerGraph {
         sum.add_parameters(classes)?;
         sum.flops = add(sum.flops, weights, FLOPS)?;
         sum.tensors(1, classes, 1)?;
-
-        let blocks = mul(network.stages as u64, network.repeats as u64, "depth")?;
-        let depth = add(mul(blocks, self.longest_convolution_path(), "depth")?, 2, "depth")?;
-        Ok(Cost {
-            parameters: sum.parameters,
-            flops: sum.flops,
-            activation_bytes: sum.activation_bytes,
-            depth,
-            nodes: self.node_count() as u64,
-            edges: self.edge_count() as u64,
-        })
+        Ok(sum)
     }
 
     /// Returns the multiply-adds of only the first block of the network, for one image: its input has the width and the
@@ -189,7 +224,8 @@ impl LayerGraph {
         network.validate()?;
         let mut sum = Sum::default();
         let (width, size) = (network.stage_width(0)?, network.stage_sizes()?.first().copied().unwrap_or_default());
-        sum.block(self, &self.channels(width, width, network.widths)?, pixels(size)?)?;
+        let nodes = self.channels(width, width, network.widths)?;
+        sum.block(self, &nodes, &vec![true; nodes.len()], pixels(size)?)?;
         Ok(sum.flops)
     }
 
@@ -266,9 +302,15 @@ impl Sum {
         self.tensors(2, to, pixels)
     }
 
-    /// Adds one block whose nodes have these channels.
-    fn block(&mut self, graph: &LayerGraph, channels: &[NodeChannels], pixels: u64) -> Result<(), SizeOverflow> {
-        for (node, &own) in graph.nodes().iter().zip(channels) {
+    /// Adds the `counted` nodes of one block whose nodes have these channels.
+    fn block(
+        &mut self,
+        graph: &LayerGraph,
+        channels: &[NodeChannels],
+        counted: &[bool],
+        pixels: u64,
+    ) -> Result<(), SizeOverflow> {
+        for ((node, &own), _) in graph.nodes().iter().zip(channels).zip(counted).filter(|(_, counted)| **counted) {
             let inputs: Vec<u64> = node.inputs.iter().map(|&from| channels[from].output).collect();
             node.operation.describe(|kind| kind.cost(&inputs, own.computed, pixels, self))?;
             if own.is_projected() {

@@ -9,6 +9,7 @@ mod cost;
 mod fingerprint;
 mod network_config;
 mod operation;
+mod path_flow;
 mod shape;
 
 pub use cost::{Cost, CostError, CostLimits, CostQuantity, OverLimit};

@@ -31,11 +31,19 @@ pub struct MinibatchSummary {
     pub infeasible: u64,
     /// Highest accuracy of the run so far in percent, if any was measured.
     pub best_accuracy: Option<f64>,
+    /// Whether the evaluations do not contradict the priors of the space; none if the agent uses none. See
+    /// [`Agent::priors_hold`](crate::agent::Agent::priors_hold).
+    pub priors_hold: Option<bool>,
 }
 
 impl MinibatchSummary {
     /// Summarises minibatch `minibatch`, whose records are those of `records` from `start` on.
-    pub(super) fn of<S: SearchSpace>(minibatch: u64, records: &[RecordOf<S>], start: usize) -> Self {
+    pub(super) fn of<S: SearchSpace>(
+        minibatch: u64,
+        records: &[RecordOf<S>],
+        start: usize,
+        priors_hold: Option<bool>,
+    ) -> Self {
         let measured = |record: &RecordOf<S>| record.evaluation.accuracy();
         let last = &records[start..];
         Self {
@@ -44,6 +52,7 @@ impl MinibatchSummary {
             mean_accuracy: SearchReport::<S>::mean_accuracy(last),
             infeasible: last.iter().filter(|record| measured(record).is_none()).count() as u64,
             best_accuracy: records.iter().filter_map(measured).max_by(f64::total_cmp),
+            priors_hold,
         }
     }
 }

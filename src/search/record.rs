@@ -62,6 +62,9 @@ pub struct SearchReport<S: SearchSpace> {
     pub resampled: u64,
     /// How busy the workers were, since the search was started or resumed.
     pub utilisation: Utilisation,
+    /// Whether the evaluations do not contradict the priors of the space; none if the agent uses none. See
+    /// [`Agent::priors_hold`](crate::agent::Agent::priors_hold).
+    pub priors_hold: Option<bool>,
 }
 
 impl<S: SearchSpace> SearchReport<S> {

@@ -3,7 +3,7 @@
 use super::repeats::Repeat;
 use super::run_folder::Log;
 use super::trial::{Finished, Proposed, checked, lacked_room};
-use super::{Observer, Scheduling, Search, SearchError, SearchReport, StopReason, Utilisation};
+use super::{Observer, Scheduling, Search, SearchConfig, SearchError, SearchReport, StopReason, Utilisation};
 use crate::agent::{Agent, Memory};
 use crate::evaluation::{Evaluation, Infeasibility};
 use crate::evaluator::{Assignment, Verdict};
@@ -87,9 +87,11 @@ impl<S: SearchSpace, G> fmt::Debug for Session<'_, S, G> {
 
 impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
     pub(super) fn new(search: Search<'o, S, G, String>, log: Log<S>) -> Self {
-        let memory = Memory::new(search.config.minibatch);
+        let SearchConfig { minibatch, network, limits, .. } = &search.config;
+        let memory = Memory::new(*minibatch).with_network(network.clone(), *limits);
         let utilisation = Utilisation::default();
-        let report = SearchReport { records: Vec::new(), stop: StopReason::Completed, resampled: 0, utilisation };
+        let (stop, priors_hold) = (StopReason::Completed, None);
+        let report = SearchReport { records: Vec::new(), stop, resampled: 0, utilisation, priors_hold };
         Self {
             search,
             log,
@@ -277,6 +279,7 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
     pub(super) fn end(&mut self) -> Result<(), SearchError> {
         self.guarded(|session| {
             session.report.stop = session.stop_reason();
+            session.report.priors_hold = session.search.agent.priors_hold();
             for finished in std::mem::take(&mut session.finished).into_values() {
                 session.report.records.push(finished.record);
             }

@@ -4,7 +4,7 @@ pub mod block;
 pub mod cell;
 
 use crate::evaluation::Trajectory;
-use crate::graph::{Fingerprint, LayerGraph, ToGraph};
+use crate::graph::{CostError, Fingerprint, LayerGraph, NetworkConfig, ToGraph};
 use crate::seed;
 use rand::Rng;
 use serde::Serialize;
@@ -129,6 +129,25 @@ pub trait SearchSpace: Send + Sync {
         action.hash(&mut hasher);
         vec![hasher.finish()]
     }
+
+    /// Returns numbers that say something about how accurate the network around `graph` will be before it is trained: of
+    /// each, more tends to be better. There are as many for every graph, always in the same order; their scales do not
+    /// matter. The default is none.
+    ///
+    /// A learner may use them to choose what to train ([`LeastSquaresConfig`](crate::agent::LeastSquaresConfig)), never
+    /// in place of a reward. They should be cheap: they are asked for hundreds of candidates for each trial.
+    ///
+    /// # Errors
+    /// [`CostError`] if no network can be built around `graph`.
+    fn priors(&self, graph: &LayerGraph, network: &NetworkConfig) -> Result<Vec<f64>, CostError> {
+        let _ = (graph, network);
+        Ok(Vec::new())
+    }
+}
+
+/// The priors of spaces of convolutional networks: what flows through the paths of the network, and its parameters.
+fn priors_of_network(graph: &LayerGraph, network: &NetworkConfig) -> Result<Vec<f64>, CostError> {
+    Ok(vec![graph.path_flow(network)?, graph.effective_parameters(network)? as f64])
 }
 
 /// FNV-1a with 64 bits. Unlike the standard library's hasher, it is the same in every release and on every machine.

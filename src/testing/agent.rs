@@ -4,7 +4,7 @@ use super::environment::check_identity;
 use super::{Rule, Violation};
 use crate::agent::{Agent, EpisodeOf, Memory, TrajectoryOf};
 use crate::evaluation::{Episode, Reward};
-use crate::graph::ToGraph;
+use crate::graph::{CostLimits, NetworkConfig, ToGraph};
 use crate::seed;
 use crate::space::{SearchSpace, walk};
 
@@ -73,7 +73,7 @@ where
 {
     let mut agents = vec![make(), make()];
     let identity = agents[0].identity();
-    let mut memory = Memory::new(MINIBATCH);
+    let mut memory = Memory::new(MINIBATCH).with_network(NetworkConfig::cifar(), CostLimits::default());
     for minibatch in 0..MINIBATCHES {
         if minibatch == MINIBATCHES / 2 {
             agents.push(reloaded(space, &agents[0], make())?);

@@ -19,7 +19,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const NAMES: [&str; 8] = ["paper", "tuned", "rank", "best", "random", "evolution", "local", "local10"];
+const NAMES: [&str; 9] =
+    ["paper", "tuned", "rank", "best", "best-with-priors", "random", "evolution", "local", "local10"];
 
 /// Settings with which an agent leaves its random beginning within a few dozen trials.
 fn agent(name: &str) -> Box<dyn Agent<BlockSpace>> {
@@ -34,9 +35,10 @@ fn agent(name: &str) -> Box<dyn Agent<BlockSpace>> {
             let policy = Policy::Softmax { temperature: 0.5, uniform: 10 };
             tabular(QLearningConfig { policy, ..QLearningConfig::rank() })
         }
-        // A small window, so that it moves, and few edits, so that ten thousand episodes take less than minutes.
-        "best" => {
-            let config = LeastSquaresConfig { window: 30, edits: 4, ..LeastSquaresConfig::default() };
+        // A small window, so that it moves, and few edits, so that ten thousand episodes do not take minutes.
+        "best" | "best-with-priors" => {
+            let priors = name == "best-with-priors";
+            let config = LeastSquaresConfig { window: 30, edits: 4, priors, ..LeastSquaresConfig::default() };
             Box::new(LeastSquares::new(config).unwrap())
         }
         "random" => Box::new(RandomAgent),

@@ -6,6 +6,7 @@ mod agent_learns;
 mod agents;
 mod conformance;
 mod interface;
+mod priors;
 mod published;
 mod repeats;
 mod resume;

@@ -35,8 +35,8 @@ pub(crate) struct Arguments {
     /// Standard deviation of the noise on synthetic accuracies, in percentage points
     #[arg(long, value_name = "POINTS", default_value_t = 0.0, value_parser = deviation, allow_negative_numbers = true)]
     noise: f64,
-    /// Agent to compare: paper, metaqnn, tuned, rank, best, random, evolution, evolution50, local or local10
-    /// (repeatable) [default: all]
+    /// Agent to compare: paper, metaqnn, tuned, rank, best, best-with-priors, random, evolution, evolution50, local or
+    /// local10 (repeatable) [default: all]
     #[arg(long, value_name = "NAME")]
     agent: Vec<String>,
     /// Budgets, separated by commas: evaluations (500) or, on a table with training times, simulated seconds (20000s)

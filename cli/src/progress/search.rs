@@ -250,9 +250,10 @@ impl Observer<BlockSpace> for Search {
         let gone = self.started.elapsed().as_secs_f64();
         let left = self.seconds_left().unwrap_or_default();
         self.last_mean = summary.mean_accuracy;
+        let priors = if summary.priors_hold == Some(false) { "  priors contradicted" } else { "" };
         let line = format!(
             "minibatch {:>3}/{}  epsilon {:<4} mean {}  best {}  infeasible {}  {}  {gone:.0} s elapsed, {left:.0} s \
-             left",
+             left{priors}",
             summary.minibatch + 1,
             self.minibatches(),
             self.epsilon(summary.minibatch * self.minibatch),

@@ -3,6 +3,7 @@
 mod candidates;
 mod features;
 mod kernel;
+mod priors;
 mod values;
 
 use super::edit::{is_new, random_trajectory};
@@ -16,6 +17,7 @@ use crate::space::SearchSpace;
 use candidates::better;
 use features::{BUCKETS, Features, features};
 use kernel::Cholesky;
+use priors::{Candidate, Priors, Standing};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -28,7 +30,8 @@ use values::Weights;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LeastSquaresConfig {
-    /// Number of trials at the beginning that walk at random.
+    /// Number of trials at the beginning that walk at random. With priors it is half as many, and every other one of them
+    /// is the best of 40 by prior.
     pub uniform: u64,
     /// Number of best architectures so far whose neighbours are candidates.
     pub parents: usize,
@@ -55,6 +58,10 @@ pub struct LeastSquaresConfig {
     /// Largest number of evaluations that are fitted; of more, the best and the latest are. The time for a proposal
     /// grows with its square.
     pub window: usize,
+    /// Whether the [priors](SearchSpace::priors) of the space are used, if it has any. Omitted from files where they are
+    /// not: a file without it was written before there were priors.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub priors: bool,
 }
 
 impl Default for LeastSquaresConfig {
@@ -71,11 +78,18 @@ impl Default for LeastSquaresConfig {
             noise: 0.3,
             temperature: 0.5,
             window: 2_000,
+            priors: false,
         }
     }
 }
 
 impl LeastSquaresConfig {
+    /// The default with the priors of the space.
+    #[must_use]
+    pub fn with_priors() -> Self {
+        Self { priors: true, ..Self::default() }
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -128,8 +142,11 @@ impl LeastSquaresConfig {
 /// ```
 pub struct LeastSquares<S: SearchSpace> {
     config: LeastSquaresConfig,
+    /// The priors of the space, once it is known whether there are any.
+    priors: Option<Priors>,
+    is_prepared: bool,
     /// Features of all episodes of the memory.
-    known: Vec<Arc<Features>>,
+    known: Vec<Arc<Seen>>,
     /// Walks of all episodes, with their numbers.
     evaluated: HashMap<Vec<S::Action>, usize>,
     /// Episodes with a better neighbour or no new one, by number.
@@ -139,10 +156,17 @@ pub struct LeastSquares<S: SearchSpace> {
     /// Episodes that are fitted, by number.
     window: Vec<usize>,
     factor: Cholesky,
-    /// Features of architectures met lately, since candidates recur.
-    cache: HashMap<Vec<S::Action>, Arc<Features>>,
+    /// Architectures met lately, since candidates recur.
+    cache: HashMap<Vec<S::Action>, Arc<Seen>>,
     /// A dense vector of zeros, used while a row of the kernel is computed.
     dense: Vec<f32>,
+}
+
+/// What the learner sees of an architecture.
+struct Seen {
+    features: Features,
+    /// None if it is not to be trained, or there are no priors.
+    standing: Option<Standing>,
 }
 
 impl<S: SearchSpace> fmt::Debug for LeastSquares<S> {
@@ -151,6 +175,9 @@ impl<S: SearchSpace> fmt::Debug for LeastSquares<S> {
         f.debug_struct("LeastSquares").field("config", &self.config).field("known", &known).finish_non_exhaustive()
     }
 }
+
+/// Places of features: those that are hashed to, and one for each prior.
+const PLACES: usize = BUCKETS + priors::FEATURES;
 
 /// Number of candidates whose features are kept.
 const CACHE: usize = 8_192;
@@ -183,6 +210,8 @@ impl<S: SearchSpace> LeastSquares<S> {
         config.validate()?;
         Ok(Self {
             config,
+            priors: None,
+            is_prepared: false,
             known: Vec::new(),
             evaluated: HashMap::new(),
             settled: Vec::new(),
@@ -190,7 +219,7 @@ impl<S: SearchSpace> LeastSquares<S> {
             window: Vec::new(),
             factor: Cholesky::default(),
             cache: HashMap::new(),
-            dense: vec![0.0; BUCKETS],
+            dense: vec![0.0; PLACES],
         })
     }
 
@@ -200,12 +229,56 @@ impl<S: SearchSpace> LeastSquares<S> {
         self.config
     }
 
-    fn features_of(&mut self, space: &S, actions: &[S::Action]) -> Result<Arc<Features>, AgentError> {
+    /// Finds out, at first, which priors there are.
+    fn prepare(&mut self, space: &S, memory: &Memory<S>) -> Result<(), AgentError> {
+        if !self.is_prepared
+            && self.config.priors
+            && let Some((network, limits)) = memory.network()
+        {
+            self.priors = Priors::new(space, network, *limits)?;
+        }
+        self.is_prepared = true;
+        Ok(())
+    }
+
+    /// Trials at the beginning.
+    fn beginning(&self) -> u64 {
+        if self.priors.is_some() { self.config.uniform.div_ceil(2) } else { self.config.uniform }
+    }
+
+    /// A random walk; of every other trial at the beginning the one of highest prior among several.
+    fn begin(&self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
+        let Some(priors) = self
+            .priors
+            .as_ref()
+            .filter(|_| memory.proposed() < self.beginning() && memory.proposed().is_multiple_of(2))
+        else {
+            return random_trajectory(space, rng);
+        };
+        let mut best: Option<(f64, TrajectoryOf<S>)> = None;
+        for _ in 0..priors::BEGINNING {
+            let walk = random_trajectory(space, rng)?;
+            let graph = space.decode(&walk.actions)?.to_graph();
+            let Some(standing) = priors.standing(space, &graph) else { continue };
+            let sum = standing.sum();
+            if best.as_ref().is_none_or(|(highest, _)| sum > *highest) && is_new(space, memory, &walk)? {
+                best = Some((sum, walk));
+            }
+        }
+        best.map_or_else(|| random_trajectory(space, rng), |(_, walk)| Ok(walk))
+    }
+
+    fn seen(&mut self, space: &S, actions: &[S::Action]) -> Result<Arc<Seen>, AgentError> {
         if let Some(known) = self.cache.get(actions) {
             return Ok(Arc::clone(known));
         }
-        let architecture = space.decode(actions)?;
-        let found = Arc::new(features(space, actions, &architecture.to_graph()));
+        let graph = space.decode(actions)?.to_graph();
+        let mut features = features(space, actions, &graph);
+        let standing = self.priors.as_ref().and_then(|priors| priors.standing(space, &graph));
+        if let Some(standing) = &standing {
+            standing.append_to(&mut features);
+        }
+        let found = Arc::new(Seen { features, standing });
         if self.cache.len() >= CACHE {
             self.cache.clear();
         }
@@ -215,11 +288,24 @@ impl<S: SearchSpace> LeastSquares<S> {
 
     /// Adds the episodes that were not known before.
     fn catch_up(&mut self, space: &S, memory: &Memory<S>) -> Result<(), AgentError> {
+        self.prepare(space, memory)?;
         let episodes = memory.episodes();
+        let held = self.priors.as_ref().is_none_or(Priors::hold);
         for episode in &episodes[self.known.len()..] {
-            let own = self.features_of(space, &episode.trajectory.actions)?;
+            let own = self.seen(space, &episode.trajectory.actions)?;
+            if let Some(priors) = &mut self.priors {
+                priors.learn(own.standing.as_ref(), episode.reward);
+            }
             self.evaluated.insert(episode.trajectory.actions.clone(), self.known.len());
             self.known.push(own);
+        }
+        match self.priors.as_ref().map(Priors::hold) {
+            Some(false) if held => tracing::warn!(
+                trials = self.known.len(),
+                "the evaluations contradict the priors of the space: candidates are no longer chosen by them"
+            ),
+            Some(true) if !held => tracing::info!(trials = self.known.len(), "the priors of the space are used again"),
+            _ => {}
         }
         let wanted = window(episodes, self.config.window);
         let kept = self.window.len();
@@ -235,24 +321,24 @@ impl<S: SearchSpace> LeastSquares<S> {
 
     /// Adds an episode to the regression.
     fn fit(&mut self, number: usize) {
-        let own = &self.known[number];
-        for &(place, value) in own.iter() {
+        let own = &self.known[number].features;
+        for &(place, value) in own {
             self.dense[usize::from(place)] += value;
         }
         let product = |other: &Features| -> f64 {
             other.iter().map(|&(place, value)| f64::from(self.dense[usize::from(place)] * value)).sum()
         };
-        let row = self.window.iter().map(|&other| product(&self.known[other])).collect();
+        let row = self.window.iter().map(|&other| product(&self.known[other].features)).collect();
         let diagonal = product(own) + self.config.noise;
-        for &(place, _) in own.iter() {
+        for &(place, _) in own {
             self.dense[usize::from(place)] = 0.0;
         }
         self.factor.push(row, diagonal);
         self.window.push(number);
     }
 
-    /// Returns the candidates that were not evaluated, with their values, highest first. In each round, edits of those
-    /// with the highest values are added.
+    /// Returns the candidates that were not evaluated, with their values, highest first; those of low prior at the end. In
+    /// each round, edits of those with the highest values are added.
     fn valued(
         &mut self,
         space: &S,
@@ -260,19 +346,25 @@ impl<S: SearchSpace> LeastSquares<S> {
         rounds: usize,
         weights: &mut Weights,
         rng: &mut dyn Rng,
-    ) -> Result<Vec<(f64, TrajectoryOf<S>)>, AgentError> {
-        let mut valued = Vec::with_capacity(candidates.len());
+    ) -> Result<Vec<Candidate<S>>, AgentError> {
+        let mut valued: Vec<Candidate<S>> = Vec::with_capacity(candidates.len());
         let mut met = HashSet::new();
         for round in 0..=rounds {
-            for candidate in candidates.drain(..) {
-                if !self.evaluated.contains_key(&candidate.actions) && met.insert(candidate.actions.clone()) {
-                    let features = self.features_of(space, &candidate.actions)?;
-                    valued.push((weights.value(&features), candidate));
+            for walk in candidates.drain(..) {
+                if !self.evaluated.contains_key(&walk.actions) && met.insert(walk.actions.clone()) {
+                    let seen = self.seen(space, &walk.actions)?;
+                    let prior = seen.standing.as_ref().map(Standing::sum);
+                    valued.push(Candidate { value: weights.value(&seen.features), prior, walk });
                 }
             }
-            valued.sort_by(|(a, _): &(f64, _), (b, _)| b.total_cmp(a));
+            valued.sort_by(|a, b| b.value.total_cmp(&a.value));
+            if round == rounds
+                && let Some(priors) = &self.priors
+            {
+                priors::filter(&mut valued, priors.share());
+            }
             if round < rounds {
-                let best = valued.iter().take(self.config.parents).map(|(_, candidate)| candidate);
+                let best = valued.iter().take(self.config.parents).map(|candidate| &candidate.walk);
                 candidates = self.edited(space, best, rng)?;
             }
         }
@@ -285,11 +377,11 @@ impl<S: SearchSpace> LeastSquares<S> {
         let noise = scale * self.config.noise.sqrt();
         let mut residuals = standardised(log_ranks(self.window.iter().map(|&n| episodes[n].reward.value())));
         for (residual, &number) in residuals.iter_mut().zip(&self.window) {
-            *residual -= weights.value(&self.known[number]) + noise * seed::normal(rng);
+            *residual -= weights.value(&self.known[number].features) + noise * seed::normal(rng);
         }
         self.factor.solve(&mut residuals);
         for (residual, &number) in residuals.iter().zip(&self.window) {
-            for &(place, value) in self.known[number].iter() {
+            for &(place, value) in &self.known[number].features {
                 *weights.weight(place) += residual * f64::from(value);
             }
         }
@@ -330,10 +422,10 @@ fn standardised(mut values: Vec<f64>) -> Vec<f64> {
 impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
     fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
         let episodes = memory.episodes();
-        if memory.proposed() < self.config.uniform || episodes.is_empty() {
-            return random_trajectory(space, rng);
-        }
         self.catch_up(space, memory)?;
+        if memory.proposed() < self.beginning() || episodes.is_empty() {
+            return self.begin(space, memory, rng);
+        }
         let neighbours = self.neighbours_of_the_best(space, episodes, rng)?;
         // While the neighbours of the best are new, follow the mean with little deviation: there is far to climb. As
         // they are used up, the search must look elsewhere: the deviation grows to that of the posterior, and random
@@ -352,9 +444,9 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
             self.valued(space, optimum, 0, &mut weights, rng)?
         };
         self.spare = weights.into_memory();
-        for (_, candidate) in valued {
-            if is_new(space, memory, &candidate)? {
-                return Ok(candidate);
+        for Candidate { walk, .. } in valued {
+            if is_new(space, memory, &walk)? {
+                return Ok(walk);
             }
         }
         let mut walk = random_trajectory(space, rng)?;
@@ -375,6 +467,10 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
         _rng: &mut dyn Rng,
     ) -> Result<(), AgentError> {
         self.catch_up(space, memory)
+    }
+
+    fn priors_hold(&self) -> Option<bool> {
+        self.priors.as_ref().map(Priors::hold)
     }
 
     fn identity(&self) -> String {

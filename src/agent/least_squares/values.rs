@@ -1,6 +1,7 @@
 //! A draw of a value function: the weights of features, and walks that follow the values of single decisions.
 
-use super::features::{self, BUCKETS, Features, mix};
+use super::PLACES;
+use super::features::{self, Features, mix};
 use crate::agent::edit::legal;
 use crate::agent::q_table::softmax;
 use crate::agent::{AgentError, TrajectoryOf};
@@ -21,7 +22,7 @@ impl Weights {
     /// needed, so a draw does not depend on which features were met before. `values` is an allocation to use.
     pub(super) fn prior(nonce: u64, scale: f64, mut values: Vec<f64>) -> Self {
         values.clear();
-        values.resize(BUCKETS, f64::NAN);
+        values.resize(PLACES, f64::NAN);
         Self { nonce, scale, values }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Describe, Facts, PyTorch};
 use crate::graph::cost::Sum;
+use crate::graph::path_flow::Flow;
 use crate::graph::shape::SizeOverflow;
 
 /// The source of the class of a pre-activation cell.
@@ -39,6 +40,10 @@ impl Describe for Convolution {
         }
         sum.convolution(self.kernel, input, output, pixels)?;
         sum.tensors(1, output, pixels)
+    }
+
+    fn flow(&self, inputs: &[(Flow, u64)], _: u64) -> Flow {
+        inputs.first().map_or(Flow::NONE, |&(flow, channels)| flow.through_convolution(self.kernel, channels))
     }
 
     fn pytorch(&self, layer: &str, inputs: &[String], channels: &[&str]) -> PyTorch {

@@ -2,6 +2,7 @@
 
 use super::{Describe, Facts, PyTorch};
 use crate::graph::cost::Sum;
+use crate::graph::path_flow::Flow;
 use crate::graph::shape::SizeOverflow;
 
 fn facts(name: &'static str, number: u8) -> Facts {
@@ -44,6 +45,12 @@ impl Describe for Add {
         sum.tensors(1, output, pixels)
     }
 
+    fn flow(&self, inputs: &[(Flow, u64)], output: u64) -> Flow {
+        Flow::sum(inputs.iter().map(|&(flow, channels)| {
+            (if channels < output { flow.through_convolution(1, channels) } else { flow }, 1.0)
+        }))
+    }
+
     fn pytorch(&self, layer: &str, inputs: &[String], channels: &[&str]) -> PyTorch {
         let mut distinct = channels.to_vec();
         distinct.sort_unstable();
@@ -79,6 +86,10 @@ impl Describe for Concat {
     /// A single input passes through without a copy.
     fn cost(&self, inputs: &[u64], output: u64, pixels: u64, sum: &mut Sum) -> Result<(), SizeOverflow> {
         if inputs.len() == 1 { Ok(()) } else { sum.tensors(1, output, pixels) }
+    }
+
+    fn flow(&self, inputs: &[(Flow, u64)], _: u64) -> Flow {
+        Flow::side_by_side(inputs)
     }
 
     fn pytorch(&self, _: &str, inputs: &[String], channels: &[&str]) -> PyTorch {

@@ -8,6 +8,7 @@ mod pooling;
 pub(crate) use convolution::CELL;
 
 use super::cost::Sum;
+use super::path_flow::Flow;
 use super::shape::SizeOverflow;
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
@@ -106,6 +107,12 @@ pub(crate) trait Describe {
 
     /// Adds the parameters, multiply-adds and activations for inputs and an output with these channels.
     fn cost(&self, inputs: &[u64], output: u64, pixels: u64, sum: &mut Sum) -> Result<(), SizeOverflow>;
+
+    /// Returns what flows out of it, for inputs of so many channels each and an output of `output` channels. What has no weights
+    /// passes on what it gets.
+    fn flow(&self, inputs: &[(Flow, u64)], _output: u64) -> Flow {
+        inputs.first().map_or(Flow::NONE, |&(flow, _)| flow)
+    }
 
     /// Returns its source as the attribute `layer` of a module. `inputs` and `channels` are the expressions of its
     /// inputs and their channels.

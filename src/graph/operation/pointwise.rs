@@ -2,11 +2,13 @@
 
 use super::{Describe, Facts, PyTorch};
 use crate::graph::cost::Sum;
+use crate::graph::path_flow::Flow;
 use crate::graph::shape::SizeOverflow;
 
-pub(super) const IDENTITY: Function = Function { name: "identity", number: 4, pytorch: None };
-pub(super) const RELU: Function = Function { name: "ReLU", number: 8, pytorch: Some("torch.relu") };
-pub(super) const ZERO: Function = Function { name: "zero", number: 11, pytorch: Some("torch.zeros_like") };
+pub(super) const IDENTITY: Function = Function { name: "identity", number: 4, pytorch: None, is_zero: false };
+pub(super) const RELU: Function = Function { name: "ReLU", number: 8, pytorch: Some("torch.relu"), is_zero: false };
+pub(super) const ZERO: Function =
+    Function { name: "zero", number: 11, pytorch: Some("torch.zeros_like"), is_zero: true };
 
 fn facts(name: &'static str, number: u8) -> Facts {
     Facts { name, colour: [number, 0], inputs: 1..=1, kernel: None, depth: 0, passes_through: false }
@@ -17,6 +19,7 @@ pub(super) struct Function {
     name: &'static str,
     number: u8,
     pytorch: Option<&'static str>,
+    is_zero: bool,
 }
 
 impl Describe for Function {
@@ -26,6 +29,10 @@ impl Describe for Function {
 
     fn cost(&self, _: &[u64], output: u64, pixels: u64, sum: &mut Sum) -> Result<(), SizeOverflow> {
         if self.pytorch.is_none() { Ok(()) } else { sum.tensors(1, output, pixels) }
+    }
+
+    fn flow(&self, inputs: &[(Flow, u64)], _: u64) -> Flow {
+        inputs.first().filter(|_| !self.is_zero).map_or(Flow::NONE, |&(flow, _)| flow)
     }
 
     fn pytorch(&self, _: &str, inputs: &[String], channels: &[&str]) -> PyTorch {

@@ -7,6 +7,7 @@ pub use block_code::{BlockCode, BlockCodeError};
 pub use code::{CodeRule, LayerCode, LayerKind};
 
 use super::{SearchSpace, SpaceError, Step};
+use crate::graph::{CostError, LayerGraph, NetworkConfig};
 use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
@@ -290,6 +291,11 @@ impl SearchSpace for BlockSpace {
 
     fn describe(&self, block: &BlockCode) -> String {
         block.to_string()
+    }
+
+    /// Returns [path flow](LayerGraph::path_flow) and [parameters](LayerGraph::effective_parameters).
+    fn priors(&self, graph: &LayerGraph, network: &NetworkConfig) -> Result<Vec<f64>, CostError> {
+        super::priors_of_network(graph, network)
     }
 
     /// Returns the code of the same kind and kernel that connects as far back as before; connections that would reach

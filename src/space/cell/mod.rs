@@ -8,7 +8,7 @@ mod cell_code;
 pub use cell_code::{CellCode, CellCodeError, CellOperation};
 
 use super::{SearchSpace, SpaceError, Step};
-use crate::graph::{Fingerprint, LayerGraph, NetworkConfig, WidthRule};
+use crate::graph::{CostError, Fingerprint, LayerGraph, NetworkConfig, WidthRule};
 use serde::{Deserialize, Serialize};
 
 /// Which cells of a [`CellSpace`] count as the same.
@@ -120,6 +120,11 @@ impl SearchSpace for CellSpace {
 
     fn describe(&self, cell: &CellCode) -> String {
         cell.to_string()
+    }
+
+    /// Returns [path flow](LayerGraph::path_flow) and [parameters](LayerGraph::effective_parameters).
+    fn priors(&self, graph: &LayerGraph, network: &NetworkConfig) -> Result<Vec<f64>, CostError> {
+        super::priors_of_network(graph, network)
     }
 
     fn fingerprint(&self, cell: &CellCode, graph: &LayerGraph) -> Fingerprint {

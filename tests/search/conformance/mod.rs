@@ -44,6 +44,8 @@ fn check_agents<S: SearchSpace + Clone>(space: &S) {
     tabular(QLearningConfig { policy, ..QLearningConfig::rank() });
     let fitted = LeastSquaresConfig { uniform: 20, window: 30, ..LeastSquaresConfig::default() };
     check_agent(space, || LeastSquares::new(fitted).unwrap()).unwrap();
+    let by_prior = LeastSquaresConfig { priors: true, ..fitted };
+    check_agent(space, || LeastSquares::new(by_prior).unwrap()).unwrap();
     check_agent(space, || RegularizedEvolution::new(EvolutionConfig::small()).unwrap()).unwrap();
     check_agent(space, LocalSearch::new).unwrap();
     check_agent(space, || RandomAgent).unwrap();
