@@ -22,11 +22,25 @@ const CHILD: &str = "BLOCKQNN_TRAINER";
 /// Begins a line that is meant for the parent. Whatever else a training prints is not.
 const MARK: &str = "@blockqnn ";
 
+/// The version of the lines that parents and children exchange, which docs/python.md describes.
+pub(crate) const PROTOCOL: u32 = 1;
+
 /// No line for the parent is longer.
 const LONGEST_LINE: u64 = 1 << 20;
 
+/// How many characters of a line that cannot be read are shown.
+const SHOWN: usize = 100;
+
 /// Shortest time between two lines of progress.
 const PROGRESS: Duration = Duration::from_millis(50);
+
+/// The first line that a child receives.
+#[derive(Debug, Serialize, Deserialize)]
+struct Hello<B> {
+    protocol: u32,
+    /// What its environment is made of.
+    briefing: B,
+}
 
 /// A trial to evaluate. Fields beside these are not looked at.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,7 +55,12 @@ pub(crate) struct Task<A> {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Line {
     /// The environment is ready.
-    Ready { identity: String },
+    Ready {
+        identity: String,
+        /// Version of its protocol; earlier ones had none.
+        #[serde(default)]
+        protocol: Option<u32>,
+    },
     /// The environment could not be made.
     Unready { message: String },
     /// An evaluation makes progress.
@@ -53,7 +72,13 @@ pub(crate) enum Line {
         condition: Condition,
         /// Memory of the machine that the process holds, where the system reports it.
         resident_bytes: Option<u64>,
+        /// The epoch from which it continued what an earlier attempt had trained.
+        #[serde(default)]
+        continued_from: Option<u32>,
     },
+    /// A line for the parent that is none of these. No child sends it: the parent makes it of what it reads.
+    #[serde(skip)]
+    Unreadable { message: String },
 }
 
 /// Makes an environment of a briefing, once in each child.
@@ -87,6 +112,15 @@ fn next_line(output: &mut impl BufRead) -> Option<String> {
     (length > 0).then(|| text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
+/// What a line that is meant for the parent says.
+fn read_line(text: &str) -> Line {
+    serde_json::from_str(text).unwrap_or_else(|error| {
+        tracing::warn!(%error, text, "a child process sent a line that cannot be read");
+        let beginning: String = text.chars().take(SHOWN).collect();
+        Line::Unreadable { message: format!("{error}: {beginning:?}") }
+    })
+}
+
 /// A running child.
 #[derive(Debug)]
 pub(crate) struct ChildProcess {
@@ -114,13 +148,12 @@ impl ChildProcess {
         let reading = reader.spawn(move || {
             let mut output = BufReader::new(output);
             while let Some(text) = next_line(&mut output) {
-                match text.strip_prefix(MARK).map(serde_json::from_str) {
-                    Some(Ok(line)) => {
+                match text.strip_prefix(MARK).map(read_line) {
+                    Some(line) => {
                         if !deliver(Some(line)) {
                             return;
                         }
                     }
-                    Some(Err(error)) => tracing::warn!(%error, text, "a child process sent a line that cannot be read"),
                     None if text.is_empty() => {}
                     // A standard error that is closed is no reason to hear no more of the child.
                     None => drop(writeln!(io::stderr(), "{text}")),
@@ -131,7 +164,8 @@ impl ChildProcess {
         let mut started = Self { child, input };
         reading?;
         // Writing fails if the child ended already; that shows when its first line is awaited.
-        started.send(briefing.to_string().as_bytes());
+        let hello = serde_json::to_vec(&Hello { protocol: PROTOCOL, briefing })?;
+        started.send(&hello);
         Ok(started)
     }
 
@@ -205,14 +239,33 @@ where
         let _ = output.write_all(format!("\n{MARK}{text}\n").as_bytes());
         let _ = output.flush();
     };
-    let briefing = tasks.recv().ok().and_then(|line| serde_json::from_str(&line).ok()).unwrap_or_default();
-    if let Some(mut environment) = prepare(factory, &briefing, &say) {
+    let hello = tasks.recv().unwrap_or_default();
+    let environment = match read_hello(&hello) {
+        Ok(briefing) => prepare(factory, &briefing, &say),
+        Err(message) => {
+            say(Line::Unready { message });
+            None
+        }
+    };
+    if let Some(mut environment) = environment {
         let nobody = Cancellation::new();
         for task in tasks {
             serve_one::<A, E>(&mut environment, task.as_bytes(), &nobody, &say);
         }
     }
     std::process::exit(0);
+}
+
+/// The briefing in the first line of a parent that speaks this version of the protocol.
+fn read_hello(line: &str) -> Result<serde_json::Value, String> {
+    match serde_json::from_str(line) {
+        Ok(Hello { protocol: PROTOCOL, briefing }) => Ok(briefing),
+        Ok(Hello { protocol, .. }) => Err(format!(
+            "the process that started it speaks version {protocol} of the protocol, not {PROTOCOL}: use programs of \
+             one version of blockqnn"
+        )),
+        Err(error) => Err(format!("the first line that it received cannot be read: {error}")),
+    }
 }
 
 /// Makes the environment, and reports the result.
@@ -223,7 +276,7 @@ where
 {
     match factory(briefing) {
         Ok(environment) => {
-            say(Line::Ready { identity: environment.identity() });
+            say(Line::Ready { identity: environment.identity(), protocol: Some(PROTOCOL) });
             Some(environment)
         }
         Err(error) => {
@@ -253,7 +306,7 @@ where
         }
         outcome => outcome,
     };
-    say(Line::Done { outcome, condition, resident_bytes: resident_bytes() });
+    say(Line::Done { outcome, condition, resident_bytes: resident_bytes(), continued_from: None });
 }
 
 fn evaluate<A, E: Environment<A>>(
