@@ -1,5 +1,7 @@
 """`trainer`, and `search --trainer`: blocks that Python trains."""
 
+import csv
+import io
 import os
 import pathlib
 import shlex
@@ -92,7 +94,7 @@ class Trainers(ProgramTest):
 
     def test_the_network_is_that_of_the_settings(self):
         self.check(self.call(*self.search("--dataset", "cifar100", trials=2)), 0, "3x32x32 and 100 classes")
-        settings = ["--set", "search.network.classes=7", "--set", "search.network.image={channels=2,height=8,width=8}"]
+        settings = ["--set", "search.network.classes=7", "--set", 'search.network.image={"channels":2,"height":8,"width":8}']
         shutil.rmtree(self.folder / "run")
         self.check(self.call(*self.search(*settings, trials=2)), 0, "2x8x8 and 7 classes")
         resume = ["search", "--out", "run", "--resume", "--trials", 4, "--trainer", self.command]
@@ -122,7 +124,8 @@ class Trainers(ProgramTest):
             self.skipTest("needs PyTorch: name a Python that has it in BLOCKQNN_PYTHON")
         arguments = ["search", "--trials", 4, "--minibatch", 2, "--width", 4, "--epochs", 2, "--out", "run"]
         self.check(self.call(*arguments, "--trainer", f"{python} train.py"), 0, "all 4 trials are in")
-        best = max(float(line.split(",")[1]) for line in self.records().splitlines()[1:] if line.split(",")[1])
+        accuracies = [row["accuracy"] for row in csv.DictReader(io.StringIO(self.records()))]
+        best = max(float(accuracy) for accuracy in accuracies if accuracy)
         self.assertGreater(best, 20, "chance is 10 %")
 
 

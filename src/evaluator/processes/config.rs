@@ -149,11 +149,11 @@ impl ProcessConfig {
     }
 
     /// The identity of a child that says that it is ready.
-    pub(super) fn identity(&self, stated: String, protocol: Option<u32>) -> Result<String, ChildProblem> {
+    pub(super) fn identity(&self, stated: &str, protocol: Option<u32>) -> Result<String, ChildProblem> {
         if protocol != Some(PROTOCOL) {
             return Err(ChildProblem::Version { found: protocol });
         }
-        Ok(self.trainer.as_ref().map_or_else(|| stated.clone(), |trainer| trainer.identity(&stated)))
+        Ok(self.trainer.as_ref().map_or_else(|| stated.to_owned(), |trainer| trainer.identity(stated)))
     }
 
     /// A message about a child, with the command of a trainer.

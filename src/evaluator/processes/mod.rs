@@ -203,7 +203,7 @@ impl<A: Serialize> ProcessEvaluator<A> {
     /// The identity of a child that says that it is ready.
     fn introduction(&mut self, number: usize, line: Option<Line>) -> Result<Option<String>, StartError> {
         let problem = match line {
-            Some(Line::Ready { identity, protocol }) => match self.config.identity(identity, protocol) {
+            Some(Line::Ready { identity, protocol }) => match self.config.identity(&identity, protocol) {
                 Ok(identity) => return Ok(Some(identity)),
                 Err(problem) => problem,
             },
