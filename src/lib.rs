@@ -221,6 +221,8 @@ mod pages {
     struct Concepts;
     #[doc = include_str!("../docs/your-own.md")]
     struct YourOwn;
+    #[doc = include_str!("../docs/python.md")]
+    struct Python;
     #[cfg(feature = "nats")]
     #[doc = include_str!("../docs/distributed.md")]
     struct Distributed;

@@ -3,8 +3,19 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-const COMMANDS: [&str; 10] =
-    ["search", "verify", "transfer", "export", "classify", "report", "compare", "calibrate", "plan", "completions"];
+const COMMANDS: [&str; 11] = [
+    "search",
+    "verify",
+    "transfer",
+    "export",
+    "classify",
+    "report",
+    "compare",
+    "calibrate",
+    "plan",
+    "trainer",
+    "completions",
+];
 
 fn blockqnn(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_blockqnn")).args(arguments).current_dir(folder).output().unwrap()

@@ -300,7 +300,7 @@ impl Session<'_> {
         let mut trainer = (self.start)(&welcome.briefing)?;
         loop {
             match timeout(LOOK, trainer.next()).await {
-                Ok(Some(Line::Ready { identity })) => return Ok(Some((trainer, identity))),
+                Ok(Some(Line::Ready { identity, .. })) => return Ok(Some((trainer, identity))),
                 Ok(Some(Line::Unready { message })) => return Err(DistributedError::Environment { message }),
                 Ok(None) => {
                     return Err(DistributedError::Trainer { message: trainer.end().reason() });

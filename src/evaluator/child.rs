@@ -22,13 +22,27 @@ const CHILD: &str = "BLOCKQNN_TRAINER";
 /// Prefix of the lines that are meant for the parent, unlike whatever else a training prints.
 const MARK: &str = "@blockqnn ";
 
-/// Longest line for the parent, in bytes.
+/// The version of the lines that parents and children exchange, which docs/python.md describes.
+pub(crate) const PROTOCOL: u32 = 1;
+
+/// No line for the parent is longer.
 const LONGEST_LINE: u64 = 1 << 20;
 
-/// Shortest time between two progress lines.
+/// How many characters of a line that cannot be read are shown.
+const SHOWN: usize = 100;
+
+/// Shortest time between two lines of progress.
 const PROGRESS: Duration = Duration::from_millis(50);
 
-/// A trial to evaluate. Other fields are ignored.
+/// The first line that a child receives.
+#[derive(Debug, Serialize, Deserialize)]
+struct Hello<B> {
+    protocol: u32,
+    /// What its environment is made of.
+    briefing: B,
+}
+
+/// A trial to evaluate. Fields beside these are not looked at.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Task<A> {
     pub(crate) trial: Trial,
@@ -41,8 +55,13 @@ pub(crate) struct Task<A> {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Line {
     /// The environment is ready.
-    Ready { identity: String },
-    /// The environment could not be created.
+    Ready {
+        identity: String,
+        /// Version of its protocol; earlier ones had none.
+        #[serde(default)]
+        protocol: Option<u32>,
+    },
+    /// The environment could not be made.
     Unready { message: String },
     /// An evaluation made progress.
     Progress(Progress),
@@ -53,7 +72,13 @@ pub(crate) enum Line {
         condition: Condition,
         /// Resident memory of the process in bytes, where the system reports it.
         resident_bytes: Option<u64>,
+        /// The epoch from which it continued what an earlier attempt had trained.
+        #[serde(default)]
+        continued_from: Option<u32>,
     },
+    /// A line for the parent that is none of these. No child sends it: the parent makes it of what it reads.
+    #[serde(skip)]
+    Unreadable { message: String },
 }
 
 /// Creates an environment from a briefing, once in each child.
@@ -87,6 +112,15 @@ fn next_line(output: &mut impl BufRead) -> Option<String> {
     (length > 0).then(|| text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
+/// What a line that is meant for the parent says.
+fn read_line(text: &str) -> Line {
+    serde_json::from_str(text).unwrap_or_else(|error| {
+        tracing::warn!(%error, text, "a child process sent a line that cannot be read");
+        let beginning: String = text.chars().take(SHOWN).collect();
+        Line::Unreadable { message: format!("{error}: {beginning:?}") }
+    })
+}
+
 /// A running child.
 #[derive(Debug)]
 pub(crate) struct ChildProcess {
@@ -115,13 +149,12 @@ impl ChildProcess {
         let reading = reader.spawn(move || {
             let mut output = BufReader::new(output);
             while let Some(text) = next_line(&mut output) {
-                match text.strip_prefix(MARK).map(serde_json::from_str) {
-                    Some(Ok(line)) => {
+                match text.strip_prefix(MARK).map(read_line) {
+                    Some(line) => {
                         if !deliver(Some(line)) {
                             return;
                         }
                     }
-                    Some(Err(error)) => tracing::warn!(%error, text, "a child process sent a line that cannot be read"),
                     None if text.is_empty() => {}
                     // Keep reading the child's output even if standard error is closed.
                     None => drop(writeln!(io::stderr(), "{text}")),
@@ -131,8 +164,9 @@ impl ChildProcess {
         });
         let mut started = Self { child, input };
         reading?;
-        // Writing fails if the child has already ended; that is noticed when its first line is awaited.
-        started.send(briefing.to_string().as_bytes());
+        // Writing fails if the child ended already; that shows when its first line is awaited.
+        let hello = serde_json::to_vec(&Hello { protocol: PROTOCOL, briefing })?;
+        started.send(&hello);
         Ok(started)
     }
 
@@ -207,8 +241,15 @@ where
         let _ = output.write_all(format!("\n{MARK}{text}\n").as_bytes());
         let _ = output.flush();
     };
-    let briefing = tasks.recv().ok().and_then(|line| serde_json::from_str(&line).ok()).unwrap_or_default();
-    if let Some(mut environment) = prepare(factory, &briefing, &say) {
+    let hello = tasks.recv().unwrap_or_default();
+    let environment = match read_hello(&hello) {
+        Ok(briefing) => prepare(factory, &briefing, &say),
+        Err(message) => {
+            say(Line::Unready { message });
+            None
+        }
+    };
+    if let Some(mut environment) = environment {
         let nobody = Cancellation::new();
         for task in tasks {
             serve_one::<A, E>(&mut environment, task.as_bytes(), &nobody, &say);
@@ -217,7 +258,19 @@ where
     std::process::exit(0);
 }
 
-/// Creates the environment and reports the result.
+/// The briefing in the first line of a parent that speaks this version of the protocol.
+fn read_hello(line: &str) -> Result<serde_json::Value, String> {
+    match serde_json::from_str(line) {
+        Ok(Hello { protocol: PROTOCOL, briefing }) => Ok(briefing),
+        Ok(Hello { protocol, .. }) => Err(format!(
+            "the process that started it speaks version {protocol} of the protocol, not {PROTOCOL}: use programs of \
+             one version of blockqnn"
+        )),
+        Err(error) => Err(format!("the first line that it received cannot be read: {error}")),
+    }
+}
+
+/// Makes the environment, and reports the result.
 pub(crate) fn prepare<A, E, X>(factory: &Factory<E, X>, briefing: &serde_json::Value, say: &dyn Fn(Line)) -> Option<E>
 where
     E: Environment<A>,
@@ -225,7 +278,7 @@ where
 {
     match factory(briefing) {
         Ok(environment) => {
-            say(Line::Ready { identity: environment.identity() });
+            say(Line::Ready { identity: environment.identity(), protocol: Some(PROTOCOL) });
             Some(environment)
         }
         Err(error) => {
@@ -255,7 +308,7 @@ where
         }
         outcome => outcome,
     };
-    say(Line::Done { outcome, condition, resident_bytes: resident_bytes() });
+    say(Line::Done { outcome, condition, resident_bytes: resident_bytes(), continued_from: None });
 }
 
 fn evaluate<A, E: Environment<A>>(

@@ -12,7 +12,7 @@ mod threads;
 #[cfg(feature = "nats")]
 pub(crate) use child::{ChildProcess, Factory, Line, Program, is_child, prepare, serve, serve_one};
 pub use inline::InlineEvaluator;
-pub use processes::{ProcessConfig, ProcessEvaluator};
+pub use processes::{ChildProblem, PYTHON_WORKER, ProcessConfig, ProcessEvaluator, TrainerCommand};
 pub use threads::ThreadEvaluator;
 
 use crate::environment::{BoxError, Cancellation, Progress};
@@ -153,7 +153,16 @@ pub enum StartError {
         /// Its error message, or how it ended.
         message: String,
     },
-    /// Two environments differ, so a result would depend on which of them computed it.
+    /// A trainer cannot be used.
+    #[error("the trainer `{command}` {problem}")]
+    Trainer {
+        /// Its command.
+        command: String,
+        /// What is wrong with it.
+        #[source]
+        problem: ChildProblem,
+    },
+    /// Two would give different results, so that a result would depend on who computed it.
     #[error(
         "the environment of worker {number} is {found:?}, but that of another is {expected:?}: all must be the same, \
          so create them from the same data and settings"

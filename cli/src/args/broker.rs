@@ -53,7 +53,7 @@ impl Access {
 pub(crate) struct Controller {
     /// Have blocks trained by `blockqnn worker` processes, through the NATS broker at this address (nats://host:4222,
     /// or tls://host:4222 with encryption), instead of threads of this process
-    #[arg(long, value_name = "URL", conflicts_with_all = ["processes", "workers"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["processes", "workers", "trainer"])]
     nats: Option<String>,
 
     #[command(flatten)]

@@ -14,6 +14,11 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
+    /// The names that were given.
+    pub(crate) fn given(&self) -> &[String] {
+        &self.device
+    }
+
     /// The devices by name: at least one.
     pub(crate) fn open(&self) -> Result<Vec<(String, Device)>, DeviceError> {
         if self.device.is_empty() {

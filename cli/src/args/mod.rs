@@ -8,6 +8,7 @@ mod pictures;
 mod processes;
 mod recipe;
 mod settings;
+mod trainer;
 
 #[cfg(feature = "nats")]
 pub(crate) use broker::{Access, Controller};

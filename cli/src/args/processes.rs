@@ -1,7 +1,8 @@
 //! `--processes`: trainings in child processes of this machine.
 
+use super::trainer;
 use blockqnn::environment::BoxError;
-use blockqnn::evaluator::{ProcessConfig, ProcessEvaluator};
+use blockqnn::evaluator::{ProcessConfig, ProcessEvaluator, TrainerCommand};
 use blockqnn::experiment::Experiment;
 use blockqnn::network::device::parse_device;
 use blockqnn::space::block::BlockCode;
@@ -16,11 +17,19 @@ const GIBIBYTE: f64 = 1_073_741_824.0;
 
 /// The options of trainings in child processes.
 #[derive(Debug, Clone, clap::Args)]
+#[command(group = clap::ArgGroup::new("children").args(["processes", "trainer"]).multiple(true))]
 #[expect(clippy::struct_field_names, reason = "the names of fields are those of flags")]
 pub(crate) struct Processes {
+    /// Have blocks trained by a program of yours, such as "python3 train.py", instead of by blockqnn, in one process
+    /// or as many as --processes says; `blockqnn trainer` writes the beginnings of one. Its images are its own: the
+    /// settings of data only say what they are like, and --data and --device are handed to it as they are
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["workers", "device_memory", "dry_run", "download"],
+        value_parser = trainer::command)]
+    trainer: Option<TrainerCommand>,
+
     /// Simultaneous trainings, each in its own child process: recommended for GPUs. A process that fails, hangs or uses
     /// too much memory is replaced, and its block is trained again. The result is the same as with --workers [default:
-    /// threads of one process]
+    /// threads of one process; 1 with --trainer]
     #[arg(long, value_name = "N", conflicts_with = "workers", value_parser = super::at_least_one::<NonZeroUsize>)]
     processes: Option<NonZeroUsize>,
 
@@ -31,11 +40,11 @@ pub(crate) struct Processes {
 
     /// Memory in GiB, of the device or of the machine, above which a child process is replaced after its training
     /// [default: no limit]
-    #[arg(long, value_name = "GIB", requires = "processes", value_parser = gibibytes)]
+    #[arg(long, value_name = "GIB", requires = "children", value_parser = gibibytes)]
     process_memory: Option<u64>,
 
     /// Seconds without progress after which a child process is considered hung and is killed
-    #[arg(long, value_name = "SECONDS", requires = "processes", default_value_t = 300)]
+    #[arg(long, value_name = "SECONDS", requires = "children", default_value_t = 300)]
     process_patience: u64,
 }
 
@@ -63,6 +72,36 @@ impl Processes {
         self.processes
     }
 
+    /// The program that trains, if another than this one is to.
+    pub(crate) fn trainer(&self) -> Option<&TrainerCommand> {
+        self.trainer.as_ref()
+    }
+
+    /// Processes of the program that trains, assigned to the devices in turn.
+    pub(crate) fn trainers(
+        &self,
+        command: &TrainerCommand,
+        experiment: &Experiment,
+        data: Option<&Path>,
+        devices: &[String],
+    ) -> Result<ProcessEvaluator<BlockCode>, Box<dyn Error>> {
+        let count = self.processes.map_or(1, NonZeroUsize::get).max(devices.len());
+        let children = (0..count).map(|number| {
+            let device = devices.get(number % devices.len().max(1)).map(String::as_str);
+            let name = device.map_or_else(|| format!("trainer {number}"), |device| format!("{number} on {device}"));
+            Ok((name, serde_json::to_value(trainer::Briefing { experiment, data, device })?))
+        });
+        let config = self.config().with_trainer(command.clone().with_epochs(experiment.recipe.epochs));
+        let processes = ProcessEvaluator::new(children.collect::<Result<_, serde_json::Error>>()?, config)?;
+        Ok(trainer::with_forms(processes, experiment))
+    }
+
+    fn config(&self) -> ProcessConfig {
+        ProcessConfig::new()
+            .with_patience(Duration::from_secs(self.process_patience))
+            .with_memory_limit(self.process_memory, self.process_memory)
+    }
+
     /// The child processes, if any are requested, assigned to the devices in turn.
     pub(crate) fn evaluator(
         &self,
@@ -76,9 +115,7 @@ impl Processes {
             let name = format!("process {number} on {device}");
             Ok((name, serde_json::to_value(Briefing { experiment, data, device })?))
         });
-        let mut config = ProcessConfig::new()
-            .with_patience(Duration::from_secs(self.process_patience))
-            .with_memory_limit(self.process_memory, self.process_memory);
+        let mut config = self.config();
         if let Some(bytes) = self.device_memory {
             let recipe = experiment.recipe.clone();
             // The limit is per device; the packing uses the sum.

@@ -8,6 +8,7 @@ mod export;
 mod plan;
 mod report;
 mod search;
+mod trainer;
 mod transfer;
 mod verify;
 #[cfg(feature = "nats")]
@@ -52,6 +53,7 @@ pub(crate) enum Command {
     Compare(compare::Arguments),
     Calibrate(calibrate::Arguments),
     Plan(plan::Arguments),
+    Trainer(trainer::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -69,6 +71,7 @@ impl Command {
             Self::Compare(arguments) => compare::run(arguments),
             Self::Calibrate(arguments) => calibrate::run(arguments),
             Self::Plan(arguments) => plan::run(arguments),
+            Self::Trainer(arguments) => trainer::run(arguments),
             Self::Completions(arguments) => completions::run(arguments),
         }
     }

@@ -13,7 +13,9 @@ use blockqnn::experiment::{Experiment, Preset};
 use blockqnn::search::{Search, SearchReport, StopReason};
 use blockqnn::space::block::BlockSpace;
 use clap::builder::PossibleValuesParser;
+use evaluator::Chosen;
 use results::Results;
+use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -103,7 +105,8 @@ pub(crate) struct Arguments {
     out: Option<PathBuf>,
 
     /// Continue the run in --out DIR with the settings it was started with, whether it was stopped, killed or has
-    /// finished (then with more --trials). Only --device, --workers, --processes and --top have to be given again
+    /// finished (then with more --trials). Only --device, --workers, --processes and --top have to be given again, and
+    /// --trainer with its --data
     #[arg(long, requires = "out")]
     resume: bool,
 
@@ -118,6 +121,7 @@ Examples:
   blockqnn search --seed 1 --agent best
   blockqnn search --dataset cifar100 --data DIR --train-limit 2000 --out my-run
   blockqnn search --dataset folder --data PHOTOS --size 32
+  blockqnn search --trainer 'python3 train.py' --processes 2
   blockqnn search --out my-run --resume
   blockqnn search --preset paper --dry-run";
 
@@ -130,28 +134,49 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         dry_run::print(&experiment, &arguments.origin(), data.as_deref())?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(command) = arguments.processes.trainer() {
+        let begin = |results: &Results| {
+            results::print_trainer(&experiment, command, results);
+            let devices = arguments.devices.given();
+            let trainers = arguments.processes.trainers(command, &experiment, data.as_deref(), devices)?;
+            // The folder is the trainer's, and no images that other commands would read.
+            Ok((Chosen::trainers(trainers), None))
+        };
+        return search(arguments, &experiment, begin);
+    }
     let devices = arguments.devices.open()?;
     let data = images::folder(experiment.data.dataset, data.as_deref(), arguments.pictures.download)?;
     let (training, validation) = experiment.data.load_telling(data.as_deref(), &mut images::tell_left_out)?;
     images::print_classes(&training, &validation);
     let experiment = experiment.for_data(training.shape(), training.classes().len());
-    let folder = results::run_folder(arguments, &experiment)?.with_details(&experiment.details())?;
+    let begin = |results: &Results| {
+        results::print_beginning(&experiment, &training, &validation, results);
+        let parts = evaluator::Parts { experiment: &experiment, training: &training, validation: &validation, devices };
+        Ok((parts.evaluator(arguments, data.as_deref())?, data))
+    };
+    search(arguments, &experiment, begin)
+}
+
+/// Searches where `begin` chooses to, which also returns the folder of the images to remember.
+fn search(
+    arguments: &Arguments,
+    experiment: &Experiment,
+    begin: impl FnOnce(&Results) -> Result<(Chosen, Option<PathBuf>), Box<dyn Error>>,
+) -> Outcome {
+    let folder = results::run_folder(arguments, experiment)?.with_details(&experiment.details())?;
     // Held until the results are written.
     let owner = folder.owner();
     let results = Results::new(owner.path());
-    results::print_beginning(&experiment, &training, &validation, &results);
-
-    let parts = evaluator::Parts { experiment: &experiment, training: &training, validation: &validation, devices };
-    let chosen = parts.evaluator(arguments, data.as_deref())?;
+    let (chosen, data) = begin(&results)?;
     let (space, settings) = (experiment.space.clone(), experiment.search.clone());
     let report = Search::with_evaluator(space, experiment.agent.build()?, chosen.evaluator, settings)
         .with_reward(experiment.reward)
         .with_run_folder(folder)
         .with_observer(results::RememberData::new(&results, data))
-        .with_observer(Display::new(&experiment, chosen.workers, chosen.waiting))
+        .with_observer(Display::new(experiment, chosen.workers, chosen.waiting))
         .with_cancellation(terminal::stop_on_signals("finished trials are on disk, --resume continues the run")?)
         .run()?;
-    end(arguments, &experiment, &report, &results)
+    end(arguments, experiment, &report, &results)
 }
 
 /// Writes and prints the results of a search.
@@ -186,7 +211,11 @@ fn end(
             } else {
                 format!("{done} of {trials} trials are in {path}")
             };
-            errln!("stopped: {done}; continue with blockqnn search --out {} --resume", results.quoted());
+            let trainer = arguments.processes.trainer();
+            let trainer =
+                trainer.map(|command| format!(" --trainer {}", terminal::quoted(command.to_string().as_ref())));
+            let (run, trainer) = (results.quoted(), trainer.unwrap_or_default());
+            errln!("stopped: {done}; continue with blockqnn search --out {run} --resume{trainer}");
             return Ok(terminal::stopped());
         }
         StopReason::SpaceExhausted => {
@@ -195,6 +224,6 @@ fn end(
         _ if report.utilisation.busy > 0.0 => errln!("all {done} trials are in {path}"),
         _ => errln!("all {done} trials were finished before, in {path}; extend the run with --trials {}", 2 * done),
     }
-    results::print_next_steps(results);
+    results::print_next_steps(results, arguments.processes.trainer().is_some());
     Ok(ExitCode::SUCCESS)
 }

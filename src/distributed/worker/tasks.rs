@@ -115,7 +115,7 @@ impl Session<'_> {
                     break (outcome, if condition.broken { End::NoTrainer } else { End::Next });
                 }
                 Ok(None) => break (trainer.end(), End::NoTrainer),
-                Ok(Some(Line::Ready { .. } | Line::Unready { .. })) | Err(_) => {}
+                Ok(Some(Line::Ready { .. } | Line::Unready { .. } | Line::Unreadable { .. })) | Err(_) => {}
             }
             if self.is_stopped() {
                 trainer.stop();

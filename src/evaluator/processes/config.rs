@@ -1,6 +1,8 @@
 //! How child processes are run and supervised.
 
-use super::super::child::Program;
+use super::super::StartError;
+use super::super::child::{PROTOCOL, Program};
+use super::trainer::{ChildProblem, Terms, TrainerCommand};
 use crate::graph::Cost;
 use std::ffi::OsString;
 use std::fmt;
@@ -16,6 +18,7 @@ type Estimate = Arc<dyn Fn(&Cost) -> u64 + Send + Sync>;
 #[derive(Clone)]
 pub struct ProcessConfig {
     program: Option<(PathBuf, Vec<OsString>)>,
+    trainer: Option<TrainerCommand>,
     pub(super) patience: Duration,
     pub(super) failures_in_a_row: u32,
     pub(super) memory: MemoryLimit,
@@ -26,6 +29,7 @@ pub struct ProcessConfig {
 impl fmt::Debug for ProcessConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProcessConfig")
+            .field("trainer", &self.trainer)
             .field("patience", &self.patience)
             .field("failures_in_a_row", &self.failures_in_a_row)
             .field("memory", &self.memory)
@@ -67,6 +71,7 @@ impl ProcessConfig {
     pub fn new() -> Self {
         Self {
             program: None,
+            trainer: None,
             patience: Duration::from_mins(5),
             failures_in_a_row: 10,
             memory: MemoryLimit::default(),
@@ -79,6 +84,13 @@ impl ProcessConfig {
     #[must_use]
     pub fn with_program(mut self, path: impl Into<PathBuf>, arguments: Vec<OsString>) -> Self {
         self.program = Some((path.into(), arguments));
+        self
+    }
+
+    /// Sets a program of any language to run as the children. Their identity includes its command.
+    #[must_use]
+    pub fn with_trainer(mut self, trainer: TrainerCommand) -> Self {
+        self.trainer = Some(trainer);
         self
     }
 
@@ -120,9 +132,45 @@ impl ProcessConfig {
     }
 
     pub(super) fn program(&self) -> io::Result<Program> {
-        match &self.program {
-            Some((path, arguments)) => Ok(Program { path: path.clone(), arguments: arguments.clone() }),
-            None => Program::own(),
+        match (&self.trainer, &self.program) {
+            (Some(trainer), _) => Ok(trainer.program()),
+            (None, Some((path, arguments))) => Ok(Program { path: path.clone(), arguments: arguments.clone() }),
+            (None, None) => Program::own(),
+        }
+    }
+
+    /// Whether failed attempts count as failures of the children: if none succeeds, the command is broken.
+    pub(super) fn counts_faults(&self) -> bool {
+        self.trainer.is_some()
+    }
+
+    /// What a trainer is told besides its task.
+    pub(super) fn terms(&self, attempt: u32) -> Option<Terms> {
+        self.trainer.as_ref().map(|trainer| trainer.terms(attempt))
+    }
+
+    /// The identity of a child that says that it is ready.
+    pub(super) fn identity(&self, stated: &str, protocol: Option<u32>) -> Result<String, ChildProblem> {
+        if protocol != Some(PROTOCOL) {
+            return Err(ChildProblem::Version { found: protocol });
+        }
+        Ok(self.trainer.as_ref().map_or_else(|| stated.to_owned(), |trainer| trainer.identity(stated)))
+    }
+
+    /// A message about a child, with the command of a trainer.
+    pub(super) fn about(&self, message: &str) -> String {
+        self.trainer
+            .as_ref()
+            .map_or_else(|| message.to_owned(), |trainer| format!("the trainer `{trainer}`: {message}"))
+    }
+
+    /// The error of a child that evaluates nothing.
+    pub(super) fn error(&self, number: usize, problem: ChildProblem) -> StartError {
+        match (&self.trainer, problem) {
+            (Some(trainer), problem) => StartError::Trainer { command: trainer.to_string(), problem },
+            (None, ChildProblem::Start(source)) => StartError::Start { number, source },
+            (None, ChildProblem::Unready { message }) => StartError::Environment { number, message },
+            (None, problem) => StartError::Environment { number, message: format!("it {problem}") },
         }
     }
 }

@@ -3,8 +3,10 @@
 mod config;
 mod packing;
 mod slot;
+mod trainer;
 
 pub use config::ProcessConfig;
+pub use trainer::{ChildProblem, PYTHON_WORKER, TrainerCommand};
 
 use super::child::{ChildProcess, Factory, Line, Task, is_child, serve};
 use super::{Assignment, Evaluator, EvaluatorError, Event, POLL, StartError, Verdict};
@@ -12,10 +14,12 @@ use crate::environment::{Cancellation, Condition, Environment};
 use packing::Packing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use slot::{Slot, Work};
-use std::collections::VecDeque;
-use std::fmt::Display;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::{self, Display};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use trainer::Terms;
 
 /// Evaluates trials in child processes of this machine, one trial at a time in each: several trainings can share a GPU,
 /// and a failure costs one attempt at one trial.
@@ -63,13 +67,36 @@ pub struct ProcessEvaluator<A> {
     slots: Vec<Slot>,
     queue: VecDeque<Assignment<A>>,
     packing: Packing,
+    forms: Forms<A>,
     messages: Receiver<Message>,
     sender: Sender<Message>,
     identity: String,
     failures: u32,
 }
 
-/// A line of a child, or `None` for its end.
+type Form<A> = Box<dyn Fn(&A) -> Value + Send>;
+
+/// By name, what else children receive of an architecture.
+struct Forms<A>(BTreeMap<String, Form<A>>);
+
+impl<A> fmt::Debug for Forms<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// What a child receives for a trial.
+#[derive(Serialize)]
+struct Request<'a, A> {
+    #[serde(flatten)]
+    task: Task<&'a A>,
+    #[serde(flatten)]
+    terms: Option<Terms>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    forms: BTreeMap<&'a str, Value>,
+}
+
+/// A line of a child, or nothing for its end.
 #[derive(Debug)]
 struct Message {
     slot: usize,
@@ -107,16 +134,41 @@ impl<A: Serialize> ProcessEvaluator<A> {
         let packing = Packing::new(config.device_memory);
         let queue = VecDeque::new();
         let identity = String::new();
-        let mut evaluator = Self { config, slots, queue, packing, messages, sender, identity, failures: 0 };
-        // All at once, since each may load data for minutes.
+        let forms = Forms(BTreeMap::new());
+        let mut evaluator = Self { config, slots, queue, packing, forms, messages, sender, identity, failures: 0 };
+        // All at once: each may load data for minutes.
         for number in 0..evaluator.slots.len() {
-            evaluator.start(number).map_err(|source| StartError::Start { number, source })?;
+            evaluator.start(number)?;
         }
         evaluator.await_all()?;
         Ok(evaluator)
     }
 
-    fn start(&mut self, number: usize) -> std::io::Result<()> {
+    /// Adds a form of the architecture that children receive beside its JSON: `text`, `graph` and `pytorch` are the names
+    /// that `blockqnn_worker.py` has attributes for.
+    ///
+    /// ```no_run
+    /// use blockqnn::evaluator::{ProcessConfig, ProcessEvaluator, TrainerCommand};
+    /// use blockqnn::space::block::BlockCode;
+    ///
+    /// let config = ProcessConfig::new().with_trainer(TrainerCommand::new("python3", ["train.py"]).with_epochs(12));
+    /// let children = vec![("python".to_owned(), serde_json::Value::Null)];
+    /// let evaluator = ProcessEvaluator::<BlockCode>::new(children, config)?
+    ///     .with_form("text", |block| block.to_string().into());
+    /// # Ok::<(), blockqnn::evaluator::StartError>(())
+    /// ```
+    #[must_use]
+    pub fn with_form(mut self, name: impl Into<String>, form: impl Fn(&A) -> Value + Send + 'static) -> Self {
+        self.forms.0.insert(name.into(), Box::new(form));
+        self
+    }
+
+    fn start(&mut self, number: usize) -> Result<(), StartError> {
+        let started = self.spawn(number);
+        started.map_err(|source| self.config.error(number, ChildProblem::Start(source)))
+    }
+
+    fn spawn(&mut self, number: usize) -> std::io::Result<()> {
         let program = self.config.program()?;
         let slot = &mut self.slots[number];
         let (sender, generation) = (self.sender.clone(), slot.generation + 1);
@@ -134,32 +186,37 @@ impl<A: Serialize> ProcessEvaluator<A> {
                 Ok(message) => message,
                 Err(_) if self.slots[number].silent_for() < self.config.patience => continue,
                 Err(_) => {
-                    let message = format!("it was not ready after {:?}", self.config.patience);
-                    return Err(StartError::Environment { number, message });
+                    let patience = self.config.patience;
+                    return Err(self.config.error(number, ChildProblem::Silent { patience }));
                 }
             };
             let number = message.slot;
-            match message.line {
-                Some(Line::Ready { identity }) => {
-                    let expected = known.get_or_insert_with(|| identity.clone());
-                    StartError::compare(number, identity, expected)?;
-                    self.slots[number].ready = true;
-                }
-                Some(Line::Unready { message }) => {
-                    return Err(StartError::Environment { number, message });
-                }
-                Some(Line::Progress(_) | Line::Done { .. }) => {}
-                None => {
-                    let message = self.slots[number].end().reason();
-                    return Err(StartError::Environment { number, message });
-                }
+            if let Some(identity) = self.introduction(number, message.line)? {
+                let expected = known.get_or_insert_with(|| identity.clone());
+                StartError::compare(number, identity, expected)?;
+                self.slots[number].ready = true;
             }
         }
         self.identity = known.unwrap_or_default();
         Ok(())
     }
 
-    /// Gives waiting trials to idle children, in order, as far as memory allows.
+    /// The identity of a child that says that it is ready.
+    fn introduction(&mut self, number: usize, line: Option<Line>) -> Result<Option<String>, StartError> {
+        let problem = match line {
+            Some(Line::Ready { identity, protocol }) => match self.config.identity(&identity, protocol) {
+                Ok(identity) => return Ok(Some(identity)),
+                Err(problem) => problem,
+            },
+            Some(Line::Unready { message }) => ChildProblem::Unready { message },
+            Some(Line::Unreadable { message }) => ChildProblem::Unreadable { message },
+            Some(Line::Progress(_) | Line::Done { .. }) => return Ok(None),
+            None => ChildProblem::Ended { how: self.slots[number].end().reason() },
+        };
+        Err(self.config.error(number, problem))
+    }
+
+    /// Gives waiting trials to children that have nothing to do, in order, as far as memory goes.
     fn hand_out(&mut self, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
         while let Some(assignment) = self.queue.front() {
             let bytes = self.config.estimate(&assignment.trial.cost);
@@ -172,7 +229,10 @@ impl<A: Serialize> ProcessEvaluator<A> {
                 attempt: assignment.attempt,
                 architecture: &*assignment.architecture,
             };
-            let task = serde_json::to_vec(&task).map_err(|error| EvaluatorError(Box::new(error)))?;
+            let forms =
+                self.forms.0.iter().map(|(name, form)| (name.as_str(), form(&assignment.architecture))).collect();
+            let request = Request { task, terms: self.config.terms(assignment.attempt), forms };
+            let task = serde_json::to_vec(&request).map_err(|error| EvaluatorError(Box::new(error)))?;
             let trial = assignment.trial.id;
             self.queue.pop_front();
             self.packing.enter(bytes);
@@ -191,20 +251,18 @@ impl<A: Serialize> ProcessEvaluator<A> {
         }
         slot.hear();
         match line {
-            Some(Line::Ready { identity }) if identity != self.identity => {
-                let was = &self.identity;
-                let text = format!(
-                    "the environment of a new child process is {identity:?}, but that of the first was {was:?}: did \
-                     the data change?"
-                );
-                Err(EvaluatorError(text.into()))
-            }
-            Some(Line::Ready { .. }) => {
-                slot.ready = true;
+            line @ Some(Line::Ready { .. } | Line::Unready { .. }) => {
+                let identity = self.introduction(number, line).map_err(|error| EvaluatorError(Box::new(error)))?;
+                if let Some(identity) = identity.filter(|identity| *identity != self.identity) {
+                    let was = &self.identity;
+                    let text = format!(
+                        "the environment of a new child process is {identity:?}, but that of the first was {was:?}: did the \
+                         data change?"
+                    );
+                    return Err(EvaluatorError(text.into()));
+                }
+                self.slots[number].ready = true;
                 Ok(false)
-            }
-            Some(Line::Unready { message }) => {
-                Err(EvaluatorError(format!("a new child process cannot create its environment: {message}").into()))
             }
             Some(Line::Progress(progress)) => {
                 if let Some(work) = &slot.work {
@@ -212,15 +270,18 @@ impl<A: Serialize> ProcessEvaluator<A> {
                 }
                 Ok(false)
             }
-            Some(Line::Done { outcome, condition, resident_bytes }) => {
+            Some(Line::Done { outcome, condition, resident_bytes, continued_from }) => {
+                tracing::debug!(number, continued_from, "an evaluation is done");
                 self.done(number, outcome, condition, resident_bytes, listener)
+            }
+            Some(Line::Unreadable { message }) => {
+                slot.stop();
+                let message = ChildProblem::Unreadable { message }.to_string();
+                self.fail(number, Verdict::Fault { message }, listener)
             }
             None => {
                 let outcome = slot.end();
-                let reason = outcome.reason();
-                let ended = self.end(number, outcome, listener);
-                self.lose(number, &reason, listener)?;
-                Ok(ended)
+                self.fail(number, outcome, listener)
             }
         }
     }
@@ -237,7 +298,7 @@ impl<A: Serialize> ProcessEvaluator<A> {
     ) -> Result<bool, EvaluatorError> {
         let (worker, device_bytes) = (self.slots[number].name.clone(), condition.device_bytes);
         tracing::debug!(worker, device_bytes, resident_bytes, broken = condition.broken, "memory after an evaluation");
-        let evaluated = matches!(outcome, Verdict::Evaluated(_));
+        let (evaluated, reason) = (matches!(outcome, Verdict::Evaluated(_)), outcome.reason());
         let ended = self.end(number, outcome, listener);
         if condition.broken {
             self.lose(number, "its device failed and cannot be used again", listener)?;
@@ -245,6 +306,8 @@ impl<A: Serialize> ProcessEvaluator<A> {
         }
         if evaluated {
             self.failures = 0;
+        } else if self.config.counts_faults() {
+            self.count_failure(&reason)?;
         }
         if let Some(reason) = self.config.memory.excess(device_bytes, resident_bytes) {
             tracing::info!(worker, reason, "a child process is replaced");
@@ -260,8 +323,23 @@ impl<A: Serialize> ProcessEvaluator<A> {
         let Some(number) = self.slots.iter().position(hangs) else { return Ok(false) };
         let message = format!("it showed no progress for {patience:?}");
         self.slots[number].stop();
-        let ended = self.end(number, Verdict::Fault { message: message.clone() }, listener);
-        self.lose(number, &message, listener)?;
+        self.fail(number, Verdict::Fault { message }, listener)
+    }
+
+    /// Replaces a child that failed in this way; whether a trial ended by it.
+    fn fail(
+        &mut self,
+        number: usize,
+        verdict: Verdict,
+        listener: &mut dyn FnMut(Event),
+    ) -> Result<bool, EvaluatorError> {
+        let reason = self.config.about(&verdict.reason());
+        let verdict = match verdict {
+            Verdict::Fault { .. } => Verdict::Fault { message: reason.clone() },
+            verdict => verdict,
+        };
+        let ended = self.end(number, verdict, listener);
+        self.lose(number, &reason, listener)?;
         Ok(ended)
     }
 
@@ -278,12 +356,18 @@ impl<A: Serialize> ProcessEvaluator<A> {
         let worker = self.slots[number].name.clone();
         tracing::warn!(worker, message, "a child process failed and is replaced");
         listener(Event::WorkerLost { worker, message: message.to_owned() });
-        self.failures += 1;
-        if self.failures > self.config.failures_in_a_row {
-            let text = format!("{} child processes failed in a row, the last one with: {message}", self.failures);
-            return Err(EvaluatorError(text.into()));
-        }
+        self.count_failure(message)?;
         self.replace(number)
+    }
+
+    /// Counts a failure without an evaluation since the last one.
+    fn count_failure(&mut self, message: &str) -> Result<(), EvaluatorError> {
+        self.failures += 1;
+        if self.failures <= self.config.failures_in_a_row {
+            return Ok(());
+        }
+        let text = format!("{} child processes failed in a row, the last one with: {message}", self.failures);
+        Err(EvaluatorError(text.into()))
     }
 
     fn replace(&mut self, number: usize) -> Result<(), EvaluatorError> {

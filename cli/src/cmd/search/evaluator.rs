@@ -3,7 +3,7 @@
 use super::Arguments;
 use crate::args::workers_of;
 use blockqnn::data::ImageSet;
-use blockqnn::evaluator::{Evaluator, ThreadEvaluator};
+use blockqnn::evaluator::{Evaluator, ProcessEvaluator, ThreadEvaluator};
 use blockqnn::experiment::Experiment;
 use blockqnn::network::Device;
 use blockqnn::search::Scheduling;
@@ -27,6 +27,14 @@ pub(super) struct Chosen {
     pub(super) workers: usize,
     /// What to do while trials wait for workers.
     pub(super) waiting: Option<String>,
+}
+
+impl Chosen {
+    /// Processes of a program of the user's, of which nothing is known.
+    pub(super) fn trainers(evaluator: ProcessEvaluator<BlockCode>) -> Self {
+        let workers = Evaluator::workers(&evaluator);
+        Self { evaluator: Box::new(evaluator), model: None, workers, waiting: None }
+    }
 }
 
 impl Parts<'_> {

@@ -7,6 +7,7 @@ use blockqnn::agent::AgentConfig;
 use blockqnn::data::cifar::Missing;
 use blockqnn::data::{BrokenImages, Pictures};
 use blockqnn::experiment::{Dataset, Experiment};
+use blockqnn::graph::ImageShape;
 use blockqnn::search::RunFolder;
 use std::error::Error;
 use std::path::Path;
@@ -59,6 +60,7 @@ impl Arguments {
     /// `data`.
     pub(super) fn experiment(&self, data: Option<&Path>) -> Result<Experiment, Box<dyn Error>> {
         let (mut overrides, given) = (Overrides::new(), self.given()?);
+        let has_trainer = self.processes.trainer().is_some();
         if let Some(path) = self.resumed() {
             overrides.set_run(&RunFolder::resume(path)?.settings()?)?;
         }
@@ -68,12 +70,34 @@ impl Arguments {
             let classes = measure_folder(&mut overrides, &experiment, data)?;
             refuse_other_classes(&given, &experiment, classes)?;
             experiment = overrides.apply(self.preset)?;
-        } else if let Some((_, classes)) = experiment.data.dataset.shape() {
+        } else if let Some((_, classes)) = experiment.data.dataset.shape()
+            && !has_trainer
+        {
             refuse_other_classes(&given, &experiment, classes)?;
+        }
+        // A trainer has images of its own, and reads what it likes.
+        if has_trainer {
+            shape_network(&overrides, &mut experiment);
+            return Ok(experiment);
         }
         images::refuse_unread(experiment.data.dataset, data)?;
         refuse_unused(&given, &experiment)?;
         Ok(experiment)
+    }
+}
+
+/// Gives the network the shape and the classes of the data set, unless they are set: nothing is loaded to tell.
+fn shape_network(overrides: &Overrides, experiment: &mut Experiment) {
+    let (data, network) = (&experiment.data, &mut experiment.search.network);
+    let side = data.size.and_then(|size| usize::try_from(size).ok());
+    let of_folder = side.map(|side| ImageShape { channels: 3, height: side, width: side });
+    let (image, classes) =
+        data.dataset.shape().map_or((of_folder, network.classes), |(image, classes)| (Some(image), classes));
+    if let Some(image) = image.filter(|_| !overrides.contains("search.network.image")) {
+        network.image = image;
+    }
+    if !overrides.contains("search.network.classes") {
+        network.classes = classes;
     }
 }
 

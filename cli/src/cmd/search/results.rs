@@ -4,6 +4,7 @@ use super::Arguments;
 use crate::terminal::quoted;
 use blockqnn::data::ImageSet;
 use blockqnn::environment::BoxError;
+use blockqnn::evaluator::TrainerCommand;
 use blockqnn::experiment::Experiment;
 use blockqnn::files;
 use blockqnn::search::{Observer, RunFolder, RunFolderError, SearchReport, Start};
@@ -134,6 +135,22 @@ pub(crate) fn print_beginning(experiment: &Experiment, training: &ImageSet, vali
     warn_of_few_images(experiment, training, validation);
 }
 
+/// Prints what a search is about to do whose blocks a program of the user's trains.
+pub(crate) fn print_trainer(experiment: &Experiment, command: &TrainerCommand, results: &Results) {
+    let network = &experiment.search.network;
+    errln!(
+        "{} trials in minibatches of {}, {} epochs each by the trainer `{command}`, in networks for images of {} and {} \
+         classes (chance accuracy {:.1} %); results in {}",
+        experiment.search.trials,
+        experiment.search.minibatch,
+        experiment.recipe.epochs,
+        network.image,
+        network.classes,
+        100.0 / network.classes as f64,
+        results.path().display(),
+    );
+}
+
 /// Warns about settings with which accuracies say little about the blocks.
 fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, validation: &ImageSet) {
     let recipe = &experiment.recipe;
@@ -158,11 +175,13 @@ fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, validation: 
     }
 }
 
-/// Prints what can be done with a finished run.
-pub(crate) fn print_next_steps(results: &Results) {
+/// Prints what can be done with a finished run. The program has not seen the images of a trainer.
+pub(crate) fn print_next_steps(results: &Results, has_trainer: bool) {
     let run = results.quoted();
     errln!("next steps:");
-    errln!("  blockqnn verify {run} --top 4                    trains the best blocks to convergence");
+    if !has_trainer {
+        errln!("  blockqnn verify {run} --top 4                    trains the best blocks to convergence");
+    }
     errln!("  blockqnn export {run} --to pytorch --out FILE    writes the best block as PyTorch source");
     errln!("  blockqnn report {run}                            writes a page about the run");
 }

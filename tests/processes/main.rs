@@ -3,6 +3,8 @@
 
 #![cfg(unix)]
 
+mod python;
+
 use blockqnn::agent::{Agent, QLearning, QLearningConfig};
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::environment::{Cancellation, Condition, Environment, TrialContext};

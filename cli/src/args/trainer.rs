@@ -1,0 +1,41 @@
+//! `--trainer`: trainings by a program of the user's.
+
+use blockqnn::evaluator::{ProcessEvaluator, TrainerCommand};
+use blockqnn::experiment::Experiment;
+use blockqnn::export::Blueprint;
+use blockqnn::graph::ToGraph;
+use blockqnn::space::block::BlockCode;
+use serde::Serialize;
+use serde_json::Value;
+use std::path::Path;
+
+/// What a trainer receives before its first task.
+#[derive(Debug, Serialize)]
+pub(super) struct Briefing<'a> {
+    pub(super) experiment: &'a Experiment,
+    pub(super) data: Option<&'a Path>,
+    pub(super) device: Option<&'a str>,
+}
+
+/// A command line, with words in quotes as in a shell.
+pub(super) fn command(line: &str) -> Result<TrainerCommand, String> {
+    let words = shlex::split(line).ok_or("a quote is not closed")?;
+    let (program, arguments) = words.split_first().ok_or("it must name a program, such as \"python3 train.py\"")?;
+    Ok(TrainerCommand::new(program, arguments))
+}
+
+/// Adds the forms of a block that trainers receive: its text, its graph, and the network in `PyTorch`.
+pub(super) fn with_forms(
+    processes: ProcessEvaluator<BlockCode>,
+    experiment: &Experiment,
+) -> ProcessEvaluator<BlockCode> {
+    let network = experiment.search.network.clone();
+    processes
+        .with_form("text", |block| block.to_string().into())
+        .with_form("graph", |block| serde_json::to_value(block.to_graph()).unwrap_or_default())
+        .with_form("pytorch", move |block| {
+            // A block whose sizes overflow is never evaluated.
+            let blueprint = Blueprint::new(block.to_string(), block.to_graph(), network.clone());
+            blueprint.map_or(Value::Null, |blueprint| blueprint.to_pytorch().into())
+        })
+}

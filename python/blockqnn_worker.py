@@ -1,0 +1,251 @@
+"""Evaluates what a blockqnn search proposes, in Python. Needs Python 3.9 or newer, and nothing else.
+
+    import blockqnn_worker
+
+    @blockqnn_worker.run
+    def train(task):
+        network = task.network()                 # a PyTorch module; or build one from task.graph, task.architecture
+        for epoch in range(task.epochs):
+            ...
+            task.progress(epoch + 1)
+        return accuracy                          # in percent, on validation images
+
+`run` belongs at the end of the file: once a search starts it, it evaluates until the search ends. Data is loaded above it, once.
+The protocol is described in docs/python.md of blockqnn.
+"""
+
+import hashlib
+import inspect
+import json
+import math
+import multiprocessing
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+
+__all__ = ["Diverged", "Infeasible", "OutOfMemory", "OverTime", "Rejected", "Task", "run"]
+
+PROTOCOL = 1
+CHILD = "BLOCKQNN_TRAINER"
+MARK = "@blockqnn "
+METRICS = ("accuracy", "training_loss", "epochs", "restarts", "seconds")
+LONGEST_MESSAGE = 10_000
+SECONDS_BETWEEN_PROGRESS = 0.05
+
+
+class Infeasible(Exception):
+    """The architecture has no accuracy: it is recorded with the reason, and rewarded as if it guessed."""
+
+    def __init__(self, reason, **facts):
+        super().__init__(", ".join([reason, *(f"{name} {fact}" for name, fact in facts.items())]))
+        self.outcome = {"reason": reason, **facts}
+
+
+class OutOfMemory(Infeasible):
+    """It needs more memory than there is. The search tries it once more, alone."""
+
+    def __init__(self, message):
+        super().__init__("out-of-memory", message=_short(message))
+
+
+class Diverged(Infeasible):
+    """The loss was not finite in this epoch, counted from 1, after so many restarts."""
+
+    def __init__(self, epoch, restarts=0):
+        super().__init__("diverged", epoch=int(epoch), restarts=int(restarts))
+
+
+class OverTime(Infeasible):
+    """It took longer than this limit in seconds. The search tries it once more, alone."""
+
+    def __init__(self, limit_seconds):
+        super().__init__("timed-out", limit_seconds=float(limit_seconds))
+
+
+class Rejected(Infeasible):
+    """It cannot be evaluated, for any other reason that lies in the architecture."""
+
+    def __init__(self, message):
+        super().__init__("rejected", message=_short(message))
+
+
+class Task:
+    """An architecture to evaluate, and how.
+
+    architecture: plain data, as the search writes it to its journal
+    text:         the same as text, or None if the space has no text form
+    graph:        its layer graph, a list of {"operation": ..., "inputs": [...]}, or None
+    pytorch:      Python source of the network, or None; see `network`
+    seed:         of everything random: equal seeds must give equal results
+    epochs:       how many epochs to train in all, or None if the search leaves that open
+    may_continue: whether an earlier attempt may have left a checkpoint to continue from; see `continued_from`
+    trial, attempt, fingerprint: number of the trial, from 0, and of the attempt at it, from 1; names the architecture
+    cost:         parameters, flops, ... of the network, as the search counts them
+    settings:     what the search was started with; of blockqnn search: "experiment", "data" (folder) and "device"
+    """
+
+    def __init__(self, line, settings, say):
+        trial, forms = line["trial"], line.get("forms") or {}
+        self.trial, self.seed = trial["id"], trial["seed"]
+        self.fingerprint, self.cost = trial["fingerprint"], trial["cost"]
+        self.attempt, self.architecture = line["attempt"], line["architecture"]
+        self.text, self.graph, self.pytorch = (forms.get(name) for name in ("text", "graph", "pytorch"))
+        self.epochs = (line.get("budget") or {}).get("epochs")
+        self.may_continue = bool(line.get("continue"))
+        self.settings = settings
+        self._say = say
+        self._said = -math.inf
+        self._epoch = 0
+        self._continued_from = None
+
+    def progress(self, epoch, epochs=None, restarts=0, fraction=0.0):
+        """Tells how many epochs are finished, of how many, and which fraction of the next one. Call it every few seconds: a
+        training that stays silent for minutes is taken for hung and killed."""
+        self._epoch = int(epoch)
+        if time.monotonic() - self._said >= SECONDS_BETWEEN_PROGRESS:
+            self._said = time.monotonic()
+            epochs = int(epochs or self.epochs or epoch)
+            fraction = min(max(float(fraction), 0.0), 1.0)
+            self._say(progress={"epoch": self._epoch, "epochs": epochs, "restarts": int(restarts), "fraction": fraction})
+
+    def continued_from(self, epoch):
+        """Tells that training goes on from a checkpoint of this epoch. Without that call, a training started again."""
+        self._continued_from = int(epoch)
+
+    def network(self):
+        """The network as a new `torch.nn.Module`, with random weights by PyTorch's own seed."""
+        if self.pytorch is None:
+            raise ValueError("the search sends no PyTorch source: build the network from task.architecture")
+        names = {"__name__": "blockqnn_network"}
+        exec(compile(self.pytorch, "<network>", "exec"), names)
+        return names["Network"]()
+
+
+def run(function=None, *, identity=None):
+    """Evaluates with a function that takes a `Task` and returns an accuracy in percent, or a dict with "accuracy" and, as
+    known, "training_loss", "epochs", "restarts" and "seconds". It may raise `OutOfMemory`, `Diverged`, `OverTime` or
+    `Rejected`; any other error is a fault, and the search tries again.
+
+    identity: a text that names everything that results depend on besides architecture and seed, such as data and recipe. A
+    search is only resumed with the identity that it was begun with. By default the function's name and a checksum of its file.
+
+    Returns the function if no search started this process, so that it can be imported and tested.
+    """
+    if function is None:
+        return lambda function: run(function, identity=identity)
+    if CHILD not in os.environ or multiprocessing.parent_process() is not None:
+        if function.__module__ == "__main__" and multiprocessing.parent_process() is None:
+            print(f"{sys.argv[0]} is for a search to start, e.g. blockqnn search --trainer 'python3 {sys.argv[0]}'", file=sys.stderr)
+        return function
+    # Programs that the function starts are not for the search to talk to.
+    del os.environ[CHILD]
+    _serve(function, identity or _identity(function))
+    sys.exit(0)
+
+
+def _identity(function):
+    try:
+        path = inspect.getsourcefile(function)
+        with open(path, "rb") as file:
+            digest = hashlib.sha256(file.read()).hexdigest()[:16]
+    except (OSError, TypeError):
+        raise TypeError("give run(..., identity=...): the file of the function is not known") from None
+    return f"{function.__qualname__} of {os.path.basename(path)} sha256:{digest}"
+
+
+def _serve(function, identity):
+    # From here on the search alone is on the standard input and output; prints go to the standard error.
+    sys.stdout.flush()
+    source = os.fdopen(os.dup(0), encoding="utf-8", newline="\n")
+    sink = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    lines, lock = queue.SimpleQueue(), threading.Lock()
+
+    def read():
+        for line in source:
+            lines.put(line)
+        # The search is gone: nobody waits for what is evaluated here.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+    def say(**line):
+        text = json.dumps(line, allow_nan=False)
+        with lock:
+            sink.write(f"\n{MARK}{text}\n")
+            sink.flush()
+
+    threading.Thread(target=read, daemon=True).start()
+    hello = json.loads(lines.get())
+    if hello.get("protocol") != PROTOCOL:
+        version = f"the search speaks version {hello.get('protocol')} of the protocol, but this file version {PROTOCOL}"
+        say(unready={"message": f"{version}: replace {os.path.basename(__file__)} by that of the search's version of blockqnn"})
+        return
+    say(ready={"identity": identity, "protocol": PROTOCOL})
+    while True:
+        task = Task(json.loads(lines.get()), hello["briefing"], say)
+        outcome = _evaluate(function, task)
+        if task.may_continue and task._continued_from is None:
+            print(f"trial {task.trial}: attempt {task.attempt} started again from the first epoch", file=sys.stderr)
+        say(
+            done={
+                "outcome": outcome,
+                "condition": {"broken": False, "device_bytes": None},
+                "resident_bytes": _resident_bytes(),
+                "continued_from": task._continued_from,
+            }
+        )
+
+
+def _evaluate(function, task):
+    started = time.monotonic()
+    try:
+        metrics = _metrics(function(task), task, time.monotonic() - started)
+        return {"evaluated": {"measured": metrics}}
+    except Infeasible as infeasible:
+        return {"evaluated": {"infeasible": infeasible.outcome}}
+    except Exception as error:
+        traceback.print_exc()
+        text = f"{type(error).__name__}: {error}"
+        # torch.cuda.OutOfMemoryError, by its name: this file imports nothing that may be missing.
+        if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+            return {"evaluated": {"infeasible": OutOfMemory(text).outcome}}
+        return {"fault": {"message": _short(text)}}
+
+
+def _metrics(result, task, seconds):
+    given = dict(result) if hasattr(result, "keys") else {"accuracy": result}
+    unknown = [name for name in given if name not in METRICS]
+    if unknown or "accuracy" not in given:
+        raise ValueError(f"the function returned {list(given)}: it must return an accuracy, or a dict of {', '.join(METRICS)}")
+    accuracy, loss = float(given["accuracy"]), given.get("training_loss")
+    if not math.isfinite(accuracy):
+        raise Rejected(f"its accuracy is {accuracy}")
+    if not 0 <= accuracy <= 100:
+        raise ValueError(f"the accuracy is {accuracy}, but it is in percent: 0 to 100")
+    loss = None if loss is None else float(loss)
+    return {
+        "accuracy": accuracy,
+        "training_loss": loss if loss is not None and math.isfinite(loss) else None,
+        "epochs": int(given.get("epochs", task._epoch)),
+        "restarts": int(given.get("restarts", 0)),
+        "seconds": float(given.get("seconds", seconds)),
+    }
+
+
+def _short(message):
+    return str(message)[:LONGEST_MESSAGE]
+
+
+def _resident_bytes():
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
