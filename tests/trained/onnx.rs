@@ -19,7 +19,7 @@ const IMAGES: usize = 64;
 const CLASSES: [&str; 5] = ["ant", "bee", "cat", "dog", "elk"];
 
 fn config(image: ImageShape, number: usize) -> NetworkConfig {
-    let widths = if number % 2 == 0 { WidthRule::Bounded } else { WidthRule::Growing };
+    let widths = if number.is_multiple_of(2) { WidthRule::Bounded } else { WidthRule::Growing };
     NetworkConfig { stages: 2, repeats: 2, width: 6, widths, ..NetworkConfig::cifar().with_data(image, CLASSES.len()) }
 }
 

@@ -47,7 +47,7 @@ impl Builder {
 
     /// The finished graph.
     pub(super) fn finish(mut self, name: &str, input: Value, output: Value) -> Graph {
-        self.graph.name = name.to_owned();
+        name.clone_into(&mut self.graph.name);
         (self.graph.input, self.graph.output) = (vec![input], vec![output]);
         self.graph
     }

@@ -33,7 +33,7 @@ impl Writer<'_> {
             let width = config.stage_width(stage)?;
             for number in 0..config.repeats {
                 let nodes = graph.channels(channels, width, config.widths)?;
-                features = self.block(&format!("stages.{stage}.{number}"), graph, &nodes, features)?;
+                features = self.block(&format!("stages.{stage}.{number}"), graph, &nodes, &features)?;
                 channels = nodes.last().map_or(channels, |output| output.output);
             }
         }
@@ -53,7 +53,7 @@ impl Writer<'_> {
         name: &str,
         graph: &LayerGraph,
         channels: &[NodeChannels],
-        input: String,
+        input: &str,
     ) -> Result<String, OnnxError> {
         let nodes = graph.nodes();
         let used = graph.live_nodes();
@@ -67,7 +67,7 @@ impl Writer<'_> {
             // The projection has the name of its node.
             let own = if projected { format!("{name}.joined") } else { name.clone() };
             let result = match nodes[position].operation {
-                Operation::Input => input.clone(),
+                Operation::Input => input.to_owned(),
                 operation => self.layer(&own, operation, &inputs, &widths, computed)?,
             };
             outputs[position] = if projected { self.cell(&name, &result, [output, computed], 1)? } else { result };
@@ -154,7 +154,9 @@ impl Writer<'_> {
         if let Some(affine) = after.map(Normalisation::affine) {
             let filter = kernel.values.len() / affine.scale.len().max(1);
             for (weights, scale) in kernel.values.chunks_mut(filter.max(1)).zip(&affine.scale) {
-                weights.iter_mut().for_each(|weight| *weight *= scale);
+                for weight in weights {
+                    *weight *= scale;
+                }
             }
             inputs.push(self.store(&kernel_name, &kernel));
             inputs.push(self.builder.floats(format!("{name}.bias"), &kernel.shape[..1], &affine.shift));

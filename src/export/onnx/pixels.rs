@@ -80,10 +80,10 @@ fn middle(builder: &mut Builder, scaled: &str, covering: &[String; 2], crop: [u3
     let (top, bottom) = bounds("rows", &covering[0], crop[0]);
     let (left, right) = bounds("columns", &covering[1], crop[1]);
     let axis = || [Attribute::int("axis", 0)];
-    let starts = builder.node("pixels.starts", "Concat", &[&top, &left], axis());
-    let ends = builder.node("pixels.ends", "Concat", &[&bottom, &right], axis());
-    let axes = builder.integers("pixels.axes", &[2, 3]);
-    builder.node("pixels.middle", "Slice", &[scaled, &starts, &ends, &axes], [])
+    let begins = builder.node("pixels.starts", "Concat", &[&top, &left], axis());
+    let limits = builder.node("pixels.ends", "Concat", &[&bottom, &right], axis());
+    let sides = builder.integers("pixels.axes", &[2, 3]);
+    builder.node("pixels.middle", "Slice", &[scaled, &begins, &limits, &sides], [])
 }
 
 /// The integers `(value + half) / whole`, rounded down.
