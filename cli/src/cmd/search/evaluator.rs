@@ -33,7 +33,7 @@ impl Chosen {
     /// Processes of a program of the user's, of which nothing is known.
     pub(super) fn trainers(evaluator: ProcessEvaluator<BlockCode>) -> Self {
         let workers = Evaluator::workers(&evaluator);
-        Self { evaluator: Box::new(evaluator), model: None, workers, waiting: None }
+        Self { evaluator: Box::new(evaluator), workers, waiting: None }
     }
 }
 
