@@ -65,7 +65,8 @@ impl fmt::Display for CellOperation {
 /// let text = "|nor_conv_3x3~0|+|none~0|nor_conv_3x3~1|+|skip_connect~0|none~1|none~2|";
 /// let cell: CellCode = text.parse()?;
 /// assert_eq!(cell.to_string(), text);
-/// assert_eq!(cell.to_graph().longest_convolution_path(), 0);
+/// // The input, the three edges that are not `none`, and the output.
+/// assert_eq!(cell.to_graph().node_count(), 5);
 ///
 /// let error = "|nor_conv_3x3~0|+|none~1|none~0|+|none~0|none~1|none~2|".parse::<CellCode>().unwrap_err();
 /// assert!(error.to_string().contains("edge 2"));
