@@ -36,7 +36,7 @@ fn the_second_controller_of_a_name_is_refused_and_the_first_ends_with_its_result
         assert!(matches!(&error, DistributedError::Taken { name, .. } if name == "search"), "{error}");
         let message = error.to_string();
         assert!(message.contains("has a controller on this broker already (process "), "{message}");
-        assert!(message.contains("--nats-name"), "{message}");
+        assert!(message.contains("give this search and its workers another name"), "{message}");
     }
     // The advice of the message works.
     drop(controller(&server.url(), "another").unwrap());
@@ -106,7 +106,7 @@ fn a_controller_without_workers_says_so_repeatedly() {
             message.contains("no worker has been heard of for") && message.contains(" trials wait: start workers"),
             "{message}"
         );
-        assert!(message.contains("--nats-name search"), "{message}");
+        assert!(message.contains("for the search \"search\" at this broker"), "{message}");
     }
     let worker = Thread::start(&server.url(), "worker", Slow::new(1));
     assert_eq!(search.join().unwrap().records.len(), 16);
