@@ -60,6 +60,9 @@ pub(crate) struct Controller {
     access: Access,
 }
 
+/// An evaluator on a broker, and the command that starts a worker for it.
+type Workers = (NatsEvaluator<BlockCode>, String);
+
 impl Controller {
     /// The evaluator on the broker, if the search is to use one, and the command that starts a worker for it. Workers
     /// receive the experiment, so that they need only the images.
@@ -67,7 +70,7 @@ impl Controller {
         &self,
         experiment: &Experiment,
         environment: &TrainingEnvironment,
-    ) -> Result<Option<(NatsEvaluator<BlockCode>, String)>, Box<dyn Error>> {
+    ) -> Result<Option<Workers>, Box<dyn Error>> {
         let Some(url) = &self.nats else { return Ok(None) };
         let config = NatsConfig::new(Environment::<BlockCode>::identity(environment))
             .with_name(self.access.nats_name.as_str())
