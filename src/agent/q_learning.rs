@@ -110,10 +110,11 @@ impl QLearningConfig {
         }
     }
 
-    /// Returns the settings of MetaQNN's program: the initial Q is 50 (0.5 on its scale from 0 to 1). It replays 128
-    /// networks after each trained one, so that a minibatch of 64 has the paper's 64 rounds; for minibatches of another
-    /// size, set `replay.rounds` to that size. Its reward is the accuracy at Terminal alone
-    /// ([`Credit::Terminal`](crate::reward::Credit::Terminal)).
+    /// Returns the settings of MetaQNN's program, with the schedule of Table 2: the initial Q is 50 (0.5 on its scale
+    /// from 0 to 1). It replays 128 networks after each trained one, so that a minibatch of 64 has the paper's 64
+    /// rounds; for minibatches of another size, set `replay.rounds` to that size. Its reward is the accuracy at
+    /// Terminal alone ([`Credit::Terminal`](crate::reward::Credit::Terminal)). It learns a trained network in replays
+    /// only; this learner also learns it once when it is trained.
     #[must_use]
     pub fn metaqnn() -> Self {
         Self { initial_q: 50.0, ..Self::paper() }

@@ -107,8 +107,8 @@ enum Preset {
     /// Minutes on two CPU cores: width 16, N = 1, Adam with a cosine schedule, 2 epochs (10 with --data) in batches of
     /// 32
     Quick,
-    /// The paper's training on ImageNet: width 64, N = 3, 224 pixels, 90 epochs in batches of 256, SGD, a tenth of the
-    /// learning rate after 30 and 60 epochs
+    /// The paper's training on ImageNet: N = 3, 224 pixels, batches of 256, SGD, a tenth of the learning rate after 30
+    /// and 60 epochs; by our reading width 64 and 90 epochs
     Imagenet,
 }
 
