@@ -32,8 +32,8 @@ pub(crate) struct Arguments {
     /// 8, N = 1, 2 epochs in batches of 32 on 1,000 embedded images, 400 held out). paper: BlockQNN's search, days on
     /// GPUs (11,392 blocks of up to 23 layers in minibatches of 64, 12 epochs in batches of 256 on CIFAR-100; by our
     /// reading width 32, N = 4, 5,000 images held out). short: half as many minibatches as paper. metaqnn: as paper,
-    /// but with the learner of its predecessor MetaQNN (plain accuracy as the reward, only at the last layer, and Q-values
-    /// that start at 50)
+    /// but with the learner of its predecessor MetaQNN (plain accuracy as the reward, only at the last layer, and
+    /// Q-values that start at 50)
     #[arg(long, default_value = "quick", value_name = "NAME", conflicts_with = "resume")]
     preset: Preset,
 
