@@ -42,8 +42,8 @@ pub(crate) struct Arguments {
     sample: Option<NonZeroUsize>,
 
     /// Verify as the paper does: the 100 best blocks, trained on all images of CIFAR-10 with none held out, each
-    /// measured once on the test images when its training has ended. So the test images also rank the blocks. --top,
-    /// --dataset, --train-limit and the recipe can be changed
+    /// measured once on the test images when its training has ended. The test images therefore also rank the blocks.
+    /// --top, --dataset, --train-limit and the recipe can be changed
     #[arg(long, conflicts_with_all = ["validation", "test"])]
     paper: bool,
 
