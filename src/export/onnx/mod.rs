@@ -27,7 +27,7 @@ pub struct OnnxOptions {
     /// Merges batch normalisation into the convolution before it, for fewer and faster layers. Results are rounded
     /// slightly differently.
     pub fold: bool,
-    /// Takes pictures as bytes and gives probabilities, instead of normalised images and logits.
+    /// Takes pictures as bytes and returns probabilities, instead of normalised images and logits.
     pub pixels: Option<PixelInput>,
     /// Entries of the file's metadata, as names and values.
     pub metadata: Vec<(String, String)>,
