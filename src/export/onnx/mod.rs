@@ -101,8 +101,7 @@ impl Blueprint {
     /// - `logits`, float: `[batch, classes]`
     ///
     /// With [`pixels`](OnnxOptions::pixels):
-    /// - `pixels`, bytes: `[batch, height, width, 3]`, red, green, blue; height and width are those of the pictures, of any
-    ///   size, upright
+    /// - `pixels`, bytes: `[batch, height, width, 3]`, red, green, blue; upright pictures of any height and width
     /// - `probabilities`, float: `[batch, classes]`
     ///
     /// # Errors
