@@ -266,8 +266,8 @@ impl<S: SearchSpace> QLearning<S> {
         &self.config
     }
 
-    /// Returns the Q-value of an action in a state, the one at `position` of its walk, in percentage points; `None` if no
-    /// walk has met the state (with [`StateView::Position`], the position) or it has no such action.
+    /// Returns the Q-value of an action in a state, the one at `position` of its walk, in percentage points; `None` if
+    /// no walk has met the state (with [`StateView::Position`], the position) or it has no such action.
     #[must_use]
     pub fn value(&self, position: usize, state: &S::State, action: &S::Action) -> Option<f64> {
         self.table.value(position, state, action)

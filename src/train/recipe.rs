@@ -168,7 +168,7 @@ impl Default for Restarts {
     }
 }
 
-/// The recipe of a name: `cifar`, `imagenet` or `early-stop`.
+/// Parses the name of a recipe: `cifar`, `imagenet` or `early-stop`.
 impl FromStr for Recipe {
     type Err = InvalidSetting;
 

@@ -66,11 +66,11 @@ pub(crate) struct Arguments {
     seed: Option<u64>,
 
     /// Agent that proposes blocks: paper (the preset's Q-learning agent), best (least squares on features of the
-    /// blocks; recommended for up to a few hundred trials), best-with-priors (the same, which goes by the size of a
-    /// network before it is trained), random, evolution (population 10, tournaments of 3),
-    /// evolution50 (population 50, tournaments of 25), local (local search: changes one property of a block at a time
-    /// while the reward improves), local10 (the same, starting from the best of ten random blocks), or Q-learning with
-    /// other settings: metaqnn, tuned, rank [default: paper]
+    /// blocks; recommended for up to a few hundred trials), best-with-priors (the same, but it also chooses blocks by
+    /// the size and paths of the untrained network), random, evolution (population 10, tournaments of 3), evolution50
+    /// (population 50, tournaments of 25), local (local search: changes one property of a block at a time while the
+    /// reward improves), local10 (the same, starting from the best of ten random blocks), or Q-learning with other
+    /// settings: metaqnn, tuned, rank [default: paper]
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(AgentConfig::names()))]
     agent: Option<String>,
 

@@ -42,8 +42,8 @@ pub(crate) struct Arguments {
     sample: Option<NonZeroUsize>,
 
     /// Verify the 100 best blocks on CIFAR-10, as the paper does; by our reading they are trained on all images with
-    /// none held out, each measured once on the test images when its training has ended. So the test images also rank
-    /// the blocks. --top, --dataset, --train-limit and the recipe can be changed
+    /// none held out, each measured once on the test images when its training has ended. The test images therefore
+    /// also rank the blocks. --top, --dataset, --train-limit and the recipe can be changed
     #[arg(long, conflicts_with_all = ["validation", "test"])]
     paper: bool,
 
