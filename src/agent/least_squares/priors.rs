@@ -57,7 +57,7 @@ impl Standing {
     }
 
     /// Appends one feature for each prior, which grows faster the nearer the prior is to the top. Over random walks it
-    /// has mean 0 and deviation 1; the weights of the features add up to 1.
+    /// has mean 0 and deviation 1, scaled so that all of them together have the variance of one feature.
     pub(super) fn append_to(&self, features: &mut Features) {
         let scale = (1.0 / self.places.len() as f64).sqrt();
         let places = (BUCKETS..BUCKETS + FEATURES).filter_map(|place| u16::try_from(place).ok());
