@@ -40,7 +40,7 @@ impl Drop for Killed {
 }
 
 fn evaluator(url: &str, name: &str) -> NatsEvaluator<BlockCode> {
-    let config = NatsConfig::new(IDENTITY).with_name(name);
+    let config = NatsConfig { name: name.to_owned(), ..NatsConfig::new(IDENTITY) };
     NatsEvaluator::new(&Broker::new(url), config).expect("the broker was just started")
 }
 

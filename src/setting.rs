@@ -25,6 +25,12 @@ pub struct InvalidSetting {
     pub expected: String,
 }
 
+/// Whether a setting has its default value. Such settings are omitted from files, so that a run that was started before
+/// a setting existed stays the same run.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 impl InvalidSetting {
     /// Creates the error for the setting at `path`, which must be `expected`.
     pub fn new(path: impl Into<String>, value: impl Display, expected: impl Into<String>) -> Self {

@@ -11,6 +11,7 @@ mod memory;
 mod q_learning;
 mod q_table;
 mod random;
+mod saved;
 
 pub use config::{AgentConfig, UnknownAgent};
 pub use edit::Edit;

@@ -3,6 +3,7 @@
 use crate::environment::synthetic::{HiddenBlock, Motifs, Synthetic};
 use crate::environment::tabular::{Table, TableEnvironment};
 use crate::environment::{BoxedEnvironment, EnvironmentExt};
+use crate::setting::InvalidSetting;
 use crate::space::SearchSpace;
 use crate::space::block::BlockSpace;
 use crate::space::cell::{CellIdentity, CellSpace};
@@ -62,9 +63,8 @@ impl<S: SearchSpace> Benchmark<S> {
 
     /// Sets how long an evaluation takes on average, which budgets in seconds require.
     #[must_use]
-    pub fn with_mean_seconds(mut self, seconds: f64) -> Self {
-        self.mean_seconds = Some(seconds);
-        self
+    pub fn with_mean_seconds(self, seconds: f64) -> Self {
+        Self { mean_seconds: Some(seconds), ..self }
     }
 
     /// Creates a benchmark of `space` on a table of all its architectures. The worth is the final accuracy, or the
@@ -170,13 +170,6 @@ pub enum SyntheticTask {
     Motifs(u64),
 }
 
-/// A text is not the name of a [`SyntheticTask`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a synthetic environment: expected places, hidden:SEED or motifs:SEED, such as motifs:1")]
-pub struct ParseTaskError {
-    text: String,
-}
-
 impl fmt::Display for SyntheticTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -188,11 +181,12 @@ impl fmt::Display for SyntheticTask {
 }
 
 impl FromStr for SyntheticTask {
-    type Err = ParseTaskError;
+    type Err = InvalidSetting;
 
     /// Parses a task; the default seed is 0.
-    fn from_str(text: &str) -> Result<Self, ParseTaskError> {
-        let error = || ParseTaskError { text: text.to_owned() };
+    fn from_str(text: &str) -> Result<Self, InvalidSetting> {
+        let expected = "places, hidden:SEED or motifs:SEED, such as motifs:1";
+        let error = || InvalidSetting::new("the synthetic environment", format!("{text:?}"), expected);
         let (word, seed) = text.split_once(':').unwrap_or((text, "0"));
         let seed = seed.parse().map_err(|_| error())?;
         match word {

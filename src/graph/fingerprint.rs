@@ -99,20 +99,12 @@ impl TryFrom<String> for Fingerprint {
     type Error = ParseFingerprintError;
 
     fn try_from(text: String) -> Result<Self, ParseFingerprintError> {
-        let digits = text.as_bytes();
-        let mut bytes = [0; 16];
-        if digits.len() != 32 {
-            return Err(ParseFingerprintError { text });
+        // A sign, which the conversion accepts, is no digit.
+        let is_hexadecimal = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match u128::from_str_radix(&text, 16) {
+            Ok(number) if is_hexadecimal => Ok(Self(number.to_be_bytes())),
+            _ => Err(ParseFingerprintError { text }),
         }
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let parsed = std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
-            match parsed {
-                // from_str_radix accepts a sign, which is no digit.
-                Some(value) if pair[0] != b'+' => *byte = value,
-                _ => return Err(ParseFingerprintError { text }),
-            }
-        }
-        Ok(Self(bytes))
     }
 }
 

@@ -7,7 +7,7 @@ pub use target::{SoftTarget, SoftTargets};
 
 use crate::evaluation::{Evaluation, NotFinite, Reward};
 use crate::graph::Cost;
-use crate::setting::InvalidSetting;
+use crate::setting::{self, InvalidSetting};
 use serde::{Deserialize, Serialize};
 
 /// Turns an evaluation into the reward of an architecture, and spreads that over its layers.
@@ -75,13 +75,6 @@ pub enum FlopsOf {
     Network,
     /// Only the first block ([`LayerGraph::block_flops`](crate::graph::LayerGraph::block_flops)).
     Block,
-}
-
-impl FlopsOf {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-    fn is_network(&self) -> bool {
-        *self == Self::Network
-    }
 }
 
 /// How the reward of a block is spread over the updates of its layers.
@@ -162,10 +155,10 @@ pub struct RedefinedReward {
     /// How the reward is spread over the layers.
     pub credit: Credit,
     /// What FLOPs are counted for, both in the formula and in a target for FLOPs.
-    #[serde(skip_serializing_if = "FlopsOf::is_network")]
+    #[serde(skip_serializing_if = "setting::is_default")]
     pub flops_of: FlopsOf,
     /// Target costs.
-    #[serde(skip_serializing_if = "SoftTargets::is_empty")]
+    #[serde(skip_serializing_if = "setting::is_default")]
     pub targets: SoftTargets,
 }
 

@@ -56,12 +56,6 @@ impl SoftTargets {
         ]
     }
 
-    /// Returns whether there are no targets.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Returns the penalty for `cost`, in percentage points of reward.
     #[must_use]
     pub(super) fn penalty(&self, cost: &Cost) -> f64 {

@@ -66,11 +66,7 @@ const RESAMPLES: usize = 1_000;
 /// assert!(check_agent(&space, || RandomAgent).is_ok());
 /// assert_eq!(check_agent(&space, || Counting(0)).unwrap_err().rule, Rule::ProposingTeachesNothing);
 /// ```
-pub fn check_agent<S, A>(space: &S, make: impl Fn() -> A) -> Result<(), Violation>
-where
-    S: SearchSpace,
-    A: Agent<S>,
-{
+pub fn check_agent<S: SearchSpace, A: Agent<S>>(space: &S, make: impl Fn() -> A) -> Result<(), Violation> {
     let mut agents = vec![make(), make()];
     let identity = agents[0].identity();
     let mut memory = Memory::new(MINIBATCH).with_network(NetworkConfig::cifar(), CostLimits::default());

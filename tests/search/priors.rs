@@ -58,7 +58,7 @@ fn compare<S: SearchSpace + Clone + 'static>(
     config.first_seed = first_seed;
     let comparison = Comparison::run(benchmark, &contenders, &config, &|_| {}).unwrap();
     print!("{comparison}");
-    comparison.standings().iter().map(|standing| standing.estimates.clone()).collect()
+    comparison.standings.iter().map(|standing| standing.estimates.clone()).collect()
 }
 
 #[test]

@@ -33,17 +33,8 @@ pub(crate) struct Access {
 
 impl Access {
     pub(crate) fn broker(&self, url: &str) -> Broker {
-        let mut broker = Broker::new(url);
-        if let Some(path) = &self.nats_nkey {
-            broker = broker.with_nkey(path);
-        }
-        if let Some(path) = &self.nats_creds {
-            broker = broker.with_credentials(path);
-        }
-        if let Some(path) = &self.nats_ca {
-            broker = broker.with_ca(path);
-        }
-        broker
+        let Self { nats_nkey: nkey, nats_creds: credentials, nats_ca: ca, .. } = self.clone();
+        Broker { nkey, credentials, ca, ..Broker::new(url) }
     }
 }
 
@@ -72,11 +63,10 @@ impl Controller {
         environment: &TrainingEnvironment,
     ) -> Result<Option<Workers>, Box<dyn Error>> {
         let Some(url) = &self.nats else { return Ok(None) };
-        let config = NatsConfig::new(Environment::<BlockCode>::identity(environment))
-            .with_name(self.access.nats_name.as_str())
-            .with_briefing(serde_json::to_value(experiment)?);
+        let (name, briefing) = (&self.access.nats_name, serde_json::to_value(experiment)?);
+        let identity = Environment::<BlockCode>::identity(environment);
+        let config = NatsConfig { name: name.clone(), briefing, ..NatsConfig::new(identity) };
         let evaluator = NatsEvaluator::new(&self.access.broker(url), config)?;
-        let name = &self.access.nats_name;
         errln!("blocks are trained by the workers of the search {name:?} at {url}");
         Ok(Some((evaluator, format!("blockqnn worker --nats {url} --nats-name {name}"))))
     }

@@ -134,9 +134,9 @@ fn compare_on<S: SearchSpace + Clone + 'static>(benchmark: &Benchmark<S>, argume
     };
     outln!(
         "{}: mean quality over {} searches, the optimum is {:.2}",
-        comparison.benchmark(),
+        comparison.benchmark,
         config.seeds,
-        comparison.optimum()
+        comparison.optimum
     );
     outln!("{comparison}");
     outln!("took {:.1} s with {} threads", start.elapsed().as_secs_f64(), config.threads);

@@ -87,29 +87,28 @@ pub(super) fn features<S: SearchSpace>(space: &S, actions: &[S::Action], graph: 
     add(Group::Position, &mut places);
 
     let mut counted = Vec::new();
+    let mut add_counts = |group: Group, counted: &mut Vec<u64>| {
+        thermometers(group, counted, &mut places);
+        add(group, &mut places);
+    };
     let aspects: Vec<Vec<u64>> = actions.iter().map(|action| space.aspects(action)).collect();
     counted.extend(aspects.iter().flatten().map(|&aspect| mix([aspect])));
-    thermometers(Group::Decisions, &mut counted, &mut places);
-    add(Group::Decisions, &mut places);
+    add_counts(Group::Decisions, &mut counted);
     for pair in aspects.windows(2) {
         counted.extend(pair[0].iter().flat_map(|&first| pair[1].iter().map(move |&then| mix([first, then]))));
     }
-    thermometers(Group::Successions, &mut counted, &mut places);
-    add(Group::Successions, &mut places);
+    add_counts(Group::Successions, &mut counted);
 
     let outline = Outline::new(graph);
     counted.extend(outline.operations().map(|label| mix([label])));
-    thermometers(Group::Operations, &mut counted, &mut places);
-    add(Group::Operations, &mut places);
+    add_counts(Group::Operations, &mut counted);
     counted.extend(outline.edges().map(|(from, to)| mix([outline.label(from), outline.label(to)])));
-    thermometers(Group::Edges, &mut counted, &mut places);
-    add(Group::Edges, &mut places);
+    add_counts(Group::Edges, &mut counted);
     for (middle, to) in outline.edges() {
         let label = |node| outline.label(node);
         counted.extend(bits(outline.inputs[middle]).map(|from| mix([label(from), label(middle), label(to)])));
     }
-    thermometers(Group::Triples, &mut counted, &mut places);
-    add(Group::Triples, &mut places);
+    add_counts(Group::Triples, &mut counted);
     outline.paths(&mut counted);
     counted.sort_unstable();
     counted.dedup();

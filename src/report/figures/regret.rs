@@ -17,12 +17,12 @@ const FLOOR: f64 = 0.01;
 /// # Errors
 /// [`ReportError::Plot`] if the chart cannot be drawn.
 pub fn regret(comparison: &Comparison) -> Result<Figure, ReportError> {
-    let standings = comparison.standings();
+    let standings = &comparison.standings;
     let evaluations = standings.iter().map(|standing| standing.regret.len()).max().unwrap_or_default();
     let all = standings.iter().flat_map(|standing| &standing.regret);
     let highest = all.copied().filter(|regret| regret.is_finite()).fold(10.0 * FLOOR, f64::max);
     let mut plot = Plot::new(
-        comparison.benchmark(),
+        &comparison.benchmark,
         ("evaluations", Scale::counting(evaluations as u64)),
         ("mean regret (percentage points)", Scale::logarithmic(FLOOR, highest)),
     );
@@ -52,7 +52,7 @@ mod tests {
         let config = ComparisonConfig::new([Budget::Evaluations(20)]).with_seeds(2);
         let comparison = Comparison::run(&benchmark, &contenders, &config, &|_| {}).unwrap();
         let svg = regret(&comparison).unwrap().svg;
-        for name in ["random", "local", "evaluations", "mean regret", comparison.benchmark()] {
+        for name in ["random", "local", "evaluations", "mean regret", &comparison.benchmark] {
             assert!(svg.contains(name), "{name}");
         }
         let lines = SERIES[..2].iter().filter(|colour| svg.contains(&crate::report::colours::hex(**colour)));
