@@ -91,7 +91,7 @@ fn an_image_folder_is_read_at_the_size_of_the_experiment() {
     // A plan refuses what a search would refuse.
     let greedy = DataConfig { validation: 20, ..experiment.data };
     let error = greedy.training_images(Some(folder.path())).unwrap_err().to_string();
-    assert!(error.starts_with("cannot hold out 20 of the 20 images"), "{error}");
+    assert!(error.contains("cannot hold out 20 of its 20 images"), "{error}");
     let (training, validation) = experiment.data.load(Some(folder.path())).unwrap();
     assert_eq!(
         (training.len(), validation.len(), training.classes()),

@@ -70,10 +70,6 @@ fn check_parts(training: &dyn BatchSource, validation: &dyn BatchSource) -> Resu
     if training.shape() == validation.shape() && training.classes() == validation.classes() {
         return Ok(());
     }
-    Err(TrainError::PartMismatch {
-        training: training.shape(),
-        training_classes: training.classes(),
-        validation: validation.shape(),
-        validation_classes: validation.classes(),
-    })
+    let outline = |part: &dyn BatchSource| format!("{} in {} classes", part.shape(), part.classes());
+    Err(TrainError::PartMismatch { training: outline(training), validation: outline(validation) })
 }
