@@ -1,4 +1,4 @@
-//! The weights of a network by name, as its safetensors file has them.
+//! The weights of a network by name, read from its safetensors file.
 
 use super::OnnxError;
 use safetensors::{Dtype, SafeTensors};
@@ -26,7 +26,7 @@ impl<'a> Weights<'a> {
         Ok(Self { file })
     }
 
-    /// The tensor of a name, which must have this shape.
+    /// Returns the tensor with a name, which must have this shape.
     pub(super) fn get(&self, name: &str, shape: &[u64]) -> Result<Values, OnnxError> {
         let wrong = |found: String| OnnxError::Tensor { name: name.to_owned(), expected: format!("{shape:?}"), found };
         let view = self.file.tensor(name).map_err(|_| wrong("missing".to_owned()))?;
@@ -60,7 +60,7 @@ impl Normalisation {
         })
     }
 
-    /// Scale and shift of each channel that the normalisation comes down to in inference.
+    /// The scale and the shift per channel to which the normalisation reduces in inference.
     pub(super) fn affine(&self) -> [Vec<f32>; 2] {
         let factors = self.weight.values.iter().zip(&self.variance.values);
         let scale: Vec<f32> = factors.map(|(weight, variance)| weight / (variance + EPSILON).sqrt()).collect();

@@ -94,7 +94,7 @@ pub(super) fn times(run: &Run, minibatches: &[Minibatch]) -> Drawn {
     plot.hints = times.iter().copied().zip(minibatches.iter().map(hint)).collect();
     plot.curve(times, SERIES[2], false);
     let hits = run.trials.iter().filter(|trial| trial.cached).count() as u64;
-    let mut caption = format!("The times of all trainings of a minibatch together: {} in all.", duration(trained));
+    let mut caption = format!("The training times of each minibatch, added up: {} in all.", duration(trained));
     if hits > 0 {
         let saved = duration(saved_seconds(run));
         caption += &format!(" {} blocks were known already, which saved {saved}.", count(hits));

@@ -1,4 +1,4 @@
-//! A search on a virtual clock: what more workers, another scheduling or failing machines would do to its time.
+//! A search on a virtual clock: how more workers, another scheduling or failing machines would change its duration.
 
 use super::not_negative;
 use blockqnn::search::{Scheduling, Utilisation};
@@ -19,16 +19,19 @@ pub(super) struct Plan {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
     minibatch: u64,
 
-    /// Failures per worker and hour of training
-    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = not_negative, allow_negative_numbers = true)]
+    /// Failures per worker per hour of training
+    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = not_negative,
+        allow_negative_numbers = true)]
     failures: f64,
 
     /// Seconds until a failure is detected and the block is given to another worker
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = not_negative, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = not_negative,
+        allow_negative_numbers = true)]
     lease: f64,
 
     /// Seconds until a failed worker is replaced
-    #[arg(long, value_name = "SECONDS", default_value_t = 300.0, value_parser = not_negative, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0, value_parser = not_negative,
+        allow_negative_numbers = true)]
     replacement: f64,
 
     /// Random seed of the drawn times and failures
@@ -45,7 +48,7 @@ pub(super) struct Controller {
     pub(super) learn: f64,
 }
 
-/// What a search came to. Times are in seconds.
+/// The result of a simulated search. Times are in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Simulated {
     /// How busy the workers were, and the cost of the barrier.
@@ -54,7 +57,7 @@ pub(super) struct Simulated {
     pub(super) controller: f64,
     /// Failures of workers.
     pub(super) failures: u64,
-    /// Trials that ended, those whose attempts were used up included.
+    /// Trials that ended, including those whose attempts were used up.
     pub(super) trials: u64,
 }
 
@@ -62,9 +65,9 @@ impl Plan {
     /// Simulates the search on a number of workers with one trial each at a time, each training lasting one of `times`,
     /// drawn at random. There must be at least one.
     ///
-    /// The controller does one thing at a time, as the real one does. In minibatches it proposes all, submits all, waits
-    /// for the last, and learns; rolling, it learns each trial that ends and proposes the next. A worker that fails loses
-    /// its training; after the lease the trial goes to another.
+    /// The controller does one thing at a time, as the real one does. With minibatches it proposes all trials, submits
+    /// all, waits for the last, and learns; with rolling scheduling it learns each trial that ends and proposes the
+    /// next. A worker that fails loses its training; when the lease has expired, another worker gets the trial.
     pub(super) fn simulate(
         &self,
         workers: usize,
@@ -173,7 +176,7 @@ impl Simulation<'_> {
         self.foreseen.entry(time.to_bits()).or_default().push_back(what);
     }
 
-    /// Goes on to the next event. Tells whether a trial ended by it, or `None` if nothing will happen any more.
+    /// Advances to the next event. Returns whether a trial ended with it, or `None` if nothing is left to happen.
     fn advance(&mut self, barrier: bool) -> Option<bool> {
         let mut first = self.foreseen.first_entry()?;
         let time = f64::from_bits(*first.key());
@@ -181,7 +184,7 @@ impl Simulation<'_> {
         if first.get().is_empty() {
             first.remove();
         }
-        // Until trials are handed out it is the controller that is waited for.
+        // Until trials are handed out, the workers wait for the controller.
         if barrier && self.queue.is_empty() && !matches!(what, What::HandedOut(_)) {
             self.end.utilisation.barrier += (time - self.now) * self.idle as f64;
         }
@@ -209,13 +212,13 @@ impl Simulation<'_> {
     /// Has an idle worker begin an attempt.
     fn begin(&mut self, (trial, number): Attempt) {
         self.idle -= 1;
-        // The training of a trial takes as long in every attempt; failures are the worker's.
+        // The training of a trial takes equally long in every attempt; failures depend on the worker.
         let mut of_trial = seed::stream(self.plan.seed, "simulated time", trial);
         let time = self.times[seed::index(&mut of_trial, self.times.len())];
         let purpose = trial.wrapping_mul(1 << 8).wrapping_add(number.into());
         let mut of_attempt = seed::stream(self.plan.seed, "simulated failure", purpose);
         let rate = self.plan.failures / 3_600.0;
-        // Exponential: a failure is as likely in any second. At rate 0 it is infinitely far.
+        // Exponential: a failure is equally likely in every second. At rate 0 it never happens.
         let until_failure = -(1.0 - seed::unit(&mut of_attempt)).ln() / rate;
         if until_failure < time {
             self.end.failures += 1;
@@ -285,7 +288,7 @@ mod tests {
             assert_eq!(end.trials, 640);
             assert!(end.failures > 50, "{end:?}");
             assert!(end.utilisation.wall > sound.utilisation.wall);
-            // Work that was lost is work too.
+            // Lost work counts as work.
             assert!(end.utilisation.busy > sound.utilisation.busy);
             assert_eq!(with_failures(2.0), end);
             let end = with_failures(1e6);

@@ -125,7 +125,7 @@ fn q_learning_readings(agent: &QLearningConfig, credit: Credit) {
     let rate = format!("{learning_rate} for the Q-table; the paper uses 0.01 (agent.learning_rate)");
     reading("learning rate", rate);
     reading("initial Q", format!("{initial_q} percentage points (agent.initial_q)"));
-    reading("discount", format!("{discount}, as Equation 2 is printed (agent.discount)"));
+    reading("discount", format!("{discount}; Equation 2 has none, which means 1 (agent.discount)"));
     reading("ties", "a greedy choice among equal values is random");
     let draws = format!("{rounds} rounds of {batch} fresh draws with replacement after each minibatch (agent.replay)");
     reading("replay", draws);

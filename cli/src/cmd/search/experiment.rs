@@ -82,7 +82,7 @@ impl Arguments {
     }
 }
 
-/// Refuses settings that would not be used: whoever gives one wants it to count.
+/// Refuses settings that would have no effect: whoever gives one wants it to count.
 fn refuse_unused(given: &Overrides, experiment: &Experiment) -> Result<(), String> {
     let (data, set) = (&experiment.data, experiment.search.network.image);
     let name = data.dataset.name();
