@@ -153,7 +153,9 @@ impl Writer<'_> {
         if let Some([scale, _]) = &affine {
             let filter = (kernel.values.len() / scale.len().max(1)).max(1);
             for (weights, scale) in kernel.values.chunks_mut(filter).zip(scale) {
-                weights.iter_mut().for_each(|weight| *weight *= scale);
+                for weight in weights {
+                    *weight *= scale;
+                }
             }
         }
         let mut inputs = vec![input.to_owned(), self.store(&format!("{name}.weight"), &kernel)];

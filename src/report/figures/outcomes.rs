@@ -94,11 +94,12 @@ pub(super) fn times(run: &Run, minibatches: &[Minibatch]) -> Drawn {
     plot.hints = times.iter().copied().zip(minibatches.iter().map(hint)).collect();
     plot.curve(times, SERIES[2], false);
     let hits = run.trials.iter().filter(|trial| trial.cached).count() as u64;
-    let mut caption = format!("The training times of each minibatch, added up: {} in all.", duration(trained));
-    if hits > 0 {
-        let saved = duration(saved_seconds(run));
-        caption += &format!(" {} blocks were known already, which saved {saved}.", count(hits));
-    }
+    let saved = match hits {
+        0 => String::new(),
+        hits => format!(" {} blocks were known already, which saved {}.", count(hits), duration(saved_seconds(run))),
+    };
+    let trained = duration(trained);
+    let caption = format!("The training times of each minibatch, added up: {trained} in all.{saved}");
     Ok(Chart::new("times", &plot, caption))
 }
 
