@@ -90,8 +90,11 @@ fn check_output(arguments: &Arguments, csv: &Path) -> Result<(), String> {
     output::check_writable(csv)
 }
 
-/// One image file, or all image files in a folder: the prediction of each, or the reason why there is none.
-fn classify(classifier: &ImageClassifier, path: &Path) -> Vec<(PathBuf, Result<Prediction, Box<dyn Error>>)> {
+/// An image file and its prediction, or the reason why there is none.
+type Tried = (PathBuf, Result<Prediction, Box<dyn Error>>);
+
+/// One image file, or all image files in a folder.
+fn classify(classifier: &ImageClassifier, path: &Path) -> Vec<Tried> {
     let one = |result| vec![(path.to_owned(), result)];
     if !path.is_dir() {
         return one(classifier.classify_file(path).map_err(Into::into));
