@@ -77,7 +77,7 @@ fn search(path: &Path, trials: u64, observer: impl Observer<BlockSpace> + 'stati
 }
 
 fn page(path: &Path) -> String {
-    Report::read([path]).unwrap().html().unwrap()
+    Report::read([path]).unwrap().html()
 }
 
 /// Markup that the page did not make itself would be here.
@@ -102,7 +102,7 @@ fn a_finished_run_has_every_picture_and_stays_text() {
     let utilisation = r#"{ "workers": 4, "wall": 10.0, "busy": 30.0, "barrier": 8.0 }"#;
     fs::write(path.join("utilisation.json"), utilisation).unwrap();
     let report = Report::read([&path]).unwrap();
-    let html = report.html().unwrap();
+    let html = report.html();
     assert_inert(&html);
     for text in [
         "4 workers were busy 75 % of the time",
@@ -115,7 +115,7 @@ fn a_finished_run_has_every_picture_and_stays_text() {
     ] {
         assert!(html.contains(text), "{text}");
     }
-    let pictures = report.figures().unwrap();
+    let pictures = report.figures();
     let names: Vec<&str> = pictures.iter().map(|picture| picture.name.as_str()).collect();
     for name in [
         "learning",
@@ -149,7 +149,7 @@ fn a_running_search_is_reported_and_refreshed() {
     impl Observer<BlockSpace> for Reporter {
         fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
             let report = Report::read([&self.0])?.with_refresh(5);
-            let html = report.html()?;
+            let html = report.html();
             assert!(report.is_running());
             let done = (summary.minibatch + 1) * 16;
             assert!(html.contains(&format!("Running: {done} of 48 blocks so far")));
@@ -162,7 +162,7 @@ fn a_running_search_is_reported_and_refreshed() {
     search(&path, 48, Reporter(path.clone()));
     let report = Report::read([&path]).unwrap().with_refresh(5);
     assert!(!report.is_running());
-    assert!(!report.html().unwrap().contains("http-equiv=\"refresh\""), "a finished run is not read again");
+    assert!(!report.html().contains("http-equiv=\"refresh\""), "a finished run is not read again");
 }
 
 #[test]
@@ -187,10 +187,10 @@ fn an_empty_run_has_a_page_that_says_so() {
     search(&path, 16, Nobody);
     fs::remove_file(path.join("journal.jsonl")).unwrap();
     let report = Report::read([&path]).unwrap();
-    let html = report.html().unwrap();
+    let html = report.html();
     assert!(html.contains("No block is finished yet"));
     assert!(html.contains("0 of 16 blocks"));
-    assert!(report.figures().unwrap().is_empty());
+    assert!(report.figures().is_empty());
     assert_eq!(report.series()[0].csv().lines().count(), 1, "only the names of the columns");
 }
 
@@ -222,7 +222,7 @@ fn runs_stand_side_by_side_with_files_of_their_own() {
         search(path, trials, Nobody);
     }
     let report = Report::read(&paths).unwrap().with_best(1);
-    let html = report.html().unwrap();
+    let html = report.html();
     assert_inert(&html);
     assert!(html.contains("Side by side") && html.contains("Pareto fronts of the runs"));
     let out = folder.path().join("out");
@@ -297,7 +297,7 @@ fn pictures_of_the_readme_are_the_crates_own() {
         .with_run_folder(create(&path).with_details(&details).unwrap())
         .run()
         .unwrap();
-    let pictures = Report::read([&path]).unwrap().figures().unwrap();
+    let pictures = Report::read([&path]).unwrap().figures();
     for (name, file) in [("learning", "learning.svg"), ("block-1", "block.svg")] {
         let picture = pictures.iter().find(|picture| picture.name == name).unwrap();
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pictures").join(file);

@@ -190,11 +190,9 @@ impl Experiment {
     /// the agent learns nothing from 64 blocks. The reward is plain accuracy.
     #[must_use]
     pub fn quick() -> Self {
-        let phases = [(1.0, 2), (0.5, 2), (0.2, 2), (0.1, 2)];
-        let phases: Vec<_> =
-            phases.into_iter().map(|(epsilon, minibatches)| EpsilonPhase { epsilon, minibatches }).collect();
+        let phases = [1.0, 0.5, 0.2, 0.1].map(|epsilon| EpsilonPhase { epsilon, minibatches: 2 });
         // The phases are a valid schedule, and 6 is a valid number of layers; tests check both.
-        let epsilon = EpsilonSchedule::new(phases).unwrap_or_else(|_| EpsilonSchedule::short());
+        let epsilon = EpsilonSchedule::new(phases.into()).unwrap_or_else(|_| EpsilonSchedule::short());
         let space = BlockSpace::paper().with_max_layers(6).unwrap_or_default();
         let image = ImageShape { channels: 1, height: 28, width: 28 };
         let stem = StemConfig { pools: 1, ..StemConfig::default() };
@@ -223,10 +221,7 @@ impl Experiment {
                 dataset: Dataset::Embedded,
                 train_limit: Some(1_000),
                 validation: 400,
-                missing_files: Missing::Refuse,
-                size: None,
-                broken_images: BrokenImages::Refuse,
-                seed: 0,
+                ..Self::paper().data
             },
         };
         experiment.with_scheduled_trials()

@@ -89,10 +89,8 @@ impl<S: SearchSpace> Verification<S> {
     /// Takes the best `top` of the records of a search by reward, each architecture once and no infeasible ones.
     #[must_use]
     pub fn new(records: &[RecordOf<S>], top: usize) -> Self {
-        let mut order: Vec<(&RecordOf<S>, f64)> = records
-            .iter()
-            .filter_map(|record| record.evaluation.accuracy().map(|accuracy| (record, accuracy)))
-            .collect();
+        let measured = records.iter().filter_map(|record| Some((record, record.evaluation.accuracy()?)));
+        let mut order: Vec<(&RecordOf<S>, f64)> = measured.collect();
         order.sort_by(|(a, _), (b, _)| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
         let mut seen = HashSet::new();
         let candidates = order
@@ -167,20 +165,9 @@ impl<S: SearchSpace> Verification<S> {
 }
 
 impl<S: SearchSpace> VerificationReport<S> {
-    fn pairs(&self, early: impl Fn(&VerificationRow<S>) -> f64) -> Vec<(f64, f64)> {
-        self.rows.iter().filter_map(|row| row.accuracy.map(|accuracy| (early(row), accuracy))).collect()
-    }
-
-    /// Returns the pairs of early-stop and converged accuracy, in percent.
-    #[must_use]
-    fn accuracies(&self) -> Vec<(f64, f64)> {
-        self.pairs(|row| row.early_accuracy)
-    }
-
-    /// Returns the pairs of reward and converged accuracy, in percent.
-    #[must_use]
-    fn rewards(&self) -> Vec<(f64, f64)> {
-        self.pairs(|row| row.reward)
+    fn agreement(&self, early: impl Fn(&VerificationRow<S>) -> f64) -> Option<Agreement> {
+        let pairs: Vec<_> = self.rows.iter().filter_map(|row| Some((early(row), row.accuracy?))).collect();
+        Agreement::of_pairs(&pairs)
     }
 
     /// Writes the blocks as CSV after a line of column names: `rank`, `accuracy` (converged, percent; empty if the
@@ -237,13 +224,13 @@ impl<S: SearchSpace> VerificationReport<S> {
     /// are fewer than two blocks or all are equal in one of the two.
     #[must_use]
     pub fn agreement_of_accuracy(&self) -> Option<Agreement> {
-        Agreement::of_pairs(&self.accuracies())
+        self.agreement(|row| row.early_accuracy)
     }
 
     /// Returns how far the order by reward agrees with the order by converged accuracy, or `None` as above.
     #[must_use]
     pub fn agreement_of_reward(&self) -> Option<Agreement> {
-        Agreement::of_pairs(&self.rewards())
+        self.agreement(|row| row.reward)
     }
 }
 

@@ -40,7 +40,7 @@ fn schedule(details: &serde_json::Value) -> Option<EpsilonSchedule> {
 ///
 /// let run = Run::read(&path)?;
 /// assert_eq!(run.name(), "first");
-/// let page = Report::new(vec![run]).html()?;
+/// let page = Report::new(vec![run]).html();
 /// assert!(page.contains("<!DOCTYPE html>") && page.contains("32 of 32"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -216,6 +216,11 @@ impl Run {
     /// Returns the number of trials of the whole run.
     pub(super) fn total(&self) -> u64 {
         self.settings.search.trials
+    }
+
+    /// Returns the number of minibatches of the whole run.
+    pub(super) fn minibatches(&self) -> u64 {
+        self.total().div_ceil(self.settings.search.minibatch.max(1))
     }
 
     /// Returns the epsilon of a minibatch, if the schedule of the run is known.

@@ -16,7 +16,17 @@ pub struct Series {
     pub(super) rows: Vec<Vec<String>>,
 }
 
+/// A column of a table: its name, and the field in it of each item.
+pub(super) type Column<'a, T> = (&'a str, &'a dyn Fn(&T) -> String);
+
 impl Series {
+    /// Creates a table with a row for each item.
+    pub(super) fn of<T>(name: &str, items: impl IntoIterator<Item = T>, columns: &[Column<'_, T>]) -> Self {
+        let row = |item: T| columns.iter().map(|(_, field)| field(&item)).collect();
+        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+        Self::new(name, &names, items.into_iter().map(row).collect())
+    }
+
     pub(super) fn new(name: &str, columns: &[&str], rows: Vec<Vec<String>>) -> Self {
         Self { name: name.to_owned(), columns: columns.iter().map(|&column| column.to_owned()).collect(), rows }
     }
@@ -60,6 +70,13 @@ pub(super) struct Minibatch {
     pub(super) kinds: [u64; Kind::ALL.len()],
     /// Seconds of training.
     pub(super) seconds: f64,
+}
+
+impl Minibatch {
+    /// Returns the place of the minibatch in charts: its number, from 1.
+    pub(super) fn place(&self) -> f64 {
+        (self.number + 1) as f64
+    }
 }
 
 /// The mean of some numbers, and their first and ninth deciles.
@@ -135,142 +152,123 @@ pub(super) fn pareto_front(run: &Run) -> Vec<&Finished> {
 
 /// Returns the number of infeasible trials for each reason, most frequent first.
 pub(super) fn failures(run: &Run) -> Vec<(&'static str, u64)> {
-    let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for trial in &run.trials {
-        if let Err(reason) = &trial.outcome {
-            *counts.entry(failure_name(reason)).or_default() += 1;
-        }
-    }
+    most_frequent(run.trials.iter().filter_map(|trial| trial.outcome.as_ref().err()).map(failure_name))
+}
+
+/// Returns how often each text occurs, most frequent first.
+pub(super) fn most_frequent<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<(&'a str, u64)> {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    texts.for_each(|text| *counts.entry(text).or_default() += 1);
     let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    // Equally frequent ones stay in the order of the alphabet.
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     counts
 }
 
-fn optional(value: Option<f64>) -> String {
+fn optional(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
 /// Returns all series of a run.
 pub(super) fn all(run: &Run) -> Vec<Series> {
-    let mut series =
-        vec![trials(run), by_minibatch(run), kinds_by_minibatch(run), pareto_series(run), verification(run)];
-    let failed = failures(run).into_iter().map(|(name, count)| vec![name.to_owned(), count.to_string()]).collect();
-    series.push(Series::new("failures", &["reason", "trials"], failed));
-    let faults = run
-        .faults
-        .iter()
-        .map(|fault| vec![fault.trial.to_string(), fault.attempt.to_string(), fault.message.clone()])
-        .collect();
-    series.push(Series::new("failed-attempts", &["trial", "attempt", "message"], faults));
-    series
+    let verified = run.trials.iter().filter_map(|trial| Some((trial, run.verified.get(&trial.id)?)));
+    vec![
+        trials(run),
+        by_minibatch(run),
+        kinds_by_minibatch(run),
+        Series::of(
+            "pareto",
+            pareto_front(run),
+            &[
+                ("trial", &|trial| trial.id.to_string()),
+                ("flops", &|trial| trial.cost.flops.to_string()),
+                ("parameters", &|trial| trial.cost.parameters.to_string()),
+                ("accuracy_percent", &|trial| optional(trial.accuracy())),
+                ("architecture", &|trial| trial.text.clone()),
+            ],
+        ),
+        Series::of(
+            "verified",
+            verified,
+            &[
+                ("trial", &|(trial, _)| trial.id.to_string()),
+                ("early_stop_percent", &|(trial, _)| optional(trial.accuracy())),
+                ("reward", &|(trial, _)| trial.reward.to_string()),
+                ("verified_percent", &|(_, accuracy)| accuracy.to_string()),
+            ],
+        ),
+        Series::of(
+            "failures",
+            failures(run),
+            &[("reason", &|(name, _)| (*name).to_owned()), ("trials", &|(_, trials)| trials.to_string())],
+        ),
+        Series::of(
+            "failed-attempts",
+            &run.faults,
+            &[
+                ("trial", &|fault| fault.trial.to_string()),
+                ("attempt", &|fault| fault.attempt.to_string()),
+                ("message", &|fault| fault.message.clone()),
+            ],
+        ),
+    ]
 }
 
 fn trials(run: &Run) -> Series {
-    let columns = [
-        "trial",
-        "minibatch",
-        "accuracy_percent",
-        "reward",
-        "parameters",
-        "flops",
-        "activation_bytes",
-        "depth",
-        "layers",
-        "density",
-        "seconds",
-        "cached",
-        "verified_percent",
-        "infeasible",
-        "architecture",
-    ];
-    let rows = run.trials.iter().map(|trial| {
-        let cost = &trial.cost;
-        vec![
-            trial.id.to_string(),
-            trial.minibatch.to_string(),
-            optional(trial.accuracy()),
-            trial.reward.to_string(),
-            cost.parameters.to_string(),
-            cost.flops.to_string(),
-            cost.activation_bytes.to_string(),
-            cost.depth.to_string(),
-            trial.layers().to_string(),
-            cost.density().to_string(),
-            trial.seconds().to_string(),
-            trial.cached.to_string(),
-            optional(run.verified.get(&trial.id).copied()),
-            trial.outcome.as_ref().err().map(ToString::to_string).unwrap_or_default(),
-            trial.text.clone(),
-        ]
-    });
-    Series::new("trials", &columns, rows.collect())
+    Series::of(
+        "trials",
+        &run.trials,
+        &[
+            ("trial", &|trial| trial.id.to_string()),
+            ("minibatch", &|trial| trial.minibatch.to_string()),
+            ("accuracy_percent", &|trial| optional(trial.accuracy())),
+            ("reward", &|trial| trial.reward.to_string()),
+            ("parameters", &|trial| trial.cost.parameters.to_string()),
+            ("flops", &|trial| trial.cost.flops.to_string()),
+            ("activation_bytes", &|trial| trial.cost.activation_bytes.to_string()),
+            ("depth", &|trial| trial.cost.depth.to_string()),
+            ("layers", &|trial| trial.layers().to_string()),
+            ("density", &|trial| trial.cost.density().to_string()),
+            ("seconds", &|trial| trial.seconds().to_string()),
+            ("cached", &|trial| trial.cached.to_string()),
+            ("verified_percent", &|trial| optional(run.verified.get(&trial.id))),
+            ("infeasible", &|trial| optional(trial.outcome.as_ref().err())),
+            ("architecture", &|trial| trial.text.clone()),
+        ],
+    )
 }
 
 fn by_minibatch(run: &Run) -> Series {
-    let columns = [
-        "minibatch",
-        "trials",
-        "complete",
-        "epsilon",
-        "mean_accuracy_percent",
-        "tenth_accuracy_percent",
-        "nine_tenths_accuracy_percent",
-        "best_accuracy_percent",
-        "mean_reward",
-        "mean_layers",
-        "tenth_layers",
-        "nine_tenths_layers",
-        "infeasible",
-        "cached",
-        "training_seconds",
-    ];
-    let rows = minibatches(run).into_iter().map(|minibatch| {
-        let accuracy = |figure: fn(Spread) -> f64| optional(minibatch.accuracy.map(figure));
-        vec![
-            minibatch.number.to_string(),
-            minibatch.trials.to_string(),
-            minibatch.complete.to_string(),
-            optional(minibatch.epsilon),
-            accuracy(|spread| spread.mean),
-            accuracy(|spread| spread.low),
-            accuracy(|spread| spread.high),
-            optional(minibatch.best),
-            minibatch.mean_reward.to_string(),
-            minibatch.layers.mean.to_string(),
-            minibatch.layers.low.to_string(),
-            minibatch.layers.high.to_string(),
-            minibatch.infeasible.to_string(),
-            minibatch.cached.to_string(),
-            minibatch.seconds.to_string(),
-        ]
-    });
-    Series::new("minibatches", &columns, rows.collect())
+    Series::of(
+        "minibatches",
+        minibatches(run),
+        &[
+            ("minibatch", &|m| m.number.to_string()),
+            ("trials", &|m| m.trials.to_string()),
+            ("complete", &|m| m.complete.to_string()),
+            ("epsilon", &|m| optional(m.epsilon)),
+            ("mean_accuracy_percent", &|m| optional(m.accuracy.map(|accuracy| accuracy.mean))),
+            ("tenth_accuracy_percent", &|m| optional(m.accuracy.map(|accuracy| accuracy.low))),
+            ("nine_tenths_accuracy_percent", &|m| optional(m.accuracy.map(|accuracy| accuracy.high))),
+            ("best_accuracy_percent", &|m| optional(m.best)),
+            ("mean_reward", &|m| m.mean_reward.to_string()),
+            ("mean_layers", &|m| m.layers.mean.to_string()),
+            ("tenth_layers", &|m| m.layers.low.to_string()),
+            ("nine_tenths_layers", &|m| m.layers.high.to_string()),
+            ("infeasible", &|m| m.infeasible.to_string()),
+            ("cached", &|m| m.cached.to_string()),
+            ("training_seconds", &|m| m.seconds.to_string()),
+        ],
+    )
 }
 
 fn kinds_by_minibatch(run: &Run) -> Series {
-    let names = Kind::ALL.map(|kind| kind.name().replace('×', "x"));
+    let names = Kind::ALL.map(|(name, _)| name.replace('×', "x"));
     let columns: Vec<&str> = std::iter::once("minibatch").chain(names.iter().map(String::as_str)).collect();
     let rows = minibatches(run).into_iter().map(|minibatch| {
-        let counts = minibatch.kinds.iter().map(ToString::to_string);
-        std::iter::once(minibatch.number.to_string()).chain(counts).collect()
+        std::iter::once(minibatch.number).chain(minibatch.kinds).map(|number| number.to_string()).collect()
     });
     Series::new("kinds", &columns, rows.collect())
-}
-
-fn pareto_series(run: &Run) -> Series {
-    let rows = pareto_front(run).into_iter().map(|trial| {
-        let figures = [trial.id.to_string(), trial.cost.flops.to_string(), trial.cost.parameters.to_string()];
-        figures.into_iter().chain([optional(trial.accuracy()), trial.text.clone()]).collect()
-    });
-    Series::new("pareto", &["trial", "flops", "parameters", "accuracy_percent", "architecture"], rows.collect())
-}
-
-fn verification(run: &Run) -> Series {
-    let rows = run.trials.iter().filter_map(|trial| {
-        let verified = run.verified.get(&trial.id)?;
-        Some(vec![trial.id.to_string(), optional(trial.accuracy()), trial.reward.to_string(), verified.to_string()])
-    });
-    Series::new("verified", &["trial", "early_stop_percent", "reward", "verified_percent"], rows.collect())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `memory`: many different networks in one process.
 
-use super::{DeviceArgument, NetworkArguments, caught, device_memory, print_row, random_blocks};
+use super::{NetworkArguments, caught, device_memory, print_row, random_blocks};
 use blockqnn::data::{Split, embedded};
 use blockqnn::environment::{Environment, TrialContext};
 use blockqnn::evaluation::{Evaluation, Trial};
@@ -24,9 +24,6 @@ const FAILURES: u32 = 3;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    device: DeviceArgument,
-
-    #[command(flatten)]
     network: NetworkArguments,
 
     /// Number of different networks to train
@@ -40,8 +37,8 @@ pub(super) struct Arguments {
 
 /// Trains as a search does, on the embedded images, so that no files are needed.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let Arguments { device, network, networks, steps } = arguments;
-    let device = device.open(network.precision)?;
+    let Arguments { network, networks, steps } = arguments;
+    let device = network.open()?;
     let experiment = network.experiment();
     let images = embedded::train();
     let needed = steps.saturating_mul(experiment.recipe.batch_size).saturating_add(VALIDATION);

@@ -7,7 +7,7 @@ use blockqnn::experiment::Experiment;
 use blockqnn::network::device::parse_device;
 use blockqnn::space::block::BlockCode;
 use blockqnn::train::{TrainingEnvironment, memory_estimate};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -48,8 +48,8 @@ pub(crate) struct Processes {
     process_patience: u64,
 }
 
-/// What a child process receives.
-#[derive(Debug, Serialize, Deserialize)]
+/// What a child process receives: a briefing as trainers have it, on a device.
+#[derive(Debug, Deserialize)]
 struct Briefing {
     experiment: Experiment,
     data: Option<PathBuf>,
@@ -111,9 +111,8 @@ impl Processes {
     ) -> Result<Option<ProcessEvaluator<BlockCode>>, Box<dyn Error>> {
         let Some(count) = self.processes else { return Ok(None) };
         let children = (0..count.get().max(devices.len())).zip(devices.iter().cycle()).map(|(number, device)| {
-            let (experiment, data, device) = (experiment.clone(), data.map(Path::to_owned), (*device).to_owned());
-            let name = format!("process {number} on {device}");
-            Ok((name, serde_json::to_value(Briefing { experiment, data, device })?))
+            let briefing = trainer::Briefing { experiment, data, device: Some(*device) };
+            Ok((format!("process {number} on {device}"), serde_json::to_value(briefing)?))
         });
         let mut config = self.config();
         if let Some(bytes) = self.device_memory {

@@ -230,7 +230,7 @@ fn the_settings_that_a_report_saves_repeat_the_experiment() {
     let search = blockqnn::search::SearchConfig { trials: 8, minibatch: 8, ..experiment.search.clone() };
     let experiment = Experiment { search, ..experiment };
     run_in(&path, &experiment);
-    let html = blockqnn::report::Report::read([&path]).unwrap().html().unwrap();
+    let html = blockqnn::report::Report::read([&path]).unwrap().html();
     let address = html.split("href=\"data:application/json,").nth(1).unwrap().split('"').next().unwrap();
     let mut parts = address.split('%');
     let mut bytes: Vec<u8> = parts.next().unwrap().bytes().collect();

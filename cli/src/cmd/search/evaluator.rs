@@ -8,18 +8,10 @@ use blockqnn::experiment::Experiment;
 use blockqnn::network::Device;
 use blockqnn::search::Scheduling;
 use blockqnn::space::block::BlockCode;
-use blockqnn::train::{TrainError, TrainingEnvironment};
+use blockqnn::train::TrainingEnvironment;
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::Path;
-
-/// The parts that an evaluator is made of.
-pub(super) struct Parts<'a> {
-    pub(super) experiment: &'a Experiment,
-    pub(super) training: &'a ImageSet,
-    pub(super) validation: &'a ImageSet,
-    pub(super) devices: Vec<(String, Device)>,
-}
 
 /// Where the trials of a search are evaluated, and what the progress display needs to know about it.
 pub(super) struct Chosen {
@@ -35,37 +27,39 @@ impl Chosen {
         let workers = Evaluator::workers(&evaluator);
         Self { evaluator: Box::new(evaluator), workers, waiting: None }
     }
-}
 
-impl Parts<'_> {
     /// Threads of this process, at least one per device, unless child processes or other machines are asked for.
-    pub(super) fn evaluator(&self, arguments: &Arguments, data: Option<&Path>) -> Result<Chosen, Box<dyn Error>> {
-        let names: Vec<&str> = self.devices.iter().map(|(name, _)| name.as_str()).collect();
+    pub(super) fn new(
+        arguments: &Arguments,
+        experiment: &Experiment,
+        (training, validation): (&ImageSet, &ImageSet),
+        data: Option<&Path>,
+        devices: &[(String, Device)],
+    ) -> Result<Self, Box<dyn Error>> {
+        let names: Vec<&str> = devices.iter().map(|(name, _)| name.as_str()).collect();
         let workers = arguments.processes.count().or(arguments.workers);
-        let workers = workers.map_or_else(|| default_workers(&names, self.experiment.search.scheduling), Into::into);
+        let workers = workers.map_or_else(|| default_workers(&names, experiment.search.scheduling), Into::into);
         let workers = workers.max(names.len());
         let waiting = None;
-        if let Some(processes) = arguments.processes.evaluator(self.experiment, data, &names)? {
-            return Ok(Chosen { evaluator: Box::new(processes), workers, waiting });
+        if let Some(processes) = arguments.processes.evaluator(experiment, data, &names)? {
+            return Ok(Self { evaluator: Box::new(processes), workers, waiting });
         }
-        let environments = workers_of(&self.devices, workers, |device| self.environment(device))?;
+        let environments = workers_of(devices, workers, |device| {
+            let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
+            TrainingEnvironment::with_parts(training, validation, network, recipe, device)
+        })?;
         #[cfg(feature = "nats")]
         if let Some((_, first)) = environments.first()
-            && let Some((remote, waiting)) = arguments.controller.evaluator(self.experiment, first)?
+            && let Some((remote, waiting)) = arguments.controller.evaluator(experiment, first)?
         {
-            return Ok(Chosen { evaluator: Box::new(remote), workers, waiting: Some(waiting) });
+            return Ok(Self { evaluator: Box::new(remote), workers, waiting: Some(waiting) });
         }
         // Each worker has its share of the cores.
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = NonZeroUsize::new(cores.get() / workers).unwrap_or(NonZeroUsize::MIN);
         let share = |(name, environment): (String, TrainingEnvironment)| (name, environment.with_threads(threads));
         let evaluator = ThreadEvaluator::with_names(environments.into_iter().map(share).collect())?;
-        Ok(Chosen { evaluator: Box::new(evaluator), workers, waiting })
-    }
-
-    fn environment(&self, device: &Device) -> Result<TrainingEnvironment, TrainError> {
-        let (network, recipe) = (self.experiment.search.network.clone(), self.experiment.recipe.clone());
-        TrainingEnvironment::with_parts(self.training, self.validation, network, recipe, device)
+        Ok(Self { evaluator: Box::new(evaluator), workers, waiting })
     }
 }
 
