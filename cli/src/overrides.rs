@@ -6,7 +6,7 @@ mod tests;
 
 use blockqnn::agent::{AgentConfig, QLearningConfig, UnknownAgent};
 use blockqnn::experiment::{Experiment, Preset};
-use blockqnn::graph::ImageShape;
+use blockqnn::graph::{ImageShape, NetworkConfig};
 use blockqnn::search::RunSettings;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -138,10 +138,10 @@ impl Overrides {
         let (image, classes) =
             experiment.data.dataset.shape().map_or((of_folder, None), |(image, classes)| (Some(image), Some(classes)));
         if let (Some(image), false) = (image, self.contains("search.network.image")) {
-            experiment.search.network.image = image;
+            experiment.search.network = Some(NetworkConfig { image, ..experiment.network() });
         }
         if let (Some(classes), false) = (classes, self.contains("search.network.classes")) {
-            experiment.search.network.classes = classes;
+            experiment.search.network = Some(NetworkConfig { classes, ..experiment.network() });
         }
         Ok(experiment)
     }

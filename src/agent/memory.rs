@@ -45,7 +45,8 @@ impl<S: SearchSpace> Memory<S> {
         self
     }
 
-    /// The network around every architecture, and what it may cost, if the search has one: the priors of a space need it.
+    /// The network around every architecture, and what it may cost, if the search has one: the priors of a space need
+    /// it.
     #[must_use]
     pub fn network(&self) -> Option<&(NetworkConfig, CostLimits)> {
         self.network.as_ref()

@@ -2,6 +2,7 @@
 
 use super::kind::Kind;
 use super::run::{Finished, Run, failure_name};
+use crate::graph::Cost;
 use crate::search;
 use std::collections::BTreeMap;
 
@@ -19,6 +20,20 @@ pub struct Series {
 impl Series {
     pub(super) fn new(name: &str, columns: &[&str], rows: Vec<Vec<String>>) -> Self {
         Self { name: name.to_owned(), columns: columns.iter().map(|&column| column.to_owned()).collect(), rows }
+    }
+
+    /// Leaves out those of `columns` that have no value in any row: of what no trial has there is no column.
+    pub(super) fn without_empty(mut self, columns: &[&str]) -> Self {
+        let is_kept: Vec<bool> = (self.columns.iter().enumerate())
+            .map(|(place, column)| {
+                !columns.contains(&column.as_str()) || self.rows.iter().any(|row| !row[place].is_empty())
+            })
+            .collect();
+        for fields in self.rows.iter_mut().chain([&mut self.columns]) {
+            let mut kept = is_kept.iter();
+            fields.retain(|_| kept.next().copied().unwrap_or(true));
+        }
+        self
     }
 
     /// Returns the name of the series: letters, digits, `-` and `_`.
@@ -54,8 +69,8 @@ pub(super) struct Minibatch {
     /// Best accuracy of the run so far, in percent.
     pub(super) best: Option<f64>,
     pub(super) mean_reward: f64,
-    /// Mean and tenths of the number of layers.
-    pub(super) layers: Spread,
+    /// Mean and tenths of the number of layers, if there are any.
+    pub(super) layers: Option<Spread>,
     /// Number of layers of each kind.
     pub(super) kinds: [u64; Kind::ALL.len()],
     /// Seconds of training.
@@ -106,7 +121,7 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
             for trial in &trials {
                 kinds.iter_mut().zip(trial.kinds).for_each(|(sum, layers)| *sum += u64::from(layers));
             }
-            let layers = Spread::of(trials.iter().map(|trial| trial.layers() as f64).collect());
+            let layers = trials.iter().filter_map(|trial| trial.layers);
             Minibatch {
                 number,
                 complete: count >= expected,
@@ -117,7 +132,7 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
                 accuracy: Spread::of(accuracies),
                 best,
                 mean_reward: trials.iter().map(|trial| trial.reward).sum::<f64>() / count as f64,
-                layers: layers.unwrap_or(Spread { mean: 0.0, low: 0.0, high: 0.0 }),
+                layers: Spread::of(layers.map(|layers| layers as f64).collect()),
                 kinds,
                 seconds: trials.iter().filter(|trial| !trial.cached).map(|trial| trial.seconds()).sum(),
             }
@@ -127,10 +142,7 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
 
 /// Returns the measured trials that no other trial with at most as many FLOPs beats in accuracy, by increasing FLOPs.
 pub(super) fn pareto_front(run: &Run) -> Vec<&Finished> {
-    search::pareto_front(&run.trials, |trial| {
-        let accuracy = trial.accuracy().filter(|_| trial.cost.flops < u64::MAX)?;
-        Some((trial.cost.flops, accuracy, trial.id))
-    })
+    search::pareto_front(&run.trials, |trial| Some((trial.flops()?, trial.accuracy()?, trial.id)))
 }
 
 /// Returns the number of infeasible trials for each reason, most frequent first.
@@ -152,8 +164,10 @@ fn optional(value: Option<f64>) -> String {
 
 /// Returns all series of a run.
 pub(super) fn all(run: &Run) -> Vec<Series> {
-    let mut series =
-        vec![trials(run), by_minibatch(run), kinds_by_minibatch(run), pareto_series(run), verification(run)];
+    let mut series = vec![trials(run), by_minibatch(run)];
+    series.extend(run.has_layers().then(|| kinds_by_minibatch(run)));
+    series.extend(run.has_costs().then(|| pareto_series(run)));
+    series.push(verification(run));
     let failed = failures(run).into_iter().map(|(name, count)| vec![name.to_owned(), count.to_string()]).collect();
     series.push(Series::new("failures", &["reason", "trials"], failed));
     let faults = run
@@ -184,18 +198,18 @@ fn trials(run: &Run) -> Series {
         "architecture",
     ];
     let rows = run.trials.iter().map(|trial| {
-        let cost = &trial.cost;
+        let cost = |part: fn(&Cost) -> u64| trial.cost.as_ref().map(|cost| part(cost).to_string()).unwrap_or_default();
         vec![
             trial.id.to_string(),
             trial.minibatch.to_string(),
             optional(trial.accuracy()),
             trial.reward.to_string(),
-            cost.parameters.to_string(),
-            cost.flops.to_string(),
-            cost.activation_bytes.to_string(),
-            cost.depth.to_string(),
-            trial.layers().to_string(),
-            cost.density().to_string(),
+            cost(|cost| cost.parameters),
+            cost(|cost| cost.flops),
+            cost(|cost| cost.activation_bytes),
+            cost(|cost| cost.depth),
+            trial.layers.map(|layers| layers.to_string()).unwrap_or_default(),
+            optional(trial.cost.map(|cost| cost.density())),
             trial.seconds().to_string(),
             trial.cached.to_string(),
             optional(run.verified.get(&trial.id).copied()),
@@ -203,7 +217,8 @@ fn trials(run: &Run) -> Series {
             trial.text.clone(),
         ]
     });
-    Series::new("trials", &columns, rows.collect())
+    let series = Series::new("trials", &columns, rows.collect());
+    series.without_empty(&["parameters", "flops", "activation_bytes", "depth", "layers", "density"])
 }
 
 fn by_minibatch(run: &Run) -> Series {
@@ -226,6 +241,7 @@ fn by_minibatch(run: &Run) -> Series {
     ];
     let rows = minibatches(run).into_iter().map(|minibatch| {
         let accuracy = |figure: fn(Spread) -> f64| optional(minibatch.accuracy.map(figure));
+        let layers = |figure: fn(Spread) -> f64| optional(minibatch.layers.map(figure));
         vec![
             minibatch.number.to_string(),
             minibatch.trials.to_string(),
@@ -236,15 +252,16 @@ fn by_minibatch(run: &Run) -> Series {
             accuracy(|spread| spread.high),
             optional(minibatch.best),
             minibatch.mean_reward.to_string(),
-            minibatch.layers.mean.to_string(),
-            minibatch.layers.low.to_string(),
-            minibatch.layers.high.to_string(),
+            layers(|spread| spread.mean),
+            layers(|spread| spread.low),
+            layers(|spread| spread.high),
             minibatch.infeasible.to_string(),
             minibatch.cached.to_string(),
             minibatch.seconds.to_string(),
         ]
     });
-    Series::new("minibatches", &columns, rows.collect())
+    let series = Series::new("minibatches", &columns, rows.collect());
+    series.without_empty(&["mean_layers", "tenth_layers", "nine_tenths_layers"])
 }
 
 fn kinds_by_minibatch(run: &Run) -> Series {
@@ -259,8 +276,9 @@ fn kinds_by_minibatch(run: &Run) -> Series {
 
 fn pareto_series(run: &Run) -> Series {
     let rows = pareto_front(run).into_iter().map(|trial| {
-        let figures = [trial.id.to_string(), trial.cost.flops.to_string(), trial.cost.parameters.to_string()];
-        figures.into_iter().chain([optional(trial.accuracy()), trial.text.clone()]).collect()
+        let cost = trial.cost.map(|cost| [cost.flops.to_string(), cost.parameters.to_string()]);
+        let figures = std::iter::once(trial.id.to_string()).chain(cost.unwrap_or_default());
+        figures.chain([optional(trial.accuracy()), trial.text.clone()]).collect()
     });
     Series::new("pareto", &["trial", "flops", "parameters", "accuracy_percent", "architecture"], rows.collect())
 }

@@ -97,9 +97,10 @@ struct NetworkArguments {
 impl NetworkArguments {
     fn experiment(&self) -> Experiment {
         let mut experiment = self.preset.experiment();
-        let network = &mut experiment.search.network;
+        let mut network = experiment.network();
         network.width = self.width.unwrap_or(network.width);
         network.repeats = self.repeats.unwrap_or(network.repeats);
+        experiment.search.network = Some(network);
         experiment.recipe.batch_size = self.batch_size.unwrap_or(experiment.recipe.batch_size);
         experiment.recipe.precision = self.precision;
         experiment
@@ -157,10 +158,11 @@ fn print_row(row: &Value) -> io::Result<()> {
 /// same blocks.
 fn random_blocks(experiment: &Experiment, purpose: &str, draws: usize) -> impl Iterator<Item = (LayerGraph, Cost)> {
     let (memory, mut rng) = (Memory::new(1), seed::stream(0, purpose, 0));
+    let network = experiment.network();
     let draw = move |_| {
         let walk = RandomAgent.propose(&experiment.space, &memory, &mut rng).ok()?;
         let graph = experiment.space.decode(&walk.actions).ok()?.to_graph();
-        let cost = graph.cost(&experiment.search.network).ok()?;
+        let cost = graph.cost(&network).ok()?;
         experiment.search.limits.check(&cost).ok()?;
         Some((graph, cost))
     };
@@ -171,7 +173,7 @@ fn check(name: &DeviceArgument) -> Result<ExitCode, Box<dyn Error>> {
     let device = name.open(Precision::F32)?;
     let convolution = Operation::PreActivationConvolution { kernel: 3 };
     let graph = graph([(Operation::Input, &[]), (convolution, &[0]), (Operation::Output, &[1])])?;
-    let mut config = Experiment::quick().search.network;
+    let mut config = Experiment::quick().network();
     config.image = ImageShape { channels: 3, height: 16, width: 16 };
     let mut good = true;
     for precision in [Precision::F32, Precision::Bf16] {
@@ -215,9 +217,9 @@ fn steps(
     device: &Device,
     folder: &Path,
 ) -> Result<ExitCode, Box<dyn Error>> {
-    let (config, recipe) = (&experiment.search.network, &experiment.recipe);
-    let mut training = Training::new(graph, config, recipe.batch_size, recipe.precision, device)?;
-    training.serve(&Blueprint::new("measured", graph.clone(), config.clone())?, folder)?;
+    let (config, recipe) = (experiment.network(), &experiment.recipe);
+    let mut training = Training::new(graph, &config, recipe.batch_size, recipe.precision, device)?;
+    training.serve(&Blueprint::new("measured", graph.clone(), config)?, folder)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,13 +6,13 @@ use crate::report::kind::Kind;
 use crate::report::plot::{Layer, Plot, Swatch, thinned};
 use crate::report::run::{Finished, Run};
 use crate::report::scale::Scale;
-use crate::report::series::{Minibatch, Series, minibatches, pareto_front};
+use crate::report::series::{Series, Spread, minibatches, pareto_front};
 use crate::report::text::{percent, size};
 
 /// Returns the measured trials as points: the decimal logarithm of FLOPs, and the accuracy.
 fn points<'a>(trials: impl IntoIterator<Item = &'a Finished>) -> Vec<(f64, f64)> {
-    let sized = trials.into_iter().filter(|trial| (1..u64::MAX).contains(&trial.cost.flops));
-    sized.filter_map(|trial| Some(((trial.cost.flops as f64).log10(), trial.accuracy()?))).collect()
+    let flops = |trial: &Finished| trial.flops().filter(|flops| *flops > 0);
+    trials.into_iter().filter_map(|trial| Some(((flops(trial)? as f64).log10(), trial.accuracy()?))).collect()
 }
 
 /// Returns the axes for these points.
@@ -44,6 +44,9 @@ fn front_line(front: &[(f64, f64)], right: f64) -> Vec<(f64, f64)> {
 
 pub(super) fn cost(run: &Run) -> Drawn {
     let all = points(&run.trials);
+    if !run.has_costs() && !run.best().is_empty() {
+        return Ok(Err("Accuracy against FLOPs is not drawn: this search knows no cost.".to_owned()));
+    }
     let Some((x, y)) = scales(&all) else {
         return Ok(Err("Accuracy against FLOPs is not drawn: no block has been measured yet.".to_owned()));
     };
@@ -73,7 +76,7 @@ pub(super) fn cost(run: &Run) -> Drawn {
         .iter()
         .zip(&front_points)
         .map(|(trial, &(x, y))| {
-            let flops = size(trial.cost.flops);
+            let flops = trial.flops().map(size).unwrap_or_default();
             (x, y, format!("block {}: {} at {flops} FLOPs\n{}", trial.id, percent(trial.accuracy()), trial.text))
         })
         .collect();
@@ -82,8 +85,11 @@ pub(super) fn cost(run: &Run) -> Drawn {
         front.len()
     );
     let rows = front.iter().map(|trial| {
-        let figures = [trial.id.to_string(), size(trial.cost.flops), size(trial.cost.parameters)];
-        figures.into_iter().chain([percent(trial.accuracy()), trial.text.clone()]).collect()
+        let cost = trial.cost.map(|cost| [size(cost.flops), size(cost.parameters)]);
+        std::iter::once(trial.id.to_string())
+            .chain(cost.unwrap_or_default())
+            .chain([percent(trial.accuracy()), trial.text.clone()])
+            .collect()
     });
     let columns = ["block", "FLOPs", "parameters", "accuracy", "layers"];
     let table = Series::new("pareto-front", &columns, rows.collect());
@@ -94,7 +100,8 @@ pub(super) fn costs(runs: &[Run]) -> Drawn {
     let fronts: Vec<Vec<(f64, f64)>> = runs.iter().map(|run| points(pareto_front(run))).collect();
     let all: Vec<(f64, f64)> = fronts.iter().flatten().copied().collect();
     let Some((x, y)) = scales(&all) else {
-        return Ok(Err("Pareto fronts are not drawn: no block of these runs has been measured yet.".to_owned()));
+        let reason = "no block of these runs has been measured yet, or its cost is not known";
+        return Ok(Err(format!("Pareto fronts are not drawn: {reason}.")));
     };
     let mut plot = Plot::new("Pareto fronts of the runs", (FLOPS, x.clone()), (ACCURACY, y));
     for (number, (run, front)) in runs.iter().zip(fronts).enumerate() {
@@ -113,11 +120,14 @@ pub(super) fn costs(runs: &[Run]) -> Drawn {
 }
 
 pub(super) fn lengths(run: &Run) -> Drawn {
-    let minibatches = minibatches(run);
-    let Some(highest) = minibatches.iter().map(|m| m.layers.high.max(m.layers.mean)).max_by(f64::total_cmp) else {
-        return Ok(Err("Lengths and kinds of layers are not drawn: no block is finished yet.".to_owned()));
+    let spreads: Vec<(f64, u64, Spread)> = minibatches(run)
+        .into_iter()
+        .filter_map(|minibatch| Some(((minibatch.number + 1) as f64, minibatch.number + 1, minibatch.layers?)))
+        .collect();
+    let Some(highest) = spreads.iter().map(|(_, _, layers)| layers.high.max(layers.mean)).max_by(f64::total_cmp) else {
+        let reason = if run.trials.is_empty() { "no block is finished yet" } else { "the architectures have none" };
+        return Ok(Err(format!("Lengths and kinds of layers are not drawn: {reason}.")));
     };
-    let x = |minibatch: &Minibatch| (minibatch.number + 1) as f64;
     let planned = run.total().div_ceil(run.settings.search.minibatch.max(1));
     let mut plot = Plot::new(
         "Length of the blocks",
@@ -125,10 +135,10 @@ pub(super) fn lengths(run: &Run) -> Drawn {
         ("layers between start and terminal", Scale::round(0.0, highest, 6, 0.0..f64::INFINITY)),
     );
     let colour = SERIES[0];
-    let mean: Vec<_> = minibatches.iter().map(|m| (x(m), m.layers.mean)).collect();
+    let mean: Vec<_> = spreads.iter().map(|(x, _, layers)| (*x, layers.mean)).collect();
     plot.layers.push(Layer::Area {
-        upper: minibatches.iter().map(|m| (x(m), m.layers.high)).collect(),
-        lower: minibatches.iter().map(|m| (x(m), m.layers.low)).collect(),
+        upper: spreads.iter().map(|(x, _, layers)| (*x, layers.high)).collect(),
+        lower: spreads.iter().map(|(x, _, layers)| (*x, layers.low)).collect(),
         colour,
         opacity: 0.16,
     });
@@ -140,9 +150,9 @@ pub(super) fn lengths(run: &Run) -> Drawn {
         (Swatch::Line, colour, "mean of the minibatch".to_owned()),
         (Swatch::Area, (0xCF, 0xE3, 0xF0), "all but the longest and shortest tenth".to_owned()),
     ];
-    plot.hints = minibatches
+    plot.hints = spreads
         .iter()
-        .map(|m| (x(m), m.layers.mean, format!("minibatch {}: {:.1} layers on average", m.number + 1, m.layers.mean)))
+        .map(|(x, number, Spread { mean, .. })| (*x, *mean, format!("minibatch {number}: {mean:.1} layers on average")))
         .collect();
     let caption = "Layers of the blocks of each minibatch, without start and terminal.".to_owned();
     Ok(Ok(Chart { figure: plot.figure("lengths", &caption)?, caption, table: None }))
@@ -154,7 +164,11 @@ pub(super) fn kinds(run: &Run) -> Drawn {
     let all = totals.iter().sum::<u64>();
     if all == 0 {
         // The figure of the lengths already gives this reason.
-        let reason = if minibatches.is_empty() { "" } else { "Kinds of layers are not drawn: no block has a layer." };
+        let reason = if minibatches.is_empty() || !run.has_layers() {
+            ""
+        } else {
+            "Kinds of layers are not drawn: no block has a layer."
+        };
         return Ok(Err(reason.to_owned()));
     }
     let planned = run.total().div_ceil(run.settings.search.minibatch.max(1));

@@ -294,12 +294,15 @@ fn best_blocks(html: &mut String, run: &Run, drawings: &[Figure]) {
         for drawing in drawings {
             let _ = writeln!(html, "<figure>{}</figure>", drawing.svg);
         }
-        let width = run.settings.search.network.width;
-        let _ = writeln!(
-            html,
-            "</div>\n<p class=\"note\">Channels are those in the first block of the network, where convolutions have \
-             {width} filters. (Figures 5 and 8 of the paper.)</p>"
-        );
+        html.push_str("</div>\n");
+        if let Some(network) = &run.settings.search.network {
+            let _ = writeln!(
+                html,
+                "<p class=\"note\">Channels are those in the first block of the network, where convolutions have {} \
+                 filters. (Figures 5 and 8 of the paper.)</p>",
+                network.width
+            );
+        }
     }
     let is_verified = !run.verified.is_empty();
     let mut columns =
@@ -313,9 +316,9 @@ fn best_blocks(html: &mut String, run: &Run, drawings: &[Figure]) {
             trial.id.to_string(),
             percent(trial.accuracy()),
             format!("{:.3}", trial.reward),
-            size(trial.cost.parameters),
-            size(trial.cost.flops),
-            trial.cost.depth.to_string(),
+            trial.cost.map(|cost| size(cost.parameters)).unwrap_or_default(),
+            trial.cost.map(|cost| size(cost.flops)).unwrap_or_default(),
+            trial.cost.map(|cost| cost.depth.to_string()).unwrap_or_default(),
             (trial.minibatch + 1).to_string(),
             trial.text.clone(),
         ];
@@ -326,7 +329,8 @@ fn best_blocks(html: &mut String, run: &Run, drawings: &[Figure]) {
     });
     let rows: Vec<_> = rows.collect();
     let caption = format!("The {} best blocks by reward", rows.len());
-    table(html, &caption, &Series::new("best", &columns, rows), true);
+    let series = Series::new("best", &columns, rows).without_empty(&["parameters", "FLOPs", "depth"]);
+    table(html, &caption, &series, true);
 }
 
 fn failed_attempts(html: &mut String, run: &Run) {

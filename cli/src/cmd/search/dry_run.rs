@@ -88,7 +88,7 @@ fn print_sizes(experiment: &Experiment) -> Result<(), Box<dyn Error>> {
         "conv5(0) conv3(0) max3(0) concat(1,2) terminal(3)",
     ] {
         let block: BlockCode = text.parse()?;
-        let cost = block.to_graph().cost(&experiment.search.network)?;
+        let cost = block.to_graph().cost(&experiment.network())?;
         outln!("  {:<52} {:>12} parameters {:>14} FLOPs", text, cost.parameters, cost.flops);
     }
     Ok(())
@@ -104,7 +104,8 @@ fn print_readings(experiment: &Experiment) {
 
 type Readings = Vec<(&'static str, String)>;
 
-fn learning_readings(Experiment { agent, reward, search, .. }: &Experiment) -> Readings {
+fn learning_readings(experiment: &Experiment) -> Readings {
+    let Experiment { agent, reward, search, .. } = experiment;
     let credit = match reward.credit {
         Credit::EveryLayer => "the reward at every layer's update, Equation 2 (reward.credit)",
         Credit::Terminal => "the reward at Terminal only, as in MetaQNN (reward.credit)",
@@ -121,7 +122,7 @@ fn learning_readings(Experiment { agent, reward, search, .. }: &Experiment) -> R
         Repeats::Replay => "a block that was evaluated before is learned once more and replaced (search.repeats)",
         _ => "a block that was evaluated before is rewarded from the cache (search.repeats)",
     };
-    let guess = 100.0 / search.network.classes as f64;
+    let guess = 100.0 / experiment.network().classes as f64;
     let of_all = vec![
         (
             "reward",
@@ -200,8 +201,9 @@ fn block_readings(Experiment { space, .. }: &Experiment) -> Readings {
     ]
 }
 
-fn network_readings(Experiment { search, recipe, data, .. }: &Experiment) -> Readings {
-    let network = &search.network;
+fn network_readings(experiment: &Experiment) -> Readings {
+    let Experiment { recipe, data, .. } = experiment;
+    let network = experiment.network();
     let stem = &network.stem;
     let widths = match network.widths {
         WidthRule::Bounded => {

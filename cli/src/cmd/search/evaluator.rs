@@ -64,7 +64,7 @@ impl Parts<'_> {
     }
 
     fn environment(&self, device: &Device) -> Result<TrainingEnvironment, TrainError> {
-        let (network, recipe) = (self.experiment.search.network.clone(), self.experiment.recipe.clone());
+        let (network, recipe) = (self.experiment.network(), self.experiment.recipe.clone());
         TrainingEnvironment::with_parts(self.training, self.validation, network, recipe, device)
     }
 }

@@ -88,7 +88,7 @@ impl Arguments {
 
 /// Gives the network the shape and the classes of the data set, unless they are set: nothing is loaded to tell.
 fn shape_network(overrides: &Overrides, experiment: &mut Experiment) {
-    let (data, network) = (&experiment.data, &mut experiment.search.network);
+    let (data, mut network) = (&experiment.data, experiment.network());
     let side = data.size.and_then(|size| usize::try_from(size).ok());
     let of_folder = side.map(|side| ImageShape { channels: 3, height: side, width: side });
     let (image, classes) =
@@ -99,6 +99,7 @@ fn shape_network(overrides: &Overrides, experiment: &mut Experiment) {
     if !overrides.contains("search.network.classes") {
         network.classes = classes;
     }
+    experiment.search.network = Some(network);
 }
 
 /// Refuses settings that would not be used: whoever gives one wants it to count.
@@ -108,7 +109,7 @@ fn refuse_unused(given: &Overrides, experiment: &Experiment) -> Result<(), Strin
         || data.size.and_then(|size| usize::try_from(size).ok()).map(|size| (3, size, size)),
         |(image, _)| Some((image.channels, image.height, image.width)),
     );
-    let set = experiment.search.network.image;
+    let set = experiment.network().image;
     if given.contains("search.network.image")
         && image.is_some_and(|image| image != (set.channels, set.height, set.width))
     {
@@ -161,7 +162,7 @@ fn measure_folder(
 
 /// Refuses a number of classes that is not that of the images: it would be replaced.
 fn refuse_other_classes(given: &Overrides, experiment: &Experiment, classes: usize) -> Result<(), String> {
-    let set = experiment.search.network.classes;
+    let set = experiment.network().classes;
     if given.contains("search.network.classes") && set != classes {
         return Err(format!(
             "search.network.classes is {set}, but the images have {classes} classes, and the network has one output \
