@@ -16,16 +16,18 @@
 //! ```
 //! use blockqnn::agent::{QLearning, QLearningConfig};
 //! use blockqnn::environment::environment_fn;
+//! use blockqnn::reward::{Credit, RedefinedReward};
 //! use blockqnn::search::{Search, SearchConfig};
 //! use blockqnn::space::block::{BlockCode, BlockSpace};
 //!
 //! let environment = environment_fn("prefers six layers", |block: &BlockCode, _seed| {
 //!     90.0 - (block.len() as f64 - 6.0).abs() // accuracy in percent
 //! });
-//! // The paper's learner; its schedule, of 178 minibatches, is scaled to the 4 of this search.
+//! // The paper's learner, rewarded at every layer; its schedule, of 178 minibatches, is scaled to the 4 of this search.
 //! let agent = QLearning::new(QLearningConfig::paper().scaled_to(4))?;
 //! let config = SearchConfig::new(64).with_minibatch(16).with_seed(7);
-//! let report = Search::new(BlockSpace::paper(), agent, environment, config).run()?;
+//! let search = Search::new(BlockSpace::paper(), agent, environment, config);
+//! let report = search.with_reward(RedefinedReward::accuracy(Credit::EveryLayer)).run()?;
 //! for record in report.best().into_iter().take(3) {
 //!     println!("{:.1}  {}", record.reward, record.architecture);
 //! }

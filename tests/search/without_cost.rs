@@ -138,7 +138,8 @@ fn a_closure_is_asked_once_for_each_trial() {
         90.0 - (block.len() as f64 - 6.0).abs()
     });
     let config = SearchConfig::new(64).with_minibatch(16).with_seed(1);
-    let report = Search::new(BlockSpace::paper(), learner(), environment, config).run().unwrap();
+    let search = Search::new(BlockSpace::paper(), learner(), environment, config);
+    let report = search.with_reward(RedefinedReward::accuracy(Credit::EveryLayer)).run().unwrap();
     assert_eq!((calls.load(Ordering::SeqCst), report.records.len()), (64, 64));
     assert!(report.records.iter().all(|record| record.cost.is_none()));
 }
