@@ -12,18 +12,12 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 
-/// The bounds on the states and actions of a [`SearchSpace`]. Implemented for every type that meets them.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be a state or an action of a search space",
-    label = "not `Datum`",
-    note = "states and actions are plain data: derive Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, and serde's \
-            Serialize and Deserialize",
-    note = "a space is finite: instead of a float, use the number of one of the values to choose from"
-)]
+/// The bounds on the states and actions of a [`SearchSpace`]. Implemented for every type that meets them: derive Debug,
+/// Clone, `PartialEq`, Eq, `PartialOrd`, Ord, Hash, Serialize and Deserialize.
+///
+/// A float does not meet them, because a space is finite: an action is the number of one of the values to choose from.
 pub trait Datum: Clone + Eq + Ord + Hash + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {}
 
-// The message above, instead of one for each bound that is missing.
-#[diagnostic::do_not_recommend]
 impl<T> Datum for T where T: Clone + Eq + Ord + Hash + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {}
 
 /// Where an action leads.

@@ -37,65 +37,53 @@ fn library() -> PathBuf {
     files.filter(is_library).max_by_key(newest).expect("this test is compiled against the library")
 }
 
-/// A search with these parts.
-fn search(agent: &str, environment: &str, with: &str) -> String {
+/// A search with these arguments and options.
+fn search(arguments: &str, with: &str) -> String {
     format!(
         "use blockqnn::{{agent::*, environment::*, search::*, space::block::*}};
         fn main() {{
             let short = environment_fn(\"short is good\", |block: &BlockCode, _| 90.0 - block.len() as f64);
-            let search = Search::new(BlockSpace::paper(), {agent}, {environment}, SearchConfig::new(8));
+            let search = Search::{arguments}, SearchConfig::new(8));
             let report = search{with}.run().unwrap();
             println!(\"{{}}\", report.records.len());
         }}"
     )
 }
 
-/// A space whose actions are of this type.
-fn space(action: &str) -> String {
-    format!(
-        "use blockqnn::space::*;
-        struct Rates;
-        impl SearchSpace for Rates {{
-            type State = u8;
-            type Action = {action};
-            type Architecture = Vec<{action}>;
-            fn initial_state(&self) -> u8 {{ 0 }}
-            fn actions(&self, _: &u8) -> Vec<{action}> {{ Vec::new() }}
-            fn step(&self, _: &u8, _: &{action}) -> Result<Step<u8>, SpaceError> {{ Ok(Step::Terminal) }}
-            fn decode(&self, rates: &[{action}]) -> Result<Vec<{action}>, SpaceError> {{ Ok(rates.to_vec()) }}
-        }}
-        fn main() {{ let _ = Rates.initial_state(); }}"
-    )
-}
-
 #[test]
 fn a_likely_mistake_is_one_error_that_says_what_to_do() {
     let library = library();
-    for right in [search("RandomAgent", "short", ""), space("u16")] {
-        compile(&library, &right).unwrap();
-    }
+    let space = "BlockSpace::paper()";
+    compile(&library, &search(&format!("new({space}, RandomAgent, short"), "")).unwrap();
     let mistakes = [
         (
-            search("QLearningConfig::paper()", "short", ""),
+            search(&format!("new({space}, QLearningConfig::paper(), short"), ""),
             "QLearningConfig` is not an agent for the space `",
             "an agent is made from its settings",
         ),
         (
-            search("RandomAgent", "|block: &BlockCode| 90.0 - block.len() as f64", ""),
+            search(&format!("new({space}, RandomAgent, |block: &BlockCode| 90.0 - block.len() as f64"), ""),
             "is not an environment for architectures of the type `",
             "a closure becomes one with `environment_fn",
         ),
         (
-            search("RandomAgent", "short", ".with_reward(|accuracy: f64| accuracy / 2.0)"),
+            search(&format!("with_evaluator({space}, RandomAgent, short"), ""),
+            "does not evaluate architectures of the type `",
+            "`Search::new` takes an environment, `Search::with_evaluator` an evaluator",
+        ),
+        (
+            search(&format!("new({space}, RandomAgent, short"), ".with_reward(|accuracy: f64| accuracy / 2.0)"),
             "is not a reward",
             "implement `RewardShaper`",
         ),
         (
-            search("RandomAgent", "short", ".with_observer(|record: &RecordOf<BlockSpace>| println!(\"{record:?}\"))"),
+            search(
+                &format!("new({space}, RandomAgent, short"),
+                ".with_observer(|record: &RecordOf<BlockSpace>| println!(\"{record:?}\"))",
+            ),
             "does not observe searches of the space `",
             "a closure is none",
         ),
-        (space("f64"), "`f64` cannot be a state or an action of a search space", "instead of a float, use the number"),
     ];
     for (code, what, advice) in mistakes {
         let told = compile(&library, &code).expect_err(what);
