@@ -6,7 +6,6 @@
 //! ```text
 //! cargo run --release --example custom_network
 //! ```
-//! In a crate of your own, depend on burn in the version that this crate has.
 
 use blockqnn::agent::{LeastSquares, LeastSquaresConfig};
 use blockqnn::data::{DeviceSet, Split, embedded};
@@ -62,6 +61,7 @@ impl Perceptron {
         let sizes: Vec<usize> = [pixels].into_iter().chain(hidden).chain([classes]).collect();
         let mut layer = |from: usize, to: usize| {
             let deviation = (2.0 / from as f64).sqrt();
+            #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
             let weights: Vec<f32> = (0..from * to).map(|_| (deviation * seed::normal(rng)) as f32).collect();
             Linear {
                 weight: Param::from_data(TensorData::new(weights, [from, to]), device),

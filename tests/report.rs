@@ -273,6 +273,18 @@ fn blocks_of_a_search_without_a_network_are_drawn_without_channels_and_nothing_h
 }
 
 #[test]
+fn a_run_of_an_earlier_version_is_reported_with_its_costs() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/run-format-1");
+    let report = Report::read([golden]).unwrap();
+    assert!(report.html().unwrap().contains(">FLOPs</th>"));
+    assert!(report.figures().unwrap().iter().any(|figure| figure.name == "accuracy-flops"));
+    let trials = report.series().into_iter().find(|series| series.name() == "trials").unwrap().csv();
+    let columns = "trial,minibatch,accuracy_percent,reward,parameters,flops,activation_bytes,depth,layers,density,\
+                   seconds,cached,verified_percent,infeasible,architecture";
+    assert_eq!(trials.lines().next(), Some(columns));
+}
+
+#[test]
 fn a_series_tells_what_the_journal_does() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run");

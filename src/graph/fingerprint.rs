@@ -137,7 +137,7 @@ fn canonical_number(number: &serde_json::Number) -> String {
     let whole = whole.or_else(|| number.as_u64().map(|whole| whole.to_string()));
     whole.unwrap_or_else(|| match number.as_f64() {
         #[expect(clippy::cast_possible_truncation, reason = "it is whole and small enough")]
-        Some(float) if float.trunc() == float && float.abs() <= EXACT => (float as i64).to_string(),
+        Some(float) if float.fract() == 0.0 && float.abs() <= EXACT => (float as i64).to_string(),
         Some(float) => format!("{:016x}f", float.to_bits()),
         None => number.to_string(),
     })

@@ -99,17 +99,17 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
                 discarded.push((fingerprint, architecture));
             }
         }
-        self.count_as_one = self.pair_of(discarded);
+        self.count_as_one = self.pair_of(&discarded);
         Ok(None)
     }
 
     /// Two architectures that differ but have one fingerprint, of which at least one was discarded.
-    fn pair_of(&self, discarded: Vec<(Fingerprint, S::Architecture)>) -> Option<[String; 2]> {
+    fn pair_of(&self, discarded: &[(Fingerprint, S::Architecture)]) -> Option<[String; 2]> {
         let space = &self.search.space;
         let json = |architecture: &S::Architecture| serde_json::to_string(architecture).unwrap_or_default();
         let known = self.report.records.iter().map(|record| (record.fingerprint, &record.architecture));
         let mut first: HashMap<Fingerprint, &S::Architecture> = known.collect();
-        for (fingerprint, architecture) in &discarded {
+        for (fingerprint, architecture) in discarded {
             let other = *first.entry(*fingerprint).or_insert(architecture);
             let texts = [json(other), json(architecture)];
             if texts[0] != texts[1] {

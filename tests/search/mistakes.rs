@@ -2,12 +2,12 @@
 //! release, so that only ours are looked for.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
 /// Compiles `code` as a program that depends on this crate, and returns what the compiler says if it refuses.
-fn compile(library: &PathBuf, code: &str) -> Result<(), String> {
+fn compile(library: &Path, code: &str) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("mistake.rs");
     fs::write(&source, code).unwrap();
