@@ -43,8 +43,8 @@ impl Environment<BlockCode> for ReceptiveField {
             let message = "no layer looks beyond its own pixel".to_owned();
             return Ok(Evaluation::Infeasible(Infeasibility::Rejected { message }));
         }
-        // The search has computed the size of the network already.
-        let billions = context.trial().cost.flops as f64 / 1e9;
+        // The search has computed the size of the network already, since its settings have one.
+        let billions = context.trial().cost.map_or(0.0, |cost| cost.flops as f64 / 1e9);
         let accuracy = 90.0 - 4.0 * f64::from(side.abs_diff(self.wanted)) - 10.0 * billions;
         Ok(Evaluation::Measured(Metrics::from_accuracy(accuracy.clamp(1.0, 100.0))))
     }
@@ -76,7 +76,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(out, "rank  accuracy  parameters         FLOPs  block")?;
     for (rank, record) in report.best().into_iter().take(10).enumerate() {
         let accuracy = record.evaluation.accuracy().unwrap_or_default();
-        let (parameters, flops) = (record.cost.parameters, record.cost.flops);
+        let (parameters, flops) = record.cost.map(|cost| (cost.parameters, cost.flops)).unwrap_or_default();
         writeln!(out, "{:4}  {accuracy:8.2}  {parameters:10}  {flops:12}  {}", rank + 1, record.architecture)?;
     }
     Ok(())

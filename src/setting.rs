@@ -9,7 +9,7 @@ use std::fmt::Display;
 /// use blockqnn::search::SearchConfig;
 ///
 /// let network = NetworkConfig { classes: 1, ..NetworkConfig::cifar() };
-/// let error = SearchConfig { network, ..SearchConfig::paper() }.validate().unwrap_err();
+/// let error = SearchConfig::paper().with_network(network).validate().unwrap_err();
 /// assert_eq!(error.path, "search.network.classes");
 /// assert_eq!(error.to_string(), "search.network.classes is 1: it must be at least 2");
 /// ```

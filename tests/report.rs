@@ -1,7 +1,7 @@
 //! The report: what the page of each kind of run folder says, and that nothing from outside becomes markup.
 #![cfg(feature = "report")]
 
-use blockqnn::agent::{QLearning, QLearningConfig, ReplayConfig};
+use blockqnn::agent::{QLearning, QLearningConfig, RandomAgent, ReplayConfig};
 use blockqnn::environment::{BoxError, Environment, TrialContext, synthetic::Synthetic};
 use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics};
 use blockqnn::files::{FolderError, OwnedFolder};
@@ -250,6 +250,38 @@ fn runs_stand_side_by_side_with_files_of_their_own() {
     assert!(error.contains("contains my.svg, which does not belong to this program"), "{error}");
     let held = OwnedFolder::create(folder.path().join("held"), |_| false).unwrap();
     assert!(matches!(one.write_csv(held.path()), Err(ReportError::Folder(FolderError::InUse { .. }))));
+}
+
+#[test]
+fn blocks_of_a_search_without_a_network_are_drawn_without_channels_and_nothing_has_a_cost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let search = Search::new(BlockSpace::paper(), RandomAgent, Synthetic::new(), SearchConfig::new(32));
+    search.with_run_folder(create(&path)).run().unwrap();
+    let report = Report::read([&path]).unwrap();
+    let html = report.html().unwrap();
+    for unknown in [" channel", ">parameters</th>", ">FLOPs</th>", ">depth</th>", "Pareto", "too many"] {
+        assert!(!html.contains(unknown), "{unknown}");
+    }
+    assert!(html.contains("Accuracy against FLOPs is not drawn: this search knows no cost."));
+    let names: Vec<String> = report.figures().unwrap().into_iter().map(|figure| figure.name).collect();
+    for name in ["lengths", "kinds", "block-1"] {
+        assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
+    }
+    let trials = report.series().into_iter().find(|series| series.name() == "trials").unwrap().csv();
+    assert!(trials.starts_with("trial,minibatch,accuracy_percent,reward,layers,seconds,"), "{trials}");
+}
+
+#[test]
+fn a_run_of_an_earlier_version_is_reported_with_its_costs() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/run-format-1");
+    let report = Report::read([golden]).unwrap();
+    assert!(report.html().unwrap().contains(">FLOPs</th>"));
+    assert!(report.figures().unwrap().iter().any(|figure| figure.name == "accuracy-flops"));
+    let trials = report.series().into_iter().find(|series| series.name() == "trials").unwrap().csv();
+    let columns = "trial,minibatch,accuracy_percent,reward,parameters,flops,activation_bytes,depth,layers,density,\
+                   seconds,cached,verified_percent,infeasible,architecture";
+    assert_eq!(trials.lines().next(), Some(columns));
 }
 
 #[test]

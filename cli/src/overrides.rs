@@ -133,7 +133,7 @@ impl Overrides {
             experiment.search.trials = scheduled.unwrap_or(experiment.search.trials);
         }
         // The number of classes of a folder is known only once it is read.
-        let network = &mut experiment.search.network;
+        let mut network = experiment.network();
         if let (Some(image), false) = (image_of(&experiment.data), self.contains("search.network.image")) {
             network.image = image;
         }
@@ -141,6 +141,7 @@ impl Overrides {
         if let (Some(classes), false) = (classes, self.contains("search.network.classes")) {
             network.classes = classes;
         }
+        experiment.search.network = Some(network);
         Ok(experiment)
     }
 }

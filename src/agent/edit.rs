@@ -1,7 +1,6 @@
 //! Edits of walks, which define the neighbours for evolution, local search and the least-squares learner.
 
 use super::{AgentError, Memory, TrajectoryOf};
-use crate::graph::ToGraph;
 use crate::seed;
 use crate::space::{SearchSpace, Step, walk_by};
 use rand::Rng;
@@ -18,7 +17,7 @@ pub(super) fn is_new<S: SearchSpace>(
     walk: &TrajectoryOf<S>,
 ) -> Result<bool, AgentError> {
     let architecture = space.decode(&walk.actions)?;
-    Ok(!memory.contains(&space.fingerprint(&architecture, &architecture.to_graph())))
+    Ok(!memory.contains(&space.fingerprint(&architecture)))
 }
 
 /// An edit of a walk.

@@ -3,6 +3,7 @@
 use crate::environment::synthetic::{HiddenBlock, Motifs, Synthetic};
 use crate::environment::tabular::{Table, TableEnvironment};
 use crate::environment::{BoxedEnvironment, EnvironmentExt};
+use crate::graph::NetworkConfig;
 use crate::setting::InvalidSetting;
 use crate::space::SearchSpace;
 use crate::space::block::BlockSpace;
@@ -19,6 +20,7 @@ pub struct Benchmark<S: SearchSpace> {
     worth: Worth<S>,
     optimum: f64,
     mean_seconds: Option<f64>,
+    network: Option<NetworkConfig>,
 }
 
 type Environments<S> = Box<dyn Fn() -> BoxedEnvironment<<S as SearchSpace>::Architecture> + Send + Sync>;
@@ -58,6 +60,7 @@ impl<S: SearchSpace> Benchmark<S> {
             worth: Box::new(worth),
             optimum,
             mean_seconds: None,
+            network: None,
         }
     }
 
@@ -65,6 +68,13 @@ impl<S: SearchSpace> Benchmark<S> {
     #[must_use]
     pub fn with_mean_seconds(self, seconds: f64) -> Self {
         Self { mean_seconds: Some(seconds), ..self }
+    }
+
+    /// Sets the network that an architecture stands for: agents may use the priors of the space in it.
+    #[must_use]
+    pub fn with_network(mut self, network: NetworkConfig) -> Self {
+        self.network = Some(network);
+        self
     }
 
     /// Creates a benchmark of `space` on a table of all its architectures. The worth is the final accuracy, or the
@@ -117,6 +127,11 @@ impl<S: SearchSpace> Benchmark<S> {
         self.optimum
     }
 
+    /// Returns the network that an architecture stands for, if there is one.
+    pub(super) fn network(&self) -> Option<&NetworkConfig> {
+        self.network.as_ref()
+    }
+
     /// Returns how many seconds an evaluation takes on average, if known.
     #[must_use]
     pub(super) fn mean_seconds(&self) -> Option<f64> {
@@ -128,7 +143,8 @@ impl Benchmark<CellSpace> {
     /// Creates a benchmark of the cells of a table: NAS-Bench-201, or another table of the same cells. Each code counts
     /// as a separate architecture, since NAS-Bench-201 trained them all.
     pub fn cells(table: impl Into<Arc<Table>>) -> Self {
-        Self::of_table(CellSpace::new().with_identity(CellIdentity::Code), table)
+        let space = CellSpace::new().with_identity(CellIdentity::Code);
+        Self::of_table(space, table).with_network(NetworkConfig::cifar())
     }
 }
 
@@ -139,7 +155,7 @@ impl Benchmark<BlockSpace> {
     pub fn synthetic(environment: SyntheticTask, deviation: f64) -> Self {
         let space = BlockSpace::paper();
         let name = format!("{environment}, noise {deviation}");
-        match environment {
+        let benchmark = match environment {
             SyntheticTask::Places => {
                 let make = move || Synthetic::new().with_noise(deviation).boxed();
                 Self::new(name, space, make, Synthetic::quality, 100.0)
@@ -154,7 +170,8 @@ impl Benchmark<BlockSpace> {
                 let (noisy, optimum) = (task.clone().with_noise(deviation), task.optimum());
                 Self::new(name, space, move || noisy.clone().boxed(), move |block| task.quality(block), optimum)
             }
-        }
+        };
+        benchmark.with_network(NetworkConfig::cifar())
     }
 }
 

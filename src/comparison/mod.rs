@@ -357,8 +357,9 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         let by_count = !matches!(budget, Budget::Seconds(_)) && (contender.is_scheduled() || most_seconds.is_none());
         // A budget in seconds ends the search itself; the number of trials is only an upper bound.
         let trials = if by_count { evaluations } else { evaluations.saturating_mul(20).saturating_add(1_000) };
-        let settings = SearchConfig { attempts: 1, ..SearchConfig::paper() }.with_seed(job.seed);
-        let settings = settings.with_trials(trials, minibatch);
+        let network = self.benchmark.network().cloned();
+        let settings = SearchConfig { attempts: 1, network, ..SearchConfig::new(trials) };
+        let settings = settings.with_minibatch(minibatch).with_seed(job.seed);
         let cancellation = Cancellation::new();
         let mut search = Search::new(self.benchmark.space().clone(), agent, self.benchmark.environment(), settings)
             .with_reward(contender.reward())

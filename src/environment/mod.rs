@@ -120,6 +120,12 @@ impl fmt::Debug for TrialContext<'_> {
 ///
 /// The result may depend on the architecture and [`Trial::seed`] only, never on time, place or earlier trials. This
 /// makes a search repeatable and its cache correct. `examples/custom_environment.rs` shows how to implement this trait.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an environment for architectures of the type `{A}`",
+    label = "not an `Environment<{A}>`",
+    note = "a closure becomes one with `environment_fn(\"what it depends on\", |architecture: &{A}, seed| 50.0)`; what \
+            can fail, and what returns more than an accuracy, implements `blockqnn::environment::Environment`"
+)]
 pub trait Environment<A: ?Sized>: Send {
     /// An error that reports a fault of the worker.
     type Error: std::error::Error + Send + Sync + 'static;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::agent::{LeastSquaresConfig, QLearningConfig};
-use crate::graph::WidthRule;
+use crate::graph::{NetworkConfig, WidthRule};
 use serde_json::json;
 
 fn q_learning(experiment: &Experiment) -> &QLearningConfig {
@@ -133,11 +133,11 @@ fn an_experiment_with_a_section_searcher_is_read() {
 fn settings_of_earlier_versions_mean_growing_widths_and_every_preset_has_bounded_ones() {
     for preset in Preset::ALL {
         let experiment = preset.experiment();
-        assert_eq!(experiment.search.network.widths, WidthRule::Bounded, "{preset}");
+        assert_eq!(experiment.network().widths, WidthRule::Bounded, "{preset}");
         let mut json = serde_json::to_value(&experiment).unwrap();
         json["search"]["network"].as_object_mut().unwrap().remove("widths").unwrap();
         let before: Experiment = serde_json::from_value(json.clone()).unwrap();
-        assert_eq!(before.search.network.widths, WidthRule::Growing, "{preset}");
+        assert_eq!(before.network().widths, WidthRule::Growing, "{preset}");
         // Written unchanged, so that such a run is resumed with settings equal to those in its folder.
         assert_eq!(serde_json::to_value(&before).unwrap(), json, "{preset}");
     }
@@ -147,7 +147,7 @@ fn settings_of_earlier_versions_mean_growing_widths_and_every_preset_has_bounded
 fn the_share_of_blocks_that_are_trained_is_all_with_bounded_widths_and_not_half_with_growing_ones() {
     let mut paper = Experiment::paper();
     assert!((paper.trained_share(300) - 1.0).abs() < 1e-9);
-    paper.search.network.widths = WidthRule::Growing;
+    paper.search.network = Some(NetworkConfig { widths: WidthRule::Growing, ..paper.network() });
     assert!((0.35..0.5).contains(&paper.trained_share(2_000)), "{}", paper.trained_share(2_000));
     paper.search.limits.parameters = Some(0);
     assert!(paper.trained_share(10).abs() < 1e-9);

@@ -140,12 +140,12 @@ impl<S: SearchSpace> Verification<S> {
         ListedAgent::new(space, self.candidates.iter().map(|candidate| candidate.actions.clone()))
     }
 
-    /// Returns the settings of the search that trains them.
+    /// Returns the settings of the search that trains them, in `network` if their cost is to be known.
     #[must_use]
-    pub fn config(&self, seed: u64, network: NetworkConfig) -> SearchConfig {
+    pub fn config(&self, seed: u64, network: Option<NetworkConfig>) -> SearchConfig {
         let trials = self.candidates.len() as u64;
-        let config = SearchConfig { network, max_resamples: 1, ..SearchConfig::paper() };
-        config.with_seed(seed).with_trials(trials, 64).with_scheduling(Scheduling::Rolling)
+        let config = SearchConfig { network, max_resamples: 1, ..SearchConfig::new(trials) };
+        config.with_seed(seed).with_minibatch(64).with_scheduling(Scheduling::Rolling)
     }
 
     /// Returns the report on that search.
@@ -190,8 +190,8 @@ impl<S: SearchSpace> VerificationReport<S> {
                 early_rank.to_string(),
                 early_accuracy.to_string(),
                 reward.to_string(),
-                record.cost.parameters.to_string(),
-                record.cost.flops.to_string(),
+                record.cost.map(|cost| cost.parameters.to_string()).unwrap_or_default(),
+                record.cost.map(|cost| cost.flops.to_string()).unwrap_or_default(),
                 metrics.map(|metrics| metrics.epochs.to_string()).unwrap_or_default(),
                 metrics.map(|metrics| format!("{:.3}", metrics.seconds)).unwrap_or_default(),
                 record.fingerprint.to_string(),
@@ -316,7 +316,7 @@ mod tests {
                 .collect();
             let workers = ThreadEvaluator::new(environments).unwrap();
             let agent = verification.agent(&space).unwrap();
-            let config = verification.config(1, NetworkConfig::cifar());
+            let config = verification.config(1, Some(NetworkConfig::cifar()));
             let search = Search::with_evaluator(space.clone(), agent, workers, config).with_run_folder(folder);
             let report = verification.report(&search.run().unwrap());
             (report, evaluated.load(std::sync::atomic::Ordering::SeqCst))

@@ -1,8 +1,9 @@
-//! The layer graph: the form that the architectures of every search space decode to.
+//! The layer graph: the form of architectures that are built as networks of layers.
 //!
 //! A [`LayerGraph`] is a small directed acyclic graph of layers with one input and one output. From it come the shapes,
 //! the [`Cost`], the edge [density](Cost::density) and the [`Fingerprint`] of an architecture, and the trainable
-//! network. A new search space gets all of them by implementing [`ToGraph`].
+//! network. A new search space gets all of them by returning it from
+//! [`SearchSpace::graph`](crate::space::SearchSpace::graph); its architectures need not have one.
 
 mod canonical;
 mod cost;
@@ -39,7 +40,15 @@ impl Node {
     }
 }
 
-/// A type of architecture that can be written as a [`LayerGraph`].
+/// A type of architecture that can be written as a [`LayerGraph`], so that this crate can train it and draw it.
+///
+/// Only such architectures need this trait. A search learns of their graphs from
+/// [`SearchSpace::graph`](crate::space::SearchSpace::graph).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no graph of layers, from which networks are built",
+    label = "not `ToGraph`",
+    note = "implement `blockqnn::graph::ToGraph`, or train `{Self}` with an `Environment` of your own"
+)]
 pub trait ToGraph {
     /// Returns the graph of this architecture.
     fn to_graph(&self) -> LayerGraph;

@@ -31,6 +31,20 @@ impl Series {
         Self { name: name.to_owned(), columns: columns.iter().map(|&column| column.to_owned()).collect(), rows }
     }
 
+    /// Leaves out those of `columns` that have no value in any row: of what no trial has there is no column.
+    pub(super) fn without_empty(mut self, columns: &[&str]) -> Self {
+        let is_kept: Vec<bool> = (self.columns.iter().enumerate())
+            .map(|(place, column)| {
+                !columns.contains(&column.as_str()) || self.rows.iter().any(|row| !row[place].is_empty())
+            })
+            .collect();
+        for fields in self.rows.iter_mut().chain([&mut self.columns]) {
+            let mut kept = is_kept.iter();
+            fields.retain(|_| kept.next().copied().unwrap_or(true));
+        }
+        self
+    }
+
     /// Returns the name of the series: letters, digits, `-` and `_`.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -64,8 +78,8 @@ pub(super) struct Minibatch {
     /// Best accuracy of the run so far, in percent.
     pub(super) best: Option<f64>,
     pub(super) mean_reward: f64,
-    /// Mean and tenths of the number of layers.
-    pub(super) layers: Spread,
+    /// Mean and tenths of the number of layers, if there are any.
+    pub(super) layers: Option<Spread>,
     /// Number of layers of each kind.
     pub(super) kinds: [u64; Kind::ALL.len()],
     /// Seconds of training.
@@ -123,7 +137,7 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
             for trial in &trials {
                 kinds.iter_mut().zip(trial.kinds).for_each(|(sum, layers)| *sum += u64::from(layers));
             }
-            let layers = Spread::of(trials.iter().map(|trial| trial.layers() as f64).collect());
+            let layers = trials.iter().filter_map(|trial| trial.layers);
             Minibatch {
                 number,
                 complete: count >= expected,
@@ -134,7 +148,7 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
                 accuracy: Spread::of(accuracies),
                 best,
                 mean_reward: trials.iter().map(|trial| trial.reward).sum::<f64>() / count as f64,
-                layers: layers.unwrap_or(Spread { mean: 0.0, low: 0.0, high: 0.0 }),
+                layers: Spread::of(layers.map(|layers| layers as f64).collect()),
                 kinds,
                 seconds: trials.iter().filter(|trial| !trial.cached).map(|trial| trial.seconds()).sum(),
             }
@@ -144,10 +158,7 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
 
 /// Returns the measured trials that no other trial with at most as many FLOPs beats in accuracy, by increasing FLOPs.
 pub(super) fn pareto_front(run: &Run) -> Vec<&Finished> {
-    search::pareto_front(&run.trials, |trial| {
-        let accuracy = trial.accuracy().filter(|_| trial.cost.flops < u64::MAX)?;
-        Some((trial.cost.flops, accuracy, trial.id))
-    })
+    search::pareto_front(&run.trials, |trial| Some((trial.flops()?, trial.accuracy()?, trial.id)))
 }
 
 /// Returns the number of infeasible trials for each reason, most frequent first.
@@ -172,21 +183,10 @@ fn optional(value: Option<impl ToString>) -> String {
 /// Returns all series of a run.
 pub(super) fn all(run: &Run) -> Vec<Series> {
     let verified = run.trials.iter().filter_map(|trial| Some((trial, run.verified.get(&trial.id)?)));
-    vec![
-        trials(run),
-        by_minibatch(run),
-        kinds_by_minibatch(run),
-        Series::of(
-            "pareto",
-            pareto_front(run),
-            &[
-                ("trial", &|trial| trial.id.to_string()),
-                ("flops", &|trial| trial.cost.flops.to_string()),
-                ("parameters", &|trial| trial.cost.parameters.to_string()),
-                ("accuracy_percent", &|trial| optional(trial.accuracy())),
-                ("architecture", &|trial| trial.text.clone()),
-            ],
-        ),
+    let mut series = vec![trials(run), by_minibatch(run)];
+    series.extend(run.has_layers().then(|| kinds_by_minibatch(run)));
+    series.extend(run.has_costs().then(|| pareto(run)));
+    series.extend([
         Series::of(
             "verified",
             verified,
@@ -211,11 +211,26 @@ pub(super) fn all(run: &Run) -> Vec<Series> {
                 ("message", &|fault| fault.message.clone()),
             ],
         ),
-    ]
+    ]);
+    series
+}
+
+fn pareto(run: &Run) -> Series {
+    Series::of(
+        "pareto",
+        pareto_front(run),
+        &[
+            ("trial", &|trial| trial.id.to_string()),
+            ("flops", &|trial| optional(trial.flops())),
+            ("parameters", &|trial| optional(trial.cost.map(|cost| cost.parameters))),
+            ("accuracy_percent", &|trial| optional(trial.accuracy())),
+            ("architecture", &|trial| trial.text.clone()),
+        ],
+    )
 }
 
 fn trials(run: &Run) -> Series {
-    Series::of(
+    let series = Series::of(
         "trials",
         &run.trials,
         &[
@@ -223,23 +238,24 @@ fn trials(run: &Run) -> Series {
             ("minibatch", &|trial| trial.minibatch.to_string()),
             ("accuracy_percent", &|trial| optional(trial.accuracy())),
             ("reward", &|trial| trial.reward.to_string()),
-            ("parameters", &|trial| trial.cost.parameters.to_string()),
-            ("flops", &|trial| trial.cost.flops.to_string()),
-            ("activation_bytes", &|trial| trial.cost.activation_bytes.to_string()),
-            ("depth", &|trial| trial.cost.depth.to_string()),
-            ("layers", &|trial| trial.layers().to_string()),
-            ("density", &|trial| trial.cost.density().to_string()),
+            ("parameters", &|trial| optional(trial.cost.map(|cost| cost.parameters))),
+            ("flops", &|trial| optional(trial.cost.map(|cost| cost.flops))),
+            ("activation_bytes", &|trial| optional(trial.cost.map(|cost| cost.activation_bytes))),
+            ("depth", &|trial| optional(trial.cost.map(|cost| cost.depth))),
+            ("layers", &|trial| optional(trial.layers)),
+            ("density", &|trial| optional(trial.cost.map(|cost| cost.density()))),
             ("seconds", &|trial| trial.seconds().to_string()),
             ("cached", &|trial| trial.cached.to_string()),
             ("verified_percent", &|trial| optional(run.verified.get(&trial.id))),
             ("infeasible", &|trial| optional(trial.outcome.as_ref().err())),
             ("architecture", &|trial| trial.text.clone()),
         ],
-    )
+    );
+    series.without_empty(&["parameters", "flops", "activation_bytes", "depth", "layers", "density"])
 }
 
 fn by_minibatch(run: &Run) -> Series {
-    Series::of(
+    let series = Series::of(
         "minibatches",
         minibatches(run),
         &[
@@ -252,14 +268,15 @@ fn by_minibatch(run: &Run) -> Series {
             ("nine_tenths_accuracy_percent", &|m| optional(m.accuracy.map(|accuracy| accuracy.high))),
             ("best_accuracy_percent", &|m| optional(m.best)),
             ("mean_reward", &|m| m.mean_reward.to_string()),
-            ("mean_layers", &|m| m.layers.mean.to_string()),
-            ("tenth_layers", &|m| m.layers.low.to_string()),
-            ("nine_tenths_layers", &|m| m.layers.high.to_string()),
+            ("mean_layers", &|m| optional(m.layers.map(|layers| layers.mean))),
+            ("tenth_layers", &|m| optional(m.layers.map(|layers| layers.low))),
+            ("nine_tenths_layers", &|m| optional(m.layers.map(|layers| layers.high))),
             ("infeasible", &|m| m.infeasible.to_string()),
             ("cached", &|m| m.cached.to_string()),
             ("training_seconds", &|m| m.seconds.to_string()),
         ],
-    )
+    );
+    series.without_empty(&["mean_layers", "tenth_layers", "nine_tenths_layers"])
 }
 
 fn kinds_by_minibatch(run: &Run) -> Series {

@@ -37,16 +37,16 @@ pub struct Pair {
 
 impl Pair {
     /// Creates the pair of an architecture of a run that was trained to the end: `early` and `seconds` come from its
-    /// record, `last` from its verification.
+    /// record, as does its cost if that is known, and `last` from its verification.
     #[must_use]
-    pub fn new(early: f64, last: f64, cost: &Cost, seconds: f64) -> Self {
+    pub fn new(early: f64, last: f64, cost: Option<&Cost>, seconds: f64) -> Self {
         let positive = |value: f64| (value > 0.0).then_some(value);
         Self {
             early,
             last,
-            flops: positive(cost.flops as f64),
-            density: positive(cost.density()),
-            parameters: positive(cost.parameters as f64),
+            flops: cost.and_then(|cost| positive(cost.flops as f64)),
+            density: cost.and_then(|cost| positive(cost.density())),
+            parameters: cost.and_then(|cost| positive(cost.parameters as f64)),
             seconds: positive(seconds),
         }
     }

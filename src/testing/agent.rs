@@ -4,7 +4,7 @@ use super::environment::check_identity;
 use super::{Rule, Violation};
 use crate::agent::{Agent, EpisodeOf, Memory, TrajectoryOf};
 use crate::evaluation::{Episode, Reward};
-use crate::graph::{CostLimits, NetworkConfig, ToGraph};
+use crate::graph::{CostLimits, NetworkConfig};
 use crate::seed;
 use crate::space::{SearchSpace, walk};
 
@@ -145,7 +145,7 @@ fn propose<S: SearchSpace, A: Agent<S>>(
         })?;
         let architecture =
             space.decode(&trajectory.actions).map_err(|error| Rule::WalksDecode.broken(error.to_string()))?;
-        let fingerprint = space.fingerprint(&architecture, &architecture.to_graph());
+        let fingerprint = space.fingerprint(&architecture);
         if !memory.contains(&fingerprint) {
             // Every architecture has a different reward, which is the same in every check.
             let reward = (seed::trial_seed(2, fingerprint.as_bytes()) >> 11) as f64 / (1u64 << 53) as f64 * 100.0;

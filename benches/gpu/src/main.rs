@@ -104,9 +104,10 @@ impl NetworkArguments {
 
     fn experiment(&self) -> Experiment {
         let mut experiment = self.preset.experiment();
-        let network = &mut experiment.search.network;
+        let mut network = experiment.network();
         network.width = self.width.unwrap_or(network.width);
         network.repeats = self.repeats.unwrap_or(network.repeats);
+        experiment.search.network = Some(network);
         experiment.recipe.batch_size = self.batch_size.unwrap_or(experiment.recipe.batch_size);
         experiment.recipe.precision = self.precision;
         experiment
@@ -145,7 +146,7 @@ fn run(what: &What) -> Result<ExitCode, Box<dyn Error>> {
         What::Parity(arguments) => parity::run(arguments),
         What::Steps(Steps { network, block, folder }) => {
             let device = network.open()?;
-            let (config, recipe) = (network.experiment().search.network, network.experiment().recipe);
+            let (config, recipe) = (network.experiment().network(), network.experiment().recipe);
             let graph = block.to_graph();
             let mut training = Training::new(&graph, &config, recipe.batch_size, recipe.precision, &device)?;
             training.serve(&Blueprint::new("measured", graph, config)?, folder)?;
@@ -164,10 +165,11 @@ fn print_row(row: &Value) -> io::Result<()> {
 /// same blocks.
 fn random_blocks(experiment: &Experiment, purpose: &str, draws: usize) -> impl Iterator<Item = (LayerGraph, Cost)> {
     let (memory, mut rng) = (Memory::new(1), seed::stream(0, purpose, 0));
+    let network = experiment.network();
     let draw = move |_| {
         let walk = RandomAgent.propose(&experiment.space, &memory, &mut rng).ok()?;
         let graph = experiment.space.decode(&walk.actions).ok()?.to_graph();
-        let cost = graph.cost(&experiment.search.network).ok()?;
+        let cost = graph.cost(&network).ok()?;
         experiment.search.limits.check(&cost).ok()?;
         Some((graph, cost))
     };
@@ -178,7 +180,7 @@ fn check(name: &DeviceArgument) -> Result<ExitCode, Box<dyn Error>> {
     let device = name.open(Precision::F32)?;
     let convolution = Operation::PreActivationConvolution { kernel: 3 };
     let graph = graph([(Operation::Input, &[]), (convolution, &[0]), (Operation::Output, &[1])])?;
-    let mut config = Experiment::quick().search.network;
+    let mut config = Experiment::quick().network();
     config.image = ImageShape { channels: 3, height: 16, width: 16 };
     let mut good = true;
     for precision in [Precision::F32, Precision::Bf16] {

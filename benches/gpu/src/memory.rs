@@ -48,13 +48,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     // No restarts: after so few steps a network may well be no better than chance.
     let restarts = Restarts { max: 0, ..experiment.recipe.restarts };
     let recipe = Recipe { epochs: 1, restarts, ..experiment.recipe.clone() };
-    let mut environment = TrainingEnvironment::new(&split, experiment.search.network.clone(), recipe, &device)?;
+    let mut environment = TrainingEnvironment::new(&split, experiment.network(), recipe, &device)?;
     let (mut seen, mut failures) = (HashSet::new(), 0);
     let draws = networks.saturating_mul(DRAWS);
     let blocks = random_blocks(&experiment, "memory", draws);
     let distinct = blocks.filter(|(graph, _)| seen.insert(graph.fingerprint()));
     for (id, (graph, cost)) in (0u64..).zip(distinct.take(*networks)) {
-        let trial = Trial { id, seed: id, fingerprint: graph.fingerprint(), cost };
+        let trial = Trial { id, seed: id, fingerprint: graph.fingerprint(), cost: Some(cost) };
         let start = Instant::now();
         let evaluation =
             caught(|| Ok(Environment::<LayerGraph>::evaluate(&mut environment, &graph, &TrialContext::new(&trial))?));

@@ -115,12 +115,8 @@ fn layers() -> Result<Vec<Case>, Box<dyn Error>> {
 
 fn networks(arguments: &Arguments) -> Result<Vec<Case>, Box<dyn Error>> {
     let experiment = arguments.network.experiment();
-    let case = |name: String, graph| Case {
-        name,
-        graph,
-        config: experiment.search.network.clone(),
-        batch: experiment.recipe.batch_size,
-    };
+    let case =
+        |name: String, graph| Case { name, graph, config: experiment.network(), batch: experiment.recipe.batch_size };
     let mut cases = vec![case("whole network".to_owned(), CELLS.parse::<BlockCode>()?.to_graph())];
     let random = random_blocks(&experiment, "parity", DRAWS).take(arguments.random);
     cases.extend((1..).zip(random).map(|(number, (graph, _))| case(format!("random network {number}"), graph)));

@@ -61,7 +61,7 @@ pub(crate) fn serve_if_child() {
     ProcessEvaluator::<BlockCode>::serve_if_child(|briefing| -> Result<TrainingEnvironment, BoxError> {
         let Briefing { experiment, data, device } = serde_json::from_value(briefing.clone())?;
         let (training, validation) = experiment.data.load(data.as_deref())?;
-        let (network, recipe) = (experiment.search.network, experiment.recipe);
+        let (network, recipe) = (experiment.network(), experiment.recipe);
         Ok(TrainingEnvironment::with_parts(&training, &validation, network, recipe, &parse_device(&device)?)?)
     });
 }

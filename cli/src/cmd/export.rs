@@ -108,7 +108,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     // The network of the weights if there are any, so that source and weights fit each other.
     let network = match &weights {
         Some(weights) => ImageClassifier::load(weights, &default_device()?)?.blueprint().network().clone(),
-        None => history.settings.search.network.clone(),
+        None => history.settings.search.network.clone().ok_or("the search of this run had no network to export")?,
     };
     let name = BlockSpace::paper().describe(&record.architecture);
     let blueprint = Blueprint::new(name, record.architecture.to_graph(), network)?;

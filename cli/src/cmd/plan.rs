@@ -114,7 +114,7 @@ fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Re
     let run = arguments.run.display();
     let trained = history.records.iter().filter(|record| !record.cached);
     let measured: Vec<(Cost, f64)> = trained
-        .filter_map(|record| Some((record.cost, record.evaluation.metrics()?.seconds)))
+        .filter_map(|record| Some((record.cost?, record.evaluation.metrics()?.seconds)))
         .filter(|(_, seconds)| seconds.is_finite() && *seconds > 0.0)
         .collect();
     let Some(count) = arguments.predicted else {
@@ -142,7 +142,9 @@ fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Re
     let space: BlockSpace = serde_json::from_value(history.settings.details["space"].clone()).map_err(|error| {
         format!("the settings of {run} have no valid search space ({error}): omit --predicted to use measured times")
     })?;
-    let times = predicted(&Rates::fit(&measured), &space, &history.settings.search.network, count, arguments.plan.seed);
+    let network = history.settings.search.network.as_ref();
+    let network = network.ok_or_else(|| format!("the run in {run} has no network: omit --predicted"))?;
+    let times = predicted(&Rates::fit(&measured), &space, network, count, arguments.plan.seed);
     if times.is_empty() {
         return Err(format!("none of {count} random blocks fits the network of {run}: raise --predicted").into());
     }

@@ -212,8 +212,8 @@ fn end(arguments: &Arguments, experiment: &Experiment, report: &SearchReport<Blo
             errln!("stopped: {done}; continue with blockqnn search --out {run} --resume{trainer}");
             return Ok(terminal::stopped());
         }
-        StopReason::SpaceExhausted => {
-            errln!("the search space is exhausted: the agent found no new block after {done} trials");
+        StopReason::SpaceExhausted { .. } => {
+            errln!("the search space is exhausted after {done} trials: {}", report.stop);
         }
         _ if report.utilisation.busy > 0.0 => errln!("all {done} trials are in {path}"),
         _ => errln!("all {done} trials were finished before, in {path}; extend the run with --trials {}", 2 * done),

@@ -105,7 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let _owner = run_folder.owner();
     let networks = folder.join("networks");
     let workers = args::workers_of(&devices, arguments.workers.get(), |device| {
-        let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
+        let (network, recipe) = (experiment.network(), experiment.recipe.clone());
         let environment = TrainingEnvironment::with_parts(&training, &measured, network, recipe, device);
         environment.map(|environment| environment.with_networks_kept(&networks, arguments.checkpoint_every))
     })?;

@@ -73,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
     let departure = worker.run::<BlockCode, _, BoxError>(move |briefing| {
         let experiment: Experiment = serde_json::from_value(briefing.clone())?;
         let (training, validation) = experiment.data.load(data.as_deref())?;
-        let network = experiment.search.network.clone();
+        let network = experiment.network();
         Ok(TrainingEnvironment::with_parts(&training, &validation, network, experiment.recipe, &device.open()?)?)
     })?;
     match departure {

@@ -38,9 +38,9 @@ fn the_network_follows_the_data_set_unless_it_is_set() {
     let mut overrides = Overrides::new();
     overrides.set("data.dataset", "cifar10");
     let experiment = overrides.apply(Preset::Paper).unwrap();
-    assert_eq!(experiment.search.network.classes, 10);
+    assert_eq!(experiment.network().classes, 10);
     overrides.set("search.network.classes", 7);
-    assert_eq!(overrides.apply(Preset::Paper).unwrap().search.network.classes, 7);
+    assert_eq!(overrides.apply(Preset::Paper).unwrap().network().classes, 7);
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn a_run_with_a_section_searcher_is_resumed() {
         let folder = RunFolder::resume(&path).unwrap().with_details(&experiment.details()).unwrap();
         let Experiment { space, agent, reward, search, recipe, data } = experiment;
         let (training, validation) = data.load(None).unwrap();
-        let network = search.network.clone();
+        let network = search.network.clone().unwrap();
         let trainer =
             TrainingEnvironment::with_parts(&training, &validation, network, recipe, &Device::flex()).unwrap();
         let search = Search::new(space, agent.build().unwrap(), trainer, search).with_reward(reward);

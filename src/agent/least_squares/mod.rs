@@ -10,7 +10,6 @@ use super::edit::{is_new, random_trajectory};
 use super::q_learning::log_ranks;
 use super::{Agent, AgentError, EpisodeOf, Memory, TrajectoryOf, saved};
 use crate::evaluation::Episode;
-use crate::graph::ToGraph;
 use crate::seed;
 use crate::setting::InvalidSetting;
 use crate::space::SearchSpace;
@@ -250,8 +249,7 @@ impl<S: SearchSpace> LeastSquares<S> {
         let mut best: Option<(f64, TrajectoryOf<S>)> = None;
         for _ in 0..priors::BEGINNING {
             let walk = random_trajectory(space, rng)?;
-            let graph = space.decode(&walk.actions)?.to_graph();
-            let Some(standing) = priors.standing(space, &graph) else { continue };
+            let Some(standing) = priors.standing(space, &space.decode(&walk.actions)?) else { continue };
             let sum = standing.sum();
             if best.as_ref().is_none_or(|(highest, _)| sum > *highest) && is_new(space, memory, &walk)? {
                 best = Some((sum, walk));
@@ -264,9 +262,9 @@ impl<S: SearchSpace> LeastSquares<S> {
         if let Some(known) = self.cache.get(actions) {
             return Ok(Arc::clone(known));
         }
-        let graph = space.decode(actions)?.to_graph();
-        let mut features = features(space, actions, &graph);
-        let standing = self.priors.as_ref().and_then(|priors| priors.standing(space, &graph));
+        let architecture = space.decode(actions)?;
+        let mut features = features(space, actions, space.graph(&architecture).as_ref());
+        let standing = self.priors.as_ref().and_then(|priors| priors.standing(space, &architecture));
         if let Some(standing) = &standing {
             standing.append_to(&mut features);
         }

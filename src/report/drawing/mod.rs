@@ -51,8 +51,9 @@ pub fn draw(block: &impl ToGraph) -> String {
 #[derive(Debug, Clone)]
 pub struct BlockDrawing {
     graph: LayerGraph,
-    /// Channels of each node, if they fit into 64 bits.
+    /// Channels of each node, if the network is known and they fit into 64 bits.
     channels: Option<Vec<NodeChannels>>,
+    has_network: bool,
     name: String,
     title: Option<String>,
     captions: Vec<String>,
@@ -60,13 +61,15 @@ pub struct BlockDrawing {
 
 impl BlockDrawing {
     /// Creates a drawing of `graph` as the first block of `network`, whose input has as many channels as its
-    /// convolutions have filters.
+    /// convolutions have filters. Without a network (`None`) no channels are shown.
     #[must_use]
-    pub fn new(graph: &LayerGraph, network: &NetworkConfig) -> Self {
-        let width = network.width as u64;
+    pub fn new<'n>(graph: &LayerGraph, network: impl Into<Option<&'n NetworkConfig>>) -> Self {
+        let network = network.into();
+        let width = |network: &NetworkConfig| network.width as u64;
         Self {
             graph: graph.clone(),
-            channels: graph.channels(width, width, network.widths).ok(),
+            channels: network.and_then(|n| graph.channels(width(n), width(n), n.widths).ok()),
+            has_network: network.is_some(),
             name: "block".to_owned(),
             title: None,
             captions: Vec::new(),
@@ -187,7 +190,8 @@ impl BlockDrawing {
             }
             Some(NodeChannels { output: 1, .. }) => "1 channel".to_owned(),
             Some(NodeChannels { output, .. }) => format!("{} channels", number(output)),
-            None => "too many channels".to_owned(),
+            None if self.has_network => "too many channels".to_owned(),
+            None => String::new(),
         }
     }
 
@@ -207,7 +211,9 @@ impl BlockDrawing {
             None => label(node.operation),
         };
         let of = if inputs.is_empty() { String::new() } else { format!(" of {}", inputs.join(" and ")) };
-        format!("{name}{of}, {}", self.channels_of(number))
+        let channels = self.channels_of(number);
+        let with = if channels.is_empty() { "" } else { ", " };
+        format!("{name}{of}{with}{channels}")
     }
 
     /// Describes the whole block in words.

@@ -1,20 +1,20 @@
 //! What did the search find? Accuracy against FLOPs, and the lengths and kinds of layers over time.
 
-use super::{ACCURACY, Chart, Drawn, colour_of, over_minibatches, points, range, staircase};
+use super::{ACCURACY, Chart, Drawn, colour_of, over_minibatches, range, staircase};
 use crate::report::colours::{PAPER, SERIES, SPREAD};
 use crate::report::kind::Kind;
 use crate::report::plot::{FEW, Plot, Point, Swatch};
 use crate::report::run::{Finished, Run};
 use crate::report::scale::Scale;
-use crate::report::series::{Minibatch, Series, pareto_front};
+use crate::report::series::{Minibatch, Series, Spread, pareto_front};
 use crate::report::text::{percent, size};
 
 const FLOPS: &str = "FLOPs: multiply-adds of the whole network for one image (logarithmic)";
 
 /// Returns the measured trials as points: the decimal logarithm of FLOPs, and the accuracy.
 fn places<'a>(trials: impl IntoIterator<Item = &'a Finished>) -> Vec<Point> {
-    let sized = trials.into_iter().filter(|trial| (1..u64::MAX).contains(&trial.cost.flops));
-    sized.filter_map(|trial| Some(((trial.cost.flops as f64).log10(), trial.accuracy()?))).collect()
+    let flops = |trial: &Finished| trial.flops().filter(|flops| *flops > 0);
+    trials.into_iter().filter_map(|trial| Some(((flops(trial)? as f64).log10(), trial.accuracy()?))).collect()
 }
 
 /// Creates a chart of accuracy against FLOPs with room for these points.
@@ -33,6 +33,9 @@ fn front_line(front: &[Point], right: f64) -> Vec<Point> {
 
 pub(super) fn cost(run: &Run) -> Drawn {
     let all = places(&run.trials);
+    if !run.has_costs() && !run.best().is_empty() {
+        return Err("Accuracy against FLOPs is not drawn: this search knows no cost.");
+    }
     let mut plot = against_flops("Accuracy against FLOPs", &all)
         .ok_or("Accuracy against FLOPs is not drawn: no block has been measured yet.")?;
     let front = pareto_front(run);
@@ -48,7 +51,7 @@ pub(super) fn cost(run: &Run) -> Drawn {
     plot.dots(front_places.clone(), SERIES[1], 4.0, 1.0);
     plot.entry(Swatch::Line { dashed: false }, SERIES[1], "Pareto front");
     let hint = |trial: &Finished| {
-        let (flops, accuracy) = (size(trial.cost.flops), percent(trial.accuracy()));
+        let (flops, accuracy) = (trial.flops().map(size).unwrap_or_default(), percent(trial.accuracy()));
         format!("block {}: {accuracy} at {flops} FLOPs\n{}", trial.id, trial.text)
     };
     plot.hints = front_places.into_iter().zip(front.iter().map(|trial| hint(trial))).collect();
@@ -57,8 +60,9 @@ pub(super) fn cost(run: &Run) -> Drawn {
         front.len()
     );
     let rows = front.iter().map(|trial| {
-        let figures = [trial.id.to_string(), size(trial.cost.flops), size(trial.cost.parameters)];
-        figures.into_iter().chain([percent(trial.accuracy()), trial.text.clone()]).collect()
+        let cost = trial.cost.map(|cost| [size(cost.flops), size(cost.parameters)]);
+        let figures = std::iter::once(trial.id.to_string()).chain(cost.unwrap_or_default());
+        figures.chain([percent(trial.accuracy()), trial.text.clone()]).collect()
     });
     let columns = ["block", "FLOPs", "parameters", "accuracy", "layers"];
     let table = Series::new("pareto-front", &columns, rows.collect());
@@ -68,7 +72,7 @@ pub(super) fn cost(run: &Run) -> Drawn {
 pub(super) fn costs(runs: &[Run]) -> Drawn {
     let fronts: Vec<Vec<Point>> = runs.iter().map(|run| places(pareto_front(run))).collect();
     let mut plot = against_flops("Pareto fronts of the runs", &fronts.concat())
-        .ok_or("Pareto fronts are not drawn: no block of these runs has been measured yet.")?;
+        .ok_or("Pareto fronts are not drawn: no block of these runs has been measured yet, or its cost is not known.")?;
     for (number, (run, front)) in runs.iter().zip(fronts).enumerate() {
         let colour = colour_of(number);
         plot.line(front_line(&front, plot.x.high), colour, 2.0, number >= SERIES.len());
@@ -79,20 +83,24 @@ pub(super) fn costs(runs: &[Run]) -> Drawn {
 }
 
 pub(super) fn lengths(run: &Run, minibatches: &[Minibatch]) -> Drawn {
-    let (_, highest) = range(minibatches.iter().map(|m| m.layers.high.max(m.layers.mean)))
-        .ok_or("Lengths and kinds of layers are not drawn: no block is finished yet.")?;
+    let layers: Vec<(&Minibatch, Spread)> = minibatches.iter().filter_map(|m| Some((m, m.layers?))).collect();
+    let (_, highest) =
+        range(layers.iter().map(|(_, layers)| layers.high.max(layers.mean))).ok_or(if run.trials.is_empty() {
+            "Lengths and kinds of layers are not drawn: no block is finished yet."
+        } else {
+            "Lengths and kinds of layers are not drawn: the architectures have none."
+        })?;
     let y = ("layers between start and terminal", Scale::round(0.0, highest, 6, 0.0..f64::INFINITY));
     let mut plot = over_minibatches(run, "Length of the blocks", y);
-    let tenth = |value: fn(&Minibatch) -> f64| points(minibatches, |m| Some(value(m)));
-    plot.area(tenth(|m| m.layers.high), tenth(|m| m.layers.low), SERIES[0], 0.16);
-    plot.curve(tenth(|m| m.layers.mean), SERIES[0], false);
+    let figures = |figure: fn(&Spread) -> f64| layers.iter().map(|(m, layers)| (m.place(), figure(layers))).collect();
+    plot.area(figures(|layers| layers.high), figures(|layers| layers.low), SERIES[0], 0.16);
+    plot.curve(figures(|layers| layers.mean), SERIES[0], false);
     plot.entry(Swatch::Line { dashed: false }, SERIES[0], "mean of the minibatch");
     plot.entry(Swatch::Area, SPREAD, "all but the longest and shortest tenth");
-    let hint = |m: &Minibatch| {
-        let mean = m.layers.mean;
-        ((m.place(), mean), format!("minibatch {}: {mean:.1} layers on average", m.number + 1))
+    let hint = |(m, Spread { mean, .. }): &(&Minibatch, Spread)| {
+        ((m.place(), *mean), format!("minibatch {}: {mean:.1} layers on average", m.number + 1))
     };
-    plot.hints = minibatches.iter().map(hint).collect();
+    plot.hints = layers.iter().map(hint).collect();
     Ok(Chart::new("lengths", &plot, "Layers of the blocks of each minibatch, without start and terminal."))
 }
 
@@ -101,7 +109,8 @@ pub(super) fn kinds(run: &Run, minibatches: &[Minibatch]) -> Drawn {
     let all = totals.iter().sum::<u64>();
     if all == 0 {
         // The figure of the lengths already gives this reason.
-        return Err(if minibatches.is_empty() { "" } else { "Kinds of layers are not drawn: no block has a layer." });
+        let is_said = minibatches.is_empty() || !run.has_layers();
+        return Err(if is_said { "" } else { "Kinds of layers are not drawn: no block has a layer." });
     }
     let y = ("share of the minibatch's layers (%)", Scale::exact(0.0, 100.0, 5));
     let mut plot = over_minibatches(run, "Kinds of layers", y);

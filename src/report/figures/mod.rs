@@ -16,6 +16,7 @@ use super::run::Run;
 use super::scale::Scale;
 use super::series::{Minibatch, Series, minibatches};
 use super::text::{percent, size};
+use crate::graph::Cost;
 
 /// The title of the axis of accuracies.
 const ACCURACY: &str = "accuracy on validation images (%)";
@@ -97,11 +98,12 @@ fn drawings(run: &Run, best: usize) -> Vec<Figure> {
         let graph = run.graphs.get(&trial.id)?;
         let verified = run.verified.get(&trial.id);
         let verified = verified.map(|accuracy| format!(", {} verified", percent(Some(*accuracy)))).unwrap_or_default();
-        let drawing = BlockDrawing::new(graph, &run.settings.search.network)
+        let drawing = BlockDrawing::new(graph, run.settings.search.network.as_ref())
             .with_name(format!("block-{}", place + 1))
             .with_title(format!("No. {}: block {}", place + 1, trial.id))
-            .with_caption(format!("{}{verified}, reward {:.2}", percent(trial.accuracy()), trial.reward))
-            .with_caption(format!("{} FLOPs, {} parameters", size(trial.cost.flops), size(trial.cost.parameters)));
+            .with_caption(format!("{}{verified}, reward {:.2}", percent(trial.accuracy()), trial.reward));
+        let cost = |cost: Cost| format!("{} FLOPs, {} parameters", size(cost.flops), size(cost.parameters));
+        let drawing = trial.cost.map(cost).into_iter().fold(drawing, BlockDrawing::with_caption);
         Some(drawing.figure())
     })
     .collect()

@@ -270,12 +270,15 @@ fn best_blocks(html: &mut String, run: &Run, drawings: &[Figure]) {
         for drawing in drawings {
             let _ = writeln!(html, "<figure>{}</figure>", drawing.svg);
         }
-        let width = run.settings.search.network.width;
-        let _ = writeln!(
-            html,
-            "</div>\n<p class=\"note\">Channels are those in the first block of the network, where convolutions have \
-             {width} filters. (Figures 5 and 8 of the paper.)</p>"
-        );
+        html.push_str("</div>\n");
+        if let Some(network) = &run.settings.search.network {
+            let _ = writeln!(
+                html,
+                "<p class=\"note\">Channels are those in the first block of the network, where convolutions have {} \
+                 filters. (Figures 5 and 8 of the paper.)</p>",
+                network.width
+            );
+        }
     }
     let verified = |(_, trial): &(usize, &Finished)| percent(run.verified.get(&trial.id).copied());
     let mut columns: Vec<Column<'_, (usize, &Finished)>> = vec![
@@ -284,14 +287,15 @@ fn best_blocks(html: &mut String, run: &Run, drawings: &[Figure]) {
         ("accuracy", &|(_, trial)| percent(trial.accuracy())),
         ("verified", &verified),
         ("reward", &|(_, trial)| format!("{:.3}", trial.reward)),
-        ("parameters", &|(_, trial)| size(trial.cost.parameters)),
-        ("FLOPs", &|(_, trial)| size(trial.cost.flops)),
-        ("depth", &|(_, trial)| trial.cost.depth.to_string()),
+        ("parameters", &|(_, trial)| trial.cost.map(|cost| size(cost.parameters)).unwrap_or_default()),
+        ("FLOPs", &|(_, trial)| trial.cost.map(|cost| size(cost.flops)).unwrap_or_default()),
+        ("depth", &|(_, trial)| trial.cost.map(|cost| cost.depth.to_string()).unwrap_or_default()),
         ("minibatch", &|(_, trial)| (trial.minibatch + 1).to_string()),
         ("layers", &|(_, trial)| trial.text.clone()),
     ];
     columns.retain(|(name, _)| *name != "verified" || !run.verified.is_empty());
     let best = Series::of("best", (1..).zip(best).take(BEST_ROWS), &columns);
+    let best = best.without_empty(&["parameters", "FLOPs", "depth"]);
     table(html, &format!("The {} best blocks by reward", best.rows.len()), &best, true);
 }
 

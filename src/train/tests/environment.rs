@@ -7,7 +7,7 @@ use std::path::Path;
 
 fn trial(seed: u64) -> Trial {
     let cost = block().cost(&network_config()).unwrap();
-    Trial { id: 0, seed, fingerprint: block().fingerprint(), cost }
+    Trial { id: 0, seed, fingerprint: block().fingerprint(), cost: Some(cost) }
 }
 
 fn environment(recipe: Recipe) -> TrainingEnvironment {

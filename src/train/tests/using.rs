@@ -7,7 +7,7 @@ use crate::train::{ClassifierError, ImageClassifier, TrainingEnvironment};
 
 fn trial() -> Trial {
     let cost = block().cost(&network_config()).unwrap();
-    Trial { id: 0, seed: 3, fingerprint: block().fingerprint(), cost }
+    Trial { id: 0, seed: 3, fingerprint: block().fingerprint(), cost: Some(cost) }
 }
 
 fn environment() -> TrainingEnvironment {

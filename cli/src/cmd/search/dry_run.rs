@@ -89,7 +89,7 @@ fn print_sizes(experiment: &Experiment) -> Result<(), Box<dyn Error>> {
         "conv5(0) conv3(0) max3(0) concat(1,2) terminal(3)",
     ] {
         let block: BlockCode = text.parse()?;
-        let cost = block.to_graph().cost(&experiment.search.network)?;
+        let cost = block.to_graph().cost(&experiment.network())?;
         outln!("  {:<52} {:>12} parameters {:>14} FLOPs", text, cost.parameters, cost.flops);
     }
     Ok(())
@@ -133,7 +133,8 @@ fn q_learning_readings(agent: &QLearningConfig, credit: Credit) {
     reading("next values", next_values);
 }
 
-fn reward_readings(Experiment { reward, search, .. }: &Experiment) {
+fn reward_readings(experiment: &Experiment) {
+    let Experiment { reward, search, .. } = experiment;
     let flops = match reward.flops_of {
         FlopsOf::Network => {
             "multiply-adds of convolutions and the linear layer, whole network, one image (reward.flops_of)"
@@ -145,7 +146,7 @@ fn reward_readings(Experiment { reward, search, .. }: &Experiment) {
         Repeats::Replay => "a block that was evaluated before is learned once more and replaced (search.repeats)",
         _ => "a block that was evaluated before is rewarded from the cache (search.repeats)",
     };
-    let guess = 100.0 / search.network.classes as f64;
+    let guess = 100.0 / experiment.network().classes as f64;
     let (mu, rho) = (reward.mu, reward.rho);
     let formula = format!("accuracy in percent - {mu} ln(FLOPs) - {rho} ln(density), natural logarithms");
     reading("reward", format!("{formula} (reward.mu, reward.rho)"));
@@ -181,10 +182,11 @@ fn block_readings(space: &BlockSpace) {
     reading("output", "layers without successor are concatenated in the order of their index");
 }
 
-fn network_readings(Experiment { search, recipe, data, .. }: &Experiment) {
-    let NetworkConfig { stages, repeats, width, stem, .. } = &search.network;
+fn network_readings(experiment: &Experiment) {
+    let Experiment { recipe, data, .. } = experiment;
+    let NetworkConfig { stages, repeats, width, stem, widths, .. } = experiment.network();
     let StemConfig { kernel, stride, pools } = stem;
-    let widths = match search.network.widths {
+    let widths = match widths {
         WidthRule::Bounded => {
             "a 1x1 cell brings concatenations in a block, and a block's wider input, to the stage's width \
              (search.network.widths)"

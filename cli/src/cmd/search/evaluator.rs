@@ -45,7 +45,7 @@ impl Chosen {
             return Ok(Self { evaluator: Box::new(processes), workers, waiting });
         }
         let environments = workers_of(devices, workers, |device| {
-            let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
+            let (network, recipe) = (experiment.network(), experiment.recipe.clone());
             TrainingEnvironment::with_parts(training, validation, network, recipe, device)
         })?;
         #[cfg(feature = "nats")]

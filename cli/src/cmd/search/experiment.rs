@@ -84,7 +84,7 @@ impl Arguments {
 
 /// Refuses settings that would have no effect: whoever gives one wants it to count.
 fn refuse_unused(given: &Overrides, experiment: &Experiment) -> Result<(), String> {
-    let (data, set) = (&experiment.data, experiment.search.network.image);
+    let (data, set) = (&experiment.data, experiment.network().image);
     let name = data.dataset.name();
     if given.contains("search.network.image") && image_of(data).is_some_and(|image| image != set) {
         return Err(format!(
@@ -134,7 +134,7 @@ fn measure_folder(
 
 /// Refuses a number of classes that is not that of the images: it would be replaced.
 fn refuse_other_classes(given: &Overrides, experiment: &Experiment, classes: usize) -> Result<(), String> {
-    let set = experiment.search.network.classes;
+    let set = experiment.network().classes;
     if given.contains("search.network.classes") && set != classes {
         return Err(format!(
             "search.network.classes is {set}, but the images have {classes} classes, and the network has one output \

@@ -92,8 +92,8 @@ pub(crate) fn print_beginning(experiment: &Experiment, training: &ImageSet, vali
         experiment.recipe.epochs,
         training.len(),
         experiment.data.dataset,
-        experiment.search.network.classes,
-        100.0 / experiment.search.network.classes as f64,
+        experiment.network().classes,
+        100.0 / experiment.network().classes as f64,
         validation.len(),
         run.display(),
     );
@@ -102,7 +102,7 @@ pub(crate) fn print_beginning(experiment: &Experiment, training: &ImageSet, vali
 
 /// Prints what a search with a trainer is about to do.
 pub(crate) fn print_trainer(experiment: &Experiment, command: &TrainerCommand, run: &Path) {
-    let network = &experiment.search.network;
+    let network = experiment.network();
     errln!(
         "{} trials in minibatches of {}, {} epochs each by the trainer `{command}`, in networks for images of {} and \
          {} classes (chance accuracy {:.1} %); results in {}",
@@ -156,12 +156,12 @@ pub(crate) fn print_table(report: &SearchReport<BlockSpace>, top: usize) {
     outln!("rank  accuracy   reward  parameters        FLOPs  block");
     for (position, record) in report.best().into_iter().take(top).enumerate() {
         let accuracy = record.evaluation.accuracy().map_or("-".to_owned(), |accuracy| format!("{accuracy:.2} %"));
+        let [parameters, flops] =
+            record.cost.map_or_else(Default::default, |cost| [cost.parameters.to_string(), cost.flops.to_string()]);
         outln!(
-            "{:>4}  {accuracy:>8}  {:>7.3}  {:>10}  {:>11}  {}",
+            "{:>4}  {accuracy:>8}  {:>7.3}  {parameters:>10}  {flops:>11}  {}",
             position + 1,
             record.reward.value(),
-            record.cost.parameters,
-            record.cost.flops,
             record.architecture
         );
     }

@@ -51,7 +51,7 @@ pub(super) fn print(found: &VerificationReport, test: Option<&[Option<f64>]>) {
             percent(Some(row.early_accuracy)),
             row.early_rank,
             row.reward,
-            row.record.cost.parameters,
+            row.record.cost.map_or_else(|| "-".to_owned(), |cost| cost.parameters.to_string()),
             row.record.architecture
         );
     }
