@@ -259,12 +259,12 @@ fn blocks_of_a_search_without_a_network_are_drawn_without_channels_and_nothing_h
     let search = Search::new(BlockSpace::paper(), RandomAgent, Synthetic::new(), SearchConfig::new(32));
     search.with_run_folder(create(&path)).run().unwrap();
     let report = Report::read([&path]).unwrap();
-    let html = report.html().unwrap();
+    let html = report.html();
     for unknown in [" channel", ">parameters</th>", ">FLOPs</th>", ">depth</th>", "Pareto", "too many"] {
         assert!(!html.contains(unknown), "{unknown}");
     }
     assert!(html.contains("Accuracy against FLOPs is not drawn: this search knows no cost."));
-    let names: Vec<String> = report.figures().unwrap().into_iter().map(|figure| figure.name).collect();
+    let names: Vec<String> = report.figures().into_iter().map(|figure| figure.name).collect();
     for name in ["lengths", "kinds", "block-1"] {
         assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
     }
@@ -276,8 +276,8 @@ fn blocks_of_a_search_without_a_network_are_drawn_without_channels_and_nothing_h
 fn a_run_of_an_earlier_version_is_reported_with_its_costs() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/run-format-1");
     let report = Report::read([golden]).unwrap();
-    assert!(report.html().unwrap().contains(">FLOPs</th>"));
-    assert!(report.figures().unwrap().iter().any(|figure| figure.name == "accuracy-flops"));
+    assert!(report.html().contains(">FLOPs</th>"));
+    assert!(report.figures().iter().any(|figure| figure.name == "accuracy-flops"));
     let trials = report.series().into_iter().find(|series| series.name() == "trials").unwrap().csv();
     let columns = "trial,minibatch,accuracy_percent,reward,parameters,flops,activation_bytes,depth,layers,density,\
                    seconds,cached,verified_percent,infeasible,architecture";

@@ -208,7 +208,7 @@ impl RedefinedReward {
 
     /// Whether the reward depends on the cost of the network, and not on the accuracy alone.
     fn needs_cost(&self) -> bool {
-        self.mu != 0.0 || self.rho != 0.0 || !self.targets.is_empty()
+        self.mu != 0.0 || self.rho != 0.0 || self.targets != SoftTargets::default()
     }
 
     /// Checks that the coefficients are finite and the targets valid.

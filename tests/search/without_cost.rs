@@ -279,7 +279,7 @@ fn agents_are_compared_on_a_space_without_graphs() {
     let contenders = ["random", "best", "evolution"].map(|name| Contender::named(name).unwrap());
     let config = ComparisonConfig::new([Budget::Evaluations(100)]).with_seeds(2);
     let comparison = Comparison::run(&benchmark, &contenders, &config, &|_| {}).unwrap();
-    let [random, best, _] = comparison.standings() else { panic!("three agents") };
+    let [random, best, _] = &comparison.standings[..] else { panic!("three agents") };
     assert!(best.estimates[0].mean > random.estimates[0].mean);
 }
 

@@ -71,8 +71,9 @@ pub(super) fn cost(run: &Run) -> Drawn {
 
 pub(super) fn costs(runs: &[Run]) -> Drawn {
     let fronts: Vec<Vec<Point>> = runs.iter().map(|run| places(pareto_front(run))).collect();
-    let mut plot = against_flops("Pareto fronts of the runs", &fronts.concat())
-        .ok_or("Pareto fronts are not drawn: no block of these runs has been measured yet, or its cost is not known.")?;
+    let mut plot = against_flops("Pareto fronts of the runs", &fronts.concat()).ok_or(
+        "Pareto fronts are not drawn: no block of these runs has been measured yet, or its cost is not known.",
+    )?;
     for (number, (run, front)) in runs.iter().zip(fronts).enumerate() {
         let colour = colour_of(number);
         plot.line(front_line(&front, plot.x.high), colour, 2.0, number >= SERIES.len());
