@@ -1,8 +1,7 @@
 //! Your own search space: how to have the agents, rewards and trainings of this crate work on other architectures.
 //!
-//! A space is a walk of decisions. It says where a walk starts, what can be decided next, where a decision leads, and
-//! which architecture a complete walk stands for. That can be anything with a JSON form; here it is a graph of layers,
-//! which gives it a cost, a fingerprint that ignores how it is written, and a network to be trained.
+//! A space says where a walk of decisions starts, what can be decided next, and which architecture a whole walk is:
+//! anything with a JSON form. Here it is a graph of layers, so that it has a cost, a fingerprint and a network to train.
 //!
 //! The space below has chains of three to five convolutions, whose output may also contain their input: 702
 //! architectures. A closure over their cost rates them, so this needs no burn and ends at once:
@@ -11,12 +10,12 @@
 //! cargo run --release -p blockqnn --no-default-features --example custom_space
 //! ```
 //!
-//! With burn, the same space can be trained on images: use a `TrainingEnvironment` instead of the closure, as the
-//! example `cifar_search` does. It takes whatever has a graph.
+//! With burn, a `TrainingEnvironment` in place of the closure trains it on images, as in the example `cifar_search`.
 
 use blockqnn::agent::{QLearning, QLearningConfig};
 use blockqnn::environment::environment_fn;
 use blockqnn::graph::{LayerGraph, NetworkConfig, Node, Operation, ToGraph};
+use blockqnn::reward::RedefinedReward;
 use blockqnn::search::{Search, SearchConfig};
 use blockqnn::space::{SearchSpace, SpaceError, Step, walk};
 use serde::{Deserialize, Serialize};
@@ -107,7 +106,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
 
     let agent = QLearning::new(QLearningConfig::paper().scaled_to(20))?;
-    let report = Search::new(Chains, agent, environment, config).run()?;
+    let report = Search::new(Chains, agent, environment, config).with_reward(RedefinedReward::paper()).run()?;
     let mut out = stdout().lock();
     writeln!(out, "{} of 702 architectures evaluated, {} proposed again", report.records.len(), report.resampled)?;
     writeln!(out, "rank  accuracy  parameters         FLOPs  architecture")?;

@@ -10,6 +10,7 @@
 
 use blockqnn::agent::{QLearning, QLearningConfig};
 use blockqnn::environment::{BoxError, environment_fn};
+use blockqnn::reward::{Credit, RedefinedReward};
 use blockqnn::search::{Observer, RecordOf, RunFolder, Search, SearchConfig, SearchReport};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::error::Error;
@@ -31,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Only the number of trials may grow: a finished run that is resumed with more of them continues.
     let config = SearchConfig::new(96).with_minibatch(8).with_seed(1);
     let search = Search::new(BlockSpace::paper(), agent, environment, config)
+        .with_reward(RedefinedReward::accuracy(Credit::EveryLayer))
         .with_run_folder(folder)
         .with_observer(Counter::default());
     let report = search.run()?;

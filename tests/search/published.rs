@@ -1,4 +1,4 @@
-//! The examples on the pages and in the documentation of the crate: those that search with the paper's learner give it
+//! The examples on the pages, in the documentation of the crate and in `examples/`: those that search with the paper's learner give it
 //! the paper's reward, or at least give the accuracy to every layer, and a schedule as long as the search, so that
 //! learning changes its proposals.
 
@@ -56,12 +56,12 @@ fn published() -> Vec<(PathBuf, String)> {
     let mut paths = vec![root.join("README.md")];
     files(&root.join("docs"), &["md"], &mut paths);
     files(&root.join("src"), &["rs"], &mut paths);
-    let searches = |path: PathBuf| {
-        let blocks = code_blocks(&path).into_iter();
-        let searches = blocks.filter(|code| code.contains("QLearningConfig::paper()") && code.contains("Search::"));
-        searches.map(move |code| (path.clone(), code)).collect::<Vec<_>>()
-    };
-    paths.into_iter().flat_map(searches).collect()
+    let mut examples = Vec::new();
+    files(&root.join("examples"), &["rs"], &mut examples);
+    let on_page = |path: PathBuf| code_blocks(&path).into_iter().map(move |code| (path.clone(), code));
+    let whole = |path: PathBuf| (path.clone(), fs::read_to_string(path).unwrap());
+    let all = paths.into_iter().flat_map(on_page).chain(examples.into_iter().map(whole));
+    all.filter(|(_, code)| code.contains("QLearningConfig::paper()") && code.contains("Search::")).collect()
 }
 
 /// An agent that never learns.
@@ -90,7 +90,7 @@ fn proposals(agent: impl Agent<BlockSpace>, config: &SearchConfig, reward: Redef
 #[test]
 fn every_published_search_with_the_papers_learner_proposes_something_else_when_it_learns() {
     let published = published();
-    assert!(published.len() >= 8, "{} examples found", published.len());
+    assert!(published.len() >= 15, "{} examples found", published.len());
     for (path, code) in published {
         let place = path.display();
         let reward = if code.contains("RedefinedReward::paper()") {
@@ -116,8 +116,8 @@ fn every_published_search_with_the_papers_learner_proposes_something_else_when_i
             // The whole search of the paper. The first greedy decisions are in its 96th minibatch.
             config = config.with_trials(97 * 64, 64);
         }
-        if let Some(seed) = numbers(&code, "with_seed") {
-            config = config.with_seed(seed[0]);
+        if let Some(&[seed]) = numbers(&code, "with_seed").as_deref() {
+            config = config.with_seed(seed);
         }
         let settings = numbers(&code, "scaled_to")
             .map_or_else(QLearningConfig::paper, |minibatches| QLearningConfig::paper().scaled_to(minibatches[0]));
