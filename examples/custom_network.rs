@@ -1,7 +1,7 @@
 //! Your own network in your own space: multilayer perceptrons, which no graph of this crate describes.
 //!
 //! The network is a burn module. By implementing `Classifier` it is trained like the networks of blocks, by a recipe of
-//! this crate, on the images that come with it. The search knows nothing of it but its JSON, so that it counts no FLOPs.
+//! this crate, on the images that come with it. The search knows nothing of it but its JSON, so it counts no FLOPs.
 //!
 //! ```text
 //! cargo run --release --example custom_network

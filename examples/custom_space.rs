@@ -1,7 +1,7 @@
 //! Your own search space: how to have the agents, rewards and trainings of this crate work on other architectures.
 //!
 //! A space says where a walk of decisions starts, what can be decided next, and which architecture a whole walk is:
-//! anything with a JSON form. Here it is a graph of layers, so that it has a cost, a fingerprint and a network to train.
+//! anything with a JSON form. Here it is a graph of layers, so it has a cost, a fingerprint and a network to train.
 //!
 //! The space below has chains of three to five convolutions, whose output may also contain their input: 702
 //! architectures. A closure over their cost rates them, so this needs no burn and ends at once:
