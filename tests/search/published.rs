@@ -50,6 +50,9 @@ fn numbers(code: &str, function: &str) -> Option<Vec<u64>> {
     Some(list.split(',').filter_map(|number| number.trim().parse().ok()).collect())
 }
 
+/// What scales the schedule of an agent; recipes can be scaled too.
+const SCALED: &str = "QLearningConfig::paper().scaled_to";
+
 /// Every published search with the paper's learner: where it is, and its code.
 fn published() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -107,7 +110,7 @@ fn every_published_search_with_the_papers_learner_proposes_something_else_when_i
         });
         if let Some(trials) = numbers(&code, "with_trials").or(of_new) {
             let minibatch = *trials.last().expect("the size of a minibatch");
-            let scaled = numbers(&code, "scaled_to").unwrap_or_else(|| panic!("{place}: whole schedule in\n{code}"));
+            let scaled = numbers(&code, SCALED).unwrap_or_else(|| panic!("{place}: whole schedule in\n{code}"));
             // The number of trials may be a variable.
             let whole = if trials.len() == 2 { trials[0] } else { scaled[0] * minibatch };
             config = config.with_trials(whole, minibatch);
@@ -119,7 +122,7 @@ fn every_published_search_with_the_papers_learner_proposes_something_else_when_i
         if let Some(&[seed]) = numbers(&code, "with_seed").as_deref() {
             config = config.with_seed(seed);
         }
-        let settings = numbers(&code, "scaled_to")
+        let settings = numbers(&code, SCALED)
             .map_or_else(QLearningConfig::paper, |minibatches| QLearningConfig::paper().scaled_to(minibatches[0]));
         let learner = || QLearning::new(settings.clone()).unwrap();
         let (learning, deaf) = (proposals(learner(), &config, reward), proposals(Deaf(learner()), &config, reward));
