@@ -103,18 +103,7 @@ impl TrainingEnvironment {
         recipe: Recipe,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        recipe.validate()?;
-        network.validate()?;
-        let images = training.shape();
-        if network.image != images {
-            let set = training.name().to_owned();
-            return Err(TrainError::ImageMismatch { network: network.image, images, set });
-        }
-        let classes = training.classes().len();
-        if network.classes != classes {
-            let set = training.name().to_owned();
-            return Err(TrainError::ClassMismatch { network: network.classes, classes, set });
-        }
+        check(training, &network, &recipe)?;
         let identity = identity(training, validation, &network, &recipe);
         let statistics = training.channel_statistics();
         let classes = training.classes().to_vec();
@@ -320,7 +309,22 @@ fn use_threads(threads: NonZeroUsize) {
 #[cfg(not(feature = "flex"))]
 fn use_threads(_: NonZeroUsize) {}
 
-fn identity(training: &ImageSet, validation: &ImageSet, network: &NetworkConfig, recipe: &Recipe) -> String {
+/// Checks the settings, and that the network is for these images.
+pub(super) fn check(training: &ImageSet, network: &NetworkConfig, recipe: &Recipe) -> Result<(), TrainError> {
+    recipe.validate()?;
+    network.validate()?;
+    let (images, classes, set) = (training.shape(), training.classes().len(), training.name().to_owned());
+    if network.image != images {
+        return Err(TrainError::ImageMismatch { network: network.image, images, set });
+    }
+    if network.classes != classes {
+        return Err(TrainError::ClassMismatch { network: network.classes, classes, set });
+    }
+    Ok(())
+}
+
+/// What the results of trainings on these images depend on.
+pub(super) fn identity(training: &ImageSet, validation: &ImageSet, network: &NetworkConfig, recipe: &Recipe) -> String {
     // Writing cannot fail: both are structs of numbers and strings.
     let network = serde_json::to_string(network).unwrap_or_default();
     let recipe = serde_json::to_string(recipe).unwrap_or_default();

@@ -121,6 +121,7 @@ Examples:
   blockqnn search --seed 1 --agent best
   blockqnn search --dataset cifar100 --data DIR --train-limit 2000 --out my-run
   blockqnn search --dataset folder --data PHOTOS --size 32
+  blockqnn search --trainer torch --device cuda:0,cuda:1
   blockqnn search --trainer 'python3 train.py' --processes 2
   blockqnn search --out my-run --resume
   blockqnn search --preset paper --dry-run";
@@ -134,7 +135,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         dry_run::print(&experiment, &arguments.origin(), data.as_deref())?;
         return Ok(ExitCode::SUCCESS);
     }
+    let torch = arguments.processes.torch()?;
     if let Some(command) = arguments.processes.trainer() {
+        arguments.refuse_unused()?;
         let begin = |results: &Results| {
             results::print_trainer(&experiment, command, results);
             let devices = arguments.devices.given();
@@ -144,7 +147,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         };
         return search(arguments, &experiment, begin);
     }
-    let devices = arguments.devices.open()?;
+    // PyTorch has devices of its own.
+    let devices = if torch.is_some() { Vec::new() } else { arguments.devices.open()? };
     let data = images::folder(experiment.data.dataset, data.as_deref(), arguments.pictures.download)?;
     let (training, validation) = experiment.data.load_telling(data.as_deref(), &mut images::tell_left_out)?;
     images::print_classes(&training, &validation);
@@ -152,7 +156,11 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let begin = |results: &Results| {
         results::print_beginning(&experiment, &training, &validation, results);
         let parts = evaluator::Parts { experiment: &experiment, training: &training, validation: &validation, devices };
-        Ok((parts.evaluator(arguments, data.as_deref())?, data))
+        let chosen = match torch {
+            Some(torch) => parts.torch(arguments, torch, results)?,
+            None => parts.evaluator(arguments, data.as_deref())?,
+        };
+        Ok((chosen, data))
     };
     search(arguments, &experiment, begin)
 }
@@ -211,9 +219,8 @@ fn end(
             } else {
                 format!("{done} of {trials} trials are in {path}")
             };
-            let trainer = arguments.processes.trainer();
-            let trainer =
-                trainer.map(|command| format!(" --trainer {}", terminal::quoted(command.to_string().as_ref())));
+            let trainer = arguments.processes.trainer_name();
+            let trainer = trainer.map(|name| format!(" --trainer {}", terminal::quoted(name.as_ref())));
             let (run, trainer) = (results.quoted(), trainer.unwrap_or_default());
             errln!("stopped: {done}; continue with blockqnn search --out {run} --resume{trainer}");
             return Ok(terminal::stopped());
@@ -224,6 +231,7 @@ fn end(
         _ if report.utilisation.busy > 0.0 => errln!("all {done} trials are in {path}"),
         _ => errln!("all {done} trials were finished before, in {path}; extend the run with --trials {}", 2 * done),
     }
+    results.remove_checkpoints();
     results::print_next_steps(results, arguments.processes.trainer().is_some());
     Ok(ExitCode::SUCCESS)
 }

@@ -1,8 +1,13 @@
 //! Where the blocks of a search are trained: threads, child processes, or other machines.
 
 use super::Arguments;
-use crate::args::workers_of;
+use super::results::Results;
+#[cfg(feature = "nats")]
+use crate::args::torch::advised;
+use crate::args::{TorchOptions, workers_of};
 use blockqnn::data::ImageSet;
+#[cfg(feature = "nats")]
+use blockqnn::environment::Environment;
 use blockqnn::evaluator::{Evaluator, ProcessEvaluator, ThreadEvaluator};
 use blockqnn::experiment::Experiment;
 use blockqnn::network::Device;
@@ -51,9 +56,9 @@ impl Parts<'_> {
         let environments = workers_of(&self.devices, workers, |device| self.environment(device))?;
         #[cfg(feature = "nats")]
         if let Some((_, first)) = environments.first()
-            && let Some((remote, waiting)) = arguments.controller.evaluator(self.experiment, first)?
+            && arguments.controller.is_used()
         {
-            return Ok(Chosen { evaluator: Box::new(remote), workers, waiting: Some(waiting) });
+            return self.remote(arguments, Environment::<BlockCode>::identity(first), "");
         }
         // Each worker has its share of the cores.
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -61,6 +66,32 @@ impl Parts<'_> {
         let share = |(name, environment): (String, TrainingEnvironment)| (name, environment.with_threads(threads));
         let evaluator = ThreadEvaluator::with_names(environments.into_iter().map(share).collect())?;
         Ok(Chosen { evaluator: Box::new(evaluator), workers, waiting })
+    }
+
+    /// Workers on a broker, which train what has this identity and are started with these options.
+    #[cfg(feature = "nats")]
+    fn remote(&self, arguments: &Arguments, identity: String, options: &str) -> Result<Chosen, Box<dyn Error>> {
+        let (remote, waiting) = arguments.controller.evaluator(self.experiment, identity, options)?;
+        let workers = Evaluator::<BlockCode>::workers(&remote);
+        Ok(Chosen { evaluator: Box::new(remote), workers, waiting: Some(waiting) })
+    }
+
+    /// Processes of `PyTorch`, here or on other machines.
+    pub(super) fn torch(
+        &self,
+        arguments: &Arguments,
+        options: &TorchOptions,
+        results: &Results,
+    ) -> Result<Chosen, Box<dyn Error>> {
+        let torch = options.training(self.experiment, self.training, self.validation)?;
+        let devices = arguments.devices.given();
+        #[cfg(feature = "nats")]
+        if arguments.controller.is_used() {
+            let identity = torch.identity_on(devices.first().map(String::as_str)).map_err(|error| advised(&error))?;
+            return self.remote(arguments, identity, " --trainer torch");
+        }
+        let processes = arguments.processes.torch_processes(&torch.with_checkpoints(results.checkpoints()), devices)?;
+        Ok(Chosen::trainers(processes))
     }
 
     fn environment(&self, device: &Device) -> Result<TrainingEnvironment, TrainError> {

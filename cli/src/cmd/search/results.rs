@@ -58,6 +58,16 @@ impl Results {
         quoted(&self.path)
     }
 
+    /// Where trainings by `PyTorch` keep their states.
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// Removes the states of trainings, once all have ended. What stays is of no use, and does no harm.
+    pub(crate) fn remove_checkpoints(&self) {
+        let _ = std::fs::remove_dir_all(self.checkpoints());
+    }
+
     /// Writes `results.csv` (all trials, best first), `best.json` (the complete record of the best one) and
     /// `utilisation.json` (how busy the workers were).
     pub(crate) fn write(&self, space: &BlockSpace, report: &SearchReport<BlockSpace>) -> Result<(), Box<dyn Error>> {
