@@ -162,7 +162,7 @@ impl LayerGraph {
         self.edge_count() as f64 / self.node_count() as f64
     }
 
-    /// Whether each node's output has a part in that of the graph.
+    /// Whether each node contributes to the output of the graph.
     pub(crate) fn live_nodes(&self) -> Vec<bool> {
         let mut live = vec![false; self.nodes.len()];
         live[self.nodes.len() - 1] = true;

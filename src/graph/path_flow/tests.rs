@@ -27,8 +27,8 @@ fn gain(weights: f64) -> f64 {
     (2.0 / std::f64::consts::PI).sqrt() * (2.0 * weights).sqrt()
 }
 
-/// Checks the flow through one block of four channels: `block` is what it makes of ones, `layers` the layers with weights on
-/// its paths, `channels` those of its output.
+/// Checks the flow through one block of four channels: `block` is what it makes of ones, `layers` the layers with
+/// weights on its paths, `channels` those of its output.
 #[track_caller]
 fn check(inner: &[(Operation, &[usize])], leaves: &[usize], block: f64, layers: f64, channels: f64) {
     let found = graph(inner, leaves).path_flow(&network(1, 1, WidthRule::Growing)).unwrap();
