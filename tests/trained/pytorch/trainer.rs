@@ -236,10 +236,11 @@ fn what_lies_in_an_architecture_is_an_outcome() {
     let hasty = Recipe { time_limit_seconds: Some(0.0), ..short.clone() };
     let late = evaluate(hasty, &network);
     assert_eq!(late, Evaluation::Infeasible(Infeasibility::TimedOut { limit_seconds: 0.0 }));
-    // Activations of petabytes, but few weights.
+    // Activations of a terabyte, but few weights.
     let graph = LayerGraph::new(vec![Node::new(Operation::Input, []), Node::new(Operation::Output, [0])]).unwrap();
-    let wide = NetworkConfig { width: 10_000_000, stages: 1, ..network.clone() };
-    let (torch, _folder) = torch(&split, &wide, &Recipe { batch_size: 64, ..short });
+    let wide = NetworkConfig { width: 200_000, stages: 1, ..network.clone() };
+    let split = self::split(2_000, 32);
+    let (torch, _folder) = torch(&split, &wide, &Recipe { batch_size: 2_000, ..short });
     let full = start(&torch).evaluate(&graph, &TrialContext::new(&trial(0, &graph, &wide))).unwrap();
     assert!(matches!(full, Evaluation::Infeasible(Infeasibility::OutOfMemory { .. })), "{full:?}");
 }
