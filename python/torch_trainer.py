@@ -17,6 +17,9 @@ import time
 
 import blockqnn_worker
 
+# Processes share the cores: a thread that waits must leave its core to others. Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 try:
     import numpy as np
     import torch
