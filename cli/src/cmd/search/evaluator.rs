@@ -58,7 +58,7 @@ impl Parts<'_> {
         if let Some((_, first)) = environments.first()
             && arguments.controller.is_used()
         {
-            return self.remote(arguments, Environment::<BlockCode>::identity(first), "");
+            return self.remote(arguments, workers, Environment::<BlockCode>::identity(first), "");
         }
         // Each worker has its share of the cores.
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -70,9 +70,14 @@ impl Parts<'_> {
 
     /// Workers on a broker, which train what has this identity and are started with these options.
     #[cfg(feature = "nats")]
-    fn remote(&self, arguments: &Arguments, identity: String, options: &str) -> Result<Chosen, Box<dyn Error>> {
+    fn remote(
+        &self,
+        arguments: &Arguments,
+        workers: usize,
+        identity: String,
+        options: &str,
+    ) -> Result<Chosen, Box<dyn Error>> {
         let (remote, waiting) = arguments.controller.evaluator(self.experiment, identity, options)?;
-        let workers = Evaluator::<BlockCode>::workers(&remote);
         Ok(Chosen { evaluator: Box::new(remote), workers, waiting: Some(waiting) })
     }
 
@@ -88,7 +93,7 @@ impl Parts<'_> {
         #[cfg(feature = "nats")]
         if arguments.controller.is_used() {
             let identity = torch.identity_on(devices.first().map(String::as_str)).map_err(|error| advised(&error))?;
-            return self.remote(arguments, identity, " --trainer torch");
+            return self.remote(arguments, 1, identity, " --trainer torch");
         }
         let processes = arguments.processes.torch_processes(&torch.with_checkpoints(results.checkpoints()), devices)?;
         Ok(Chosen::trainers(processes))
