@@ -22,7 +22,7 @@ const GIBIBYTE: f64 = 1_073_741_824.0;
 pub(crate) struct Processes {
     /// Have blocks trained by others instead of by blockqnn, in one process or as many as --processes says. torch: by
     /// PyTorch, with the same recipe, initial weights and images; --device is cpu, cuda, cuda:N or mps [default: cuda,
-    /// if PyTorch has it], and the Python is python3, or the one that the variable BLOCKQNN_PYTHON names. Otherwise a
+    /// if PyTorch has it], and the Python is python3, or the one that `BLOCKQNN_PYTHON` names. Otherwise a
     /// program of yours, such as "python3 train.py"; `blockqnn trainer` writes an example to start from. The program
     /// loads its own images: the data settings only describe them, and --data and --device are passed on unchanged
     #[arg(long, value_name = "torch|COMMAND", conflicts_with_all = ["workers", "device_memory"],
