@@ -140,7 +140,7 @@ fn compare(name: &str, graphs: &[LayerGraph], network: &NetworkConfig) {
             let wanted = flex(&split, &recipe, network, graph, trial.seed).epochs;
             assert_eq!(found.len(), wanted.len());
             for ((rate, loss, _), epoch) in found.iter().zip(&wanted) {
-                assert_eq!(*rate, epoch.learning_rate);
+                assert_eq!(rate.to_bits(), epoch.learning_rate.to_bits());
                 let difference = (loss - epoch.training_loss).abs();
                 assert!(difference < 1e-3, "{name}, block {id}: {loss} in PyTorch, {} here", epoch.training_loss);
                 largest = f64::max(largest, difference);
