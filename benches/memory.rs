@@ -11,7 +11,7 @@
 use blockqnn::agent::{Agent, Memory, RandomAgent};
 use blockqnn::data::{DeviceSet, Split, embedded};
 use blockqnn::experiment::Experiment;
-use blockqnn::graph::{LayerGraph, ToGraph};
+use blockqnn::graph::{LayerGraph, NetworkConfig, ToGraph};
 use blockqnn::network::{Network, device::default_device};
 use blockqnn::search::SearchConfig;
 use blockqnn::seed;
@@ -27,12 +27,16 @@ const FIRST: usize = 20;
 const MORE: f64 = 1.1;
 
 /// Different random blocks within the limits of the search, the one with the most activations first.
-fn blocks(space: &BlockSpace, search: &SearchConfig) -> Result<Vec<LayerGraph>, Box<dyn Error>> {
+fn blocks(
+    space: &BlockSpace,
+    search: &SearchConfig,
+    network: &NetworkConfig,
+) -> Result<Vec<LayerGraph>, Box<dyn Error>> {
     let (memory, mut rng) = (Memory::new(1), seed::stream(0, "memory", 0));
     let (mut seen, mut blocks) = (HashSet::new(), Vec::with_capacity(BLOCKS));
     while blocks.len() < BLOCKS {
         let graph = space.decode(&RandomAgent.propose(space, &memory, &mut rng)?.actions)?.to_graph();
-        match graph.cost(&search.network) {
+        match graph.cost(network) {
             Ok(cost) if search.limits.check(&cost).is_ok() && seen.insert(graph.fingerprint()) => {
                 blocks.push((cost.activation_bytes, graph));
             }
@@ -45,18 +49,20 @@ fn blocks(space: &BlockSpace, search: &SearchConfig) -> Result<Vec<LayerGraph>, 
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let Experiment { space, search, recipe, .. } = Experiment::quick();
+    let experiment = Experiment::quick();
+    let network = experiment.network();
+    let Experiment { space, search, recipe, .. } = experiment;
     let recipe = Recipe { epochs: 1, ..recipe };
     let split = Split::new(embedded::train().limit(160, 7)?, 32, 7)?;
     let device = default_device()?;
     let statistics = split.training().channel_statistics();
     let training = DeviceSet::new(split.training(), &statistics, &device)?;
     let validation = DeviceSet::new(split.validation(), &statistics, &device)?;
-    let graphs = blocks(&space, &search)?;
+    let graphs = blocks(&space, &search, &network)?;
     let (mut first, mut last) = (0.0, 0.0);
     for (number, graph) in (1..).zip(&graphs) {
         Training::new(&recipe, &training, &validation, number as u64)
-            .fit(|rng, device| Ok(Network::new(graph, &search.network, rng, device)?))?;
+            .fit(|rng, device| Ok(Network::new(graph, &network, rng, device)?))?;
         if number % FIRST == 0 {
             last = resident_mebibytes()?;
             println!("after {number:>3} blocks: {last:.1} MiB resident");

@@ -40,7 +40,7 @@ impl Drop for Killed {
 }
 
 fn evaluator(url: &str, name: &str) -> NatsEvaluator<BlockCode> {
-    let config = NatsConfig::new(IDENTITY).with_name(name);
+    let config = NatsConfig { name: name.to_owned(), ..NatsConfig::new(IDENTITY) };
     NatsEvaluator::new(&Broker::new(url), config).expect("the broker was just started")
 }
 
@@ -79,7 +79,7 @@ fn alone(url: &str, trials: u64) -> f64 {
     while ended < trials {
         while submitted < trials && submitted < ended + WINDOW {
             let fingerprint = Fingerprint::of_name(&submitted.to_le_bytes());
-            let trial = Trial { id: submitted, seed: submitted, fingerprint, cost };
+            let trial = Trial { id: submitted, seed: submitted, fingerprint, cost: Some(cost) };
             evaluator.submit(Assignment::new(trial, 1, Arc::clone(&block))).expect("the broker is there");
             submitted += 1;
         }

@@ -43,10 +43,10 @@ fn main() {
 
     let (seconds, report) = best_of_five(|| Report::read([&path]).expect("the run is there"));
     println!("report/read, {blocks} blocks     {seconds:>7.3} s");
-    let (seconds, page) = best_of_five(|| report.html().expect("the page is made"));
+    let (seconds, page) = best_of_five(|| report.html());
     println!("report/page, {:>4} kB           {seconds:>7.3} s", page.len() / 1_000);
     let (seconds, count) = best_of_five(|| {
-        let pictures = report.figures().expect("the pictures are drawn");
+        let pictures = report.figures();
         let pngs: Vec<Vec<u8>> = pictures.iter().map(|picture| picture.png().expect("a PNG")).collect();
         pngs.len()
     });

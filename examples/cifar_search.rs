@@ -59,7 +59,8 @@ fn search(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     let agent = QLearning::new(QLearningConfig { learning_rate: 0.1, ..QLearningConfig::paper().scaled_to(8) })?;
     // The search counts parameters and FLOPs before anything is trained, and refuses what is too large.
     let limits = CostLimits { flops: Some(20_000_000), ..CostLimits::default() };
-    let config = SearchConfig { network, limits, ..SearchConfig::paper().with_seed(SEED).with_trials(32, 4) };
+    let config =
+        SearchConfig { limits, ..SearchConfig::new(32).with_minibatch(4).with_seed(SEED).with_network(network) };
     // Every trial is journalled here as it ends: see the example `resume`.
     let folder = RunFolder::create(new_folder("blockqnn-runs", "cifar_search")?)?;
     let owner = folder.owner();
@@ -74,7 +75,8 @@ fn search(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     writeln!(out, "rank  accuracy   reward  parameters       FLOPs  block")?;
     for (rank, record) in (1..).zip(report.best().into_iter().take(10)) {
         let accuracy = record.evaluation.accuracy().unwrap_or_default();
-        let (reward, parameters, flops) = (record.reward.value(), record.cost.parameters, record.cost.flops);
+        let reward = record.reward.value();
+        let (parameters, flops) = record.cost.map(|cost| (cost.parameters, cost.flops)).unwrap_or_default();
         writeln!(
             out,
             "{rank:4}  {accuracy:6.2} %  {reward:7.3}  {parameters:10}  {flops:10}  {}",

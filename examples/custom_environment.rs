@@ -13,9 +13,10 @@
 //! cargo run --release -p blockqnn --no-default-features --example custom_environment
 //! ```
 
-use blockqnn::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig};
+use blockqnn::agent::{QLearning, QLearningConfig};
 use blockqnn::environment::{Environment, TrialContext};
 use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics};
+use blockqnn::reward::{Credit, RedefinedReward};
 use blockqnn::search::{Search, SearchConfig, SearchReport};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::convert::Infallible;
@@ -43,8 +44,8 @@ impl Environment<BlockCode> for ReceptiveField {
             let message = "no layer looks beyond its own pixel".to_owned();
             return Ok(Evaluation::Infeasible(Infeasibility::Rejected { message }));
         }
-        // The search has computed the size of the network already.
-        let billions = context.trial().cost.flops as f64 / 1e9;
+        // The search has computed the size of the network already, since its settings have one.
+        let billions = context.trial().cost.map_or(0.0, |cost| cost.flops as f64 / 1e9);
         let accuracy = 90.0 - 4.0 * f64::from(side.abs_diff(self.wanted)) - 10.0 * billions;
         Ok(Evaluation::Measured(Metrics::from_accuracy(accuracy.clamp(1.0, 100.0))))
     }
@@ -55,14 +56,12 @@ impl Environment<BlockCode> for ReceptiveField {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // At random for 20 minibatches, then ever greedier; the paper's Table 2 is EpsilonSchedule::paper().
-    let phases = [(1.0, 20), (0.7, 5), (0.4, 5), (0.1, 10)];
-    let phases = phases.map(|(epsilon, minibatches)| EpsilonPhase { epsilon, minibatches });
-    let epsilon = EpsilonSchedule::new(phases.to_vec())?;
-    let config = SearchConfig::paper().with_seed(1).with_trials(epsilon.minibatches() * 32, 32);
-    let agent = QLearning::new(QLearningConfig { epsilon, ..QLearningConfig::paper() })?;
+    // The paper's schedule, of 178 minibatches, is scaled to the 40 of this search: random first, then ever greedier.
+    let agent = QLearning::new(QLearningConfig::paper().scaled_to(40))?;
+    let config = SearchConfig::paper().with_seed(1).with_trials(1280, 32);
     let search = Search::new(BlockSpace::paper(), agent, ReceptiveField { wanted: 9 }, config);
-    let report = search.run()?;
+    // The agent learns from the accuracy at every layer; the paper's own reward also has terms for the cost.
+    let report = search.with_reward(RedefinedReward::accuracy(Credit::EveryLayer)).run()?;
 
     let mean = |records| SearchReport::<BlockSpace>::mean_accuracy(records).unwrap_or_default();
     let (random, learned) = (&report.records[..20 * 32], &report.records[30 * 32..]);
@@ -76,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(out, "rank  accuracy  parameters         FLOPs  block")?;
     for (rank, record) in report.best().into_iter().take(10).enumerate() {
         let accuracy = record.evaluation.accuracy().unwrap_or_default();
-        let (parameters, flops) = (record.cost.parameters, record.cost.flops);
+        let (parameters, flops) = record.cost.map(|cost| (cost.parameters, cost.flops)).unwrap_or_default();
         writeln!(out, "{:4}  {accuracy:8.2}  {parameters:10}  {flops:12}  {}", rank + 1, record.architecture)?;
     }
     Ok(())

@@ -1,8 +1,7 @@
 //! Your own search space: how to have the agents, rewards and trainings of this crate work on other architectures.
 //!
-//! A space is a walk of decisions. It says where a walk starts, what can be decided next, where a decision leads, and
-//! which architecture a complete walk stands for; [`ToGraph`] writes that architecture as a graph of layers. From the
-//! graph come its cost, density and fingerprint (so that nothing is evaluated twice), and the network to be trained.
+//! A space says where a walk of decisions starts, what can be decided next, and which architecture a whole walk is:
+//! anything with a JSON form. Here it is a graph of layers, so it has a cost, a fingerprint and a network to train.
 //!
 //! The space below has chains of three to five convolutions, whose output may also contain their input: 702
 //! architectures. A closure over their cost rates them, so this needs no burn and ends at once:
@@ -11,12 +10,12 @@
 //! cargo run --release -p blockqnn --no-default-features --example custom_space
 //! ```
 //!
-//! With burn, the same space can be trained on images: use a `TrainingEnvironment` instead of the closure, as the
-//! example `cifar_search` does. It takes whatever has a graph.
+//! With burn, a `TrainingEnvironment` in place of the closure trains it on images, as in the example `cifar_search`.
 
-use blockqnn::agent::{EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig};
+use blockqnn::agent::{QLearning, QLearningConfig};
 use blockqnn::environment::environment_fn;
 use blockqnn::graph::{LayerGraph, NetworkConfig, Node, Operation, ToGraph};
+use blockqnn::reward::RedefinedReward;
 use blockqnn::search::{Search, SearchConfig};
 use blockqnn::space::{SearchSpace, SpaceError, Step, walk};
 use serde::{Deserialize, Serialize};
@@ -82,6 +81,11 @@ impl SearchSpace for Chains {
         walk(self, choices).map(|walk| Chain(walk.actions))
     }
 
+    // Its layers, of which cost and fingerprint are computed; none unless given.
+    fn graph(&self, chain: &Chain) -> Option<LayerGraph> {
+        Some(chain.to_graph())
+    }
+
     // How an architecture is printed; JSON unless given.
     fn describe(&self, chain: &Chain) -> String {
         let choices: Vec<String> = chain.0.iter().map(|choice| format!("{choice:?}")).collect();
@@ -90,13 +94,9 @@ impl SearchSpace for Chains {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let phases = [(1.0, 10), (0.5, 5), (0.1, 5)];
-    let phases = phases.map(|(epsilon, minibatches)| EpsilonPhase { epsilon, minibatches });
-    let epsilon = EpsilonSchedule::new(phases.to_vec())?;
-    let config = SearchConfig::paper().with_seed(1).with_trials(epsilon.minibatches() * 8, 8);
-
     // Deep networks near half a billion multiply-adds: each doubling or halving of them costs ten points.
     let network = NetworkConfig::cifar();
+    let config = SearchConfig::new(160).with_minibatch(8).with_seed(1).with_network(network.clone());
     let environment = environment_fn("deep, near half a billion multiply-adds 1", move |chain: &Chain, _seed| {
         // An accuracy that is not a number is recorded as infeasible.
         chain
@@ -105,14 +105,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             .map_or(f64::NAN, |cost| 30.0 + cost.depth as f64 - 10.0 * (cost.flops as f64 / 5e8).log2().abs())
     });
 
-    let agent = QLearning::new(QLearningConfig { epsilon, ..QLearningConfig::paper() })?;
-    let report = Search::new(Chains, agent, environment, config).run()?;
+    let agent = QLearning::new(QLearningConfig::paper().scaled_to(20))?;
+    let report = Search::new(Chains, agent, environment, config).with_reward(RedefinedReward::paper()).run()?;
     let mut out = stdout().lock();
     writeln!(out, "{} of 702 architectures evaluated, {} proposed again", report.records.len(), report.resampled)?;
     writeln!(out, "rank  accuracy  parameters         FLOPs  architecture")?;
     for (rank, record) in report.best().into_iter().take(10).enumerate() {
         let accuracy = record.evaluation.accuracy().unwrap_or_default();
-        let (parameters, flops) = (record.cost.parameters, record.cost.flops);
+        let (parameters, flops) = record.cost.map(|cost| (cost.parameters, cost.flops)).unwrap_or_default();
         let text = Chains.describe(&record.architecture);
         writeln!(out, "{:4}  {accuracy:8.2}  {parameters:10}  {flops:12}  {text}", rank + 1)?;
     }

@@ -15,6 +15,7 @@ use blockqnn::files::{self, new_folder};
 use blockqnn::graph::{NetworkConfig, StemConfig, ToGraph};
 use blockqnn::network::Network;
 use blockqnn::network::device::default_device;
+use blockqnn::reward::RedefinedReward;
 use blockqnn::search::{RunFolder, Search, SearchConfig};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use blockqnn::train::{ImageClassifier, Recipe, Training};
@@ -67,6 +68,7 @@ fn search(folder: &Path) -> Result<BlockCode, Box<dyn Error>> {
     let agent = QLearning::new(QLearningConfig::paper().scaled_to(16))?;
     let config = SearchConfig::paper().with_seed(1).with_trials(256, 16);
     let search = Search::new(BlockSpace::paper().with_max_layers(6)?, agent, Synthetic::new(), config)
+        .with_reward(RedefinedReward::paper())
         .with_run_folder(RunFolder::create(folder.join("search"))?);
     Ok(search.run()?.best()[0].architecture.clone())
 }

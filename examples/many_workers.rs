@@ -13,6 +13,7 @@
 use blockqnn::agent::{QLearning, QLearningConfig};
 use blockqnn::environment::{Environment, environment_fn};
 use blockqnn::evaluator::{Evaluator, InlineEvaluator, ProcessConfig, ProcessEvaluator, ThreadEvaluator};
+use blockqnn::reward::RedefinedReward;
 use blockqnn::search::{Search, SearchConfig};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::convert::Infallible;
@@ -52,7 +53,8 @@ fn search(name: &str, evaluator: impl Evaluator<BlockCode>) -> Result<Vec<String
     // All blocks of a minibatch are known before the first is evaluated, so up to 16 workers have something to do.
     let config = SearchConfig::paper().with_seed(1).with_trials(128, 16);
     let start = Instant::now();
-    let report = Search::with_evaluator(BlockSpace::paper(), agent, evaluator, config).run()?;
+    let search = Search::with_evaluator(BlockSpace::paper(), agent, evaluator, config);
+    let report = search.with_reward(RedefinedReward::paper()).run()?;
     writeln!(stdout(), "{name}: {} blocks in {:.1} s", report.records.len(), start.elapsed().as_secs_f64())?;
     Ok(report.best().into_iter().map(|record| record.architecture.to_string()).collect())
 }

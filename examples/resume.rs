@@ -10,6 +10,7 @@
 
 use blockqnn::agent::{QLearning, QLearningConfig};
 use blockqnn::environment::{BoxError, environment_fn};
+use blockqnn::reward::{Credit, RedefinedReward};
 use blockqnn::search::{Observer, RecordOf, RunFolder, Search, SearchConfig, SearchReport};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::error::Error;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let path = Path::new("blockqnn-runs/resume");
-    let folder = if path.join("search.json").exists() { RunFolder::resume(path)? } else { RunFolder::create(path)? };
+    let folder = RunFolder::open(path)?;
 
     // Each block takes as long as a very short training. The name is compared when the run is resumed, as are the
     // settings, the agent, the space and the reward: a run is never continued as another one by mistake.
@@ -29,8 +30,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     let agent = QLearning::new(QLearningConfig::paper().scaled_to(12))?;
     // Only the number of trials may grow: a finished run that is resumed with more of them continues.
-    let config = SearchConfig::paper().with_seed(1).with_trials(96, 8);
+    let config = SearchConfig::new(96).with_minibatch(8).with_seed(1);
     let search = Search::new(BlockSpace::paper(), agent, environment, config)
+        .with_reward(RedefinedReward::accuracy(Credit::EveryLayer))
         .with_run_folder(folder)
         .with_observer(Counter::default());
     let report = search.run()?;

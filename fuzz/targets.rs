@@ -149,7 +149,7 @@ fn settings(bytes: &[u8]) {
     assert_eq!(serde_json::from_str::<Experiment>(&json).unwrap(), experiment);
     if experiment.validate().is_ok() {
         let block: BlockCode = "conv3(0) conv3(1) add(0,2) terminal(3)".parse().unwrap();
-        let _ = block.to_graph().cost(&experiment.search.network);
+        let _ = block.to_graph().cost(&experiment.network());
         let _ = experiment.data.training_images(None);
     }
 }

@@ -85,14 +85,14 @@ class Task:
     may_continue: whether an earlier attempt may have left a checkpoint to continue from; see `continued_from`
     trial, attempt: number of the trial, from 0, and of the attempt at it, from 1
     fingerprint:  a name of the architecture
-    cost:         parameters, flops, ... of the network, as the search counts them
+    cost:         parameters, flops, ... of the network, as the search counts them, or None if it knows none
     settings:     what the search was started with; from blockqnn search: "experiment", "data" (folder), "device"
     """
 
     def __init__(self, line, settings, say):
         trial, forms = line["trial"], line.get("forms") or {}
         self.trial, self.seed = trial["id"], trial["seed"]
-        self.fingerprint, self.cost = trial["fingerprint"], trial["cost"]
+        self.fingerprint, self.cost = trial["fingerprint"], trial.get("cost")
         self.attempt, self.architecture = line["attempt"], line["architecture"]
         self.forms = forms
         self.text, self.graph, self.pytorch = (forms.get(name) for name in ("text", "graph", "pytorch"))

@@ -15,8 +15,9 @@ pub struct Trial {
     pub seed: u64,
     /// The fingerprint of the architecture.
     pub fingerprint: Fingerprint,
-    /// The cost of the network, as the controller computed it.
-    pub cost: Cost,
+    /// The cost of the network, as the controller computed it; `None` in a search that knows none.
+    #[serde(default)]
+    pub cost: Option<Cost>,
 }
 
 /// What an environment measured for one architecture.

@@ -53,6 +53,11 @@ pub fn with_settings(name: &str, settings: &impl Serialize) -> String {
     }
 }
 
+/// Returns the first 16 hexadecimal digits of a hash.
+pub(crate) fn short_hash(hash: &[u8]) -> String {
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

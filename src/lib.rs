@@ -16,18 +16,18 @@
 //! ```
 //! use blockqnn::agent::{QLearning, QLearningConfig};
 //! use blockqnn::environment::environment_fn;
-//! use blockqnn::reward::RedefinedReward;
+//! use blockqnn::reward::{Credit, RedefinedReward};
 //! use blockqnn::search::{Search, SearchConfig};
 //! use blockqnn::space::block::{BlockCode, BlockSpace};
 //!
 //! let environment = environment_fn("prefers six layers", |block: &BlockCode, _seed| {
 //!     90.0 - (block.len() as f64 - 6.0).abs() // accuracy in percent
 //! });
-//! // The paper's learner and reward; its schedule, of 178 minibatches, is scaled to the 4 of this search.
+//! // The paper's learner, rewarded at every layer; its schedule, of 178 minibatches, is scaled to the 4 of this search.
 //! let agent = QLearning::new(QLearningConfig::paper().scaled_to(4))?;
-//! let config = SearchConfig::paper().with_seed(7).with_trials(64, 16);
-//! let search = Search::new(BlockSpace::paper(), agent, environment, config).with_reward(RedefinedReward::paper());
-//! let report = search.run()?;
+//! let config = SearchConfig::new(64).with_minibatch(16).with_seed(7);
+//! let search = Search::new(BlockSpace::paper(), agent, environment, config);
+//! let report = search.with_reward(RedefinedReward::accuracy(Credit::EveryLayer)).run()?;
 //! for record in report.best().into_iter().take(3) {
 //!     println!("{:.1}  {}", record.reward, record.architecture);
 //! }
@@ -63,7 +63,7 @@
 //! let environment = TrainingEnvironment::new(&split, network.clone(), Recipe::early_stop(), &default_device()?)?;
 //!
 //! // The controller counts parameters and FLOPs for the same network before anything is trained.
-//! let config = SearchConfig { network, ..SearchConfig::paper().with_trials(96, 16) };
+//! let config = SearchConfig::new(96).with_network(network);
 //! let agent = QLearning::new(QLearningConfig::paper().scaled_to(6))?;
 //! let search = Search::new(BlockSpace::paper(), agent, environment, config).with_reward(RedefinedReward::paper());
 //! let report = search.run()?;
@@ -83,16 +83,17 @@
 //! | trait | what it decides | in the crate |
 //! | --- | --- | --- |
 //! | [`SearchSpace`] | what can be designed | [`BlockSpace`]: Table 1; [`CellSpace`]: NAS-Bench-201 |
-//! | [`ToGraph`] | the [`LayerGraph`] of an architecture | [`BlockCode`], [`CellCode`] |
+//! | [`ToGraph`] | the [`LayerGraph`] of an architecture that is a network of layers | [`BlockCode`], [`CellCode`] |
 //! | [`Agent`] | what is proposed next | [`QLearning`], [`LeastSquares`], [`LocalSearch`] and others in [`agent`] |
 //! | [`Environment`] | an architecture's accuracy | [`Synthetic`], [`TableEnvironment`], `train::TrainingEnvironment` |
 //! | [`RewardShaper`] | the reward of each layer | [`RedefinedReward`], with [`SoftTargets`] for cost |
 //! | [`Evaluator`] | where trials are evaluated | [`ThreadEvaluator`], [`ProcessEvaluator`], `NatsEvaluator` |
 //! | [`Observer`] | nothing, but it may stop the search | [`SecondsObserver`] |
 //!
-//! Shapes, cost, density and fingerprint of an architecture are computed from its graph. A closure becomes an
-//! environment with [`environment_fn`](environment::environment_fn). Unless an evaluator is given, trials are evaluated
-//! one after another in the caller's thread ([`InlineEvaluator`](evaluator::InlineEvaluator)).
+//! An architecture need not be a network. Where it has a graph and the search a network around it, its shapes, cost and
+//! density are computed; otherwise nothing is said of them. A closure becomes an environment with
+//! [`environment_fn`](environment::environment_fn). Unless an evaluator is given, trials are evaluated one after
+//! another in the caller's thread ([`InlineEvaluator`](evaluator::InlineEvaluator)).
 //!
 //! [`comparison`] compares agents on equal budgets, on tables and on synthetic tasks.
 //!

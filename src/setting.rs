@@ -9,7 +9,7 @@ use std::fmt::Display;
 /// use blockqnn::search::SearchConfig;
 ///
 /// let network = NetworkConfig { classes: 1, ..NetworkConfig::cifar() };
-/// let error = SearchConfig { network, ..SearchConfig::paper() }.validate().unwrap_err();
+/// let error = SearchConfig::paper().with_network(network).validate().unwrap_err();
 /// assert_eq!(error.path, "search.network.classes");
 /// assert_eq!(error.to_string(), "search.network.classes is 1: it must be at least 2");
 /// ```
@@ -23,6 +23,12 @@ pub struct InvalidSetting {
     pub value: String,
     /// What it must be.
     pub expected: String,
+}
+
+/// Whether a setting has its default value. Such settings are omitted from files, so that a run that was started before
+/// a setting existed stays the same run.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl InvalidSetting {

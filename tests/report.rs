@@ -1,7 +1,7 @@
 //! The report: what the page of each kind of run folder says, and that nothing from outside becomes markup.
 #![cfg(feature = "report")]
 
-use blockqnn::agent::{QLearning, QLearningConfig, ReplayConfig};
+use blockqnn::agent::{QLearning, QLearningConfig, RandomAgent, ReplayConfig};
 use blockqnn::environment::{BoxError, Environment, TrialContext, synthetic::Synthetic};
 use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics};
 use blockqnn::files::{FolderError, OwnedFolder};
@@ -77,7 +77,7 @@ fn search(path: &Path, trials: u64, observer: impl Observer<BlockSpace> + 'stati
 }
 
 fn page(path: &Path) -> String {
-    Report::read([path]).unwrap().html().unwrap()
+    Report::read([path]).unwrap().html()
 }
 
 /// Markup that the page did not make itself would be here.
@@ -102,7 +102,7 @@ fn a_finished_run_has_every_picture_and_stays_text() {
     let utilisation = r#"{ "workers": 4, "wall": 10.0, "busy": 30.0, "barrier": 8.0 }"#;
     fs::write(path.join("utilisation.json"), utilisation).unwrap();
     let report = Report::read([&path]).unwrap();
-    let html = report.html().unwrap();
+    let html = report.html();
     assert_inert(&html);
     for text in [
         "4 workers were busy 75 % of the time",
@@ -115,7 +115,7 @@ fn a_finished_run_has_every_picture_and_stays_text() {
     ] {
         assert!(html.contains(text), "{text}");
     }
-    let pictures = report.figures().unwrap();
+    let pictures = report.figures();
     let names: Vec<&str> = pictures.iter().map(|picture| picture.name.as_str()).collect();
     for name in [
         "learning",
@@ -149,7 +149,7 @@ fn a_running_search_is_reported_and_refreshed() {
     impl Observer<BlockSpace> for Reporter {
         fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
             let report = Report::read([&self.0])?.with_refresh(5);
-            let html = report.html()?;
+            let html = report.html();
             assert!(report.is_running());
             let done = (summary.minibatch + 1) * 16;
             assert!(html.contains(&format!("Running: {done} of 48 blocks so far")));
@@ -162,7 +162,7 @@ fn a_running_search_is_reported_and_refreshed() {
     search(&path, 48, Reporter(path.clone()));
     let report = Report::read([&path]).unwrap().with_refresh(5);
     assert!(!report.is_running());
-    assert!(!report.html().unwrap().contains("http-equiv=\"refresh\""), "a finished run is not read again");
+    assert!(!report.html().contains("http-equiv=\"refresh\""), "a finished run is not read again");
 }
 
 #[test]
@@ -187,10 +187,10 @@ fn an_empty_run_has_a_page_that_says_so() {
     search(&path, 16, Nobody);
     fs::remove_file(path.join("journal.jsonl")).unwrap();
     let report = Report::read([&path]).unwrap();
-    let html = report.html().unwrap();
+    let html = report.html();
     assert!(html.contains("No block is finished yet"));
     assert!(html.contains("0 of 16 blocks"));
-    assert!(report.figures().unwrap().is_empty());
+    assert!(report.figures().is_empty());
     assert_eq!(report.series()[0].csv().lines().count(), 1, "only the names of the columns");
 }
 
@@ -222,7 +222,7 @@ fn runs_stand_side_by_side_with_files_of_their_own() {
         search(path, trials, Nobody);
     }
     let report = Report::read(&paths).unwrap().with_best(1);
-    let html = report.html().unwrap();
+    let html = report.html();
     assert_inert(&html);
     assert!(html.contains("Side by side") && html.contains("Pareto fronts of the runs"));
     let out = folder.path().join("out");
@@ -250,6 +250,38 @@ fn runs_stand_side_by_side_with_files_of_their_own() {
     assert!(error.contains("contains my.svg, which does not belong to this program"), "{error}");
     let held = OwnedFolder::create(folder.path().join("held"), |_| false).unwrap();
     assert!(matches!(one.write_csv(held.path()), Err(ReportError::Folder(FolderError::InUse { .. }))));
+}
+
+#[test]
+fn blocks_of_a_search_without_a_network_are_drawn_without_channels_and_nothing_has_a_cost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let search = Search::new(BlockSpace::paper(), RandomAgent, Synthetic::new(), SearchConfig::new(32));
+    search.with_run_folder(create(&path)).run().unwrap();
+    let report = Report::read([&path]).unwrap();
+    let html = report.html();
+    for unknown in [" channel", ">parameters</th>", ">FLOPs</th>", ">depth</th>", "Pareto", "too many"] {
+        assert!(!html.contains(unknown), "{unknown}");
+    }
+    assert!(html.contains("Accuracy against FLOPs is not drawn: this search knows no cost."));
+    let names: Vec<String> = report.figures().into_iter().map(|figure| figure.name).collect();
+    for name in ["lengths", "kinds", "block-1"] {
+        assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
+    }
+    let trials = report.series().into_iter().find(|series| series.name() == "trials").unwrap().csv();
+    assert!(trials.starts_with("trial,minibatch,accuracy_percent,reward,layers,seconds,"), "{trials}");
+}
+
+#[test]
+fn a_run_of_an_earlier_version_is_reported_with_its_costs() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/run-format-1");
+    let report = Report::read([golden]).unwrap();
+    assert!(report.html().contains(">FLOPs</th>"));
+    assert!(report.figures().iter().any(|figure| figure.name == "accuracy-flops"));
+    let trials = report.series().into_iter().find(|series| series.name() == "trials").unwrap().csv();
+    let columns = "trial,minibatch,accuracy_percent,reward,parameters,flops,activation_bytes,depth,layers,density,\
+                   seconds,cached,verified_percent,infeasible,architecture";
+    assert_eq!(trials.lines().next(), Some(columns));
 }
 
 #[test]
@@ -297,7 +329,7 @@ fn pictures_of_the_readme_are_the_crates_own() {
         .with_run_folder(create(&path).with_details(&details).unwrap())
         .run()
         .unwrap();
-    let pictures = Report::read([&path]).unwrap().figures().unwrap();
+    let pictures = Report::read([&path]).unwrap().figures();
     for (name, file) in [("learning", "learning.svg"), ("block-1", "block.svg")] {
         let picture = pictures.iter().find(|picture| picture.name == name).unwrap();
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pictures").join(file);

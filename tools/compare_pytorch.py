@@ -28,6 +28,10 @@ class SideError(Exception):
     """A side that ended, and why."""
 
 
+class Late(SideError):
+    """A side that was killed because its time was up."""
+
+
 class Side:
     """A process that takes training steps when it is asked to."""
 
@@ -53,7 +57,7 @@ class Side:
         if not line or line.startswith("error:"):
             self.close()
             if self.late:
-                raise SideError("the time was up")
+                raise Late("the time was up")
             raise SideError(line.removeprefix("error:").strip() or f"it ended with status {self.process.returncode}")
         return line
 

@@ -11,7 +11,7 @@ mod advice;
 mod args;
 mod cmd;
 mod images;
-mod kept;
+mod output;
 mod overrides;
 mod progress;
 

@@ -5,7 +5,7 @@ mod file;
 mod tests;
 
 use blockqnn::agent::{AgentConfig, QLearningConfig, UnknownAgent};
-use blockqnn::experiment::{Experiment, Preset};
+use blockqnn::experiment::{DataConfig, Experiment, Preset};
 use blockqnn::graph::ImageShape;
 use blockqnn::search::RunSettings;
 use serde_json::{Map, Value};
@@ -132,19 +132,25 @@ impl Overrides {
             let scheduled = experiment.scheduled_trials().or_else(|| before.scheduled_trials());
             experiment.search.trials = scheduled.unwrap_or(experiment.search.trials);
         }
-        // The size of a folder's images is known here; the number of classes only once the folder is read.
-        let side = experiment.data.size.and_then(|size| usize::try_from(size).ok());
-        let of_folder = side.map(|side| ImageShape { channels: 3, height: side, width: side });
-        let (image, classes) =
-            experiment.data.dataset.shape().map_or((of_folder, None), |(image, classes)| (Some(image), Some(classes)));
-        if let (Some(image), false) = (image, self.contains("search.network.image")) {
-            experiment.search.network.image = image;
+        // The number of classes of a folder is known only once it is read.
+        let mut network = experiment.network();
+        if let (Some(image), false) = (image_of(&experiment.data), self.contains("search.network.image")) {
+            network.image = image;
         }
+        let classes = experiment.data.dataset.shape().map(|(_, classes)| classes);
         if let (Some(classes), false) = (classes, self.contains("search.network.classes")) {
-            experiment.search.network.classes = classes;
+            network.classes = classes;
         }
+        experiment.search.network = Some(network);
         Ok(experiment)
     }
+}
+
+/// The shape of the images, if it is known without reading them.
+pub(crate) fn image_of(data: &DataConfig) -> Option<ImageShape> {
+    let side = data.size.and_then(|size| usize::try_from(size).ok());
+    let of_folder = side.map(|side| ImageShape { channels: 3, height: side, width: side });
+    data.dataset.shape().map_or(of_folder, |(image, _)| Some(image))
 }
 
 /// Reads one section, so that an error names it.

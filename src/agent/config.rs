@@ -119,11 +119,8 @@ impl AgentConfig {
     /// Moves the section `searcher` of an experiment's settings to `agent`. In run folders and configuration files of
     /// earlier versions it holds the agent that replaces the Q-learner.
     pub fn move_searcher(sections: &mut Map<String, Value>) {
-        match sections.remove("searcher") {
-            None | Some(Value::Null) => {}
-            Some(searcher) => {
-                sections.insert("agent".to_owned(), searcher);
-            }
+        if let Some(searcher) = sections.remove("searcher").filter(|searcher| !searcher.is_null()) {
+            sections.insert("agent".to_owned(), searcher);
         }
     }
 

@@ -1,7 +1,6 @@
 //! Edits of walks, which define the neighbours for evolution, local search and the least-squares learner.
 
 use super::{AgentError, Memory, TrajectoryOf};
-use crate::graph::ToGraph;
 use crate::seed;
 use crate::space::{SearchSpace, Step, walk_by};
 use rand::Rng;
@@ -18,7 +17,7 @@ pub(super) fn is_new<S: SearchSpace>(
     walk: &TrajectoryOf<S>,
 ) -> Result<bool, AgentError> {
     let architecture = space.decode(&walk.actions)?;
-    Ok(!memory.contains(&space.fingerprint(&architecture, &architecture.to_graph())))
+    Ok(!memory.contains(&space.fingerprint(&architecture)))
 }
 
 /// An edit of a walk.
@@ -158,7 +157,6 @@ impl<A: Clone + PartialEq> Edit<A> {
         let strict = !matches!(self, Self::Replace { .. });
         let mut states = walk.states[..place].to_vec();
         let mut actions = walk.actions[..place].to_vec();
-        let mut state = walk.states[place].clone();
         // The walk ends when `take` returns no further state.
         let mut take = |state: S::State, action: S::Action| -> Result<Option<S::State>, AgentError> {
             let step = space.step(&state, &action)?;
@@ -170,30 +168,23 @@ impl<A: Clone + PartialEq> Edit<A> {
             })
         };
         let mut rest = walk.states[rest..].iter().zip(&walk.actions[rest..]);
-        let mut ended = false;
-        if let Some(action) = inserted {
-            match take(state.clone(), action.clone())? {
-                Some(next) => state = next,
-                None => ended = true,
-            }
+        let mut state = Some(walk.states[place].clone());
+        if let (Some(action), Some(at)) = (inserted, state.clone()) {
+            state = take(at, action.clone())?;
         }
         let last = walk.states.last().zip(walk.actions.last());
-        while !ended {
+        while let Some(at) = state {
             let old = rest.next();
             if old.is_none() && strict {
                 return Ok(None);
             }
             // A walk that lost its last action gets it again, if that is legal in the present state.
-            let old = old.or(last);
-            let action = match old.and_then(|(from, action)| space.transfer(action, from, &state)) {
+            let action = match old.or(last).and_then(|(from, action)| space.transfer(action, from, &at)) {
                 Some(action) => action,
                 None if strict => return Ok(None),
-                None => random_action(space, &state, rng)?,
+                None => random_action(space, &at, rng)?,
             };
-            match take(state.clone(), action)? {
-                Some(next) => state = next,
-                None => ended = true,
-            }
+            state = take(at, action)?;
         }
         if strict && rest.next().is_some() {
             return Ok(None);

@@ -104,8 +104,7 @@ impl EpsilonSchedule {
 
     fn from_1_to_01(minibatches: [u64; 10]) -> Self {
         const EPSILONS: [f64; 10] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1];
-        let phases = EPSILONS.into_iter().zip(minibatches);
-        Self { phases: phases.map(|(epsilon, minibatches)| EpsilonPhase { epsilon, minibatches }).collect() }
+        Self::steps(EPSILONS.into_iter().zip(minibatches))
     }
 
     /// Returns the phases.

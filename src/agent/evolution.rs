@@ -77,12 +77,6 @@ impl RegularizedEvolution {
         config.validate()?;
         Ok(Self { config })
     }
-
-    /// Returns the settings.
-    #[must_use]
-    pub fn config(&self) -> EvolutionConfig {
-        self.config
-    }
 }
 
 /// Number of edits tried for a child before a random walk takes its place: parents may have no new neighbours left.

@@ -1,6 +1,7 @@
 //! An agent that proposes a given list.
 
-use super::{Agent, AgentError, Memory, TrajectoryOf};
+use super::{Agent, AgentError, Memory, TrajectoryOf, saved};
+use crate::identity::short_hash;
 use crate::space::{SearchSpace, SpaceError, walk};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -60,9 +61,7 @@ impl<S: SearchSpace> ListedAgent<S> {
     fn checksums(&self) -> Result<Vec<String>, AgentError> {
         let checksum = |walk: &TrajectoryOf<S>| {
             let actions = serde_json::to_vec(&walk.actions).map_err(std::io::Error::from)?;
-            let mut sum = [0; 8];
-            sum.copy_from_slice(&Sha256::digest(actions)[..8]);
-            Ok(format!("{:016x}", u64::from_be_bytes(sum)))
+            Ok(short_hash(&Sha256::digest(actions)))
         };
         self.walks.iter().map(checksum).collect()
     }
@@ -82,25 +81,18 @@ impl<S: SearchSpace> Agent<S> for ListedAgent<S> {
 
     /// Writes a checksum of each walk.
     fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {
-        let saved = Saved { format: 1, agent: "listed".to_owned(), walks: self.checksums()? };
-        serde_json::to_writer(out, &saved).map_err(std::io::Error::from)?;
-        Ok(())
+        saved::write(out, &Saved { format: 1, agent: "listed".to_owned(), walks: self.checksums()? })
     }
 
     /// Compares this list with what [`save`](Agent::save) wrote. Earlier versions wrote nothing.
     fn load(&mut self, _space: &S, from: &mut dyn Read) -> Result<(), AgentError> {
-        let corrupt = |message: String| AgentError::Corrupt { message };
         let mut text = String::new();
         from.read_to_string(&mut text)?;
         if text.is_empty() {
             return Ok(());
         }
-        let Saved { format, agent, walks } = serde_json::from_str(&text).map_err(|error| corrupt(error.to_string()))?;
-        if format != 1 || agent != "listed" {
-            return Err(corrupt(format!(
-                "it is of agent {agent:?} in format {format}, but this agent is \"listed\" in format 1"
-            )));
-        }
+        let Saved { format, agent, walks } = saved::read(&mut text.as_bytes())?;
+        saved::check_agent(format, &agent, "listed")?;
         match walks.iter().zip(self.checksums()?).position(|(then, now)| *then != now) {
             None => Ok(()),
             Some(place) => {

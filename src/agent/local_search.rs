@@ -1,7 +1,7 @@
 //! Local search: the strongest baseline on the published tables.
 
 use super::edit::{is_new, random_trajectory};
-use super::{Agent, AgentError, Edit, EpisodeOf, Memory, TrajectoryOf};
+use super::{Agent, AgentError, Edit, EpisodeOf, Memory, TrajectoryOf, saved};
 use crate::seed;
 use crate::space::SearchSpace;
 use rand::Rng;
@@ -67,9 +67,8 @@ impl LocalSearch {
     /// If an architecture has thousands of neighbours, like a block of many layers, a climb from a useless one may take
     /// hundreds of trials to get away from it.
     #[must_use]
-    pub fn with_starts(mut self, starts: NonZeroU64) -> Self {
-        self.starts = starts;
-        self
+    pub fn with_starts(self, starts: NonZeroU64) -> Self {
+        Self { starts, ..self }
     }
 
     fn current<'m, S: SearchSpace>(&self, memory: &'m Memory<S>) -> Option<&'m EpisodeOf<S>> {
@@ -136,21 +135,13 @@ impl<S: SearchSpace> Agent<S> for LocalSearch {
     }
 
     fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {
-        serde_json::to_writer(out, &Saved { format: 2, seen: self.seen, place: self.place })
-            .map_err(std::io::Error::from)?;
-        Ok(())
+        saved::write(out, &Saved { format: 2, seen: self.seen, place: self.place })
     }
 
     fn load(&mut self, _space: &S, from: &mut dyn Read) -> Result<(), AgentError> {
-        let corrupt = |message: String| AgentError::Corrupt { message };
-        let saved: Saved = serde_json::from_reader(from).map_err(|error| corrupt(error.to_string()))?;
-        if saved.format != 2 {
-            return Err(corrupt(format!(
-                "its format is {}, but this version of blockqnn reads format 2",
-                saved.format
-            )));
-        }
-        (self.place, self.seen) = (saved.place, saved.seen);
+        let Saved { format, seen, place } = saved::read(from)?;
+        saved::check_format(format, 2)?;
+        (self.place, self.seen) = (place, seen);
         Ok(())
     }
 }

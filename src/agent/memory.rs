@@ -39,9 +39,8 @@ impl<S: SearchSpace> Memory<S> {
 
     /// Sets the network in which the architectures of the search are trained, and the limits on its cost.
     #[must_use]
-    pub fn with_network(mut self, network: NetworkConfig, limits: CostLimits) -> Self {
-        self.network = Some((network, limits));
-        self
+    pub fn with_network(self, network: NetworkConfig, limits: CostLimits) -> Self {
+        Self { network: Some((network, limits)), ..self }
     }
 
     /// Returns the network around every architecture and the limits on its cost, if the search has them. The priors of

@@ -11,6 +11,7 @@ mod memory;
 mod q_learning;
 mod q_table;
 mod random;
+mod saved;
 
 pub use config::{AgentConfig, UnknownAgent};
 pub use edit::Edit;
@@ -74,6 +75,12 @@ pub type EpisodeOf<S> = Episode<<S as SearchSpace>::State, <S as SearchSpace>::A
 ///
 /// All randomness must come from `rng`, so that the same seed gives the same search, and a search that was stopped
 /// continues as if it had not been.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an agent for the space `{S}`",
+    label = "not an `Agent<{S}>`",
+    note = "an agent is made from its settings, as by `QLearning::new(QLearningConfig::paper())?`; for an agent of your \
+            own, implement `blockqnn::agent::Agent`"
+)]
 pub trait Agent<S: SearchSpace>: Send {
     /// Proposes a complete walk.
     ///

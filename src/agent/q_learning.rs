@@ -1,9 +1,9 @@
 //! The paper's agent: tabular Q-learning with experience replay (Section "Experiment Details").
 
-use super::q_table::Place;
+use super::q_table::{Choice, Place};
 use super::{Agent, AgentError, EpisodeOf, EpsilonSchedule, Memory, NextValues, QTable, StateView, TrajectoryOf};
 use crate::seed;
-use crate::setting::InvalidSetting;
+use crate::setting::{self, InvalidSetting};
 use crate::space::{SearchSpace, walk_by};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -69,26 +69,21 @@ pub struct QLearningConfig {
     /// Experience replay.
     pub replay: ReplayConfig,
     /// What the table distinguishes.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "setting::is_default")]
     pub view: StateView,
     /// How values are computed from episodes.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "setting::is_default")]
     pub update: UpdateRule,
     /// Which values of the next state Equation 2 uses within an episode.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "setting::is_default")]
     pub next_values: NextValues,
     /// How actions are chosen.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "setting::is_default")]
     pub policy: Policy,
     /// Whether a reward below the median of all rewards so far counts as that median, since how bad the bad ones are
     /// teaches nothing.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "setting::is_default")]
     pub clip_at_median: bool,
-}
-
-/// Whether a setting has the paper's value. It is then omitted from files, as in files from before the setting existed.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 impl QLearningConfig {
@@ -180,21 +175,13 @@ impl QLearningConfig {
             Policy::Softmax { temperature, .. } => temperature,
             Policy::EpsilonGreedy => 1.0,
         };
+        let Self { learning_rate: rate, discount, initial_q, .. } = *self;
+        let is_warm = temperature > 0.0 && temperature.is_finite();
         let checks = [
-            (
-                "learning_rate",
-                self.learning_rate,
-                self.learning_rate > 0.0 && self.learning_rate <= 1.0,
-                "above 0 and at most 1",
-            ),
-            ("discount", self.discount, (0.0..=1.0).contains(&self.discount), "from 0 to 1"),
-            ("initial_q", self.initial_q, self.initial_q.is_finite(), "a finite number"),
-            (
-                "policy.softmax.temperature",
-                temperature,
-                temperature > 0.0 && temperature.is_finite(),
-                "above 0 and finite",
-            ),
+            ("learning_rate", rate, rate > 0.0 && rate <= 1.0, "above 0 and at most 1"),
+            ("discount", discount, (0.0..=1.0).contains(&discount), "from 0 to 1"),
+            ("initial_q", initial_q, initial_q.is_finite(), "a finite number"),
+            ("policy.softmax.temperature", temperature, is_warm, "above 0 and finite"),
         ];
         checks.into_iter().try_for_each(|(field, value, valid, expected)| {
             InvalidSetting::check(format!("agent.{field}"), value, valid, expected)
@@ -256,14 +243,8 @@ impl<S: SearchSpace> QLearning<S> {
     /// [`InvalidSetting`] if a setting is out of its range.
     pub fn new(config: QLearningConfig) -> Result<Self, InvalidSetting> {
         config.validate()?;
-        let table = QTable::new(config.initial_q).with_view(config.view);
+        let table = QTable::new(config.initial_q, config.view);
         Ok(Self { config, table, replay: Replay::default() })
-    }
-
-    /// Returns the settings.
-    #[must_use]
-    pub fn config(&self) -> &QLearningConfig {
-        &self.config
     }
 
     /// Returns the Q-value of an action in a state, the one at `position` of its walk, in percentage points; `None` if
@@ -357,13 +338,12 @@ impl<S: SearchSpace> Agent<S> for QLearning<S> {
         walk_by(space, |state| {
             let place = position;
             position += 1;
-            if seed::unit(rng) < epsilon {
-                return table.random(space, state, place, rng);
-            }
-            match config.policy {
-                Policy::EpsilonGreedy => table.greedy(space, state, place, rng),
-                Policy::Softmax { temperature, .. } => table.softmax(space, state, place, temperature, rng),
-            }
+            let choice = match config.policy {
+                _ if seed::unit(rng) < epsilon => Choice::Random,
+                Policy::EpsilonGreedy => Choice::Greedy,
+                Policy::Softmax { temperature, .. } => Choice::Softmax { temperature },
+            };
+            table.choose(space, state, place, choice, rng)
         })
     }
 

@@ -1,8 +1,8 @@
 //! The table of Q-values.
 
-use super::{AgentError, TrajectoryOf};
+use super::{AgentError, TrajectoryOf, saved};
 use crate::seed;
-use crate::space::SearchSpace;
+use crate::space::{SearchSpace, SpaceError};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -75,15 +75,31 @@ impl<S: SearchSpace> Row<S> {
         if new >= self.maximum {
             self.maximum = new;
         } else if old >= self.maximum {
-            self.maximum = self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            self.find_maximum();
         }
+    }
+
+    fn find_maximum(&mut self) {
+        self.maximum = self.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     }
 }
 
-/// The legal actions in a state and where their values are: in the given columns, or in the order of the row.
-struct Legal<A> {
+/// How an action is chosen.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Choice {
+    /// Uniformly at random.
+    Random,
+    /// One with the highest value, at random among equals.
+    Greedy,
+    /// With probabilities proportional to the exponential of the value divided by the temperature, which is in standard
+    /// deviations of the values in the state: 0 takes the best, infinity any action.
+    Softmax { temperature: f64 },
+}
+
+/// The legal actions in a state: the given columns of a row, or all of them.
+struct Legal {
     row: u32,
-    actions: Option<(Vec<A>, Vec<u32>)>,
+    columns: Option<Vec<u32>>,
 }
 
 /// A step of a walk as a place in the table, so that the update loop needs no hashing and no allocation.
@@ -102,14 +118,8 @@ impl<S: SearchSpace> fmt::Debug for QTable<S> {
 impl<S: SearchSpace> QTable<S> {
     /// Creates a table in which every value is `initial`, in percentage points.
     #[must_use]
-    pub(super) fn new(initial: f64) -> Self {
-        Self { initial, view: StateView::State, rows: Vec::new(), positions: HashMap::new() }
-    }
-
-    /// Sets the view, and empties the table.
-    #[must_use]
-    pub(super) fn with_view(self, view: StateView) -> Self {
-        Self { view, ..Self::new(self.initial) }
+    pub(super) fn new(initial: f64, view: StateView) -> Self {
+        Self { initial, view, rows: Vec::new(), positions: HashMap::new() }
     }
 
     /// The value of an action in a state, the `position`-th of a walk; `None` if it was not met or has no such action.
@@ -138,13 +148,13 @@ impl<S: SearchSpace> QTable<S> {
         row
     }
 
-    /// Returns the legal actions in `state`, which is at `position` in a walk, as places in the table.
-    fn legal(&mut self, space: &S, state: &S::State, position: usize) -> Result<Legal<S::Action>, AgentError> {
+    /// Returns the legal actions in `state`, which is at `position` in a walk.
+    fn legal(&mut self, space: &S, state: &S::State, position: usize) -> Result<Legal, AgentError> {
         let key = self.key(state, position);
         let initial = self.initial;
         let known = self.positions.get(&key).copied();
         if let (StateView::State, Some(row)) = (self.view, known) {
-            return Ok(Legal { row, actions: None });
+            return Ok(Legal { row, columns: None });
         }
         let actions = super::edit::legal(space, state)?;
         let number = self.row_of(key);
@@ -153,89 +163,68 @@ impl<S: SearchSpace> QTable<S> {
             row.values = vec![initial; actions.len()];
             row.actions = actions;
         } else if row.actions != actions {
-            let columns: HashMap<S::Action, usize> = row.actions.iter().cloned().zip(0..).collect();
-            let mut places = Vec::with_capacity(actions.len());
-            for action in &actions {
-                let column = columns.get(action).copied().unwrap_or_else(|| {
-                    row.actions.push(action.clone());
+            let known: HashMap<S::Action, usize> = row.actions.iter().cloned().zip(0..).collect();
+            let mut columns = Vec::with_capacity(actions.len());
+            for action in actions {
+                let column = known.get(&action).copied().unwrap_or_else(|| {
+                    row.actions.push(action);
                     row.values.push(initial);
                     row.actions.len() - 1
                 });
-                places.push(u32::try_from(column).unwrap_or(u32::MAX));
+                columns.push(u32::try_from(column).unwrap_or(u32::MAX));
             }
-            row.maximum = row.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            return Ok(Legal { row: number, actions: Some((actions, places)) });
+            row.find_maximum();
+            return Ok(Legal { row: number, columns: Some(columns) });
         }
-        Ok(Legal { row: number, actions: None })
+        Ok(Legal { row: number, columns: None })
+    }
+
+    fn count(&self, legal: &Legal) -> usize {
+        legal.columns.as_ref().map_or(self.rows[legal.row as usize].actions.len(), Vec::len)
+    }
+
+    /// Returns one of the legal actions and its value, by its number in the order of the space.
+    fn value_of(&self, legal: &Legal, number: usize) -> (&S::Action, f64) {
+        let row = &self.rows[legal.row as usize];
+        let column = legal.columns.as_ref().map_or(number, |columns| columns[number] as usize);
+        (&row.actions[column], row.values[column])
     }
 
     /// Returns the values of the legal actions, in the order of the space.
-    fn values<'t>(&'t self, legal: &'t Legal<S::Action>) -> impl Iterator<Item = (&'t S::Action, f64)> {
-        let row = &self.rows[legal.row as usize];
-        let count = legal.actions.as_ref().map_or(row.actions.len(), |(actions, _)| actions.len());
-        (0..count).map(move |number| match &legal.actions {
-            Some((actions, columns)) => (&actions[number], row.values[columns[number] as usize]),
-            None => (&row.actions[number], row.values[number]),
-        })
+    fn values(&self, legal: &Legal) -> impl Iterator<Item = f64> {
+        (0..self.count(legal)).map(|number| self.value_of(legal, number).1)
     }
 
-    /// Returns a uniformly random action in `state`.
-    pub(super) fn random(
+    /// Returns an action in `state`, which is at `position` in a walk.
+    pub(super) fn choose(
         &mut self,
         space: &S,
         state: &S::State,
         position: usize,
+        choice: Choice,
         rng: &mut dyn Rng,
     ) -> Result<S::Action, AgentError> {
         let legal = self.legal(space, state, position)?;
-        let actions = match &legal.actions {
-            Some((actions, _)) => actions,
-            None => &self.rows[legal.row as usize].actions,
+        let number = match choice {
+            Choice::Random => seed::index(rng, self.count(&legal)),
+            Choice::Greedy => self.best(&legal, rng),
+            Choice::Softmax { temperature } => softmax(&self.values(&legal).collect::<Vec<_>>(), temperature, rng),
         };
-        Ok(actions[seed::index(rng, actions.len())].clone())
+        Ok(self.value_of(&legal, number).0.clone())
     }
 
-    /// Returns an action with the highest value in `state`, at random among equals.
-    pub(super) fn greedy(
-        &mut self,
-        space: &S,
-        state: &S::State,
-        position: usize,
-        rng: &mut dyn Rng,
-    ) -> Result<S::Action, AgentError> {
-        let legal = self.legal(space, state, position)?;
-        let maximum = match &legal.actions {
+    /// Returns the number of a legal action with the highest value, at random among equals.
+    fn best(&self, legal: &Legal, rng: &mut dyn Rng) -> usize {
+        let maximum = match &legal.columns {
             None => self.rows[legal.row as usize].maximum,
-            Some(_) => self.values(&legal).map(|(_, value)| value).fold(f64::NEG_INFINITY, f64::max),
+            Some(_) => self.values(legal).fold(f64::NEG_INFINITY, f64::max),
         };
-        // The comparison is exact: the maximum is one of the values.
         #[expect(clippy::float_cmp, reason = "the maximum is one of the values")]
-        let is_best = |value: f64| value == maximum;
-        let ties = self.values(&legal).filter(|(_, value)| is_best(*value)).count();
-        let chosen = seed::index(rng, ties);
-        match self.values(&legal).filter(|(_, value)| is_best(*value)).nth(chosen) {
-            Some((action, _)) => Ok(action.clone()),
+        let best = || self.values(legal).enumerate().filter(|(_, value)| *value == maximum);
+        let chosen = seed::index(rng, best().count());
+        match best().nth(chosen) {
+            Some((number, _)) => number,
             None => unreachable!("the maximum is one of the values"),
-        }
-    }
-
-    /// Returns an action in `state`, drawn with probabilities proportional to the exponential of its value divided by
-    /// the `temperature`, which is in standard deviations of the values in `state`: 0 takes the best, infinity any
-    /// action.
-    pub(super) fn softmax(
-        &mut self,
-        space: &S,
-        state: &S::State,
-        position: usize,
-        temperature: f64,
-        rng: &mut dyn Rng,
-    ) -> Result<S::Action, AgentError> {
-        let legal = self.legal(space, state, position)?;
-        let values: Vec<f64> = self.values(&legal).map(|(_, value)| value).collect();
-        let chosen = softmax(&values, temperature, rng);
-        match self.values(&legal).nth(chosen) {
-            Some((action, _)) => Ok(action.clone()),
-            None => unreachable!("one of the values was chosen"),
         }
     }
 
@@ -248,14 +237,10 @@ impl<S: SearchSpace> QTable<S> {
     ) -> Result<(), AgentError> {
         for (position, (state, action)) in trajectory.states.iter().zip(&trajectory.actions).enumerate() {
             let legal = self.legal(space, state, position)?;
-            let known = if let Some((actions, columns)) = &legal.actions {
-                actions.iter().position(|other| other == action).map(|at| columns[at])
-            } else {
-                let actions = &self.rows[legal.row as usize].actions;
-                let column = actions.iter().position(|other| other == action);
-                column.and_then(|column| u32::try_from(column).ok())
-            };
-            let column = known.ok_or_else(|| crate::space::SpaceError::illegal(state, action))?;
+            let column = self.rows[legal.row as usize].actions.iter().position(|other| other == action);
+            let column = column.and_then(|column| u32::try_from(column).ok());
+            let column = column.filter(|column| legal.columns.as_ref().is_none_or(|legal| legal.contains(column)));
+            let column = column.ok_or_else(|| SpaceError::illegal(state, action))?;
             places.push(Place { row: legal.row, column });
         }
         Ok(())
@@ -269,9 +254,7 @@ impl<S: SearchSpace> QTable<S> {
         for (place, value) in values {
             self.rows[place.row as usize].values[place.column as usize] = *value;
         }
-        for row in &mut self.rows {
-            row.maximum = row.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        }
+        self.rows.iter_mut().for_each(Row::find_maximum);
     }
 
     /// Updates the values along a walk (Equation 2): `Q(s, u) += rate * (reward + discount * max Q(s') - Q(s, u))`. For
@@ -307,67 +290,53 @@ impl<S: SearchSpace> QTable<S> {
             let values = row.values.iter().copied().enumerate();
             values.filter(|(_, value)| value.to_bits() != self.initial.to_bits()).collect()
         };
-        let written = match self.view {
-            StateView::State => {
-                let rows = rows.into_iter().filter_map(|row| match &row.key {
-                    Key::State(state) => Some((state, changed(row))),
-                    Key::Position(_) => None,
-                });
-                let rows = rows.filter(|(_, values)| !values.is_empty()).collect();
-                serde_json::to_writer(out, &SavedTable { format: FORMAT, initial: self.initial, rows })
+        let (mut states, mut positions) = (Vec::new(), Vec::new());
+        for (row, values) in rows.into_iter().map(|row| (row, changed(row))).filter(|(_, values)| !values.is_empty()) {
+            match &row.key {
+                Key::State(state) => states.push((state, values)),
+                Key::Position(position) => {
+                    let named = values.into_iter().map(|(column, value)| (&row.actions[column], value));
+                    let mut named: Vec<_> = named.collect();
+                    named.sort_by(|a, b| a.0.cmp(b.0));
+                    positions.push((*position, named));
+                }
             }
-            StateView::Position => {
-                let rows = rows.into_iter().filter_map(|row| match row.key {
-                    Key::Position(position) => {
-                        let values = changed(row).into_iter();
-                        let mut values: Vec<_> = values.map(|(column, value)| (&row.actions[column], value)).collect();
-                        values.sort_by(|a, b| a.0.cmp(b.0));
-                        Some((position, values))
-                    }
-                    Key::State(_) => None,
-                });
-                let positions = rows.filter(|(_, values)| !values.is_empty()).collect();
-                serde_json::to_writer(out, &SavedPositions { format: FORMAT, initial: self.initial, positions })
-            }
-        };
-        written.map_err(std::io::Error::from)?;
-        Ok(())
+        }
+        let (format, initial) = (FORMAT, self.initial);
+        match self.view {
+            StateView::State => saved::write(out, &SavedTable { format, initial, rows: states }),
+            StateView::Position => saved::write(out, &SavedPositions { format, initial, positions }),
+        }
     }
 
     /// Reads what [`save`](Self::save) wrote for a table with this `view`.
     pub(super) fn load(space: &S, view: StateView, from: &mut dyn Read) -> Result<Self, AgentError> {
-        let corrupt = |message: String| AgentError::Corrupt { message };
-        let of_format = |format: u32| match format {
-            FORMAT => Ok(()),
-            _ => Err(corrupt(format!("its format is {format}, but this version of blockqnn reads format {FORMAT}"))),
-        };
         if view == StateView::Position {
-            let saved: SavedPositions<S::Action> =
-                serde_json::from_reader(from).map_err(|error| corrupt(error.to_string()))?;
-            of_format(saved.format)?;
-            let mut table = Self::new(saved.initial).with_view(view);
+            let saved: SavedPositions<S::Action> = saved::read(from)?;
+            saved::check_format(saved.format, FORMAT)?;
+            let mut table = Self::new(saved.initial, view);
             for (position, values) in saved.positions {
                 let number = table.row_of(Key::Position(position));
                 let row = &mut table.rows[number as usize];
                 (row.actions, row.values) = values.into_iter().unzip();
-                row.maximum = row.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                row.find_maximum();
             }
             return Ok(table);
         }
-        let saved: SavedTable<S::State> = serde_json::from_reader(from).map_err(|error| corrupt(error.to_string()))?;
-        of_format(saved.format)?;
-        let mut table = Self::new(saved.initial);
+        let saved: SavedTable<S::State> = saved::read(from)?;
+        saved::check_format(saved.format, FORMAT)?;
+        let mut table = Self::new(saved.initial, view);
         for (state, values) in saved.rows {
             let position = table.legal(space, &state, 0)?.row;
             let row = &mut table.rows[position as usize];
             for (column, value) in values {
                 let known = row.values.len();
-                let place = row.values.get_mut(column).ok_or_else(|| {
-                    corrupt(format!("state {state:?} has {known} actions, but there is a value for number {column}"))
-                })?;
-                *place = value;
+                *row.values.get_mut(column).ok_or_else(|| {
+                    let problem = format!("{known} actions, but there is a value for number {column}");
+                    saved::corrupt(format!("state {state:?} has {problem}"))
+                })? = value;
             }
-            row.maximum = row.values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            row.find_maximum();
         }
         Ok(table)
     }

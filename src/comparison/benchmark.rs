@@ -3,6 +3,8 @@
 use crate::environment::synthetic::{HiddenBlock, Motifs, Synthetic};
 use crate::environment::tabular::{Table, TableEnvironment};
 use crate::environment::{BoxedEnvironment, EnvironmentExt};
+use crate::graph::NetworkConfig;
+use crate::setting::InvalidSetting;
 use crate::space::SearchSpace;
 use crate::space::block::BlockSpace;
 use crate::space::cell::{CellIdentity, CellSpace};
@@ -18,6 +20,7 @@ pub struct Benchmark<S: SearchSpace> {
     worth: Worth<S>,
     optimum: f64,
     mean_seconds: Option<f64>,
+    network: Option<NetworkConfig>,
 }
 
 type Environments<S> = Box<dyn Fn() -> BoxedEnvironment<<S as SearchSpace>::Architecture> + Send + Sync>;
@@ -57,13 +60,20 @@ impl<S: SearchSpace> Benchmark<S> {
             worth: Box::new(worth),
             optimum,
             mean_seconds: None,
+            network: None,
         }
     }
 
     /// Sets how long an evaluation takes on average, which budgets in seconds require.
     #[must_use]
-    pub fn with_mean_seconds(mut self, seconds: f64) -> Self {
-        self.mean_seconds = Some(seconds);
+    pub fn with_mean_seconds(self, seconds: f64) -> Self {
+        Self { mean_seconds: Some(seconds), ..self }
+    }
+
+    /// Sets the network that an architecture stands for: agents may use the priors of the space in it.
+    #[must_use]
+    pub fn with_network(mut self, network: NetworkConfig) -> Self {
+        self.network = Some(network);
         self
     }
 
@@ -117,6 +127,11 @@ impl<S: SearchSpace> Benchmark<S> {
         self.optimum
     }
 
+    /// Returns the network that an architecture stands for, if there is one.
+    pub(super) fn network(&self) -> Option<&NetworkConfig> {
+        self.network.as_ref()
+    }
+
     /// Returns how many seconds an evaluation takes on average, if known.
     #[must_use]
     pub(super) fn mean_seconds(&self) -> Option<f64> {
@@ -128,7 +143,8 @@ impl Benchmark<CellSpace> {
     /// Creates a benchmark of the cells of a table: NAS-Bench-201, or another table of the same cells. Each code counts
     /// as a separate architecture, since NAS-Bench-201 trained them all.
     pub fn cells(table: impl Into<Arc<Table>>) -> Self {
-        Self::of_table(CellSpace::new().with_identity(CellIdentity::Code), table)
+        let space = CellSpace::new().with_identity(CellIdentity::Code);
+        Self::of_table(space, table).with_network(NetworkConfig::cifar())
     }
 }
 
@@ -139,7 +155,7 @@ impl Benchmark<BlockSpace> {
     pub fn synthetic(environment: SyntheticTask, deviation: f64) -> Self {
         let space = BlockSpace::paper();
         let name = format!("{environment}, noise {deviation}");
-        match environment {
+        let benchmark = match environment {
             SyntheticTask::Places => {
                 let make = move || Synthetic::new().with_noise(deviation).boxed();
                 Self::new(name, space, make, Synthetic::quality, 100.0)
@@ -154,7 +170,8 @@ impl Benchmark<BlockSpace> {
                 let (noisy, optimum) = (task.clone().with_noise(deviation), task.optimum());
                 Self::new(name, space, move || noisy.clone().boxed(), move |block| task.quality(block), optimum)
             }
-        }
+        };
+        benchmark.with_network(NetworkConfig::cifar())
     }
 }
 
@@ -170,13 +187,6 @@ pub enum SyntheticTask {
     Motifs(u64),
 }
 
-/// A text is not the name of a [`SyntheticTask`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a synthetic environment: expected places, hidden:SEED or motifs:SEED, such as motifs:1")]
-pub struct ParseTaskError {
-    text: String,
-}
-
 impl fmt::Display for SyntheticTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -188,11 +198,12 @@ impl fmt::Display for SyntheticTask {
 }
 
 impl FromStr for SyntheticTask {
-    type Err = ParseTaskError;
+    type Err = InvalidSetting;
 
     /// Parses a task; the default seed is 0.
-    fn from_str(text: &str) -> Result<Self, ParseTaskError> {
-        let error = || ParseTaskError { text: text.to_owned() };
+    fn from_str(text: &str) -> Result<Self, InvalidSetting> {
+        let expected = "places, hidden:SEED or motifs:SEED, such as motifs:1";
+        let error = || InvalidSetting::new("the synthetic environment", format!("{text:?}"), expected);
         let (word, seed) = text.split_once(':').unwrap_or((text, "0"));
         let seed = seed.parse().map_err(|_| error())?;
         match word {

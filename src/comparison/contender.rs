@@ -56,9 +56,8 @@ impl<S: SearchSpace> Contender<S> {
 
     /// Sets how rewards are spread over layers; by default they are given at Terminal alone.
     #[must_use]
-    pub fn with_credit(mut self, credit: Credit) -> Self {
-        self.credit = credit;
-        self
+    pub fn with_credit(self, credit: Credit) -> Self {
+        Self { credit, ..self }
     }
 
     /// Creates a contender from one of the [names](AgentConfig::named) of this crate's agents. Here, `paper` has one

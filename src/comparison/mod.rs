@@ -39,7 +39,7 @@
 //! let config = ComparisonConfig::new([Budget::Evaluations(100)]).with_seeds(5);
 //! let comparison = Comparison::run(&Benchmark::synthetic(SyntheticTask::Places, 0.0), &contenders, &config, &|_| {})?;
 //! print!("{comparison}");
-//! # assert!(comparison.standings()[0].estimates[0].mean > comparison.standings()[1].estimates[0].mean);
+//! # assert!(comparison.standings[0].estimates[0].mean > comparison.standings[1].estimates[0].mean);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -48,13 +48,14 @@ mod contender;
 mod pairs;
 mod table;
 
-pub use benchmark::{Benchmark, ParseTaskError, SyntheticTask};
+pub use benchmark::{Benchmark, SyntheticTask};
 pub use contender::Contender;
 pub use pairs::{calibration_pairs, verified_accuracies};
 pub use table::Estimate;
 
 use crate::environment::Cancellation;
 use crate::search::{RecordOf, Search, SearchConfig, SearchError, SecondsBudget, StopReason};
+use crate::setting::InvalidSetting;
 use crate::space::SearchSpace;
 use std::fmt;
 use std::str::FromStr;
@@ -71,28 +72,16 @@ pub enum Budget {
     Seconds(f64),
 }
 
-/// A text is not a [`Budget`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a budget: expected a number of evaluations such as 500, or of seconds such as 20000s")]
-pub struct ParseBudgetError {
-    text: String,
-}
-
 impl FromStr for Budget {
-    type Err = ParseBudgetError;
+    type Err = InvalidSetting;
 
-    fn from_str(text: &str) -> Result<Self, ParseBudgetError> {
-        let error = || ParseBudgetError { text: text.to_owned() };
-        match text.strip_suffix('s') {
-            Some(seconds) => match seconds.parse() {
-                Ok(seconds) if f64::is_finite(seconds) && seconds > 0.0 => Ok(Self::Seconds(seconds)),
-                _ => Err(error()),
-            },
-            None => match text.parse() {
-                Ok(evaluations) if evaluations > 0 => Ok(Self::Evaluations(evaluations)),
-                _ => Err(error()),
-            },
-        }
+    fn from_str(text: &str) -> Result<Self, InvalidSetting> {
+        let budget = match text.strip_suffix('s') {
+            Some(seconds) => seconds.parse().ok().filter(|s: &f64| s.is_finite() && *s > 0.0).map(Self::Seconds),
+            None => text.parse().ok().filter(|evaluations| *evaluations > 0).map(Self::Evaluations),
+        };
+        let expected = "a number of evaluations such as 500, or of seconds such as 20000s";
+        budget.ok_or_else(|| InvalidSetting::new("the budget", format!("{text:?}"), expected))
     }
 }
 
@@ -133,9 +122,8 @@ impl ComparisonConfig {
 
     /// Sets the number of searches with each agent.
     #[must_use]
-    pub fn with_seeds(mut self, seeds: u64) -> Self {
-        self.seeds = seeds;
-        self
+    pub fn with_seeds(self, seeds: u64) -> Self {
+        Self { seeds, ..self }
     }
 }
 
@@ -208,11 +196,16 @@ pub struct Standing {
 
 /// A finished comparison. Its text form is a table.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Comparison {
-    benchmark: String,
-    optimum: f64,
-    budgets: Vec<Budget>,
-    standings: Vec<Standing>,
+    /// Name of the benchmark.
+    pub benchmark: String,
+    /// The highest worth in the space, in percent.
+    pub optimum: f64,
+    /// The budgets that were compared at.
+    pub budgets: Vec<Budget>,
+    /// The results of each agent, in the order given.
+    pub standings: Vec<Standing>,
 }
 
 /// How far a comparison is.
@@ -272,30 +265,6 @@ impl Comparison {
             budgets: config.budgets.clone(),
             standings,
         })
-    }
-
-    /// Returns the name of the benchmark.
-    #[must_use]
-    pub fn benchmark(&self) -> &str {
-        &self.benchmark
-    }
-
-    /// Returns the highest worth in the space, in percent.
-    #[must_use]
-    pub fn optimum(&self) -> f64 {
-        self.optimum
-    }
-
-    /// Returns the budgets of the comparison.
-    #[must_use]
-    pub fn budgets(&self) -> &[Budget] {
-        &self.budgets
-    }
-
-    /// Returns the results of each agent, in the order given.
-    #[must_use]
-    pub fn standings(&self) -> &[Standing] {
-        &self.standings
     }
 }
 
@@ -388,8 +357,9 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         let by_count = !matches!(budget, Budget::Seconds(_)) && (contender.is_scheduled() || most_seconds.is_none());
         // A budget in seconds ends the search itself; the number of trials is only an upper bound.
         let trials = if by_count { evaluations } else { evaluations.saturating_mul(20).saturating_add(1_000) };
-        let settings = SearchConfig { attempts: 1, ..SearchConfig::paper() }.with_seed(job.seed);
-        let settings = settings.with_trials(trials, minibatch);
+        let network = self.benchmark.network().cloned();
+        let settings = SearchConfig { attempts: 1, network, ..SearchConfig::new(trials) };
+        let settings = settings.with_minibatch(minibatch).with_seed(job.seed);
         let cancellation = Cancellation::new();
         let mut search = Search::new(self.benchmark.space().clone(), agent, self.benchmark.environment(), settings)
             .with_reward(contender.reward())

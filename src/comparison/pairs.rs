@@ -66,11 +66,7 @@ pub fn verified_accuracies(path: impl AsRef<Path>) -> Result<BTreeMap<u64, f64>,
     let row = |line, message: &str| TableError::Row { name: name.clone(), line, message: message.to_owned() };
     let mut records = csv_records(&text).map_err(|line| row(line, "a quote is not closed"))?.into_iter();
     let header = records.next().map(|(_, header)| header).unwrap_or_default();
-    let column = |column: &'static str| {
-        let found = || header.iter().map(str::to_owned).collect();
-        let place = header.iter().position(|name| name == column);
-        place.ok_or_else(|| TableError::MissingColumn { name: name.clone(), column, found: found() })
-    };
+    let column = |column| TableError::column(&name, &header, column);
     let (trial, accuracy) = (column("trial")?, column("accuracy")?);
     records
         .map(|(line, fields)| {

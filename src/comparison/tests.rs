@@ -28,7 +28,7 @@ fn one_seed_gives_one_curve_for_every_agent_with_any_number_of_threads() {
     };
     let one = run(1);
     assert_eq!(one, run(3));
-    for standing in one.standings() {
+    for standing in &one.standings {
         assert_eq!(standing.regret.len(), 45, "{}", standing.agent);
         assert!(standing.regret.is_sorted_by(|a, b| a >= b), "the worth follows the reward on this table");
         assert!(standing.results.iter().all(|results| results.len() == 3));
@@ -46,7 +46,7 @@ fn a_budget_of_seconds_counts_what_ended_in_time() {
     let budgets = [Budget::Seconds(300.0), Budget::Seconds(1_000.0), Budget::Evaluations(10)];
     let config = ComparisonConfig::new(budgets).with_seeds(4);
     let comparison = Comparison::run(&benchmark, &contenders(), &config, &|_| {}).unwrap();
-    for standing in comparison.standings() {
+    for standing in &comparison.standings {
         for (results, seconds) in standing.results.iter().zip([300.0, 1_000.0]) {
             for result in results {
                 // One evaluation more takes at most 16 s.
@@ -71,7 +71,7 @@ fn a_search_that_found_nothing_counts_as_zero() {
     let benchmark = Benchmark::new("nothing works", space, nothing, |_| 90.0, 95.0);
     let config = ComparisonConfig::new([Budget::Evaluations(5)]).with_seeds(2);
     let comparison = Comparison::run(&benchmark, &contenders(), &config, &|_| {}).unwrap();
-    for standing in comparison.standings() {
+    for standing in &comparison.standings {
         assert!(standing.results[0].iter().all(|result| result.worth == 0.0), "{}", standing.agent);
         assert_eq!(standing.regret, [95.0; 5], "{}", standing.agent);
     }

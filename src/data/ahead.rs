@@ -3,32 +3,24 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// An iterator over the results of `work(0)`, `work(1)`, ... in this order, which several threads compute ahead.
 ///
 /// At most `window` results are in progress or waiting at a time. The threads end when the iterator is dropped.
 pub(crate) struct Ahead<T> {
-    shared: Arc<Shared<T>>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-struct Shared<T> {
-    work: Box<dyn Fn(usize) -> T + Send + Sync>,
-    count: usize,
-    window: NonZeroUsize,
-    state: Mutex<State<T>>,
-    changed: Condvar,
-}
-
-struct State<T> {
-    /// The next number to be computed.
-    next: usize,
-    /// The number of results that were taken.
-    taken: usize,
+    work: Arc<dyn Fn(usize) -> T + Send + Sync>,
+    /// Numbers that may be computed now; the threads end when this is dropped.
+    numbers: Option<Sender<usize>>,
+    results: Receiver<(usize, thread::Result<T>)>,
+    /// Results that came before their turn.
     ready: BTreeMap<usize, thread::Result<T>>,
-    stopped: bool,
+    handed_out: usize,
+    taken: usize,
+    count: usize,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl<T: Send + 'static> Ahead<T> {
@@ -38,42 +30,38 @@ impl<T: Send + 'static> Ahead<T> {
         window: NonZeroUsize,
         work: impl Fn(usize) -> T + Send + Sync + 'static,
     ) -> Self {
-        let state = State { next: 0, taken: 0, ready: BTreeMap::new(), stopped: false };
-        let shared =
-            Arc::new(Shared { work: Box::new(work), count, window, state: Mutex::new(state), changed: Condvar::new() });
-        let threads = (0..threads.get().min(count)).filter_map(|number| {
-            let shared = Arc::clone(&shared);
+        let work: Arc<dyn Fn(usize) -> T + Send + Sync> = Arc::new(work);
+        let (numbers, queue) = channel::<usize>();
+        let (sender, results) = channel();
+        let queue = Arc::new(Mutex::new(queue));
+        let threads = (0..threads.get().min(count)).filter_map(|thread| {
+            let (work, queue, sender) = (Arc::clone(&work), Arc::clone(&queue), sender.clone());
+            let next = move || queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok();
+            let run = move || {
+                while let Some(number) = next() {
+                    let result = catch_unwind(AssertUnwindSafe(|| work(number)));
+                    if sender.send((number, result)).is_err() {
+                        return;
+                    }
+                }
+            };
             // Fewer threads than requested give the same results. Without any, `next` does the work itself.
-            thread::Builder::new().name(format!("images {number}")).spawn(move || shared.run()).ok()
+            thread::Builder::new().name(format!("images {thread}")).spawn(run).ok()
         });
-        let threads = threads.collect();
-        Self { shared, threads }
+        let (threads, ready) = (threads.collect(), BTreeMap::new());
+        let mut ahead = Self { work, numbers: Some(numbers), results, ready, handed_out: 0, taken: 0, count, threads };
+        (0..window.get().min(count)).for_each(|_| ahead.hand_out());
+        ahead
     }
 }
 
-impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // No code panics while it holds the lock.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn run(&self) {
-        let mut state = self.lock();
-        loop {
-            if state.stopped || state.next == self.count {
-                return;
-            }
-            if state.next - state.taken >= self.window.get() {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let number = state.next;
-            state.next += 1;
-            drop(state);
-            let result = catch_unwind(AssertUnwindSafe(|| (self.work)(number)));
-            state = self.lock();
-            state.ready.insert(number, result);
-            self.changed.notify_all();
+impl<T> Ahead<T> {
+    /// Lets a thread compute one more result, if any is left.
+    fn hand_out(&mut self) {
+        if let Some(numbers) = self.numbers.as_ref().filter(|_| self.handed_out < self.count) {
+            // Without threads nobody receives it.
+            let _ = numbers.send(self.handed_out);
+            self.handed_out += 1;
         }
     }
 }
@@ -82,25 +70,20 @@ impl<T> Iterator for Ahead<T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
-        let shared = &*self.shared;
-        let mut state = shared.lock();
-        let number = state.taken;
-        if number == shared.count {
+        if self.taken == self.count {
             return None;
         }
         let result = loop {
-            if let Some(result) = state.ready.remove(&number) {
+            if let Some(result) = self.ready.remove(&self.taken) {
                 break result;
             }
-            if self.threads.is_empty() {
-                state.next = number + 1;
-                break Ok((shared.work)(number));
+            match self.results.recv() {
+                Ok((number, result)) => drop(self.ready.insert(number, result)),
+                Err(_) => break Ok((self.work)(self.taken)),
             }
-            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
-        state.taken += 1;
-        drop(state);
-        shared.changed.notify_all();
+        self.taken += 1;
+        self.hand_out();
         match result {
             Ok(result) => Some(result),
             Err(panic) => resume_unwind(panic),
@@ -110,8 +93,9 @@ impl<T> Iterator for Ahead<T> {
 
 impl<T> Drop for Ahead<T> {
     fn drop(&mut self) {
-        self.shared.lock().stopped = true;
-        self.shared.changed.notify_all();
+        self.numbers = None;
+        // What was handed out and not begun is not computed any more.
+        self.results = channel().1;
         for thread in self.threads.drain(..) {
             // The thread caught the panics of its work.
             let _ = thread.join();

@@ -1,7 +1,5 @@
 //! Random changes to training images.
 
-#[cfg(test)]
-use super::ChannelStatistics;
 use super::ImageShape;
 use crate::seed;
 use rand::Rng;
@@ -55,12 +53,6 @@ impl Augmentation {
         Self { pad: 4, flip: true, cutout: 0 }
     }
 
-    /// Returns whether images stay as they are.
-    #[must_use]
-    pub fn is_none(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Draws the random numbers of a number of images of a shape, one image after the other.
     ///
     /// # Panics
@@ -91,49 +83,51 @@ impl Augmentation {
         let half = i32::try_from(self.cutout / 2).unwrap_or(i32::MAX);
         (draw.hole.0 - half, draw.hole.1 - half)
     }
-
-    /// Computes one augmented image on the host: its normalised values, plane by plane. Tests compare the device's
-    /// computation with this one.
-    ///
-    /// # Panics
-    /// If `image` or `statistics` do not have `shape`.
-    #[cfg(test)]
-    pub(super) fn apply(
-        &self,
-        draw: &Draw,
-        image: &[u8],
-        shape: ImageShape,
-        statistics: &ChannelStatistics,
-    ) -> Vec<f32> {
-        let ImageShape { channels, height, width } = shape;
-        let (top, left) = self.corner(draw);
-        let inside = |value: i32, begin: i32, length: usize| {
-            usize::try_from(i64::from(value) - i64::from(begin)).ok().filter(|&offset| offset < length)
-        };
-        let mut values = Vec::with_capacity(image.len());
-        for channel in 0..channels {
-            let plane = &image[channel * height * width..][..height * width];
-            let (mean, deviation) = (statistics.mean[channel], statistics.deviation[channel]);
-            for (row, column) in (0..height).flat_map(|row| (0..width).map(move |column| (row, column))) {
-                let [y, x] = [row, column].map(|value| i32::try_from(value).unwrap_or(i32::MAX));
-                if inside(y, top, self.cutout).is_some() && inside(x, left, self.cutout).is_some() {
-                    values.push(0.0);
-                    continue;
-                }
-                let column = if draw.flip { width - 1 - column } else { column };
-                let from_row = inside(y + draw.down, 0, height);
-                let from_column = inside(i32::try_from(column).unwrap_or(i32::MAX) + draw.right, 0, width);
-                let pixel = from_row.zip(from_column).map_or(0, |(row, column)| plane[row * width + column]);
-                values.push((f32::from(pixel) / 255.0 - mean) / deviation);
-            }
-        }
-        values
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::ChannelStatistics;
+
+    impl Augmentation {
+        /// Computes one augmented image on the host: its normalised values, plane by plane. Tests compare the device's
+        /// computation with this one.
+        ///
+        /// # Panics
+        /// If `image` or `statistics` do not have `shape`.
+        pub(in crate::data) fn apply(
+            &self,
+            draw: &Draw,
+            image: &[u8],
+            shape: ImageShape,
+            statistics: &ChannelStatistics,
+        ) -> Vec<f32> {
+            let ImageShape { channels, height, width } = shape;
+            let (top, left) = self.corner(draw);
+            let inside = |value: i32, begin: i32, length: usize| {
+                usize::try_from(i64::from(value) - i64::from(begin)).ok().filter(|&offset| offset < length)
+            };
+            let mut values = Vec::with_capacity(image.len());
+            for channel in 0..channels {
+                let plane = &image[channel * height * width..][..height * width];
+                let (mean, deviation) = (statistics.mean[channel], statistics.deviation[channel]);
+                for (row, column) in (0..height).flat_map(|row| (0..width).map(move |column| (row, column))) {
+                    let [y, x] = [row, column].map(|value| i32::try_from(value).unwrap_or(i32::MAX));
+                    if inside(y, top, self.cutout).is_some() && inside(x, left, self.cutout).is_some() {
+                        values.push(0.0);
+                        continue;
+                    }
+                    let column = if draw.flip { width - 1 - column } else { column };
+                    let from_row = inside(y + draw.down, 0, height);
+                    let from_column = inside(i32::try_from(column).unwrap_or(i32::MAX) + draw.right, 0, width);
+                    let pixel = from_row.zip(from_column).map_or(0, |(row, column)| plane[row * width + column]);
+                    values.push((f32::from(pixel) / 255.0 - mean) / deviation);
+                }
+            }
+            values
+        }
+    }
 
     const SHAPE: ImageShape = ImageShape { channels: 1, height: 2, width: 3 };
     const IMAGE: [u8; 6] = [10, 20, 30, 40, 50, 60];

@@ -24,7 +24,7 @@ mod names;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -190,18 +190,25 @@ fn load(
 /// Appends the records of one file, at most `most`.
 fn read_file(format: &Format, path: &Path, most: u64, label_byte: usize, into: &mut Records) -> Result<(), DataError> {
     let (mut file, bytes) = read::open(path)?;
-    let path = || path.to_owned();
     let record_bytes = format.record_bytes();
     let (count, remainder) = (bytes / record_bytes, bytes % record_bytes);
     let (found, other_bytes) = format.other;
     if remainder != 0 && bytes % other_bytes == 0 {
-        return Err(DataError::MislabelledFile { path: path(), expected: format.name, found });
+        let wanted = format.name;
+        let problem = format!(
+            "is not a {wanted} file: its size fits {found}; load it as {found}, or put the {wanted} file there"
+        );
+        return Err(DataError::file(path, problem));
     }
-    if bytes > most * record_bytes {
-        return Err(DataError::OversizedFile { path: path(), bytes, limit: most * record_bytes });
+    let limit = most * record_bytes;
+    if bytes > limit {
+        let problem = format!(
+            "is too large: {bytes} bytes, but the official file has at most {limit}; check that it is the right file"
+        );
+        return Err(DataError::file(path, problem));
     }
     if remainder != 0 {
-        return Err(DataError::TruncatedFile { path: path(), records: count, record_bytes, remainder });
+        return Err(read::truncated(path, count, record_bytes, remainder));
     }
     // The count is at most `most`, so at most 154 MB are reserved.
     #[expect(clippy::cast_possible_truncation, reason = "at most 50,000")]
@@ -209,20 +216,15 @@ fn read_file(format: &Format, path: &Path, most: u64, label_byte: usize, into: &
     into.files += 1;
     into.labels.reserve(count);
     into.pixels.reserve(count * IMAGE_BYTES);
-    let failed = |source: io::Error| DataError::Io { path: path(), source };
+    let mut bytes = vec![0; format.labels.len() + IMAGE_BYTES];
     for record in 0..count {
-        let mut labels = [0; 2];
-        let labels = &mut labels[..format.labels.len()];
-        file.read_exact(labels).map_err(failed)?;
+        file.read_exact(&mut bytes).map_err(DataError::io(path))?;
+        let (labels, pixels) = bytes.split_at(format.labels.len());
         for (&label, &(kind, limit)) in labels.iter().zip(format.labels) {
-            if usize::from(label) >= limit {
-                return Err(DataError::FileLabel { path: path(), record, kind, label: label.into(), limit });
-            }
+            read::check_label(path, record, kind, label, limit)?;
         }
         into.labels.push(labels[label_byte].into());
-        let start = into.pixels.len();
-        into.pixels.resize(start + IMAGE_BYTES, 0);
-        file.read_exact(&mut into.pixels[start..]).map_err(failed)?;
+        into.pixels.extend_from_slice(pixels);
     }
     Ok(())
 }

@@ -85,7 +85,7 @@ impl Cropping {
     /// Cuts out the square for evaluation.
     #[must_use]
     pub(crate) fn center(&self, picture: Picture) -> Picture {
-        picture.with_shorter_side(self.shortest).center_crop(self.size)
+        picture.covering([self.shortest; 2]).middle([self.size; 2])
     }
 
     /// Cuts out a random square for training, for image `index` in the epoch whose seed is `epoch` (see
@@ -98,7 +98,7 @@ impl Cropping {
         let offset = |rng: &mut dyn rand::Rng, bound: u32| {
             u32::try_from(seed::index(rng, usize::try_from(bound).unwrap_or(usize::MAX))).unwrap_or(u32::MAX)
         };
-        let picture = picture.with_shorter_side(self.shortest + offset(rng, sides));
+        let picture = picture.covering([self.shortest + offset(rng, sides); 2]);
         let top = offset(rng, picture.height() - self.size + 1);
         let left = offset(rng, picture.width() - self.size + 1);
         picture.crop(top, left, self.size)

@@ -5,6 +5,8 @@
 
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
+use std::cmp::Ordering;
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -40,60 +42,14 @@ pub enum DownloadError {
         #[source]
         source: io::Error,
     },
-    /// The download was interrupted repeatedly.
-    #[error(
-        "the download of {url} was interrupted {attempts} times, the last time with: {message}. {have} of {bytes} \
-         bytes are kept; repeat the command to continue from there"
-    )]
-    Broken {
+    /// The download was interrupted repeatedly, the server rejected the request, or what it sent is not the archive or
+    /// cannot be unpacked.
+    #[error("the download of {url} failed: {problem}")]
+    Failed {
         /// The address.
         url: String,
-        /// The number of attempts.
-        attempts: u32,
-        /// The last error.
-        message: String,
-        /// The bytes received so far.
-        have: u64,
-        /// The bytes of the whole archive.
-        bytes: u64,
-    },
-    /// The server rejected the request.
-    #[error(
-        "{url} answers with HTTP status {status}: try again later, or download the data set yourself and give its \
-         folder"
-    )]
-    Status {
-        /// The address.
-        url: String,
-        /// The HTTP status.
-        status: u16,
-    },
-    /// The downloaded file is not the archive; it was deleted.
-    #[error(
-        "the file downloaded from {url} is not the data set: its {what} is {found}, not {expected}. It was deleted; \
-         try again later"
-    )]
-    Wrong {
-        /// The address.
-        url: String,
-        /// The property that is wrong.
-        what: &'static str,
-        /// Its value.
-        found: String,
-        /// The expected value.
-        expected: String,
-    },
-    /// The archive has the right checksum but cannot be unpacked.
-    #[error(
-        "cannot unpack the archive into {}: {source}; check the free space and permissions, and repeat the command",
-        path.display()
-    )]
-    Unpack {
-        /// The folder.
-        path: PathBuf,
-        /// The system's error.
-        #[source]
-        source: io::Error,
+        /// What happened, and what to do.
+        problem: String,
     },
 }
 
@@ -136,18 +92,15 @@ impl Archive {
 
     /// Sets another address, such as a mirror's. It must give the same bytes.
     #[must_use]
-    pub fn with_url(mut self, url: impl Into<String>) -> Self {
-        self.url = url.into();
-        self
+    pub fn with_url(self, url: impl Into<String>) -> Self {
+        Self { url: url.into(), ..self }
     }
 
     /// Sets how long a download may stall before it is abandoned, and how many attempts are made. The defaults are one
     /// minute and five attempts.
     #[must_use]
-    pub fn with_patience(mut self, patience: Duration, attempts: u32) -> Self {
-        self.patience = patience;
-        self.attempts = attempts.max(1);
-        self
+    pub fn with_patience(self, patience: Duration, attempts: u32) -> Self {
+        Self { patience, attempts: attempts.max(1), ..self }
     }
 
     /// Returns the address.
@@ -215,52 +168,37 @@ impl Archive {
             if attempt > 0 {
                 tracing::warn!(url = self.url, message, "the download was interrupted and continues");
             }
-            let mut file =
-                OpenOptions::new().create(true).append(true).open(part).map_err(|source| io_error(part, source))?;
-            let have = file.metadata().map_err(|source| io_error(part, source))?.len();
-            if have == self.bytes {
-                return Ok(());
-            }
-            match self.attempt(&agent, &mut file, have, progress) {
-                Ok(()) => {}
+            match self.attempt(&agent, part, progress) {
+                Ok(()) => return Ok(()),
                 Err(Attempt::Failed(error)) => return Err(error),
-                Err(Attempt::Broken(error)) => {
-                    message = error;
-                    continue;
-                }
-            }
-            let have = file.metadata().map_err(|source| io_error(part, source))?.len();
-            match have.cmp(&self.bytes) {
-                std::cmp::Ordering::Equal => return Ok(()),
-                std::cmp::Ordering::Less => "the connection was closed before the end".clone_into(&mut message),
-                std::cmp::Ordering::Greater => {
-                    return Err(self.wrong(part, "size", format!("more than {}", self.bytes), self.bytes.to_string()));
-                }
+                Err(Attempt::Broken(error)) => message = error,
             }
         }
         let have = part.metadata().map(|metadata| metadata.len()).unwrap_or_default();
-        let Self { url, attempts, bytes, .. } = self.clone();
-        Err(DownloadError::Broken { url, attempts, message, have, bytes })
+        let Self { attempts, bytes, .. } = self;
+        Err(self.failed(format!(
+            "it was interrupted {attempts} times, the last time with: {message}. {have} of {bytes} bytes are kept; \
+             repeat the command to continue from there"
+        )))
     }
 
-    /// Makes one request, for the bytes after the first `have`.
-    fn attempt(
-        &self,
-        agent: &ureq::Agent,
-        file: &mut File,
-        mut have: u64,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<(), Attempt> {
-        let truncate = |file: &File| file.set_len(0).map_err(|error| Attempt::Broken(error.to_string()));
+    /// Makes one request, for the bytes that `part` does not have yet. Fills it to the end, or returns why not.
+    fn attempt(&self, agent: &ureq::Agent, part: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Attempt> {
+        let io = |source| Attempt::Failed(io_error(part, source));
+        let mut file = OpenOptions::new().create(true).append(true).open(part).map_err(io)?;
+        let mut have = file.metadata().map_err(io)?.len();
+        if have == self.bytes {
+            return Ok(());
+        }
         if have > self.bytes {
-            truncate(file)?;
+            file.set_len(0).map_err(io)?;
             have = 0;
         }
         let mut request = agent.get(&self.url);
         if have > 0 {
             request = request.header("Range", format!("bytes={have}-"));
         }
-        let mut response = request.call().map_err(|error| Attempt::Broken(error.to_string()))?;
+        let mut response = request.call().map_err(broken)?;
         let status = response.status().as_u16();
         let from = response
             .headers()
@@ -270,31 +208,37 @@ impl Archive {
             206 if from == Some(have) => {}
             // The whole archive, although only a part was requested.
             200 => {
-                truncate(file)?;
+                file.set_len(0).map_err(io)?;
                 have = 0;
             }
             206 | 416 => {
-                truncate(file)?;
-                return Err(Attempt::Broken(format!(
-                    "the server cannot continue after {have} bytes (HTTP status {status})"
-                )));
+                file.set_len(0).map_err(io)?;
+                return Err(broken(format!("the server cannot continue after {have} bytes (HTTP status {status})")));
             }
-            429 | 500.. => return Err(Attempt::Broken(format!("the server answers with HTTP status {status}"))),
-            status => return Err(Attempt::Failed(DownloadError::Status { url: self.url.clone(), status })),
+            429 | 500.. => return Err(broken(format!("the server answers with HTTP status {status}"))),
+            status => {
+                let fix = "try again later, or download the data set yourself and give its folder";
+                let problem = format!("the server answers with HTTP status {status}: {fix}");
+                return Err(Attempt::Failed(self.failed(problem)));
+            }
         }
         // If one byte more than expected arrives, this is not the archive.
         let mut body = response.body_mut().as_reader().take(self.bytes + 1 - have);
         let mut buffer = vec![0; 1 << 16];
         loop {
-            let count = body.read(&mut buffer).map_err(|error| Attempt::Broken(error.to_string()))?;
+            let count = body.read(&mut buffer).map_err(broken)?;
             if count == 0 {
-                return Ok(());
+                break;
             }
-            file.write_all(&buffer[..count]).map_err(|source| {
-                Attempt::Failed(DownloadError::Io { path: PathBuf::from(format!("{}.part", self.folder)), source })
-            })?;
+            file.write_all(&buffer[..count]).map_err(io)?;
             have += count as u64;
             progress(have.min(self.bytes), self.bytes);
+        }
+        let bytes = self.bytes.to_string();
+        match have.cmp(&self.bytes) {
+            Ordering::Equal => Ok(()),
+            Ordering::Less => Err(broken("the connection was closed before the end")),
+            Ordering::Greater => Err(Attempt::Failed(self.wrong(part, "size", &format!("more than {bytes}"), &bytes))),
         }
     }
 
@@ -303,15 +247,22 @@ impl Archive {
         let mut file = File::open(part).map_err(|source| io_error(part, source))?;
         io::copy(&mut file, &mut hasher).map_err(|source| io_error(part, source))?;
         let found = format!("{:x}", hasher.finalize());
-        if found == self.sha256 { Ok(()) } else { Err(self.wrong(part, "SHA-256", found, self.sha256.clone())) }
+        if found == self.sha256 { Ok(()) } else { Err(self.wrong(part, "SHA-256", &found, &self.sha256)) }
     }
 
     /// Deletes the downloaded file, and returns the reason.
-    fn wrong(&self, part: &Path, what: &'static str, found: String, expected: String) -> DownloadError {
+    fn wrong(&self, part: &Path, what: &str, found: &str, expected: &str) -> DownloadError {
         match fs::remove_file(part) {
-            Ok(()) => DownloadError::Wrong { url: self.url.clone(), what, found, expected },
+            Ok(()) => {
+                let problem = format!("the file is not the data set: its {what} is {found}, not {expected}");
+                self.failed(format!("{problem}. It was deleted; try again later"))
+            }
             Err(source) => io_error(part, source),
         }
+    }
+
+    fn failed(&self, problem: String) -> DownloadError {
+        DownloadError::Failed { url: self.url.clone(), problem }
     }
 
     /// Unpacks the archive beside its folder and then moves it into place.
@@ -329,7 +280,10 @@ impl Archive {
             fs::rename(temporary.join(&self.folder), self.folder_in(cache))?;
             fs::remove_dir_all(&temporary)
         };
-        unpack().map_err(|source| DownloadError::Unpack { path: temporary.clone(), source })
+        unpack().map_err(|error| {
+            let (folder, fix) = (temporary.display(), "check the free space and permissions, and repeat the command");
+            self.failed(format!("the archive cannot be unpacked into {folder}: {error}; {fix}"))
+        })
     }
 }
 
@@ -338,6 +292,10 @@ enum Attempt {
     /// Another attempt may succeed.
     Broken(String),
     Failed(DownloadError),
+}
+
+fn broken(reason: impl fmt::Display) -> Attempt {
+    Attempt::Broken(reason.to_string())
 }
 
 fn io_error(path: &Path, source: io::Error) -> DownloadError {

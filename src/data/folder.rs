@@ -5,9 +5,13 @@ mod names;
 mod parts;
 
 use super::ahead::Ahead;
-use super::picture::is_picture;
+use super::error::quoted;
+use super::picture::{FORMATS, is_picture};
+use super::read::check_folder;
 use super::{Cropping, DataError, ImageSet, Picture, Pictures};
-use listing::{Kind, entries, kind};
+use crate::setting::InvalidSetting;
+use listing::{Kind, OtherFiles, canonical, entries, kind};
+use names::spelt_out;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -16,15 +20,12 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 
-pub use listing::OtherFiles;
 pub(crate) use listing::list;
-pub(super) use names::spelt_out;
 pub use parts::FolderParts;
 
 /// Images per thread that may be decoded ahead when a whole folder is read.
-const AHEAD: usize = 4;
+const AHEAD: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
 /// What to do with a file that has the name of a picture but cannot be decoded.
 ///
@@ -50,12 +51,11 @@ impl fmt::Display for BrokenImages {
 }
 
 impl FromStr for BrokenImages {
-    type Err = DataError;
+    type Err = InvalidSetting;
 
-    fn from_str(name: &str) -> Result<Self, DataError> {
-        let mut choices = [Self::Refuse, Self::Skip].into_iter();
-        let unknown = || DataError::BrokenImagesChoice { name: name.to_owned() };
-        choices.find(|choice| choice.to_string() == name).ok_or_else(unknown)
+    fn from_str(name: &str) -> Result<Self, InvalidSetting> {
+        let known = [Self::Refuse, Self::Skip].into_iter().find(|choice| choice.to_string() == name);
+        known.ok_or_else(|| InvalidSetting::new("data.broken_images", format!("{name:?}"), "refuse or skip"))
     }
 }
 
@@ -72,8 +72,8 @@ impl FromStr for BrokenImages {
 /// - Pictures are the files in the folder of a class, or in folders below it, whose names end like those of JPEG, PNG,
 ///   WebP, BMP, GIF or TIFF files, in upper or lower case. They are sorted by path. Links are followed, but not in
 ///   circles.
-/// - Other files are counted by kind ([`others`](Self::others)). What systems leave behind is ignored: names that begin
-///   with a dot, `@eaDir`, `__MACOSX`, `lost+found`, `Thumbs.db` and the like.
+/// - Other files are counted by kind, and reported ([`left_out`](Self::left_out)). What systems leave behind is
+///   ignored: names that begin with a dot, `@eaDir`, `__MACOSX`, `lost+found`, `Thumbs.db` and the like.
 /// - Every class has a picture. A class folder without one is an error; so are folders that are parts of a data set,
 ///   such as `train` and `val`, in place of classes ([`FolderParts`] finds them).
 ///
@@ -118,14 +118,13 @@ impl ImageFolder {
     /// more than 65,536 classes, or the system refuses to list a folder.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, DataError> {
         let path = path.into();
-        check_folder(&path)?;
+        check_folder(&path, "one folder per class", "put the pictures of each class into a folder named after it")?;
         let parts = FolderParts::find(&path)?;
         if parts.is_divided() {
-            return Err(DataError::PartsForClasses {
-                folders: parts.names(),
-                training: parts.training().to_owned(),
-                path,
-            });
+            let (folders, training) = (quoted(&parts.names()), parts.training().display());
+            let problem = format!("holds {folders}, which are parts of a data set and not classes");
+            let fix = format!("give the folder of one part, such as {training}; if these are classes, rename them");
+            return Err(DataError::folder(&path, format!("{problem}: {fix}")));
         }
         let mut folder =
             Self { path, classes: Vec::new(), folders: Vec::new(), files: Vec::new(), others: OtherFiles::default() };
@@ -135,7 +134,12 @@ impl ImageFolder {
             empty = empty.or(found);
         }
         if folder.files.is_empty() {
-            return Err(DataError::NoClassFolders { path: folder.path, others: folder.others });
+            let problem = format!(
+                "has no class folders with images{}: it should hold one folder per class, named after the class, with \
+                 {FORMATS} files; if the images are directly in it, give its parent folder",
+                folder.others.in_place()
+            );
+            return Err(DataError::folder(&folder.path, problem));
         }
         empty.map_or(Ok(()), Err)?;
         folder.check_names()?;
@@ -148,22 +152,23 @@ impl ImageFolder {
         let path = self.path.join(&name);
         let kind = kind(&path)?;
         match kind {
-            Kind::Dangling => return Err(DataError::DanglingLink { path }),
+            Kind::Dangling => {
+                let problem = "leads to nothing: restore the folder that this link should lead to, or delete it";
+                return Err(DataError::folder(&path, problem));
+            }
             Kind::File if is_picture(Path::new(&name)) => self.others.add_kind("pictures outside of the class folders"),
             Kind::File => self.others.add(Path::new(&name)),
             Kind::LinkedFolder if contains(&path, &self.path)? => self.others.add_kind("links to a folder around them"),
             Kind::Folder | Kind::LinkedFolder => {
-                let label = u16::try_from(self.classes.len()).map_err(|_| DataError::ClassCount {
-                    set: self.path.display().to_string(),
-                    classes: self.classes.len() + 1,
-                })?;
+                let too_many = |_| DataError::folder(&self.path, "has more than 65536 class folders: merge some");
+                let label = u16::try_from(self.classes.len()).map_err(too_many)?;
                 let found = list(&self.path, Path::new(&name))?;
                 self.others.extend(&found.others);
                 let empty = found.pictures.is_empty();
                 self.files.extend(found.pictures.into_iter().map(|file| (label, file)));
                 self.classes.push(names::class_name(&name));
                 self.folders.push(name);
-                return Ok(empty.then_some(DataError::EmptyClass { path, others: found.others }));
+                return Ok(empty.then(|| empty_class(&path, &found.others)));
             }
         }
         Ok(None)
@@ -174,8 +179,14 @@ impl ImageFolder {
         let mut spellings = HashMap::new();
         for class in &self.classes {
             if let Some(other) = spellings.insert(names::spelling(class), class) {
-                let (first, second) = (other.clone(), class.clone());
-                return Err(DataError::SameName { path: self.path.clone(), first, second });
+                let problem = format!(
+                    "has two class folders of the same name, {} and {}: they differ only in how accents are encoded, \
+                     as one character (NFC) or as two (NFD, as on macOS); put their pictures into one of them, or \
+                     rename one",
+                    spelt_out(other),
+                    spelt_out(class)
+                );
+                return Err(DataError::folder(&self.path, problem));
             }
         }
         Ok(())
@@ -185,45 +196,49 @@ impl ImageFolder {
     /// classes.
     ///
     /// # Errors
-    /// Those of [`open`](Self::open); [`DataError::RenamedClass`], [`DataError::MissingClasses`] or
-    /// [`DataError::UnknownClass`] if the classes differ.
+    /// Those of [`open`](Self::open); [`DataError::Folder`] if the classes differ.
     pub fn open_part(&self, path: impl Into<PathBuf>) -> Result<Self, DataError> {
         let part = Self::open(path)?;
         let without = |some: &Self, others: &Self| -> Vec<String> {
             let known: HashSet<&String> = others.classes.iter().collect();
             some.classes.iter().filter(|class| !known.contains(class)).cloned().collect()
         };
-        let (missing, mut unknown) = (without(self, &part), without(&part, self));
+        let (missing, unknown) = (without(self, &part), without(&part, self));
         for class in &missing {
             if let Some(found) = unknown.iter().find(|found| names::look_alike(found, class)) {
-                let (class, found) = (class.clone(), found.clone());
-                return Err(DataError::RenamedClass { path: part.path, class, found });
+                let problem = format!(
+                    "has the class folder {}, but the class of the training images is {}: they differ only in capital \
+                     letters or in how accents are encoded (NFC, or NFD as on macOS); rename the folder",
+                    spelt_out(found),
+                    spelt_out(class)
+                );
+                return Err(DataError::folder(&part.path, problem));
             }
         }
         if !missing.is_empty() {
-            return Err(DataError::MissingClasses { path: part.path, missing });
+            let (named, more) = missing.split_at(missing.len().min(3));
+            let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            let problem = format!("has no folder for {}{more}", quoted(named));
+            let fix = "it must have the same class folders as the training images";
+            return Err(DataError::folder(&part.path, format!("{problem}: {fix}")));
         }
-        if !unknown.is_empty() {
-            return Err(DataError::UnknownClass { class: unknown.swap_remove(0), path: part.path });
+        // Labels follow the order of the folders, which may differ where names that are not text are spelt out.
+        let misplaced = part.classes.first().filter(|_| part.classes != self.classes);
+        match unknown.first().or(misplaced) {
+            None => Ok(part),
+            Some(class) => {
+                let problem = format!("has a folder for {class:?}, which is not a class of the training images");
+                Err(DataError::folder(&part.path, format!("{problem}: delete or rename it")))
+            }
         }
-        // Labels follow the names of the folders, so they are equal if the classes are.
-        if part.classes != self.classes {
-            return Err(DataError::UnknownClass { class: part.classes[0].clone(), path: part.path });
-        }
-        Ok(part)
-    }
-
-    /// Returns the ignored files by kind: those that are not pictures in a supported format.
-    #[must_use]
-    pub fn others(&self) -> &OtherFiles {
-        &self.others
     }
 
     /// Returns the ignored files as an error to report, if there are any.
     #[must_use]
     pub fn left_out(&self) -> Option<DataError> {
-        let (path, others) = (self.path.clone(), self.others.clone());
-        (!others.is_empty()).then_some(DataError::OtherFiles { path, others })
+        let others = &self.others;
+        let what = || format!("files are ignored: {others}; only {FORMATS} files in class folders are read");
+        (!others.is_empty()).then(|| DataError::Ignored { path: self.path.clone(), what: what() })
     }
 
     /// Returns the path of the folder.
@@ -247,25 +262,17 @@ impl ImageFolder {
     /// This takes as long as decoding takes in an epoch.
     ///
     /// # Errors
-    /// [`DataError::EmptyClass`] if a class has only broken pictures, [`DataError::Io`] if a file cannot be read at
-    /// all.
+    /// [`DataError::Folder`] if a class has only broken pictures, [`DataError::Io`] if a file cannot be read at all.
     pub fn without_broken(self, threads: NonZeroUsize) -> Result<(Self, Vec<DataError>), DataError> {
-        let shared = Arc::new(self);
-        let work = Arc::clone(&shared);
-        let whole = Ahead::new(shared.files.len(), threads, window(threads), move |index| {
-            Picture::read(work.file(index)).map(|_| ())
-        });
-        let mut broken = Vec::new();
-        let mut keep = Vec::with_capacity(shared.files.len());
-        for result in whole {
-            keep.push(result.is_ok());
-            broken.extend(left_out(result)?);
+        let (mut files, mut broken) = (Vec::with_capacity(self.files.len()), Vec::new());
+        for (result, file) in self.decoded(threads, drop).zip(&self.files) {
+            match result {
+                Ok(()) => files.push(file.clone()),
+                Err(error) => broken.push(skipped(error)?),
+            }
         }
-        let mut folder = Arc::unwrap_or_clone(shared);
-        let mut keep = keep.into_iter();
-        folder.files.retain(|_| keep.next().unwrap_or(true));
-        folder.check_classes()?;
-        Ok((folder, broken))
+        self.check_classes(files.iter().map(|&(label, _)| label))?;
+        Ok((Self { files, ..self }, broken))
     }
 
     /// Reads all pictures into memory at one size: for searches, and other training on small images.
@@ -283,12 +290,8 @@ impl ImageFolder {
         threads: NonZeroUsize,
     ) -> Result<(ImageSet, Vec<DataError>), DataError> {
         let name = self.path.display().to_string();
-        let cropping = Cropping::whole(size).map_err(|shape| DataError::Shape { set: name.clone(), shape })?;
-        let folder = Arc::new(self.clone());
-        let work = Arc::clone(&folder);
-        let images = Ahead::new(self.files.len(), threads, window(threads), move |index| {
-            Picture::read(work.file(index)).map(|picture| cropping.center(picture).planes())
-        });
+        let cropping = Cropping::whole(size).map_err(|shape| DataError::shape(&name, shape))?;
+        let images = self.decoded(threads, move |picture| cropping.center(picture).planes());
         let (mut labels, mut pixels, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for (image, (label, _)) in images.zip(&self.files) {
             match image {
@@ -297,26 +300,33 @@ impl ImageFolder {
                     pixels.extend_from_slice(&planes);
                 }
                 Err(error) if broken == BrokenImages::Refuse => return Err(error),
-                error => errors.extend(left_out(error.map(|_| ()))?),
+                Err(error) => errors.push(skipped(error)?),
             }
         }
-        let kept = Self { files: labels.iter().map(|&label| (label, PathBuf::new())).collect(), ..self.clone() };
-        kept.check_classes()?;
+        self.check_classes(labels.iter().copied())?;
         let set = ImageSet::new(name, cropping.shape(), self.classes.clone(), labels, pixels)?;
         Ok((set, errors))
     }
 
-    /// Checks that every class still has pictures.
-    fn check_classes(&self) -> Result<(), DataError> {
+    /// Returns what `work` makes of each picture, decoded by threads.
+    fn decoded<T: Send + 'static>(
+        &self,
+        threads: NonZeroUsize,
+        work: impl Fn(Picture) -> T + Send + Sync + 'static,
+    ) -> Ahead<Result<T, DataError>> {
+        let folder = self.clone();
+        let window = threads.saturating_mul(AHEAD);
+        Ahead::new(self.files.len(), threads, window, move |index| Picture::read(folder.file(index)).map(&work))
+    }
+
+    /// Checks that every class has some of the pictures with these labels.
+    fn check_classes(&self, labels: impl Iterator<Item = u16>) -> Result<(), DataError> {
         let mut found = vec![false; self.classes.len()];
-        for (label, _) in &self.files {
-            found[usize::from(*label)] = true;
+        for label in labels {
+            found[usize::from(label)] = true;
         }
         match found.iter().position(|found| !found) {
-            Some(class) => {
-                let path = self.path.join(&self.folders[class]);
-                Err(DataError::EmptyClass { path, others: OtherFiles::default() })
-            }
+            Some(class) => Err(empty_class(&self.path.join(&self.folders[class]), &OtherFiles::default())),
             None => Ok(()),
         }
     }
@@ -341,45 +351,28 @@ impl Pictures for ImageFolder {
 
     fn content(&self, index: usize) -> Result<Vec<u8>, DataError> {
         let path = self.file(index);
-        fs::read(&path).map_err(|source| DataError::Io { path, source })
+        fs::read(&path).map_err(DataError::io(&path))
     }
-}
-
-/// Returns how many pictures may be in progress when a whole folder is read.
-fn window(threads: NonZeroUsize) -> NonZeroUsize {
-    threads.saturating_mul(NonZeroUsize::new(AHEAD).unwrap_or(NonZeroUsize::MIN))
 }
 
 /// Returns the error of a broken picture that is skipped; other errors remain errors.
-fn left_out(result: Result<(), DataError>) -> Result<Option<DataError>, DataError> {
-    match result {
-        Ok(()) => Ok(None),
-        Err(error @ DataError::BrokenImage { .. }) => {
-            tracing::warn!(%error, "broken image skipped");
-            Ok(Some(error))
-        }
-        Err(error) => Err(error),
+fn skipped(error: DataError) -> Result<DataError, DataError> {
+    if !matches!(error, DataError::BrokenImage { .. }) {
+        return Err(error);
     }
+    tracing::warn!(%error, "broken image skipped");
+    Ok(error)
 }
 
-fn check_folder(path: &Path) -> Result<(), DataError> {
-    let (path, expected) = (path.to_owned(), "one folder per class".to_owned());
-    match fs::metadata(&path) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err(DataError::NotAFolder { path, expected }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(DataError::MissingFolder {
-            path,
-            expected,
-            source_hint: "put the pictures of each class into a folder named after it",
-        }),
-        Err(source) => Err(DataError::Io { path, source }),
-    }
+/// The error of a class without pictures, or with broken ones only.
+fn empty_class(path: &Path, others: &OtherFiles) -> DataError {
+    let others = others.in_place();
+    DataError::folder(path, format!("has no readable {FORMATS} files{others}: add some, or delete the folder"))
 }
 
 /// Returns whether one folder is the other or contains it.
 fn contains(outer: &Path, inner: &Path) -> Result<bool, DataError> {
-    let real = |path: &Path| fs::canonicalize(path).map_err(|source| DataError::Io { path: path.to_owned(), source });
-    Ok(real(inner)?.starts_with(real(outer)?))
+    Ok(canonical(inner)?.starts_with(canonical(outer)?))
 }
 
 #[cfg(test)]

@@ -75,18 +75,14 @@ fn fashion_mnist(name: &str, dir: &Path, part: &str) -> Result<ImageSet, DataErr
     let plain = [format!("{part}-images-idx3-ubyte"), format!("{part}-labels-idx1-ubyte")];
     let zipped = [format!("{}.gz", plain[0]), format!("{}.gz", plain[1])];
     let folder = SOURCE.find(dir, &[&zipped[0], &zipped[1], &plain[0], &plain[1]])?;
-    let mut missing = Vec::new();
-    let [images, labels] = [0, 1].map(|file| {
-        let found = [&zipped[file], &plain[file]].map(|name| folder.join(name)).into_iter().find(|path| path.exists());
-        if found.is_none() {
-            missing.push(zipped[file].clone());
-        }
-        found.unwrap_or_default()
-    });
-    if !missing.is_empty() {
+    let places = [0, 1].map(|file| [&zipped[file], &plain[file]].map(|name| folder.join(name)));
+    let [images, labels] = places.map(|places| places.into_iter().find(|path| path.exists()));
+    let (Some(images), Some(labels)) = (&images, &labels) else {
+        let missing = [&images, &labels].into_iter().zip(zipped).filter(|(found, _)| found.is_none());
+        let missing = missing.map(|(_, name)| name).collect();
         let hint = format!("{} (uncompressed files without .gz also work)", SOURCE.hint);
         return Err(DataError::MissingFiles { path: folder, missing, hint });
-    }
+    };
     load(name, images, labels, FASHION_MNIST_CLASSES)
 }
 
@@ -105,21 +101,12 @@ pub(super) fn decode(
     };
     let label_count = labels.sizes[0];
     if image_count != label_count {
-        return Err(DataError::CountMismatch {
-            images: images_path.to_owned(),
-            labels: labels_path.to_owned(),
-            image_count: image_count.into(),
-            label_count: label_count.into(),
-        });
+        let labels = labels_path.display();
+        let both = format!("holds {image_count} images, but {labels} holds {label_count} labels");
+        return Err(DataError::file(images_path, format!("{both}; use both files of the same set")));
     }
-    if let Some(record) = labels.data.iter().position(|&label| usize::from(label) >= classes.len()) {
-        return Err(DataError::FileLabel {
-            path: labels_path.to_owned(),
-            record,
-            kind: "label",
-            label: labels.data[record].into(),
-            limit: classes.len(),
-        });
+    for (record, &label) in labels.data.iter().enumerate() {
+        read::check_label(labels_path, record, "label", label, classes.len())?;
     }
     let shape = ImageShape { channels: 1, height: rows as usize, width: columns as usize };
     let labels = labels.data.into_iter().map(u16::from).collect();
@@ -135,11 +122,7 @@ struct Idx {
 
 impl Idx {
     fn read(path: &Path, mut file: impl BufRead, kind: &'static str) -> Result<Self, DataError> {
-        let gzip = file
-            .fill_buf()
-            .map_err(|source| DataError::Io { path: path.to_owned(), source })?
-            .starts_with(&[0x1f, 0x8b]);
-        if gzip {
+        if file.fill_buf().map_err(DataError::io(path))?.starts_with(&[0x1f, 0x8b]) {
             Self::read_plain(path, GzDecoder::new(file), kind, true)
         } else {
             Self::read_plain(path, file, kind, false)
@@ -147,10 +130,11 @@ impl Idx {
     }
 
     fn read_plain(path: &Path, mut file: impl Read, kind: &'static str, gzip: bool) -> Result<Self, DataError> {
-        let path = || path.to_owned();
-        let failed = |source: io::Error| match source.kind() {
-            _ if !gzip => DataError::Io { path: path(), source },
-            _ => DataError::Gzip { path: path(), source },
+        let failed = |source: io::Error| {
+            if gzip {
+                return DataError::file(path, format!("is a damaged gzip file ({source}); copy or download it again"));
+            }
+            DataError::io(path)(source)
         };
         let (expected, dimensions) = if kind == "images" { (0x803, 3) } else { (0x801, 1) };
         let header_bytes = 4 + 4 * dimensions as u64;
@@ -159,17 +143,19 @@ impl Idx {
         let mut numbers = header.chunks_exact(4).map(|four| u32::from_be_bytes([four[0], four[1], four[2], four[3]]));
         let found = numbers.next().unwrap_or_default();
         if found != expected {
-            return Err(DataError::NotIdx { path: path(), kind, found, expected });
+            let problem =
+                format!("is not an IDX file of {kind}: it begins with {found:#010x} instead of {expected:#010x}");
+            return Err(DataError::file(path, format!("{problem}; check that images and labels are not swapped")));
         }
         let sizes: Vec<u32> = numbers.collect();
         if sizes.len() < dimensions {
-            let remainder = header.len() as u64;
-            return Err(DataError::TruncatedFile { path: path(), records: 0, record_bytes: header_bytes, remainder });
+            return Err(read::truncated(path, 0, header_bytes, header.len() as u64));
         }
         let declared =
             sizes.iter().try_fold(1u64, |product, &size| product.checked_mul(size.into())).unwrap_or(u64::MAX);
         if declared > LARGEST {
-            return Err(DataError::IdxTooLarge { path: path(), declared, limit: LARGEST });
+            let problem = format!("declares {declared} bytes of data, more than the maximum of {LARGEST}");
+            return Err(DataError::file(path, format!("{problem}; it is damaged, so copy or download it again")));
         }
         // One byte more than declared: if it comes, the header is wrong; if not, the end of a gzip file has been
         // checked.
@@ -177,8 +163,12 @@ impl Idx {
         file.take(declared + 1).read_to_end(&mut data).map_err(failed)?;
         let found = data.len() as u64;
         if found != declared {
-            let more = found > declared;
-            return Err(DataError::IdxLength { path: path(), declared, found: found.min(declared), more });
+            let found = if found > declared { "more".to_owned() } else { found.to_string() };
+            let problem = format!("its header declares {declared} bytes of data, and {found} follow");
+            return Err(DataError::file(
+                path,
+                format!("is truncated or damaged: {problem}; copy or download it again"),
+            ));
         }
         Ok(Self { sizes, data })
     }

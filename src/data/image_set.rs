@@ -31,7 +31,16 @@ impl ChannelStatistics {
     /// Returns the number of channels.
     #[must_use]
     pub fn channels(&self) -> usize {
-        self.mean.len()
+        self.mean.len().min(self.deviation.len())
+    }
+
+    /// Checks that these are the statistics of a set with so many channels.
+    pub(super) fn check(&self, set: &str, channels: usize) -> Result<(), DataError> {
+        if (self.mean.len(), self.deviation.len()) == (channels, channels) {
+            return Ok(());
+        }
+        let problem = format!("has {channels} channels, but the statistics are for {}", self.channels());
+        Err(DataError::set(set, format!("{problem}; take the statistics of its training part")))
     }
 
     /// Computes the statistics of bytes, `count` per channel, from the sum and the sum of squares of each channel.
@@ -91,20 +100,26 @@ impl ImageSet {
         let set = name.into();
         let classes: Vec<String> = classes.into_iter().map(Into::into).collect();
         if classes.is_empty() || classes.len() > usize::from(u16::MAX) + 1 {
-            return Err(DataError::ClassCount { set, classes: classes.len() });
+            return Err(DataError::set(set, format!("has {} classes: give 1 to 65536 class names", classes.len())));
         }
         if labels.is_empty() {
-            return Err(DataError::NoImages { set });
+            return Err(DataError::set(set, "has no images: give at least one"));
         }
         let bytes = shape.bytes().and_then(|bytes| Some((bytes, bytes.checked_mul(labels.len())?)));
         let Some((image_bytes, expected)) = bytes else {
-            return Err(DataError::Shape { set, shape });
+            return Err(DataError::shape(set, shape));
         };
         if pixels.len() != expected {
-            return Err(DataError::PixelCount { set, labels: labels.len(), shape, expected, found: pixels.len() });
+            let (found, labels) = (pixels.len(), labels.len());
+            let problem =
+                format!("has {found} pixel bytes, but {labels} labels and images of {shape} require {expected}");
+            return Err(DataError::set(set, format!("{problem}; give one label and one image for each")));
         }
         if let Some(image) = labels.iter().position(|&label| usize::from(label) >= classes.len()) {
-            return Err(DataError::Label { set, image, label: labels[image], classes: classes.len() });
+            let (label, classes) = (labels[image], classes.len());
+            let problem =
+                format!("has the label {label} at image {image} (counted from 0), but only {classes} classes");
+            return Err(DataError::set(set, format!("{problem}; correct the label or add the class name")));
         }
         Ok(Self { name: set, shape, image_bytes, classes, labels, pixels })
     }
@@ -196,7 +211,7 @@ impl ImageSet {
     /// ```
     pub fn limit(&self, images: usize, seed: u64) -> Result<Self, DataError> {
         if images == 0 {
-            return Err(DataError::ZeroLimit { set: self.name.clone() });
+            return Err(DataError::set(&self.name, "cannot be limited to 0 images: ask for at least 1"));
         }
         if images >= self.len() {
             return Ok(self.clone());
@@ -227,7 +242,7 @@ impl ImageSet {
             hasher.update(label.to_le_bytes());
         }
         hasher.update(&self.pixels);
-        hex(&hasher.finalize())
+        format!("sha256:{:x}", hasher.finalize())
     }
 
     /// Returns the mean and the deviation of each channel over all images, exactly summed.
@@ -273,16 +288,6 @@ impl ImageSet {
     }
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-
-    bytes.iter().fold(String::from("sha256:"), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,18 +304,21 @@ mod tests {
     #[test]
     fn only_valid_sets_can_be_made() {
         let make = |shape, classes: &[&str], labels: &[u16], pixels| {
-            ImageSet::new("set", shape, classes.iter().copied(), labels.to_vec(), vec![0; pixels]).unwrap_err()
+            let set = ImageSet::new("set", shape, classes.iter().copied(), labels.to_vec(), vec![0; pixels]);
+            set.unwrap_err().to_string()
         };
-        assert!(matches!(make(SHAPE, &[], &[0], 4), DataError::ClassCount { classes: 0, .. }));
-        assert!(matches!(make(SHAPE, &["a"], &[], 0), DataError::NoImages { .. }));
-        assert!(matches!(make(SHAPE, &["a"], &[0, 0], 7), DataError::PixelCount { expected: 8, found: 7, .. }));
-        assert!(matches!(make(SHAPE, &["a"], &[0, 1], 8), DataError::Label { image: 1, label: 1, classes: 1, .. }));
         let flat = ImageShape { height: 0, ..SHAPE };
-        assert!(matches!(make(flat, &["a"], &[0], 0), DataError::Shape { .. }));
         let huge = ImageShape { channels: usize::MAX, height: 2, width: 1 };
-        let error = make(huge, &["a"], &[0], 0);
-        assert!(matches!(error, DataError::Shape { .. }));
-        assert!(!error.to_string().contains('\n'));
+        for (error, wanted) in [
+            (make(SHAPE, &[], &[0], 4), "the set set has 0 classes: give 1 to 65536 class names"),
+            (make(SHAPE, &["a"], &[], 0), "the set set has no images: give at least one"),
+            (make(SHAPE, &["a"], &[0, 0], 7), "has 7 pixel bytes, but 2 labels and images of 2x1x2 require 8; "),
+            (make(SHAPE, &["a"], &[0, 1], 8), "has the label 1 at image 1 (counted from 0), but only 1 classes; "),
+            (make(flat, &["a"], &[0], 0), "has images of the size 2x0x2: "),
+            (make(huge, &["a"], &[0], 0), "has images of the size 18446744073709551615x2x1: "),
+        ] {
+            assert!(error.contains(wanted) && !error.contains('\n'), "{error}");
+        }
     }
 
     #[test]
@@ -331,7 +339,7 @@ mod tests {
         assert_eq!(part, set.limit(31, 7).unwrap());
         assert_ne!(part, set.limit(31, 8).unwrap());
         assert_eq!(set, set.limit(1_000, 7).unwrap());
-        assert!(matches!(set.limit(0, 7), Err(DataError::ZeroLimit { .. })));
+        assert!(set.limit(0, 7).unwrap_err().to_string().contains("cannot be limited to 0 images"));
     }
 
     #[test]

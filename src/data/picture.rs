@@ -83,20 +83,11 @@ impl Picture {
         self.0.as_raw()
     }
 
-    /// Scales the picture so that its shorter side is `side`; the longer one keeps the proportion, rounded.
+    /// Scales the picture in proportion to the smallest size that covers `rows` and `columns`: one of its sides has
+    /// exactly that length; the other one is rounded.
     ///
     /// Scaling is linear. When the picture becomes smaller, each new pixel is the mean of the pixels that it covers,
     /// weighted by a triangle of twice its width.
-    ///
-    /// # Panics
-    /// If `side` is 0.
-    #[must_use]
-    pub(super) fn with_shorter_side(self, side: u32) -> Self {
-        self.covering([side, side])
-    }
-
-    /// Scales the picture in proportion, as [`with_shorter_side`](Self::with_shorter_side) does, to the smallest size
-    /// that covers `rows` and `columns`: one of its sides has exactly that length.
     ///
     /// # Panics
     /// If `rows` or `columns` is 0.
@@ -127,17 +118,8 @@ impl Picture {
         Self(image::imageops::crop_imm(&self.0, left, top, side, side).to_image())
     }
 
-    /// Cuts out the square of `side` pixels in the middle. If the margins cannot be equal, the upper and the left one
-    /// are smaller.
-    ///
-    /// # Panics
-    /// If the picture is smaller.
-    #[must_use]
-    pub(super) fn center_crop(&self, side: u32) -> Self {
-        self.middle([side, side])
-    }
-
-    /// Cuts `rows` and `columns` out of the middle, as [`center_crop`](Self::center_crop) does.
+    /// Cuts `rows` and `columns` out of the middle. If the margins cannot be equal, the upper and the left one are
+    /// smaller.
     ///
     /// # Panics
     /// If the picture is smaller.

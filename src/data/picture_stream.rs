@@ -1,10 +1,11 @@
 //! A stream of pictures that are decoded, scaled and cropped in threads, ahead of the device.
 
 use super::ahead::Ahead;
-use super::source::{BatchIterator, BatchSource, draws};
+use super::source::{BatchIterator, BatchSource};
 use super::{
     Augmentation, Batches, ChannelStatistics, Cropping, DataError, DeviceSet, ImageSet, ImageShape, Picture, Pictures,
 };
+use crate::seed;
 use burn::tensor::Device;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -66,14 +67,8 @@ impl PictureStream {
         statistics: &ChannelStatistics,
         device: &Device,
     ) -> Result<Self, DataError> {
-        let set = "the stream of pictures".to_owned();
-        if pictures.is_empty() {
-            return Err(DataError::NoImages { set });
-        }
-        let channels = statistics.mean.len().min(statistics.deviation.len());
-        if channels != 3 {
-            return Err(DataError::ChannelCount { set, channels: 3, statistics: channels });
-        }
+        check(&*pictures)?;
+        statistics.check(SET, 3)?;
         Ok(Self {
             pictures,
             cropping,
@@ -86,16 +81,14 @@ impl PictureStream {
 
     /// Sets the number of threads that decode; the batches are the same for any number.
     #[must_use]
-    pub fn with_threads(mut self, threads: NonZeroUsize) -> Self {
-        self.threads = threads;
-        self
+    pub fn with_threads(self, threads: NonZeroUsize) -> Self {
+        Self { threads, ..self }
     }
 
     /// Sets the largest number of images that are ready or being prepared. Less than a batch works, but is slower.
     #[must_use]
-    pub fn with_ahead(mut self, images: NonZeroUsize) -> Self {
-        self.ahead = images;
-        self
+    pub fn with_ahead(self, images: NonZeroUsize) -> Self {
+        Self { ahead: images, ..self }
     }
 
     /// Returns the statistics of at most `images` pictures, evenly chosen and cropped as for evaluation. Training and
@@ -109,10 +102,8 @@ impl PictureStream {
         images: usize,
         threads: NonZeroUsize,
     ) -> Result<ChannelStatistics, DataError> {
-        let (all, count) = (pictures.len(), images.clamp(1, pictures.len().max(1)));
-        if all == 0 {
-            return Err(DataError::NoImages { set: "the stream of pictures".to_owned() });
-        }
+        check(&*pictures)?;
+        let (all, count) = (pictures.len(), images.clamp(1, pictures.len()));
         let squares = Ahead::new(count, threads, threads.saturating_mul(threads), move |number| {
             let index = usize::try_from(number as u128 * all as u128 / count as u128).unwrap_or(0);
             pictures.picture(index).map(|picture| cropping.center(picture))
@@ -148,12 +139,12 @@ impl PictureStream {
         })
     }
 
-    /// Returns the next batch of images, as a set on the device.
+    /// Returns the next batch of images, as a set on the device, and the places of all of them in it.
     fn collect(
         &self,
         indices: &[usize],
         squares: &mut Ahead<Result<Vec<u8>, DataError>>,
-    ) -> Result<DeviceSet, DataError> {
+    ) -> Result<(DeviceSet, Vec<usize>), DataError> {
         let mut pixels = Vec::with_capacity(indices.len() * self.cropping.shape().bytes().unwrap_or(0));
         for square in squares.take(indices.len()) {
             pixels.extend_from_slice(&square?);
@@ -161,8 +152,15 @@ impl PictureStream {
         let labels = indices.iter().map(|&index| self.pictures.label(index)).collect();
         let classes = self.pictures.classes().to_vec();
         let set = ImageSet::new("a batch of pictures", self.cropping.shape(), classes, labels, pixels)?;
-        DeviceSet::new(&set, &self.statistics, &self.device)
+        Ok((DeviceSet::new(&set, &self.statistics, &self.device)?, (0..indices.len()).collect()))
     }
+}
+
+/// The name of a stream's pictures in errors.
+const SET: &str = "the stream of pictures";
+
+fn check(pictures: &dyn Pictures) -> Result<(), DataError> {
+    if pictures.is_empty() { Err(DataError::set(SET, "has no images: give at least one")) } else { Ok(()) }
 }
 
 impl BatchSource for PictureStream {
@@ -192,14 +190,10 @@ impl BatchSource for PictureStream {
     ) -> BatchIterator<'a> {
         let (cropping, epoch_seed) = (self.cropping, Cropping::epoch_seed(seed, epoch));
         let mut squares = self.squares(order, first, move |picture, index| cropping.random(picture, epoch_seed, index));
-        let draws = draws(augmentation, self.len(), self.shape(), seed, epoch);
+        let draws = augmentation.draws(self.len(), self.shape(), &mut seed::stream(seed, "augment", epoch));
         Box::new(order.with_places(first).map(move |(places, indices)| {
-            let set = self.collect(indices, &mut squares)?;
-            let all: Vec<usize> = (0..indices.len()).collect();
-            Ok(match &draws {
-                Some(draws) => set.augmented_batch(&all, augmentation, &draws[places]),
-                None => set.batch(&all),
-            })
+            let (set, all) = self.collect(indices, &mut squares)?;
+            Ok(set.augmented_batch(&all, augmentation, &draws[places]))
         }))
     }
 
@@ -207,8 +201,8 @@ impl BatchSource for PictureStream {
         let cropping = self.cropping;
         let mut squares = self.squares(order, 0, move |picture, _| cropping.center(picture));
         Box::new(order.iter().map(move |indices| {
-            let set = self.collect(indices, &mut squares)?;
-            Ok(set.batch(&(0..indices.len()).collect::<Vec<usize>>()))
+            let (set, all) = self.collect(indices, &mut squares)?;
+            Ok(set.batch(&all))
         }))
     }
 }
@@ -355,6 +349,6 @@ mod tests {
         let pictures = Arc::new(embedded::train().limit(20, 7).unwrap());
         let one = ChannelStatistics { mean: vec![0.0], deviation: vec![1.0] };
         let error = PictureStream::new(pictures, Cropping::imagenet(8), &one, &Device::flex()).unwrap_err();
-        assert!(matches!(error, DataError::ChannelCount { channels: 3, statistics: 1, .. }));
+        assert!(error.to_string().contains(" has 3 channels, but the statistics are for 1; "), "{error}");
     }
 }

@@ -101,8 +101,7 @@ impl Pictures for ImageSet {
     }
 
     fn picture(&self, index: usize) -> Result<Picture, DataError> {
-        Picture::from_planes(self.image(index), self.shape())
-            .ok_or_else(|| DataError::Shape { set: self.name().to_owned(), shape: self.shape() })
+        Picture::from_planes(self.image(index), self.shape()).ok_or_else(|| DataError::shape(self.name(), self.shape()))
     }
 
     fn content(&self, index: usize) -> Result<Vec<u8>, DataError> {

@@ -1,7 +1,6 @@
 //! Sources of batches.
 
-use super::{Augmentation, Batches, DataError, Draw, ImageShape};
-use crate::seed;
+use super::{Augmentation, Batches, DataError, ImageShape};
 use burn::tensor::{Device, Int, Tensor};
 use std::fmt::Debug;
 
@@ -64,16 +63,4 @@ pub trait BatchSource: Debug {
 
     /// Returns the batches of `order` for evaluation, without random changes.
     fn batches<'a>(&'a self, order: &'a Batches) -> BatchIterator<'a>;
-}
-
-/// Returns the random draws for the images of an epoch, in its order, or `None` if the augmentation changes nothing.
-pub(super) fn draws(
-    augmentation: &Augmentation,
-    images: usize,
-    shape: ImageShape,
-    seed: u64,
-    epoch: u64,
-) -> Option<Vec<Draw>> {
-    let draw = || augmentation.draws(images, shape, &mut seed::stream(seed, "augment", epoch));
-    (!augmentation.is_none()).then(draw)
 }

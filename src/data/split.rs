@@ -1,6 +1,5 @@
 use sha2::{Digest, Sha256};
 
-use super::image_set::hex;
 use super::{DataError, ImageSet, ImageShape};
 use crate::seed;
 
@@ -34,7 +33,7 @@ impl Split {
     #[expect(clippy::needless_pass_by_value, reason = "the set is consumed, so that nobody trains on all of it")]
     pub fn new(set: ImageSet, validation: usize, seed: u64) -> Result<Self, DataError> {
         if validation == 0 || validation >= set.len() {
-            return Err(DataError::ValidationCount { set: set.name().to_owned(), validation, images: set.len() });
+            return Err(DataError::validation(set.name(), validation, set.len()));
         }
         let members = set.shuffled_members("validation", seed);
         let mut held_out = vec![false; set.len()];
@@ -81,7 +80,7 @@ impl Split {
         hasher.update(b"blockqnn split 1");
         hasher.update(self.training.identity());
         hasher.update(self.validation.identity());
-        hex(&hasher.finalize())
+        format!("sha256:{:x}", hasher.finalize())
     }
 
     /// Returns the training part and the validation part.
@@ -193,7 +192,7 @@ mod tests {
         assert_eq!(Split::new(set(&[2, 1]), 2, 0).unwrap().training().len(), 1);
         for validation in [0, 3, 4, usize::MAX] {
             let error = Split::new(set(&[2, 1]), validation, 0).unwrap_err();
-            assert!(matches!(error, DataError::ValidationCount { images: 3, .. }));
+            assert!(error.to_string().contains(" of its 3 images for validation: "), "{error}");
             assert!(error.to_string().ends_with("hold out 1 to 2 of them"), "{error}");
         }
     }

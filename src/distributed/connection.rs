@@ -2,8 +2,11 @@
 
 use super::DistributedError;
 use async_nats::jetstream::Context;
-use async_nats::jetstream::context::ContextBuilder;
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
+use async_nats::jetstream::context::{ContextBuilder, PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::subject::ToSubject;
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, Message};
+use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -33,6 +36,29 @@ pub(super) fn jetstream(client: &Client) -> Context {
     ContextBuilder::new().timeout(ANSWER).ack_timeout(ANSWER).build(client.clone())
 }
 
+/// Publishes a message, which may get lost.
+pub(super) async fn tell(client: &Client, subject: impl ToSubject, message: &impl Serialize) {
+    if let Ok(payload) = serde_json::to_vec(message) {
+        let _ = client.publish(subject, payload.into()).await;
+    }
+}
+
+/// Answers a message. Whoever gets no answer asks again.
+pub(super) async fn reply(client: &Client, message: &Message, reply: &impl Serialize) {
+    if let Some(to) = &message.reply {
+        tell(client, to.clone(), reply).await;
+    }
+}
+
+/// Stores a message, unless its stream has one on the subject already.
+pub(super) async fn store(context: &Context, subject: String, payload: Vec<u8>) -> Result<(), PublishError> {
+    let message = PublishMessage::build().payload(payload.into()).expected_last_subject_sequence(0);
+    match context.send_publish(subject, message).await?.await {
+        Err(error) if error.kind() != PublishErrorKind::WrongLastSequence => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// The address of a broker, and the credentials for it.
 ///
 /// The address is that of `nats-server`: `nats://host:4222`. It begins with `tls://` if the connection must be
@@ -42,16 +68,22 @@ pub(super) fn jetstream(client: &Client) -> Context {
 /// ```
 /// use blockqnn::distributed::Broker;
 ///
-/// let broker = Broker::new("tls://broker.example:4222").with_nkey("worker.nk").with_ca("ca.pem");
-/// assert_eq!(broker.url(), "tls://broker.example:4222");
+/// let nkey = Some("worker.nk".into());
+/// let broker = Broker { nkey, ca: Some("ca.pem".into()), ..Broker::new("tls://broker.example:4222") };
+/// assert_eq!(broker.url, "tls://broker.example:4222");
 /// ```
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Broker {
-    url: String,
-    nkey: Option<PathBuf>,
-    credentials: Option<PathBuf>,
-    ca: Option<PathBuf>,
-    certificate: Option<(PathBuf, PathBuf)>,
+    /// The address.
+    pub url: String,
+    /// A file with the seed of an nkey to authenticate with (a line that begins with `SU`).
+    pub nkey: Option<PathBuf>,
+    /// A credentials file to authenticate with (`.creds`: a JWT and its nkey).
+    pub credentials: Option<PathBuf>,
+    /// A PEM file with the certificate authority to trust, instead of those that the system trusts.
+    pub ca: Option<PathBuf>,
+    /// PEM files with a client certificate to present, and its key.
+    pub certificate: Option<(PathBuf, PathBuf)>,
 }
 
 /// Shows the address without its password.
@@ -72,40 +104,6 @@ impl Broker {
     /// Creates a broker at `url`, without credentials.
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), nkey: None, credentials: None, ca: None, certificate: None }
-    }
-
-    /// Authenticates with an nkey; the file contains its seed (a line that begins with `SU`).
-    #[must_use]
-    pub fn with_nkey(mut self, seed: impl Into<PathBuf>) -> Self {
-        self.nkey = Some(seed.into());
-        self
-    }
-
-    /// Authenticates with a credentials file (`.creds`: a JWT and its nkey).
-    #[must_use]
-    pub fn with_credentials(mut self, file: impl Into<PathBuf>) -> Self {
-        self.credentials = Some(file.into());
-        self
-    }
-
-    /// Trusts the certificate authority in a PEM file instead of those that the system trusts.
-    #[must_use]
-    pub fn with_ca(mut self, file: impl Into<PathBuf>) -> Self {
-        self.ca = Some(file.into());
-        self
-    }
-
-    /// Presents a client certificate; both files are PEM.
-    #[must_use]
-    pub fn with_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.certificate = Some((certificate.into(), key.into()));
-        self
-    }
-
-    /// Returns the address.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
     }
 
     /// Returns the address without its password.
@@ -137,24 +135,28 @@ impl Broker {
                     event => tracing::warn!(%event, "the broker says"),
                 }
             });
-        let file = |path: &PathBuf, source| DistributedError::File { path: path.clone(), source };
+        let file = |path: &PathBuf, problem: &dyn fmt::Display| DistributedError::File {
+            path: path.clone(),
+            problem: problem.to_string(),
+        };
         if let Some(path) = &self.nkey {
-            let seed = std::fs::read_to_string(path).map_err(|source| file(path, source))?;
+            let seed = std::fs::read_to_string(path).map_err(|error| file(path, &error))?;
             let seed = seed.lines().map(str::trim).find(|line| line.starts_with('S'));
-            let seed = seed.ok_or_else(|| DistributedError::Seed { path: path.clone() })?;
+            let none = "it holds no nkey seed: it needs a line that begins with SU, as printed by `nk -gen user`";
+            let seed = seed.ok_or_else(|| file(path, &none))?;
             options = options.nkey(seed.to_owned());
         }
         if let Some(path) = &self.credentials {
-            options = options.credentials_file(path).await.map_err(|source| file(path, source))?;
+            options = options.credentials_file(path).await.map_err(|error| file(path, &error))?;
         }
         if let Some(path) = &self.ca {
             // Read here, because a missing file would look like a broken connection.
-            std::fs::read(path).map_err(|source| file(path, source))?;
+            std::fs::read(path).map_err(|error| file(path, &error))?;
             options = options.add_root_certificates(path.clone());
         }
         if let Some((certificate, key)) = &self.certificate {
             for path in [certificate, key] {
-                std::fs::read(path).map_err(|source| file(path, source))?;
+                std::fs::read(path).map_err(|error| file(path, &error))?;
             }
             options = options.add_client_certificate(certificate.clone(), key.clone());
         }

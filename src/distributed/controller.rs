@@ -301,13 +301,6 @@ impl Controller {
         }
     }
 
-    async fn respond(&self, message: &Message, reply: &impl serde::Serialize) {
-        if let (Some(to), Ok(payload)) = (&message.reply, serde_json::to_vec(reply)) {
-            // A worker that gets no reply asks again.
-            let _ = self.client.publish(to.clone(), payload.into()).await;
-        }
-    }
-
     /// Accepts a worker, or tells it why it is refused.
     async fn greet(&mut self, message: &Message) {
         let reply = match serde_json::from_slice::<Hello>(&message.payload) {
@@ -324,14 +317,14 @@ impl Controller {
                 }
             }
         };
-        self.respond(message, &reply).await;
+        connection::reply(&self.client, message, &reply).await;
     }
 
     /// Tells a worker that received an old task that its result is stored or no longer needed.
     async fn answer(&self, message: &Message) {
         let key = message.subject.rsplit('.').next().unwrap_or_default();
         if !self.flights.contains_key(key) {
-            self.respond(message, &Claimed::Done).await;
+            connection::reply(&self.client, message, &Claimed::Done).await;
         }
     }
 

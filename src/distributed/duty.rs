@@ -3,14 +3,14 @@
 //! A controller asks on a subject of its search whether there are others, and answers when others ask. Nothing is
 //! stored, so a controller that was killed blocks nobody.
 
-use super::DistributedError;
 use super::protocol::{Duty, Names, machine};
+use super::{DistributedError, connection};
 use async_nats::{Client, Message, Subscriber};
 use futures_util::StreamExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 /// How long a controller listens for others before it takes a name.
@@ -26,14 +26,8 @@ pub(super) struct Guard {
     subject: String,
     inbox: String,
     state: Arc<Mutex<State>>,
-    answering: JoinHandle<()>,
-}
-
-impl Drop for Guard {
-    /// A controller that has ended must not block others.
-    fn drop(&mut self) {
-        self.answering.abort();
-    }
+    /// Ends with the guard: a controller that has ended must not block others.
+    _answering: JoinSet<()>,
 }
 
 /// What a controller knows of itself and of another.
@@ -70,8 +64,9 @@ impl Guard {
         let id = format!("{:032x}-{process}-{number}", now.as_nanos());
         let own = Duty { id, machine: machine().unwrap_or_default(), process, holds: false };
         let state = Arc::new(Mutex::new(State { own, other: None }));
-        let answering = tokio::spawn(answer(client.clone(), Arc::clone(&state), asks, answers));
-        let guard = Self { client: client.clone(), subject, inbox, state, answering };
+        let mut answering = JoinSet::new();
+        answering.spawn(answer(client.clone(), Arc::clone(&state), asks, answers));
+        let guard = Self { client: client.clone(), subject, inbox, state, _answering: answering };
         // Two controllers that start at the same moment hear each other, because both listen before they ask.
         let _ = client.flush().await;
         guard.ask().await;
@@ -124,10 +119,7 @@ async fn answer(client: Client, state: Arc<Mutex<State>>, mut asks: Subscriber, 
                     state.hear(heard);
                     state.own.clone()
                 };
-                if let (Some(to), Ok(payload)) = (message.reply, serde_json::to_vec(&own)) {
-                    // A controller that has ended needs no answer.
-                    let _ = client.publish(to, payload.into()).await;
-                }
+                connection::reply(&client, &message, &own).await;
             }
             Some(message) = answers.next() => {
                 if let Some(heard) = read(&message) {

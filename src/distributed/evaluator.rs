@@ -25,63 +25,35 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// use blockqnn::distributed::NatsConfig;
 /// use std::time::Duration;
 ///
-/// let config = NatsConfig::new("synthetic 1, noise 0").with_name("first-try").with_ack_wait(Duration::from_secs(30));
-/// assert_eq!(config.name(), "first-try");
+/// let ack_wait = Duration::from_secs(30);
+/// let config = NatsConfig { name: "first-try".into(), ack_wait, ..NatsConfig::new("synthetic 1, noise 0") };
+/// assert_eq!(config.attempts, 3);
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatsConfig {
-    pub(super) name: String,
-    pub(super) identity: String,
-    pub(super) briefing: serde_json::Value,
-    pub(super) ack_wait: Duration,
-    pub(super) attempts: u32,
+    /// The name of the search on the broker: 1 to 64 letters, digits, `-` and `_`. Searches with different names share
+    /// a broker without interfering; only one controller can use a name at a time. The default is `search`.
+    pub name: String,
+    /// The [identity](crate::environment::Environment::identity) of the environments of the search. A worker with
+    /// another identity is refused.
+    pub identity: String,
+    /// What a worker creates its environment from, in whatever form the worker expects. The default is `null`.
+    pub briefing: serde_json::Value,
+    /// The lease: a worker that shows no sign of life for this long loses its trial. The default is one minute.
+    pub ack_wait: Duration,
+    /// How many workers may be lost over a trial (or hang in it) before it is recorded as
+    /// [`Infeasibility::Failed`](crate::evaluation::Infeasibility::Failed). The default is 3. Failures that an
+    /// environment reports itself are limited by [`SearchConfig::attempts`](crate::search::SearchConfig::attempts)
+    /// instead.
+    pub attempts: u32,
 }
 
 impl NatsConfig {
-    /// Creates the settings of a search whose environments have this
-    /// [identity](crate::environment::Environment::identity). A worker with another identity is refused.
+    /// Creates the default settings of a search whose environments have this identity.
     pub fn new(identity: impl Into<String>) -> Self {
         let briefing = serde_json::Value::Null;
         let (name, ack_wait) = (Names::DEFAULT.to_owned(), Duration::from_mins(1));
         Self { name, identity: identity.into(), briefing, ack_wait, attempts: 3 }
-    }
-
-    /// Sets the name of the search on the broker: 1 to 64 letters, digits, `-` and `_`. Searches with different names
-    /// share a broker without interfering; only one controller can use a name at a time. The default is `search`.
-    #[must_use]
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// Sets what a worker creates its environment from, in whatever form the worker expects. The default is `null`.
-    #[must_use]
-    pub fn with_briefing(mut self, briefing: serde_json::Value) -> Self {
-        self.briefing = briefing;
-        self
-    }
-
-    /// Sets the lease: a worker that shows no sign of life for this long loses its trial. The default is one minute.
-    #[must_use]
-    pub fn with_ack_wait(mut self, ack_wait: Duration) -> Self {
-        self.ack_wait = ack_wait;
-        self
-    }
-
-    /// Sets how many workers may be lost over a trial (or hang in it) before it is recorded as
-    /// [`Infeasibility::Failed`](crate::evaluation::Infeasibility::Failed). The default is 3. Failures that an
-    /// environment reports itself are limited by [`SearchConfig::attempts`](crate::search::SearchConfig::attempts)
-    /// instead.
-    #[must_use]
-    pub fn with_attempts(mut self, attempts: u32) -> Self {
-        self.attempts = attempts;
-        self
-    }
-
-    /// Returns the name of the search on the broker.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
     }
 }
 
@@ -93,6 +65,7 @@ impl NatsConfig {
 ///
 /// If the broker loses tasks they are stored again, if its queues are gone they are created again, and a consumer that
 /// is stuck is replaced. All of this only requires that the broker returns at its address.
+#[derive(Debug)]
 pub struct NatsEvaluator<A> {
     commands: UnboundedSender<Command>,
     events: Receiver<Event>,
@@ -105,15 +78,6 @@ pub struct NatsEvaluator<A> {
     /// Present until the evaluator is dropped.
     runtime: Option<Runtime>,
     architecture: PhantomData<fn(A)>,
-}
-
-impl<A> std::fmt::Debug for NatsEvaluator<A> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NatsEvaluator")
-            .field("submitted", &self.submitted.len())
-            .field("identity", &self.identity)
-            .finish_non_exhaustive()
-    }
 }
 
 impl<A: Serialize> NatsEvaluator<A> {

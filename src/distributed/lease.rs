@@ -1,5 +1,6 @@
 //! The trial that a worker is evaluating, and the worker's heartbeats.
 
+use super::connection;
 use super::protocol::{Claim, Claimed, Doing, Names, Status};
 use crate::environment::Progress;
 use async_nats::jetstream::message::Acker;
@@ -114,9 +115,7 @@ impl Presence {
     /// Tells the controller what the worker is doing. The message may get lost.
     pub(super) async fn tell(&self, doing: Doing, every: Duration) {
         let status = Status { worker: self.worker.clone(), every, doing };
-        if let Ok(payload) = serde_json::to_vec(&status) {
-            let _ = self.client.publish(self.names.status(), payload.into()).await;
-        }
+        connection::tell(&self.client, self.names.status(), &status).await;
     }
 
     /// Sends heartbeats for ever: to the controller, to the broker for the current trial, and to other workers that
@@ -152,9 +151,7 @@ impl Presence {
             return;
         }
         let _ = self.lease(&claim.lease).ack_with(AckKind::Progress).await;
-        if let (Some(to), Ok(payload)) = (&message.reply, serde_json::to_vec(&Claimed::Mine)) {
-            let _ = self.client.publish(to.clone(), payload.into()).await;
-        }
+        connection::reply(&self.client, message, &Claimed::Mine).await;
     }
 
     /// Returns a lease, to be acknowledged or extended.

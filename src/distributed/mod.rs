@@ -74,20 +74,13 @@ pub enum DistributedError {
         /// A likely cause.
         hint: &'static str,
     },
-    /// A file of credentials or certificates cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    /// A file of credentials or certificates cannot be read or used.
+    #[error("cannot read {}: {problem}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// The system's error.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file contains no nkey.
-    #[error("{} holds no nkey seed: it needs a line that begins with SU, as printed by `nk -gen user`", path.display())]
-    Seed {
-        /// The file.
-        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// The name of a search cannot be used in a subject.
     #[error("{name:?} is not a valid name of a search on a broker: use 1 to 64 letters, digits, - and _")]

@@ -4,6 +4,7 @@ use super::DistributedError;
 use crate::environment::Progress;
 use crate::evaluation::Trial;
 use crate::evaluator::Verdict;
+use crate::identity::short_hash;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
 use serde::{Deserialize, Serialize};
@@ -131,7 +132,7 @@ pub(super) struct Task<A> {
 
 /// Returns the short name of an environment's identity.
 pub(super) fn short_identity(identity: &str) -> String {
-    hex(&Sha256::digest(identity), 8)
+    short_hash(&Sha256::digest(identity))
 }
 
 /// Returns the name of an attempt at a trial. It is the same wherever it is computed, and attempts of the same name
@@ -141,16 +142,12 @@ pub(super) fn key(trial: &Trial, attempt: u32, environment: &str) -> String {
     hasher.update(environment);
     hasher.update(trial.seed.to_le_bytes());
     hasher.update(trial.fingerprint.as_bytes());
-    format!("{}-{attempt}-{}", trial.id, hex(&hasher.finalize(), 8))
+    format!("{}-{attempt}-{}", trial.id, short_hash(&hasher.finalize()))
 }
 
 /// Returns the trial that an attempt's name begins with.
 pub(super) fn trial_of(key: &str) -> Option<u64> {
     key.split('-').next().and_then(|trial| trial.parse().ok())
-}
-
-fn hex(bytes: &[u8], count: usize) -> String {
-    bytes.iter().take(count).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// How an attempt ended, and who made it.

@@ -8,14 +8,14 @@ use super::protocol::{Doing, Hello, Names, PROTOCOL, Reply, Welcome, machine, sh
 use super::trainer::{Factory, Line, Trainer, is_child, serve};
 use super::{Broker, DistributedError};
 use crate::environment::{Cancellation, Environment};
-use async_nats::jetstream::Context;
+use async_nats::RequestErrorKind;
 use async_nats::jetstream::consumer::{Consumer, pull};
-use async_nats::{Client, RequestErrorKind};
 use serde::de::DeserializeOwned;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 use tasks::End;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 /// How often a worker checks whether it should stop.
@@ -83,19 +83,17 @@ impl NatsWorker {
         }
     }
 
-    /// Sets the name of the search; see [`NatsConfig::with_name`](super::NatsConfig::with_name).
+    /// Sets the name of the search; see [`NatsConfig::name`](super::NatsConfig::name).
     #[must_use]
-    pub fn with_search(mut self, name: impl Into<String>) -> Self {
-        self.search = name.into();
-        self
+    pub fn with_search(self, name: impl Into<String>) -> Self {
+        Self { search: name.into(), ..self }
     }
 
     /// Sets the name of the worker, which no other may have. It appears in the controller's progress and in the
     /// messages of faults.
     #[must_use]
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
+    pub fn with_name(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
     }
 
     /// Returns the name of the worker.
@@ -108,36 +106,32 @@ impl NatsWorker {
     /// this long is considered hanging and killed, and another worker gets its trial. The default is 5 minutes, since
     /// the first step on a GPU may have kernels to compile.
     #[must_use]
-    pub fn with_patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Ends the worker when it has had nothing to do for this long. By default it waits for ever.
     #[must_use]
-    pub fn with_idle_exit(mut self, idle: Duration) -> Self {
-        self.idle_exit = Some(idle);
-        self
+    pub fn with_idle_exit(self, idle: Duration) -> Self {
+        Self { idle_exit: Some(idle), ..self }
     }
 
     /// Trains in a thread of the worker's own process, which is faster for evaluations of microseconds. A lack of
     /// memory, a crash or a hang then ends the whole worker.
     #[must_use]
-    pub fn without_child_process(mut self) -> Self {
-        self.child = false;
-        self
+    pub fn without_child_process(self) -> Self {
+        Self { child: false, ..self }
     }
 
     /// Lets `cancellation` stop the worker: it returns its current trial, which does not count as an attempt. Raise it
     /// on SIGTERM.
     #[must_use]
-    pub fn with_cancellation(mut self, cancellation: Cancellation) -> Self {
-        self.cancellation = cancellation;
-        self
+    pub fn with_cancellation(self, cancellation: Cancellation) -> Self {
+        Self { cancellation, ..self }
     }
 
     /// Works until it is stopped. `make` is called once in each child process, with the controller's
-    /// [briefing](super::NatsConfig::with_briefing).
+    /// [briefing](super::NatsConfig::briefing).
     ///
     /// If the broker or the controller goes away, the worker waits for it.
     ///
@@ -165,13 +159,9 @@ impl NatsWorker {
         let runtime = connection::runtime()?;
         let departure = runtime.block_on(async {
             let client = self.broker.connect(&format!("worker {}", self.name), "_WORKER").await?;
-            let context = connection::jetstream(&client);
-            let hand = Hand::new(self.patience);
-            let (worker, names) = (self.name.clone(), names.clone());
-            let presence =
-                Presence { client: client.clone(), context: context.clone(), names: names.clone(), worker, hand };
-            let mut session =
-                Session { worker: &self, client, context, names, presence, start: &start, busy: Instant::now() };
+            let (context, hand) = (connection::jetstream(&client), Hand::new(self.patience));
+            let presence = Presence { client, context, names, worker: self.name.clone(), hand };
+            let mut session = Session { worker: &self, presence, start: &start, busy: Instant::now() };
             let departure = session.work().await;
             let reason = match &departure {
                 Ok(Departure::Stopped) => "it was stopped".to_owned(),
@@ -179,7 +169,7 @@ impl NatsWorker {
                 Err(error) => error.to_string(),
             };
             session.presence.tell(Doing::Leaving { reason }, REQUEST).await;
-            let _ = timeout(ANSWER, session.client.flush()).await;
+            let _ = timeout(ANSWER, session.presence.client.flush()).await;
             departure
         });
         runtime.shutdown_timeout(Duration::from_secs(1));
@@ -190,9 +180,6 @@ impl NatsWorker {
 /// A connected worker.
 struct Session<'w> {
     worker: &'w NatsWorker,
-    client: Client,
-    context: Context,
-    names: Names,
     presence: Presence,
     start: &'w dyn Fn(&serde_json::Value) -> Result<Trainer, DistributedError>,
     /// When the worker last had a task.
@@ -206,7 +193,8 @@ impl Session<'_> {
 
     async fn work(&mut self) -> Result<Departure, DistributedError> {
         let mut trainer: Option<(Trainer, serde_json::Value, String)> = None;
-        let mut presence = None;
+        // Ends when this function returns.
+        let mut presence = JoinSet::new();
         let mut known: Option<Welcome> = None;
         self.busy = Instant::now();
         loop {
@@ -218,12 +206,12 @@ impl Session<'_> {
             }
             let Some((running, _, identity)) = &mut trainer else { continue };
             let Some(welcome) = self.greet(Some(identity), known.as_ref()).await? else { return Ok(self.departure()) };
-            if presence.is_none() {
+            if presence.is_empty() {
                 tracing::info!(worker = self.worker.name, "the controller accepts this worker");
-                presence = Some(AbortOnDrop(tokio::spawn(self.presence.clone().keep(welcome.ack_wait))));
+                presence.spawn(self.presence.clone().keep(welcome.ack_wait));
             }
-            let consumer = self.context.get_consumer_from_stream(&welcome.consumer, self.names.tasks()).await;
-            let Ok(consumer) = consumer else {
+            let Presence { context, names, .. } = &self.presence;
+            let Ok(consumer) = context.get_consumer_from_stream(&welcome.consumer, names.tasks()).await else {
                 // The broker is away, or the controller has not noticed yet that the consumer is gone.
                 sleep(Duration::from_millis(250)).await;
                 continue;
@@ -266,10 +254,11 @@ impl Session<'_> {
             identity: identity.map(str::to_owned),
         };
         let Ok(payload) = serde_json::to_vec(&hello) else { unreachable!("a greeting is made of numbers and texts") };
+        let Presence { client, names, .. } = &self.presence;
         let mut waiting = false;
         while !self.leaves() {
             let request = async_nats::Request::new().payload(payload.clone().into()).timeout(Some(ANSWER));
-            let error = match self.client.send_request(self.names.hello(), request).await {
+            let error = match client.send_request(names.hello(), request).await {
                 Ok(answer) => match serde_json::from_slice(&answer.payload) {
                     Ok(Reply::Welcome(welcome)) => return Ok(Some(welcome)),
                     Ok(Reply::Refused { reason }) => return Err(DistributedError::Refused { reason }),
@@ -350,13 +339,4 @@ impl Session<'_> {
 enum Parting {
     Leave(Departure),
     NoTrainer,
-}
-
-/// A task of the runtime that is aborted when its owner is dropped.
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

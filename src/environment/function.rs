@@ -29,19 +29,14 @@ impl<F> fmt::Debug for EnvironmentFn<F> {
 /// let mut short = environment_fn("prefers short blocks", |block: &BlockCode, _seed| 100.0 - block.len() as f64);
 /// # let _: &dyn Environment<BlockCode, Error = std::convert::Infallible> = &short;
 /// ```
-pub fn environment_fn<A, F>(identity: impl Into<String>, function: F) -> EnvironmentFn<F>
+pub fn environment_fn<A: ?Sized, F>(identity: impl Into<String>, function: F) -> EnvironmentFn<F>
 where
-    A: ?Sized,
     F: FnMut(&A, u64) -> f64 + Send,
 {
     EnvironmentFn { identity: identity.into(), function }
 }
 
-impl<A, F> Environment<A> for EnvironmentFn<F>
-where
-    A: ?Sized,
-    F: FnMut(&A, u64) -> f64 + Send,
-{
+impl<A: ?Sized, F: FnMut(&A, u64) -> f64 + Send> Environment<A> for EnvironmentFn<F> {
     type Error = Infallible;
 
     fn evaluate(&mut self, architecture: &A, context: &TrialContext<'_>) -> Result<Evaluation, Infallible> {

@@ -62,28 +62,26 @@ impl Cancellation {
 pub struct TrialContext<'a> {
     trial: &'a Trial,
     cancellation: Cancellation,
-    on_progress: Option<&'a (dyn Fn(Progress) + 'a)>,
+    on_progress: &'a (dyn Fn(Progress) + 'a),
 }
 
 impl<'a> TrialContext<'a> {
     /// Creates a context that reports progress to nobody and is never cancelled.
     #[must_use]
     pub fn new(trial: &'a Trial) -> Self {
-        Self { trial, cancellation: Cancellation::new(), on_progress: None }
+        Self { trial, cancellation: Cancellation::new(), on_progress: &|_| {} }
     }
 
     /// Sets the flag that cancels the evaluation.
     #[must_use]
-    pub fn with_cancellation(mut self, cancellation: Cancellation) -> Self {
-        self.cancellation = cancellation;
-        self
+    pub fn with_cancellation(self, cancellation: Cancellation) -> Self {
+        Self { cancellation, ..self }
     }
 
     /// Sets the listener to which progress is reported.
     #[must_use]
-    pub fn with_progress(mut self, listener: &'a (dyn Fn(Progress) + 'a)) -> Self {
-        self.on_progress = Some(listener);
-        self
+    pub fn with_progress(self, listener: &'a (dyn Fn(Progress) + 'a)) -> Self {
+        Self { on_progress: listener, ..self }
     }
 
     /// Returns the trial.
@@ -101,9 +99,7 @@ impl<'a> TrialContext<'a> {
     /// Reports the progress of the evaluation. Long evaluations should call this at least every few seconds: progress
     /// bars and heartbeats depend on it.
     pub fn report(&self, progress: Progress) {
-        if let Some(listener) = self.on_progress {
-            listener(progress);
-        }
+        (self.on_progress)(progress);
     }
 }
 
@@ -124,6 +120,12 @@ impl fmt::Debug for TrialContext<'_> {
 ///
 /// The result may depend on the architecture and [`Trial::seed`] only, never on time, place or earlier trials. This
 /// makes a search repeatable and its cache correct. `examples/custom_environment.rs` shows how to implement this trait.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an environment for architectures of the type `{A}`",
+    label = "not an `Environment<{A}>`",
+    note = "a closure becomes one with `environment_fn(\"what it depends on\", |architecture: &{A}, seed| 50.0)`; what \
+            can fail, and what returns more than an accuracy, implements `blockqnn::environment::Environment`"
+)]
 pub trait Environment<A: ?Sized>: Send {
     /// An error that reports a fault of the worker.
     type Error: std::error::Error + Send + Sync + 'static;

@@ -23,6 +23,7 @@
 use super::{Environment, TrialContext};
 use crate::evaluation::{Evaluation, Infeasibility, Metrics};
 use crate::files::csv_records;
+use crate::identity::short_hash;
 use csv::StringRecord;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -43,16 +44,6 @@ pub enum TableError {
         #[source]
         source: std::io::Error,
     },
-    /// A column is missing.
-    #[error("table {name}: the first line has no column {column:?}; it has {found:?}")]
-    MissingColumn {
-        /// Name of the table.
-        name: String,
-        /// The column.
-        column: &'static str,
-        /// The columns of the table.
-        found: Vec<String>,
-    },
     /// A row is malformed.
     #[error("table {name}, line {line}: {message}")]
     Row {
@@ -63,32 +54,27 @@ pub enum TableError {
         /// What is wrong with it.
         message: String,
     },
-    /// The table has no row of the requested data set.
-    #[error("table {name} has no row of data set {dataset:?}; it has {found:?}")]
-    UnknownDataset {
+    /// The table has not what is asked of it: a column, an architecture, or the rows of exactly one data set.
+    #[error("table {name} {problem}")]
+    Lacks {
         /// Name of the table.
         name: String,
-        /// The data set.
-        dataset: String,
-        /// The data sets of the table.
-        found: Vec<String>,
+        /// What it lacks, and what it has.
+        problem: String,
     },
-    /// The table has rows of several data sets, and none was named.
-    #[error("table {name} has rows of several data sets, {found:?}: name the data set to use")]
-    AmbiguousDataset {
-        /// Name of the table.
-        name: String,
-        /// The data sets of the table.
-        found: Vec<String>,
-    },
-    /// The table has no such architecture.
-    #[error("table {name} has no architecture {architecture:?}")]
-    UnknownArchitecture {
-        /// Name of the table.
-        name: String,
-        /// The architecture's text.
-        architecture: String,
-    },
+}
+
+impl TableError {
+    fn lacks(name: &str, problem: String) -> Self {
+        Self::Lacks { name: name.to_owned(), problem }
+    }
+
+    /// Returns the position of a column in the header of a table.
+    pub(crate) fn column(name: &str, header: &StringRecord, column: &str) -> Result<usize, Self> {
+        let found = || header.iter().collect::<Vec<_>>();
+        let missing = || Self::lacks(name, format!("has no column {column:?}; it has {:?} in its first line", found()));
+        header.iter().position(|found| found == column).ok_or_else(missing)
+    }
 }
 
 /// One row of a [`Table`].
@@ -151,41 +137,25 @@ struct Columns {
 impl Columns {
     fn find(name: &str, header: &StringRecord) -> Result<Self, TableError> {
         let place = |column: &str| header.iter().position(|found| found == column);
-        let needed = |column: &'static str| {
-            let missing = || TableError::MissingColumn {
-                name: name.to_owned(),
-                column,
-                found: header.iter().map(str::to_owned).collect(),
-            };
-            place(column).ok_or_else(missing)
+        let needed = |column| TableError::column(name, header, column);
+        let is_published = place("val_acc_12ep").is_some();
+        let [architecture, accuracy, last, seconds, flops, parameters] = if is_published {
+            ["arch", "val_acc_12ep", "test_acc_200ep", "train_time_200ep_s", "flops_m", "params"]
+        } else {
+            ["architecture", "accuracy", "final_accuracy", "seconds", "flops", "parameters"]
         };
-        let dataset = place("dataset");
-        let doubtful = place("odd_cost");
-        if let Some(accuracy) = place("val_acc_12ep") {
-            return Ok(Self {
-                architecture: needed("arch")?,
-                accuracy,
-                final_accuracy: place("test_acc_200ep"),
-                seconds: place("train_time_200ep_s").map(|column| (column, 12.0 / 200.0)),
-                flops: place("flops_m").map(|column| (column, 1e6)),
-                parameters: place("params"),
-                density: place("density"),
-                edges_and_nodes: place("edges").zip(place("nodes")),
-                dataset,
-                doubtful,
-            });
-        }
+        let (epochs, unit) = if is_published { (12.0 / 200.0, 1e6) } else { (1.0, 1.0) };
         Ok(Self {
-            architecture: needed("architecture")?,
-            accuracy: needed("accuracy")?,
-            final_accuracy: place("final_accuracy"),
-            seconds: place("seconds").map(|column| (column, 1.0)),
-            flops: place("flops").map(|column| (column, 1.0)),
-            parameters: place("parameters"),
+            architecture: needed(architecture)?,
+            accuracy: needed(accuracy)?,
+            final_accuracy: place(last),
+            seconds: place(seconds).map(|column| (column, epochs)),
+            flops: place(flops).map(|column| (column, unit)),
+            parameters: place(parameters),
             density: place("density"),
             edges_and_nodes: place("edges").zip(place("nodes")),
-            dataset,
-            doubtful,
+            dataset: place("dataset"),
+            doubtful: place("odd_cost"),
         })
     }
 
@@ -262,7 +232,8 @@ impl Table {
                     continue;
                 }
                 if dataset.is_none() && datasets.len() > 1 {
-                    return Err(TableError::AmbiguousDataset { name: name.to_owned(), found: datasets });
+                    let problem = format!("has rows of several data sets, {datasets:?}: name the data set to use");
+                    return Err(TableError::lacks(name, problem));
                 }
             }
             let entry = columns.entry(&fields).map_err(|message| row_error(line, message))?;
@@ -273,7 +244,7 @@ impl Table {
         }
         match dataset {
             Some(dataset) if table.entries.is_empty() || columns.dataset.is_none() => {
-                Err(TableError::UnknownDataset { name: name.to_owned(), dataset: dataset.to_owned(), found: datasets })
+                Err(TableError::lacks(name, format!("has no row of data set {dataset:?}; it has {datasets:?}")))
             }
             _ if table.entries.is_empty() => Err(row_error(2, "the table has no rows".to_owned())),
             _ => {
@@ -298,10 +269,9 @@ impl Table {
     /// Returns the row of an architecture.
     ///
     /// # Errors
-    /// [`TableError::UnknownArchitecture`] if the table has no such row.
+    /// [`TableError::Lacks`] if the table has no such row.
     pub fn entry(&self, architecture: &str) -> Result<&TableEntry, TableError> {
-        let unknown =
-            || TableError::UnknownArchitecture { name: self.name.clone(), architecture: architecture.to_owned() };
+        let unknown = || TableError::lacks(&self.name, format!("has no architecture {architecture:?}"));
         self.index.get(architecture).map(|&row| &self.entries[row]).ok_or_else(unknown)
     }
 }
@@ -312,9 +282,7 @@ fn digest(entries: &[TableEntry]) -> String {
     for entry in entries {
         hasher.update(format!("{entry:?}\n"));
     }
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&hasher.finalize()[..8]);
-    format!("{:016x}", u64::from_be_bytes(bytes))
+    short_hash(&hasher.finalize())
 }
 
 /// Looks architectures up in a [`Table`] by their text (`Display`).
@@ -346,12 +314,6 @@ impl TableEnvironment {
     #[must_use]
     pub fn new(table: impl Into<Arc<Table>>) -> Self {
         Self { table: table.into() }
-    }
-
-    /// Returns the table.
-    #[must_use]
-    pub fn table(&self) -> &Table {
-        &self.table
     }
 }
 
@@ -429,8 +391,7 @@ mod tests {
         let mut environment = TableEnvironment::new(table);
         let graph = crate::space::cell::CellCode::all().next().map(|cell| crate::graph::ToGraph::to_graph(&cell));
         let graph = graph.unwrap();
-        let cost = graph.cost(&crate::space::cell::CellSpace::network()).unwrap();
-        let trial = crate::evaluation::Trial { id: 0, seed: 0, fingerprint: graph.fingerprint(), cost };
+        let trial = crate::evaluation::Trial { id: 0, seed: 0, fingerprint: graph.fingerprint(), cost: None };
         let mut evaluate = |text: &str| environment.evaluate(&text, &TrialContext::new(&trial));
         assert!(matches!(evaluate("a").unwrap(), Evaluation::Infeasible(Infeasibility::Rejected { .. })));
         let metrics = *evaluate("b").unwrap().metrics().unwrap();

@@ -4,6 +4,7 @@ use super::{Assignment, Evaluator, EvaluatorError, Event, Verdict};
 use crate::environment::{Cancellation, Environment, TrialContext, panic_message};
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::io::Write;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,7 +21,7 @@ impl<A, E> std::fmt::Debug for InlineEvaluator<A, E> {
     }
 }
 
-impl<A, E: Environment<A>> InlineEvaluator<A, E> {
+impl<A, E> InlineEvaluator<A, E> {
     /// Creates an evaluator with `environment`.
     pub fn new(environment: E) -> Self {
         Self { environment, queue: VecDeque::new(), architecture: PhantomData }
@@ -85,6 +86,12 @@ pub(super) fn evaluate_once<A, E: Environment<A>>(
         Ok(Ok(evaluation)) => Verdict::Evaluated(evaluation),
         Ok(Err(error)) => Verdict::Fault { message: error.to_string() },
         Err(panic) => {
+            // Rust has printed the panic, which looks as if the search had ended.
+            let _ = writeln!(
+                std::io::stderr(),
+                "(a panic in attempt {} at trial {trial}: it counts as a failed attempt, and the search goes on)",
+                assignment.attempt
+            );
             Verdict::Fault { message: format!("panic: {}", panic_message(panic.as_ref()).unwrap_or("no message")) }
         }
     }

@@ -190,6 +190,12 @@ impl StartError {
 }
 
 /// Has environments evaluate trials, and returns the verdicts in whatever order they end.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not evaluate architectures of the type `{A}`",
+    label = "not an `Evaluator<{A}>`",
+    note = "`Search::new` takes an environment, `Search::with_evaluator` an evaluator; their architectures must be those \
+            of the search space"
+)]
 pub trait Evaluator<A> {
     /// Takes a trial and returns at once.
     ///

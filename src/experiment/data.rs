@@ -158,8 +158,7 @@ impl DataConfig {
             None => self.open_folder(folder)?.len(),
         };
         if self.validation >= images {
-            let (set, validation) = (self.dataset.name().to_owned(), self.validation);
-            return Err(DataError::ValidationCount { set, validation, images }.into());
+            return Err(DataError::validation(self.dataset.name(), self.validation, images).into());
         }
         let rest = images - self.validation;
         Ok(self.train_limit.map_or(rest, |limit| limit.min(rest)))

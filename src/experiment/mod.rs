@@ -190,11 +190,9 @@ impl Experiment {
     /// the agent learns nothing from 64 blocks. The reward is plain accuracy.
     #[must_use]
     pub fn quick() -> Self {
-        let phases = [(1.0, 2), (0.5, 2), (0.2, 2), (0.1, 2)];
-        let phases: Vec<_> =
-            phases.into_iter().map(|(epsilon, minibatches)| EpsilonPhase { epsilon, minibatches }).collect();
+        let phases = [1.0, 0.5, 0.2, 0.1].map(|epsilon| EpsilonPhase { epsilon, minibatches: 2 });
         // The phases are a valid schedule, and 6 is a valid number of layers; tests check both.
-        let epsilon = EpsilonSchedule::new(phases).unwrap_or_else(|_| EpsilonSchedule::short());
+        let epsilon = EpsilonSchedule::new(phases.into()).unwrap_or_else(|_| EpsilonSchedule::short());
         let space = BlockSpace::paper().with_max_layers(6).unwrap_or_default();
         let image = ImageShape { channels: 1, height: 28, width: 28 };
         let stem = StemConfig { pools: 1, ..StemConfig::default() };
@@ -207,7 +205,7 @@ impl Experiment {
             reward: RedefinedReward::accuracy(Credit::Terminal),
             search: SearchConfig {
                 minibatch: 8,
-                network,
+                network: Some(network),
                 limits: CostLimits { parameters: Some(1_000_000), flops: Some(20_000_000), activation_bytes: None },
                 ..SearchConfig::paper()
             },
@@ -223,10 +221,7 @@ impl Experiment {
                 dataset: Dataset::Embedded,
                 train_limit: Some(1_000),
                 validation: 400,
-                missing_files: Missing::Refuse,
-                size: None,
-                broken_images: BrokenImages::Refuse,
-                seed: 0,
+                ..Self::paper().data
             },
         };
         experiment.with_scheduled_trials()
@@ -259,10 +254,11 @@ impl Experiment {
     /// limit of the search.
     #[must_use]
     pub fn trained_share(&self, walks: u32) -> f64 {
+        let network = self.network();
         let is_trained = |walk: &u32| {
             let mut rng = seed::stream(0, "trained share", u64::from(*walk));
             let block = random_trajectory(&self.space, &mut rng).and_then(|walk| self.space.decode(&walk.actions));
-            let cost = block.ok().and_then(|block| block.to_graph().cost(&self.search.network).ok());
+            let cost = block.ok().and_then(|block| block.to_graph().cost(&network).ok());
             cost.is_some_and(|cost| {
                 cost.parameters <= Network::MAX_PARAMETERS && self.search.limits.check(&cost).is_ok()
             })
@@ -273,8 +269,15 @@ impl Experiment {
     /// Sets the network's input shape and number of classes to those of the data.
     #[must_use]
     pub fn for_data(mut self, image: ImageShape, classes: usize) -> Self {
-        self.search.network = self.search.network.with_data(image, classes);
+        self.search.network = Some(self.network().with_data(image, classes));
         self
+    }
+
+    /// Returns the network around the blocks: `search.network`, which an experiment must have. Without it, the paper's
+    /// for CIFAR.
+    #[must_use]
+    pub fn network(&self) -> NetworkConfig {
+        self.search.network.clone().unwrap_or_else(NetworkConfig::cifar)
     }
 
     /// Checks every setting.
@@ -287,6 +290,8 @@ impl Experiment {
         // Checked before the network, whose settings follow the data.
         self.data.validate()?;
         self.search.validate()?;
+        let expected = "given: an experiment trains networks";
+        InvalidSetting::check("search.network", "missing", self.search.network.is_some(), expected)?;
         Ok(self.recipe.validate()?)
     }
 
@@ -318,6 +323,9 @@ impl TryFrom<Sections> for Experiment {
     fn try_from(sections: Sections) -> Result<Self, Self::Error> {
         let Sections { space, agent, searcher, reward, search, recipe, data } = sections;
         let agent = searcher.or(agent).ok_or("missing field `agent`")?;
+        if search.network.is_none() {
+            return Err("missing field `network`");
+        }
         Ok(Self { space, agent, reward, search, recipe, data })
     }
 }

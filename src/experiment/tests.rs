@@ -1,6 +1,6 @@
 use super::*;
 use crate::agent::{LeastSquaresConfig, QLearningConfig};
-use crate::graph::WidthRule;
+use crate::graph::{NetworkConfig, WidthRule};
 use serde_json::json;
 
 fn q_learning(experiment: &Experiment) -> &QLearningConfig {
@@ -91,7 +91,7 @@ fn an_image_folder_is_read_at_the_size_of_the_experiment() {
     // A plan refuses what a search would refuse.
     let greedy = DataConfig { validation: 20, ..experiment.data };
     let error = greedy.training_images(Some(folder.path())).unwrap_err().to_string();
-    assert!(error.starts_with("cannot hold out 20 of the 20 images"), "{error}");
+    assert!(error.contains("cannot hold out 20 of its 20 images"), "{error}");
     let (training, validation) = experiment.data.load(Some(folder.path())).unwrap();
     assert_eq!(
         (training.len(), validation.len(), training.classes()),
@@ -133,11 +133,11 @@ fn an_experiment_with_a_section_searcher_is_read() {
 fn settings_of_earlier_versions_mean_growing_widths_and_every_preset_has_bounded_ones() {
     for preset in Preset::ALL {
         let experiment = preset.experiment();
-        assert_eq!(experiment.search.network.widths, WidthRule::Bounded, "{preset}");
+        assert_eq!(experiment.network().widths, WidthRule::Bounded, "{preset}");
         let mut json = serde_json::to_value(&experiment).unwrap();
         json["search"]["network"].as_object_mut().unwrap().remove("widths").unwrap();
         let before: Experiment = serde_json::from_value(json.clone()).unwrap();
-        assert_eq!(before.search.network.widths, WidthRule::Growing, "{preset}");
+        assert_eq!(before.network().widths, WidthRule::Growing, "{preset}");
         // Written unchanged, so that such a run is resumed with settings equal to those in its folder.
         assert_eq!(serde_json::to_value(&before).unwrap(), json, "{preset}");
     }
@@ -147,7 +147,7 @@ fn settings_of_earlier_versions_mean_growing_widths_and_every_preset_has_bounded
 fn the_share_of_blocks_that_are_trained_is_all_with_bounded_widths_and_not_half_with_growing_ones() {
     let mut paper = Experiment::paper();
     assert!((paper.trained_share(300) - 1.0).abs() < 1e-9);
-    paper.search.network.widths = WidthRule::Growing;
+    paper.search.network = Some(NetworkConfig { widths: WidthRule::Growing, ..paper.network() });
     assert!((0.35..0.5).contains(&paper.trained_share(2_000)), "{}", paper.trained_share(2_000));
     paper.search.limits.parameters = Some(0);
     assert!(paper.trained_share(10).abs() < 1e-9);

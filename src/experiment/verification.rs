@@ -89,10 +89,8 @@ impl<S: SearchSpace> Verification<S> {
     /// Takes the best `top` of the records of a search by reward, each architecture once and no infeasible ones.
     #[must_use]
     pub fn new(records: &[RecordOf<S>], top: usize) -> Self {
-        let mut order: Vec<(&RecordOf<S>, f64)> = records
-            .iter()
-            .filter_map(|record| record.evaluation.accuracy().map(|accuracy| (record, accuracy)))
-            .collect();
+        let measured = records.iter().filter_map(|record| Some((record, record.evaluation.accuracy()?)));
+        let mut order: Vec<(&RecordOf<S>, f64)> = measured.collect();
         order.sort_by(|(a, _), (b, _)| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
         let mut seen = HashSet::new();
         let candidates = order
@@ -142,12 +140,12 @@ impl<S: SearchSpace> Verification<S> {
         ListedAgent::new(space, self.candidates.iter().map(|candidate| candidate.actions.clone()))
     }
 
-    /// Returns the settings of the search that trains them.
+    /// Returns the settings of the search that trains them, in `network` if their cost is to be known.
     #[must_use]
-    pub fn config(&self, seed: u64, network: NetworkConfig) -> SearchConfig {
+    pub fn config(&self, seed: u64, network: Option<NetworkConfig>) -> SearchConfig {
         let trials = self.candidates.len() as u64;
-        let config = SearchConfig { network, max_resamples: 1, ..SearchConfig::paper() };
-        config.with_seed(seed).with_trials(trials, 64).with_scheduling(Scheduling::Rolling)
+        let config = SearchConfig { network, max_resamples: 1, ..SearchConfig::new(trials) };
+        config.with_seed(seed).with_minibatch(64).with_scheduling(Scheduling::Rolling)
     }
 
     /// Returns the report on that search.
@@ -167,20 +165,9 @@ impl<S: SearchSpace> Verification<S> {
 }
 
 impl<S: SearchSpace> VerificationReport<S> {
-    fn pairs(&self, early: impl Fn(&VerificationRow<S>) -> f64) -> Vec<(f64, f64)> {
-        self.rows.iter().filter_map(|row| row.accuracy.map(|accuracy| (early(row), accuracy))).collect()
-    }
-
-    /// Returns the pairs of early-stop and converged accuracy, in percent.
-    #[must_use]
-    fn accuracies(&self) -> Vec<(f64, f64)> {
-        self.pairs(|row| row.early_accuracy)
-    }
-
-    /// Returns the pairs of reward and converged accuracy, in percent.
-    #[must_use]
-    fn rewards(&self) -> Vec<(f64, f64)> {
-        self.pairs(|row| row.reward)
+    fn agreement(&self, early: impl Fn(&VerificationRow<S>) -> f64) -> Option<Agreement> {
+        let pairs: Vec<_> = self.rows.iter().filter_map(|row| Some((early(row), row.accuracy?))).collect();
+        Agreement::of_pairs(&pairs)
     }
 
     /// Writes the blocks as CSV after a line of column names: `rank`, `accuracy` (converged, percent; empty if the
@@ -203,8 +190,8 @@ impl<S: SearchSpace> VerificationReport<S> {
                 early_rank.to_string(),
                 early_accuracy.to_string(),
                 reward.to_string(),
-                record.cost.parameters.to_string(),
-                record.cost.flops.to_string(),
+                record.cost.map(|cost| cost.parameters.to_string()).unwrap_or_default(),
+                record.cost.map(|cost| cost.flops.to_string()).unwrap_or_default(),
                 metrics.map(|metrics| metrics.epochs.to_string()).unwrap_or_default(),
                 metrics.map(|metrics| format!("{:.3}", metrics.seconds)).unwrap_or_default(),
                 record.fingerprint.to_string(),
@@ -237,13 +224,13 @@ impl<S: SearchSpace> VerificationReport<S> {
     /// are fewer than two blocks or all are equal in one of the two.
     #[must_use]
     pub fn agreement_of_accuracy(&self) -> Option<Agreement> {
-        Agreement::of_pairs(&self.accuracies())
+        self.agreement(|row| row.early_accuracy)
     }
 
     /// Returns how far the order by reward agrees with the order by converged accuracy, or `None` as above.
     #[must_use]
     pub fn agreement_of_reward(&self) -> Option<Agreement> {
-        Agreement::of_pairs(&self.rewards())
+        self.agreement(|row| row.reward)
     }
 }
 
@@ -329,7 +316,7 @@ mod tests {
                 .collect();
             let workers = ThreadEvaluator::new(environments).unwrap();
             let agent = verification.agent(&space).unwrap();
-            let config = verification.config(1, NetworkConfig::cifar());
+            let config = verification.config(1, Some(NetworkConfig::cifar()));
             let search = Search::with_evaluator(space.clone(), agent, workers, config).with_run_folder(folder);
             let report = verification.report(&search.run().unwrap());
             (report, evaluated.load(std::sync::atomic::Ordering::SeqCst))

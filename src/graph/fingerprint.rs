@@ -3,11 +3,14 @@
 use super::canonical::{Multigraph, canonical_form};
 use super::{LayerGraph, Node};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::str::FromStr;
 
 /// A 128-bit value that two graphs share exactly if they are the same multigraph of layers, up to hash collisions.
+///
+/// An architecture without a graph has the fingerprint of its JSON ([`of_json`](Self::of_json)).
 ///
 /// Everything that does not change the function that a network can learn is ignored: identities, 1x1 pools, and
 /// additions and concatenations of one input; layers from which no path leads to the output; the order of the inputs of
@@ -60,6 +63,27 @@ impl Fingerprint {
         Self::digest(b"blockqnn name 1", name)
     }
 
+    /// Returns the fingerprint of something that is identified by its JSON: by its fields whatever their order, and its
+    /// numbers however they are written.
+    ///
+    /// # Errors
+    /// If `value` cannot be written as JSON.
+    ///
+    /// ```
+    /// use blockqnn::graph::Fingerprint;
+    /// use serde_json::json;
+    ///
+    /// let of = |value| Fingerprint::of_json(&value);
+    /// assert_eq!(of(json!({ "width": 64, "rate": 0.5 }))?, of(json!({ "rate": 0.5, "width": 64.0 }))?);
+    /// assert_ne!(of(json!({ "width": 64 }))?, of(json!({ "width": 65 }))?);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    pub fn of_json(value: &impl Serialize) -> serde_json::Result<Self> {
+        let mut text = String::new();
+        write_canonical(&serde_json::to_value(value)?, &mut text);
+        Ok(Self::digest(b"blockqnn json 1", text.as_bytes()))
+    }
+
     fn digest(purpose: &[u8], data: &[u8]) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(purpose);
@@ -75,6 +99,48 @@ impl Fingerprint {
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
+}
+
+/// Writes `value` as a text that is the same for equal values: fields in the order of their names, and numbers as whole
+/// numbers or by their bits. How `serde_json` orders and writes them depends on the features that other crates enable.
+fn write_canonical(value: &Value, text: &mut String) {
+    match value {
+        Value::Array(values) => {
+            text.push('[');
+            for value in values {
+                write_canonical(value, text);
+                text.push(',');
+            }
+            text.push(']');
+        }
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_unstable_by_key(|(name, _)| *name);
+            text.push('{');
+            for (name, value) in fields {
+                *text += &format!("{}:{name}", name.len());
+                write_canonical(value, text);
+                text.push(',');
+            }
+            text.push('}');
+        }
+        Value::Number(number) => *text += &canonical_number(number),
+        Value::String(string) => *text += &format!("\"{}:{string}", string.len()),
+        Value::Bool(_) | Value::Null => *text += &value.to_string(),
+    }
+}
+
+fn canonical_number(number: &serde_json::Number) -> String {
+    /// Up to here every whole number is a float.
+    const EXACT: f64 = (1u64 << 53) as f64;
+    let whole = number.as_i64().map(|whole| whole.to_string());
+    let whole = whole.or_else(|| number.as_u64().map(|whole| whole.to_string()));
+    whole.unwrap_or_else(|| match number.as_f64() {
+        #[expect(clippy::cast_possible_truncation, reason = "it is whole and small enough")]
+        Some(float) if float.fract() == 0.0 && float.abs() <= EXACT => (float as i64).to_string(),
+        Some(float) => format!("{:016x}f", float.to_bits()),
+        None => number.to_string(),
+    })
 }
 
 impl fmt::Display for Fingerprint {
@@ -99,20 +165,12 @@ impl TryFrom<String> for Fingerprint {
     type Error = ParseFingerprintError;
 
     fn try_from(text: String) -> Result<Self, ParseFingerprintError> {
-        let digits = text.as_bytes();
-        let mut bytes = [0; 16];
-        if digits.len() != 32 {
-            return Err(ParseFingerprintError { text });
+        // A sign, which the conversion accepts, is no digit.
+        let is_hexadecimal = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        match u128::from_str_radix(&text, 16) {
+            Ok(number) if is_hexadecimal => Ok(Self(number.to_be_bytes())),
+            _ => Err(ParseFingerprintError { text }),
         }
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            let parsed = std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
-            match parsed {
-                // from_str_radix accepts a sign, which is no digit.
-                Some(value) if pair[0] != b'+' => *byte = value,
-                _ => return Err(ParseFingerprintError { text }),
-            }
-        }
-        Ok(Self(bytes))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The fixed network around a block: stem, stages, head (Section "Distributed Asynchronous Framework", Figure 2).
 
 use super::{ImageShape, SizeOverflow};
-use crate::setting::InvalidSetting;
+use crate::setting::{self, InvalidSetting};
 use serde::{Deserialize, Serialize};
 
 /// The layers before the blocks: the convolution and pools that prepare an image for the first stage.
@@ -42,13 +42,6 @@ pub enum WidthRule {
     Bounded,
 }
 
-impl WidthRule {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-    fn is_growing(&self) -> bool {
-        *self == Self::Growing
-    }
-}
-
 /// How a network is built from a block: stem, stages of repeated blocks, classifier head.
 ///
 /// The network is: stem convolution (no bias, `width` filters, no normalisation), `stem.pools` max pools (2x2, stride
@@ -81,7 +74,7 @@ pub struct NetworkConfig {
     /// The number of filters of the convolutions in the first stage; each further stage doubles it.
     pub width: usize,
     /// How the widths of concatenations are treated. Omitted from files for [`WidthRule::Growing`].
-    #[serde(default, skip_serializing_if = "WidthRule::is_growing")]
+    #[serde(default, skip_serializing_if = "setting::is_default")]
     pub widths: WidthRule,
 }
 
@@ -125,10 +118,8 @@ impl NetworkConfig {
 
     /// Sets the shape of the images and the number of classes.
     #[must_use]
-    pub fn with_data(mut self, image: ImageShape, classes: usize) -> Self {
-        self.image = image;
-        self.classes = classes;
-        self
+    pub fn with_data(self, image: ImageShape, classes: usize) -> Self {
+        Self { image, classes, ..self }
     }
 
     /// Checks that the configuration is a valid network.
@@ -188,23 +179,17 @@ impl NetworkConfig {
             );
             InvalidSetting::new("network.image", size, expected)
         };
-        let halve = |(height, width): (usize, usize)| (height / 2, width / 2);
-        let empty = |(height, width): (usize, usize)| height == 0 || width == 0;
+        let halve = |(height, width): (usize, usize), place| match (height / 2, width / 2) {
+            (0, _) | (_, 0) => Err(too_small(place)),
+            size => Ok(size),
+        };
         let mut size = self.stem_size();
         for _ in 0..self.stem.pools {
-            size = halve(size);
-            if empty(size) {
-                return Err(too_small("the stem's pools"));
-            }
+            size = halve(size, "the stem's pools")?;
         }
-        let mut sizes = Vec::new();
-        for stage in 0..self.stages {
-            if stage > 0 {
-                size = halve(size);
-            }
-            if empty(size) {
-                return Err(too_small("the pool between two stages"));
-            }
+        let mut sizes = vec![size];
+        for _ in 1..self.stages {
+            size = halve(size, "the pool between two stages")?;
             sizes.push(size);
         }
         Ok(sizes)

@@ -92,12 +92,6 @@ impl Block {
     pub(super) fn parts_mut(&mut self) -> impl Iterator<Item = (&mut Layer, Option<&mut PreActivation>)> {
         self.layers.iter_mut().zip(self.projections.iter_mut().map(Option::as_mut))
     }
-
-    pub(super) fn num_trainable_parameters(&self) -> u64 {
-        let layers = self.layers.iter().map(Layer::num_trainable_parameters);
-        let projections = self.projections.iter().flatten().map(PreActivation::num_trainable_parameters);
-        layers.chain(projections).sum()
-    }
 }
 
 #[cfg(test)]

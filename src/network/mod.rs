@@ -15,8 +15,9 @@ mod precision;
 mod weights;
 
 pub use burn::tensor::{Device, Tensor};
-pub use precision::{Precision, UnknownPrecision};
+pub use precision::Precision;
 pub use weights::WeightsError;
+pub(crate) use weights::{Stored, fact, numbers};
 
 use crate::graph::{CostError, LayerGraph, NetworkConfig, SizeOverflow};
 use crate::setting::InvalidSetting;
@@ -27,7 +28,7 @@ use burn::nn::{BatchNorm, Linear};
 use burn::tensor::FloatDType;
 use burn::tensor::activation::relu;
 use init::Initializer;
-use layer::{Rectify, convolution_parameters, convolve, halve, normalisation_parameters, normalise};
+use layer::{Rectify, convolve, halve, normalise};
 use rand::Rng;
 use std::sync::Arc;
 
@@ -209,12 +210,8 @@ impl Network {
     /// burn's `num_params` also counts the running statistics of batch normalisation, which are not trained.
     #[must_use]
     pub fn num_trainable_parameters(&self) -> u64 {
-        let elements = |shape: burn::tensor::Shape| shape.num_elements() as u64;
-        convolution_parameters(&self.stem)
-            + self.blocks.iter().map(Block::num_trainable_parameters).sum::<u64>()
-            + normalisation_parameters(&self.normalisation)
-            + elements(self.classifier.weight.lazy_shape())
-            + self.classifier.bias.as_ref().map_or(0, |bias| elements(bias.lazy_shape()))
+        // A clone shares its tensors.
+        self.clone().places().into_iter().map(|(_, place)| place.trainable()).sum()
     }
 }
 

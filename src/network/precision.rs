@@ -10,6 +10,7 @@
 
 use super::device::DeviceError;
 use super::{Device, Tensor};
+use crate::setting::InvalidSetting;
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
 use burn::tensor::module::conv2d;
@@ -28,7 +29,7 @@ use std::str::FromStr;
 ///
 /// assert_eq!("bf16".parse(), Ok(Precision::Bf16));
 /// assert_eq!(Precision::default().to_string(), "f32");
-/// assert!("f16".parse::<Precision>().unwrap_err().to_string().starts_with("unknown precision \"f16\""));
+/// assert!("f16".parse::<Precision>().unwrap_err().to_string().starts_with("recipe.precision is \"f16\": "));
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -44,15 +45,6 @@ pub enum Precision {
     Bf16,
 }
 
-/// A name that no precision has.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown precision {name:?}: choose f32 or bf16")]
-#[non_exhaustive]
-pub struct UnknownPrecision {
-    /// The name.
-    pub name: String,
-}
-
 impl Precision {
     /// Returns its name.
     #[must_use]
@@ -61,12 +53,6 @@ impl Precision {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
         }
-    }
-
-    /// Returns whether it is single precision.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-    pub(crate) fn is_single(&self) -> bool {
-        *self == Self::F32
     }
 
     /// Returns burn's name of the type.
@@ -97,11 +83,11 @@ impl fmt::Display for Precision {
 }
 
 impl FromStr for Precision {
-    type Err = UnknownPrecision;
+    type Err = InvalidSetting;
 
-    fn from_str(name: &str) -> Result<Self, UnknownPrecision> {
-        let all = [Self::F32, Self::Bf16];
-        all.into_iter().find(|precision| precision.name() == name).ok_or(UnknownPrecision { name: name.to_owned() })
+    fn from_str(name: &str) -> Result<Self, InvalidSetting> {
+        let known = [Self::F32, Self::Bf16].into_iter().find(|precision| precision.name() == name);
+        known.ok_or_else(|| InvalidSetting::new("recipe.precision", format!("{name:?}"), "f32 or bf16"))
     }
 }
 
@@ -141,7 +127,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&precision).unwrap(), format!("{:?}", precision.name()));
         }
         let error = "half".parse::<Precision>().unwrap_err().to_string();
-        assert_eq!(error, "unknown precision \"half\": choose f32 or bf16");
+        assert_eq!(error, "recipe.precision is \"half\": it must be f32 or bf16");
     }
 
     #[cfg(feature = "ndarray")]

@@ -6,7 +6,7 @@ use burn::module::{Param, RunningState};
 use burn::nn::conv::Conv2d;
 use burn::nn::{BatchNorm, Linear};
 use burn::tensor::TensorData;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorView};
 use std::collections::{BTreeSet, HashMap};
 
 /// Why weights cannot be written or read.
@@ -19,33 +19,11 @@ pub enum WeightsError {
         /// What is wrong.
         message: String,
     },
-    /// A tensor of the network is missing.
-    #[error("the weights have no {name:?}: they belong to another network; load those of this one")]
-    Missing {
-        /// The name of the tensor.
-        name: String,
-    },
-    /// There are tensors that the network does not have.
-    #[error(
-        "the weights have {name:?}, which the network does not have: they belong to another network; load those of \
-         this one"
-    )]
-    Unexpected {
-        /// The name of the first of them.
-        name: String,
-    },
-    /// A tensor differs from the network's in shape or type.
-    #[error(
-        "the weights {name:?} are {found}, but the network has {expected}: they belong to another network; load those \
-         of this one"
-    )]
-    Shape {
-        /// The name of the tensor.
-        name: String,
-        /// Its type and shape.
-        found: String,
-        /// The type and shape in the network.
-        expected: String,
+    /// The weights are those of another network.
+    #[error("the weights {difference}: they belong to another network; load those of this one")]
+    Another {
+        /// The tensor in which they differ from the network's, and how.
+        difference: String,
     },
     /// The weights could not be read from the device.
     #[error("the weights cannot be read from the device: {message}")]
@@ -55,8 +33,14 @@ pub enum WeightsError {
     },
 }
 
+impl From<SafeTensorError> for WeightsError {
+    fn from(error: SafeTensorError) -> Self {
+        Self::Format { message: error.to_string() }
+    }
+}
+
 /// The place of a named tensor in a network.
-enum Place<'a> {
+pub(super) enum Place<'a> {
     Kernel(&'a mut Param<Tensor<4>>),
     Vector(&'a mut Param<Tensor<1>>),
     Running(&'a mut RunningState<Tensor<1>>),
@@ -67,11 +51,39 @@ enum Place<'a> {
 }
 
 /// A tensor on the host, as it is stored in a file.
-struct Stored {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
+pub(crate) struct Stored {
+    pub(crate) name: String,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Stored {
+    /// Creates a tensor of single precision.
+    pub(crate) fn numbers(name: String, shape: Vec<usize>, values: &[f32]) -> Self {
+        Self { name, dtype: Dtype::F32, shape, bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect() }
+    }
+
+    /// Returns tensors as a safetensors file with `facts` as its metadata.
+    pub(crate) fn file(tensors: &[Self], facts: HashMap<String, String>) -> Result<Vec<u8>, SafeTensorError> {
+        let views = tensors.iter().map(|tensor| {
+            let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes)?;
+            Ok((tensor.name.as_str(), view))
+        });
+        safetensors::serialize(views.collect::<Result<Vec<_>, SafeTensorError>>()?, Some(facts))
+    }
+}
+
+/// Returns the numbers of a tensor of single precision in a file.
+pub(crate) fn numbers(view: &TensorView<'_>) -> Vec<f32> {
+    let (words, _) = view.data().as_chunks::<4>();
+    words.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+}
+
+/// Returns the entry `key` of the metadata of a safetensors file, if it has one.
+pub(crate) fn fact(file: &[u8], key: &str) -> Result<Option<String>, SafeTensorError> {
+    let (_, header) = SafeTensors::read_metadata(file)?;
+    Ok(header.metadata().as_ref().and_then(|facts| facts.get(key)).cloned())
 }
 
 impl Network {
@@ -88,15 +100,7 @@ impl Network {
         let mut network = self.clone();
         let stored: Vec<Stored> =
             network.places().into_iter().map(|(name, place)| place.read(name)).collect::<Result<_, _>>()?;
-        let format = |error: safetensors::SafeTensorError| WeightsError::Format { message: error.to_string() };
-        let views = stored
-            .iter()
-            .map(|tensor| {
-                let view = TensorView::new(tensor.dtype, tensor.shape.clone(), &tensor.bytes).map_err(format)?;
-                Ok((tensor.name.as_str(), view))
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        safetensors::serialize(views, Some(facts)).map_err(format)
+        Ok(Stored::file(&stored, facts)?)
     }
 
     /// Replaces the weights by those of a safetensors file. Names and shapes must be exactly those of the network.
@@ -104,25 +108,27 @@ impl Network {
     /// # Errors
     /// [`WeightsError`] if the file is damaged or belongs to another network.
     pub fn with_safetensors(mut self, bytes: &[u8]) -> Result<Self, WeightsError> {
-        let file =
-            SafeTensors::deserialize(bytes).map_err(|error| WeightsError::Format { message: error.to_string() })?;
+        let file = SafeTensors::deserialize(bytes)?;
         let mut left: BTreeSet<String> = file.names().into_iter().map(str::to_owned).collect();
         let device = self.stem.weight.val().device();
         for (name, place) in self.places() {
             let Ok(view) = file.tensor(&name) else {
-                return Err(WeightsError::Missing { name });
+                return Err(WeightsError::Another { difference: format!("have no {name:?}") });
             };
             left.remove(&name);
-            place.write(name, &view, &device)?;
+            place.write(&name, &view, &device)?;
         }
         match left.into_iter().next() {
-            Some(name) => Err(WeightsError::Unexpected { name }),
+            Some(name) => {
+                let difference = format!("have {name:?}, which the network does not have");
+                Err(WeightsError::Another { difference })
+            }
             None => Ok(self),
         }
     }
 
     /// Returns every tensor of the network with its name in the exported `PyTorch` module.
-    fn places(&mut self) -> Vec<(String, Place<'_>)> {
+    pub(super) fn places(&mut self) -> Places<'_> {
         let mut places = Vec::new();
         convolution("stem", &mut self.stem, &mut places);
         let repeats = self.plan.repeats.max(1);
@@ -143,7 +149,7 @@ impl Network {
     }
 }
 
-type Places<'a> = Vec<(String, Place<'a>)>;
+pub(super) type Places<'a> = Vec<(String, Place<'a>)>;
 
 fn layer<'a>(name: &str, layer: &'a mut Layer, places: &mut Places<'a>) {
     match layer {
@@ -186,6 +192,17 @@ fn linear<'a>(name: &str, layer: &'a mut Linear, places: &mut Places<'a>) {
 }
 
 impl Place<'_> {
+    /// Returns the number of its weights, scales, shifts and biases.
+    pub(super) fn trainable(&self) -> u64 {
+        let shape = match self {
+            Self::Kernel(param) => param.lazy_shape(),
+            Self::Vector(param) => param.lazy_shape(),
+            Self::Transposed(param) => param.lazy_shape(),
+            Self::Running(_) | Self::BatchCount => return 0,
+        };
+        shape.num_elements() as u64
+    }
+
     fn read(self, name: String) -> Result<Stored, WeightsError> {
         let data = match self {
             Self::Kernel(param) => param.val().into_data(),
@@ -199,15 +216,10 @@ impl Place<'_> {
         let shape = data.shape().to_vec();
         let values: Vec<f32> =
             data.try_to_vec().map_err(|error| WeightsError::Device { message: format!("{error:?}") })?;
-        Ok(Stored {
-            name,
-            dtype: Dtype::F32,
-            shape,
-            bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        })
+        Ok(Stored::numbers(name, shape, &values))
     }
 
-    fn write(self, name: String, view: &TensorView<'_>, device: &super::Device) -> Result<(), WeightsError> {
+    fn write(self, name: &str, view: &TensorView<'_>, device: &super::Device) -> Result<(), WeightsError> {
         let (dtype, expected) = match &self {
             Self::Kernel(param) => (Dtype::F32, param.lazy_shape().to_vec()),
             Self::Vector(param) => (Dtype::F32, param.lazy_shape().to_vec()),
@@ -216,17 +228,11 @@ impl Place<'_> {
             Self::BatchCount => (Dtype::I64, Vec::new()),
         };
         if (view.dtype(), view.shape()) != (dtype, &expected[..]) {
-            return Err(WeightsError::Shape {
-                name,
-                found: format!("{:?} {:?}", view.dtype(), view.shape()),
-                expected: format!("{dtype:?} {expected:?}"),
-            });
+            let found = format!("{:?} {:?}", view.dtype(), view.shape());
+            let difference = format!("{name:?} are {found}, but the network has {dtype:?} {expected:?}");
+            return Err(WeightsError::Another { difference });
         }
-        let values = || -> Vec<f32> {
-            let (words, _) = view.data().as_chunks::<4>();
-            words.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
-        };
-        let data = || TensorData::new(values(), expected.clone());
+        let data = || TensorData::new(numbers(view), expected.clone());
         match self {
             Self::Kernel(param) => *param = Param::from_data(data(), device),
             Self::Vector(param) => *param = Param::from_data(data(), device),
@@ -323,7 +329,7 @@ mod tests {
         let other = network_of(block, 9, WidthRule::Bounded).with_safetensors(&bytes).unwrap();
         assert_eq!(logits(&other), logits(&bounded));
         let growing = network(block, 1).with_safetensors(&bytes).unwrap_err();
-        assert!(matches!(growing, WeightsError::Shape { .. } | WeightsError::Unexpected { .. }), "{growing}");
+        assert!(matches!(growing, WeightsError::Another { .. }), "{growing}");
     }
 
     #[test]
@@ -331,11 +337,16 @@ mod tests {
         let bytes = trained().to_safetensors(HashMap::new()).unwrap();
         let error = |block: &str| network(block, 1).with_safetensors(&bytes).unwrap_err();
         let longer = "conv3(0) conv1(1) concat(0,2) add(1,3) relu(4) bn(5) plainconv3(6) conv1(7) terminal(8)";
-        let WeightsError::Missing { name } = error(longer) else { panic!("missing") };
-        assert_eq!(name, "stages.0.0.layer8.convolution.weight");
-        assert!(matches!(error("conv3(0) terminal(1)"), WeightsError::Shape { .. } | WeightsError::Unexpected { .. }));
-        let WeightsError::Shape { name, .. } = error(&BLOCK.replacen("conv3", "conv1", 1)) else { panic!("shape") };
-        assert_eq!(name, "stages.0.0.layer1.convolution.weight");
+        for (block, wanted) in [
+            (longer, "the weights have no \"stages.0.0.layer8.convolution.weight\": they belong to another network"),
+            ("conv3(0) terminal(1)", "they belong to another network"),
+            (
+                &BLOCK.replacen("conv3", "conv1", 1),
+                "the weights \"stages.0.0.layer1.convolution.weight\" are F32 [3, 3,",
+            ),
+        ] {
+            assert!(error(block).to_string().contains(wanted), "{}", error(block));
+        }
         let cut = network(BLOCK, 1).with_safetensors(&bytes[..bytes.len() - 1]).unwrap_err();
         assert!(matches!(cut, WeightsError::Format { .. }), "{cut}");
     }

@@ -1,33 +1,20 @@
 //! The colours of figures. An SVG or PNG file has a light background. On a dark screen, the style sheet of the page
 //! (`page/style.css`) finds colours by their values and replaces them, so each value must have only one meaning.
 
-pub(super) const PAPER: &str = "#FFFFFF";
-pub(super) const INK: &str = "#1F2328";
-pub(super) const MUTED: &str = "#57606A";
-pub(super) const GRID: &str = "#E3E6EA";
-pub(super) const AXIS: &str = "#8C959F";
-pub(super) const EDGE: &str = "#4A5560";
-pub(super) const NODE_EDGE: &str = "#39424C";
+/// A colour, written as `#RRGGBB`.
+pub(super) type Colour = &'static str;
+
+pub(super) const PAPER: Colour = "#FFFFFF";
+pub(super) const INK: Colour = "#1F2328";
+pub(super) const MUTED: Colour = "#57606A";
+pub(super) const GRID: Colour = "#E3E6EA";
+pub(super) const AXIS: Colour = "#8C959F";
+pub(super) const EDGE: Colour = "#4A5560";
+pub(super) const NODE_EDGE: Colour = "#39424C";
+/// The area around a line of the first colour, in legends.
+pub(super) const SPREAD: Colour = "#CFE3F0";
 /// Backgrounds of the phases of an epsilon schedule, used in turn.
-pub(super) const BANDS: [&str; 2] = ["#F5F7F9", "#E8ECF1"];
+pub(super) const BANDS: [Colour; 2] = ["#F5F7F9", "#E8ECF1"];
 
 /// Colours of lines and points, distinguishable for colour-blind readers (M. Okabe and K. Ito), in the order of use.
-pub(super) const SERIES: [(u8, u8, u8); 7] = [
-    (0x00, 0x72, 0xB2),
-    (0xD5, 0x5E, 0x00),
-    (0x00, 0x9E, 0x73),
-    (0xCC, 0x79, 0xA7),
-    (0xE6, 0x9F, 0x00),
-    (0x56, 0xB4, 0xE9),
-    (0x6B, 0x6B, 0x6B),
-];
-
-pub(super) fn hex((red, green, blue): (u8, u8, u8)) -> String {
-    format!("#{red:02X}{green:02X}{blue:02X}")
-}
-
-/// Parses a colour written as `#RRGGBB`.
-pub(super) fn rgb(hex: &str) -> (u8, u8, u8) {
-    let part = |at: usize| hex.get(at..at + 2).and_then(|part| u8::from_str_radix(part, 16).ok()).unwrap_or(0);
-    (part(1), part(3), part(5))
-}
+pub(super) const SERIES: [Colour; 7] = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B6B6B"];

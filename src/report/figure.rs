@@ -31,22 +31,12 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// Puts the content of an SVG into its outer element, which has the size and the description. `detail` units of the
-    /// content are one unit of the figure.
-    pub(super) fn new(
-        name: &str,
-        title: &str,
-        description: &str,
-        size: (u32, u32),
-        detail: u32,
-        content: &str,
-    ) -> Self {
+    /// Puts the content of an SVG into its outer element, which has the size and the description.
+    pub(super) fn new(name: &str, title: &str, description: &str, size: (u32, u32), content: &str) -> Self {
         let (width, height) = size;
         let svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {} {}\" \
-             role=\"img\" aria-label=\"{}\">\n{content}</svg>\n",
-            width * detail,
-            height * detail,
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
+             viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\">\n{content}</svg>\n",
             escape(&format!("{title}. {description}")),
         );
         Self { name: name.to_owned(), title: title.to_owned(), description: description.to_owned(), svg, size }

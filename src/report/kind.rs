@@ -1,5 +1,6 @@
 //! The kinds of layers that a report distinguishes, by name and by colour.
 
+use super::colours::Colour;
 use crate::graph::Operation;
 
 /// The kinds of layers, in the order of legends.
@@ -20,19 +21,22 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 12] = [
-        Self::Convolution1,
-        Self::Convolution3,
-        Self::Convolution5,
-        Self::LargerConvolution,
-        Self::MaxPool,
-        Self::AveragePool,
-        Self::Identity,
-        Self::Add,
-        Self::Concat,
-        Self::Relu,
-        Self::BatchNorm,
-        Self::Zero,
+    /// The name of each kind, and the fill colour of its nodes and areas. Kinds that often appear side by side differ
+    /// in lightness as well as in hue, so that readers who do not see colours can tell them apart; every figure also
+    /// names them in words. After the palette of Okabe and Ito.
+    pub(super) const ALL: [(&str, Colour); 12] = [
+        ("conv 1×1", "#BFE1F6"),
+        ("conv 3×3", "#6FB7E4"),
+        ("conv 5×5", "#2F86C4"),
+        ("larger conv", "#1D5F96"),
+        ("max pool", "#EBA41A"),
+        ("avg pool", "#F7D98B"),
+        ("identity", "#D5D8DC"),
+        ("add", "#45B58E"),
+        ("concat", "#E3A3C6"),
+        ("ReLU", "#F2B48C"),
+        ("batch norm", "#C9E8C5"),
+        ("zero", "#F1EDE4"),
     ];
 
     /// Returns the kind of an operation; the input and the output of a block have none.
@@ -56,45 +60,13 @@ impl Kind {
         })
     }
 
+    /// Returns the place of the kind in [`ALL`](Self::ALL).
     pub(super) fn position(self) -> usize {
         self as usize
     }
 
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Convolution1 => "conv 1×1",
-            Self::Convolution3 => "conv 3×3",
-            Self::Convolution5 => "conv 5×5",
-            Self::LargerConvolution => "larger conv",
-            Self::MaxPool => "max pool",
-            Self::AveragePool => "avg pool",
-            Self::Identity => "identity",
-            Self::Add => "add",
-            Self::Concat => "concat",
-            Self::Relu => "ReLU",
-            Self::BatchNorm => "batch norm",
-            Self::Zero => "zero",
-        }
-    }
-
-    /// Returns the fill colour of a node or an area. Kinds that often appear side by side differ in lightness as well
-    /// as in hue, so that readers who do not see colours can tell them apart; every figure also names them in words.
-    /// After the palette of Okabe and Ito.
-    pub(super) fn colour(self) -> (u8, u8, u8) {
-        match self {
-            Self::Convolution1 => (0xBF, 0xE1, 0xF6),
-            Self::Convolution3 => (0x6F, 0xB7, 0xE4),
-            Self::Convolution5 => (0x2F, 0x86, 0xC4),
-            Self::LargerConvolution => (0x1D, 0x5F, 0x96),
-            Self::MaxPool => (0xEB, 0xA4, 0x1A),
-            Self::AveragePool => (0xF7, 0xD9, 0x8B),
-            Self::Identity => (0xD5, 0xD8, 0xDC),
-            Self::Add => (0x45, 0xB5, 0x8E),
-            Self::Concat => (0xE3, 0xA3, 0xC6),
-            Self::Relu => (0xF2, 0xB4, 0x8C),
-            Self::BatchNorm => (0xC9, 0xE8, 0xC5),
-            Self::Zero => (0xF1, 0xED, 0xE4),
-        }
+    pub(super) fn colour(self) -> Colour {
+        Self::ALL[self.position()].1
     }
 }
 

@@ -19,6 +19,7 @@ mod plot;
 mod run;
 mod scale;
 mod series;
+mod svg;
 mod text;
 
 pub use drawing::{BlockDrawing, draw};
@@ -80,14 +81,6 @@ pub enum ReportError {
         /// What is wrong with it.
         message: String,
     },
-    /// A chart could not be drawn.
-    #[error("cannot draw the chart {name}: {message}")]
-    Plot {
-        /// Name of the figure.
-        name: String,
-        /// The error of plotters.
-        message: String,
-    },
     /// A figure could not be rendered as PNG.
     #[error("cannot render the figure {name} as PNG: {message}")]
     Png {
@@ -115,7 +108,7 @@ pub enum ReportError {
 ///
 /// let report = Report::read([&path])?.with_best(2);
 /// report.write_html(&parent.path().join("report.html"))?;
-/// let names: Vec<String> = report.figures()?.into_iter().map(|figure| figure.name).collect();
+/// let names: Vec<String> = report.figures().into_iter().map(|figure| figure.name).collect();
 /// assert!(names.contains(&"learning".to_owned()) && names.contains(&"block-2".to_owned()));
 /// assert!(report.series()[0].csv().starts_with("trial,minibatch,accuracy_percent"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -170,30 +163,20 @@ impl Report {
     }
 
     /// Returns the page as self-contained HTML.
-    ///
-    /// # Errors
-    /// [`ReportError::Plot`] if a chart cannot be drawn.
-    pub fn html(&self) -> Result<String, ReportError> {
+    #[must_use]
+    pub fn html(&self) -> String {
         page::page(self)
     }
 
     /// Returns all figures. If there are several runs, each name begins with the name of its run.
-    ///
-    /// # Errors
-    /// [`ReportError::Plot`] if a chart cannot be drawn.
-    pub fn figures(&self) -> Result<Vec<Figure>, ReportError> {
-        let mut all = Vec::new();
-        if self.runs.len() > 1 {
-            all.extend(figures::of_runs(&self.runs)?.figures().cloned());
-        }
-        for (run, prefix) in self.runs.iter().zip(self.prefixes()) {
-            let figures = figures::of_run(run, self.best)?;
-            all.extend(figures.figures().cloned().map(|mut figure| {
-                figure.name = format!("{prefix}{}", figure.name);
-                figure
-            }));
-        }
-        Ok(all)
+    #[must_use]
+    pub fn figures(&self) -> Vec<Figure> {
+        let together = (self.runs.len() > 1).then(|| figures::of_runs(&self.runs).into_figures());
+        let alone = self.runs.iter().zip(self.prefixes()).flat_map(|(run, prefix)| {
+            let figures = figures::of_run(run, self.best).into_figures();
+            figures.map(move |figure| Figure { name: format!("{prefix}{}", figure.name), ..figure })
+        });
+        together.into_iter().flatten().chain(alone).collect()
     }
 
     /// Returns all series. If there are several runs, each name begins with the name of its run.
@@ -201,10 +184,8 @@ impl Report {
     pub fn series(&self) -> Vec<Series> {
         let runs = self.runs.iter().zip(self.prefixes());
         let named = runs.flat_map(|(run, prefix)| {
-            series::all(run).into_iter().map(move |mut series| {
-                series.name = format!("{prefix}{}", series.name);
-                series
-            })
+            let all = series::all(run).into_iter();
+            all.map(move |series| Series { name: format!("{prefix}{}", series.name), ..series })
         });
         named.collect()
     }
@@ -227,9 +208,9 @@ impl Report {
     /// Writes the page to a file, replacing it atomically, so that a browser never reads half a page.
     ///
     /// # Errors
-    /// [`ReportError`] if the page cannot be drawn or written.
+    /// [`ReportError::Write`] if the file cannot be written.
     pub fn write_html(&self, path: impl AsRef<Path>) -> Result<(), ReportError> {
-        write(path.as_ref(), self.html()?.as_bytes())
+        write(path.as_ref(), self.html().as_bytes())
     }
 
     /// Writes every figure into a folder as `NAME.svg`, and returns their number.
@@ -237,10 +218,10 @@ impl Report {
     /// The folder must be new, empty, or that of an earlier report.
     ///
     /// # Errors
-    /// [`ReportError`] if a figure cannot be drawn or written, the folder contains other files, or another process is
+    /// [`ReportError`] if a figure cannot be written, the folder contains other files, or another process is
     /// writing there.
     pub fn write_svg(&self, folder: impl AsRef<Path>) -> Result<usize, ReportError> {
-        let files = self.figures()?.into_iter().map(|figure| (figure.name, figure.svg.into_bytes()));
+        let files = self.figures().into_iter().map(|figure| (figure.name, figure.svg.into_bytes()));
         fill(folder.as_ref(), "svg", &files.collect::<Vec<_>>())
     }
 
@@ -249,7 +230,7 @@ impl Report {
     /// # Errors
     /// Those of [`write_svg`](Self::write_svg).
     pub fn write_png(&self, folder: impl AsRef<Path>) -> Result<usize, ReportError> {
-        let files = self.figures()?.into_iter().map(|figure| Ok((figure.name.clone(), figure.png()?)));
+        let files = self.figures().into_iter().map(|figure| Ok((figure.name.clone(), figure.png()?)));
         fill(folder.as_ref(), "png", &files.collect::<Result<Vec<_>, ReportError>>()?)
     }
 

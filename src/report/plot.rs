@@ -1,61 +1,38 @@
-//! Charts: what all of them share, drawn with plotters.
+//! Charts: axes, legends, and the lines, areas and dots of a figure.
 
-use super::ReportError;
-use super::colours;
+use super::colours::{self, Colour};
 use super::figure::{FONT_FAMILY, Figure};
 use super::scale::Scale;
+use super::svg::Svg;
 use super::text::{escape, shorten, width};
-use plotters::chart::ChartBuilder;
-use plotters::drawing::IntoDrawingArea;
-use plotters::element::{Circle, PathElement, Polygon, Rectangle};
-use plotters::prelude::{Color, IntoFont, RGBColor, SVGBackend};
-use plotters::series::{DashedLineSeries, LineSeries};
-use plotters::style::ShapeStyle;
-use std::fmt::Write;
+use std::collections::HashSet;
 
-/// Units of the drawing per unit of the figure. plotters rounds positions to whole units, so that this allows halves.
-const DETAIL: u32 = 2;
-pub(super) const WIDTH: u32 = 640;
-pub(super) const HEIGHT: u32 = 400;
+const WIDTH: f64 = 640.0;
+const HEIGHT: f64 = 400.0;
+/// The size of texts, and the distance from the middle of a line of text to its base.
 const TEXT: f64 = 12.5;
+const MIDDLE: f64 = 4.4;
+/// Where titles and legends begin, and where the axes end.
+const LEFT: f64 = 18.0;
+const RIGHT: f64 = WIDTH - 22.0;
+/// Up to this many points of a line are dots too: the line alone would hide where they are.
+pub(super) const FEW: usize = 40;
 
-type Rgb = (u8, u8, u8);
+pub(super) type Point = (f64, f64);
 
-/// The contents of a chart, each drawn over those before.
+/// A part of the contents of a chart.
 #[derive(Debug, Clone)]
-pub(super) enum Layer {
-    Line {
-        points: Vec<(f64, f64)>,
-        colour: Rgb,
-        width: u32,
-        dashed: bool,
-    },
-    /// The area between an upper and a lower line over the same places.
-    Area {
-        upper: Vec<(f64, f64)>,
-        lower: Vec<(f64, f64)>,
-        colour: Rgb,
-        opacity: f64,
-    },
-    Dots {
-        points: Vec<(f64, f64)>,
-        colour: Rgb,
-        radius: f64,
-        opacity: f64,
-        hollow: bool,
-    },
-    /// Horizontal bars from the left, given by position and length.
-    Bars {
-        bars: Vec<(f64, f64)>,
-        colour: Rgb,
-    },
+enum Layer {
+    Line { points: Vec<Point>, width: f64, dashed: bool },
+    Area { outline: Vec<Point>, opacity: f64 },
+    Dots { points: Vec<Point>, radius: f64, opacity: f64 },
+    Rings(Vec<Point>),
 }
 
 /// The look of an entry of the legend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Swatch {
-    Line,
-    Dashes,
+    Line { dashed: bool },
     Area,
     Dot,
 }
@@ -63,22 +40,21 @@ pub(super) enum Swatch {
 /// A chart to be drawn.
 #[derive(Debug, Clone)]
 pub(super) struct Plot {
-    pub(super) title: String,
+    title: String,
     pub(super) x: Scale,
     pub(super) y: Scale,
-    pub(super) x_title: &'static str,
-    pub(super) y_title: &'static str,
-    pub(super) legend: Vec<(Swatch, Rgb, String)>,
+    x_title: &'static str,
+    y_title: &'static str,
+    legend: Vec<(Swatch, Colour, String)>,
+    /// Each is drawn over those before.
+    layers: Vec<(Colour, Layer)>,
     /// Phases behind the chart: from, to, label.
     pub(super) bands: Vec<(f64, f64, String)>,
-    pub(super) layers: Vec<Layer>,
     /// Points that show a text when the mouse is over them.
-    pub(super) hints: Vec<(f64, f64, String)>,
+    pub(super) hints: Vec<(Point, String)>,
     /// Texts to the right of points.
-    pub(super) texts: Vec<(f64, f64, String)>,
-    /// The names of the bars, which replace the ticks of the vertical axis.
-    pub(super) names: Option<Vec<(f64, String)>>,
-    pub(super) height: u32,
+    texts: Vec<(Point, String)>,
+    height: f64,
 }
 
 impl Plot {
@@ -87,230 +63,226 @@ impl Plot {
         (x_title, x): (&'static str, Scale),
         (y_title, y): (&'static str, Scale),
     ) -> Self {
-        Self {
-            title: title.into(),
-            x,
-            y,
-            x_title,
-            y_title,
-            legend: Vec::new(),
-            bands: Vec::new(),
-            layers: Vec::new(),
-            hints: Vec::new(),
-            texts: Vec::new(),
-            names: None,
-            height: HEIGHT,
+        let (legend, layers, bands, hints, texts) = Default::default();
+        Self { title: title.into(), x, y, x_title, y_title, legend, layers, bands, hints, texts, height: HEIGHT }
+    }
+
+    /// Creates a chart of horizontal bars, given by name, length and the text beside the bar.
+    pub(super) fn bars(title: &str, x: (&'static str, Scale), colour: Colour, rows: &[(&str, f64, String)]) -> Self {
+        let mut plot = Self::new(title, x, ("", Scale::of_names(rows.iter().map(|(name, ..)| *name))));
+        let left = plot.x.low;
+        for ((_, length, text), (y, _)) in rows.iter().zip(plot.y.ticks.clone()) {
+            let ends = |y| [(left, y), (*length, y)];
+            plot.area(ends(y + 0.32), ends(y - 0.32), colour, 1.0);
+            plot.texts.push(((*length, y), text.clone()));
         }
+        plot.height = 130.0 + 34.0 * rows.len() as f64;
+        plot
+    }
+
+    /// Adds an entry to the legend.
+    pub(super) fn entry(&mut self, swatch: Swatch, colour: Colour, text: impl Into<String>) {
+        self.legend.push((swatch, colour, text.into()));
+    }
+
+    /// Adds a line, whose points are dots too if they are few.
+    pub(super) fn curve(&mut self, points: Vec<Point>, colour: Colour, dashed: bool) {
+        if points.len() <= FEW {
+            self.dots(points.clone(), colour, 3.0, 1.0);
+        }
+        self.line(points, colour, 2.0, dashed);
+    }
+
+    pub(super) fn line(&mut self, points: Vec<Point>, colour: Colour, width: f64, dashed: bool) {
+        self.layers.push((colour, Layer::Line { points, width, dashed }));
+    }
+
+    /// Adds the area between an upper and a lower line over the same places.
+    pub(super) fn area(
+        &mut self,
+        upper: impl IntoIterator<Item = Point>,
+        lower: impl IntoIterator<Item = Point, IntoIter: DoubleEndedIterator>,
+        colour: Colour,
+        opacity: f64,
+    ) {
+        let outline = upper.into_iter().chain(lower.into_iter().rev()).collect();
+        self.layers.push((colour, Layer::Area { outline, opacity }));
+    }
+
+    /// Adds dots, but none that would hide behind an earlier one: of those within the same unit, one is kept.
+    pub(super) fn dots(&mut self, mut points: Vec<Point>, colour: Colour, radius: f64, opacity: f64) {
+        #[expect(clippy::cast_possible_truncation, reason = "a place in the picture")]
+        let cell = |share: f64, size: f64| (share * size).round() as i64;
+        let mut seen = HashSet::new();
+        points.retain(|&(x, y)| seen.insert((cell(self.x.share(x), WIDTH), cell(self.y.share(y), HEIGHT))));
+        self.layers.push((colour, Layer::Dots { points, radius, opacity }));
+    }
+
+    /// Adds dots that are hollow.
+    pub(super) fn rings(&mut self, points: Vec<Point>, colour: Colour) {
+        self.layers.push((colour, Layer::Rings(points)));
     }
 
     /// Draws the chart.
-    pub(super) fn figure(&self, name: &str, description: &str) -> Result<Figure, ReportError> {
-        let failed = |message: String| ReportError::Plot { name: name.to_owned(), message };
-        let (legend, legend_height) = self.legend_rows();
-        let mut drawn = String::new();
-        let overlay = self
-            .draw(&mut drawn, 46 + legend_height + if self.bands.is_empty() { 0 } else { 13 })
-            .map_err(|error| failed(error.to_string()))?;
-        // plotters' outer element has neither a description nor the right size.
-        let inside = drawn.split_once('>').and_then(|(_, rest)| rest.rsplit_once("</svg>"));
-        let (inside, _) = inside.ok_or_else(|| failed("plotters drew no SVG".to_owned()))?;
-        let mut content = format!(
-            "<rect class=\"paper\" width=\"{}\" height=\"{}\" rx=\"16\" fill=\"{}\"/>\n",
-            WIDTH * DETAIL,
-            self.height * DETAIL,
-            colours::PAPER
-        );
-        content.push_str(inside.trim_start());
-        let _ = writeln!(
-            content,
-            "<g transform=\"scale({DETAIL})\" font-family=\"{FONT_FAMILY}\">\n<text x=\"18\" y=\"27\" \
-             font-size=\"15.5\" fill=\"{}\">{}</text>",
-            colours::INK,
-            escape(&shorten(&self.title, 66))
-        );
-        content.push_str(&legend);
-        content.push_str(&overlay);
-        content.push_str("</g>\n");
-        Ok(Figure::new(name, &self.title, description, (WIDTH, self.height), DETAIL, &content))
+    pub(super) fn figure(&self, name: &str, description: &str) -> Figure {
+        let mut svg = Svg::default();
+        let (height, paper, title) = (self.height, colours::PAPER, shorten(&self.title, 66));
+        svg.add(format_args!(
+            "<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\" rx=\"8\" fill=\"{paper}\"/>\n\
+             <g font-family=\"{FONT_FAMILY}\">"
+        ));
+        svg.text((LEFT, 27.0), "start", 15.5, colours::INK, &title);
+        let below = self.draw_legend(&mut svg);
+        let longest = self.y.ticks.iter().map(|(_, text)| width(text)).fold(0.0, f64::max);
+        let frame = Frame {
+            plot: self,
+            left: (longest * TEXT + 38.0).floor().max(74.0),
+            top: below + if self.bands.is_empty() { 0.0 } else { 13.0 },
+            bottom: height - 58.0,
+        };
+        for (number, &(from, to, _)) in self.bands.iter().enumerate() {
+            let (low, high) = (self.y.low, self.y.high);
+            let outline = vec![(from, low), (from, high), (to, high), (to, low)];
+            frame.draw_layer(&mut svg, colours::BANDS[number % 2], &Layer::Area { outline, opacity: 1.0 });
+        }
+        frame.draw_axes(&mut svg);
+        self.layers.iter().for_each(|(colour, layer)| frame.draw_layer(&mut svg, colour, layer));
+        frame.draw_overlay(&mut svg);
+        svg.add(format_args!("</g>"));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole size of a few hundred")]
+        let size = (WIDTH as u32, height as u32);
+        Figure::new(name, &self.title, description, size, &svg.0)
     }
 
-    /// Returns the legend below the title, in as many rows as it takes, and its height.
-    fn legend_rows(&self) -> (String, u32) {
-        let mut svg = String::new();
-        let (mut x, mut y) = (18.0, 46.0);
+    /// Draws the legend below the title, in as many rows as it takes. Returns where the space below it begins.
+    fn draw_legend(&self, svg: &mut Svg) -> f64 {
+        let (mut x, mut y) = (LEFT, 46.0);
         for (swatch, colour, text) in &self.legend {
             let text = shorten(text, 56);
             let width = 26.0 + width(&text) * TEXT + 12.0;
-            if x > 18.0 && x + width - 12.0 > f64::from(WIDTH) - 8.0 {
-                (x, y) = (18.0, y + 20.0);
+            if x > LEFT && x + width - 12.0 > WIDTH - 8.0 {
+                (x, y) = (LEFT, y + 20.0);
             }
-            let colour = colours::hex(*colour);
-            let line = |dashes: &str| {
-                format!(
-                    "<line x1=\"{x}\" y1=\"{y}\" x2=\"{}\" y2=\"{y}\" stroke=\"{colour}\" stroke-width=\"2.5\"\
-                     {dashes}/>",
-                    x + 20.0
-                )
-            };
-            let drawn = match swatch {
-                Swatch::Line => line(""),
-                Swatch::Dashes => line(" stroke-dasharray=\"6 3\""),
-                Swatch::Area => {
-                    let y = y - 6.0;
-                    format!("<rect x=\"{x}\" y=\"{y}\" width=\"20\" height=\"12\" rx=\"2\" fill=\"{colour}\"/>")
+            match swatch {
+                Swatch::Line { dashed } => svg.line(&format!("M{x} {y}h20"), colour, 2.5, dashed.then_some("6 3")),
+                Swatch::Area => svg.add(format_args!(
+                    "<rect x=\"{x}\" y=\"{}\" width=\"20\" height=\"12\" rx=\"2\" fill=\"{colour}\"/>",
+                    y - 6.0
+                )),
+                Swatch::Dot => {
+                    svg.add(format_args!("<circle cx=\"{}\" cy=\"{y}\" r=\"4.5\" fill=\"{colour}\"/>", x + 10.0));
                 }
-                Swatch::Dot => format!("<circle cx=\"{}\" cy=\"{y}\" r=\"4.5\" fill=\"{colour}\"/>", x + 10.0),
-            };
-            let _ = writeln!(
-                svg,
-                "{drawn}<text x=\"{}\" y=\"{}\" font-size=\"{TEXT}\" fill=\"{}\">{}</text>",
-                x + 26.0,
-                y + 4.4,
-                colours::INK,
-                escape(&text)
-            );
+            }
+            svg.text((x + 26.0, y + MIDDLE), "start", TEXT, colours::INK, &text);
             x += width;
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few rows")]
-        let height = if self.legend.is_empty() { 0 } else { (y - 46.0) as u32 + 22 };
-        (svg, height)
-    }
-
-    /// Draws axes and layers into `target`; returns the texts and hints to draw over them, in units of the figure.
-    fn draw(&self, target: &mut String, top: u32) -> Result<String, Box<dyn std::error::Error>> {
-        let size = (WIDTH * DETAIL, self.height * DETAIL);
-        let root = SVGBackend::with_string(target, size).into_drawing_area();
-        let names = self.names.as_deref().unwrap_or_default();
-        let longest = names.iter().map(|(_, name)| width(name)).fold(0.0, f64::max);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few hundred")]
-        let left = if names.is_empty() { 66 } else { (longest * TEXT) as u32 + 30 };
-        let mut chart = ChartBuilder::on(&root)
-            .margin_top(top * DETAIL)
-            .margin_right(22 * DETAIL)
-            .margin_bottom(8 * DETAIL)
-            .margin_left(8 * DETAIL)
-            .x_label_area_size(50 * DETAIL)
-            .y_label_area_size(left * DETAIL)
-            .build_cartesian_2d(self.x.clone(), self.y.clone())?;
-        let filled = |(red, green, blue): Rgb, opacity: f64| RGBColor(red, green, blue).mix(opacity).filled();
-        let (low, high) = (self.y.low, self.y.high);
-        chart.draw_series(self.bands.iter().enumerate().map(|(number, (from, to, _))| {
-            Rectangle::new([(*from, low), (*to, high)], filled(colours::rgb(colours::BANDS[number % 2]), 1.0))
-        }))?;
-
-        let colour = |hex| {
-            let (red, green, blue) = colours::rgb(hex);
-            RGBColor(red, green, blue)
-        };
-        // plotters divides the size of a font by 1.24.
-        let text = |hex| (FONT_FAMILY, TEXT * 1.24 * f64::from(DETAIL)).into_font().color(&colour(hex));
-        let axis = colour(colours::AXIS).stroke_width(DETAIL);
-        let mut mesh = chart.configure_mesh();
-        mesh.bold_line_style(colour(colours::GRID).stroke_width(DETAIL))
-            .light_line_style(ShapeStyle::from(&colour(colours::GRID).mix(0.0)))
-            .max_light_lines(0)
-            .axis_style(axis)
-            .label_style(text(colours::INK))
-            .axis_desc_style(text(colours::MUTED))
-            .x_desc(self.x_title)
-            .set_all_tick_mark_size(5 * DETAIL);
-        if names.is_empty() {
-            mesh.y_desc(self.y_title).disable_x_mesh();
-        } else {
-            mesh.y_labels(0).disable_y_mesh().disable_y_axis();
-        }
-        mesh.draw()?;
-
-        for layer in &self.layers {
-            match layer {
-                Layer::Line { points, colour, width, dashed } => {
-                    let style = filled(*colour, 1.0).stroke_width(width * DETAIL);
-                    if *dashed {
-                        let (dash, gap) = (7 * DETAIL, 4 * DETAIL);
-                        chart.draw_series(DashedLineSeries::new(points.iter().copied(), dash, gap, style))?;
-                    } else {
-                        chart.draw_series(LineSeries::new(points.iter().copied(), style))?;
-                    }
-                }
-                Layer::Area { upper, lower, colour, opacity } => {
-                    let outline: Vec<_> = upper.iter().chain(lower.iter().rev()).copied().collect();
-                    chart.draw_series(std::iter::once(Polygon::new(outline, filled(*colour, *opacity))))?;
-                }
-                Layer::Dots { points, colour, radius, opacity, hollow } => {
-                    let radius = radius * f64::from(DETAIL);
-                    let style = if *hollow {
-                        filled(*colour, *opacity).stroke_width(DETAIL * 2)
-                    } else {
-                        filled(*colour, *opacity)
-                    };
-                    let style = ShapeStyle { filled: !hollow, ..style };
-                    chart.draw_series(points.iter().map(|point| Circle::new(*point, radius, style)))?;
-                }
-                Layer::Bars { bars, colour } => {
-                    chart.draw_series(bars.iter().map(|&(y, value)| {
-                        Rectangle::new([(self.x.low, y - 0.32), (value, y + 0.32)], filled(*colour, 1.0))
-                    }))?;
-                }
-            }
-        }
-        // The axes are drawn again, above what was drawn over them.
-        let corners = [(self.x.low, self.y.high), (self.x.low, self.y.low), (self.x.high, self.y.low)];
-        chart.draw_series(std::iter::once(PathElement::new(corners, axis)))?;
-
-        let place = |x: f64, y: f64| {
-            let (x, y) = chart.backend_coord(&(x, y));
-            (f64::from(x) / f64::from(DETAIL), f64::from(y) / f64::from(DETAIL))
-        };
-        let overlay = self.overlay(place, names);
-        root.present()?;
-        drop(chart);
-        drop(root);
-        Ok(overlay)
-    }
-
-    fn overlay(&self, place: impl Fn(f64, f64) -> (f64, f64), names: &[(f64, String)]) -> String {
-        let mut svg = String::new();
-        let mut text = |x: f64, y: f64, anchor: &str, colour: &str, size: f64, text: &str| {
-            let _ = writeln!(
-                svg,
-                "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\" \
-                 fill=\"{colour}\">{}</text>",
-                escape(text)
-            );
-        };
-        for (from, to, label) in &self.bands {
-            let ((from, y), (to, _)) = (place(*from, self.y.high), place(*to, self.y.high));
-            if to - from > width(label) * 10.5 + 4.0 {
-                text(f64::midpoint(from, to), y - 5.0, "middle", colours::MUTED, 10.5, label);
-            }
-        }
-        for (x, y, label) in &self.texts {
-            let (x, y) = place(*x, *y);
-            text(x + 7.0, y + 4.0, "start", colours::INK, 11.5, label);
-        }
-        for (y, name) in names {
-            let (x, y) = place(self.x.low, *y);
-            text(x - 9.0, y + 4.4, "end", colours::INK, TEXT, name);
-        }
-        for (x, y, hint) in &self.hints {
-            let (x, y) = place(*x, *y);
-            let hint = escape(hint);
-            let _ = writeln!(
-                svg,
-                "<circle class=\"hint\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"7\" fill=\"#000000\" fill-opacity=\"0\">\
-                 <title>{hint}</title></circle>"
-            );
-        }
-        svg
+        if self.legend.is_empty() { y } else { y + 22.0 }
     }
 }
 
-/// Removes points that would hide behind earlier ones: of those within the same half unit of a chart, one is kept.
-pub(super) fn thinned(points: impl IntoIterator<Item = (f64, f64)>, x: &Scale, y: &Scale) -> Vec<(f64, f64)> {
-    #[expect(clippy::cast_possible_truncation, reason = "a place in the picture")]
-    let cell = |value: f64, scale: &Scale, size: u32| {
-        ((value - scale.low) / (scale.high - scale.low) * f64::from(size)).round() as i64
-    };
-    let mut seen = std::collections::HashSet::new();
-    points.into_iter().filter(|(a, b)| seen.insert((cell(*a, x, WIDTH), cell(*b, y, HEIGHT)))).collect()
+/// A chart whose axes have their places in the figure.
+struct Frame<'a> {
+    plot: &'a Plot,
+    left: f64,
+    top: f64,
+    bottom: f64,
+}
+
+impl Frame<'_> {
+    fn x(&self, value: f64) -> f64 {
+        self.left + self.plot.x.share(value) * (RIGHT - self.left)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        self.bottom - self.plot.y.share(value) * (self.bottom - self.top)
+    }
+
+    /// Returns the steps of a path along points.
+    fn path(&self, points: &[Point]) -> String {
+        let steps: Vec<String> = points.iter().map(|&(x, y)| format!("{:.1} {:.1}", self.x(x), self.y(y))).collect();
+        format!("M{}", steps.join("L"))
+    }
+
+    /// Draws the grid, ticks and the titles of the axes. The grid goes with the axis of numbers, which of bars is the
+    /// horizontal one.
+    fn draw_axes(&self, svg: &mut Svg) {
+        let Self { plot, left, top, bottom } = self;
+        let has_bars = plot.y_title.is_empty();
+        for (value, text) in &plot.x.ticks {
+            let x = sharp(self.x(*value));
+            if has_bars {
+                svg.line(&format!("M{x} {top}V{bottom}"), colours::GRID, 1.0, None);
+            }
+            svg.line(&format!("M{x} {bottom}v5"), colours::AXIS, 1.0, None);
+            svg.text((self.x(*value), bottom + 19.5), "middle", TEXT, colours::INK, text);
+        }
+        for (value, text) in &plot.y.ticks {
+            let y = sharp(self.y(*value));
+            if !has_bars {
+                svg.line(&format!("M{left} {y}H{RIGHT}"), colours::GRID, 1.0, None);
+                svg.line(&format!("M{left} {y}h-5"), colours::AXIS, 1.0, None);
+            }
+            svg.text((left - 10.0, self.y(*value) + MIDDLE), "end", TEXT, colours::INK, text);
+        }
+        svg.text((f64::midpoint(*left, RIGHT), plot.height - 11.0), "middle", TEXT, colours::MUTED, plot.x_title);
+        if !has_bars {
+            svg.add(format_args!("<g transform=\"translate(17.5 {}) rotate(270)\">", f64::midpoint(*top, *bottom)));
+            svg.text((0.0, 0.0), "middle", TEXT, colours::MUTED, plot.y_title);
+            svg.add(format_args!("</g>"));
+        }
+    }
+
+    fn draw_layer(&self, svg: &mut Svg, colour: &str, layer: &Layer) {
+        let circles = |svg: &mut Svg, points: &[Point], radius: f64, style: &str| {
+            svg.add(format_args!("<g {style}>"));
+            for &(x, y) in points {
+                svg.add(format_args!("<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius}\"/>", self.x(x), self.y(y)));
+            }
+            svg.add(format_args!("</g>"));
+        };
+        match layer {
+            Layer::Line { points, width, dashed } => {
+                svg.line(&self.path(points), colour, *width, dashed.then_some("7 4"));
+            }
+            Layer::Area { outline, opacity } => svg.add(format_args!(
+                "<path d=\"{}Z\" fill=\"{colour}\" fill-opacity=\"{opacity}\"/>",
+                self.path(outline)
+            )),
+            Layer::Dots { points, radius, opacity } => {
+                circles(svg, points, *radius, &format!("fill=\"{colour}\" fill-opacity=\"{opacity}\""));
+            }
+            Layer::Rings(points) => {
+                circles(svg, points, 4.0, &format!("fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\""));
+            }
+        }
+    }
+
+    /// Draws what is above the layers: the lines of the axes, the labels of bands, the texts of bars, and hints.
+    fn draw_overlay(&self, svg: &mut Svg) {
+        let (plot, left, bottom) = (self.plot, sharp(self.left), sharp(self.bottom));
+        svg.line(&format!("M{left} {}V{bottom}H{RIGHT}", self.top), colours::AXIS, 1.0, None);
+        for (from, to, label) in &plot.bands {
+            let (from, to) = (self.x(*from), self.x(*to));
+            if to - from > width(label) * 10.5 + 4.0 {
+                let place = (f64::midpoint(from, to), self.top - 5.0);
+                svg.text(place, "middle", 10.5, colours::MUTED, label);
+            }
+        }
+        for ((x, y), label) in &plot.texts {
+            svg.text((self.x(*x) + 7.0, self.y(*y) + 4.0), "start", 11.5, colours::INK, label);
+        }
+        for ((x, y), hint) in &plot.hints {
+            svg.add(format_args!(
+                "<circle class=\"hint\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"7\" fill-opacity=\"0\"><title>{}</title></circle>",
+                self.x(*x),
+                self.y(*y),
+                escape(hint)
+            ));
+        }
+    }
+}
+
+/// Returns the next place where a line of one unit fills whole pixels.
+fn sharp(place: f64) -> f64 {
+    place.floor() + 0.5
 }

@@ -6,7 +6,7 @@ use crate::agent::EpsilonSchedule;
 use crate::comparison::verified_accuracies;
 use crate::environment::tabular::TableError;
 use crate::evaluation::{Evaluation, Infeasibility, Metrics};
-use crate::graph::{Cost, LayerGraph, ToGraph};
+use crate::graph::{Cost, LayerGraph};
 use crate::search::{Fault, RunFolder, RunHistory, RunSettings, Utilisation};
 use crate::space::SearchSpace;
 use crate::space::block::BlockSpace;
@@ -40,7 +40,7 @@ fn schedule(details: &serde_json::Value) -> Option<EpsilonSchedule> {
 ///
 /// let run = Run::read(&path)?;
 /// assert_eq!(run.name(), "first");
-/// let page = Report::new(vec![run]).html()?;
+/// let page = Report::new(vec![run]).html();
 /// assert!(page.contains("<!DOCTYPE html>") && page.contains("32 of 32"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -82,8 +82,10 @@ pub(super) struct Finished {
     /// The measurement, or the reason why there is none.
     pub(super) outcome: Result<Metrics, Infeasibility>,
     pub(super) reward: f64,
-    pub(super) cost: Cost,
+    pub(super) cost: Option<Cost>,
     pub(super) cached: bool,
+    /// Number of layers between start and terminal, if the architecture has a graph.
+    pub(super) layers: Option<u64>,
     /// Number of layers of each kind.
     pub(super) kinds: [u16; Kind::ALL.len()],
     /// The architecture as the text of its space.
@@ -95,9 +97,9 @@ impl Finished {
         self.outcome.as_ref().ok().map(|metrics| metrics.accuracy)
     }
 
-    /// Returns the number of layers between start and terminal.
-    pub(super) fn layers(&self) -> u64 {
-        self.cost.nodes.saturating_sub(2)
+    /// Returns the FLOPs, if they are known and fit into 64 bits.
+    pub(super) fn flops(&self) -> Option<u64> {
+        self.cost.map(|cost| cost.flops).filter(|flops| *flops < u64::MAX)
     }
 
     /// Returns the seconds that the evaluation took, or would have taken if the result had not been cached.
@@ -151,7 +153,8 @@ impl Run {
         };
         let trials = history.records.iter().map(|record| {
             let mut kinds = [0; Kind::ALL.len()];
-            for node in record.architecture.to_graph().nodes() {
+            let graph = space.graph(&record.architecture);
+            for node in graph.iter().flat_map(LayerGraph::nodes) {
                 if let Some(kind) = Kind::of(node.operation) {
                     kinds[kind.position()] += 1;
                 }
@@ -166,6 +169,7 @@ impl Run {
                 reward: record.reward.value(),
                 cost: record.cost,
                 cached: record.cached,
+                layers: graph.map(|graph| (graph.node_count() as u64).saturating_sub(2)),
                 kinds,
                 text: space.describe(&record.architecture),
             }
@@ -189,7 +193,7 @@ impl Run {
         let best: std::collections::BTreeSet<u64> =
             run.best().into_iter().take(super::MOST_BEST).map(|trial| trial.id).collect();
         let chosen = history.records.iter().filter(|record| best.contains(&record.id));
-        run.graphs = chosen.map(|record| (record.id, record.architecture.to_graph())).collect();
+        run.graphs = chosen.filter_map(|record| Some((record.id, space.graph(&record.architecture)?))).collect();
         run
     }
 
@@ -213,9 +217,24 @@ impl Run {
         measured
     }
 
+    /// Returns whether the cost of an architecture is known.
+    pub(super) fn has_costs(&self) -> bool {
+        self.trials.iter().any(|trial| trial.cost.is_some())
+    }
+
+    /// Returns whether an architecture has layers.
+    pub(super) fn has_layers(&self) -> bool {
+        self.trials.iter().any(|trial| trial.layers.is_some())
+    }
+
     /// Returns the number of trials of the whole run.
     pub(super) fn total(&self) -> u64 {
         self.settings.search.trials
+    }
+
+    /// Returns the number of minibatches of the whole run.
+    pub(super) fn minibatches(&self) -> u64 {
+        self.total().div_ceil(self.settings.search.minibatch.max(1))
     }
 
     /// Returns the epsilon of a minibatch, if the schedule of the run is known.

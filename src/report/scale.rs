@@ -1,7 +1,6 @@
 //! Axes: a range of numbers with ticks at round numbers.
 
 use super::text::{count, quantity};
-use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use std::ops::Range;
 
 /// An axis. The values of a logarithmic axis are decimal logarithms, and its ticks show the numbers themselves.
@@ -9,7 +8,8 @@ use std::ops::Range;
 pub(super) struct Scale {
     pub(super) low: f64,
     pub(super) high: f64,
-    ticks: Vec<(f64, String)>,
+    /// Where ticks are, and their texts.
+    pub(super) ticks: Vec<(f64, String)>,
 }
 
 impl Scale {
@@ -41,6 +41,12 @@ impl Scale {
         Self { low: 0.5, high: last + 0.5, ticks }
     }
 
+    /// Creates an axis with a place for each name, the first at its end.
+    pub(super) fn of_names<'a>(names: impl DoubleEndedIterator<Item = &'a str>) -> Self {
+        let ticks: Vec<_> = (1u32..).map(f64::from).zip(names.rev().map(str::to_owned)).collect();
+        Self { low: 0.4, high: ticks.len() as f64 + 0.6, ticks: ticks.into_iter().rev().collect() }
+    }
+
     /// Creates a logarithmic axis from `low` to `high`, both positive.
     pub(super) fn logarithmic(low: f64, high: f64) -> Self {
         let (start, end) = (low.log10(), high.log10());
@@ -65,6 +71,11 @@ impl Scale {
         let ends = [low, high].map(|value| (value.log10(), quantity(value)));
         let ticks = if high > low * 1.01 { ends.to_vec() } else { ends[..1].to_vec() };
         Self { low: start, high: end, ticks }
+    }
+
+    /// Returns how far along the axis a value is: 0 at its beginning, 1 at its end.
+    pub(super) fn share(&self, value: f64) -> f64 {
+        (value - self.low) / (self.high - self.low)
     }
 }
 
@@ -100,33 +111,6 @@ fn linear_ticks(low: f64, high: f64, step: f64) -> Vec<(f64, String)> {
             (value, text)
         })
         .collect()
-}
-
-impl Ranged for Scale {
-    type FormatOption = NoDefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
-        let share = (value - self.low) / (self.high - self.low);
-        #[expect(clippy::cast_possible_truncation, reason = "a position in the picture")]
-        let position = (f64::from(limit.0) + share * f64::from(limit.1 - limit.0)).round() as i32;
-        position
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, _hint: Hint) -> Vec<f64> {
-        self.ticks.iter().map(|(value, _)| *value).collect()
-    }
-
-    fn range(&self) -> Range<f64> {
-        self.low..self.high
-    }
-}
-
-impl ValueFormatter<f64> for Scale {
-    fn format_ext(&self, value: &f64) -> String {
-        let tick = self.ticks.iter().find(|(at, _)| (at - value).abs() < 1e-12);
-        tick.map(|(_, text)| text.clone()).unwrap_or_default()
-    }
 }
 
 #[cfg(test)]

@@ -16,9 +16,33 @@ pub struct Series {
     pub(super) rows: Vec<Vec<String>>,
 }
 
+/// A column of a table: its name, and the field in it of each item.
+pub(super) type Column<'a, T> = (&'a str, &'a dyn Fn(&T) -> String);
+
 impl Series {
+    /// Creates a table with a row for each item.
+    pub(super) fn of<T>(name: &str, items: impl IntoIterator<Item = T>, columns: &[Column<'_, T>]) -> Self {
+        let row = |item: T| columns.iter().map(|(_, field)| field(&item)).collect();
+        let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+        Self::new(name, &names, items.into_iter().map(row).collect())
+    }
+
     pub(super) fn new(name: &str, columns: &[&str], rows: Vec<Vec<String>>) -> Self {
         Self { name: name.to_owned(), columns: columns.iter().map(|&column| column.to_owned()).collect(), rows }
+    }
+
+    /// Leaves out those of `columns` that have no value in any row: of what no trial has there is no column.
+    pub(super) fn without_empty(mut self, columns: &[&str]) -> Self {
+        let is_kept: Vec<bool> = (self.columns.iter().enumerate())
+            .map(|(place, column)| {
+                !columns.contains(&column.as_str()) || self.rows.iter().any(|row| !row[place].is_empty())
+            })
+            .collect();
+        for fields in self.rows.iter_mut().chain([&mut self.columns]) {
+            let mut kept = is_kept.iter();
+            fields.retain(|_| kept.next().copied().unwrap_or(true));
+        }
+        self
     }
 
     /// Returns the name of the series: letters, digits, `-` and `_`.
@@ -54,12 +78,19 @@ pub(super) struct Minibatch {
     /// Best accuracy of the run so far, in percent.
     pub(super) best: Option<f64>,
     pub(super) mean_reward: f64,
-    /// Mean and tenths of the number of layers.
-    pub(super) layers: Spread,
+    /// Mean and tenths of the number of layers, if there are any.
+    pub(super) layers: Option<Spread>,
     /// Number of layers of each kind.
     pub(super) kinds: [u64; Kind::ALL.len()],
     /// Seconds of training.
     pub(super) seconds: f64,
+}
+
+impl Minibatch {
+    /// Returns the place of the minibatch in charts: its number, from 1.
+    pub(super) fn place(&self) -> f64 {
+        (self.number + 1) as f64
+    }
 }
 
 /// The mean of some numbers, and their first and ninth deciles.
@@ -106,7 +137,7 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
             for trial in &trials {
                 kinds.iter_mut().zip(trial.kinds).for_each(|(sum, layers)| *sum += u64::from(layers));
             }
-            let layers = Spread::of(trials.iter().map(|trial| trial.layers() as f64).collect());
+            let layers = trials.iter().filter_map(|trial| trial.layers);
             Minibatch {
                 number,
                 complete: count >= expected,
@@ -117,7 +148,7 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
                 accuracy: Spread::of(accuracies),
                 best,
                 mean_reward: trials.iter().map(|trial| trial.reward).sum::<f64>() / count as f64,
-                layers: layers.unwrap_or(Spread { mean: 0.0, low: 0.0, high: 0.0 }),
+                layers: Spread::of(layers.map(|layers| layers as f64).collect()),
                 kinds,
                 seconds: trials.iter().filter(|trial| !trial.cached).map(|trial| trial.seconds()).sum(),
             }
@@ -127,150 +158,134 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
 
 /// Returns the measured trials that no other trial with at most as many FLOPs beats in accuracy, by increasing FLOPs.
 pub(super) fn pareto_front(run: &Run) -> Vec<&Finished> {
-    search::pareto_front(&run.trials, |trial| {
-        let accuracy = trial.accuracy().filter(|_| trial.cost.flops < u64::MAX)?;
-        Some((trial.cost.flops, accuracy, trial.id))
-    })
+    search::pareto_front(&run.trials, |trial| Some((trial.flops()?, trial.accuracy()?, trial.id)))
 }
 
 /// Returns the number of infeasible trials for each reason, most frequent first.
 pub(super) fn failures(run: &Run) -> Vec<(&'static str, u64)> {
-    let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
-    for trial in &run.trials {
-        if let Err(reason) = &trial.outcome {
-            *counts.entry(failure_name(reason)).or_default() += 1;
-        }
-    }
+    most_frequent(run.trials.iter().filter_map(|trial| trial.outcome.as_ref().err()).map(failure_name))
+}
+
+/// Returns how often each text occurs, most frequent first.
+pub(super) fn most_frequent<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<(&'a str, u64)> {
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    texts.for_each(|text| *counts.entry(text).or_default() += 1);
     let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    // Equally frequent ones stay in the order of the alphabet.
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     counts
 }
 
-fn optional(value: Option<f64>) -> String {
+fn optional(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
 /// Returns all series of a run.
 pub(super) fn all(run: &Run) -> Vec<Series> {
-    let mut series =
-        vec![trials(run), by_minibatch(run), kinds_by_minibatch(run), pareto_series(run), verification(run)];
-    let failed = failures(run).into_iter().map(|(name, count)| vec![name.to_owned(), count.to_string()]).collect();
-    series.push(Series::new("failures", &["reason", "trials"], failed));
-    let faults = run
-        .faults
-        .iter()
-        .map(|fault| vec![fault.trial.to_string(), fault.attempt.to_string(), fault.message.clone()])
-        .collect();
-    series.push(Series::new("failed-attempts", &["trial", "attempt", "message"], faults));
+    let verified = run.trials.iter().filter_map(|trial| Some((trial, run.verified.get(&trial.id)?)));
+    let mut series = vec![trials(run), by_minibatch(run)];
+    series.extend(run.has_layers().then(|| kinds_by_minibatch(run)));
+    series.extend(run.has_costs().then(|| pareto(run)));
+    series.extend([
+        Series::of(
+            "verified",
+            verified,
+            &[
+                ("trial", &|(trial, _)| trial.id.to_string()),
+                ("early_stop_percent", &|(trial, _)| optional(trial.accuracy())),
+                ("reward", &|(trial, _)| trial.reward.to_string()),
+                ("verified_percent", &|(_, accuracy)| accuracy.to_string()),
+            ],
+        ),
+        Series::of(
+            "failures",
+            failures(run),
+            &[("reason", &|(name, _)| (*name).to_owned()), ("trials", &|(_, trials)| trials.to_string())],
+        ),
+        Series::of(
+            "failed-attempts",
+            &run.faults,
+            &[
+                ("trial", &|fault| fault.trial.to_string()),
+                ("attempt", &|fault| fault.attempt.to_string()),
+                ("message", &|fault| fault.message.clone()),
+            ],
+        ),
+    ]);
     series
 }
 
+fn pareto(run: &Run) -> Series {
+    Series::of(
+        "pareto",
+        pareto_front(run),
+        &[
+            ("trial", &|trial| trial.id.to_string()),
+            ("flops", &|trial| optional(trial.flops())),
+            ("parameters", &|trial| optional(trial.cost.map(|cost| cost.parameters))),
+            ("accuracy_percent", &|trial| optional(trial.accuracy())),
+            ("architecture", &|trial| trial.text.clone()),
+        ],
+    )
+}
+
 fn trials(run: &Run) -> Series {
-    let columns = [
-        "trial",
-        "minibatch",
-        "accuracy_percent",
-        "reward",
-        "parameters",
-        "flops",
-        "activation_bytes",
-        "depth",
-        "layers",
-        "density",
-        "seconds",
-        "cached",
-        "verified_percent",
-        "infeasible",
-        "architecture",
-    ];
-    let rows = run.trials.iter().map(|trial| {
-        let cost = &trial.cost;
-        vec![
-            trial.id.to_string(),
-            trial.minibatch.to_string(),
-            optional(trial.accuracy()),
-            trial.reward.to_string(),
-            cost.parameters.to_string(),
-            cost.flops.to_string(),
-            cost.activation_bytes.to_string(),
-            cost.depth.to_string(),
-            trial.layers().to_string(),
-            cost.density().to_string(),
-            trial.seconds().to_string(),
-            trial.cached.to_string(),
-            optional(run.verified.get(&trial.id).copied()),
-            trial.outcome.as_ref().err().map(ToString::to_string).unwrap_or_default(),
-            trial.text.clone(),
-        ]
-    });
-    Series::new("trials", &columns, rows.collect())
+    let series = Series::of(
+        "trials",
+        &run.trials,
+        &[
+            ("trial", &|trial| trial.id.to_string()),
+            ("minibatch", &|trial| trial.minibatch.to_string()),
+            ("accuracy_percent", &|trial| optional(trial.accuracy())),
+            ("reward", &|trial| trial.reward.to_string()),
+            ("parameters", &|trial| optional(trial.cost.map(|cost| cost.parameters))),
+            ("flops", &|trial| optional(trial.cost.map(|cost| cost.flops))),
+            ("activation_bytes", &|trial| optional(trial.cost.map(|cost| cost.activation_bytes))),
+            ("depth", &|trial| optional(trial.cost.map(|cost| cost.depth))),
+            ("layers", &|trial| optional(trial.layers)),
+            ("density", &|trial| optional(trial.cost.map(|cost| cost.density()))),
+            ("seconds", &|trial| trial.seconds().to_string()),
+            ("cached", &|trial| trial.cached.to_string()),
+            ("verified_percent", &|trial| optional(run.verified.get(&trial.id))),
+            ("infeasible", &|trial| optional(trial.outcome.as_ref().err())),
+            ("architecture", &|trial| trial.text.clone()),
+        ],
+    );
+    series.without_empty(&["parameters", "flops", "activation_bytes", "depth", "layers", "density"])
 }
 
 fn by_minibatch(run: &Run) -> Series {
-    let columns = [
-        "minibatch",
-        "trials",
-        "complete",
-        "epsilon",
-        "mean_accuracy_percent",
-        "tenth_accuracy_percent",
-        "nine_tenths_accuracy_percent",
-        "best_accuracy_percent",
-        "mean_reward",
-        "mean_layers",
-        "tenth_layers",
-        "nine_tenths_layers",
-        "infeasible",
-        "cached",
-        "training_seconds",
-    ];
-    let rows = minibatches(run).into_iter().map(|minibatch| {
-        let accuracy = |figure: fn(Spread) -> f64| optional(minibatch.accuracy.map(figure));
-        vec![
-            minibatch.number.to_string(),
-            minibatch.trials.to_string(),
-            minibatch.complete.to_string(),
-            optional(minibatch.epsilon),
-            accuracy(|spread| spread.mean),
-            accuracy(|spread| spread.low),
-            accuracy(|spread| spread.high),
-            optional(minibatch.best),
-            minibatch.mean_reward.to_string(),
-            minibatch.layers.mean.to_string(),
-            minibatch.layers.low.to_string(),
-            minibatch.layers.high.to_string(),
-            minibatch.infeasible.to_string(),
-            minibatch.cached.to_string(),
-            minibatch.seconds.to_string(),
-        ]
-    });
-    Series::new("minibatches", &columns, rows.collect())
+    let series = Series::of(
+        "minibatches",
+        minibatches(run),
+        &[
+            ("minibatch", &|m| m.number.to_string()),
+            ("trials", &|m| m.trials.to_string()),
+            ("complete", &|m| m.complete.to_string()),
+            ("epsilon", &|m| optional(m.epsilon)),
+            ("mean_accuracy_percent", &|m| optional(m.accuracy.map(|accuracy| accuracy.mean))),
+            ("tenth_accuracy_percent", &|m| optional(m.accuracy.map(|accuracy| accuracy.low))),
+            ("nine_tenths_accuracy_percent", &|m| optional(m.accuracy.map(|accuracy| accuracy.high))),
+            ("best_accuracy_percent", &|m| optional(m.best)),
+            ("mean_reward", &|m| m.mean_reward.to_string()),
+            ("mean_layers", &|m| optional(m.layers.map(|layers| layers.mean))),
+            ("tenth_layers", &|m| optional(m.layers.map(|layers| layers.low))),
+            ("nine_tenths_layers", &|m| optional(m.layers.map(|layers| layers.high))),
+            ("infeasible", &|m| m.infeasible.to_string()),
+            ("cached", &|m| m.cached.to_string()),
+            ("training_seconds", &|m| m.seconds.to_string()),
+        ],
+    );
+    series.without_empty(&["mean_layers", "tenth_layers", "nine_tenths_layers"])
 }
 
 fn kinds_by_minibatch(run: &Run) -> Series {
-    let names = Kind::ALL.map(|kind| kind.name().replace('×', "x"));
+    let names = Kind::ALL.map(|(name, _)| name.replace('×', "x"));
     let columns: Vec<&str> = std::iter::once("minibatch").chain(names.iter().map(String::as_str)).collect();
     let rows = minibatches(run).into_iter().map(|minibatch| {
-        let counts = minibatch.kinds.iter().map(ToString::to_string);
-        std::iter::once(minibatch.number.to_string()).chain(counts).collect()
+        std::iter::once(minibatch.number).chain(minibatch.kinds).map(|number| number.to_string()).collect()
     });
     Series::new("kinds", &columns, rows.collect())
-}
-
-fn pareto_series(run: &Run) -> Series {
-    let rows = pareto_front(run).into_iter().map(|trial| {
-        let figures = [trial.id.to_string(), trial.cost.flops.to_string(), trial.cost.parameters.to_string()];
-        figures.into_iter().chain([optional(trial.accuracy()), trial.text.clone()]).collect()
-    });
-    Series::new("pareto", &["trial", "flops", "parameters", "accuracy_percent", "architecture"], rows.collect())
-}
-
-fn verification(run: &Run) -> Series {
-    let rows = run.trials.iter().filter_map(|trial| {
-        let verified = run.verified.get(&trial.id)?;
-        Some(vec![trial.id.to_string(), optional(trial.accuracy()), trial.reward.to_string(), verified.to_string()])
-    });
-    Series::new("verified", &["trial", "early_stop_percent", "reward", "verified_percent"], rows.collect())
 }
 
 #[cfg(test)]

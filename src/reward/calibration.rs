@@ -37,16 +37,16 @@ pub struct Pair {
 
 impl Pair {
     /// Creates the pair of an architecture of a run that was trained to the end: `early` and `seconds` come from its
-    /// record, `last` from its verification.
+    /// record, as does its cost if that is known, and `last` from its verification.
     #[must_use]
-    pub fn new(early: f64, last: f64, cost: &Cost, seconds: f64) -> Self {
+    pub fn new(early: f64, last: f64, cost: Option<&Cost>, seconds: f64) -> Self {
         let positive = |value: f64| (value > 0.0).then_some(value);
         Self {
             early,
             last,
-            flops: positive(cost.flops as f64),
-            density: positive(cost.density()),
-            parameters: positive(cost.parameters as f64),
+            flops: cost.and_then(|cost| positive(cost.flops as f64)),
+            density: cost.and_then(|cost| positive(cost.density())),
+            parameters: cost.and_then(|cost| positive(cost.parameters as f64)),
             seconds: positive(seconds),
         }
     }
@@ -141,10 +141,7 @@ impl fmt::Display for Formula {
 pub fn agreement_in_top(pairs: &[Pair], formula: &Formula, top: usize) -> Result<Agreement, CalibrationError> {
     let terms: Vec<Term> = formula.terms.iter().map(|(term, _)| *term).collect();
     check(pairs, &terms)?;
-    let best = best_early(pairs, top);
-    let values: Vec<f64> = best.iter().map(|&place| formula.value(&pairs[place])).collect();
-    let last: Vec<f64> = best.iter().map(|&place| pairs[place].last).collect();
-    Ok(agreement(&values, &last))
+    Ok(ranked(pairs, &best_early(pairs, top), formula))
 }
 
 /// The settings of [`calibrate`].
@@ -179,19 +176,13 @@ pub enum CalibrationError {
         /// The number of pairs needed.
         needed: usize,
     },
-    /// A quantity is missing, not finite or not above 0.
-    #[error("pair {pair} (counted from 0) has no {quantity} above 0: omit the term, or the pair")]
-    Missing {
+    /// A pair cannot be used: an accuracy is not finite, or a quantity is missing, not finite or not above 0.
+    #[error("pair {pair} (counted from 0) has {problem}")]
+    Pair {
         /// The number of the pair, from 0.
         pair: usize,
-        /// The quantity, as a term.
-        quantity: Term,
-    },
-    /// An accuracy is not finite.
-    #[error("pair {pair} (counted from 0) has an accuracy that is not a finite number: correct or omit it")]
-    NotFinite {
-        /// The number of the pair, from 0.
-        pair: usize,
+        /// What is wrong with it, and what to do.
+        problem: String,
     },
     /// A setting is out of range.
     #[error(transparent)]
@@ -314,11 +305,13 @@ fn check(pairs: &[Pair], terms: &[Term]) -> Result<(), CalibrationError> {
     }
     for (number, pair) in pairs.iter().enumerate() {
         if !(pair.early.is_finite() && pair.last.is_finite()) {
-            return Err(CalibrationError::NotFinite { pair: number });
+            let problem = "an accuracy that is not a finite number: correct or omit it".to_owned();
+            return Err(CalibrationError::Pair { pair: number, problem });
         }
         let missing = |term: &&Term| !term.of(pair).is_some_and(|value| value.is_finite() && value > 0.0);
-        if let Some(&quantity) = terms.iter().find(missing) {
-            return Err(CalibrationError::Missing { pair: number, quantity });
+        if let Some(quantity) = terms.iter().find(missing) {
+            let problem = format!("no {quantity} above 0: omit the term, or the pair");
+            return Err(CalibrationError::Pair { pair: number, problem });
         }
     }
     Ok(())
@@ -332,14 +325,17 @@ fn best_early(pairs: &[Pair], top: usize) -> Vec<usize> {
     places
 }
 
+/// Returns how well `formula` ranks the pairs at these places.
+fn ranked(pairs: &[Pair], places: &[usize], formula: &Formula) -> Agreement {
+    let values: Vec<f64> = places.iter().map(|&place| formula.value(&pairs[place])).collect();
+    let last: Vec<f64> = places.iter().map(|&place| pairs[place].last).collect();
+    agreement(&values, &last)
+}
+
 fn held(pairs: &[Pair], formula: &Formula, share: f64) -> HeldOut {
-    let ranked = |places: &[usize]| {
-        let values: Vec<f64> = places.iter().map(|&place| formula.value(&pairs[place])).collect();
-        let last: Vec<f64> = places.iter().map(|&place| pairs[place].last).collect();
-        agreement(&values, &last)
-    };
     let all: Vec<usize> = (0..pairs.len()).collect();
-    HeldOut { all: ranked(&all), top: ranked(&best_early(pairs, top_count(pairs.len(), share))) }
+    let top = best_early(pairs, top_count(pairs.len(), share));
+    HeldOut { all: ranked(pairs, &all, formula), top: ranked(pairs, &top, formula) }
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]

@@ -7,22 +7,45 @@ pub use target::{SoftTarget, SoftTargets};
 
 use crate::evaluation::{Evaluation, NotFinite, Reward};
 use crate::graph::Cost;
-use crate::setting::InvalidSetting;
+use crate::setting::{self, InvalidSetting};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Why an architecture has no reward.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RewardError {
+    /// The formula does not give a finite number.
+    #[error(transparent)]
+    NotFinite(#[from] NotFinite),
+    /// The formula depends on the cost of the network, and the search knows none.
+    #[error(
+        "the reward depends on the cost of the network, which is not known: set `search.network`, and search a space \
+         whose `graph` returns the layers, or use a reward without cost"
+    )]
+    NoCost,
+}
 
 /// Turns an evaluation into the reward of an architecture, and spreads that over its layers.
 ///
 /// Both are decided only here: an agent's update uses the rewards of an episode as they are.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a reward",
+    label = "not a `RewardShaper`",
+    note = "use `blockqnn::reward::RedefinedReward`, or implement `RewardShaper`; see docs/your-own.md, \"A reward\""
+)]
 pub trait RewardShaper: Send + Sync {
     /// Returns the reward of an architecture.
     ///
-    /// `accuracy` is in percent: the measured one, or the chance accuracy (100 / classes) if the architecture is
-    /// infeasible. `evaluation` holds everything that was measured, `cost` the cost of the network; sizes that do not
-    /// fit into 64 bits are `u64::MAX`.
+    /// `accuracy` is in percent: the measured one. For an infeasible architecture it is the chance accuracy of the
+    /// search's network (100 / classes), or 0 in a search without a network. `evaluation` holds everything that was
+    /// measured. `cost` is the cost of the network, if the search knows it; sizes that do not fit into 64 bits are
+    /// `u64::MAX`.
     ///
     /// # Errors
-    /// [`NotFinite`] if the formula does not give a finite number; the search then stops.
-    fn reward(&self, accuracy: f64, evaluation: &Evaluation, cost: &Cost) -> Result<Reward, NotFinite>;
+    /// [`RewardError::NotFinite`] if the formula does not give a finite number, and the search stops.
+    /// [`RewardError::NoCost`] if it needs a cost and there is none; a search without costs then does not begin.
+    fn reward(&self, accuracy: f64, evaluation: &Evaluation, cost: Option<&Cost>) -> Result<Reward, RewardError>;
 
     /// Returns the reward for the update of each of the `layers` actions, first layer first; Terminal is one of them.
     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward>;
@@ -43,23 +66,30 @@ pub trait RewardShaper: Send + Sync {
     }
 }
 
-impl<R: RewardShaper + ?Sized> RewardShaper for Box<R> {
-    fn reward(&self, accuracy: f64, evaluation: &Evaluation, cost: &Cost) -> Result<Reward, NotFinite> {
-        (**self).reward(accuracy, evaluation, cost)
-    }
+/// A reward behind a pointer is a reward.
+macro_rules! reward_behind {
+    ($($pointer:ty),*) => {$(
+        impl<R: RewardShaper + ?Sized> RewardShaper for $pointer {
+            fn reward(&self, accuracy: f64, evaluation: &Evaluation, cost: Option<&Cost>) -> Result<Reward, RewardError> {
+                (**self).reward(accuracy, evaluation, cost)
+            }
 
-    fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
-        (**self).credit(reward, layers)
-    }
+            fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
+                (**self).credit(reward, layers)
+            }
 
-    fn flops_of(&self) -> FlopsOf {
-        (**self).flops_of()
-    }
+            fn flops_of(&self) -> FlopsOf {
+                (**self).flops_of()
+            }
 
-    fn identity(&self) -> String {
-        (**self).identity()
-    }
+            fn identity(&self) -> String {
+                (**self).identity()
+            }
+        }
+    )*};
 }
+
+reward_behind!(&R, Box<R>, Arc<R>);
 
 /// What the FLOPs of a reward are counted for.
 ///
@@ -75,13 +105,6 @@ pub enum FlopsOf {
     Network,
     /// Only the first block ([`LayerGraph::block_flops`](crate::graph::LayerGraph::block_flops)).
     Block,
-}
-
-impl FlopsOf {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-    fn is_network(&self) -> bool {
-        *self == Self::Network
-    }
 }
 
 /// How the reward of a block is spread over the updates of its layers.
@@ -137,7 +160,8 @@ impl Credit {
 /// `reward = accuracy - mu * ln(FLOPs) - rho * ln(density)`. The accuracy is in percent; FLOPs are multiply-adds of the
 /// whole network or of one block ([`FlopsOf`]) for one image, at least 1; density is the number of edges of the block
 /// divided by its number of nodes. The paper uses mu = rho = 1/2; with 0 the reward is the accuracy alone. Either may
-/// be negative.
+/// be negative. Unless both are 0 and there are no targets, the search must know the cost of the network
+/// ([`RewardError::NoCost`]).
 ///
 /// ```
 /// use blockqnn::evaluation::{Evaluation, Metrics};
@@ -147,7 +171,7 @@ impl Credit {
 ///
 /// let cost = "conv3(0) terminal(1)".parse::<BlockCode>()?.to_graph().cost(&NetworkConfig::cifar())?;
 /// let evaluation = Evaluation::Measured(Metrics::from_accuracy(56.0));
-/// let reward = RedefinedReward::paper().reward(56.0, &evaluation, &cost)?;
+/// let reward = RedefinedReward::paper().reward(56.0, &evaluation, Some(&cost))?;
 /// let expected = 56.0 - 0.5 * (cost.flops as f64).ln() - 0.5 * (2.0f64 / 3.0).ln();
 /// assert!((reward.value() - expected).abs() < 1e-12);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -162,10 +186,10 @@ pub struct RedefinedReward {
     /// How the reward is spread over the layers.
     pub credit: Credit,
     /// What FLOPs are counted for, both in the formula and in a target for FLOPs.
-    #[serde(skip_serializing_if = "FlopsOf::is_network")]
+    #[serde(skip_serializing_if = "setting::is_default")]
     pub flops_of: FlopsOf,
     /// Target costs.
-    #[serde(skip_serializing_if = "SoftTargets::is_empty")]
+    #[serde(skip_serializing_if = "setting::is_default")]
     pub targets: SoftTargets,
 }
 
@@ -182,6 +206,11 @@ impl RedefinedReward {
         Self { credit, ..Self::default() }
     }
 
+    /// Whether the reward depends on the cost of the network, and not on the accuracy alone.
+    fn needs_cost(&self) -> bool {
+        self.mu != 0.0 || self.rho != 0.0 || self.targets != SoftTargets::default()
+    }
+
     /// Checks that the coefficients are finite and the targets valid.
     ///
     /// # Errors
@@ -195,12 +224,16 @@ impl RedefinedReward {
 }
 
 impl RewardShaper for RedefinedReward {
-    fn reward(&self, accuracy: f64, _evaluation: &Evaluation, cost: &Cost) -> Result<Reward, NotFinite> {
+    fn reward(&self, accuracy: f64, _evaluation: &Evaluation, cost: Option<&Cost>) -> Result<Reward, RewardError> {
+        if !self.needs_cost() {
+            return Ok(Reward::new(accuracy)?);
+        }
+        let cost = cost.ok_or(RewardError::NoCost)?;
         // With a coefficient of 0, the logarithm of 0 must not give NaN.
         let term = |coefficient: f64, value: f64| if coefficient == 0.0 { 0.0 } else { coefficient * value.ln() };
         // A block of pools and identities has no FLOPs of its own.
         let formula = accuracy - term(self.mu, cost.flops.max(1) as f64) - term(self.rho, cost.density());
-        Reward::new(formula - self.targets.penalty(cost))
+        Ok(Reward::new(formula - self.targets.penalty(cost))?)
     }
 
     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
@@ -228,11 +261,36 @@ mod tests {
         let evaluation = Evaluation::Measured(Metrics::from_accuracy(50.0));
         let reward = |mu, rho| {
             let shaper = RedefinedReward { mu, rho, ..RedefinedReward::accuracy(Credit::Terminal) };
-            shaper.reward(50.0, &evaluation, &cost).unwrap().value()
+            shaper.reward(50.0, &evaluation, Some(&cost)).unwrap().value()
         };
         assert_eq!(reward(0.0, 0.0), 50.0);
         assert!((reward(0.5, 0.5) - (50.0 - 0.5 * 1_000f64.ln() - 0.5 * 2f64.ln())).abs() < 1e-12);
         assert!((reward(-0.5, -0.5) - (50.0 + 0.5 * 1_000f64.ln() + 0.5 * 2f64.ln())).abs() < 1e-12);
+    }
+
+    #[test]
+    fn without_a_cost_only_a_reward_of_the_accuracy_alone_is_known() {
+        let evaluation = Evaluation::Measured(Metrics::from_accuracy(50.0));
+        let of = |reward: RedefinedReward| reward.reward(50.0, &evaluation, None);
+        let plain = RedefinedReward::accuracy(Credit::Shared);
+        assert_eq!(of(plain).unwrap().value(), 50.0);
+        let flops = Some(SoftTarget { target: 1.0, weight: 1.0 });
+        let aimed = RedefinedReward { targets: SoftTargets { flops, ..SoftTargets::default() }, ..plain };
+        for needy in [RedefinedReward { mu: 0.5, ..plain }, RedefinedReward { rho: -0.5, ..plain }, aimed] {
+            assert_eq!(of(needy), Err(RewardError::NoCost));
+        }
+    }
+
+    #[test]
+    fn a_reward_behind_a_pointer_is_that_reward() {
+        let evaluation = Evaluation::Measured(Metrics::from_accuracy(50.0));
+        let paper = RedefinedReward { flops_of: FlopsOf::Block, ..RedefinedReward::paper() };
+        let of =
+            |reward: &dyn RewardShaper| (reward.identity(), reward.flops_of(), reward.credit(Reward::default(), 3));
+        for pointer in [&&paper as &dyn RewardShaper, &Box::new(paper), &Arc::new(paper)] {
+            assert_eq!(of(pointer), of(&paper));
+            assert_eq!(pointer.reward(50.0, &evaluation, None), Err(RewardError::NoCost));
+        }
     }
 
     #[test]

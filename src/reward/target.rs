@@ -30,7 +30,7 @@ pub struct SoftTarget {
 ///     let flops = Some(SoftTarget { target, weight: 3.0 });
 ///     let targets = SoftTargets { flops, ..SoftTargets::default() };
 ///     let shaper = RedefinedReward { targets, ..RedefinedReward::default() };
-///     shaper.reward(60.0, &Evaluation::Measured(Metrics::from_accuracy(60.0)), &cost).map(f64::from)
+///     shaper.reward(60.0, &Evaluation::Measured(Metrics::from_accuracy(60.0)), Some(&cost)).map(f64::from)
 /// };
 /// assert_eq!(aimed(cost.flops as f64)?, 60.0);
 /// assert_eq!(aimed(cost.flops as f64 / 4.0)?, 54.0);
@@ -54,12 +54,6 @@ impl SoftTargets {
             (CostQuantity::Flops, "flops", self.flops),
             (CostQuantity::ActivationBytes, "activation_bytes", self.activation_bytes),
         ]
-    }
-
-    /// Returns whether there are no targets.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
     }
 
     /// Returns the penalty for `cost`, in percentage points of reward.

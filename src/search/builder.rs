@@ -2,14 +2,16 @@
 
 use super::observer::Observers;
 use super::{Observer, RunFolder, SearchConfig};
-use crate::agent::Agent;
-use crate::environment::{Cancellation, Environment};
-use crate::evaluator::{Evaluator, InlineEvaluator};
+use crate::environment::Cancellation;
+use crate::evaluator::InlineEvaluator;
 use crate::reward::{RedefinedReward, RewardShaper};
 use crate::space::SearchSpace;
 use std::fmt;
 
 /// A search: space, agent, evaluator, reward and observers, put together and run.
+///
+/// The agent is an [`Agent`](crate::agent::Agent) for the space, the evaluator an
+/// [`Evaluator`](crate::evaluator::Evaluator) of its architectures; [`run`](Self::run) requires both.
 ///
 /// ```
 /// use blockqnn::agent::{QLearning, QLearningConfig};
@@ -22,6 +24,7 @@ use std::fmt;
 ///     90.0 - (block.len() as f64 - 6.0).abs()
 /// });
 /// let agent = QLearning::new(QLearningConfig::paper().scaled_to(4))?;
+/// // The paper's reward needs FLOPs, so the search counts them in the paper's network.
 /// let config = SearchConfig::paper().with_seed(1).with_trials(32, 8);
 /// let search = Search::new(BlockSpace::paper(), agent, environment, config).with_reward(RedefinedReward::paper());
 /// let report = search.run()?;
@@ -46,12 +49,9 @@ impl<S: SearchSpace, G: fmt::Debug, V> fmt::Debug for Search<'_, S, G, V> {
     }
 }
 
-impl<S, G, E> Search<'_, S, G, InlineEvaluator<S::Architecture, E>>
-where
-    S: SearchSpace,
-    G: Agent<S>,
-    E: Environment<S::Architecture>,
-{
+// What the parts must be is stated where they are used, in `run` and `open` alone: a mistake is then one error.
+
+impl<S: SearchSpace, G, E> Search<'_, S, G, InlineEvaluator<S::Architecture, E>> {
     /// Creates a search that evaluates one trial after another in the caller's thread. Its reward is the accuracy at
     /// Terminal; set the paper's with [`with_reward`](Self::with_reward).
     pub fn new(space: S, agent: G, environment: E, config: SearchConfig) -> Self {
@@ -59,24 +59,19 @@ where
     }
 }
 
-impl<S, G, V> Search<'_, S, G, V>
-where
-    S: SearchSpace,
-    G: Agent<S>,
-    V: Evaluator<S::Architecture>,
-{
+impl<S: SearchSpace, G, V> Search<'_, S, G, V> {
     /// Creates a search with the given evaluator. Its reward is the accuracy at Terminal.
     pub fn with_evaluator(space: S, agent: G, evaluator: V, config: SearchConfig) -> Self {
         Self::with_parts(space, agent, evaluator, config)
     }
 }
 
-impl<S: SearchSpace, G: Agent<S>> Search<'_, S, G, String> {
+impl<S: SearchSpace, G> Search<'_, S, G, String> {
     /// Creates a search whose trials the caller evaluates: [`open`](Self::open) it, then
     /// [`ask`](super::Session::ask) and [`tell`](super::Session::tell). Its reward is the accuracy at Terminal.
     ///
     /// `identity` names what evaluates them and everything that the results depend on, as
-    /// [`Environment::identity`] does.
+    /// [`Environment::identity`](crate::environment::Environment::identity) does.
     pub fn without_evaluator(space: S, agent: G, identity: impl Into<String>, config: SearchConfig) -> Self {
         Self::with_parts(space, agent, identity.into(), config)
     }

@@ -65,27 +65,51 @@ pub struct SearchConfig {
     pub max_resamples: u32,
     /// Maximal number of attempts to evaluate a trial whose environment fails or panics.
     pub attempts: u32,
-    /// The network that is built around each architecture, for which sizes and FLOPs are counted.
-    pub network: NetworkConfig,
-    /// Limits above which an architecture is recorded as infeasible and not trained.
+    /// The network that is built around each architecture, for which sizes and FLOPs are counted. Without one, as where
+    /// an environment trains something else or looks results up, no cost is computed and nothing is refused for its
+    /// size. Omitted from files then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkConfig>,
+    /// Limits above which an architecture is recorded as infeasible and not trained. They need architectures whose cost
+    /// is known.
     pub limits: CostLimits,
 }
 
 impl SearchConfig {
-    /// Returns the paper's settings: 178 minibatches of 64 trials, the CIFAR network and seed 0.
+    /// Returns settings for `trials` trials in minibatches of 16, with seed 0 and without a network.
     #[must_use]
-    pub fn paper() -> Self {
+    pub fn new(trials: u64) -> Self {
         Self {
             seed: 0,
-            minibatch: 64,
-            trials: 178 * 64,
+            minibatch: 16,
+            trials,
             scheduling: Scheduling::Minibatch,
             repeats: Repeats::Resample,
             max_resamples: 10_000,
             attempts: 3,
-            network: NetworkConfig::cifar(),
+            network: None,
             limits: CostLimits::default(),
         }
+    }
+
+    /// Returns the paper's settings: 178 minibatches of 64 trials, the CIFAR network and seed 0.
+    #[must_use]
+    pub fn paper() -> Self {
+        Self::new(178 * 64).with_minibatch(64).with_network(NetworkConfig::cifar())
+    }
+
+    /// Sets the number of trials in a minibatch.
+    #[must_use]
+    pub fn with_minibatch(mut self, minibatch: u64) -> Self {
+        self.minibatch = minibatch;
+        self
+    }
+
+    /// Sets the network that is built around each architecture.
+    #[must_use]
+    pub fn with_network(mut self, network: NetworkConfig) -> Self {
+        self.network = Some(network);
+        self
     }
 
     /// Sets the seed.
@@ -124,6 +148,6 @@ impl SearchConfig {
         for (field, value) in positive {
             InvalidSetting::at_least_one(format!("search.{field}"), value)?;
         }
-        self.network.validate().map_err(|error| error.within("search"))
+        self.network.as_ref().map_or(Ok(()), |network| network.validate().map_err(|error| error.within("search")))
     }
 }

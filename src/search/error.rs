@@ -3,8 +3,8 @@
 use super::RunFolderError;
 use crate::agent::AgentError;
 use crate::environment::BoxError;
-use crate::evaluation::NotFinite;
 use crate::evaluator::EvaluatorError;
+use crate::reward::RewardError;
 use crate::setting::InvalidSetting;
 use crate::space::SpaceError;
 
@@ -24,15 +24,18 @@ pub enum SearchError {
     /// The evaluator broke down.
     #[error(transparent)]
     Evaluator(#[from] EvaluatorError),
-    /// The reward of a trial is not finite.
+    /// A trial has no reward.
     #[error("trial {trial} has no reward: {source}")]
     Reward {
         /// Number of the trial.
         trial: u64,
-        /// The value of the formula.
+        /// Why.
         #[source]
-        source: NotFinite,
+        source: RewardError,
     },
+    /// The reward cannot be computed for any trial of this search.
+    #[error(transparent)]
+    NoReward(RewardError),
     /// The reward shaper did not return one reward per layer.
     #[error("the reward shaper returned rewards for {found} layers of trial {trial}, which has {layers}")]
     Credit {

@@ -60,6 +60,37 @@ impl MinibatchSummary {
 /// Watches a search. Progress bars and logs, for example, are observers.
 ///
 /// By default every method does nothing. An error stops the search before anything later happens.
+///
+/// A search takes its observers. To use one afterwards, give it to the search by reference:
+///
+/// ```
+/// use blockqnn::agent::RandomAgent;
+/// use blockqnn::environment::{BoxError, environment_fn};
+/// use blockqnn::search::{Observer, RecordOf, Search, SearchConfig};
+/// use blockqnn::space::block::{BlockCode, BlockSpace};
+///
+/// #[derive(Default)]
+/// struct Count(usize);
+///
+/// impl Observer<BlockSpace> for Count {
+///     fn on_finished(&mut self, _: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
+///         self.0 += 1;
+///         Ok(())
+///     }
+/// }
+///
+/// let environment = environment_fn("short is good", |block: &BlockCode, _| 90.0 - block.len() as f64);
+/// let mut count = Count::default();
+/// let search = Search::new(BlockSpace::paper(), RandomAgent, environment, SearchConfig::new(32));
+/// search.with_observer(&mut count).run()?;
+/// assert_eq!(count.0, 32);
+/// # Ok::<(), blockqnn::search::SearchError>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not observe searches of the space `{S}`",
+    label = "not an `Observer<{S}>`",
+    note = "an observer is a type with `impl Observer<{S}>`, whose methods are all optional; a closure is none"
+)]
 #[expect(unused_variables, reason = "the default methods name what they are given")]
 pub trait Observer<S: SearchSpace> {
     /// The search is about to begin.
@@ -142,48 +173,68 @@ impl<'o, S: SearchSpace> Observers<'o, S> {
     }
 }
 
-impl<S: SearchSpace> Observer<S> for Observers<'_, S> {
-    fn on_start(&mut self, start: &Start<'_>) -> Result<(), BoxError> {
-        self.0.iter_mut().try_for_each(|observer| observer.on_start(start))
-    }
+/// Implements [`Observer`] for a type that passes everything on to the observers that `$all` gives, one after another.
+macro_rules! passes_on {
+    ([$($generics:tt)*] $type:ty, $this:ident => $all:expr) => {
+        impl<$($generics)*, S: SearchSpace> Observer<S> for $type {
+            fn on_start(&mut self, start: &Start<'_>) -> Result<(), BoxError> {
+                let $this = self;
+                $all.try_for_each(|observer| observer.on_start(start))
+            }
 
-    fn on_restored(&mut self, record: &RecordOf<S>) -> Result<(), BoxError> {
-        self.0.iter_mut().try_for_each(|observer| observer.on_restored(record))
-    }
+            fn on_restored(&mut self, record: &RecordOf<S>) -> Result<(), BoxError> {
+                let $this = self;
+                $all.try_for_each(|observer| observer.on_restored(record))
+            }
 
-    fn on_proposed(&mut self, trial: &Trial, architecture: &S::Architecture) -> Result<(), BoxError> {
-        self.0.iter_mut().try_for_each(|observer| observer.on_proposed(trial, architecture))
-    }
+            fn on_proposed(&mut self, trial: &Trial, architecture: &S::Architecture) -> Result<(), BoxError> {
+                let $this = self;
+                $all.try_for_each(|observer| observer.on_proposed(trial, architecture))
+            }
 
-    fn on_started(&mut self, trial: u64, worker: &str) {
-        self.0.iter_mut().for_each(|observer| observer.on_started(trial, worker));
-    }
+            fn on_started(&mut self, trial: u64, worker: &str) {
+                let $this = self;
+                $all.for_each(|observer| observer.on_started(trial, worker));
+            }
 
-    fn on_worker_lost(&mut self, worker: &str, message: &str) {
-        self.0.iter_mut().for_each(|observer| observer.on_worker_lost(worker, message));
-    }
+            fn on_worker_lost(&mut self, worker: &str, message: &str) {
+                let $this = self;
+                $all.for_each(|observer| observer.on_worker_lost(worker, message));
+            }
 
-    fn on_waiting(&mut self, message: &str) {
-        self.0.iter_mut().for_each(|observer| observer.on_waiting(message));
-    }
+            fn on_waiting(&mut self, message: &str) {
+                let $this = self;
+                $all.for_each(|observer| observer.on_waiting(message));
+            }
 
-    fn on_progress(&mut self, trial: u64, progress: &Progress) {
-        self.0.iter_mut().for_each(|observer| observer.on_progress(trial, progress));
-    }
+            fn on_progress(&mut self, trial: u64, progress: &Progress) {
+                let $this = self;
+                $all.for_each(|observer| observer.on_progress(trial, progress));
+            }
 
-    fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {
-        self.0.iter_mut().for_each(|observer| observer.on_fault(trial, attempt, message));
-    }
+            fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {
+                let $this = self;
+                $all.for_each(|observer| observer.on_fault(trial, attempt, message));
+            }
 
-    fn on_finished(&mut self, record: &RecordOf<S>) -> Result<(), BoxError> {
-        self.0.iter_mut().try_for_each(|observer| observer.on_finished(record))
-    }
+            fn on_finished(&mut self, record: &RecordOf<S>) -> Result<(), BoxError> {
+                let $this = self;
+                $all.try_for_each(|observer| observer.on_finished(record))
+            }
 
-    fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
-        self.0.iter_mut().try_for_each(|observer| observer.on_learned(summary))
-    }
+            fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
+                let $this = self;
+                $all.try_for_each(|observer| observer.on_learned(summary))
+            }
 
-    fn on_end(&mut self, report: &SearchReport<S>) -> Result<(), BoxError> {
-        self.0.iter_mut().try_for_each(|observer| observer.on_end(report))
-    }
+            fn on_end(&mut self, report: &SearchReport<S>) -> Result<(), BoxError> {
+                let $this = self;
+                $all.try_for_each(|observer| observer.on_end(report))
+            }
+        }
+    };
 }
+
+passes_on!(['o] Observers<'o, S>, this => this.0.iter_mut());
+passes_on!([O: Observer<S> + ?Sized] &mut O, this => std::iter::once(&mut **this));
+passes_on!([O: Observer<S> + ?Sized] Box<O>, this => std::iter::once(&mut **this));

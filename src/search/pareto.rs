@@ -7,7 +7,7 @@ use crate::space::SearchSpace;
 impl<S: SearchSpace> SearchReport<S> {
     /// Returns the Pareto front of accuracy against a cost: the measured trials for which no other is at least as
     /// accurate and cheaper, or as cheap and more accurate. The cheapest comes first, so accuracies ascend; of equal
-    /// trials only the earliest is returned.
+    /// trials only the earliest is returned. Trials whose cost is not known are left out.
     ///
     /// ```
     /// use blockqnn::agent::RandomAgent;
@@ -19,7 +19,7 @@ impl<S: SearchSpace> SearchReport<S> {
     /// let config = SearchConfig::paper().with_trials(50, 10);
     /// let report = Search::new(BlockSpace::paper(), RandomAgent, Synthetic::new(), config).run()?;
     /// for record in report.pareto_front(CostQuantity::Flops) {
-    ///     println!("{:>12} FLOPs  {:?}", record.cost.flops, record.evaluation.accuracy());
+    ///     println!("{:>12} FLOPs  {:?}", record.cost.unwrap().flops, record.evaluation.accuracy());
     /// }
     /// # assert!(!report.pareto_front(CostQuantity::Flops).is_empty());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -28,7 +28,7 @@ impl<S: SearchSpace> SearchReport<S> {
     pub fn pareto_front(&self, quantity: CostQuantity) -> Vec<&RecordOf<S>> {
         let place = |record: &RecordOf<S>| {
             let accuracy = record.evaluation.accuracy()?;
-            Some((record.cost.quantity(quantity), accuracy, record.id))
+            Some((record.cost?.quantity(quantity), accuracy, record.id))
         };
         pareto_front(&self.records, place)
     }
@@ -65,7 +65,7 @@ mod tests {
         let report = Search::new(BlockSpace::paper(), RandomAgent, Synthetic::new(), config).run().unwrap();
         for quantity in [CostQuantity::Parameters, CostQuantity::Flops, CostQuantity::ActivationBytes] {
             let point = |record: &RecordOf<BlockSpace>| {
-                record.evaluation.accuracy().map(|accuracy| (record.cost.quantity(quantity), accuracy))
+                record.evaluation.accuracy().map(|accuracy| (record.cost.unwrap().quantity(quantity), accuracy))
             };
             let points: Vec<(u64, f64)> = report.records.iter().filter_map(point).collect();
             let dominates = |a: &(u64, f64), b: &(u64, f64)| a != b && a.0 <= b.0 && a.1 >= b.1;

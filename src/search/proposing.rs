@@ -5,17 +5,20 @@ use super::trial::{Entered, Finished, Proposed, appraise};
 use super::{Observer, Record, Repeats, Scheduling, Search, SearchConfig, SearchError, Session};
 use crate::agent::{Agent, TrajectoryOf};
 use crate::evaluation::{Evaluation, Reward, Trial};
-use crate::graph::{Cost, Fingerprint, LayerGraph, ToGraph};
+use crate::graph::{Cost, Fingerprint};
 use crate::reward::FlopsOf;
 use crate::seed;
 use crate::space::SearchSpace;
+use std::collections::HashMap;
 use std::sync::Arc;
+
+/// Discarded proposals among which two architectures that count as one are looked for.
+const REMEMBERED: usize = 256;
 
 /// A walk and what it leads to.
 pub(super) struct Drawn<S: SearchSpace> {
     trajectory: TrajectoryOf<S>,
     architecture: S::Architecture,
-    graph: LayerGraph,
     fingerprint: Fingerprint,
 }
 
@@ -73,6 +76,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
     /// Has the agent propose a trial that was not proposed before. Returns `None` if the space is exhausted.
     pub(super) fn propose(&mut self, id: u64) -> Result<Option<Entered<S>>, SearchError> {
         let mut rng = seed::stream(self.search.config.seed, "propose", id);
+        let mut discarded = Vec::new();
         for _ in 0..self.search.config.max_resamples {
             let Search { space, agent, .. } = &mut self.search;
             let trajectory = agent.propose(space, &self.memory, &mut rng)?;
@@ -85,30 +89,50 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
                 return self.enter(id, drawn).map(Some);
             }
             self.report.resampled += 1;
+            let Drawn { trajectory, architecture, fingerprint } = drawn;
             if self.search.config.repeats == Repeats::Replay {
-                let Drawn { trajectory, graph, fingerprint, .. } = drawn;
-                let (cost, _) = appraise(&graph, &self.search.config);
-                let cost = self.priced(&graph, cost);
+                let (cost, _) = appraise(&self.search.space, &architecture, &self.search.config)?;
+                let cost = self.priced(&architecture, cost);
                 self.learn_repeat(Repeat { trial: id, fingerprint, trajectory, cost })?;
             }
+            if discarded.len() < REMEMBERED {
+                discarded.push((fingerprint, architecture));
+            }
         }
+        self.count_as_one = self.pair_of(&discarded);
         Ok(None)
+    }
+
+    /// Two architectures that differ but have one fingerprint, of which at least one was discarded.
+    fn pair_of(&self, discarded: &[(Fingerprint, S::Architecture)]) -> Option<[String; 2]> {
+        let space = &self.search.space;
+        let json = |architecture: &S::Architecture| serde_json::to_string(architecture).unwrap_or_default();
+        let known = self.report.records.iter().map(|record| (record.fingerprint, &record.architecture));
+        let mut first: HashMap<Fingerprint, &S::Architecture> = known.collect();
+        for (fingerprint, architecture) in discarded {
+            let other = *first.entry(*fingerprint).or_insert(architecture);
+            let texts = [json(other), json(architecture)];
+            if texts[0] != texts[1] {
+                let described = [space.describe(other), space.describe(architecture)];
+                return Some(if described[0] == described[1] { texts } else { described });
+            }
+        }
+        None
     }
 
     /// Decodes a walk.
     pub(super) fn decode(&self, trajectory: TrajectoryOf<S>) -> Result<Drawn<S>, SearchError> {
         let space = &self.search.space;
         let architecture = space.decode(&trajectory.actions)?;
-        let graph = architecture.to_graph();
-        let fingerprint = space.fingerprint(&architecture, &graph);
-        Ok(Drawn { trajectory, architecture, graph, fingerprint })
+        let fingerprint = space.fingerprint(&architecture);
+        Ok(Drawn { trajectory, architecture, fingerprint })
     }
 
     /// Makes the trial `id` of a walk.
     pub(super) fn enter(&mut self, id: u64, drawn: Drawn<S>) -> Result<Entered<S>, SearchError> {
-        let Drawn { trajectory, architecture, graph, fingerprint } = drawn;
+        let Drawn { trajectory, architecture, fingerprint } = drawn;
         let config = &self.search.config;
-        let (cost, refusal) = appraise(&graph, config);
+        let (cost, refusal) = appraise(&self.search.space, &architecture, config)?;
         let trial = Trial { id, seed: seed::trial_seed(config.seed, fingerprint.as_bytes()), fingerprint, cost };
         self.memory.note_proposed(fingerprint);
         self.under_way.insert(fingerprint);
@@ -119,7 +143,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
             return Ok(Entered::Finished(Finished { trajectory, record }));
         }
         self.search.observers.on_proposed(&trial, &architecture).map_err(SearchError::Observer)?;
-        let (priced, attempts) = (self.priced(&graph, cost), self.log.attempts(id));
+        let (priced, attempts) = (self.priced(&architecture, cost), self.log.attempts(id));
         let architecture = Arc::new(architecture);
         let proposed = Proposed { trial, trajectory, architecture, priced, attempts, alone: false };
         let finished = match (refusal, self.cache.get(&fingerprint)) {
@@ -146,27 +170,36 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
             architecture: Arc::unwrap_or_clone(architecture),
             fingerprint: trial.fingerprint,
             cost: trial.cost,
-            reward: self.worth(trial.id, &evaluation, &priced)?,
+            reward: self.worth(trial.id, &evaluation, priced.as_ref())?,
             evaluation,
             cached,
         };
         Ok(Finished { trajectory, record })
     }
 
-    /// The cost of a graph that the reward is computed from.
-    pub(super) fn priced(&self, graph: &LayerGraph, cost: Cost) -> Cost {
-        match self.search.shaper.flops_of() {
+    /// The cost that the reward of an architecture is computed from.
+    pub(super) fn priced(&self, architecture: &S::Architecture, cost: Option<Cost>) -> Option<Cost> {
+        let Search { space, config, shaper, .. } = &self.search;
+        match shaper.flops_of() {
             FlopsOf::Network => cost,
             FlopsOf::Block => {
-                Cost { flops: graph.block_flops(&self.search.config.network).unwrap_or(u64::MAX), ..cost }
+                let (graph, network) = (space.graph(architecture)?, config.network.as_ref()?);
+                Some(Cost { flops: graph.block_flops(network).unwrap_or(u64::MAX), ..cost? })
             }
         }
     }
 
-    /// The reward of an evaluation. An infeasible architecture is rewarded like one that guesses.
-    pub(super) fn worth(&self, trial: u64, evaluation: &Evaluation, cost: &Cost) -> Result<Reward, SearchError> {
+    /// The reward of an evaluation. An infeasible architecture is rewarded like one that guesses, as far as it is known
+    /// among how many classes.
+    pub(super) fn worth(
+        &self,
+        trial: u64,
+        evaluation: &Evaluation,
+        cost: Option<&Cost>,
+    ) -> Result<Reward, SearchError> {
         let Search { config, shaper, .. } = &self.search;
-        let accuracy = evaluation.accuracy().unwrap_or(100.0 / config.network.classes as f64);
+        let chance = || config.network.as_ref().map_or(0.0, |network| 100.0 / network.classes as f64);
+        let accuracy = evaluation.accuracy().unwrap_or_else(chance);
         shaper.reward(accuracy, evaluation, cost).map_err(|source| SearchError::Reward { trial, source })
     }
 }

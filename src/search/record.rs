@@ -5,6 +5,7 @@ use crate::evaluation::{Evaluation, Reward};
 use crate::graph::{Cost, Fingerprint};
 use crate::space::SearchSpace;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// Everything about one finished trial: enough to rebuild its network and to explain its reward.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,8 +24,9 @@ pub struct Record<Action, Architecture> {
     pub architecture: Architecture,
     /// Fingerprint of the architecture, the key of caches.
     pub fingerprint: Fingerprint,
-    /// Size of its network; sizes that do not fit into 64 bits are `u64::MAX`.
-    pub cost: Cost,
+    /// Size of its network; sizes that do not fit into 64 bits are `u64::MAX`. `None` in a search that knows no cost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
     /// Its result.
     pub evaluation: Evaluation,
     /// The reward that the agent learned from.
@@ -37,7 +39,7 @@ pub struct Record<Action, Architecture> {
 pub type RecordOf<S> = Record<<S as SearchSpace>::Action, <S as SearchSpace>::Architecture>;
 
 /// Why a search ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum StopReason {
@@ -45,9 +47,33 @@ pub enum StopReason {
     Completed,
     /// The agent found nothing new within the limit of resamples: the space, or the part of it that the agent reaches,
     /// is exhausted.
-    SpaceExhausted,
+    SpaceExhausted {
+        /// Proposals of the whole run that were discarded because their architecture had been proposed before.
+        discarded: u64,
+        /// Two architectures, as texts of the space, that count as one because they have the same fingerprint, if the
+        /// last proposals included such a pair. If they should not, see
+        /// [`SearchSpace::fingerprint`](crate::space::SearchSpace::fingerprint).
+        pair: Option<[String; 2]>,
+    },
     /// A stop was requested.
     Cancelled,
+}
+
+impl fmt::Display for StopReason {
+    /// Writes a sentence.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Completed => f.write_str("all trials were evaluated"),
+            Self::Cancelled => f.write_str("a stop was requested"),
+            Self::SpaceExhausted { discarded, pair } => {
+                write!(f, "the agent found no new architecture: {discarded} proposals were repeats of earlier ones")?;
+                match pair {
+                    Some([first, second]) => write!(f, "; for example, {first} and {second} count as the same"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
 }
 
 /// Result of a search.

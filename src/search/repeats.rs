@@ -13,7 +13,7 @@ pub(super) struct Repeat<S: SearchSpace> {
     pub(super) fingerprint: Fingerprint,
     pub(super) trajectory: TrajectoryOf<S>,
     /// Cost of the architecture as it was proposed this time, from which the reward is computed.
-    pub(super) cost: Cost,
+    pub(super) cost: Option<Cost>,
 }
 
 impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
@@ -24,7 +24,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
             return Ok(());
         };
         let Repeat { trial, fingerprint, trajectory, cost } = repeat;
-        let reward = self.worth(trial, evaluation, &cost)?;
+        let reward = self.worth(trial, evaluation, cost.as_ref())?;
         let episode = self.episode(trajectory, trial, reward, fingerprint)?;
         self.memory.push(episode.clone());
         let mut rng = seed::stream(self.search.config.seed, "repeat", self.learned_repeats);

@@ -10,34 +10,33 @@ impl<S: SearchSpace> SearchReport<S> {
     /// Columns: `rank`, `trial`, `minibatch`, `accuracy` (percent; empty if infeasible), `reward`, `parameters`,
     /// `flops` (multiply-adds for one image), `activation_bytes` (for one image), `depth`, `nodes`, `edges`, `epochs`,
     /// `restarts`, `seconds`, `cached`, `seed`, `fingerprint`, `architecture` (the space's text) and `infeasible` (the
-    /// reason).
+    /// reason). The columns from `parameters` to `edges` are left out if no trial has a cost.
     ///
     /// # Errors
     /// Returns an error if `out` cannot be written.
     pub fn write_csv(&self, space: &S, out: &mut dyn Write) -> io::Result<()> {
         let mut csv = csv::Writer::from_writer(out);
-        let columns = "rank,trial,minibatch,accuracy,reward,parameters,flops,activation_bytes,depth,nodes,\
-                       edges,epochs,restarts,seconds,cached,seed,fingerprint,architecture,infeasible";
-        csv.write_record(columns.split(','))?;
+        let costs: &[&str] = if self.records.iter().any(|record| record.cost.is_some()) { &COSTS } else { &[] };
+        csv.write_record(FIRST.iter().chain(costs).chain(&LAST))?;
         for (position, record) in self.best().into_iter().enumerate() {
             let metrics = record.evaluation.metrics();
             let reason = match &record.evaluation {
                 crate::evaluation::Evaluation::Infeasible(reason) => reason.to_string(),
                 crate::evaluation::Evaluation::Measured(_) => String::new(),
             };
-            let cost = &record.cost;
-            csv.write_record([
+            let mut fields = vec![
                 (position + 1).to_string(),
                 record.id.to_string(),
                 record.minibatch.to_string(),
                 metrics.map(|metrics| metrics.accuracy.to_string()).unwrap_or_default(),
                 record.reward.to_string(),
-                cost.parameters.to_string(),
-                cost.flops.to_string(),
-                cost.activation_bytes.to_string(),
-                cost.depth.to_string(),
-                cost.nodes.to_string(),
-                cost.edges.to_string(),
+            ];
+            let parts = record
+                .cost
+                .map(|cost| [cost.parameters, cost.flops, cost.activation_bytes, cost.depth, cost.nodes, cost.edges]);
+            fields
+                .extend((0..costs.len()).map(|place| parts.map(|parts| parts[place].to_string()).unwrap_or_default()));
+            fields.extend([
                 metrics.map(|metrics| metrics.epochs.to_string()).unwrap_or_default(),
                 metrics.map(|metrics| metrics.restarts.to_string()).unwrap_or_default(),
                 metrics.map(|metrics| format!("{:.3}", metrics.seconds)).unwrap_or_default(),
@@ -46,11 +45,17 @@ impl<S: SearchSpace> SearchReport<S> {
                 record.fingerprint.to_string(),
                 space.describe(&record.architecture),
                 reason,
-            ])?;
+            ]);
+            csv.write_record(fields)?;
         }
         csv.flush()
     }
 }
+
+const FIRST: [&str; 5] = ["rank", "trial", "minibatch", "accuracy", "reward"];
+const COSTS: [&str; 6] = ["parameters", "flops", "activation_bytes", "depth", "nodes", "edges"];
+const LAST: [&str; 8] =
+    ["epochs", "restarts", "seconds", "cached", "seed", "fingerprint", "architecture", "infeasible"];
 
 #[cfg(test)]
 mod tests {

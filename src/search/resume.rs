@@ -1,26 +1,32 @@
 //! Opening a search: its past is compared with its parts and repeated.
 
 use super::run_folder::{Checkpoint, Log, Parts, PastStep};
-use super::trial::{Entered, Finished};
+use super::trial::{Entered, Finished, appraise};
 use super::{Observer, Repeats, Scheduling, Search, SearchConfig, SearchError, Session, Start};
 use crate::agent::Agent;
-use crate::graph::ToGraph;
-use crate::space::{SearchSpace, walk};
+use crate::evaluation::{Evaluation, Metrics};
+use crate::reward::RewardError;
+use crate::seed;
+use crate::space::{SearchSpace, random_trajectory, walk};
 use std::collections::BTreeMap;
 
-impl<'o, S: SearchSpace, G: Agent<S>> Search<'o, S, G, String> {
+impl<'o, S: SearchSpace, G> Search<'o, S, G, String> {
     /// Opens the search, to be driven with [`Session::ask`] and [`Session::tell`]. If its run folder holds a run, the
     /// search continues that.
     ///
     /// # Errors
     /// [`SearchError`] if a setting is invalid, the run folder cannot be used, or its run was made by another search.
-    pub fn open(mut self) -> Result<Session<'o, S, G>, SearchError> {
+    pub fn open(mut self) -> Result<Session<'o, S, G>, SearchError>
+    where
+        G: Agent<S>,
+    {
         self.config.validate()?;
         let log = match self.folder.take() {
-            Some(folder) => folder.open(&self.config, self.parts())?,
+            Some(folder) => folder.log(&self.config, self.parts())?,
             None => Log::default(),
         };
         let mut session = Session::new(self, log);
+        session.verify_needs()?;
         session.verify_past()?;
         let checkpoint = session.restore_agent()?;
         if session.log.is_new() {
@@ -36,7 +42,10 @@ impl<'o, S: SearchSpace, G: Agent<S>> Search<'o, S, G, String> {
     }
 
     /// The identities of the parts of this search.
-    fn parts(&self) -> Parts {
+    fn parts(&self) -> Parts
+    where
+        G: Agent<S>,
+    {
         Parts {
             environment: self.evaluator.clone(),
             space: Some(self.space.identity()),
@@ -47,7 +56,10 @@ impl<'o, S: SearchSpace, G: Agent<S>> Search<'o, S, G, String> {
 
     /// A warning if the agent's schedule is longer than the search: an agent that is still exploring hardly makes use
     /// of what it has learned.
-    fn schedule_warning(&self) -> Option<String> {
+    fn schedule_warning(&self) -> Option<String>
+    where
+        G: Agent<S>,
+    {
         let SearchConfig { trials, minibatch, .. } = self.config;
         let (scheduled, minibatches) = (self.agent.scheduled_minibatches()?, trials.div_ceil(minibatch));
         (scheduled > minibatches).then(|| {
@@ -61,6 +73,22 @@ impl<'o, S: SearchSpace, G: Agent<S>> Search<'o, S, G, String> {
 }
 
 impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
+    /// Checks on one architecture that limits and reward need no cost if the space knows none, before an evaluation is
+    /// paid for.
+    fn verify_needs(&self) -> Result<(), SearchError> {
+        let Search { space, config, shaper, .. } = &self.search;
+        let walk = random_trajectory(space, &mut seed::stream(config.seed, "needs", 0));
+        let Ok(architecture) = walk.and_then(|walk| space.decode(&walk.actions)) else { return Ok(()) };
+        let (cost, _) = appraise(space, &architecture, config)?;
+        if self.priced(&architecture, cost).is_some() {
+            return Ok(());
+        }
+        match shaper.reward(0.0, &Evaluation::Measured(Metrics::from_accuracy(0.0)), None) {
+            Err(error @ RewardError::NoCost) => Err(SearchError::NoReward(error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Compares the journal with the present space and reward: each walk must lead to the same architecture, and each
     /// measurement to the same reward. With a checkpoint nothing else would reveal that one of them has changed.
     fn verify_past(&self) -> Result<(), SearchError> {
@@ -70,14 +98,14 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
             let architecture = walk(space, &record.actions)
                 .and_then(|_| space.decode(&record.actions))
                 .map_err(|error| diverged(format!("its walk does not belong to this search space: {error}")))?;
-            let graph = architecture.to_graph();
-            let (fingerprint, then) = (space.fingerprint(&architecture, &graph), record.fingerprint);
+            let (fingerprint, then) = (space.fingerprint(&architecture), record.fingerprint);
             if fingerprint != then {
                 return Err(diverged(format!(
                     "its walk now leads to the architecture {fingerprint}, but led to {then}"
                 )));
             }
-            let reward = self.worth(record.id, &record.evaluation, &self.priced(&graph, record.cost))?;
+            let priced = self.priced(&architecture, record.cost);
+            let reward = self.worth(record.id, &record.evaluation, priced.as_ref())?;
             // The logarithms of another machine may differ in the last bit; a changed formula differs by more.
             if (record.reward.value() - reward.value()).abs() > 1e-9 * (1.0 + reward.value().abs()) {
                 return Err(diverged(format!("its reward is now {reward}, but was {}", record.reward)));

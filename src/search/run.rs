@@ -7,17 +7,16 @@ use crate::evaluator::{Evaluator, Event, Verdict};
 use crate::space::SearchSpace;
 use std::time::Instant;
 
-impl<S, G, V> Search<'_, S, G, V>
-where
-    S: SearchSpace,
-    G: Agent<S>,
-    V: Evaluator<S::Architecture>,
-{
+impl<S: SearchSpace, G, V> Search<'_, S, G, V> {
     /// Runs the search to its end and returns all records.
     ///
     /// # Errors
     /// [`SearchError`]; a failed evaluation is not an error, but part of the trial's record.
-    pub fn run(self) -> Result<SearchReport<S>, SearchError> {
+    pub fn run(self) -> Result<SearchReport<S>, SearchError>
+    where
+        G: Agent<S>,
+        V: Evaluator<S::Architecture>,
+    {
         self.run_with_agent().map(|(report, _)| report)
     }
 
@@ -25,7 +24,11 @@ where
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub fn run_with_agent(self) -> Result<(SearchReport<S>, G), SearchError> {
+    pub fn run_with_agent(self) -> Result<(SearchReport<S>, G), SearchError>
+    where
+        G: Agent<S>,
+        V: Evaluator<S::Architecture>,
+    {
         let identity = self.evaluator.identity();
         let (search, evaluator) = self.split(identity);
         Driver { session: search.open()?, evaluator, tally: Tally::default() }.run()

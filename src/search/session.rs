@@ -70,8 +70,9 @@ pub struct Session<'o, S: SearchSpace, G> {
     pub(super) minibatch: usize,
     /// Trials whose results are known but may not be on disk yet.
     unsafe_yet: Vec<u64>,
-    /// Whether the agent finds nothing new.
+    /// Whether the agent finds nothing new, and two architectures that count as one, if that may be the reason.
     pub(super) is_exhausted: bool,
+    pub(super) count_as_one: Option<[String; 2]>,
     is_cancelled: bool,
     is_sound: bool,
 }
@@ -88,7 +89,11 @@ impl<S: SearchSpace, G> fmt::Debug for Session<'_, S, G> {
 impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
     pub(super) fn new(search: Search<'o, S, G, String>, log: Log<S>) -> Self {
         let SearchConfig { minibatch, network, limits, .. } = &search.config;
-        let memory = Memory::new(*minibatch).with_network(network.clone(), *limits);
+        let memory = Memory::new(*minibatch);
+        let memory = match network {
+            Some(network) => memory.with_network(network.clone(), *limits),
+            None => memory,
+        };
         let utilisation = Utilisation::default();
         let (stop, priors_hold) = (StopReason::Completed, None);
         let report = SearchReport { records: Vec::new(), stop, resampled: 0, utilisation, priors_hold };
@@ -108,6 +113,7 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
             minibatch: 0,
             unsafe_yet: Vec::new(),
             is_exhausted: false,
+            count_as_one: None,
             is_cancelled: false,
             is_sound: true,
         }
@@ -302,7 +308,9 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
         let is_done = self.ready.is_empty() && self.crowded.is_empty() && self.asked.is_empty();
         match (self.is_cancelled || !is_done, is_proposed, self.is_exhausted) {
             (false, true, _) => StopReason::Completed,
-            (false, false, true) => StopReason::SpaceExhausted,
+            (false, false, true) => {
+                StopReason::SpaceExhausted { discarded: self.report.resampled, pair: self.count_as_one.clone() }
+            }
             _ => StopReason::Cancelled,
         }
     }

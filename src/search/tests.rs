@@ -3,7 +3,7 @@ use crate::agent::{QLearning, QLearningConfig, RandomAgent};
 use crate::environment::synthetic::Synthetic;
 use crate::environment::{BoxError, Cancellation, Environment, TrialContext};
 use crate::evaluation::{Evaluation, Infeasibility, Metrics};
-use crate::graph::{CostLimits, ToGraph};
+use crate::graph::{CostLimits, NetworkConfig, ToGraph};
 use crate::reward::{Credit, FlopsOf, RedefinedReward};
 use crate::space::block::{BlockCode, BlockSpace};
 use std::collections::{HashMap, HashSet};
@@ -51,7 +51,18 @@ fn a_small_space_is_exhausted_and_not_searched_for_ever() {
     // 3 convolutions, 3x3 max and average pool, and the identity (to which 1x1 pools are equal), each with or without
     // the start layer next to it in the output. The identity alone is one block, the identity next to the start
     // another.
-    assert_eq!((report.stop, report.records.len()), (StopReason::SpaceExhausted, 12));
+    assert_eq!(report.records.len(), 12);
+    let told = report.stop.to_string();
+    let StopReason::SpaceExhausted { discarded, pair: Some(pair) } = report.stop else { panic!("{told}") };
+    assert_eq!(discarded, report.resampled);
+    let [first, second] = pair.each_ref().map(|text| text.parse::<BlockCode>().unwrap());
+    assert_ne!(first, second);
+    assert_eq!(first.to_graph().fingerprint(), second.to_graph().fingerprint());
+    let expected = format!(
+        "the agent found no new architecture: {discarded} proposals were repeats of earlier ones; for example, {first} \
+         and {second} count as the same"
+    );
+    assert_eq!(told, expected);
 }
 
 /// Counts evaluations, and returns, fails or panics depending on their number.
@@ -97,7 +108,7 @@ fn a_repeat_is_served_from_the_cache_with_structure_terms_of_its_own() {
     for record in &report.records {
         let accuracy = first.entry(record.fingerprint).or_insert(record.evaluation.accuracy());
         assert_eq!(record.evaluation.accuracy(), *accuracy);
-        let cost = record.architecture.to_graph().cost(&SearchConfig::paper().network).unwrap();
+        let cost = record.architecture.to_graph().cost(&NetworkConfig::cifar()).unwrap();
         assert_eq!(
             record.reward.value(),
             accuracy.unwrap() - 0.5 * (cost.flops as f64).ln() - 0.5 * cost.density().ln()
@@ -113,15 +124,16 @@ fn the_flops_of_the_reward_are_those_of_the_network_or_of_one_block() {
         let records = search.with_reward(reward).run().unwrap().records;
         records.into_iter().filter(|record| record.evaluation.accuracy().is_some()).collect::<Vec<_>>()
     };
-    let network = SearchConfig::paper().network;
+    let network = NetworkConfig::cifar();
     let (whole, alone) = (price(FlopsOf::Network), price(FlopsOf::Block));
     assert!(whole.len() > 10 && whole.len() == alone.len());
     for (whole, alone) in whole.iter().zip(&alone) {
         // The recorded cost is the network's in both cases.
         assert_eq!((&whole.architecture, whole.cost), (&alone.architecture, alone.cost));
         let flops = alone.architecture.to_graph().block_flops(&network).unwrap();
-        assert!(flops < whole.cost.flops);
-        let less = 0.5 * ((whole.cost.flops as f64).ln() - (flops.max(1) as f64).ln());
+        let all = whole.cost.unwrap().flops;
+        assert!(flops < all);
+        let less = 0.5 * ((all as f64).ln() - (flops.max(1) as f64).ln());
         assert!((alone.reward.value() - whole.reward.value() - less).abs() < 1e-9, "{}", alone.architecture);
     }
 }
@@ -193,7 +205,7 @@ fn blocks_over_the_limit_are_never_evaluated() {
     assert!(refused > 0 && refused < 40, "{refused}");
     assert_eq!(calls.load(Ordering::SeqCst), 40 - refused);
     for record in &report.records {
-        assert_eq!(over(record), record.cost.parameters > 300_000);
+        assert_eq!(over(record), record.cost.unwrap().parameters > 300_000);
     }
     let best = report.best();
     assert!(!over(best[0]) && over(best[39]), "infeasible blocks come last");

@@ -1,10 +1,11 @@
 //! The two states of a trial: proposed and finished.
 
-use super::{RecordOf, SearchConfig};
+use super::{RecordOf, SearchConfig, SearchError};
 use crate::agent::TrajectoryOf;
 use crate::evaluation::{Evaluation, Infeasibility, Metrics, Trial};
 use crate::evaluator::Assignment;
-use crate::graph::{Cost, CostError, LayerGraph};
+use crate::graph::{Cost, CostError, CostLimits, LayerGraph};
+use crate::setting::InvalidSetting;
 use crate::space::SearchSpace;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ pub(super) struct Proposed<S: SearchSpace> {
     pub(super) trajectory: TrajectoryOf<S>,
     pub(super) architecture: Arc<S::Architecture>,
     /// The cost from which the reward is computed.
-    pub(super) priced: Cost,
+    pub(super) priced: Option<Cost>,
     /// Attempts begun.
     pub(super) attempts: u32,
     /// Whether it is evaluated alone, so that running out of time or memory is final.
@@ -43,26 +44,40 @@ impl<S: SearchSpace> Proposed<S> {
     }
 }
 
-/// Returns the cost of a graph, and the reason if it must not be trained.
-pub(super) fn appraise(graph: &LayerGraph, config: &SearchConfig) -> (Cost, Option<Infeasibility>) {
-    match graph.cost(&config.network) {
-        Ok(cost) => (cost, config.limits.check(&cost).err().map(|over| Infeasibility::OverLimit { over })),
-        Err(error) => {
-            let huge = Cost {
-                parameters: u64::MAX,
-                flops: u64::MAX,
-                activation_bytes: u64::MAX,
-                depth: graph.longest_convolution_path(),
-                nodes: graph.node_count() as u64,
-                edges: graph.edge_count() as u64,
-            };
-            let reason = match error {
-                CostError::Overflow(overflow) => overflow.into(),
-                CostError::Config(error) => Infeasibility::Rejected { message: error.to_string() },
-            };
-            (huge, Some(reason))
+/// Returns the cost of an architecture, if it is known, and the reason if it must not be trained.
+pub(super) fn appraise<S: SearchSpace>(
+    space: &S,
+    architecture: &S::Architecture,
+    config: &SearchConfig,
+) -> Result<(Option<Cost>, Option<Infeasibility>), SearchError> {
+    let error = match space.cost(architecture, config.network.as_ref()) {
+        Ok(Some(cost)) => {
+            let refusal = config.limits.check(&cost).err().map(|over| Infeasibility::OverLimit { over });
+            return Ok((Some(cost), refusal));
         }
-    }
+        Ok(None) if config.limits == CostLimits::default() => return Ok((None, None)),
+        Ok(None) => {
+            let expected = "without limits where no cost is known: set `search.network`, and search a space whose \
+                            `graph` returns the layers";
+            return Err(InvalidSetting::new("search.limits", format!("{:?}", config.limits), expected).into());
+        }
+        Err(error) => error,
+    };
+    let graph = space.graph(architecture);
+    let of_graph = |size: fn(&LayerGraph) -> u64| graph.as_ref().map_or(u64::MAX, size);
+    let huge = Cost {
+        parameters: u64::MAX,
+        flops: u64::MAX,
+        activation_bytes: u64::MAX,
+        depth: of_graph(LayerGraph::longest_convolution_path),
+        nodes: of_graph(|graph| graph.node_count() as u64),
+        edges: of_graph(|graph| graph.edge_count() as u64),
+    };
+    let reason = match error {
+        CostError::Overflow(overflow) => overflow.into(),
+        CostError::Config(error) => Infeasibility::Rejected { message: error.to_string() },
+    };
+    Ok((Some(huge), Some(reason)))
 }
 
 /// Returns why the evaluation failed, if it might succeed with the machine to itself.

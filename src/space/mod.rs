@@ -4,7 +4,7 @@ pub mod block;
 pub mod cell;
 
 use crate::evaluation::Trajectory;
-use crate::graph::{CostError, Fingerprint, LayerGraph, NetworkConfig, ToGraph};
+use crate::graph::{Cost, CostError, Fingerprint, LayerGraph, NetworkConfig};
 use crate::seed;
 use rand::Rng;
 use serde::Serialize;
@@ -12,7 +12,10 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use std::hash::{Hash, Hasher};
 
-/// The bounds on the states and actions of a [`SearchSpace`]. Implemented for every type that meets them.
+/// The bounds on the states and actions of a [`SearchSpace`]. Implemented for every type that meets them: derive Debug,
+/// Clone, `PartialEq`, Eq, `PartialOrd`, Ord, Hash, Serialize and Deserialize.
+///
+/// A float does not meet them, because a space is finite: an action is the number of one of the values to choose from.
 pub trait Datum: Clone + Eq + Ord + Hash + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {}
 
 impl<T> Datum for T where T: Clone + Eq + Ord + Hash + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {}
@@ -66,13 +69,21 @@ impl SpaceError {
 /// From [`initial_state`](Self::initial_state), each action leads to another state or to the end; the actions of a
 /// complete walk decode to an architecture. Every walk must end. For a space of your own, see
 /// `examples/custom_space.rs`.
+///
+/// An architecture can be anything that has a JSON form. If it is a network of layers, [`graph`](Self::graph) says so,
+/// and it has a cost, a drawing and a fingerprint that does not depend on how it is written.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a search space",
+    label = "not a `SearchSpace`",
+    note = "a search takes its space first, by value, such as `BlockSpace::paper()`"
+)]
 pub trait SearchSpace: Send + Sync {
     /// The position of a walk. Agents learn separately for each state.
     type State: Datum;
     /// One design decision.
     type Action: Datum;
     /// The type that is designed.
-    type Architecture: ToGraph + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
+    type Architecture: Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
 
     /// Returns the state in which every walk starts.
     fn initial_state(&self) -> Self::State;
@@ -106,13 +117,36 @@ pub trait SearchSpace: Send + Sync {
         serde_json::to_string(architecture).unwrap_or_else(|error| format!("<{error}>"))
     }
 
-    /// Returns what identifies an architecture: a search evaluates each fingerprint once. The default is the
-    /// fingerprint of the graph.
-    ///
-    /// `graph` is the graph of `architecture`.
-    fn fingerprint(&self, architecture: &Self::Architecture, graph: &LayerGraph) -> Fingerprint {
+    /// Returns the graph of the layers of an architecture, if it is a network of layers. The default is none: then
+    /// nothing is said about parameters or FLOPs, and nothing is drawn.
+    fn graph(&self, architecture: &Self::Architecture) -> Option<LayerGraph> {
         let _ = architecture;
-        graph.fingerprint()
+        None
+    }
+
+    /// Returns what an architecture costs, in `network` if the search has one, or `None` if that is not known. The
+    /// default is the cost of the [graph](Self::graph) in the network, where both exist.
+    ///
+    /// # Errors
+    /// [`CostError`] if the network cannot be built because of its size; the architecture is then infeasible.
+    fn cost(
+        &self,
+        architecture: &Self::Architecture,
+        network: Option<&NetworkConfig>,
+    ) -> Result<Option<Cost>, CostError> {
+        let Some(network) = network else { return Ok(None) };
+        self.graph(architecture).map(|graph| graph.cost(network)).transpose()
+    }
+
+    /// Returns what identifies an architecture: a search evaluates each fingerprint once. The default is the
+    /// fingerprint of the [graph](Self::graph), and that of the [JSON](Fingerprint::of_json) where there is no graph.
+    fn fingerprint(&self, architecture: &Self::Architecture) -> Fingerprint {
+        let of_json = || {
+            // What has no JSON form cannot be journalled, but two of it are different nevertheless.
+            let of_text = |_| Fingerprint::of_name(format!("{architecture:?}").as_bytes());
+            Fingerprint::of_json(architecture).unwrap_or_else(of_text)
+        };
+        self.graph(architecture).map_or_else(of_json, |graph| graph.fingerprint())
     }
 
     /// Returns the action that means in state `to` what `action` means in state `from`, if there is one. Edits of a
@@ -135,7 +169,8 @@ pub trait SearchSpace: Send + Sync {
     /// matter. The default is none.
     ///
     /// A learner may use them to choose what to train ([`LeastSquaresConfig`](crate::agent::LeastSquaresConfig)), never
-    /// in place of a reward. They should be cheap: they are asked for hundreds of candidates for each trial.
+    /// in place of a reward. They should be cheap: they are asked for hundreds of candidates for each trial. They are only
+    /// asked for in a search with a network, of architectures with a graph.
     ///
     /// # Errors
     /// [`CostError`] if no network can be built around `graph`.

@@ -4,7 +4,7 @@ use super::environment::check_identity;
 use super::{Rule, Violation};
 use crate::agent::{Agent, EpisodeOf, Memory, TrajectoryOf};
 use crate::evaluation::{Episode, Reward};
-use crate::graph::{CostLimits, NetworkConfig, ToGraph};
+use crate::graph::{CostLimits, NetworkConfig};
 use crate::seed;
 use crate::space::{SearchSpace, walk};
 
@@ -66,11 +66,7 @@ const RESAMPLES: usize = 1_000;
 /// assert!(check_agent(&space, || RandomAgent).is_ok());
 /// assert_eq!(check_agent(&space, || Counting(0)).unwrap_err().rule, Rule::ProposingTeachesNothing);
 /// ```
-pub fn check_agent<S, A>(space: &S, make: impl Fn() -> A) -> Result<(), Violation>
-where
-    S: SearchSpace,
-    A: Agent<S>,
-{
+pub fn check_agent<S: SearchSpace, A: Agent<S>>(space: &S, make: impl Fn() -> A) -> Result<(), Violation> {
     let mut agents = vec![make(), make()];
     let identity = agents[0].identity();
     let mut memory = Memory::new(MINIBATCH).with_network(NetworkConfig::cifar(), CostLimits::default());
@@ -149,7 +145,7 @@ fn propose<S: SearchSpace, A: Agent<S>>(
         })?;
         let architecture =
             space.decode(&trajectory.actions).map_err(|error| Rule::WalksDecode.broken(error.to_string()))?;
-        let fingerprint = space.fingerprint(&architecture, &architecture.to_graph());
+        let fingerprint = space.fingerprint(&architecture);
         if !memory.contains(&fingerprint) {
             // Every architecture has a different reward, which is the same in every check.
             let reward = (seed::trial_seed(2, fingerprint.as_bytes()) >> 11) as f64 / (1u64 << 53) as f64 * 100.0;

@@ -7,6 +7,7 @@ use crate::evaluation::Evaluation;
 use crate::evaluator::{Assignment, Evaluator, Event, Verdict};
 use crate::space::SearchSpace;
 use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 /// Number of trials in a check.
@@ -101,36 +102,27 @@ fn evaluation(verdict: &Verdict, id: u64) -> Result<Evaluation, Violation> {
 }
 
 /// An evaluator and the trials that it holds.
-struct Checked<E> {
+struct Checked<A, E> {
     evaluator: E,
     in_hand: BTreeSet<u64>,
+    architecture: PhantomData<A>,
 }
 
-impl<E> Checked<E> {
-    fn new<A>(evaluator: E) -> Result<Self, Violation>
-    where
-        E: Evaluator<A>,
-    {
-        let mut checked = Self { evaluator, in_hand: BTreeSet::new() };
+impl<A: Clone, E: Evaluator<A>> Checked<A, E> {
+    fn new(evaluator: E) -> Result<Self, Violation> {
+        let mut checked = Self { evaluator, in_hand: BTreeSet::new(), architecture: PhantomData };
         checked.has_nothing_to_wait_for()?;
         Ok(checked)
     }
 
-    fn has_nothing_to_wait_for<A>(&mut self) -> Result<(), Violation>
-    where
-        E: Evaluator<A>,
-    {
+    fn has_nothing_to_wait_for(&mut self) -> Result<(), Violation> {
         let mut told = None;
         let waited = self.evaluator.wait(&Cancellation::new(), &mut |event| told = Some(event));
         Rule::WaitingForNothingIsAnError.hold(waited.is_err(), || format!("it waited, and reported {told:?}"))?;
         Rule::EvaluatorsHaveWorkers.hold(self.evaluator.workers() > 0, || "it reports 0 workers".to_owned())
     }
 
-    fn submit<A>(&mut self, assignment: &Assignment<A>) -> Result<(), Violation>
-    where
-        A: Clone,
-        E: Evaluator<A>,
-    {
+    fn submit(&mut self, assignment: &Assignment<A>) -> Result<(), Violation> {
         let trial = assignment.trial.id;
         let submitted = self.evaluator.submit(assignment.clone());
         submitted.map_err(|error| Rule::TrialsEnd.broken(format!("trial {trial} is not accepted: {error}")))?;
@@ -139,10 +131,7 @@ impl<E> Checked<E> {
     }
 
     /// Waits for all trials that it holds, and returns how each ended.
-    fn end_all<A>(&mut self, cancellation: &Cancellation) -> Result<BTreeMap<u64, Verdict>, Violation>
-    where
-        E: Evaluator<A>,
-    {
+    fn end_all(&mut self, cancellation: &Cancellation) -> Result<BTreeMap<u64, Verdict>, Violation> {
         let mut ended = BTreeMap::new();
         while !self.in_hand.is_empty() {
             let mut events = Vec::new();

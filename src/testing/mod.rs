@@ -8,7 +8,7 @@
 //!
 //! | your own | check |
 //! | --- | --- |
-//! | [`SearchSpace`], with its [`ToGraph`] | [`check_space`] |
+//! | [`SearchSpace`] | [`check_space`] |
 //! | [`Agent`](crate::agent::Agent) | [`check_agent`] |
 //! | [`Environment`](crate::environment::Environment) | [`check_environment`] |
 //! | [`RewardShaper`](crate::reward::RewardShaper) | [`check_reward`] |
@@ -46,7 +46,7 @@ pub use space::check_space;
 
 use crate::agent::TrajectoryOf;
 use crate::evaluation::Trial;
-use crate::graph::{NetworkConfig, ToGraph};
+use crate::graph::NetworkConfig;
 use crate::seed;
 use crate::space::{SearchSpace, Step};
 use rand::Rng;
@@ -75,6 +75,8 @@ pub enum Rule {
     IncompleteWalksAreRefused,
     /// States, actions and architectures are equal to themselves after a round trip through JSON.
     DataRoundTrips,
+    /// Most architectures that differ have different fingerprints.
+    FingerprintsTellApart,
     /// An action carried over to another state is legal there, and stays the same between equal states.
     TransfersAreLegal,
     /// A proposal is a complete walk of legal actions, with the states in between.
@@ -129,6 +131,7 @@ impl fmt::Display for Rule {
             Self::WalksDecode => "a complete walk must decode to an architecture",
             Self::IncompleteWalksAreRefused => "a walk that is not complete must not decode",
             Self::DataRoundTrips => "data must be equal to itself after a round trip through JSON",
+            Self::FingerprintsTellApart => "architectures that differ must not count as one",
             Self::TransfersAreLegal => "an action that is carried over to another state must be legal there",
             Self::ProposalsAreTrajectories => "a proposal must be a complete walk of legal actions",
             Self::AgentGoesOn => "an agent must do what it is asked",
@@ -217,10 +220,9 @@ fn samples<S: SearchSpace>(space: &S, count: usize) -> Result<Vec<(Trial, S::Arc
         }
         let walk = random_trajectory(space, &mut seed::stream(1, "check samples", number))?;
         let architecture = space.decode(&walk.actions).map_err(|error| Rule::WalksDecode.broken(error.to_string()))?;
-        let graph = architecture.to_graph();
-        let fingerprint = space.fingerprint(&architecture, &graph);
+        let fingerprint = space.fingerprint(&architecture);
         // A search would not evaluate an architecture whose cost overflows.
-        let Ok(cost) = graph.cost(&network) else { continue };
+        let Ok(cost) = space.cost(&architecture, Some(&network)) else { continue };
         if met.insert(fingerprint) {
             let seed = seed::trial_seed(1, fingerprint.as_bytes());
             samples.push((Trial { id: samples.len() as u64, seed, fingerprint, cost }, architecture));

@@ -4,12 +4,13 @@ use super::environment::check_identity;
 use super::{Rule, Violation};
 use crate::evaluation::{Evaluation, Infeasibility, Metrics, Reward};
 use crate::graph::Cost;
-use crate::reward::RewardShaper;
+use crate::reward::{RewardError, RewardShaper};
 
 /// Checks a reward shaper for accuracies from 0 to 100 and costs from the smallest to those that overflow.
 ///
 /// Rewards must be finite, also for infeasible architectures and for sizes saturated at `u64::MAX`: a search stops at a
-/// reward that is not. The same evaluation must have the same reward. A credit must have one reward for each of 1 to
+/// reward that is not. Without a cost a reward must be finite or say that it needs one. The same evaluation must have
+/// the same reward. A credit must have one reward for each of 1 to
 /// 120 layers.
 ///
 /// # Errors
@@ -19,16 +20,16 @@ use crate::reward::RewardShaper;
 /// The logarithm of the accuracy, which is not finite for a block that gets nothing right:
 ///
 /// ```
-/// use blockqnn::evaluation::{Evaluation, NotFinite, Reward};
+/// use blockqnn::evaluation::{Evaluation, Reward};
 /// use blockqnn::graph::Cost;
-/// use blockqnn::reward::{Credit, RedefinedReward, RewardShaper};
+/// use blockqnn::reward::{Credit, RedefinedReward, RewardError, RewardShaper};
 /// use blockqnn::testing::{Rule, check_reward};
 ///
 /// struct Logarithm;
 ///
 /// impl RewardShaper for Logarithm {
-///     fn reward(&self, accuracy: f64, _: &Evaluation, _: &Cost) -> Result<Reward, NotFinite> {
-///         Reward::new(accuracy.ln())
+///     fn reward(&self, accuracy: f64, _: &Evaluation, _: Option<&Cost>) -> Result<Reward, RewardError> {
+///         Ok(Reward::new(accuracy.ln())?)
 ///     }
 ///     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
 ///         Credit::Shared.spread(reward, layers)
@@ -41,11 +42,12 @@ use crate::reward::RewardShaper;
 pub fn check_reward(shaper: &(impl RewardShaper + ?Sized)) -> Result<(), Violation> {
     let size = |size: u64| Cost { parameters: size, flops: size, activation_bytes: size, depth: 1, nodes: 3, edges: 2 };
     let costs = [
-        size(1),
-        Cost { depth: 40, nodes: 24, edges: 45, ..size(1_000_000_000) },
-        Cost { depth: u64::MAX, ..size(u64::MAX) },
+        None,
+        Some(size(1)),
+        Some(Cost { depth: 40, nodes: 24, edges: 45, ..size(1_000_000_000) }),
+        Some(Cost { depth: u64::MAX, ..size(u64::MAX) }),
     ];
-    for cost in &costs {
+    for cost in costs.iter().map(Option::as_ref) {
         for accuracy in (0..=100).map(f64::from) {
             let infeasible = Infeasibility::Rejected { message: "checked".to_owned() };
             for evaluation in
@@ -53,12 +55,14 @@ pub fn check_reward(shaper: &(impl RewardShaper + ?Sized)) -> Result<(), Violati
             {
                 let reward = || {
                     let told = |error| format!("{error}, for {accuracy} % and {cost:?}");
-                    let reward = shaper.reward(accuracy, &evaluation, cost);
-                    reward.map_err(|error| Rule::RewardsAreFinite.broken(told(error)))
+                    match shaper.reward(accuracy, &evaluation, cost) {
+                        Err(RewardError::NoCost) if cost.is_none() => Ok(None),
+                        reward => reward.map(Some).map_err(|error| Rule::RewardsAreFinite.broken(told(error))),
+                    }
                 };
                 let (first, then) = (reward()?, reward()?);
                 Rule::RewardsRepeat
-                    .hold(first == then, || format!("{evaluation:?} has reward {first} first and {then} later"))?;
+                    .hold(first == then, || format!("{evaluation:?} has reward {first:?} first and {then:?} later"))?;
             }
         }
     }

@@ -2,12 +2,12 @@
 
 use super::environment::check_identity;
 use super::{Rule, Violation, random_trajectory};
-use crate::graph::ToGraph;
+use crate::graph::Fingerprint;
 use crate::seed;
 use crate::space::{SearchSpace, Step};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
 
 /// Number of random walks in a check.
@@ -20,7 +20,8 @@ const WALKS: u64 = 100;
 /// [`transfer`](SearchSpace::transfer) must give only legal actions, and the action itself between equal states. Every
 /// walk must end and decode to the same architecture each time, but no beginning of a walk and no walk with one more
 /// action may decode. States, actions and architectures must survive a round trip through JSON. Graph, fingerprint,
-/// description and aspects must be the same each time.
+/// description and aspects must be the same each time. Of the architectures found, at least every fourth must have a
+/// fingerprint of its own: a search evaluates each fingerprint once, and would end early otherwise.
 ///
 /// # Errors
 /// The first [`Violation`] found.
@@ -63,6 +64,7 @@ pub fn check_space<S: SearchSpace>(space: &S) -> Result<(), Violation> {
     // Actions met so far. Those that a state does not offer are tried there as illegal ones.
     let mut met = BTreeSet::new();
     let mut visited = BTreeSet::new();
+    let mut found = Found::default();
     for number in 0..WALKS {
         let walk = random_trajectory(space, &mut seed::stream(1, "check space", number))?;
         for (position, (state, action)) in walk.states.iter().zip(&walk.actions).enumerate() {
@@ -74,8 +76,10 @@ pub fn check_space<S: SearchSpace>(space: &S) -> Result<(), Violation> {
             check_transfer(space, &walk.actions[earlier], &walk.states[earlier], state)?;
             check_transfer(space, action, state, &walk.states[earlier])?;
         }
-        check_walk(space, &walk.actions)?;
+        let (fingerprint, json) = check_walk(space, &walk.actions)?;
+        found.add(fingerprint, json);
     }
+    found.check()?;
     check_identity(&identity, &[space.identity()])
 }
 
@@ -143,7 +147,8 @@ fn check_transfer<S: SearchSpace>(
     Ok(())
 }
 
-fn check_walk<S: SearchSpace>(space: &S, actions: &[S::Action]) -> Result<(), Violation> {
+/// Returns the fingerprint and the JSON of the architecture.
+fn check_walk<S: SearchSpace>(space: &S, actions: &[S::Action]) -> Result<(Fingerprint, String), Violation> {
     let decoded = || {
         space.decode(actions).map_err(|error| Rule::WalksDecode.broken(format!("{actions:?} does not decode: {error}")))
     };
@@ -164,15 +169,46 @@ fn check_walk<S: SearchSpace>(space: &S, actions: &[S::Action]) -> Result<(), Vi
     }
 
     let read: S::Architecture = from_json("architecture", &json)?;
-    let graph = architecture.to_graph();
-    let same = as_json("architecture", &read)? == json && read.to_graph() == graph;
+    let graph = space.graph(&architecture);
+    let same = as_json("architecture", &read)? == json && space.graph(&read) == graph;
     Rule::DataRoundTrips.hold(same, || format!("{json} is read as {}", space.describe(&read)))?;
-    let fingerprint = space.fingerprint(&architecture, &graph);
-    let repeats = architecture.to_graph() == graph
-        && space.fingerprint(&read, &graph) == fingerprint
+    let fingerprint = space.fingerprint(&architecture);
+    let repeats = space.graph(&architecture) == graph
+        && space.fingerprint(&read) == fingerprint
         && space.describe(&architecture) == space.describe(&read);
-    Rule::SpaceRepeats
-        .hold(repeats, || format!("the graph, fingerprint or description of {json} changes between calls"))
+    let changes = || format!("the graph, fingerprint or description of {json} changes between calls");
+    Rule::SpaceRepeats.hold(repeats, changes)?;
+    Ok((fingerprint, json))
+}
+
+/// The architectures that a check has met.
+#[derive(Default)]
+struct Found {
+    all: HashSet<String>,
+    first: HashMap<Fingerprint, String>,
+    /// Two that have the same fingerprint.
+    pair: Option<(String, String)>,
+}
+
+impl Found {
+    fn add(&mut self, fingerprint: Fingerprint, json: String) {
+        let first = self.first.entry(fingerprint).or_insert_with(|| json.clone());
+        if *first != json {
+            self.pair.get_or_insert_with(|| (first.clone(), json.clone()));
+        }
+        self.all.insert(json);
+    }
+
+    fn check(&self) -> Result<(), Violation> {
+        let (different, fingerprints) = (self.all.len(), self.first.len());
+        let Some((one, other)) = &self.pair else { return Ok(()) };
+        Rule::FingerprintsTellApart.hold(4 * fingerprints >= different, || {
+            format!(
+                "{different} different architectures have {fingerprints} fingerprints; {one} and {other} have the same. \
+                 Does `graph` leave something out? Without a graph the whole JSON counts"
+            )
+        })
+    }
 }
 
 fn as_json<T: Serialize>(what: &str, value: &T) -> Result<String, Violation> {

@@ -3,9 +3,10 @@
 
 use super::{Epoch, Recipe, TrainError};
 use crate::files;
+use crate::network::{Stored, fact, numbers};
 use burn::optim::ModuleOptimizer;
 use burn::tensor::{Bytes, Device, Tensor, TensorData};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::io::Write;
@@ -33,8 +34,8 @@ const KEY: &str = "training";
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoints {
-    folder: PathBuf,
-    every: u32,
+    pub(super) folder: PathBuf,
+    pub(super) every: u32,
 }
 
 impl Checkpoints {
@@ -47,9 +48,8 @@ impl Checkpoints {
 
     /// Sets the number of epochs between checkpoints; with 0 one is written only on cancellation.
     #[must_use]
-    pub fn with_every(mut self, epochs: u32) -> Self {
-        self.every = epochs;
-        self
+    pub fn with_every(self, epochs: u32) -> Self {
+        Self { every: epochs, ..self }
     }
 
     /// Returns the folder.
@@ -87,7 +87,7 @@ pub(super) struct Task {
 }
 
 /// How far a training has come.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct Progress {
     pub(super) restarts: u32,
     /// The finished epochs of the attempt.
@@ -138,33 +138,23 @@ impl Snapshot {
         let unwritten = |source| TrainError::Write { path: path.clone(), source };
         std::fs::create_dir_all(&checkpoints.folder).map_err(unwritten)?;
         let device = |error: burn::tensor::DataError| TrainError::Device { message: format!("{error:?}") };
-        let bytes = |tensor: Tensor<1>| -> Result<Vec<u8>, TrainError> {
+        let stored = |name: String, tensor: Tensor<1>| -> Result<Stored, TrainError> {
             let values = tensor.into_data().try_to_vec::<f32>().map_err(device)?;
-            Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+            Ok(Stored::numbers(name, vec![values.len()], &values))
         };
         let parameters = self.values.len();
-        let mut tensors = Vec::new();
-        for (number, value) in self.values.into_iter().enumerate() {
-            tensors.push((format!("value.{number}"), Dtype::F32, bytes(value)?));
+        let (shape, bytes) = (vec![self.optimizer.len()], self.optimizer);
+        let optimizer = Stored { name: "optimizer".to_owned(), dtype: Dtype::U8, shape, bytes };
+        let mut tensors = vec![stored("loss".to_owned(), self.loss)?, optimizer];
+        for (kind, values) in [("value", self.values), ("average", self.average.unwrap_or_default())] {
+            for (number, value) in values.into_iter().enumerate() {
+                tensors.push(stored(format!("{kind}.{number}"), value)?);
+            }
         }
-        for (number, value) in self.average.into_iter().flatten().enumerate() {
-            tensors.push((format!("average.{number}"), Dtype::F32, bytes(value)?));
-        }
-        tensors.push(("loss".to_owned(), Dtype::F32, bytes(self.loss)?));
-        tensors.push(("optimizer".to_owned(), Dtype::U8, self.optimizer));
-
         let description = Description { format: FORMAT, task: task.clone(), progress: self.progress, parameters };
         let text = serde_json::to_string(&description).map_err(|error| unwritten(error.into()))?;
-        let views = tensors
-            .iter()
-            .map(|(name, dtype, bytes)| {
-                let elements = bytes.len() * 8 / dtype.bitsize();
-                Ok((name.as_str(), TensorView::new(*dtype, vec![elements], bytes)?))
-            })
-            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>();
-        let file = views
-            .and_then(|views| safetensors::serialize(views, Some(HashMap::from([(KEY.to_owned(), text)]))))
-            .map_err(|error| unwritten(std::io::Error::other(error)))?;
+        let file = Stored::file(&tensors, HashMap::from([(KEY.to_owned(), text)]));
+        let file = file.map_err(|error| unwritten(std::io::Error::other(error)))?;
         files::write(&path, |out| out.write_all(&file)).map_err(unwritten)
     }
 
@@ -179,11 +169,10 @@ impl Snapshot {
         };
         let refuse = |message: &str| Err(TrainError::Checkpoint { path: path.clone(), message: message.to_owned() });
         let file = SafeTensors::deserialize(&bytes).map_err(|error| failed(&path, &error))?;
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| failed(&path, &error))?;
-        let Some(text) = header.metadata().as_ref().and_then(|facts| facts.get(KEY)) else {
+        let Some(text) = fact(&bytes, KEY).map_err(|error| failed(&path, &error))? else {
             return refuse("it is not a checkpoint of a training");
         };
-        let description: Description = serde_json::from_str(text).map_err(|error| failed(&path, &error))?;
+        let description: Description = serde_json::from_str(&text).map_err(|error| failed(&path, &error))?;
         if description.format > FORMAT {
             return refuse("it was written by a later version of this crate");
         }
@@ -192,8 +181,7 @@ impl Snapshot {
         }
         let tensor = |name: String| -> Result<Tensor<1>, TrainError> {
             let view = file.tensor(&name).map_err(|error| failed(&path, &error))?;
-            let (words, _) = view.data().as_chunks::<4>();
-            let values: Vec<f32> = words.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            let values = numbers(&view);
             let elements = values.len();
             Ok(Tensor::from_data(TensorData::new(values, [elements]), device))
         };

@@ -1,15 +1,14 @@
 //! Training as an environment of a search.
 
 use super::device_reads::{DeviceReads, Direct, known_fault};
-use super::{
-    Checkpoints, ClassifierError, ImageClassifier, Outcome, Recipe, TrainError, Training, chance_accuracy, check_parts,
-};
+use super::{Checkpoints, ClassifierError, ImageClassifier, Outcome, Recipe, TrainError, Training, check_parts};
 use crate::data::{BatchSource, ChannelStatistics, DeviceSet, ImageSet, Split};
 use crate::environment::{Condition, Environment, TrialContext, panic_message};
 use crate::evaluation::{Evaluation, Infeasibility, Trial};
 use crate::export::Blueprint;
 use crate::graph::{Fingerprint, LayerGraph, NetworkConfig, ToGraph};
 use crate::network::{Network, NetworkError};
+use crate::setting::InvalidSetting;
 use burn::tensor::Device;
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -39,12 +38,11 @@ use std::sync::Arc;
 /// let split = Split::new(embedded::train().limit(100, 7)?, 40, 7)?;
 /// let network = NetworkConfig { classes: 10, ..NetworkConfig::cifar() };
 /// let error = TrainingEnvironment::new(&split, network.clone(), Recipe::early_stop(), &parse_device("flex")?);
-/// assert!(error.unwrap_err().to_string().starts_with("network.image is 3x32x32, but the images of "));
+/// assert!(error.unwrap_err().to_string().starts_with("network.image is 3x32x32: it must be 1x28x28, as in "));
 ///
 /// let image = blockqnn::graph::ImageShape { channels: 1, height: 28, width: 28 };
 /// let network = network.with_data(image, 10);
 /// let environment = TrainingEnvironment::new(&split, network, Recipe::early_stop(), &parse_device("flex")?)?;
-/// assert_eq!(environment.chance_accuracy(), 10.0);
 /// assert!(Environment::<LayerGraph>::identity(&environment).starts_with("training 1 sha256:"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -57,18 +55,12 @@ pub struct TrainingEnvironment {
     identity: String,
     classes: Vec<String>,
     statistics: ChannelStatistics,
-    keep: Option<Keep>,
+    /// Where the folders of trials are, and how often their trainings are saved.
+    keep: Option<Checkpoints>,
     threads: Option<NonZeroUsize>,
     reads: Arc<dyn DeviceReads>,
     /// Whether the device is lost until the process ends, or the folder for the networks cannot be used.
     broken: bool,
-}
-
-/// Where trained networks are saved.
-#[derive(Debug, Clone)]
-struct Keep {
-    folder: PathBuf,
-    every: u32,
 }
 
 impl fmt::Debug for TrainingEnvironment {
@@ -131,9 +123,8 @@ impl TrainingEnvironment {
     /// trial continues, the log, and at the end `network.safetensors`, which [`ImageClassifier::load`] loads. Results
     /// stay the same.
     #[must_use]
-    pub fn with_networks_kept(mut self, folder: impl Into<PathBuf>, checkpoint_every: u32) -> Self {
-        self.keep = Some(Keep { folder: folder.into(), every: checkpoint_every });
-        self
+    pub fn with_networks_kept(self, folder: impl Into<PathBuf>, checkpoint_every: u32) -> Self {
+        Self { keep: Some(Checkpoints::new(folder).with_every(checkpoint_every)), ..self }
     }
 
     /// Sets the number of threads to compute with on CPU devices, in each thread that evaluates with this environment.
@@ -143,9 +134,8 @@ impl TrainingEnvironment {
     ///
     /// A thread keeps the number with which it first evaluated; one that belongs to a rayon pool keeps that pool.
     #[must_use]
-    pub fn with_threads(mut self, threads: NonZeroUsize) -> Self {
-        self.threads = Some(threads);
-        self
+    pub fn with_threads(self, threads: NonZeroUsize) -> Self {
+        Self { threads: Some(threads), ..self }
     }
 
     /// Applies the number of threads, if it was set, to the current thread.
@@ -181,12 +171,6 @@ impl TrainingEnvironment {
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }
-
-    /// Returns the accuracy of a random predictor, in percent.
-    #[must_use]
-    pub fn chance_accuracy(&self) -> f64 {
-        chance_accuracy(self.network.classes)
-    }
 }
 
 impl TrainingEnvironment {
@@ -194,7 +178,7 @@ impl TrainingEnvironment {
         let build = |rng: &mut dyn rand::Rng, device: &Device| Ok(Network::new(graph, &self.network, rng, device)?);
         let Self { recipe, training, validation, .. } = self;
         let seed = context.trial().seed;
-        let checkpoints = self.keep.as_ref().map(|keep| keep.checkpoints(context.trial()));
+        let checkpoints = self.keep.as_ref().map(|keep| keep.of_trial(context.trial()));
         let training = Training::new(recipe, training, validation, seed)
             .with_watch(context)
             .with_checkpoints(checkpoints.as_ref())
@@ -217,12 +201,12 @@ impl TrainingEnvironment {
         }
     }
 
-    fn save(&self, keep: &Keep, graph: LayerGraph, network: Network, trial: &Trial) -> Result<(), TrainError> {
+    fn save(&self, keep: &Checkpoints, graph: LayerGraph, network: Network, trial: &Trial) -> Result<(), TrainError> {
         let blueprint = Blueprint::new(trial.fingerprint.to_string(), graph, self.network.clone());
         let blueprint = blueprint.map_err(NetworkError::from)?;
-        let folder = Self::trial_folder(&keep.folder, trial.fingerprint, trial.seed);
+        let checkpoints = keep.of_trial(trial);
         ImageClassifier::new(blueprint, network, self.classes.clone(), self.statistics.clone())
-            .and_then(|classifier| classifier.save(folder.join("network.safetensors")))
+            .and_then(|classifier| classifier.save(checkpoints.folder().join("network.safetensors")))
             .map_err(|error| match error {
                 ClassifierError::Write { path, source } => TrainError::Write { path, source },
                 error => TrainError::Save { message: error.to_string() },
@@ -230,10 +214,11 @@ impl TrainingEnvironment {
     }
 }
 
-impl Keep {
-    fn checkpoints(&self, trial: &Trial) -> Checkpoints {
-        let folder = TrainingEnvironment::trial_folder(&self.folder, trial.fingerprint, trial.seed);
-        Checkpoints::new(folder).with_every(self.every)
+impl Checkpoints {
+    /// Returns where a trial keeps its training, below this folder.
+    fn of_trial(&self, trial: &Trial) -> Self {
+        let folder = TrainingEnvironment::trial_folder(self.folder(), trial.fingerprint, trial.seed);
+        Self { folder, ..self.clone() }
     }
 }
 
@@ -313,13 +298,10 @@ fn use_threads(_: NonZeroUsize) {}
 pub(super) fn check(training: &ImageSet, network: &NetworkConfig, recipe: &Recipe) -> Result<(), TrainError> {
     recipe.validate()?;
     network.validate()?;
-    let (images, classes, set) = (training.shape(), training.classes().len(), training.name().to_owned());
-    if network.image != images {
-        return Err(TrainError::ImageMismatch { network: network.image, images, set });
-    }
-    if network.classes != classes {
-        return Err(TrainError::ClassMismatch { network: network.classes, classes, set });
-    }
+    let (images, classes) = (training.shape(), training.classes().len());
+    let like = |value: &dyn fmt::Display| format!("{value}, as in {:?}", training.name());
+    InvalidSetting::check("network.image", network.image, network.image == images, like(&images))?;
+    InvalidSetting::check("network.classes", network.classes, network.classes == classes, like(&classes))?;
     Ok(())
 }
 
@@ -339,8 +321,7 @@ pub(super) fn identity(training: &ImageSet, validation: &ImageSet, network: &Net
 #[cfg(test)]
 impl TrainingEnvironment {
     /// Returns the same environment on a device that is read through `reads`.
-    pub(super) fn with_reads(mut self, reads: Arc<dyn DeviceReads>) -> Self {
-        self.reads = reads;
-        self
+    pub(super) fn with_reads(self, reads: Arc<dyn DeviceReads>) -> Self {
+        Self { reads, ..self }
     }
 }

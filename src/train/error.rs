@@ -1,7 +1,6 @@
 //! Errors of trainings.
 
 use crate::data::DataError;
-use crate::graph::ImageShape;
 use crate::network::NetworkError;
 use crate::network::device::DeviceError;
 use crate::setting::InvalidSetting;
@@ -13,7 +12,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The recipe or the configuration of the network is not valid.
+    /// The recipe or the configuration of the network is not valid, or the network does not fit the images.
     #[error(transparent)]
     Config(#[from] InvalidSetting),
     /// The network could not be built.
@@ -25,46 +24,16 @@ pub enum TrainError {
     /// The images could not be used.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// The network is configured for images of another shape.
-    #[error(
-        "network.image is {}, but the images of {set:?} are {}: set network.image to theirs",
-        shape(network),
-        shape(images)
-    )]
-    ImageMismatch {
-        /// The shape that the network takes.
-        network: ImageShape,
-        /// The shape of the images.
-        images: ImageShape,
-        /// The name of the set.
-        set: String,
-    },
-    /// The network is configured for another number of classes.
-    #[error("network.classes is {network}, but {set:?} has {classes} classes: set network.classes to {classes}")]
-    ClassMismatch {
-        /// The number of classes of the network.
-        network: usize,
-        /// The number of classes of the set.
-        classes: usize,
-        /// The name of the set.
-        set: String,
-    },
     /// The validation images differ from the training images in shape or number of classes.
     #[error(
-        "the training images are {} in {training_classes} classes, but the validation images are {} in \
-         {validation_classes}: both must be parts of the same data set",
-        shape(training),
-        shape(validation)
+        "the training images are {training}, but the validation images are {validation}: both must be parts of the \
+         same data set"
     )]
     PartMismatch {
-        /// The shape of the training images.
-        training: ImageShape,
-        /// The number of classes of the training images.
-        training_classes: usize,
-        /// The shape of the validation images.
-        validation: ImageShape,
-        /// The number of classes of the validation images.
-        validation_classes: usize,
+        /// The shape of the training images and the number of their classes.
+        training: String,
+        /// The same of the validation images.
+        validation: String,
     },
     /// A checkpoint could not be read. It need not be damaged.
     #[error("cannot read {}: {source}", path.display())]
@@ -123,8 +92,4 @@ pub enum TrainError {
         /// The device's message.
         message: String,
     },
-}
-
-fn shape(shape: &ImageShape) -> String {
-    format!("{}x{}x{}", shape.channels, shape.height, shape.width)
 }

@@ -158,23 +158,16 @@ impl<'a> Training<'a> {
         loop {
             let network = numbered(build(&mut seed::stream(seed, "weights", restarts.into()), &device)?);
             let attempt = session.begin(network, restarts, snapshot.take())?;
+            let ends = |reason: &Infeasibility| {
+                !matches!(reason, Infeasibility::Diverged { .. }) || !session.may_restart(restarts)
+            };
             let stop = match session.attempt(attempt) {
                 Ok(trained) => return Ok(Outcome::Trained(trained)),
+                Err(Stop::Infeasible(reason)) if ends(&reason) => return Ok(Outcome::Infeasible(reason)),
+                Err(Stop::Cancelled) => return Ok(Outcome::Cancelled),
+                Err(Stop::Failed(error)) => return Err(error),
                 Err(stop) => stop,
             };
-            let may_restart = session.may_restart(restarts);
-            match stop {
-                Stop::NoBetterThanChance => {}
-                Stop::Diverged { .. } if may_restart => {}
-                Stop::Diverged { epoch } => {
-                    return Ok(Outcome::Infeasible(Infeasibility::Diverged { epoch, restarts }));
-                }
-                Stop::TimedOut { limit_seconds } => {
-                    return Ok(Outcome::Infeasible(Infeasibility::TimedOut { limit_seconds }));
-                }
-                Stop::Cancelled => return Ok(Outcome::Cancelled),
-                Stop::Failed(error) => return Err(error),
-            }
             tracing::debug!(restarts, ?stop, "restarting the training with a lower learning rate");
             restarts += 1;
         }
@@ -185,13 +178,7 @@ impl<'a> Training<'a> {
 #[derive(Debug)]
 enum Stop {
     NoBetterThanChance,
-    Diverged {
-        /// Number of the epoch, from 1.
-        epoch: u32,
-    },
-    TimedOut {
-        limit_seconds: f64,
-    },
+    Infeasible(Infeasibility),
     Cancelled,
     Failed(TrainError),
 }
@@ -221,22 +208,12 @@ struct Attempt<M> {
     optimizer: ModuleOptimizer,
     /// The running mean of the network's weights, if the recipe has one.
     average: Option<Vec<Tensor<1>>>,
-    restarts: u32,
-    /// Finished epochs.
-    epoch: u32,
-    /// Finished batches of the current epoch.
-    batch: usize,
-    /// Their contribution to the epoch's mean loss, as a tensor that may not be computed yet.
-    mean: Tensor<1>,
-    epochs: Vec<Epoch>,
+    /// The mean loss of the current epoch so far, as a tensor that may not be computed yet.
+    loss: Tensor<1>,
+    progress: checkpoint::Progress,
 }
 
-/// The figures of an epoch that were read from the device.
-struct Reading {
-    training_loss: f64,
-    validation: Option<Score>,
-}
-
+/// The figures of the validation images that were read from the device.
 struct Score {
     loss: f64,
     correct: usize,
@@ -265,19 +242,11 @@ impl Session<'_> {
             let Snapshot { progress, values, average, loss, .. } = snapshot;
             let network = with_values(network, values)
                 .map_err(|error| TrainError::Checkpoint { path, message: error.to_string() })?;
-            return Ok(Attempt {
-                network,
-                optimizer,
-                average,
-                restarts,
-                epoch: progress.epoch,
-                batch: progress.batch,
-                mean: loss,
-                epochs: progress.epochs,
-            });
+            return Ok(Attempt { network, optimizer, average, loss, progress });
         }
         let average = self.of.recipe.weight_averaging.map(|_| values(&network));
-        Ok(Attempt { network, optimizer, average, restarts, epoch: 0, batch: 0, mean: self.zero(), epochs: Vec::new() })
+        let progress = checkpoint::Progress { restarts, ..checkpoint::Progress::default() };
+        Ok(Attempt { network, optimizer, average, loss: self.zero(), progress })
     }
 
     fn zero(&self) -> Tensor<1> {
@@ -292,35 +261,34 @@ impl Session<'_> {
             if let Some(stop) = stop {
                 return Err(self.stopped(&attempt, stop));
             }
-            let (epoch, restarts) = (attempt.epoch + 1, attempt.restarts);
+            let (epoch, restarts) = (attempt.progress.epoch + 1, attempt.progress.restarts);
             let last = epoch == self.of.recipe.epochs;
             let probation = epoch == 1 && self.may_restart(restarts);
             let measured = self.of.recipe.measure_every.is_some_and(|every| epoch.is_multiple_of(every));
-            let mut figures = vec![attempt.mean.clone()];
+            let mut figures = vec![attempt.loss.clone()];
             let mut evaluated = None;
             if last || probation || measured {
                 let network = match &attempt.average {
                     Some(average) => with_values(attempt.network.valid(), average.clone())?,
                     None => attempt.network.valid(),
                 };
-                match self.evaluate(&network, &attempt) {
+                match self.evaluate(&network, &attempt.progress) {
                     Ok(validation) => figures.extend(validation),
                     Err(stop) => return Err(self.stopped(&attempt, stop)),
                 }
                 evaluated = Some(network);
             }
-            let Reading { training_loss, validation } = read(self.of.reads, figures)?;
+            let (training_loss, validation) = read(self.of.reads, figures)?;
             if !training_loss.is_finite() || validation.as_ref().is_some_and(|score| !score.loss.is_finite()) {
-                return Err(Stop::Diverged { epoch });
+                return Err(Stop::Infeasible(Infeasibility::Diverged { epoch, restarts }));
             }
             let accuracy = validation.as_ref().map(|score| self.accuracy(score.correct));
-            let learning_rate = self.of.recipe.learning_rate_at(attempt.epoch, restarts);
-            attempt.epochs.push(Epoch { learning_rate, training_loss, accuracy, seconds: self.seconds() });
-            (attempt.epoch, attempt.batch, attempt.mean) = (epoch, 0, self.zero());
-            let logged = match self.of.checkpoints {
-                Some(checkpoints) => checkpoint::log(checkpoints, &attempt.epochs, self.of.images.len()),
-                None => Ok(()),
-            };
+            let learning_rate = self.of.recipe.learning_rate_at(epoch - 1, restarts);
+            let progress = &mut attempt.progress;
+            progress.epochs.push(Epoch { learning_rate, training_loss, accuracy, seconds: self.seconds() });
+            (progress.epoch, progress.batch, attempt.loss) = (epoch, 0, self.zero());
+            let log = |checkpoints| checkpoint::log(checkpoints, &progress.epochs, self.of.images.len());
+            let logged = self.of.checkpoints.map_or(Ok(()), log);
             if let Some((score, network)) = validation.zip(evaluated) {
                 if probation && !self.beats_chance(score.correct) {
                     return Err(Stop::NoBetterThanChance);
@@ -337,7 +305,7 @@ impl Session<'_> {
                         restarts,
                         seconds: self.seconds(),
                     };
-                    return Ok(Trained { network, metrics, epochs: attempt.epochs });
+                    return Ok(Trained { network, metrics, epochs: attempt.progress.epochs });
                 }
             }
             if self.of.checkpoints.is_some_and(|checkpoints| checkpoints.is_due(epoch)) {
@@ -350,7 +318,8 @@ impl Session<'_> {
 
     /// Runs the remaining batches of an epoch. Returns why it stopped early, if it did.
     fn train<M: Classifier>(&self, attempt: Attempt<M>) -> (Attempt<M>, Option<Stop>) {
-        let Attempt { mut network, mut optimizer, mut average, restarts, epoch, mut batch, mut mean, epochs } = attempt;
+        let Attempt { mut network, mut optimizer, mut average, mut loss, mut progress } = attempt;
+        let checkpoint::Progress { restarts, epoch, batch, .. } = progress;
         let learning_rate = self.of.recipe.learning_rate_at(epoch, restarts);
         let stream = u64::from(restarts) << 32 | u64::from(epoch);
         let batches = Batches::shuffled(self.of.images.len(), self.batch_size, self.of.seed, stream);
@@ -373,8 +342,8 @@ impl Session<'_> {
                 }
             };
             let images = images.cast(self.of.recipe.precision.dtype());
-            let loss = self.training_loss.forward(network.classify(images.autodiff()), labels.autodiff());
-            let gradients = GradientsParams::from_grads(loss.backward(), &network);
+            let mean = self.training_loss.forward(network.classify(images.autodiff()), labels.autodiff());
+            let gradients = GradientsParams::from_grads(mean.backward(), &network);
             network = optimizer.step(learning_rate, network, gradients);
             if let (Some(average), Some(decay)) = (&mut average, self.of.recipe.weight_averaging) {
                 *average = average
@@ -383,12 +352,12 @@ impl Session<'_> {
                     .map(|(mean, value)| mean.mul_scalar(decay) + value.mul_scalar(1.0 - decay))
                     .collect();
             }
-            mean = mean + loss.inner().mul_scalar(share(indices.len(), self.of.images));
+            loss = loss + mean.inner().mul_scalar(share(indices.len(), self.of.images));
             done += indices.len();
-            batch += 1;
-            self.report(epoch, restarts, share(done, self.of.images));
+            progress.batch += 1;
+            self.report(&progress, share(done, self.of.images));
         }
-        (Attempt { network, optimizer, average, restarts, epoch, batch, mean, epochs }, stop)
+        (Attempt { network, optimizer, average, loss, progress }, stop)
     }
 
     /// Writes a checkpoint if the training was cancelled.
@@ -401,13 +370,11 @@ impl Session<'_> {
 
     fn save<M: Classifier>(&self, attempt: &Attempt<M>) -> Result<(), TrainError> {
         let Some(checkpoints) = self.of.checkpoints else { return Ok(()) };
-        let Attempt { restarts, epoch, batch, .. } = *attempt;
-        let epochs = attempt.epochs.clone();
         let snapshot = Snapshot {
-            progress: checkpoint::Progress { restarts, epoch, batch, epochs, seconds: self.seconds() },
+            progress: checkpoint::Progress { seconds: self.seconds(), ..attempt.progress.clone() },
             values: values(&attempt.network),
             average: attempt.average.clone(),
-            loss: attempt.mean.clone(),
+            loss: attempt.loss.clone(),
             optimizer: Snapshot::pack(&attempt.optimizer)?,
         };
         snapshot.write(checkpoints, &self.task)
@@ -415,7 +382,7 @@ impl Session<'_> {
 
     /// Returns the mean loss and the number of correct predictions on the validation images, as tensors that may not be
     /// computed yet.
-    fn evaluate<M: Classifier>(&self, network: &M, attempt: &Attempt<M>) -> Result<[Tensor<1>; 2], Stop> {
+    fn evaluate<M: Classifier>(&self, network: &M, after: &checkpoint::Progress) -> Result<[Tensor<1>; 2], Stop> {
         let device = self.of.validation.device();
         let mut mean = Tensor::<1>::zeros([1], device);
         let mut correct = Tensor::<1, Int>::zeros([1], device);
@@ -426,7 +393,7 @@ impl Session<'_> {
             let logits = network.classify(images.cast(self.of.recipe.precision.dtype()));
             correct = correct + logits.clone().argmax(1).squeeze_dim::<1>(1).equal(labels.clone()).int().sum();
             mean = mean + self.loss.forward(logits, labels).mul_scalar(share(indices.len(), self.of.validation));
-            self.report(attempt.epoch, attempt.restarts, 1.0);
+            self.report(after, 1.0);
         }
         // Single precision counts exactly up to 2^24.
         Ok([mean, correct.float()])
@@ -441,7 +408,8 @@ impl Session<'_> {
         correct as u128 * self.of.validation.classes() as u128 > self.of.validation.len() as u128
     }
 
-    fn report(&self, epoch: u32, restarts: u32, fraction: f64) {
+    fn report(&self, progress: &checkpoint::Progress, fraction: f64) {
+        let &checkpoint::Progress { epoch, restarts, .. } = progress;
         self.of.watch.report(Progress::new(epoch, self.of.recipe.epochs, restarts, fraction));
     }
 
@@ -450,7 +418,9 @@ impl Session<'_> {
             return Err(Stop::Cancelled);
         }
         match self.of.recipe.time_limit_seconds {
-            Some(limit_seconds) if self.seconds() >= limit_seconds => Err(Stop::TimedOut { limit_seconds }),
+            Some(limit_seconds) if self.seconds() >= limit_seconds => {
+                Err(Stop::Infeasible(Infeasibility::TimedOut { limit_seconds }))
+            }
             _ => Ok(()),
         }
     }
@@ -458,14 +428,14 @@ impl Session<'_> {
 
 /// Waits for the device, and returns the training loss and, if evaluated, the loss and correct predictions on the
 /// validation images.
-fn read(reads: &dyn DeviceReads, figures: Vec<Tensor<1>>) -> Result<Reading, Stop> {
+fn read(reads: &dyn DeviceReads, figures: Vec<Tensor<1>>) -> Result<(f64, Option<Score>), Stop> {
     let figures = reads.read(figures).map_err(|error| Stop::Failed(device_error(&error)))?;
     let validation = match figures[1..] {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a count")]
         [loss, correct] => Some(Score { loss: loss.into(), correct: correct as usize }),
         _ => None,
     };
-    Ok(Reading { training_loss: figures[0].into(), validation })
+    Ok((figures[0].into(), validation))
 }
 
 /// Returns the fraction of `set` that `images` images are.

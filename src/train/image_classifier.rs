@@ -2,16 +2,16 @@
 
 use super::TrainError;
 use crate::data::{
-    Ahead, Batches, ChannelStatistics, DataError, DeviceSet, ImageSet, ImageShape, Picture, Preprocessing, list,
+    Ahead, Batches, ChannelStatistics, DataError, DeviceSet, FORMATS, ImageSet, ImageShape, Picture, Preprocessing,
+    list,
 };
-use crate::export::{Blueprint, BlueprintError};
+use crate::export::Blueprint;
 #[cfg(feature = "onnx")]
 use crate::export::{OnnxOptions, PixelInput};
 use crate::files;
-use crate::network::{Device, Network, WeightsError};
+use crate::network::{Device, Network, WeightsError, fact};
 use crate::seed;
 use burn::tensor::activation::softmax;
-use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -83,53 +83,19 @@ pub enum ClassifierError {
         #[source]
         source: std::io::Error,
     },
-    /// A file or folder could not be read.
-    #[error("cannot use {}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's error.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file has no weights of a network, or those of another network.
-    #[error("cannot load {}: {source}", path.display())]
-    Weights {
+    /// A file cannot be read, or does not hold a network with its description, as [`ImageClassifier::save`] writes it.
+    #[error("cannot load {}: {problem}", path.display())]
+    Load {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
-        #[source]
-        source: WeightsError,
+        /// What is wrong with it.
+        problem: String,
     },
-    /// The file does not describe the network that its weights belong to.
-    #[error(
-        "{} does not describe its network ({message}): it must be a file written by ImageClassifier::save",
-        path.display()
-    )]
-    Unlabelled {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
-    /// Its description of the network is not a valid network.
-    #[error("cannot load {}: {source}", path.display())]
-    Blueprint {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        #[source]
-        source: BlueprintError,
-    },
-    /// The parts do not match each other.
-    #[error("the network has {network} {what}, but {given} were given: use those of its training set")]
+    /// The classes or the statistics are not those of the network's images, which cannot be normalised by them.
+    #[error("{problem}: use those of the training set of the network")]
     Mismatch {
-        /// What was counted.
-        what: &'static str,
-        /// The number in the network.
-        network: usize,
-        /// The given number.
-        given: usize,
+        /// What does not fit.
+        problem: String,
     },
     /// The images do not match the network.
     #[error("the network takes images of {network}, but these are {images}")]
@@ -139,9 +105,6 @@ pub enum ClassifierError {
         /// The shape of the images.
         images: ImageShape,
     },
-    /// Images cannot be normalised by these statistics.
-    #[error("a mean or a deviation of the network's images is not a finite number, or a deviation is not above 0")]
-    Statistics,
     /// The network takes images with a number of channels that no image file has: files have 1 or 3.
     #[error("the network takes images of {channels} channels, but image files have 1 or 3")]
     Channels {
@@ -212,8 +175,8 @@ impl ImageClassifier {
     /// parts, set them with [`with_preprocessing`](Self::with_preprocessing).
     ///
     /// # Errors
-    /// [`ClassifierError::Mismatch`] if the number of classes or channels differs from the network's,
-    /// [`ClassifierError::Statistics`] if a mean or a deviation is not finite, or a deviation is not positive.
+    /// [`ClassifierError::Mismatch`] if the number of classes or channels differs from the network's, a mean or a
+    /// deviation is not finite, or a deviation is not positive.
     pub fn new(
         blueprint: Blueprint,
         network: Network,
@@ -226,11 +189,13 @@ impl ImageClassifier {
             ("channels", config.image.channels, statistics.mean.len().min(statistics.deviation.len())),
         ];
         if let Some((what, network, given)) = pairs.into_iter().find(|(_, network, given)| network != given) {
-            return Err(ClassifierError::Mismatch { what, network, given });
+            let problem = format!("the network has {network} {what}, but {given} were given");
+            return Err(ClassifierError::Mismatch { problem });
         }
         let usable = |values: &[f32], least: f32| values.iter().all(|value| value.is_finite() && *value >= least);
         if !usable(&statistics.mean, f32::MIN) || !usable(&statistics.deviation, f32::MIN_POSITIVE) {
-            return Err(ClassifierError::Statistics);
+            let problem = "a mean or a deviation is not a finite number, or a deviation is not above 0".to_owned();
+            return Err(ClassifierError::Mismatch { problem });
         }
         let preprocessing = Preprocessing::whole(config.image);
         let device = network.device().without_autodiff();
@@ -256,28 +221,28 @@ impl ImageClassifier {
     /// # Errors
     /// [`ClassifierError`] if the file cannot be read, is damaged, or does not describe its network.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, ClassifierError> {
-        let path = path.as_ref().to_owned();
-        let bytes = std::fs::read(&path).map_err(|source| ClassifierError::Io { path: path.clone(), source })?;
-        let weights = |source| ClassifierError::Weights { path: path.clone(), source };
-        let unlabelled = |message: String| ClassifierError::Unlabelled { path: path.clone(), message };
-        let (_, header) = SafeTensors::read_metadata(&bytes)
-            .map_err(|error| weights(WeightsError::Format { message: error.to_string() }))?;
-        let text = header.metadata().as_ref().and_then(|facts| facts.get(KEY));
+        let path = path.as_ref();
+        let failed = |problem: String| ClassifierError::Load { path: path.to_owned(), problem };
+        let unlabelled = |message: String| {
+            let fix = "it must be a file written by ImageClassifier::save";
+            failed(format!("it does not describe its network ({message}): {fix}"))
+        };
+        let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        let text = fact(&bytes, KEY).map_err(|error| failed(WeightsError::from(error).to_string()))?;
         let text = text.ok_or_else(|| unlabelled(format!("its metadata has no {KEY:?}")))?;
-        let facts: Facts = serde_json::from_str(text).map_err(|error| unlabelled(error.to_string()))?;
-        let blueprint = Blueprint::from_json(&facts.architecture.to_string())
-            .map_err(|source| ClassifierError::Blueprint { path: path.clone(), source })?;
+        let facts: Facts = serde_json::from_str(&text).map_err(|error| unlabelled(error.to_string()))?;
+        let blueprint =
+            Blueprint::from_json(&facts.architecture.to_string()).map_err(|error| failed(error.to_string()))?;
         let device = device.clone().without_autodiff();
         // Otherwise a file of a few bytes could request all memory.
         let (parameters, length) = (blueprint.cost().parameters, bytes.len());
         if parameters > length as u64 / 4 {
-            let message = format!("{parameters} parameters do not fit into its {length} bytes");
-            return Err(weights(WeightsError::Format { message }));
+            return Err(failed(format!("{parameters} parameters do not fit into its {length} bytes")));
         }
         // The weights drawn here are all replaced.
         let rng = &mut seed::stream(0, "weights", 0);
         let network = Network::new(blueprint.block(), blueprint.network(), rng, &device).map_err(TrainError::from)?;
-        let network = network.with_safetensors(&bytes).map_err(weights)?;
+        let network = network.with_safetensors(&bytes).map_err(|error| failed(error.to_string()))?;
         let statistics = ChannelStatistics { mean: facts.mean, deviation: facts.deviation };
         let classifier = Self::new(blueprint, network, facts.classes, statistics)?;
         match facts.preprocessing {
@@ -328,10 +293,7 @@ impl ImageClassifier {
     /// [`ClassifierError`] if the device or the disk fails.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ClassifierError> {
         let path = path.as_ref().to_owned();
-        let bytes = self
-            .network
-            .to_safetensors(HashMap::from([(KEY.to_owned(), self.facts())]))
-            .map_err(|source| ClassifierError::Weights { path: path.clone(), source })?;
+        let bytes = self.network.to_safetensors(HashMap::from([(KEY.to_owned(), self.facts())]))?;
         files::write(&path, |out| out.write_all(&bytes)).map_err(|source| ClassifierError::Write { path, source })
     }
 
@@ -422,7 +384,8 @@ impl ImageClassifier {
         let preprocessing = self.files_become()?;
         let found = list(folder, Path::new(""))?;
         if found.pictures.is_empty() {
-            return Err(DataError::NoPictures { path: folder.to_owned(), others: found.others }.into());
+            let problem = format!("has no {FORMATS} files{}", found.others.in_place());
+            return Err(DataError::folder(folder, problem).into());
         }
         let paths: Arc<[PathBuf]> = found.pictures.iter().map(|below| folder.join(below)).collect();
         let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);

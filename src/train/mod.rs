@@ -79,6 +79,6 @@ fn check_parts_of(training: (ImageShape, usize), validation: (ImageShape, usize)
     if training == validation {
         return Ok(());
     }
-    let ((training, training_classes), (validation, validation_classes)) = (training, validation);
-    Err(TrainError::PartMismatch { training, training_classes, validation, validation_classes })
+    let outline = |(shape, classes): (ImageShape, usize)| format!("{shape} in {classes} classes");
+    Err(TrainError::PartMismatch { training: outline(training), validation: outline(validation) })
 }

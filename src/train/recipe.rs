@@ -2,7 +2,7 @@
 
 use crate::data::Augmentation;
 use crate::network::Precision;
-use crate::setting::InvalidSetting;
+use crate::setting::{self, InvalidSetting};
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
@@ -49,15 +49,15 @@ pub struct Recipe {
     #[serde(default)]
     pub time_limit_seconds: Option<f64>,
     /// How training images are changed at random. Paper, early stop: not at all; converged: [`Augmentation::cifar`].
-    #[serde(default, skip_serializing_if = "Augmentation::is_none")]
+    #[serde(default, skip_serializing_if = "setting::is_default")]
     pub augmentation: Augmentation,
     /// Epochs at the beginning of an attempt in which the learning rate rises linearly to that of the schedule: epoch
     /// `e` of `w`, from 0, has `(e + 1) / (w + 1)` of it. The paper has no warm-up.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "setting::is_default")]
     pub warm_up_epochs: u32,
     /// Share of the probability of the true class that training spreads evenly over all classes, from 0 to below 1
     /// (Szegedy et al. 2016). Validation does not use it. The paper has no label smoothing.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "setting::is_default")]
     pub label_smoothing: f64,
     /// Decay of a running mean of the weights (and running statistics) over steps, from 0 to below 1, such as 0.999.
     /// The mean is measured and kept, while the training continues from the weights themselves. The paper has no
@@ -69,7 +69,7 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measure_every: Option<u32>,
     /// The number type of the activations. The paper does not say; single precision is our reading.
-    #[serde(default, skip_serializing_if = "Precision::is_single")]
+    #[serde(default, skip_serializing_if = "setting::is_default")]
     pub precision: Precision,
 }
 
@@ -354,12 +354,6 @@ impl Recipe {
     fn warm_up(&self, epoch: u32) -> f64 {
         if epoch < self.warm_up_epochs { f64::from(epoch + 1) / (f64::from(self.warm_up_epochs) + 1.0) } else { 1.0 }
     }
-}
-
-/// Returns whether an option is off. Such options are omitted from files, so that a run started before an option
-/// existed stays the same run.
-fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 /// Returns `value * factor^count` by repeated multiplication, because `powi` may round differently on different

@@ -16,9 +16,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 fn evaluator(server: &Server, ack_wait: u64, attempts: u32) -> NatsEvaluator<BlockCode> {
-    let config = NatsConfig::new(environment().identity())
-        .with_ack_wait(Duration::from_millis(ack_wait))
-        .with_attempts(attempts);
+    let ack_wait = Duration::from_millis(ack_wait);
+    let config = NatsConfig { ack_wait, attempts, ..NatsConfig::new(environment().identity()) };
     NatsEvaluator::new(&Broker::new(server.url()), config).unwrap()
 }
 

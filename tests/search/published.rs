@@ -1,9 +1,10 @@
-//! The examples on the pages and in the documentation of the crate: those that search with the paper's learner give it
-//! the paper's reward and a schedule as long as the search, so that learning changes its proposals.
+//! The examples on the pages, in the documentation of the crate and in `examples/`: those that search with the paper's learner give it
+//! the paper's reward, or at least give the accuracy to every layer, and a schedule as long as the search, so that
+//! learning changes its proposals.
 
 use blockqnn::agent::{Agent, AgentError, Memory, QLearning, QLearningConfig, TrajectoryOf};
 use blockqnn::environment::environment_fn;
-use blockqnn::reward::RedefinedReward;
+use blockqnn::reward::{Credit, RedefinedReward};
 use blockqnn::search::{Search, SearchConfig};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use rand::Rng;
@@ -55,12 +56,12 @@ fn published() -> Vec<(PathBuf, String)> {
     let mut paths = vec![root.join("README.md")];
     files(&root.join("docs"), &["md"], &mut paths);
     files(&root.join("src"), &["rs"], &mut paths);
-    let searches = |path: PathBuf| {
-        let blocks = code_blocks(&path).into_iter();
-        let searches = blocks.filter(|code| code.contains("QLearningConfig::paper()") && code.contains("Search::"));
-        searches.map(move |code| (path.clone(), code)).collect::<Vec<_>>()
-    };
-    paths.into_iter().flat_map(searches).collect()
+    let mut examples = Vec::new();
+    files(&root.join("examples"), &["rs"], &mut examples);
+    let on_page = |path: PathBuf| code_blocks(&path).into_iter().map(move |code| (path.clone(), code));
+    let whole = |path: PathBuf| (path.clone(), fs::read_to_string(path).unwrap());
+    let all = paths.into_iter().flat_map(on_page).chain(examples.into_iter().map(whole));
+    all.filter(|(_, code)| code.contains("QLearningConfig::paper()") && code.contains("Search::")).collect()
 }
 
 /// An agent that never learns.
@@ -78,23 +79,33 @@ impl Agent<BlockSpace> for Deaf {
 }
 
 /// The blocks that an agent proposes, with a formula in place of the example's evaluation.
-fn proposals(agent: impl Agent<BlockSpace>, config: &SearchConfig) -> Vec<BlockCode> {
+fn proposals(agent: impl Agent<BlockSpace>, config: &SearchConfig, reward: RedefinedReward) -> Vec<BlockCode> {
     let environment =
         environment_fn("prefers six layers", |block: &BlockCode, _seed| 90.0 - (block.len() as f64 - 6.0).abs());
     let search = Search::new(BlockSpace::paper(), agent, environment, config.clone());
-    let report = search.with_reward(RedefinedReward::paper()).run().unwrap();
+    let report = search.with_reward(reward).run().unwrap();
     report.records.into_iter().map(|record| record.architecture).collect()
 }
 
 #[test]
 fn every_published_search_with_the_papers_learner_proposes_something_else_when_it_learns() {
     let published = published();
-    assert!(published.len() >= 8, "{} examples found", published.len());
+    assert!(published.len() >= 15, "{} examples found", published.len());
     for (path, code) in published {
         let place = path.display();
-        assert!(code.contains("RedefinedReward::paper()"), "{place}: not the paper's reward in\n{code}");
+        let reward = if code.contains("RedefinedReward::paper()") {
+            RedefinedReward::paper()
+        } else {
+            assert!(code.contains("accuracy(Credit::EveryLayer)"), "{place}: not the paper's reward in\n{code}");
+            RedefinedReward::accuracy(Credit::EveryLayer)
+        };
         let mut config = SearchConfig::paper();
-        if let Some(trials) = numbers(&code, "with_trials") {
+        // Without the paper's settings: trials, in minibatches of 16 unless said otherwise.
+        let of_new = numbers(&code, "SearchConfig::new").map(|trials| {
+            let minibatch = numbers(&code, "with_minibatch").unwrap_or_else(|| vec![16]);
+            [trials, minibatch].concat()
+        });
+        if let Some(trials) = numbers(&code, "with_trials").or(of_new) {
             let minibatch = *trials.last().expect("the size of a minibatch");
             let scaled = numbers(&code, "scaled_to").unwrap_or_else(|| panic!("{place}: whole schedule in\n{code}"));
             // The number of trials may be a variable.
@@ -105,13 +116,13 @@ fn every_published_search_with_the_papers_learner_proposes_something_else_when_i
             // The whole search of the paper. The first greedy decisions are in its 96th minibatch.
             config = config.with_trials(97 * 64, 64);
         }
-        if let Some(seed) = numbers(&code, "with_seed") {
-            config = config.with_seed(seed[0]);
+        if let Some(&[seed]) = numbers(&code, "with_seed").as_deref() {
+            config = config.with_seed(seed);
         }
         let settings = numbers(&code, "scaled_to")
             .map_or_else(QLearningConfig::paper, |minibatches| QLearningConfig::paper().scaled_to(minibatches[0]));
         let learner = || QLearning::new(settings.clone()).unwrap();
-        let (learning, deaf) = (proposals(learner(), &config), proposals(Deaf(learner()), &config));
+        let (learning, deaf) = (proposals(learner(), &config, reward), proposals(Deaf(learner()), &config, reward));
         assert_eq!(learning.len(), deaf.len());
         assert_ne!(learning, deaf, "{place}: what the agent learns changes nothing in\n{code}");
     }

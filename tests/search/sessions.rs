@@ -129,7 +129,7 @@ fn a_search_driven_by_hand_leaves_the_bytes_of_one_that_is_run() {
     for scheduling in [Scheduling::Minibatch, Scheduling::Rolling] {
         let path = |name: &str| parent.path().join(format!("{name} {scheduling:?}"));
         let expected = run(&path("run"), config(scheduling), inline());
-        assert_eq!((expected.records.len() as u64, expected.stop), (TRIALS, StopReason::Completed));
+        assert_eq!((expected.records.len() as u64, &expected.stop), (TRIALS, &StopReason::Completed));
         let count = |text: &str| expected.records.iter().filter(|record| record.contains(text)).count();
         assert!(count("\"cached\":true") > 0 && count("over-limit") > 0, "some need no evaluation");
         let by_hand = one_by_one(open(&path("hand"), config(scheduling)), &path("hand"));

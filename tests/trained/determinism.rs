@@ -31,7 +31,8 @@ fn search(environment: TrainingEnvironment, seed: u64) -> Vec<RecordOf<BlockSpac
     let epsilon = EpsilonSchedule::new(phases.to_vec()).unwrap();
     let agent = QLearning::new(QLearningConfig { epsilon, ..QLearningConfig::paper() }).unwrap();
     let limits = CostLimits { flops: Some(20_000_000), ..CostLimits::default() };
-    let config = SearchConfig { network: network(), limits, ..SearchConfig::paper().with_seed(seed).with_trials(4, 2) };
+    let config =
+        SearchConfig { limits, ..SearchConfig::new(4).with_minibatch(2).with_network(network()).with_seed(seed) };
     let space = BlockSpace::paper().with_max_layers(6).unwrap();
     let search = Search::new(space, agent, environment, config).with_reward(RedefinedReward::paper());
     search.run().unwrap().records
@@ -72,7 +73,7 @@ fn a_search_keeps_its_bits_while_two_other_trainings_run() {
             let (mut environment, graph, done, trainings) = (environment.clone(), &graph, &done, &trainings);
             scope.spawn(move || {
                 let cost = graph.cost(&network()).unwrap();
-                let trial = Trial { id: 0, seed, fingerprint: graph.fingerprint(), cost };
+                let trial = Trial { id: 0, seed, fingerprint: graph.fingerprint(), cost: Some(cost) };
                 while !done.load(Ordering::SeqCst) {
                     environment.evaluate(graph, &TrialContext::new(&trial)).unwrap();
                     trainings.fetch_add(1, Ordering::SeqCst);

@@ -40,7 +40,7 @@ fn architecture(number: usize, config: &NetworkConfig, rng: &mut dyn Rng) -> Lay
 }
 
 fn drawn<S: SearchSpace>(space: &S, rng: &mut dyn Rng) -> LayerGraph {
-    space.decode(&random_trajectory(space, rng).unwrap().actions).unwrap().to_graph()
+    space.graph(&space.decode(&random_trajectory(space, rng).unwrap().actions).unwrap()).unwrap()
 }
 
 fn noise(shape: ImageShape, rng: &mut dyn Rng) -> ImageSet {

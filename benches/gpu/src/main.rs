@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use std::error::Error;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use training::{CELLS, Training};
 
@@ -70,9 +70,12 @@ impl DeviceArgument {
     }
 }
 
-/// The network around a block, and its batches.
+/// The device, the network around a block, and its batches.
 #[derive(Debug, clap::Args)]
 struct NetworkArguments {
+    #[command(flatten)]
+    device: DeviceArgument,
+
     /// Settings to start from: quick, paper, short or metaqnn
     #[arg(long, default_value = "quick", value_name = "NAME")]
     preset: Preset,
@@ -95,11 +98,16 @@ struct NetworkArguments {
 }
 
 impl NetworkArguments {
+    fn open(&self) -> Result<Device, Box<dyn Error>> {
+        self.device.open(self.precision)
+    }
+
     fn experiment(&self) -> Experiment {
         let mut experiment = self.preset.experiment();
-        let network = &mut experiment.search.network;
+        let mut network = experiment.network();
         network.width = self.width.unwrap_or(network.width);
         network.repeats = self.repeats.unwrap_or(network.repeats);
+        experiment.search.network = Some(network);
         experiment.recipe.batch_size = self.batch_size.unwrap_or(experiment.recipe.batch_size);
         experiment.recipe.precision = self.precision;
         experiment
@@ -108,9 +116,6 @@ impl NetworkArguments {
 
 #[derive(Debug, clap::Args)]
 struct Steps {
-    #[command(flatten)]
-    device: DeviceArgument,
-
     #[command(flatten)]
     network: NetworkArguments,
 
@@ -139,10 +144,13 @@ fn run(what: &What) -> Result<ExitCode, Box<dyn Error>> {
     match what {
         What::Check { device } => check(device),
         What::Parity(arguments) => parity::run(arguments),
-        What::Steps(Steps { device, network, block, folder }) => {
-            let experiment = network.experiment();
-            let device = device.open(network.precision)?;
-            steps(&block.to_graph(), &experiment, &device, folder)
+        What::Steps(Steps { network, block, folder }) => {
+            let device = network.open()?;
+            let (config, recipe) = (network.experiment().network(), network.experiment().recipe);
+            let graph = block.to_graph();
+            let mut training = Training::new(&graph, &config, recipe.batch_size, recipe.precision, &device)?;
+            training.serve(&Blueprint::new("measured", graph, config)?, folder)?;
+            Ok(ExitCode::SUCCESS)
         }
         What::Memory(arguments) => memory::run(arguments),
     }
@@ -157,10 +165,11 @@ fn print_row(row: &Value) -> io::Result<()> {
 /// same blocks.
 fn random_blocks(experiment: &Experiment, purpose: &str, draws: usize) -> impl Iterator<Item = (LayerGraph, Cost)> {
     let (memory, mut rng) = (Memory::new(1), seed::stream(0, purpose, 0));
+    let network = experiment.network();
     let draw = move |_| {
         let walk = RandomAgent.propose(&experiment.space, &memory, &mut rng).ok()?;
         let graph = experiment.space.decode(&walk.actions).ok()?.to_graph();
-        let cost = graph.cost(&experiment.search.network).ok()?;
+        let cost = graph.cost(&network).ok()?;
         experiment.search.limits.check(&cost).ok()?;
         Some((graph, cost))
     };
@@ -171,7 +180,7 @@ fn check(name: &DeviceArgument) -> Result<ExitCode, Box<dyn Error>> {
     let device = name.open(Precision::F32)?;
     let convolution = Operation::PreActivationConvolution { kernel: 3 };
     let graph = graph([(Operation::Input, &[]), (convolution, &[0]), (Operation::Output, &[1])])?;
-    let mut config = Experiment::quick().search.network;
+    let mut config = Experiment::quick().network();
     config.image = ImageShape { channels: 3, height: 16, width: 16 };
     let mut good = true;
     for precision in [Precision::F32, Precision::Bf16] {
@@ -207,18 +216,6 @@ fn caught<T>(measure: impl FnOnce() -> Result<T, Box<dyn Error>>) -> Result<T, S
         Ok(measured) => measured.map_err(|error| error.to_string()),
         Err(panic) => Err(format!("panic: {}", panic_message(panic.as_ref()).unwrap_or("without a message"))),
     }
-}
-
-fn steps(
-    graph: &LayerGraph,
-    experiment: &Experiment,
-    device: &Device,
-    folder: &Path,
-) -> Result<ExitCode, Box<dyn Error>> {
-    let (config, recipe) = (&experiment.search.network, &experiment.recipe);
-    let mut training = Training::new(graph, config, recipe.batch_size, recipe.precision, device)?;
-    training.serve(&Blueprint::new("measured", graph.clone(), config.clone())?, folder)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn graph<const N: usize>(nodes: [(Operation, &[usize]); N]) -> Result<LayerGraph, Box<dyn Error>> {

@@ -1,6 +1,6 @@
 //! `memory`: many different networks in one process.
 
-use super::{DeviceArgument, NetworkArguments, caught, device_memory, print_row, random_blocks};
+use super::{NetworkArguments, caught, device_memory, print_row, random_blocks};
 use blockqnn::data::{Split, embedded};
 use blockqnn::environment::{Environment, TrialContext};
 use blockqnn::evaluation::{Evaluation, Trial};
@@ -24,9 +24,6 @@ const FAILURES: u32 = 3;
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    device: DeviceArgument,
-
-    #[command(flatten)]
     network: NetworkArguments,
 
     /// Number of different networks to train
@@ -40,8 +37,8 @@ pub(super) struct Arguments {
 
 /// Trains as a search does, on the embedded images, so that no files are needed.
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let Arguments { device, network, networks, steps } = arguments;
-    let device = device.open(network.precision)?;
+    let Arguments { network, networks, steps } = arguments;
+    let device = network.open()?;
     let experiment = network.experiment();
     let images = embedded::train();
     let needed = steps.saturating_mul(experiment.recipe.batch_size).saturating_add(VALIDATION);
@@ -51,13 +48,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     // No restarts: after so few steps a network may well be no better than chance.
     let restarts = Restarts { max: 0, ..experiment.recipe.restarts };
     let recipe = Recipe { epochs: 1, restarts, ..experiment.recipe.clone() };
-    let mut environment = TrainingEnvironment::new(&split, experiment.search.network.clone(), recipe, &device)?;
+    let mut environment = TrainingEnvironment::new(&split, experiment.network(), recipe, &device)?;
     let (mut seen, mut failures) = (HashSet::new(), 0);
     let draws = networks.saturating_mul(DRAWS);
     let blocks = random_blocks(&experiment, "memory", draws);
     let distinct = blocks.filter(|(graph, _)| seen.insert(graph.fingerprint()));
     for (id, (graph, cost)) in (0u64..).zip(distinct.take(*networks)) {
-        let trial = Trial { id, seed: id, fingerprint: graph.fingerprint(), cost };
+        let trial = Trial { id, seed: id, fingerprint: graph.fingerprint(), cost: Some(cost) };
         let start = Instant::now();
         let evaluation =
             caught(|| Ok(Environment::<LayerGraph>::evaluate(&mut environment, &graph, &TrialContext::new(&trial))?));

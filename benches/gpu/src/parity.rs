@@ -1,7 +1,7 @@
 //! `parity`: a device against `flex`.
 
 use super::training::{CELLS, Training};
-use super::{DeviceArgument, NetworkArguments, caught, graph, print_row, random_blocks};
+use super::{NetworkArguments, caught, graph, print_row, random_blocks};
 use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Operation, StemConfig, ToGraph, WidthRule};
 use blockqnn::network::device::parse_device;
 use blockqnn::network::{Device, Precision, Tensor};
@@ -13,19 +13,13 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
-/// Limits of the deviation of logits and loss, and of gradients.
-struct Limits {
-    values: f64,
-    gradients: f64,
-}
-
-/// Largest deviation of computations in single precision.
-const SINGLE: Limits = Limits { values: 1e-3, gradients: 1e-3 };
+/// Largest deviation of logits and loss, and of gradients, of computations in single precision.
+const SINGLE: [f64; 2] = [1e-3, 1e-3];
 /// Largest deviation with factors rounded to 11 bits, as with TF32, in consecutive convolutions.
-const ROUNDED: Limits = Limits { values: 5e-2, gradients: 5e-2 };
+const ROUNDED: [f64; 2] = [5e-2, 5e-2];
 /// Largest deviation of whole networks in `bfloat16` from single precision: 8 bits, and rectifiers that decide
 /// differently.
-const MIXED: Limits = Limits { values: 0.1, gradients: 0.5 };
+const MIXED: [f64; 2] = [0.1, 0.5];
 /// Draws of random blocks, many of which may exceed the cost limits.
 const DRAWS: usize = 200;
 /// Steps of Adam from the same weights.
@@ -33,9 +27,6 @@ const STEPS: u32 = 10;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    #[command(flatten)]
-    device: DeviceArgument,
-
     #[command(flatten)]
     network: NetworkArguments,
 
@@ -53,7 +44,7 @@ struct Case {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let device = arguments.device.open(Precision::F32)?;
+    let device = arguments.network.device.open(Precision::F32)?;
     let reference = parse_device("flex")?;
     let mut good = true;
     for case in layers()? {
@@ -86,11 +77,10 @@ fn layers() -> Result<Vec<Case>, Box<dyn Error>> {
         // Followed by a rectifier: otherwise the head's normalisation undoes it and leaves it no gradient.
         ("batch norm".to_owned(), graph([(Input, &[]), (BatchNorm, &[0]), (Relu, &[1]), (Output, &[2])])?),
         ("add".to_owned(), graph([(Input, &[]), (cell(1), &[0]), (cell(3), &[0]), (Add, &[1, 2]), (Output, &[3])])?),
-        ("add, with a projection".to_owned(), {
-            let nodes: [(Operation, &[usize]); 6] =
-                [(Input, &[]), (cell(1), &[0]), (cell(3), &[0]), (Concat, &[1, 2]), (Add, &[3, 1]), (Output, &[4])];
-            graph(nodes)?
-        }),
+        (
+            "add, with a projection".to_owned(),
+            graph([(Input, &[]), (cell(1), &[0]), (cell(3), &[0]), (Concat, &[1, 2]), (Add, &[3, 1]), (Output, &[4])])?,
+        ),
         ("concat".to_owned(), graph([(Input, &[]), (cell(1), &[0]), (Concat, &[0, 1]), (Output, &[2])])?),
         ("zero".to_owned(), graph([(Input, &[]), (Zero, &[0]), (Add, &[0, 1]), (Output, &[2])])?),
     ];
@@ -125,12 +115,8 @@ fn layers() -> Result<Vec<Case>, Box<dyn Error>> {
 
 fn networks(arguments: &Arguments) -> Result<Vec<Case>, Box<dyn Error>> {
     let experiment = arguments.network.experiment();
-    let case = |name: String, graph| Case {
-        name,
-        graph,
-        config: experiment.search.network.clone(),
-        batch: experiment.recipe.batch_size,
-    };
+    let case =
+        |name: String, graph| Case { name, graph, config: experiment.network(), batch: experiment.recipe.batch_size };
     let mut cases = vec![case("whole network".to_owned(), CELLS.parse::<BlockCode>()?.to_graph())];
     let random = random_blocks(&experiment, "parity", DRAWS).take(arguments.random);
     cases.extend((1..).zip(random).map(|(number, (graph, _))| case(format!("random network {number}"), graph)));
@@ -149,12 +135,10 @@ impl Pass {
         let training = Training::new(&case.graph, &case.config, case.batch, precision, device)?;
         let (logits, loss) = training.forward().ok_or("the network is missing after a failed step")?;
         let gradients = loss.backward();
-        let mut visitor = Visitor { gradients: &gradients, values: Vec::new(), failure: None };
+        let mut visitor = Visitor { gradients: &gradients, values: Vec::new() };
         training.network.as_ref().ok_or("the network is missing after a failed step")?.visit(&mut visitor);
-        if let Some(failure) = visitor.failure {
-            return Err(failure.into());
-        }
-        Ok(Self { logits: numbers(logits)?, loss: numbers(loss)?, gradients: visitor.values })
+        let gradients = visitor.values.into_iter().collect::<Result<_, _>>()?;
+        Ok(Self { logits: numbers(logits)?, loss: numbers(loss)?, gradients })
     }
 }
 
@@ -165,21 +149,14 @@ fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, String> {
 /// Gathers the gradients of all parameters that have one.
 struct Visitor<'a> {
     gradients: &'a Gradients,
-    values: Vec<Vec<f32>>,
-    failure: Option<String>,
+    values: Vec<Result<Vec<f32>, String>>,
 }
 
 impl ModuleVisitor for Visitor<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let value = param.val();
-        if !value.is_require_grad() {
-            return;
-        }
-        let Some(gradient) = value.grad(self.gradients) else { return };
-        match numbers(gradient) {
-            Ok(values) => self.values.push(values),
-            Err(failure) => self.failure = Some(failure),
-        }
+        let gradient = value.is_require_grad().then(|| value.grad(self.gradients)).flatten();
+        self.values.extend(gradient.map(numbers));
     }
 }
 
@@ -194,7 +171,7 @@ fn lengths(left: &[f32], right: &[f32]) -> (f64, f64) {
 
 /// The largest difference of the tensors, each relative to its length in `right`, but to no less than a thousandth of
 /// the longest one's: what is nothing but rounding has no digits to compare.
-fn deviation(left: &[&[f32]], right: &[&[f32]]) -> f64 {
+fn deviation(left: &[Vec<f32>], right: &[Vec<f32>]) -> f64 {
     if left.len() != right.len() {
         return f64::INFINITY;
     }
@@ -212,9 +189,9 @@ fn deviation(left: &[&[f32]], right: &[&[f32]]) -> f64 {
 fn compare(case: &Case, precision: Precision, device: &Device, reference: &Device) -> io::Result<bool> {
     let measured = caught(|| {
         let (found, wanted) = (Pass::of(case, precision, device)?, Pass::of(case, Precision::F32, reference)?);
-        let logits = deviation(&[&found.logits], &[&wanted.logits]);
-        let loss = deviation(&[&found.loss], &[&wanted.loss]);
-        let gradients = deviation(&slices(&found.gradients), &slices(&wanted.gradients));
+        let [logits, loss] = [(found.logits, wanted.logits), (found.loss, wanted.loss)]
+            .map(|(found, wanted)| deviation(&[found], &[wanted]));
+        let gradients = deviation(&found.gradients, &wanted.gradients);
         let verdict = verdict(&[logits, loss], gradients, precision);
         Ok((json!({ "logits": logits, "loss": loss, "gradients": gradients }), verdict))
     });
@@ -231,10 +208,6 @@ fn print_case(name: String, precision: Precision, measured: Result<(Value, &'sta
     Ok(![DIFFERS, FAILED].contains(&verdict))
 }
 
-fn slices(tensors: &[Vec<f32>]) -> Vec<&[f32]> {
-    tensors.iter().map(Vec::as_slice).collect()
-}
-
 /// The same for the losses of some steps of Adam.
 fn steps(case: &Case, device: &Device, reference: &Device) -> io::Result<bool> {
     let losses = |device: &Device| -> Result<Vec<f32>, Box<dyn Error>> {
@@ -249,7 +222,7 @@ fn steps(case: &Case, device: &Device, reference: &Device) -> io::Result<bool> {
     };
     let measured = caught(|| {
         let (found, wanted) = (losses(device)?, losses(reference)?);
-        let loss = deviation(&[&found], &[&wanted]);
+        let loss = deviation(std::slice::from_ref(&found), std::slice::from_ref(&wanted));
         // Differences grow from step to step: the limit is that of mixed precision.
         let verdict = verdict(&[loss], 0.0, Precision::Bf16);
         Ok((json!({ "loss": loss, "losses": found, "losses_of_flex": wanted }), verdict))
@@ -261,7 +234,7 @@ const DIFFERS: &str = "differs";
 const FAILED: &str = "failed";
 
 fn verdict(values: &[f64], gradients: f64, precision: Precision) -> &'static str {
-    let within = |limits: Limits| values.iter().all(|value| *value <= limits.values) && gradients <= limits.gradients;
+    let within = |[most, steepest]: [f64; 2]| values.iter().all(|value| *value <= most) && gradients <= steepest;
     match precision {
         Precision::F32 if within(SINGLE) => "agrees",
         Precision::F32 if within(ROUNDED) => "agrees as far as factors of 11 bits (TF32) can",

@@ -31,17 +31,8 @@ pub(crate) struct Access {
 
 impl Access {
     pub(crate) fn broker(&self, url: &str) -> Broker {
-        let mut broker = Broker::new(url);
-        if let Some(path) = &self.nats_nkey {
-            broker = broker.with_nkey(path);
-        }
-        if let Some(path) = &self.nats_creds {
-            broker = broker.with_credentials(path);
-        }
-        if let Some(path) = &self.nats_ca {
-            broker = broker.with_ca(path);
-        }
-        broker
+        let Self { nats_nkey: nkey, nats_creds: credentials, nats_ca: ca, .. } = self.clone();
+        Broker { nkey, credentials, ca, ..Broker::new(url) }
     }
 }
 
@@ -77,11 +68,9 @@ impl Controller {
         options: &str,
     ) -> Result<Workers, Box<dyn Error>> {
         let url = self.nats.as_deref().unwrap_or_default();
-        let config = NatsConfig::new(identity)
-            .with_name(self.access.nats_name.as_str())
-            .with_briefing(serde_json::to_value(experiment)?);
+        let (name, briefing) = (&self.access.nats_name, serde_json::to_value(experiment)?);
+        let config = NatsConfig { name: name.clone(), briefing, ..NatsConfig::new(identity) };
         let evaluator = NatsEvaluator::new(&self.access.broker(url), config)?;
-        let name = &self.access.nats_name;
         errln!("blocks are trained by the workers of the search {name:?} at {url}");
         Ok((evaluator, format!("blockqnn worker --nats {url} --nats-name {name}{options}")))
     }

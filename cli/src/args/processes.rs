@@ -7,7 +7,7 @@ use blockqnn::experiment::Experiment;
 use blockqnn::network::device::parse_device;
 use blockqnn::space::block::BlockCode;
 use blockqnn::train::{TorchTraining, TrainingEnvironment, memory_estimate};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -53,8 +53,8 @@ pub(crate) struct Processes {
     process_patience: u64,
 }
 
-/// What a child process receives.
-#[derive(Debug, Serialize, Deserialize)]
+/// What a child process receives: a briefing as trainers have it, on a device.
+#[derive(Debug, Deserialize)]
 struct Briefing {
     experiment: Experiment,
     data: Option<PathBuf>,
@@ -66,7 +66,7 @@ pub(crate) fn serve_if_child() {
     ProcessEvaluator::<BlockCode>::serve_if_child(|briefing| -> Result<TrainingEnvironment, BoxError> {
         let Briefing { experiment, data, device } = serde_json::from_value(briefing.clone())?;
         let (training, validation) = experiment.data.load(data.as_deref())?;
-        let (network, recipe) = (experiment.search.network, experiment.recipe);
+        let (network, recipe) = (experiment.network(), experiment.recipe);
         Ok(TrainingEnvironment::with_parts(&training, &validation, network, recipe, &parse_device(&device)?)?)
     });
 }
@@ -141,9 +141,8 @@ impl Processes {
     ) -> Result<Option<ProcessEvaluator<BlockCode>>, Box<dyn Error>> {
         let Some(count) = self.processes else { return Ok(None) };
         let children = (0..count.get().max(devices.len())).zip(devices.iter().cycle()).map(|(number, device)| {
-            let (experiment, data, device) = (experiment.clone(), data.map(Path::to_owned), (*device).to_owned());
-            let name = format!("process {number} on {device}");
-            Ok((name, serde_json::to_value(Briefing { experiment, data, device })?))
+            let briefing = trainer::Briefing { experiment, data, device: Some(*device) };
+            Ok((format!("process {number} on {device}"), serde_json::to_value(briefing)?))
         });
         let mut config = self.config();
         if let Some(bytes) = self.device_memory {

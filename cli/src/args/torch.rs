@@ -36,7 +36,7 @@ impl TorchOptions {
         training: &ImageSet,
         validation: &ImageSet,
     ) -> Result<TorchTraining, TorchError> {
-        let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
+        let (network, recipe) = (experiment.network(), experiment.recipe.clone());
         let torch = TorchTraining::new(None, training, validation, network, recipe)?;
         let torch = if self.torch_compile { torch.with_compilation() } else { torch };
         Ok(match std::env::var_os(PYTHON) {

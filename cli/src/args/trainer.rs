@@ -54,7 +54,7 @@ pub(super) fn with_forms(
     processes: ProcessEvaluator<BlockCode>,
     experiment: &Experiment,
 ) -> ProcessEvaluator<BlockCode> {
-    let network = experiment.search.network.clone();
+    let network = experiment.network();
     processes
         .with_form("text", |block| block.to_string().into())
         .with_form("graph", |block| serde_json::to_value(block.to_graph()).unwrap_or_default())

@@ -107,7 +107,7 @@ fn of_run(run: &Path) -> Result<Vec<Pair>, Box<dyn Error>> {
                 format!("{path} has an accuracy of trial {trial}, which the run has not measured: {advice}").into()
             );
         };
-        pairs.push(Pair::new(metrics.accuracy, last, &record.cost, metrics.seconds));
+        pairs.push(Pair::new(metrics.accuracy, last, record.cost.as_ref(), metrics.seconds));
     }
     outln!("{} verified blocks of {} trials", pairs.len(), history.records.len());
     Ok(pairs)

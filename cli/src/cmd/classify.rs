@@ -2,8 +2,9 @@
 
 use super::Outcome;
 use crate::args::OneDevice;
+use crate::output;
 use blockqnn::files;
-use blockqnn::train::{ClassifiedFile, ImageClassifier, Prediction};
+use blockqnn::train::{ImageClassifier, Prediction};
 use std::error::Error;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
@@ -74,8 +75,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         errln!("{failed} of {} files could not be classified", failed + found.len());
     }
     if let Some(csv) = csv {
-        files::write(csv, |out| write_csv(out, classes, &found, arguments.top.get()))
-            .map_err(|error| format!("cannot write {}: {error}", csv.display()))?;
+        output::write(csv, |out| write_csv(out, classes, &found, arguments.top.get()))?;
         errln!("wrote {}", csv.display());
     }
     Ok(if found.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -87,7 +87,7 @@ fn check_output(arguments: &Arguments, csv: &Path) -> Result<(), String> {
     if let Some(read) = read.find(|read| files::is_same(read, csv)) {
         return Err(format!("--csv is {}, which is read: name another file", read.display()));
     }
-    files::check_writable(csv).map_err(|error| format!("cannot write {}: {error}", csv.display()))
+    output::check_writable(csv)
 }
 
 /// An image file and its prediction, or the reason why there is none.
@@ -95,16 +95,14 @@ type Tried = (PathBuf, Result<Prediction, Box<dyn Error>>);
 
 /// One image file, or all image files in a folder.
 fn classify(classifier: &ImageClassifier, path: &Path) -> Vec<Tried> {
-    let one = |result: Result<Prediction, Box<dyn Error>>| vec![(path.to_owned(), result)];
+    let one = |result| vec![(path.to_owned(), result)];
     if !path.is_dir() {
         return one(classifier.classify_file(path).map_err(Into::into));
     }
-    match classifier.classify_folder(path) {
-        Ok(files) => {
-            files.into_iter().map(|(path, result): ClassifiedFile| (path, result.map_err(Into::into))).collect()
-        }
-        Err(error) => one(Err(error.into())),
-    }
+    classifier.classify_folder(path).map_or_else(
+        |error| one(Err(error.into())),
+        |files| files.into_iter().map(|(path, result)| (path, result.map_err(Into::into))).collect(),
+    )
 }
 
 /// The most probable classes: names and probabilities.
@@ -141,22 +139,16 @@ fn accuracy(classes: &[String], found: &[Classified]) -> Option<f64> {
 }
 
 fn write_csv(out: &mut dyn Write, classes: &[String], found: &[Classified], top: usize) -> io::Result<()> {
-    write!(out, "file")?;
-    (1..=top.min(classes.len())).try_for_each(|place| write!(out, ",class_{place},probability_{place}"))?;
-    writeln!(out)?;
+    let mut csv = csv::Writer::from_writer(out);
+    let titles =
+        (1..=top.min(classes.len())).flat_map(|place| [format!("class_{place}"), format!("probability_{place}")]);
+    csv.write_record(std::iter::once("file".to_owned()).chain(titles))?;
     for (path, prediction) in found {
-        write!(out, "{}", cell(&path.display().to_string()))?;
-        for (class, probability) in best(classes, prediction, top) {
-            write!(out, ",{},{probability}", cell(class))?;
-        }
-        writeln!(out)?;
+        let best = best(classes, prediction, top).into_iter();
+        let cells = best.flat_map(|(class, probability)| [class.to_owned(), probability.to_string()]);
+        csv.write_record(std::iter::once(path.display().to_string()).chain(cells))?;
     }
-    Ok(())
-}
-
-/// A cell of a table, in quotes if it has to be.
-fn cell(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+    csv.flush()
 }
 
 #[cfg(test)]

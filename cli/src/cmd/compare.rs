@@ -1,6 +1,7 @@
 //! `compare`: agents on equal budgets, on a table of trained architectures or on a synthetic task with a known optimum.
 
 use super::Outcome;
+use crate::output;
 use blockqnn::agent::AgentConfig;
 use blockqnn::comparison::{Benchmark, Budget, Comparison, ComparisonConfig, Contender, SyntheticTask};
 use blockqnn::environment::tabular::Table;
@@ -64,9 +65,6 @@ pub(crate) struct Arguments {
     svg: Option<PathBuf>,
 }
 
-/// Why nothing is drawn.
-const NO_REPORT: &str = "--svg requires the feature report, which this program was built without: omit it";
-
 fn deviation(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(points) if points.is_finite() && points >= 0.0 => Ok(points),
@@ -101,10 +99,6 @@ fn cells(path: &Path, dataset: Option<&str>) -> Result<Table, Box<dyn Error>> {
     Ok(table)
 }
 
-fn failed(path: &Path, error: &dyn Error) -> String {
-    format!("cannot write {}: {error}", path.display())
-}
-
 fn compare_on<S: SearchSpace + Clone + 'static>(benchmark: &Benchmark<S>, arguments: &Arguments) -> Outcome {
     let all: Vec<&str> = AgentConfig::names().collect();
     let given: Vec<&str> = arguments.agent.iter().map(String::as_str).collect();
@@ -128,15 +122,12 @@ fn compare_on<S: SearchSpace + Clone + 'static>(benchmark: &Benchmark<S>, argume
 
     // The files come first, because whoever reads the table may stop reading; it is printed even if writing them fails.
     let csv = write(arguments.csv.as_deref(), |out| comparison.write_csv(out));
-    let svg = match arguments.svg.as_deref() {
-        Some(path) => regret(&comparison).and_then(|svg| write(Some(path), |out| out.write_all(svg.as_bytes()))),
-        None => Ok(None),
-    };
+    let svg = write(arguments.svg.as_deref(), |out| out.write_all(regret(&comparison).as_bytes()));
     outln!(
         "{}: mean quality over {} searches, the optimum is {:.2}",
-        comparison.benchmark(),
+        comparison.benchmark,
         config.seeds,
-        comparison.optimum()
+        comparison.optimum
     );
     outln!("{comparison}");
     outln!("took {:.1} s with {} threads", start.elapsed().as_secs_f64(), config.threads);
@@ -151,27 +142,27 @@ fn compare_on<S: SearchSpace + Clone + 'static>(benchmark: &Benchmark<S>, argume
 
 /// The regret curve as SVG.
 #[cfg(feature = "report")]
-fn regret(comparison: &Comparison) -> Result<String, String> {
-    blockqnn::report::regret(comparison).map(|picture| picture.svg).map_err(|error| error.to_string())
+fn regret(comparison: &Comparison) -> String {
+    blockqnn::report::regret(comparison).svg
 }
 
 /// Never called: [`check_outputs`] has refused `--svg` in a build without the feature `report`.
 #[cfg(not(feature = "report"))]
-fn regret(_: &Comparison) -> Result<String, String> {
-    Err(NO_REPORT.to_owned())
+fn regret(_: &Comparison) -> String {
+    String::new()
 }
 
 /// Checks, before a comparison that may take long, that its files can be written and replace nothing that it reads.
 fn check_outputs(arguments: &Arguments) -> Result<(), String> {
     let Arguments { csv, svg, table, .. } = arguments;
     if svg.is_some() && cfg!(not(feature = "report")) {
-        return Err(NO_REPORT.to_owned());
+        return Err("--svg requires the feature report, which this program was built without: omit it".to_owned());
     }
     for path in [csv, svg].into_iter().flatten() {
         if table.as_ref().is_some_and(|table| files::is_same(table, path)) {
             return Err(format!("{} is the table that is read: name another file", path.display()));
         }
-        files::check_writable(path).map_err(|error| failed(path, &error))?;
+        output::check_writable(path)?;
     }
     match (csv, svg) {
         (Some(csv), Some(svg)) if csv == svg || files::is_same(csv, svg) => {
@@ -183,8 +174,5 @@ fn check_outputs(arguments: &Arguments) -> Result<(), String> {
 
 /// Writes a file, if one is asked for, and returns its path.
 fn write(path: Option<&Path>, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Option<&Path>, String> {
-    if let Some(path) = path {
-        files::write(path, content).map_err(|error| failed(path, &error))?;
-    }
-    Ok(path)
+    path.map(|path| output::write(path, content).map(|()| path)).transpose()
 }

@@ -1,7 +1,7 @@
 //! `export`: a block that was found, in formats for use elsewhere.
 
 use super::Outcome;
-use crate::kept;
+use crate::output;
 use blockqnn::export::Blueprint;
 use blockqnn::files;
 use blockqnn::graph::ToGraph;
@@ -71,12 +71,7 @@ enum Form {
 impl Form {
     /// Whether it has trained weights.
     fn is_trained(self) -> bool {
-        match self {
-            Self::Json | Self::Dot | Self::Pytorch => false,
-            Self::Safetensors => true,
-            #[cfg(feature = "onnx")]
-            Self::Onnx => true,
-        }
+        !matches!(self, Self::Json | Self::Dot | Self::Pytorch)
     }
 }
 
@@ -99,23 +94,21 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let weights = weights(&folder.join("networks"), &record.fingerprint.to_string())?;
 
     if arguments.to.is_trained() {
-        let Some(weights) = weights else {
-            return Err(format!(
-                "the block of rank {} has no trained weights in {}: train it first with `blockqnn verify {} --top {}`, \
-                 or give the folder of its verification with --verification",
-                arguments.rank,
+        let weights = weights.ok_or_else(|| {
+            format!(
+                "the block of rank {rank} has no trained weights in {}: train it first with `blockqnn verify {} --top \
+                 {rank}`, or give the folder of its verification with --verification",
                 folder.display(),
                 arguments.run.display(),
-                arguments.rank
+                rank = arguments.rank
             )
-            .into());
-        };
+        })?;
         return write_trained(arguments, &weights);
     }
     // The network of the weights if there are any, so that source and weights fit each other.
     let network = match &weights {
         Some(weights) => ImageClassifier::load(weights, &default_device()?)?.blueprint().network().clone(),
-        None => history.settings.search.network.clone(),
+        None => history.settings.search.network.clone().ok_or("the search of this run had no network to export")?,
     };
     let name = BlockSpace::paper().describe(&record.architecture);
     let blueprint = Blueprint::new(name, record.architecture.to_graph(), network)?;
@@ -162,19 +155,12 @@ impl Arguments {
 
 /// The only network in a folder of `transfer`.
 fn of_transfer(arguments: &Arguments, trained: &Path) -> Outcome {
+    let of_transfer = format!("{} is a folder of blockqnn transfer", arguments.run.display());
     if arguments.rank != 1 {
-        return Err(format!(
-            "{} is a folder of blockqnn transfer, which has only one network: omit --rank",
-            arguments.run.display()
-        )
-        .into());
+        return Err(format!("{of_transfer}, which has only one network: omit --rank").into());
     }
     if arguments.verification.is_some() {
-        return Err(format!(
-            "{} is a folder of blockqnn transfer, whose weights are its own: omit --verification",
-            arguments.run.display()
-        )
-        .into());
+        return Err(format!("{of_transfer}, whose weights are its own: omit --verification").into());
     }
     if arguments.to.is_trained() {
         return write_trained(arguments, trained);
@@ -185,51 +171,45 @@ fn of_transfer(arguments: &Arguments, trained: &Path) -> Outcome {
 
 /// Writes a form that has the trained weights.
 fn write_trained(arguments: &Arguments, weights: &Path) -> Outcome {
-    let Some(out) = arguments.out_file() else {
-        return Err("weights cannot be written to standard output: name a file with --out FILE".into());
-    };
+    let out =
+        arguments.out_file().ok_or("weights cannot be written to standard output: name a file with --out FILE")?;
+    let (from, to) = (weights.display(), out.display());
     #[cfg(feature = "onnx")]
     if arguments.to == Form::Onnx {
         let classifier = ImageClassifier::load(weights, &default_device()?)?;
         let form = blockqnn::train::OnnxForm { pixels: arguments.pixels, fold: arguments.fold };
         let bytes = classifier.to_onnx(form)?;
-        kept::refuse_kept(out)?;
-        files::write(out, |file| file.write_all(&bytes))
-            .map_err(|error| format!("cannot write {}: {error}", out.display()))?;
-        errln!("{}: {} ({} bytes)", out.display(), classifier.blueprint().name(), bytes.len());
-        return Ok(ExitCode::SUCCESS);
+        return write_bytes(out, &bytes, &format!("{} ({} bytes)", classifier.blueprint().name(), bytes.len()));
     }
-    copy_weights(weights, out)
-}
-
-fn copy_weights(weights: &Path, out: &Path) -> Outcome {
-    let (from, to) = (weights.display(), out.display());
     if files::is_same(weights, out) {
         errln!("{to} is where the weights are: nothing to do");
         return Ok(ExitCode::SUCCESS);
     }
-    kept::refuse_kept(out)?;
+    output::refuse_kept(out)?;
     files::copy(weights, out).map_err(|error| format!("cannot copy {from} to {to}: {error}"))?;
     errln!("copied {from} to {to}");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes the requested format, and reports what was written on standard error.
+/// Writes a form without weights.
 fn write_text(arguments: &Arguments, blueprint: &Blueprint, remark: &str) -> Outcome {
     let text = match arguments.to {
         Form::Json => blueprint.to_json(),
         Form::Dot => blueprint.to_dot(),
         _ => blueprint.to_pytorch(),
     };
-    match arguments.out_file() {
-        Some(out) => {
-            kept::refuse_kept(out)?;
-            files::write(out, |file| file.write_all(text.as_bytes()))
-                .map_err(|error| format!("cannot write {}: {error}", out.display()))?;
-            errln!("{}: {} ({remark})", out.display(), blueprint.name());
-        }
-        None => crate::terminal::print_bytes(text.as_bytes()),
+    if let Some(out) = arguments.out_file() {
+        return write_bytes(out, text.as_bytes(), &format!("{} ({remark})", blueprint.name()));
     }
+    crate::terminal::print_bytes(text.as_bytes());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a file, and reports on standard error what it holds.
+fn write_bytes(out: &Path, bytes: &[u8], what: &str) -> Outcome {
+    output::refuse_kept(out)?;
+    output::write(out, |file| file.write_all(bytes))?;
+    errln!("{}: {what}", out.display());
     Ok(ExitCode::SUCCESS)
 }
 

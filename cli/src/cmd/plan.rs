@@ -13,7 +13,7 @@ use blockqnn::seed;
 use blockqnn::space::block::BlockSpace;
 use blockqnn::space::{SearchSpace, random_trajectory};
 use prediction::Rates;
-use simulation::Plan;
+use simulation::{Controller, Plan};
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -46,37 +46,13 @@ pub(crate) struct Arguments {
         value_parser = at_least_one::<NonZeroUsize>)]
     workers: Vec<NonZeroUsize>,
 
-    /// Blocks that the search evaluates; the default is the paper's whole schedule
-    #[arg(long, value_name = "N", default_value_t = 11_392, value_parser = clap::value_parser!(u64).range(1..))]
-    trials: u64,
-
-    /// Blocks in a minibatch
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
-    minibatch: u64,
-
     /// Scale the training times to this mean, in seconds; the paper's 3 days on 32 GPUs are 728 a block [default: no
     /// scaling]
     #[arg(long, value_name = "SECONDS", value_parser = positive, allow_negative_numbers = true)]
     mean: Option<f64>,
 
-    /// Failures per worker per hour of training
-    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = not_negative,
-        allow_negative_numbers = true)]
-    failures: f64,
-
-    /// Seconds until a failure is detected and the block is given to another worker
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = not_negative,
-        allow_negative_numbers = true)]
-    lease: f64,
-
-    /// Seconds until a failed worker is replaced
-    #[arg(long, value_name = "SECONDS", default_value_t = 300.0, value_parser = not_negative,
-        allow_negative_numbers = true)]
-    replacement: f64,
-
-    /// Random seed of the drawn times and failures
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    plan: Plan,
 }
 
 /// What `--help` ends with.
@@ -101,37 +77,24 @@ fn not_negative(text: &str) -> Result<f64, String> {
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let history = RunFolder::read::<BlockSpace>(&arguments.run)?;
     let times = scaled(training_times(arguments, &history)?, arguments.mean);
-    let (propose, learn) = controller_time()?;
+    let (plan, controller) = (&arguments.plan, controller_time()?);
     let mean = times.iter().sum::<f64>() / times.len() as f64;
     outln!(
         "{} trials; {} training times with a mean of {mean:.1} s; the controller takes {:.3} ms to propose a trial and \
          {:.3} ms to learn from it",
-        arguments.trials,
+        plan.trials,
         times.len(),
-        1_000.0 * propose,
-        1_000.0 * learn
+        1_000.0 * controller.propose,
+        1_000.0 * controller.learn
     );
-    outln!();
     outln!(
-        "| workers | scheduling | hours | blocks per hour | busy | waiting for the slowest of a minibatch | controller \
+        "\n| workers | scheduling | hours | blocks per hour | busy | waiting for the slowest of a minibatch | controller \
          busy | failures |"
     );
     outln!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for &workers in &arguments.workers {
         for (name, scheduling) in [("minibatch", Scheduling::Minibatch), ("rolling", Scheduling::Rolling)] {
-            let plan = Plan {
-                seed: arguments.seed,
-                workers: workers.get(),
-                scheduling,
-                minibatch: arguments.minibatch,
-                trials: arguments.trials,
-                propose,
-                learn,
-                failures_per_hour: arguments.failures,
-                lease: arguments.lease,
-                replacement: arguments.replacement,
-            };
-            let end = plan.simulate(&times);
+            let end = plan.simulate(workers.get(), scheduling, controller, &times);
             let hours = end.utilisation.wall / 3_600.0;
             outln!(
                 "| {workers} | {name} | {hours:.3} | {:.0} | {:.1} % | {:.1} % | {:.2} % | {} |",
@@ -151,7 +114,7 @@ fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Re
     let run = arguments.run.display();
     let trained = history.records.iter().filter(|record| !record.cached);
     let measured: Vec<(Cost, f64)> = trained
-        .filter_map(|record| Some((record.cost, record.evaluation.metrics()?.seconds)))
+        .filter_map(|record| Some((record.cost?, record.evaluation.metrics()?.seconds)))
         .filter(|(_, seconds)| seconds.is_finite() && *seconds > 0.0)
         .collect();
     let Some(count) = arguments.predicted else {
@@ -179,7 +142,9 @@ fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Re
     let space: BlockSpace = serde_json::from_value(history.settings.details["space"].clone()).map_err(|error| {
         format!("the settings of {run} have no valid search space ({error}): omit --predicted to use measured times")
     })?;
-    let times = predicted(&Rates::fit(&measured), &space, &history.settings.search.network, count, arguments.seed);
+    let network = history.settings.search.network.as_ref();
+    let network = network.ok_or_else(|| format!("the run in {run} has no network: omit --predicted"))?;
+    let times = predicted(&Rates::fit(&measured), &space, network, count, arguments.plan.seed);
     if times.is_empty() {
         return Err(format!("none of {count} random blocks fits the network of {run}: raise --predicted").into());
     }
@@ -205,7 +170,7 @@ fn scaled(times: Vec<f64>, mean: Option<f64>) -> Vec<f64> {
 
 /// Seconds that the controller takes to propose a trial, and to journal it and learn from it with its share of the
 /// paper's replay, measured by short searches with and without learning.
-fn controller_time() -> Result<(f64, f64), Box<dyn Error>> {
+fn controller_time() -> Result<Controller, Box<dyn Error>> {
     let seconds = |replay_rounds| -> Result<f64, Box<dyn Error>> {
         let mut config = QLearningConfig::paper();
         config.replay.rounds = replay_rounds;
@@ -226,5 +191,5 @@ fn controller_time() -> Result<(f64, f64), Box<dyn Error>> {
     let with_replay = quickest(QLearningConfig::paper().replay.rounds)?;
     let without = quickest(0)?;
     // Without replay a trial costs its proposal and its journal line; how the time splits hardly matters to a plan.
-    Ok((without / 2.0, without / 2.0 + (with_replay - without).max(0.0)))
+    Ok(Controller { propose: without / 2.0, learn: without / 2.0 + (with_replay - without).max(0.0) })
 }

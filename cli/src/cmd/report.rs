@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         [folder] => folder.join("report.html"),
         _ => PathBuf::from("report.html"),
     });
-    crate::kept::refuse_kept(&out)?;
+    crate::output::refuse_kept(&out)?;
     for folder in &arguments.folders {
         // The page mentions damage too. A folder that is not a run is an error of `Report::read`.
         if let Some(damage) = RunFolder::read::<BlockSpace>(folder).ok().and_then(|history| history.damage) {

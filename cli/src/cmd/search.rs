@@ -14,10 +14,9 @@ use blockqnn::search::{Search, SearchReport, StopReason};
 use blockqnn::space::block::BlockSpace;
 use clap::builder::PossibleValuesParser;
 use evaluator::Chosen;
-use results::Results;
 use std::error::Error;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Search convolutional blocks with Q-learning (BlockQNN) on real images
@@ -138,8 +137,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let torch = arguments.processes.torch()?;
     if let Some(command) = arguments.processes.trainer() {
         arguments.refuse_unused()?;
-        let begin = |results: &Results| {
-            results::print_trainer(&experiment, command, results);
+        let begin = |run: &Path| {
+            results::print_trainer(&experiment, command, run);
             let devices = arguments.devices.given();
             let trainers = arguments.processes.trainers(command, &experiment, data.as_deref(), devices)?;
             // The folder is the trainer's, and no images that other commands would read.
@@ -153,12 +152,12 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let (training, validation) = experiment.data.load_telling(data.as_deref(), &mut images::tell_left_out)?;
     images::print_classes(&training, &validation);
     let experiment = experiment.for_data(training.shape(), training.classes().len());
-    let begin = |results: &Results| {
-        results::print_beginning(&experiment, &training, &validation, results);
-        let parts = evaluator::Parts { experiment: &experiment, training: &training, validation: &validation, devices };
+    let begin = |run: &Path| {
+        results::print_beginning(&experiment, &training, &validation, run);
+        let images = (&training, &validation);
         let chosen = match torch {
-            Some(torch) => parts.torch(arguments, torch, results)?,
-            None => parts.evaluator(arguments, data.as_deref())?,
+            Some(torch) => Chosen::torch(arguments, torch, &experiment, images, run)?,
+            None => Chosen::new(arguments, &experiment, images, data.as_deref(), &devices)?,
         };
         Ok((chosen, data))
     };
@@ -169,32 +168,27 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 fn search(
     arguments: &Arguments,
     experiment: &Experiment,
-    begin: impl FnOnce(&Results) -> Result<(Chosen, Option<PathBuf>), Box<dyn Error>>,
+    begin: impl FnOnce(&Path) -> Result<(Chosen, Option<PathBuf>), Box<dyn Error>>,
 ) -> Outcome {
     let folder = results::run_folder(arguments, experiment)?.with_details(&experiment.details())?;
     // Held until the results are written.
     let owner = folder.owner();
-    let results = Results::new(owner.path());
-    let (chosen, data) = begin(&results)?;
+    let run = owner.path();
+    let (chosen, data) = begin(run)?;
     let (space, settings) = (experiment.space.clone(), experiment.search.clone());
     let report = Search::with_evaluator(space, experiment.agent.build()?, chosen.evaluator, settings)
         .with_reward(experiment.reward)
         .with_run_folder(folder)
-        .with_observer(results::RememberData::new(&results, data))
+        .with_observer(results::RememberData { run: run.to_owned(), data })
         .with_observer(Display::new(experiment, chosen.workers, chosen.waiting))
         .with_cancellation(terminal::stop_on_signals("finished trials are on disk, --resume continues the run")?)
         .run()?;
-    end(arguments, experiment, &report, &results)
+    end(arguments, experiment, &report, run)
 }
 
 /// Writes and prints the results of a search.
-fn end(
-    arguments: &Arguments,
-    experiment: &Experiment,
-    report: &SearchReport<BlockSpace>,
-    results: &Results,
-) -> Outcome {
-    let written = results.write(&experiment.space, report);
+fn end(arguments: &Arguments, experiment: &Experiment, report: &SearchReport<BlockSpace>, run: &Path) -> Outcome {
+    let written = results::write(run, &experiment.space, report);
     if !report.records.is_empty() {
         results::print_table(report, arguments.top);
     }
@@ -211,7 +205,7 @@ fn end(
         errln!("{}", report.utilisation);
     }
     let trials = experiment.search.trials;
-    let (done, path) = (report.records.len(), results.path().display());
+    let (done, path) = (report.records.len(), run.display());
     match report.stop {
         StopReason::Cancelled => {
             let done = if done == 0 {
@@ -221,17 +215,17 @@ fn end(
             };
             let trainer = arguments.processes.trainer_name();
             let trainer = trainer.map(|name| format!(" --trainer {}", terminal::quoted(name.as_ref())));
-            let (run, trainer) = (results.quoted(), trainer.unwrap_or_default());
+            let (run, trainer) = (terminal::quoted(run), trainer.unwrap_or_default());
             errln!("stopped: {done}; continue with blockqnn search --out {run} --resume{trainer}");
             return Ok(terminal::stopped());
         }
-        StopReason::SpaceExhausted => {
-            errln!("the search space is exhausted: the agent found no new block after {done} trials");
+        StopReason::SpaceExhausted { .. } => {
+            errln!("the search space is exhausted after {done} trials: {}", report.stop);
         }
         _ if report.utilisation.busy > 0.0 => errln!("all {done} trials are in {path}"),
         _ => errln!("all {done} trials were finished before, in {path}; extend the run with --trials {}", 2 * done),
     }
-    results.remove_checkpoints();
-    results::print_next_steps(results, arguments.processes.trainer().is_some());
+    results::remove_checkpoints(run);
+    results::print_next_steps(run, arguments.processes.trainer().is_some());
     Ok(ExitCode::SUCCESS)
 }

@@ -1,12 +1,11 @@
 //! `trainer`: trainers in Python, and what they need.
 
 use super::Outcome;
+use crate::output::{self, unwritable};
 use blockqnn::evaluator::PYTHON_WORKER;
-use blockqnn::files;
 use blockqnn::train::TORCH_TRAINER;
 use std::error::Error;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Write what a search with --trainer needs in Python: blockqnn_worker.py, an example, train.py, and torch_trainer.py
@@ -38,8 +37,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let missing = files.iter().filter_map(|file| file.is_missing().transpose()).collect::<Result<Vec<_>, _>>()?;
     std::fs::create_dir_all(&arguments.write).map_err(|error| unwritable(&arguments.write, &error))?;
     for file in &missing {
-        files::write(&file.path, |out: &mut dyn Write| out.write_all(file.text.as_bytes()))
-            .map_err(|error| unwritable(&file.path, &error))?;
+        output::write(&file.path, |out| out.write_all(file.text.as_bytes()))?;
         errln!("wrote {}", file.path.display());
     }
     if missing.is_empty() {
@@ -47,10 +45,6 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
     errln!("next: cd {} && blockqnn search --trainer 'python3 train.py'", crate::terminal::quoted(&arguments.write));
     Ok(ExitCode::SUCCESS)
-}
-
-fn unwritable(path: &Path, error: &std::io::Error) -> String {
-    format!("cannot write {}: {error}", path.display())
 }
 
 struct File {

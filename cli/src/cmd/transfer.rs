@@ -270,7 +270,13 @@ fn pictures(arguments: &Arguments, threads: NonZeroUsize) -> Result<Parts, Box<d
     };
     let parts = FolderParts::find(data)?;
     let measured = parts.validation().or(parts.test());
-    let (true, Some(measured)) = (parts.is_divided(), measured) else { return Err(no_parts(data).into()) };
+    let measured = measured.filter(|_| parts.is_divided()).ok_or_else(|| {
+        format!(
+            "{} has no folders of training and of validation images: --data must be a folder that holds both, such as \
+             train and val, each with one subfolder of images per class",
+            data.display()
+        )
+    })?;
     parts.left_out().iter().for_each(tell_left_out);
     let training = ImageFolder::open(parts.training())?;
     let validation = training.open_part(measured)?;
@@ -286,12 +292,4 @@ fn pictures(arguments: &Arguments, threads: NonZeroUsize) -> Result<Parts, Box<d
         Ok(Arc::new(folder))
     };
     Ok((whole(training)?, whole(validation)?))
-}
-
-fn no_parts(data: &Path) -> String {
-    format!(
-        "{} has no folders of training and of validation images: --data must be a folder that holds both, such as \
-         train and val, each with one subfolder of images per class",
-        data.display()
-    )
 }

@@ -252,7 +252,7 @@ impl Arguments {
             return Ok(Box::new(args::torch::evaluator(&torch, self.devices.given(), workers, config)?));
         }
         let environments = args::workers_of(devices, workers, |device| {
-            let (network, recipe) = (experiment.search.network.clone(), experiment.recipe.clone());
+            let (network, recipe) = (experiment.network(), experiment.recipe.clone());
             let environment = TrainingEnvironment::with_parts(training, measured, network, recipe, device);
             environment.map(|environment| environment.with_networks_kept(networks, self.checkpoint_every))
         })?;

@@ -99,7 +99,7 @@ impl Arguments {
             let environment = torch.environment::<BlockCode>(self.device.given(), config);
             return Ok(environment.map_err(|error| args::torch::advised(&error))?.boxed());
         }
-        let (network, device) = (experiment.search.network.clone(), self.device.open()?);
+        let (network, device) = (experiment.network(), self.device.open()?);
         Ok(TrainingEnvironment::with_parts(&training, &validation, network, experiment.recipe, &device)?.boxed())
     }
 }

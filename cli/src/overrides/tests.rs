@@ -38,9 +38,9 @@ fn the_network_follows_the_data_set_unless_it_is_set() {
     let mut overrides = Overrides::new();
     overrides.set("data.dataset", "cifar10");
     let experiment = overrides.apply(Preset::Paper).unwrap();
-    assert_eq!(experiment.search.network.classes, 10);
+    assert_eq!(experiment.network().classes, 10);
     overrides.set("search.network.classes", 7);
-    assert_eq!(overrides.apply(Preset::Paper).unwrap().search.network.classes, 7);
+    assert_eq!(overrides.apply(Preset::Paper).unwrap().network().classes, 7);
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn the_settings_that_a_report_saves_repeat_the_experiment() {
     let search = blockqnn::search::SearchConfig { trials: 8, minibatch: 8, ..experiment.search.clone() };
     let experiment = Experiment { search, ..experiment };
     run_in(&path, &experiment);
-    let html = blockqnn::report::Report::read([&path]).unwrap().html().unwrap();
+    let html = blockqnn::report::Report::read([&path]).unwrap().html();
     let address = html.split("href=\"data:application/json,").nth(1).unwrap().split('"').next().unwrap();
     let mut parts = address.split('%');
     let mut bytes: Vec<u8> = parts.next().unwrap().bytes().collect();
@@ -331,7 +331,7 @@ fn a_run_with_a_section_searcher_is_resumed() {
         let folder = RunFolder::resume(&path).unwrap().with_details(&experiment.details()).unwrap();
         let Experiment { space, agent, reward, search, recipe, data } = experiment;
         let (training, validation) = data.load(None).unwrap();
-        let network = search.network.clone();
+        let network = search.network.clone().unwrap();
         let trainer =
             TrainingEnvironment::with_parts(&training, &validation, network, recipe, &Device::flex()).unwrap();
         let search = Search::new(space, agent.build().unwrap(), trainer, search).with_reward(reward);

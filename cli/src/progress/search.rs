@@ -7,7 +7,8 @@ use blockqnn::evaluation::Trial;
 use blockqnn::experiment::Experiment;
 use blockqnn::search::{MinibatchSummary, Observer, RecordOf, SearchReport, Start};
 use blockqnn::space::block::{BlockCode, BlockSpace};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::style::{ProgressStyle, TemplateError};
+use indicatif::{MultiProgress, ProgressBar};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::time::Instant;
@@ -51,16 +52,15 @@ struct Bars {
 }
 
 impl Bars {
-    fn new(trials: u64) -> Result<Self, indicatif::style::TemplateError> {
+    fn new(trials: u64) -> Result<Self, TemplateError> {
         let lines = MultiProgress::new();
-        let blocks = lines.add(ProgressBar::new(trials));
-        blocks.set_style(ProgressStyle::with_template("blocks   {bar:30} {pos}/{len}, {elapsed} elapsed, {msg} left")?);
-        let learning = lines.add(ProgressBar::new_spinner());
-        learning.set_style(ProgressStyle::with_template("learning {wide_msg}")?);
-        let training = lines.add(ProgressBar::new(FINE));
-        training.set_style(ProgressStyle::with_template("training {bar:30} {wide_msg}")?);
-        let best = lines.add(ProgressBar::new_spinner());
-        best.set_style(ProgressStyle::with_template("best     {wide_msg}")?);
+        let add = |length: u64, template| -> Result<ProgressBar, TemplateError> {
+            Ok(lines.add(ProgressBar::new(length).with_style(ProgressStyle::with_template(template)?)))
+        };
+        let blocks = add(trials, "blocks   {bar:30} {pos}/{len}, {elapsed} elapsed, {msg} left")?;
+        let learning = add(0, "learning {wide_msg}")?;
+        let training = add(FINE, "training {bar:30} {wide_msg}")?;
+        let best = add(0, "best     {wide_msg}")?;
         best.set_message("none yet");
         blocks.tick();
         Ok(Self { blocks, learning, training, best, lines })
@@ -71,12 +71,13 @@ impl Search {
     /// `waiting`: the command to run while trials wait for workers.
     pub(crate) fn new(experiment: &Experiment, workers: usize, waiting: Option<String>) -> Self {
         let trials = experiment.search.trials;
-        let bars = if std::io::stderr().is_terminal() { Bars::new(trials).ok() } else { None };
+        let bars = std::io::stderr().is_terminal().then(|| Bars::new(trials).ok()).flatten();
+        let schedule = match &experiment.agent {
+            AgentConfig::QLearning(agent) => Some(agent.epsilon.clone()),
+            _ => None,
+        };
         Self {
-            schedule: match &experiment.agent {
-                AgentConfig::QLearning(agent) => Some(agent.epsilon.clone()),
-                _ => None,
-            },
+            schedule,
             minibatch: experiment.search.minibatch,
             trials,
             workers,
@@ -112,9 +113,7 @@ impl Search {
             bars.blocks.set_message(seconds_as_text(seconds));
         }
     }
-}
 
-impl Search {
     /// Prints a line above the bars.
     fn print(&self, line: &str) {
         match &self.bars {
@@ -148,9 +147,7 @@ impl Search {
             }
         }
     }
-}
 
-impl Search {
     /// Epsilon of a trial as text; a dash if the agent has no schedule.
     fn epsilon(&self, trial: u64) -> String {
         let schedule = self.schedule.as_ref();
@@ -231,9 +228,8 @@ impl Observer<BlockSpace> for Search {
             let mean = self.trainings.values().map(done).sum::<f64>() / self.trainings.len() as f64;
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of the bar")]
             bars.training.set_position((mean * FINE as f64) as u64);
-            let places = self.trainings.iter();
-            let places = places.map(|(&trial, progress)| place(trial, progress, self.at.get(&trial)));
-            let places: Vec<String> = places.collect();
+            let place = |(&trial, progress)| place(trial, progress, self.at.get(&trial));
+            let places: Vec<String> = self.trainings.iter().map(place).collect();
             bars.training.set_message(format!("{}: {}", self.workers(), places.join(", ")));
         }
     }
@@ -269,10 +265,9 @@ impl Observer<BlockSpace> for Search {
 
     fn on_end(&mut self, _report: &SearchReport<BlockSpace>) -> Result<(), BoxError> {
         if let Some(bars) = &self.bars {
-            bars.learning.finish_and_clear();
-            bars.training.finish_and_clear();
-            bars.best.finish_and_clear();
-            bars.blocks.finish_and_clear();
+            for bar in [&bars.learning, &bars.training, &bars.best, &bars.blocks] {
+                bar.finish_and_clear();
+            }
         }
         Ok(())
     }

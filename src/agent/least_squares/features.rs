@@ -1,4 +1,5 @@
-//! The features of an architecture for the least-squares learner: binary features of its walk and its graph.
+//! The features of an architecture for the least-squares learner: binary features of its walk and, if it has one, its
+//! graph.
 //!
 //! Features belong to groups. A feature that is on has the value `sqrt(weight / number of features on in its group)`,
 //! so that a group contributes exactly its weight to the similarity of an architecture with itself, whatever its size.
@@ -73,53 +74,66 @@ pub(super) fn decision<S: SearchSpace>(
     aspects.map(move |aspect| bucket(Group::Position, mix([position as u64, aspect])))
 }
 
-/// Returns the features of an architecture with the walk `actions` and the graph `graph`.
-pub(super) fn features<S: SearchSpace>(space: &S, actions: &[S::Action], graph: &LayerGraph) -> Features {
+/// Returns the features of an architecture with the walk `actions`, and with the graph `graph` if it has one.
+pub(super) fn features<S: SearchSpace>(space: &S, actions: &[S::Action], graph: Option<&LayerGraph>) -> Features {
     let mut features = Features::new();
-    let mut add = |group: Group, places: &mut Vec<u16>| {
-        let value = (group.weight() / places.len().max(1) as f32).sqrt();
-        features.extend(places.drain(..).map(|place| (place, value)));
-    };
+    add_walk(space, actions, &mut features);
+    if let Some(graph) = graph {
+        add_graph(graph, &mut features);
+    }
+    features
+}
+
+/// Adds the features of a group, which are at `places`.
+fn add(group: Group, places: &mut Vec<u16>, features: &mut Features) {
+    let value = (group.weight() / places.len().max(1) as f32).sqrt();
+    features.extend(places.drain(..).map(|place| (place, value)));
+}
+
+/// Adds the features of how often each value of `counted` occurs.
+fn add_counts(group: Group, counted: &mut Vec<u64>, places: &mut Vec<u16>, features: &mut Features) {
+    thermometers(group, counted, places);
+    add(group, places, features);
+}
+
+fn add_walk<S: SearchSpace>(space: &S, actions: &[S::Action], features: &mut Features) {
     let mut places = Vec::new();
     for (position, action) in actions.iter().enumerate() {
         places.extend(decision(space, position, action));
     }
-    add(Group::Position, &mut places);
+    add(Group::Position, &mut places, features);
 
     let mut counted = Vec::new();
     let aspects: Vec<Vec<u64>> = actions.iter().map(|action| space.aspects(action)).collect();
     counted.extend(aspects.iter().flatten().map(|&aspect| mix([aspect])));
-    thermometers(Group::Decisions, &mut counted, &mut places);
-    add(Group::Decisions, &mut places);
+    add_counts(Group::Decisions, &mut counted, &mut places, features);
     for pair in aspects.windows(2) {
         counted.extend(pair[0].iter().flat_map(|&first| pair[1].iter().map(move |&then| mix([first, then]))));
     }
-    thermometers(Group::Successions, &mut counted, &mut places);
-    add(Group::Successions, &mut places);
+    add_counts(Group::Successions, &mut counted, &mut places, features);
+}
 
+fn add_graph(graph: &LayerGraph, features: &mut Features) {
+    let (mut counted, mut places) = (Vec::new(), Vec::new());
     let outline = Outline::new(graph);
     counted.extend(outline.operations().map(|label| mix([label])));
-    thermometers(Group::Operations, &mut counted, &mut places);
-    add(Group::Operations, &mut places);
+    add_counts(Group::Operations, &mut counted, &mut places, features);
     counted.extend(outline.edges().map(|(from, to)| mix([outline.label(from), outline.label(to)])));
-    thermometers(Group::Edges, &mut counted, &mut places);
-    add(Group::Edges, &mut places);
+    add_counts(Group::Edges, &mut counted, &mut places, features);
     for (middle, to) in outline.edges() {
         let label = |node| outline.label(node);
         counted.extend(bits(outline.inputs[middle]).map(|from| mix([label(from), label(middle), label(to)])));
     }
-    thermometers(Group::Triples, &mut counted, &mut places);
-    add(Group::Triples, &mut places);
+    add_counts(Group::Triples, &mut counted, &mut places, features);
     outline.paths(&mut counted);
     counted.sort_unstable();
     counted.dedup();
     places.extend(counted.drain(..).map(|path| bucket(Group::Paths, path)));
-    add(Group::Paths, &mut places);
+    add(Group::Paths, &mut places, features);
     for (number, statistic) in (0..).zip(outline.statistics()) {
         places.extend((1..=statistic).map(|level| bucket(Group::Statistics, mix([number, level]))));
     }
-    add(Group::Statistics, &mut places);
-    features
+    add(Group::Statistics, &mut places, features);
 }
 
 /// Adds the features "at least once" to "at least n times" for each value that occurs `n` times.
@@ -252,7 +266,7 @@ mod tests {
 
     fn of_block(text: &str) -> Features {
         let block: BlockCode = text.parse().unwrap();
-        features(&BlockSpace::paper(), block.layers(), &block.to_graph())
+        features(&BlockSpace::paper(), block.layers(), Some(&block.to_graph()))
     }
 
     fn product(a: &Features, b: &Features) -> f32 {
@@ -287,7 +301,7 @@ mod tests {
         let space = CellSpace::new();
         let graph_features = |text: &str| {
             let cell: CellCode = text.parse().unwrap();
-            let mut all = features(&space, cell.edges(), &cell.to_graph());
+            let mut all = features(&space, cell.edges(), Some(&cell.to_graph()));
             // Six positions, six decisions, five successions.
             all.drain(..17);
             all.sort_by(|a, b| a.partial_cmp(b).unwrap());

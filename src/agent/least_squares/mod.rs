@@ -8,9 +8,8 @@ mod values;
 
 use super::edit::{is_new, random_trajectory};
 use super::q_learning::log_ranks;
-use super::{Agent, AgentError, EpisodeOf, Memory, TrajectoryOf};
+use super::{Agent, AgentError, EpisodeOf, Memory, TrajectoryOf, saved};
 use crate::evaluation::Episode;
-use crate::graph::ToGraph;
 use crate::seed;
 use crate::setting::InvalidSetting;
 use crate::space::SearchSpace;
@@ -193,6 +192,9 @@ const LEAVING: i32 = 4;
 /// Number of random walks tried when no candidate is new.
 const ATTEMPTS: usize = 100;
 
+/// The name of the agent in its saved form.
+const NAME: &str = "least-squares";
+
 /// The saved form. Everything that is learned follows from the memory.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -223,12 +225,6 @@ impl<S: SearchSpace> LeastSquares<S> {
         })
     }
 
-    /// Returns the settings.
-    #[must_use]
-    pub fn config(&self) -> LeastSquaresConfig {
-        self.config
-    }
-
     /// Finds out which priors there are, in the first call.
     fn prepare(&mut self, space: &S, memory: &Memory<S>) -> Result<(), AgentError> {
         if !self.is_prepared
@@ -248,18 +244,12 @@ impl<S: SearchSpace> LeastSquares<S> {
 
     /// Returns a random walk, or, for every other trial at the beginning, the one of highest prior among several.
     fn begin(&self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
-        let Some(priors) = self
-            .priors
-            .as_ref()
-            .filter(|_| memory.proposed() < self.beginning() && memory.proposed().is_multiple_of(2))
-        else {
-            return random_trajectory(space, rng);
-        };
+        let by_prior = memory.proposed() < self.beginning() && memory.proposed().is_multiple_of(2);
+        let Some(priors) = self.priors.as_ref().filter(|_| by_prior) else { return random_trajectory(space, rng) };
         let mut best: Option<(f64, TrajectoryOf<S>)> = None;
         for _ in 0..priors::BEGINNING {
             let walk = random_trajectory(space, rng)?;
-            let graph = space.decode(&walk.actions)?.to_graph();
-            let Some(standing) = priors.standing(space, &graph) else { continue };
+            let Some(standing) = priors.standing(space, &space.decode(&walk.actions)?) else { continue };
             let sum = standing.sum();
             if best.as_ref().is_none_or(|(highest, _)| sum > *highest) && is_new(space, memory, &walk)? {
                 best = Some((sum, walk));
@@ -272,9 +262,9 @@ impl<S: SearchSpace> LeastSquares<S> {
         if let Some(known) = self.cache.get(actions) {
             return Ok(Arc::clone(known));
         }
-        let graph = space.decode(actions)?.to_graph();
-        let mut features = features(space, actions, &graph);
-        let standing = self.priors.as_ref().and_then(|priors| priors.standing(space, &graph));
+        let architecture = space.decode(actions)?;
+        let mut features = features(space, actions, space.graph(&architecture).as_ref());
+        let standing = self.priors.as_ref().and_then(|priors| priors.standing(space, &architecture));
         if let Some(standing) = &standing {
             standing.append_to(&mut features);
         }
@@ -478,21 +468,13 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
     }
 
     fn save(&self, out: &mut dyn Write) -> Result<(), AgentError> {
-        let saved = Saved { format: 1, agent: "least-squares".to_owned() };
-        serde_json::to_writer(out, &saved).map_err(std::io::Error::from)?;
-        Ok(())
+        saved::write(out, &Saved { format: 1, agent: NAME.to_owned() })
     }
 
     fn load(&mut self, _space: &S, from: &mut dyn Read) -> Result<(), AgentError> {
-        let corrupt = |message: String| AgentError::Corrupt { message };
-        let saved: Saved = serde_json::from_reader(from).map_err(|error| corrupt(error.to_string()))?;
-        if saved.format != 1 || saved.agent != "least-squares" {
-            let Saved { format, agent } = saved;
-            return Err(corrupt(format!(
-                "it is of agent {agent:?} in format {format}, but this agent is \"least-squares\" in format 1"
-            )));
-        }
-        *self = Self::new(self.config).map_err(|error| corrupt(error.to_string()))?;
+        let Saved { format, agent } = saved::read(from)?;
+        saved::check_agent(format, &agent, NAME)?;
+        *self = Self::new(self.config).map_err(saved::corrupt)?;
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use super::features::{BUCKETS, Features};
 use crate::agent::edit::random_trajectory;
 use crate::agent::{AgentError, TrajectoryOf};
 use crate::evaluation::Reward;
-use crate::graph::{CostLimits, LayerGraph, NetworkConfig, ToGraph};
+use crate::graph::{CostLimits, NetworkConfig};
 use crate::seed;
 use crate::space::SearchSpace;
 
@@ -80,7 +80,7 @@ impl Priors {
             Self { network: network.clone(), limits, reference: Vec::new(), agreement: Agreement::default() };
         for number in 0..TRIED {
             let walk = random_trajectory(space, &mut seed::stream(0, "priors", number))?;
-            let Some(values) = priors.values(space, &space.decode(&walk.actions)?.to_graph()) else { continue };
+            let Some(values) = priors.values(space, &space.decode(&walk.actions)?) else { continue };
             priors.reference.resize(values.len(), Vec::new());
             priors.reference.iter_mut().zip(values).for_each(|(known, value)| known.push(value));
             if priors.reference.first().is_none_or(|known| known.len() == REFERENCE) {
@@ -91,17 +91,18 @@ impl Priors {
         Ok((!priors.reference.is_empty()).then_some(priors))
     }
 
-    /// Returns the priors of a graph, or `None` if its network cannot be built or exceeds the limits.
-    fn values<S: SearchSpace>(&self, space: &S, graph: &LayerGraph) -> Option<Vec<f64>> {
+    /// Returns the priors of an architecture, or `None` if it has no graph, or its network cannot be built or exceeds
+    /// the limits.
+    fn values<S: SearchSpace>(&self, space: &S, architecture: &S::Architecture) -> Option<Vec<f64>> {
         if self.limits != CostLimits::default() {
-            self.limits.check(&graph.cost(&self.network).ok()?).ok()?;
+            self.limits.check(&space.cost(architecture, Some(&self.network)).ok()??).ok()?;
         }
-        space.priors(graph, &self.network).ok()
+        space.priors(&space.graph(architecture)?, &self.network).ok()
     }
 
-    /// Returns how the priors of a graph rank, or `None` if it is not to be trained.
-    pub(super) fn standing<S: SearchSpace>(&self, space: &S, graph: &LayerGraph) -> Option<Standing> {
-        let values = self.values(space, graph)?;
+    /// Returns how the priors of an architecture rank, or `None` if it is not to be trained.
+    pub(super) fn standing<S: SearchSpace>(&self, space: &S, architecture: &S::Architecture) -> Option<Standing> {
+        let values = self.values(space, architecture)?;
         let place = |(known, value): (&Vec<f64>, f64)| {
             let below = known.partition_point(|other| other.total_cmp(&value).is_lt());
             let up_to = known.partition_point(|other| other.total_cmp(&value).is_le());

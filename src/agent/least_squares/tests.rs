@@ -1,6 +1,7 @@
 use super::*;
 use crate::environment::synthetic::Synthetic;
 use crate::evaluation::{Episode, Reward};
+use crate::graph::ToGraph;
 use crate::search::{Search, SearchConfig};
 use crate::space::block::BlockSpace;
 use crate::space::cell::{CellCode, CellIdentity, CellOperation, CellSpace};
@@ -132,7 +133,7 @@ fn memory_of_cells(cells: &[(CellCode, f64)]) -> Memory<CellSpace> {
     for &(cell, reward) in cells {
         let trajectory = walk(&space, cell.edges()).unwrap();
         let reward = Reward::new(reward).unwrap();
-        let fingerprint = space.fingerprint(&cell, &cell.to_graph());
+        let fingerprint = space.fingerprint(&cell);
         memory.note_proposed(fingerprint);
         memory.push(Episode { rewards: vec![reward; trajectory.len()], trajectory, reward, fingerprint });
     }

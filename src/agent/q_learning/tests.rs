@@ -57,7 +57,7 @@ fn equation_2_as_printed_uses_the_values_from_before_the_episode() {
     let space = BlockSpace::paper();
     let text = "conv3(0) conv5(1) terminal(2)";
     let after = |next_values, episodes: u32| {
-        let config = QLearningConfig { next_values, ..learner(0.5, 0).config().clone() };
+        let config = QLearningConfig { next_values, ..learner(0.5, 0).config.clone() };
         let (mut agent, mut memory) = (QLearning::new(config).unwrap(), Memory::new(64));
         for _ in 0..episodes {
             learn(&mut agent, &mut memory, episode(&space, text, 8.0, Credit::EveryLayer));
@@ -136,11 +136,11 @@ fn without_exploration_the_learned_block_is_proposed() {
 #[test]
 fn ties_are_broken_at_random() {
     let space = BlockSpace::paper();
-    let mut table: QTable<BlockSpace> = QTable::new(0.0);
+    let mut table: QTable<BlockSpace> = QTable::new(0.0, StateView::State);
     let mut rng = seed::stream(1, "ties", 0);
     let mut counts = std::collections::BTreeMap::new();
     for _ in 0..8_000 {
-        *counts.entry(table.greedy(&space, &LayerCode::START, 0, &mut rng).unwrap()).or_insert(0) += 1;
+        *counts.entry(table.choose(&space, &LayerCode::START, 0, Choice::Greedy, &mut rng).unwrap()).or_insert(0) += 1;
     }
     assert_eq!(counts.len(), 8);
     assert!(counts.values().all(|count| (900..1_100).contains(count)), "{counts:?}");

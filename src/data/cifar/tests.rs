@@ -107,19 +107,19 @@ fn a_missing_folder_names_the_files_and_where_to_get_them() {
 fn a_file_in_place_of_the_folder_is_refused() {
     let folder = folder(&[("test_batch.bin", &records(&[&[1]]))]);
     let error = cifar10_test(folder.path().join("test_batch.bin")).unwrap_err();
-    assert!(matches!(error, DataError::NotAFolder { .. }), "{error}");
+    assert!(error.to_string().contains("test_batch.bin is a file: give the folder that holds "), "{error}");
 }
 
 #[test]
 fn a_folder_in_place_of_the_file_is_refused() {
     let folder = folder(&[("test_batch.bin/file", b"x")]);
     let error = cifar10_test(folder.path()).unwrap_err();
-    assert!(matches!(error, DataError::NotAFile { .. }), "{error}");
+    assert!(error.to_string().contains("test_batch.bin is not a regular file: "), "{error}");
 }
 
 #[test]
 fn an_empty_file_is_refused() {
-    assert!(matches!(error_of(b""), DataError::EmptyFile { .. }));
+    assert!(error_of(b"").to_string().contains("test_batch.bin is empty: "));
 }
 
 #[test]
@@ -127,10 +127,8 @@ fn a_truncated_file_is_refused() {
     let mut bytes = records(&[&[1], &[2], &[3]]);
     bytes.truncate(2 * 3073 + 100);
     let error = error_of(&bytes);
-    assert!(
-        matches!(error, DataError::TruncatedFile { records: 2, record_bytes: 3073, remainder: 100, .. }),
-        "{error}"
-    );
+    let wanted = "is truncated: after 2 records of 3073 bytes there are 100 bytes left over; ";
+    assert!(error.to_string().contains(wanted), "{error}");
 }
 
 #[test]
@@ -143,36 +141,37 @@ fn an_oversized_file_is_refused_before_it_is_read() {
     };
     make("test_batch.bin", 10_001 * 3073);
     let error = cifar10_test(folder.path()).unwrap_err();
-    assert!(matches!(error, DataError::OversizedFile { limit: 30_730_000, .. }), "{error}");
+    assert!(error.to_string().contains("the official file has at most 30730000; "), "{error}");
     make("train.bin", 50_000 * 3074 * 20_000 + 1);
     let error = cifar100_train(folder.path(), CifarLabels::Fine).unwrap_err();
-    assert!(matches!(error, DataError::OversizedFile { limit: 153_700_000, .. }), "{error}");
+    assert!(error.to_string().contains("the official file has at most 153700000; "), "{error}");
 }
 
 #[test]
 fn a_cifar100_file_is_not_read_as_cifar10() {
     let error = error_of(&records(&[&[1, 2], &[3, 4]]));
-    assert!(matches!(error, DataError::MislabelledFile { expected: "CIFAR-10", found: "CIFAR-100", .. }), "{error}");
+    assert!(error.to_string().contains("is not a CIFAR-10 file: its size fits CIFAR-100; "), "{error}");
 }
 
 #[test]
 fn a_cifar10_file_is_not_read_as_cifar100() {
     let folder = folder(&[("test.bin", &records(&[&[1], &[2]]))]);
     let error = cifar100_test(folder.path(), CifarLabels::Coarse).unwrap_err();
-    assert!(matches!(error, DataError::MislabelledFile { expected: "CIFAR-100", found: "CIFAR-10", .. }), "{error}");
+    assert!(error.to_string().contains("is not a CIFAR-100 file: its size fits CIFAR-10; "), "{error}");
     assert!(error.to_string().contains("load it as CIFAR-10"), "{error}");
 }
 
 #[test]
 fn a_label_out_of_range_is_refused() {
     let error = error_of(&records(&[&[9], &[10]]));
-    assert!(matches!(error, DataError::FileLabel { record: 1, label: 10, limit: 10, .. }), "{error}");
+    let wanted = "has the label 10 in record 1 (counted from 0), but its labels must be below 10; ";
+    assert!(error.to_string().contains(wanted), "{error}");
     for (labels, kind) in [([20, 0], "coarse label"), ([0, 100], "fine label")] {
         // Both labels are checked, whichever is learned.
         for learned in [CifarLabels::Coarse, CifarLabels::Fine] {
             let folder = folder(&[("test.bin", &records(&[&labels]))]);
             let error = cifar100_test(folder.path(), learned).unwrap_err();
-            assert!(matches!(error, DataError::FileLabel { record: 0, kind: k, .. } if k == kind), "{error}");
+            assert!(error.to_string().contains(&format!("has the {kind} ")), "{error}");
         }
     }
 }

@@ -183,7 +183,10 @@ fn a_truncated_download_continues_where_it_stopped() {
 fn bytes_received_before_the_last_attempt_failed_are_kept() {
     let trial = Trial::new(vec![Answer::CutAfter(60_000), Answer::CutAfter(0), Answer::CutAfter(0), Answer::Right]);
     let error = trial.fetch().unwrap_err();
-    assert!(matches!(error, DownloadError::Broken { attempts: 3, have: 60_000, .. }), "{error}");
+    assert!(
+        error.to_string().contains("interrupted 3 times, ") && error.to_string().contains(". 60000 of "),
+        "{error}"
+    );
     assert_eq!(trial.part(), Some(60_000));
     trial.succeeds();
     assert_eq!(trial.requests().last(), Some(&Some(60_000)));
@@ -202,7 +205,7 @@ fn a_download_restarts_if_the_server_cannot_continue_it() {
 fn other_bytes_are_refused_by_their_checksum_and_deleted() {
     let trial = Trial::new(vec![Answer::Other, Answer::Right]);
     let error = trial.fetch().unwrap_err();
-    assert!(matches!(error, DownloadError::Wrong { what: "SHA-256", .. }), "{error}");
+    assert!(error.to_string().contains("the file is not the data set: its SHA-256 is "), "{error}");
     assert_eq!(trial.part(), None);
     trial.succeeds();
 }
@@ -211,7 +214,7 @@ fn other_bytes_are_refused_by_their_checksum_and_deleted() {
 fn more_bytes_than_there_should_be_are_refused() {
     let trial = Trial::new(vec![Answer::Endless]);
     let error = trial.fetch().unwrap_err();
-    assert!(matches!(error, DownloadError::Wrong { what: "size", .. }), "{error}");
+    assert!(error.to_string().contains("the file is not the data set: its size is more than "), "{error}");
     assert_eq!(trial.part(), None);
 }
 
@@ -221,7 +224,7 @@ fn a_redirect_is_followed_but_not_a_circle_of_them() {
     trial.succeeds();
     let trial = Trial::new(vec![Answer::Redirect]);
     let error = trial.fetch().unwrap_err();
-    assert!(matches!(error, DownloadError::Broken { .. } | DownloadError::Status { .. }), "{error}");
+    assert!(matches!(error, DownloadError::Failed { .. }), "{error}");
 }
 
 #[test]
@@ -236,7 +239,7 @@ fn a_server_that_hangs_is_abandoned_and_asked_again() {
 fn a_refusal_is_reported_at_once_and_an_overload_is_retried() {
     let trial = Trial::new(vec![Answer::Status(404)]);
     let error = trial.fetch().unwrap_err();
-    assert!(matches!(error, DownloadError::Status { status: 404, .. }), "{error}");
+    assert!(error.to_string().contains("the server answers with HTTP status 404: "), "{error}");
     assert_eq!(trial.requests(), [None]);
     Trial::new(vec![Answer::Status(503), Answer::Right]).succeeds();
 }
@@ -246,7 +249,7 @@ fn an_archive_without_its_folder_is_an_error_and_leaves_no_folder() {
     let mut trial = Trial::new(vec![Answer::Right]);
     trial.archive.folder = "elsewhere".to_owned();
     let error = trial.fetch().unwrap_err();
-    assert!(matches!(error, DownloadError::Unpack { .. }), "{error}");
+    assert!(error.to_string().contains("the archive cannot be unpacked into "), "{error}");
     assert!(!trial.cache.path().join("elsewhere").exists());
 }
 

@@ -31,34 +31,18 @@ const NAMED: usize = 8;
 /// The numbers of files of each kind that are not pictures and are ignored in a folder.
 ///
 /// A kind is the ending of the name in lower case, such as `.heic`, or a description in words.
-///
-/// ```
-/// use blockqnn::data::{ImageFolder, OtherFiles};
-///
-/// # let folder = std::env::temp_dir().join(format!("blockqnn-doc-others-{}", std::process::id()));
-/// # for class in ["day", "night"] {
-/// #     std::fs::create_dir_all(folder.join(class))?;
-/// #     image::RgbImage::new(6, 4).save(folder.join(class).join("1.png"))?;
-/// # }
-/// # std::fs::write(folder.join("day/2.heic"), "")?;
-/// let others: &OtherFiles = &ImageFolder::open(&folder)?.others().clone();
-/// assert_eq!(others.to_string(), "1 .heic");
-/// # std::fs::remove_dir_all(&folder)?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OtherFiles(BTreeMap<String, usize>);
+pub(crate) struct OtherFiles(BTreeMap<String, usize>);
 
 impl OtherFiles {
     /// Returns whether there are no such files.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Iterates over the kinds in the order of their names, each with the number of files.
-    pub fn kinds(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.0.iter().map(|(kind, &count)| (kind.as_str(), count))
+    /// Returns what is there instead of pictures, in brackets.
+    pub(crate) fn in_place(&self) -> String {
+        if self.is_empty() { String::new() } else { format!(" (but {self})") }
     }
 
     /// Counts a file that is not a picture.
@@ -81,8 +65,8 @@ impl OtherFiles {
 impl fmt::Display for OtherFiles {
     /// Writes the most frequent kinds, such as `20 .webp, 1 .txt`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut kinds: Vec<_> = self.kinds().collect();
-        kinds.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+        let mut kinds: Vec<_> = self.0.iter().collect();
+        kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
         for (position, (kind, count)) in kinds.iter().take(NAMED).enumerate() {
             write!(f, "{}{count} {kind}", if position == 0 { "" } else { ", " })?;
         }
@@ -113,8 +97,7 @@ pub(super) enum Kind {
 }
 
 pub(super) fn kind(path: &Path) -> Result<Kind, DataError> {
-    let failed = |source| DataError::Io { path: path.to_owned(), source };
-    let own = fs::symlink_metadata(path).map_err(failed)?;
+    let own = fs::symlink_metadata(path).map_err(DataError::io(path))?;
     if !own.is_symlink() {
         return Ok(if own.is_dir() { Kind::Folder } else { Kind::File });
     }
@@ -127,12 +110,17 @@ pub(super) fn kind(path: &Path) -> Result<Kind, DataError> {
 
 /// Returns the names in a folder without litter, sorted byte by byte.
 pub(super) fn entries(path: &Path) -> Result<Vec<OsString>, DataError> {
-    let failed = |source| DataError::Io { path: path.to_owned(), source };
-    let names = fs::read_dir(path).map_err(failed)?.map(|entry| Ok(entry.map_err(failed)?.file_name()));
+    let failed = DataError::io(path);
+    let names = fs::read_dir(path).map_err(&failed)?.map(|entry| Ok(entry.map_err(&failed)?.file_name()));
     let mut names = names.collect::<Result<Vec<_>, DataError>>()?;
     names.retain(|name| !is_litter(name));
     names.sort();
     Ok(names)
+}
+
+/// Returns the real path of a folder, without links.
+pub(super) fn canonical(path: &Path) -> Result<PathBuf, DataError> {
+    fs::canonicalize(path).map_err(DataError::io(path))
 }
 
 fn is_litter(name: &OsStr) -> bool {
@@ -142,10 +130,7 @@ fn is_litter(name: &OsStr) -> bool {
 /// Lists the pictures below `root/folder`, as paths below `root`. Links to folders are followed, except those that lead
 /// back to a folder that contains them; a folder that several links lead to is listed once.
 pub(crate) fn list(root: &Path, folder: &Path) -> Result<Listing, DataError> {
-    let path = root.join(folder);
-    let canonical =
-        |path: &Path| fs::canonicalize(path).map_err(|source| DataError::Io { path: path.to_owned(), source });
-    let real = canonical(&path)?;
+    let real = canonical(&root.join(folder))?;
     let seen = HashSet::from([canonical(root)?, real.clone()]);
     let mut walk = Walk { root, seen, listing: Listing::default() };
     walk.folder(folder, &real, DEPTH)?;
@@ -164,7 +149,7 @@ impl Walk<'_> {
     fn folder(&mut self, folder: &Path, real: &Path, depth: u32) -> Result<(), DataError> {
         let path = self.root.join(folder);
         if depth == 0 {
-            return Err(DataError::TooDeep { path });
+            return Err(DataError::folder(&path, "is nested too deeply: move its pictures further up"));
         }
         for name in entries(&path)? {
             let below = folder.join(&name);
@@ -176,8 +161,7 @@ impl Walk<'_> {
                     }
                 }
                 Kind::LinkedFolder => {
-                    let path = path.join(&name);
-                    let target = fs::canonicalize(&path).map_err(|source| DataError::Io { path, source })?;
+                    let target = canonical(&path.join(&name))?;
                     if !real.starts_with(&target) && self.seen.insert(target.clone()) {
                         self.folder(&below, &target, depth - 1)?;
                     }

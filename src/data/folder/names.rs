@@ -29,11 +29,7 @@ pub(super) fn look_alike(one: &str, other: &str) -> bool {
 }
 
 /// Quotes a name and writes its characters outside of ASCII as numbers, to show how names that look alike differ.
-pub(crate) fn spelt_out(name: &str) -> String {
-    format!(
-        "\"{}\"",
-        name.chars()
-            .map(|c| if c.is_ascii() { c.to_string() } else { c.escape_unicode().to_string() })
-            .collect::<String>()
-    )
+pub(super) fn spelt_out(name: &str) -> String {
+    let spelt = |c: char| if c.is_ascii() { c.to_string() } else { c.escape_unicode().to_string() };
+    format!("\"{}\"", name.chars().map(spelt).collect::<String>())
 }

@@ -3,6 +3,7 @@
 use super::listing::{Kind, entries, kind};
 use super::names::class_name;
 use crate::data::DataError;
+use crate::data::error::quoted;
 use crate::data::picture::is_picture;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -27,13 +28,6 @@ pub struct FolderParts {
     ignored: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Training,
-    Validation,
-    Test,
-}
-
 const TRAINING: [&str; 4] = ["train", "training", "trainval", "trn"];
 const VALIDATION: [&str; 9] = ["val", "valid", "validate", "validation", "validating", "vali", "vld", "dev", "devel"];
 const TEST: [&str; 9] = ["test", "tests", "testing", "tst", "eval", "evaluate", "evaluation", "holdout", "heldout"];
@@ -47,37 +41,30 @@ impl FolderParts {
     /// Finds the parts of a folder. A folder without parts holds the class folders, and is its own training part.
     ///
     /// # Errors
-    /// [`DataError::AmbiguousParts`] if several folders are the same part, [`DataError::NoTrainingPart`] if there are
-    /// only other parts, [`DataError::Io`] if the system refuses to list a folder.
+    /// [`DataError::Folder`] if several folders are the same part, or there are parts but no training images;
+    /// [`DataError::Io`] if the system refuses to list a folder.
     pub fn find(path: impl Into<PathBuf>) -> Result<Self, DataError> {
         let path = path.into();
-        let (named, others) = folders(&path)?;
-        let roles = |part| named.iter().filter(move |(found, _)| *found == part);
-        let mut present = [Part::Training, Part::Validation, Part::Test].map(|part| roles(part).next().is_some());
-        if present.iter().filter(|found| **found).count() == 1 {
-            for (_, folder) in &named {
-                if !has_only_folders(folder)? {
-                    present = [false; 3];
-                }
-            }
-        }
-        if present == [false; 3] {
+        let (parts, others) = folders(&path)?;
+        let present = parts.iter().filter(|folders| !folders.is_empty()).count();
+        // A single folder with such a name may also be a class.
+        let are_classes = || parts.iter().flatten().map(|folder| has_only_folders(folder).map(|only| !only));
+        if present == 0 || (present == 1 && are_classes().collect::<Result<Vec<_>, _>>()?.contains(&true)) {
             return Ok(Self { training: path.clone(), path, validation: None, test: None, ignored: Vec::new() });
         }
-        let only = |part| -> Result<Option<PathBuf>, DataError> {
-            let folders: Vec<&PathBuf> = roles(part).map(|(_, folder)| folder).collect();
-            match folders[..] {
-                [] => Ok(None),
-                [folder] => Ok(Some(folder.clone())),
-                _ => Err(DataError::AmbiguousParts { path: path.clone(), folders: names(folders.into_iter()) }),
-            }
-        };
-        let (training, validation, test) = (only(Part::Training)?, only(Part::Validation)?, only(Part::Test)?);
+        if let Some(same) = parts.iter().find(|folders| folders.len() > 1) {
+            let folders = quoted(&names(same));
+            let problem = format!("holds several folders of the same part, {folders}: keep one of them there");
+            return Err(DataError::folder(&path, problem));
+        }
+        let found = quoted(&names(parts.iter().flatten()));
+        let [training, validation, test] = parts.map(|mut folders| folders.pop());
         let Some(training) = training else {
-            let folders = names(named.iter().map(|(_, folder)| folder));
-            return Err(DataError::NoTrainingPart { path, folders });
+            let (problem, train) = ("but no folder of training images", path.join("train"));
+            let fix = format!("put the class folders with the training images into {}", train.display());
+            return Err(DataError::folder(&path, format!("holds {found}, {problem}: {fix}")));
         };
-        Ok(Self { path, training, validation, test, ignored: names(others.iter()) })
+        Ok(Self { path, training, validation, test, ignored: names(&others) })
     }
 
     /// Returns the folder with the classes of the training images.
@@ -107,8 +94,9 @@ impl FolderParts {
     /// Returns the folders that lie beside the parts and belong to none, as an error to report.
     #[must_use]
     pub fn left_out(&self) -> Option<DataError> {
-        let folders = self.ignored.clone();
-        (!folders.is_empty()).then(|| DataError::IgnoredFolders { path: self.path.clone(), folders })
+        let folders = quoted(&self.ignored);
+        let what = format!("the folders {folders} are ignored: they are not training, validation or test images");
+        (!self.ignored.is_empty()).then(|| DataError::Ignored { path: self.path.clone(), what })
     }
 
     /// Returns the names of the parts.
@@ -117,16 +105,17 @@ impl FolderParts {
     }
 }
 
-fn names<'a>(folders: impl Iterator<Item = &'a PathBuf>) -> Vec<String> {
-    folders.filter_map(|folder| folder.file_name()).map(class_name).collect()
+fn names<'a>(folders: impl IntoIterator<Item = &'a PathBuf>) -> Vec<String> {
+    folders.into_iter().filter_map(|folder| folder.file_name()).map(class_name).collect()
 }
 
-type Named = Vec<(Part, PathBuf)>;
+/// The folders with the names of each part: training, validation, test.
+type Named = [Vec<PathBuf>; 3];
 
-/// Lists the folders in a folder: those that have the name of a part, and the others. Both lists are empty if the
+/// Lists the folders in a folder: those that have the name of a part, and the others. All lists are empty if the
 /// folder does not exist: opening it reports that.
 fn folders(path: &Path) -> Result<(Named, Vec<PathBuf>), DataError> {
-    let (mut named, mut others) = (Vec::new(), Vec::new());
+    let (mut named, mut others) = (Named::default(), Vec::new());
     if !path.is_dir() {
         return Ok((named, others));
     }
@@ -134,7 +123,7 @@ fn folders(path: &Path) -> Result<(Named, Vec<PathBuf>), DataError> {
         let folder = path.join(&name);
         if matches!(kind(&folder)?, Kind::Folder | Kind::LinkedFolder) {
             match part(&name) {
-                Some(part) => named.push((part, folder)),
+                Some(part) => named[part].push(folder),
                 None => others.push(folder),
             }
         }
@@ -142,8 +131,8 @@ fn folders(path: &Path) -> Result<(Named, Vec<PathBuf>), DataError> {
     Ok((named, others))
 }
 
-/// Returns the part that a name stands for.
-fn part(name: &OsStr) -> Option<Part> {
+/// Returns the number of the part that a name stands for, as in [`Named`].
+fn part(name: &OsStr) -> Option<usize> {
     let name = name.to_str()?.to_lowercase();
     let words = name.split(|c: char| !c.is_alphabetic()).map(|word| {
         let bare = word.strip_suffix("set").or(word.strip_suffix("data")).unwrap_or(word);
@@ -151,8 +140,7 @@ fn part(name: &OsStr) -> Option<Part> {
     });
     let mut words = words.filter(|word| !word.is_empty() && !FILLERS.contains(word));
     let (word, None) = (words.next()?, words.next()) else { return None };
-    let parts = [(&TRAINING[..], Part::Training), (&VALIDATION, Part::Validation), (&TEST, Part::Test)];
-    parts.into_iter().find(|(spellings, _)| spellings.contains(&word)).map(|(_, part)| part)
+    [&TRAINING[..], &VALIDATION, &TEST].iter().position(|spellings| spellings.contains(&word))
 }
 
 /// Returns whether a folder contains folders and no pictures of its own.
@@ -176,12 +164,9 @@ mod tests {
     fn the_usual_spellings_are_recognised() {
         let parts = |names: &[&str]| names.iter().map(|name| part(OsStr::new(name))).collect::<Vec<_>>();
         for (names, wanted) in [
-            (
-                &["train", "Training", "TRAIN_SET", "train2017", "trainset", "01-train", "training images"][..],
-                Part::Training,
-            ),
-            (&["val", "valid", "Validation", "validation_set", "valset", "dev", "val2017"], Part::Validation),
-            (&["test", "Testing", "test-data", "testdata", "eval", "test_images"], Part::Test),
+            (&["train", "Training", "TRAIN_SET", "train2017", "trainset", "01-train", "training images"][..], 0),
+            (&["val", "valid", "Validation", "validation_set", "valset", "dev", "val2017"], 1),
+            (&["test", "Testing", "test-data", "testdata", "eval", "test_images"], 2),
         ] {
             assert!(parts(names).iter().all(|found| *found == Some(wanted)), "{names:?}: {:?}", parts(names));
         }

@@ -82,8 +82,9 @@ fn a_class_with_only_broken_images_is_refused() {
     fs::write(folder.path().join("b/1.png"), "broken").unwrap();
     let opened = ImageFolder::open(folder.path()).unwrap();
     let error = opened.load(2, BrokenImages::Skip, threads(1)).unwrap_err();
-    assert!(matches!(&error, DataError::EmptyClass { path, .. } if *path == folder.path().join("b")), "{error}");
-    assert!(matches!(opened.without_broken(threads(1)), Err(DataError::EmptyClass { .. })));
+    let wanted = format!("the folder {} has no readable ", folder.path().join("b").display());
+    assert!(error.to_string().starts_with(&wanted), "{error}");
+    assert_eq!(opened.without_broken(threads(1)).unwrap_err().to_string(), error.to_string());
 }
 
 #[test]
@@ -92,7 +93,7 @@ fn folders_without_images_are_refused_with_their_names() {
     fs::create_dir(empty_class.path().join("b")).unwrap();
     fs::write(empty_class.path().join("b/readme.txt"), "no image").unwrap();
     let error = ImageFolder::open(empty_class.path()).unwrap_err();
-    assert!(matches!(&error, DataError::EmptyClass { path, .. } if path.ends_with("b")), "{error}");
+    assert!(error.to_string().contains("b has no readable "), "{error}");
 
     // Images without class folders, a folder with an empty class, and an empty folder.
     for files in [&["1.png"][..], &["a/1.txt"], &[]] {
@@ -102,12 +103,12 @@ fn folders_without_images_are_refused_with_their_names() {
             fs::write(folder.path().join(name), "no image").unwrap();
         }
         let error = ImageFolder::open(folder.path()).unwrap_err();
-        assert!(matches!(error, DataError::NoClassFolders { .. }), "{error}");
+        assert!(error.to_string().contains("has no class folders with images"), "{error}");
         assert!(error.to_string().contains("one folder per class"), "{error}");
     }
     assert!(matches!(ImageFolder::open("no/such/folder"), Err(DataError::MissingFolder { .. })));
     let file = empty_class.path().join("a/1.png");
-    assert!(matches!(ImageFolder::open(file), Err(DataError::NotAFolder { .. })));
+    assert!(ImageFolder::open(file).unwrap_err().to_string().contains("1.png is a file: give the folder that holds "));
 }
 
 #[test]
@@ -122,7 +123,7 @@ fn a_part_must_have_the_classes_of_the_training_images() {
     );
     let unknown = folder(&[("a/1.png", 1), ("b/1.png", 1), ("c/1.png", 1), ("d/1.png", 1)]);
     let error = training.open_part(unknown.path()).unwrap_err();
-    assert!(matches!(&error, DataError::UnknownClass { class, .. } if class == "d"), "{error}");
+    assert!(error.to_string().contains("has a folder for \"d\", which is not a class"), "{error}");
     let same = folder(&[("a/1.png", 1), ("b/2.png", 1), ("c/1.png", 1)]);
     assert_eq!(training.open_part(same.path()).unwrap().classes(), training.classes());
 }
@@ -147,7 +148,8 @@ fn impossible_sizes_are_refused() {
     let folder = folder(&[("a/1.png", 1)]);
     let opened = ImageFolder::open(folder.path()).unwrap();
     for size in [0, Cropping::MAX_SIZE + 1] {
-        assert!(matches!(opened.load(size, BrokenImages::Refuse, threads(1)), Err(DataError::Shape { .. })));
+        let error = opened.load(size, BrokenImages::Refuse, threads(1)).unwrap_err().to_string();
+        assert!(error.contains(&format!("has images of the size 3x{size}x{size}: ")), "{error}");
     }
 }
 

@@ -59,9 +59,7 @@ fn parts_are_found_in_all_spellings_and_never_read_as_classes() {
         let parts = FolderParts::find(root.path()).unwrap();
         let found = if is_test { parts.test() } else { parts.validation() };
         assert_eq!((parts.training(), found), (&*root.path().join(training), Some(&*root.path().join(other))));
-        let error = ImageFolder::open(root.path()).unwrap_err();
-        let text = error.to_string();
-        assert!(matches!(error, DataError::PartsForClasses { .. }), "{text}");
+        let text = ImageFolder::open(root.path()).unwrap_err().to_string();
         assert!(text.contains(training) && text.contains(other) && text.contains("not classes"), "{text}");
         assert_eq!(ImageFolder::open(parts.training()).unwrap().classes(), ["day", "night"]);
     }
@@ -71,7 +69,7 @@ fn parts_are_found_in_all_spellings_and_never_read_as_classes() {
 fn parts_are_recognised_even_without_class_folders() {
     // Otherwise pictures directly in train and val would make two classes.
     let root = folder(&["train/1.png", "val/1.png"]);
-    assert!(matches!(ImageFolder::open(root.path()), Err(DataError::PartsForClasses { .. })));
+    assert!(ImageFolder::open(root.path()).unwrap_err().to_string().contains("are parts of a data set"));
     let error = ImageFolder::open(FolderParts::find(root.path()).unwrap().training()).unwrap_err().to_string();
     assert!(error.contains("1 pictures outside of the class folders"), "{error}");
 }
@@ -172,17 +170,16 @@ fn accents_encoded_in_two_ways_are_explained() {
     let training = folder(&[&format!("{composed}/1.png"), "b/1.png"]);
     let part = folder(&[&format!("{decomposed}/1.png"), "b/1.png"]);
     let opened = ImageFolder::open(training.path()).unwrap();
-    let error = opened.open_part(part.path()).unwrap_err();
-    let text = error.to_string();
-    assert!(matches!(error, DataError::RenamedClass { .. }), "{text}");
-    for wanted in ["\"cafe\\u{301}\"", "\"caf\\u{e9}\"", "NFC", "NFD"] {
+    let text = opened.open_part(part.path()).unwrap_err().to_string();
+    for wanted in ["rename the folder", "\"cafe\\u{301}\"", "\"caf\\u{e9}\"", "NFC", "NFD"] {
         assert!(text.contains(wanted), "{text}");
     }
     let both = folder(&[&format!("{composed}/1.png"), &format!("{decomposed}/1.png")]);
-    let error = ImageFolder::open(both.path()).unwrap_err();
-    assert!(matches!(error, DataError::SameName { .. }), "{error}");
+    let error = ImageFolder::open(both.path()).unwrap_err().to_string();
+    assert!(error.contains("has two class folders of the same name, "), "{error}");
     let capital = folder(&[&format!("{composed}/1.png"), "B/1.png"]);
-    assert!(matches!(opened.open_part(capital.path()), Err(DataError::RenamedClass { .. })));
+    let error = opened.open_part(capital.path()).unwrap_err().to_string();
+    assert!(error.contains("has the class folder \"B\", but the class of the training images is \"b\""), "{error}");
 }
 
 #[cfg(unix)]
@@ -227,7 +224,7 @@ mod unix {
         fs::create_dir(root.path().join("c")).unwrap();
         symlink("/no/such/file", root.path().join("c/1.png")).unwrap();
         let error = ImageFolder::open(root.path()).unwrap().load(2, BrokenImages::Skip, threads()).unwrap_err();
-        assert!(matches!(&error, DataError::EmptyClass { path, .. } if path.ends_with("c")), "{error}");
+        assert!(error.to_string().contains("/c has no readable "), "{error}");
     }
 
     #[test]
@@ -264,6 +261,7 @@ mod unix {
         assert_eq!(opened.open_part(root.path()).unwrap().classes(), opened.classes());
         // A folder whose name spells out such a byte would have the same class name.
         picture(&root.path().join("caf\\xe9/1.png"), 1);
-        assert!(matches!(ImageFolder::open(root.path()), Err(DataError::SameName { .. })));
+        let error = ImageFolder::open(root.path()).unwrap_err().to_string();
+        assert!(error.contains("has two class folders of the same name, "), "{error}");
     }
 }

@@ -50,26 +50,29 @@ fn plain_and_gzipped_files_give_the_same_set() {
 #[test]
 fn swapped_files_are_refused() {
     let error = load_bytes(&labels(), &images()).unwrap_err();
-    assert!(matches!(error, DataError::NotIdx { kind: "labels", found: 0x803, expected: 0x801, .. }), "{error}");
+    assert!(error.to_string().contains("of labels: it begins with 0x00000803 instead of 0x00000801; "), "{error}");
 }
 
 #[test]
 fn another_format_is_refused() {
     let error = load_bytes(b"not an idx file", &labels()).unwrap_err();
-    assert!(matches!(error, DataError::NotIdx { kind: "images", .. }), "{error}");
+    assert!(error.to_string().contains("is not an IDX file of images: "), "{error}");
     let error = load_bytes(&images(), &[8]).unwrap_err();
-    assert!(matches!(error, DataError::NotIdx { kind: "labels", found: 0, .. }), "{error}");
+    assert!(error.to_string().contains("of labels: it begins with 0x00000000 instead "), "{error}");
 }
 
 #[test]
 fn an_empty_file_is_refused() {
-    assert!(matches!(load_bytes(b"", &labels()), Err(DataError::EmptyFile { .. })));
+    assert!(load_bytes(b"", &labels()).unwrap_err().to_string().contains("images is empty: "));
 }
 
 #[test]
 fn a_truncated_header_is_refused() {
     let error = load_bytes(&images()[..9], &labels()).unwrap_err();
-    assert!(matches!(error, DataError::TruncatedFile { remainder: 9, .. }), "{error}");
+    assert!(
+        error.to_string().contains("is truncated: after 0 records of 16 bytes there are 9 bytes left over; "),
+        "{error}"
+    );
 }
 
 #[test]
@@ -78,7 +81,7 @@ fn truncated_data_is_refused() {
         let bytes = &images()[..18];
         let bytes = if zipped { gzip(bytes) } else { bytes.to_vec() };
         let error = load_bytes(&bytes, &labels()).unwrap_err();
-        assert!(matches!(error, DataError::IdxLength { declared: 6, found: 2, more: false, .. }), "{error}");
+        assert!(error.to_string().contains("declares 6 bytes of data, and 2 follow; "), "{error}");
     }
 }
 
@@ -89,7 +92,6 @@ fn data_after_the_end_is_refused() {
         bytes.push(7);
         let bytes = if zipped { gzip(&bytes) } else { bytes };
         let error = load_bytes(&bytes, &labels()).unwrap_err();
-        assert!(matches!(error, DataError::IdxLength { more: true, .. }), "{error}");
         assert!(error.to_string().contains("and more follow"), "{error}");
     }
 }
@@ -97,29 +99,32 @@ fn data_after_the_end_is_refused() {
 #[test]
 fn a_header_that_declares_too_much_allocates_nothing() {
     let error = load_bytes(&idx(0x803, &[u32::MAX, u32::MAX, u32::MAX], &[1]), &labels()).unwrap_err();
-    assert!(matches!(error, DataError::IdxTooLarge { declared: u64::MAX, .. }), "{error}");
+    assert!(error.to_string().contains("declares 18446744073709551615 bytes of data, more than "), "{error}");
     let error = load_bytes(&images(), &idx(0x801, &[1 << 30], &[1])).unwrap_err();
-    assert!(matches!(error, DataError::IdxLength { found: 1, .. }), "{error}");
+    assert!(error.to_string().contains("declares 1073741824 bytes of data, and 1 follow; "), "{error}");
 }
 
 #[test]
 fn there_must_be_as_many_images_as_labels() {
     let error = load_bytes(&images(), &idx(0x801, &[3], &[0, 1, 2])).unwrap_err();
-    assert!(matches!(error, DataError::CountMismatch { image_count: 2, label_count: 3, .. }), "{error}");
+    assert!(
+        error.to_string().contains("holds 2 images, but ") && error.to_string().contains("labels holds 3 labels; "),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_label_out_of_range_is_refused() {
     let error = load_bytes(&images(), &idx(0x801, &[2], &[0, 3])).unwrap_err();
-    assert!(matches!(error, DataError::FileLabel { record: 1, label: 3, limit: 3, .. }), "{error}");
+    assert!(error.to_string().contains("has the label 3 in record 1 (counted from 0), "), "{error}");
 }
 
 #[test]
 fn files_without_images_are_refused() {
     let error = load_bytes(&idx(0x803, &[0, 1, 3], &[]), &idx(0x801, &[0], &[])).unwrap_err();
-    assert!(matches!(error, DataError::NoImages { .. }), "{error}");
+    assert!(error.to_string().contains("has no images: "), "{error}");
     let error = load_bytes(&idx(0x803, &[2, 0, 3], &[]), &labels()).unwrap_err();
-    assert!(matches!(error, DataError::Shape { .. }), "{error}");
+    assert!(error.to_string().contains("has images of the size 1x0x3: "), "{error}");
 }
 
 #[test]
@@ -127,9 +132,11 @@ fn a_damaged_gzip_file_is_refused() {
     let mut wrong = gzip(&images());
     let sum = wrong.len() - 8;
     wrong[sum] ^= 1;
-    assert!(matches!(load_bytes(&wrong, &labels()), Err(DataError::Gzip { .. })));
     let whole = gzip(&images());
-    assert!(matches!(load_bytes(&whole[..whole.len() - 12], &labels()), Err(DataError::Gzip { .. })));
+    for bytes in [&wrong[..], &whole[..whole.len() - 12]] {
+        let error = load_bytes(bytes, &labels()).unwrap_err();
+        assert!(error.to_string().contains("images is a damaged gzip file ("), "{error}");
+    }
 }
 
 fn fashion_folder(files: &[(&str, Vec<u8>)]) -> TempDir {

@@ -143,17 +143,17 @@ fn damaged_files_never_panic() {
 fn halving_a_picture_weights_by_a_triangle() {
     // Each of the two pixels has the weights 3, 3 and 1 in 7 (1/8, 3/8, 3/8, 1/8 away from the edges).
     let row = from_gray(4, 2, &[0, 70, 140, 210, 0, 70, 140, 210]);
-    let halved = row.with_shorter_side(1);
+    let halved = row.covering([1; 2]);
     assert_eq!((halved.width(), halved.height()), (2, 1));
     assert_eq!(gray(&halved), [50, 160]);
     // Away from the edges: (30 + 3 * 60 + 3 * 90 + 120) / 8.
     let row = from_gray(8, 2, &[[0, 0, 0, 40, 80, 120, 120, 120]; 2].concat());
-    assert_eq!(gray(&row.with_shorter_side(1)), [0, 25, 95, 120]);
+    assert_eq!(gray(&row.covering([1; 2])), [0, 25, 95, 120]);
 }
 
 #[test]
 fn doubling_a_picture_interpolates_between_pixel_centres() {
-    let doubled = from_gray(2, 1, &[0, 100]).with_shorter_side(2);
+    let doubled = from_gray(2, 1, &[0, 100]).covering([2; 2]);
     assert_eq!((doubled.width(), doubled.height()), (4, 2));
     assert_eq!(gray(&doubled), [0, 25, 75, 100, 0, 25, 75, 100]);
 }
@@ -161,7 +161,7 @@ fn doubling_a_picture_interpolates_between_pixel_centres() {
 #[test]
 fn a_flat_picture_stays_flat_at_every_size() {
     for side in [1, 2, 3, 5, 7, 31, 100] {
-        let scaled = from_gray(30, 20, &[77; 600]).with_shorter_side(side);
+        let scaled = from_gray(30, 20, &[77; 600]).covering([side; 2]);
         assert_eq!(scaled.height(), side);
         assert!(gray(&scaled).iter().all(|&value| value == 77), "{side}");
     }
@@ -171,7 +171,7 @@ fn a_flat_picture_stays_flat_at_every_size() {
 fn the_longer_side_keeps_the_proportion_rounded() {
     let size = |width, height, side| {
         let picture = Picture::new(width, height, vec![0; (width * height * 3) as usize]).unwrap();
-        let scaled = picture.with_shorter_side(side);
+        let scaled = picture.covering([side; 2]);
         (scaled.width(), scaled.height())
     };
     assert_eq!(size(500, 375, 256), (341, 256)); // 341.33
@@ -185,8 +185,8 @@ fn the_longer_side_keeps_the_proportion_rounded() {
 fn crops_are_exact_and_centre_crops_lean_to_the_first_pixel() {
     let picture = from_gray(5, 4, &(0..20).collect::<Vec<u8>>());
     assert_eq!(gray(&picture.crop(1, 2, 2)), [7, 8, 12, 13]);
-    assert_eq!(gray(&picture.center_crop(2)), [6, 7, 11, 12]); // margins of 1 and 2 columns
-    assert_eq!(gray(&picture.center_crop(3)), [1, 2, 3, 6, 7, 8, 11, 12, 13]); // margins of 0 and 1 rows
+    assert_eq!(gray(&picture.middle([2; 2])), [6, 7, 11, 12]); // margins of 1 and 2 columns
+    assert_eq!(gray(&picture.middle([3; 2])), [1, 2, 3, 6, 7, 8, 11, 12, 13]); // margins of 0 and 1 rows
     assert_eq!(picture.crop(0, 1, 4).width(), 4);
 }
 

@@ -1,13 +1,12 @@
 //! How a worker handles one task, from the delivery to the stored result.
 
+use super::super::connection::store;
 use super::super::protocol::{AGAIN, Claimed, Doing, Report, Task, Welcome, short_identity};
 use super::super::trainer::{Line, Trainer};
-use super::{LOOK, RENEW, REQUEST, Session};
+use super::{LOOK, Presence, RENEW, REQUEST, Session};
 use crate::evaluation::{Evaluation, Infeasibility};
 use crate::evaluator::Verdict;
 use async_nats::jetstream::consumer::{Consumer, pull};
-use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, AckKind};
 use futures_util::{StreamExt, TryStreamExt};
 use serde::de::IgnoredAny;
@@ -107,7 +106,7 @@ impl Session<'_> {
         trainer.send(task);
         let begun = Instant::now();
         let mut told = false;
-        let outcome = loop {
+        let (verdict, end) = loop {
             match timeout(LOOK, trainer.next()).await {
                 Ok(Some(Line::Progress(progress))) => hand.advance(Some(progress)),
                 Ok(Some(Line::Done { outcome, condition, .. })) => {
@@ -140,9 +139,14 @@ impl Session<'_> {
                 self.presence.tell(hand.doing(), REQUEST).await;
             }
         };
-        let (outcome, end) = outcome;
+        self.finish(key, verdict, end).await
+    }
+
+    /// Stores the result of the trial at hand, and puts it down.
+    async fn finish(&self, key: &str, verdict: Verdict, end: End) -> End {
+        let hand = &self.presence.hand;
         hand.trained();
-        let stored = self.store(key, outcome).await;
+        let stored = self.store(key, verdict).await;
         let leases = hand.put_down();
         if !stored {
             return End::Stop;
@@ -156,16 +160,8 @@ impl Session<'_> {
         let message = "every worker that began it was lost, or its training hung".to_owned();
         tracing::warn!(key, attempts, "a trial is given up");
         let failed = Evaluation::Infeasible(Infeasibility::Failed { attempts, message });
-        let hand = &self.presence.hand;
-        hand.take_up(key, lease.to_owned());
-        hand.trained();
-        let stored = self.store(key, Verdict::Evaluated(failed)).await;
-        let leases = hand.put_down();
-        if stored {
-            self.acknowledge(leases);
-            return End::Next;
-        }
-        End::Stop
+        self.presence.hand.take_up(key, lease.to_owned());
+        self.finish(key, Verdict::Evaluated(failed), End::Next).await
     }
 
     /// Stores a result, however long the broker is away, and extends the lease meanwhile. Returns whether it, or
@@ -173,18 +169,10 @@ impl Session<'_> {
     async fn store(&self, key: &str, verdict: Verdict) -> bool {
         let report = Report { key: key.to_owned(), worker: self.worker.name.clone(), verdict };
         let Ok(payload) = serde_json::to_vec(&report) else { unreachable!("a result is made of numbers and texts") };
+        let Presence { context, names, .. } = &self.presence;
         let mut stopped: Option<Instant> = None;
         loop {
-            let message = PublishMessage::build().payload(payload.clone().into()).expected_last_subject_sequence(0);
-            let sent = self.context.send_publish(self.names.subject("result", key), message).await;
-            let error = match sent {
-                Ok(stored) => match stored.await {
-                    Ok(_) => return true,
-                    Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => return true,
-                    Err(error) => error,
-                },
-                Err(error) => error,
-            };
+            let Err(error) = store(context, names.subject("result", key), payload.clone()).await else { return true };
             tracing::debug!(%error, key, "a result is not stored yet");
             if self.is_stopped() && stopped.get_or_insert_with(Instant::now).elapsed() > LAST_TRY {
                 return false;
@@ -216,23 +204,19 @@ impl Session<'_> {
     /// Notes that this delivery of a task does not count as an attempt, since the broker counts them all. If the note
     /// is lost, the trial has one attempt fewer.
     async fn note(&self, key: &str, lease: &str) {
+        let Presence { context, names, .. } = &self.presence;
         let delivery = short_identity(lease);
-        let message = PublishMessage::build().expected_last_subject_sequence(0);
-        let sent = self.context.send_publish(self.names.subject("note", &format!("{key}.{delivery}")), message).await;
-        let stored = match sent {
-            Ok(stored) => stored.await.map(|_| ()),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = stored {
+        if let Err(error) = store(context, names.subject("note", &format!("{key}.{delivery}")), Vec::new()).await {
             tracing::debug!(%error, key, "a note is not stored");
         }
     }
 
     /// Returns the number of deliveries of a task that do not count.
     async fn notes(&self, key: &str) -> u64 {
+        let Presence { context, names, .. } = &self.presence;
         let count = async {
-            let stream = self.context.get_stream(self.names.notes()).await.ok()?;
-            let subjects = stream.info_with_subjects(self.names.subject("note", &format!("{key}.*"))).await.ok()?;
+            let stream = context.get_stream(names.notes()).await.ok()?;
+            let subjects = stream.info_with_subjects(names.subject("note", &format!("{key}.*"))).await.ok()?;
             subjects.try_fold(0, async |sum, (_, count)| Ok(sum + count as u64)).await.ok()
         };
         // If they cannot be counted, do not give up the task: the broker will deliver it once more.

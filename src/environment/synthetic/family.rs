@@ -56,9 +56,8 @@ impl HiddenBlock {
 
     /// Adds normal noise with a standard deviation of `deviation` percentage points to each accuracy.
     #[must_use]
-    pub fn with_noise(mut self, deviation: f64) -> Self {
-        self.noise = deviation;
-        self
+    pub fn with_noise(self, deviation: f64) -> Self {
+        Self { noise: deviation, ..self }
     }
 
     /// Returns the hidden block.
@@ -183,9 +182,8 @@ impl Motifs {
 
     /// Adds normal noise with a standard deviation of `deviation` percentage points to each accuracy.
     #[must_use]
-    pub fn with_noise(mut self, deviation: f64) -> Self {
-        self.noise = deviation;
-        self
+    pub fn with_noise(self, deviation: f64) -> Self {
+        Self { noise: deviation, ..self }
     }
 
     /// Returns the highest quality of any block.

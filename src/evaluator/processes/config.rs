@@ -119,7 +119,8 @@ impl ProcessConfig {
     }
 
     /// Makes the children share a device with `bytes` of memory: in the order of submission, a trial starts when the
-    /// memory that `estimate` gives for it fits next to that of the running trials. A trial that never fits runs alone.
+    /// memory that `estimate` gives for it fits next to that of the running trials. A trial that never fits runs alone,
+    /// and one whose cost is not known as well.
     #[must_use]
     pub fn with_device_memory(mut self, bytes: u64, estimate: impl Fn(&Cost) -> u64 + Send + Sync + 'static) -> Self {
         self.device_memory = Some(bytes);
@@ -127,8 +128,8 @@ impl ProcessConfig {
         self
     }
 
-    pub(super) fn estimate(&self, cost: &Cost) -> u64 {
-        self.estimate.as_ref().map_or(0, |estimate| estimate(cost))
+    pub(super) fn estimate(&self, cost: Option<&Cost>) -> u64 {
+        self.estimate.as_ref().map_or(0, |estimate| cost.map_or(u64::MAX, |cost| estimate(cost)))
     }
 
     pub(super) fn program(&self) -> io::Result<Program> {

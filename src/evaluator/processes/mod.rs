@@ -236,7 +236,7 @@ impl<A: Serialize> ProcessEvaluator<A> {
     /// Gives waiting trials to children that have nothing to do, in order, as far as memory goes.
     fn hand_out(&mut self, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
         while let Some(assignment) = self.queue.front() {
-            let bytes = self.config.estimate(&assignment.trial.cost);
+            let bytes = self.config.estimate(assignment.trial.cost.as_ref());
             let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_free()) else { break };
             if !self.packing.admits(bytes) {
                 break;

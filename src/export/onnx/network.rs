@@ -149,19 +149,18 @@ impl Writer<'_> {
         after: Option<&Normalisation>,
     ) -> Result<String, OnnxError> {
         let mut kernel = self.weights.get(&format!("{name}.weight"), &shape)?;
-        let kernel_name = format!("{name}.weight");
-        let mut inputs = vec![input.to_owned()];
-        if let Some(affine) = after.map(Normalisation::affine) {
-            let filter = kernel.values.len() / affine.scale.len().max(1);
-            for (weights, scale) in kernel.values.chunks_mut(filter.max(1)).zip(&affine.scale) {
+        let affine = after.map(Normalisation::affine);
+        if let Some([scale, _]) = &affine {
+            let filter = (kernel.values.len() / scale.len().max(1)).max(1);
+            for (weights, scale) in kernel.values.chunks_mut(filter).zip(scale) {
                 for weight in weights {
                     *weight *= scale;
                 }
             }
-            inputs.push(self.store(&kernel_name, &kernel));
-            inputs.push(self.builder.floats(format!("{name}.bias"), &kernel.shape[..1], &affine.shift));
-        } else {
-            inputs.push(self.store(&kernel_name, &kernel));
+        }
+        let mut inputs = vec![input.to_owned(), self.store(&format!("{name}.weight"), &kernel)];
+        if let Some([_, shift]) = affine {
+            inputs.push(self.builder.floats(format!("{name}.bias"), &kernel.shape[..1], &shift));
         }
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         Ok(self.builder.node(name, "Conv", &inputs, window(u8::try_from(shape[2]).unwrap_or(u8::MAX), stride)))

@@ -40,13 +40,6 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// The scale and the shift per channel to which a batch normalisation in inference reduces.
-#[derive(Debug)]
-pub(super) struct Affine {
-    pub(super) scale: Vec<f32>,
-    pub(super) shift: Vec<f32>,
-}
-
 /// A batch normalisation.
 #[derive(Debug)]
 pub(super) struct Normalisation {
@@ -67,16 +60,12 @@ impl Normalisation {
         })
     }
 
-    pub(super) fn affine(&self) -> Affine {
-        let scale: Vec<f32> = self
-            .weight
-            .values
-            .iter()
-            .zip(&self.variance.values)
-            .map(|(weight, variance)| weight / (variance + EPSILON).sqrt())
-            .collect();
+    /// The scale and the shift per channel to which the normalisation reduces in inference.
+    pub(super) fn affine(&self) -> [Vec<f32>; 2] {
+        let factors = self.weight.values.iter().zip(&self.variance.values);
+        let scale: Vec<f32> = factors.map(|(weight, variance)| weight / (variance + EPSILON).sqrt()).collect();
         let shifts = self.bias.values.iter().zip(&self.mean.values).zip(&scale);
         let shift = shifts.map(|((bias, mean), scale)| bias - mean * scale).collect();
-        Affine { scale, shift }
+        [scale, shift]
     }
 }

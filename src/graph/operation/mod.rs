@@ -105,8 +105,11 @@ pub(crate) trait Describe {
         false
     }
 
-    /// Adds the parameters, multiply-adds and activations for inputs and an output with these channels.
-    fn cost(&self, inputs: &[u64], output: u64, pixels: u64, sum: &mut Sum) -> Result<(), SizeOverflow>;
+    /// Adds the parameters, multiply-adds and activations for inputs and an output with these channels: for an
+    /// operation without weights, its output.
+    fn cost(&self, _inputs: &[u64], output: u64, pixels: u64, sum: &mut Sum) -> Result<(), SizeOverflow> {
+        sum.tensors(1, output, pixels)
+    }
 
     /// Returns the [`Flow`] out of the operation, for inputs with this flow and number of channels each, and an output
     /// of `output` channels. An operation without weights passes on what it gets.

@@ -1,8 +1,6 @@
 //! Pools of stride 1. A pool over one pixel computes nothing.
 
 use super::{Describe, Facts, PyTorch};
-use crate::graph::cost::Sum;
-use crate::graph::shape::SizeOverflow;
 
 pub(super) fn max(kernel: u8) -> Pool {
     Pool { name: "max pool", number: 2, kernel, function: "max_pool2d", argument: "" }
@@ -26,10 +24,6 @@ impl Describe for Pool {
         let Self { name, number, kernel, .. } = *self;
         let (colour, passes_through) = ([number, kernel], kernel == 1);
         Facts { name, colour, inputs: 1..=1, kernel: Some(kernel), depth: 0, passes_through }
-    }
-
-    fn cost(&self, _: &[u64], output: u64, pixels: u64, sum: &mut Sum) -> Result<(), SizeOverflow> {
-        sum.tensors(1, output, pixels)
     }
 
     fn pytorch(&self, _: &str, inputs: &[String], channels: &[&str]) -> PyTorch {

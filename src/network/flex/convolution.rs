@@ -12,7 +12,7 @@
     reason = "what is not inlined into the dispatched function is compiled without its vectors"
 )]
 
-use super::vector::{for_each_image, load, store};
+use super::vector::{load, store};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use std::array::from_fn;
@@ -106,7 +106,7 @@ fn pack(rows: usize, columns: usize, weight: impl Fn(usize, usize) -> f32) -> Ve
 fn run(sizes: Sizes, input: &[f32], weights: &[[f32; ROWS]], rectify: bool, mask: Option<&[f32]>) -> Vec<f32> {
     let mut output = vec![0.0; sizes.images * sizes.output()];
     let arch = Arch::new();
-    for_each_image(&mut output, sizes.output(), Vec::new, |padded, image, output| {
+    output.par_chunks_mut(sizes.output()).enumerate().for_each_init(Vec::new, |padded, (image, output)| {
         let input = &input[image * sizes.input()..][..sizes.input()];
         let mask = mask.map(|mask| &mask[image * sizes.output()..][..sizes.output()]);
         arch.dispatch(Image { sizes, input, weights, rectify, mask, padded, output });

@@ -175,15 +175,15 @@ impl Backward<Flex, 3> for Normalisation {
             epsilon,
             gradient.storage(),
         );
-        let [input_node, scale_node, shift_node] = ops.parents;
-        if let Some(node) = input_node {
-            gradients.register::<Flex>(node.id, tensor(found.input, dims::<4>(&input)));
-        }
-        if let Some(node) = scale_node {
-            gradients.register::<Flex>(node.id, tensor(found.scale, [sizes.channels]));
-        }
-        if let Some(node) = shift_node {
-            gradients.register::<Flex>(node.id, tensor(found.shift, [sizes.channels]));
+        let found = [
+            tensor(found.input, dims::<4>(&input)),
+            tensor(found.scale, [sizes.channels]),
+            tensor(found.shift, [sizes.channels]),
+        ];
+        for (node, found) in ops.parents.into_iter().zip(found) {
+            if let Some(node) = node {
+                gradients.register::<Flex>(node.id, found);
+            }
         }
     }
 }

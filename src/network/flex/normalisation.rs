@@ -5,7 +5,7 @@
     reason = "what is not inlined into the dispatched function is compiled without its vectors"
 )]
 
-use super::vector::{for_each_image, load};
+use super::vector::load;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -60,21 +60,16 @@ pub(super) fn normalise(
         scale.iter().zip(variances).map(|(scale, &variance)| scale * rate(variance, epsilon)).collect();
     let mut output = vec![0.0; input.len()];
     let arch = Arch::new();
-    for_each_image(
-        &mut output,
-        sizes.image(),
-        || (),
-        |(), image, output| {
-            let input = &input[image * sizes.image()..][..sizes.image()];
-            arch.dispatch(|| {
-                let planes = output.chunks_exact_mut(sizes.plane).zip(input.chunks_exact(sizes.plane));
-                for (channel, (output, input)) in planes.enumerate() {
-                    let (mean, factor, shift) = (means[channel], factors[channel], shift[channel]);
-                    output.iter_mut().zip(input).for_each(|(to, &from)| *to = (from - mean) * factor + shift);
-                }
-            });
-        },
-    );
+    output.par_chunks_mut(sizes.image()).enumerate().for_each(|(image, output)| {
+        let input = &input[image * sizes.image()..][..sizes.image()];
+        arch.dispatch(|| {
+            let planes = output.chunks_exact_mut(sizes.plane).zip(input.chunks_exact(sizes.plane));
+            for (channel, (output, input)) in planes.enumerate() {
+                let (mean, factor, shift) = (means[channel], factors[channel], shift[channel]);
+                output.iter_mut().zip(input).for_each(|(to, &from)| *to = (from - mean) * factor + shift);
+            }
+        });
+    });
     output
 }
 
@@ -116,25 +111,20 @@ pub(super) fn gradients(
         })
         .collect();
     let mut output = vec![0.0; input.len()];
-    for_each_image(
-        &mut output,
-        sizes.image(),
-        || (),
-        |(), image, output| {
-            let image = image * sizes.image()..(image + 1) * sizes.image();
-            let (input, gradient) = (&input[image.clone()], &gradient[image]);
-            arch.dispatch(|| {
-                for (channel, output) in output.chunks_exact_mut(sizes.plane).enumerate() {
-                    let [factor, offset, slope, mean] = channels[channel];
-                    let plane = channel * sizes.plane..(channel + 1) * sizes.plane;
-                    let from = gradient[plane.clone()].iter().zip(&input[plane]);
-                    for (to, (gradient, input)) in output.iter_mut().zip(from) {
-                        *to = factor * (gradient - offset - (input - mean) * slope);
-                    }
+    output.par_chunks_mut(sizes.image()).enumerate().for_each(|(image, output)| {
+        let image = image * sizes.image()..(image + 1) * sizes.image();
+        let (input, gradient) = (&input[image.clone()], &gradient[image]);
+        arch.dispatch(|| {
+            for (channel, output) in output.chunks_exact_mut(sizes.plane).enumerate() {
+                let [factor, offset, slope, mean] = channels[channel];
+                let plane = channel * sizes.plane..(channel + 1) * sizes.plane;
+                let from = gradient[plane.clone()].iter().zip(&input[plane]);
+                for (to, (gradient, input)) in output.iter_mut().zip(from) {
+                    *to = factor * (gradient - offset - (input - mean) * slope);
                 }
-            });
-        },
-    );
+            }
+        });
+    });
     Gradients {
         input: output,
         scale: sums.iter().map(|[_, product]| single(*product)).collect(),

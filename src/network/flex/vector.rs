@@ -1,4 +1,4 @@
-//! Vectors of the processor, and images distributed over its cores.
+//! Vectors of the processor.
 
 #![expect(
     clippy::inline_always,
@@ -6,7 +6,6 @@
 )]
 
 use pulp::Simd;
-use rayon::prelude::*;
 
 /// Loads a vector from `slice[at..]`.
 #[inline(always)]
@@ -23,16 +22,4 @@ pub(super) fn store<S: Simd>(simd: S, slice: &mut [f32], vector: S::f32s) {
         ([whole], []) => *whole = vector,
         _ => simd.partial_store_f32s(slice, vector),
     }
-}
-
-/// Runs `function` for each image of `output`, with a value of `scratch` that several images share.
-pub(super) fn for_each_image<T>(
-    output: &mut [f32],
-    image: usize,
-    scratch: impl Fn() -> T + Sync + Send,
-    function: impl Fn(&mut T, usize, &mut [f32]) + Sync + Send,
-) {
-    output.par_chunks_mut(image).enumerate().for_each_init(scratch, |scratch, (number, output)| {
-        function(scratch, number, output);
-    });
 }

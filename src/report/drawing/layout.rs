@@ -86,7 +86,7 @@ pub(super) fn layout(graph: &LayerGraph) -> Layout {
     }
     let top = |rank: usize| rank as f64 * (NODE_HEIGHT + GAP);
     let places: Vec<Place> = (0..graph.node_count()).map(|node| Place { x: x[node], y: top(ranks[node]) }).collect();
-    let routes = layers.routes(graph, &x, &places);
+    let routes = layers.routes(&x, &places);
     Layout { places, routes, width: right, height: top(layers.order.len() - 1) + NODE_HEIGHT }
 }
 
@@ -97,13 +97,8 @@ fn ranks(graph: &LayerGraph) -> Vec<usize> {
         ranks.push(node.inputs.iter().map(|&from| ranks[from] + 1).max().unwrap_or(0));
     }
     // The output is below everything, even below a layer that leads nowhere.
-    let lowest = ranks.iter().copied().max().unwrap_or(0);
-    if let Some(output) = ranks.last_mut() {
-        *output = lowest.max(*output);
-    }
-    let last = ranks.len() - 1;
-    if ranks[..last].contains(&ranks[last]) {
-        ranks[last] += 1;
+    if let Some((output, others)) = ranks.split_last_mut() {
+        *output = others.iter().max().map_or(0, |lowest| lowest + 1);
     }
     ranks
 }
@@ -169,8 +164,7 @@ impl Layers {
     }
 
     fn order_layer(&mut self, rank: usize, downwards: bool) {
-        let beside = if downwards { rank - 1 } else { rank + 1 };
-        let places = self.places(&self.order[beside]);
+        let places = self.places();
         let joined = if downwards { &self.above } else { &self.below };
         let mut keyed: Vec<(f64, usize)> = self.order[rank]
             .iter()
@@ -178,11 +172,9 @@ impl Layers {
             .map(|(own, &item)| {
                 let mut neighbours: Vec<usize> = joined[item].iter().map(|&other| places[other]).collect();
                 neighbours.sort_unstable();
-                let middle = neighbours.len() / 2;
                 let median = match neighbours.len() {
                     0 => own as f64,
-                    count if count % 2 == 1 => neighbours[middle] as f64,
-                    _ => (neighbours[middle - 1] + neighbours[middle]) as f64 / 2.0,
+                    count => (neighbours[(count - 1) / 2] + neighbours[count / 2]) as f64 / 2.0,
                 };
                 (median, item)
             })
@@ -197,20 +189,17 @@ impl Layers {
             return;
         }
         for rank in 0..self.order.len() {
-            let above = rank.checked_sub(1).map(|rank| self.places(&self.order[rank]));
-            let below = self.order.get(rank + 1).map(|layer| self.places(layer));
-            let pair = |first: usize, second: usize| {
-                let count = |joined: &[Vec<usize>], places: &Option<Vec<usize>>| {
-                    places.as_ref().map_or(0, |places| {
-                        let pairs = joined[first].iter().flat_map(|&a| joined[second].iter().map(move |&b| (a, b)));
-                        pairs.filter(|&(a, b)| places[a] > places[b]).count()
-                    })
+            let places = self.places();
+            let crossings = |first: usize, second: usize| {
+                let of = |joined: &[Vec<usize>]| {
+                    let pairs = joined[first].iter().flat_map(|&a| joined[second].iter().map(move |&b| (a, b)));
+                    pairs.filter(|&(a, b)| places[a] > places[b]).count()
                 };
-                count(&self.above, &above) + count(&self.below, &below)
+                of(&self.above) + of(&self.below)
             };
             let mut layer = self.order[rank].clone();
             for place in 1..layer.len() {
-                if pair(layer[place], layer[place - 1]) < pair(layer[place - 1], layer[place]) {
+                if crossings(layer[place], layer[place - 1]) < crossings(layer[place - 1], layer[place]) {
                     layer.swap(place - 1, place);
                 }
             }
@@ -219,18 +208,18 @@ impl Layers {
     }
 
     /// Returns the place of each item in its layer, by item number.
-    fn places(&self, layer: &[usize]) -> Vec<usize> {
+    fn places(&self) -> Vec<usize> {
         let mut places = vec![0; self.items.len()];
-        layer.iter().enumerate().for_each(|(place, &item)| places[item] = place);
+        let layers = self.order.iter().flat_map(|layer| layer.iter().enumerate());
+        layers.for_each(|(place, &item)| places[item] = place);
         places
     }
 
     fn crossings(&self) -> usize {
-        let mut crossings = 0;
-        for pair in self.order.windows(2) {
-            let places = self.places(&pair[1]);
+        let (mut crossings, places) = (0, self.places());
+        for layer in &self.order {
             let mut seen: Vec<usize> = Vec::new();
-            for &item in &pair[0] {
+            for &item in layer {
                 let mut ends: Vec<usize> = self.below[item].iter().map(|&to| places[to]).collect();
                 crossings += ends.iter().map(|end| seen.iter().filter(|before| *before > end).count()).sum::<usize>();
                 seen.append(&mut ends);
@@ -254,9 +243,8 @@ impl Layers {
             }
         }
         for round in 0..40 {
-            let ranks: Vec<usize> =
-                if round % 2 == 0 { (0..self.order.len()).collect() } else { (0..self.order.len()).rev().collect() };
-            for rank in ranks {
+            for step in 0..self.order.len() {
+                let rank = if round % 2 == 0 { step } else { self.order.len() - 1 - step };
                 self.straighten(rank, &mut x);
             }
             self.align_lanes(&mut x);
@@ -337,38 +325,39 @@ impl Layers {
     }
 
     /// Returns the path of each edge.
-    fn routes(&self, graph: &LayerGraph, x: &[f64], places: &[Place]) -> Vec<Route> {
-        // At a node, edges begin and end in the order of their other ends, so that they do not cross there.
-        let port = |node: usize, edge: usize, outgoing: bool| {
-            let next = |chain: &[usize]| if outgoing { chain[1] } else { chain[chain.len() - 2] };
-            let mut edges: Vec<(f64, usize)> = (0..self.chains.len())
-                .filter(|&other| {
-                    let chain = &self.chains[other];
-                    let end = if outgoing { chain[0] } else { chain[chain.len() - 1] };
-                    end == node
-                })
-                .map(|other| (x[next(&self.chains[other])], other))
-                .collect();
-            edges.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-            let count = edges.len();
-            let place = edges.iter().position(|&(_, other)| other == edge).unwrap_or(0);
-            let separation = PORT_SEPARATION.min((NODE_WIDTH - 24.0) / count as f64);
-            places[node].x + (place as f64 - (count as f64 - 1.0) / 2.0) * separation
+    fn routes(&self, x: &[f64], places: &[Place]) -> Vec<Route> {
+        let (begins, ends) = (self.ports(x, places, true), self.ports(x, places, false));
+        let route = |(edge, chain): (usize, &Vec<usize>)| {
+            let (from, to) = (chain[0], chain[chain.len() - 1]);
+            let mut points = vec![(begins[edge], places[from].y + NODE_HEIGHT)];
+            for (step, &lane) in chain[1..chain.len() - 1].iter().enumerate() {
+                points.push((x[lane], places[from].y + (step + 1) as f64 * (NODE_HEIGHT + GAP)));
+            }
+            points.push((ends[edge], places[to].y));
+            Route { from, to, points }
         };
-        let mut routes = Vec::new();
-        for (to, node) in graph.nodes().iter().enumerate() {
-            for &from in &node.inputs {
-                let edge = routes.len();
-                let mut points = vec![(port(from, edge, true), places[from].y + NODE_HEIGHT)];
-                let lanes = &self.chains[edge][1..self.chains[edge].len() - 1];
-                for (step, &lane) in lanes.iter().enumerate() {
-                    points.push((x[lane], places[from].y + (step + 1) as f64 * (NODE_HEIGHT + GAP)));
-                }
-                points.push((port(to, edge, false), places[to].y));
-                routes.push(Route { from, to, points });
+        self.chains.iter().enumerate().map(route).collect()
+    }
+
+    /// Returns where each edge begins, or where it ends. At a node these are in the order of the edges' other ends, so
+    /// that they do not cross there.
+    fn ports(&self, x: &[f64], places: &[Place], outgoing: bool) -> Vec<f64> {
+        // The item at the end of an edge, and the one beside it.
+        let end = |edge: usize| {
+            let chain = &self.chains[edge];
+            if outgoing { (chain[0], chain[1]) } else { (chain[chain.len() - 1], chain[chain.len() - 2]) }
+        };
+        let mut ports = vec![0.0; self.chains.len()];
+        for (node, place) in places.iter().enumerate() {
+            let mut edges: Vec<usize> = (0..self.chains.len()).filter(|&edge| end(edge).0 == node).collect();
+            edges.sort_by(|&a, &b| x[end(a).1].total_cmp(&x[end(b).1]));
+            let separation = PORT_SEPARATION.min((NODE_WIDTH - 24.0) / edges.len() as f64);
+            let middle = (edges.len() as f64 - 1.0) / 2.0;
+            for (position, &edge) in edges.iter().enumerate() {
+                ports[edge] = place.x + (position as f64 - middle) * separation;
             }
         }
-        routes
+        ports
     }
 }
 

@@ -6,6 +6,7 @@ mod layout;
 use super::colours;
 use super::figure::{FONT_FAMILY, Figure};
 use super::kind::{Kind, label};
+use super::svg::Svg;
 use super::text::{escape, size, width};
 use crate::graph::{LayerGraph, NetworkConfig, NodeChannels, Operation, ToGraph};
 use layout::{GAP, Layout, NODE_HEIGHT, NODE_WIDTH, Route, layout};
@@ -50,8 +51,9 @@ pub fn draw(block: &impl ToGraph) -> String {
 #[derive(Debug, Clone)]
 pub struct BlockDrawing {
     graph: LayerGraph,
-    /// Channels of each node, if they fit into 64 bits.
+    /// Channels of each node, if the network is known and they fit into 64 bits.
     channels: Option<Vec<NodeChannels>>,
+    has_network: bool,
     name: String,
     title: Option<String>,
     captions: Vec<String>,
@@ -59,13 +61,15 @@ pub struct BlockDrawing {
 
 impl BlockDrawing {
     /// Creates a drawing of `graph` as the first block of `network`, whose input has as many channels as its
-    /// convolutions have filters.
+    /// convolutions have filters. Without a network (`None`) no channels are shown.
     #[must_use]
-    pub fn new(graph: &LayerGraph, network: &NetworkConfig) -> Self {
-        let width = network.width as u64;
+    pub fn new<'n>(graph: &LayerGraph, network: impl Into<Option<&'n NetworkConfig>>) -> Self {
+        let network = network.into();
+        let width = |network: &NetworkConfig| network.width as u64;
         Self {
             graph: graph.clone(),
-            channels: graph.channels(width, width, network.widths).ok(),
+            channels: network.and_then(|n| graph.channels(width(n), width(n), n.widths).ok()),
+            has_network: network.is_some(),
             name: "block".to_owned(),
             title: None,
             captions: Vec::new(),
@@ -114,40 +118,34 @@ impl BlockDrawing {
         let width = (inner + 2.0 * MARGIN).ceil();
         let height = (top + layout.height + MARGIN + notes.len() as f64 * 20.0).ceil();
 
-        let mut svg = format!(
+        let mut svg = Svg::default();
+        svg.add(format_args!(
             "<rect class=\"paper\" width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"{}\"/>\n\
-             <g font-family=\"{FONT_FAMILY}\" text-anchor=\"middle\">\n",
+             <g font-family=\"{FONT_FAMILY}\">",
             colours::PAPER
-        );
+        ));
         let middle = width / 2.0;
         let mut y = MARGIN;
         for (text, size) in &head {
             y += size * 1.45;
             let colour = if *size > 12.0 { colours::INK } else { colours::MUTED };
-            // Writing to a string cannot fail, here and below.
-            let _ = writeln!(
-                svg,
-                "<text x=\"{middle}\" y=\"{:.1}\" font-size=\"{size}\" fill=\"{colour}\">{}</text>",
-                y - size * 0.35,
-                escape(text)
-            );
+            svg.text((middle, y - size * 0.35), "middle", *size, colour, text);
         }
-        let _ = writeln!(svg, "<g transform=\"translate({:.1} {top:.1})\">", (width - layout.width) / 2.0);
+        svg.add(format_args!("<g transform=\"translate({:.1} {top:.1})\">", (width - layout.width) / 2.0));
         for (route, projected) in layout.routes.iter().zip(projected) {
             edge(&mut svg, route, projected);
         }
         self.nodes(&mut svg, &layout);
-        svg.push_str("</g>\n");
-        for (line, note) in notes.iter().enumerate() {
-            let y = top + layout.height + 20.0 * (line + 1) as f64;
-            let muted = colours::MUTED;
-            let _ = writeln!(svg, "<text x=\"{middle}\" y=\"{y:.1}\" font-size=\"11\" fill=\"{muted}\">{note}</text>");
+        svg.add(format_args!("</g>"));
+        for (note, line) in notes.iter().zip(1u8..) {
+            let y = top + layout.height + 20.0 * f64::from(line);
+            svg.text((middle, y), "middle", 11.0, colours::MUTED, note);
         }
-        svg.push_str("</g>\n");
+        svg.add(format_args!("</g>"));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole size of a few thousand")]
         let size = (width as u32, height as u32);
         let title = self.title.as_deref().unwrap_or("A block");
-        Figure::new(&self.name, title, &self.description(), size, 1, &svg)
+        Figure::new(&self.name, title, &self.description(), size, &svg.0)
     }
 
     fn head(&self) -> Vec<(&str, f64)> {
@@ -162,41 +160,24 @@ impl BlockDrawing {
         self.graph.nodes()[route.to].operation == Operation::Add && channels.is_some_and(|(from, to)| from < to)
     }
 
-    fn nodes(&self, svg: &mut String, layout: &Layout) {
+    fn nodes(&self, svg: &mut Svg, layout: &Layout) {
         for (number, (node, place)) in self.graph.nodes().iter().zip(&layout.places).enumerate() {
-            let (fill, radius) = match Kind::of(node.operation) {
-                Some(kind) => (kind.colour(), 7.0),
-                None => ((0xF6, 0xF8, 0xFA), NODE_HEIGHT / 2.0),
-            };
-            let mut text = label(node.operation);
-            if node.operation == Operation::Output && node.inputs.len() > 1 {
-                "output (concat)".clone_into(&mut text);
-            }
-            let _ = writeln!(
-                svg,
+            let kind = Kind::of(node.operation);
+            let (fill, radius) = kind.map_or(("#F6F8FA", NODE_HEIGHT / 2.0), |kind| (kind.colour(), 7.0));
+            let colour = if kind == Some(Kind::LargerConvolution) { "#FFFFFF" } else { "#14181D" };
+            let is_joined = node.operation == Operation::Output && node.inputs.len() > 1;
+            let text = if is_joined { "output (concat)".to_owned() } else { label(node.operation) };
+            svg.add(format_args!(
                 "<g class=\"node\"><title>{}</title><rect x=\"{:.1}\" y=\"{:.1}\" width=\"{NODE_WIDTH}\" \
-                 height=\"{NODE_HEIGHT}\" rx=\"{radius}\" fill=\"{}\" stroke=\"{}\" stroke-width=\"1.2\"/>",
+                 height=\"{NODE_HEIGHT}\" rx=\"{radius}\" fill=\"{fill}\" stroke=\"{}\" stroke-width=\"1.2\"/>",
                 escape(&self.sentence(number)),
                 place.x - NODE_WIDTH / 2.0,
                 place.y,
-                colours::hex(fill),
                 colours::NODE_EDGE,
-            );
-            let text_colour =
-                if Kind::of(node.operation) == Some(Kind::LargerConvolution) { "#FFFFFF" } else { "#14181D" };
-            let _ = writeln!(
-                svg,
-                "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"12.5\" fill=\"{text_colour}\">{text}</text>",
-                place.x,
-                place.y + 16.5
-            );
-            let _ = writeln!(
-                svg,
-                "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"10\" fill=\"{text_colour}\">{}</text></g>",
-                place.x,
-                place.y + 30.5,
-                self.channels_of(number)
-            );
+            ));
+            svg.text((place.x, place.y + 16.5), "middle", 12.5, colour, &text);
+            svg.text((place.x, place.y + 30.5), "middle", 10.0, colour, &self.channels_of(number));
+            svg.add(format_args!("</g>"));
         }
     }
 
@@ -209,7 +190,8 @@ impl BlockDrawing {
             }
             Some(NodeChannels { output: 1, .. }) => "1 channel".to_owned(),
             Some(NodeChannels { output, .. }) => format!("{} channels", number(output)),
-            None => "too many channels".to_owned(),
+            None if self.has_network => "too many channels".to_owned(),
+            None => String::new(),
         }
     }
 
@@ -229,7 +211,9 @@ impl BlockDrawing {
             None => label(node.operation),
         };
         let of = if inputs.is_empty() { String::new() } else { format!(" of {}", inputs.join(" and ")) };
-        format!("{name}{of}, {}", self.channels_of(number))
+        let channels = self.channels_of(number);
+        let with = if channels.is_empty() { "" } else { ", " };
+        format!("{name}{of}{with}{channels}")
     }
 
     /// Describes the whole block in words.
@@ -240,12 +224,13 @@ impl BlockDrawing {
 }
 
 /// Writes an edge with its arrow head.
-fn edge(svg: &mut String, route: &Route, projected: bool) {
+fn edge(svg: &mut Svg, route: &Route, projected: bool) {
     let (x, y) = route.points[0];
     let mut path = format!("M{x:.1} {y:.1}");
     let mut from = (x, y);
     for (step, &(x, y)) in route.points.iter().enumerate().skip(1) {
         let middle = from.1 + GAP / 2.0;
+        // Writing to a string cannot fail.
         let _ = write!(path, "C{:.1} {middle:.1} {x:.1} {middle:.1} {x:.1} {y:.1}", from.0);
         from = (x, y);
         if step + 1 < route.points.len() {
@@ -256,11 +241,10 @@ fn edge(svg: &mut String, route: &Route, projected: bool) {
     let dashes = if projected { " stroke-dasharray=\"5 3\"" } else { "" };
     let (x, y) = from;
     let ink = colours::EDGE;
-    let _ = writeln!(
-        svg,
+    svg.add(format_args!(
         "<path class=\"edge\" d=\"{path}\" fill=\"none\" stroke=\"{ink}\" stroke-width=\"1.4\"{dashes}/>\
          <path class=\"head\" d=\"M{x:.1} {y:.1}l-3.6 -7h7.2z\" fill=\"{ink}\"/>"
-    );
+    ));
 }
 
 #[cfg(test)]

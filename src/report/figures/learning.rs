@@ -1,139 +1,94 @@
 //! Is the search learning? Mean accuracy by minibatch over the phases of epsilon (Figures 7, 3 and 6).
 
-use super::{Chart, Drawn, colour_of};
-use crate::report::colours::SERIES;
-use crate::report::plot::{Layer, Plot, Swatch};
+use super::{ACCURACY, Chart, Drawn, colour_of, over_minibatches, points, range, staircase};
+use crate::report::colours::{SERIES, SPREAD};
+use crate::report::plot::{Plot, Point, Swatch};
 use crate::report::run::Run;
 use crate::report::scale::Scale;
-use crate::report::series::{Minibatch, Series, minibatches};
+use crate::report::series::{Minibatch, Series, Spread, minibatches};
 use crate::report::text::{count, percent};
 
-/// Up to this many points are drawn as dots: a line alone would hide where they are.
-const FEW: usize = 40;
-
-pub(super) fn of_run(run: &Run) -> Drawn {
-    let minibatches = minibatches(run);
-    let Some(y) = accuracy_scale(&minibatches) else {
-        return Ok(Err("The learning curve is not drawn: no block has been measured yet.".to_owned()));
-    };
-    let size = run.settings.search.minibatch;
-    let planned = run.total().div_ceil(size.max(1));
-    let x = |minibatch: &Minibatch| (minibatch.number + 1) as f64;
-    let mut plot = Plot::new(
-        "Accuracy by minibatch",
-        ("minibatch", Scale::counting(planned)),
-        ("accuracy on validation images (%)", y),
-    );
-    plot.bands = bands(run, planned, 1.0);
-    let complete: Vec<&Minibatch> = minibatches.iter().filter(|minibatch| minibatch.complete).collect();
-    let spread = |pick: fn(&crate::report::series::Spread) -> f64| -> Vec<(f64, f64)> {
-        complete.iter().filter_map(|m| Some((x(m), pick(m.accuracy.as_ref()?)))).collect()
-    };
-    let (mean, best_colour) = (SERIES[0], SERIES[1]);
-    let points = spread(|spread| spread.mean);
-    plot.layers.push(Layer::Area {
-        upper: spread(|spread| spread.high),
-        lower: spread(|spread| spread.low),
-        colour: mean,
-        opacity: 0.16,
-    });
-    plot.layers.push(Layer::Line { points: steps(&minibatches, x), colour: best_colour, width: 2, dashed: true });
-    plot.layers.push(Layer::Line { points: points.clone(), colour: mean, width: 2, dashed: false });
-    if points.len() <= FEW {
-        plot.layers.push(Layer::Dots { points, colour: mean, radius: 3.0, opacity: 1.0, hollow: false });
-    }
-    plot.legend = vec![
-        (Swatch::Line, mean, "mean of the minibatch".to_owned()),
-        (Swatch::Area, (0xCF, 0xE3, 0xF0), "all but the best and worst tenth".to_owned()),
-        (Swatch::Dashes, best_colour, "best so far".to_owned()),
-    ];
-    let partial = minibatches.iter().filter(|minibatch| !minibatch.complete);
-    let partial: Vec<_> = partial.filter_map(|m| Some((x(m), m.accuracy?.mean))).collect();
+pub(super) fn of_run(run: &Run, minibatches: &[Minibatch]) -> Drawn {
+    let y = accuracy_scale(minibatches, |accuracy| accuracy.low.min(accuracy.mean))
+        .ok_or("The learning curve is not drawn: no block has been measured yet.")?;
+    let mut plot = over_minibatches(run, "Accuracy by minibatch", (ACCURACY, y));
+    plot.bands = bands(run, run.minibatches(), 1.0);
+    let (complete, partial): (Vec<_>, Vec<_>) = minibatches.iter().partition(|minibatch| minibatch.complete);
+    let (mean, best) = (SERIES[0], SERIES[1]);
+    let tenths = |pick: fn(&Spread) -> f64| points(complete.iter().copied(), |m| m.accuracy.as_ref().map(pick));
+    plot.area(tenths(|accuracy| accuracy.high), tenths(|accuracy| accuracy.low), mean, 0.16);
+    plot.line(staircase(&points(minibatches, |m| m.best)), best, 2.0, true);
+    plot.curve(means(complete.iter().copied()), mean, false);
+    plot.entry(Swatch::Line { dashed: false }, mean, "mean of the minibatch");
+    plot.entry(Swatch::Area, SPREAD, "all but the best and worst tenth");
+    plot.entry(Swatch::Line { dashed: true }, best, "best so far");
+    let partial = means(partial);
     if !partial.is_empty() {
-        plot.layers.push(Layer::Dots { points: partial, colour: mean, radius: 4.0, opacity: 1.0, hollow: true });
-        plot.legend.push((Swatch::Dot, mean, "unfinished minibatch (ring)".to_owned()));
+        plot.rings(partial, mean);
+        plot.entry(Swatch::Dot, mean, "unfinished minibatch (ring)");
     }
-    plot.hints = minibatches
-        .iter()
-        .filter_map(|m| {
-            let accuracy = m.accuracy?;
-            let epsilon = m.epsilon.map(|epsilon| format!(", epsilon {epsilon}")).unwrap_or_default();
-            let text = format!(
-                "minibatch {}: mean {:.2} %{epsilon}, best so far {}",
-                m.number + 1,
-                accuracy.mean,
-                percent(m.best)
-            );
-            Some((x(m), accuracy.mean, text))
-        })
-        .collect();
+    let hint = |m: &Minibatch| {
+        let mean = m.accuracy?.mean;
+        let epsilon = m.epsilon.map(|epsilon| format!(", epsilon {epsilon}")).unwrap_or_default();
+        let text = format!("minibatch {}: mean {mean:.2} %{epsilon}, best so far {}", m.number + 1, percent(m.best));
+        Some(((m.place(), mean), text))
+    };
+    plot.hints = minibatches.iter().filter_map(hint).collect();
     let bands = if plot.bands.is_empty() {
         "The run's settings have no epsilon schedule."
     } else {
         "The bands are the phases of the epsilon schedule."
     };
-    let (measured, finished) = measured(&minibatches);
     let caption = format!(
         "Mean accuracy of the measured blocks of each minibatch of {}, and the best block so far: {} of {} finished \
          blocks were measured. {bands} (Figure 7 of the paper.)",
-        count(size),
-        count(measured),
-        count(finished)
+        count(run.settings.search.minibatch),
+        count(run.trials.iter().filter(|trial| trial.outcome.is_ok()).count() as u64),
+        count(run.trials.len() as u64)
     );
-    let figure = plot.figure("learning", &format!("{caption} {}", summary(&complete)))?;
-    Ok(Ok(Chart { figure, caption, table: Some(table(run, &minibatches)) }))
+    let figure = plot.figure("learning", &format!("{caption} {}", summary(&complete)));
+    Ok(Chart { figure, caption, table: Some(table(run, minibatches)) })
 }
 
 pub(super) fn of_runs(runs: &[Run]) -> Drawn {
     let all: Vec<Vec<Minibatch>> = runs.iter().map(minibatches).collect();
     let every: Vec<Minibatch> = all.iter().flatten().cloned().collect();
-    let Some(mut y) = accuracy_scale(&every) else {
-        return Ok(Err("Learning curves are not drawn: no block of these runs has been measured yet.".to_owned()));
-    };
     // The tenths are not drawn here and need no room.
-    let means = every.iter().filter_map(|minibatch| minibatch.accuracy.map(|accuracy| accuracy.mean));
-    let lowest = means.fold(f64::INFINITY, f64::min);
-    y = Scale::round(lowest, y.high, 6, 0.0..100.0);
+    let y = accuracy_scale(&every, |accuracy| accuracy.mean)
+        .ok_or("Learning curves are not drawn: no block of these runs has been measured yet.")?;
     let total = runs.iter().map(Run::total).max().unwrap_or(1);
-    let mut plot = Plot::new(
-        "Accuracy of the runs, side by side",
-        ("blocks evaluated", Scale::exact(0.0, total as f64, 7)),
-        ("accuracy on validation images (%)", y),
-    );
+    let x = ("blocks evaluated", Scale::exact(0.0, total as f64, 7));
+    let mut plot = Plot::new("Accuracy of the runs, side by side", x, (ACCURACY, y));
     let first = &runs[0];
     let size = first.settings.search.minibatch;
-    let same = runs.iter().all(|run| run.schedule == first.schedule && run.settings.search.minibatch == size);
-    if same {
+    if runs.iter().all(|run| run.schedule == first.schedule && run.settings.search.minibatch == size) {
         plot.bands = bands(first, total.div_ceil(size.max(1)), size as f64);
     }
     for (number, (run, minibatches)) in runs.iter().zip(&all).enumerate() {
-        let colour = colour_of(number);
-        let size = run.settings.search.minibatch as f64;
-        let x = |minibatch: &Minibatch| (minibatch.number as f64 + 1.0) * size;
-        let complete = minibatches.iter().filter(|minibatch| minibatch.complete);
-        let points: Vec<_> = complete.filter_map(|m| Some((x(m), m.accuracy?.mean))).collect();
-        plot.layers.push(Layer::Line { points: steps(minibatches, x), colour, width: 1, dashed: true });
-        if points.len() <= FEW {
-            let points = points.clone();
-            plot.layers.push(Layer::Dots { points, colour, radius: 2.5, opacity: 1.0, hollow: false });
-        }
-        plot.layers.push(Layer::Line { points, colour, width: 2, dashed: false });
-        plot.legend.push((Swatch::Line, colour, run.name.clone()));
+        let (colour, size) = (colour_of(number), run.settings.search.minibatch as f64);
+        let by_blocks = |points: Vec<Point>| points.into_iter().map(|(x, y)| (x * size, y)).collect::<Vec<_>>();
+        plot.line(staircase(&by_blocks(points(minibatches, |m| m.best))), colour, 1.0, true);
+        plot.curve(by_blocks(means(minibatches.iter().filter(|minibatch| minibatch.complete))), colour, false);
+        plot.entry(Swatch::Line { dashed: false }, colour, &run.name);
     }
-    plot.legend.push((Swatch::Dashes, SERIES[6], "dashed: best so far".to_owned()));
-    let caption = "Mean accuracy of the measured blocks of each minibatch (solid) and the best block so far (dashed), \
-                   by blocks evaluated. (Figures 3 and 6 of the paper are of this kind.)"
-        .to_owned();
-    let figure = plot.figure("comparison-learning", &caption)?;
-    Ok(Ok(Chart { figure, caption, table: None }))
+    plot.entry(Swatch::Line { dashed: true }, SERIES[6], "dashed: best so far");
+    Ok(Chart::new(
+        "comparison-learning",
+        &plot,
+        "Mean accuracy of the measured blocks of each minibatch (solid) and the best block so far (dashed), by blocks \
+         evaluated. (Figures 3 and 6 of the paper are of this kind.)",
+    ))
 }
 
-/// Returns a vertical axis with room for means, tenths and the best.
-fn accuracy_scale(minibatches: &[Minibatch]) -> Option<Scale> {
-    let low = minibatches.iter().filter_map(|m| m.accuracy).map(|accuracy| accuracy.low.min(accuracy.mean));
-    let low = low.min_by(f64::total_cmp)?;
-    let best = minibatches.iter().filter_map(|m| m.best).max_by(f64::total_cmp)?;
-    Some(Scale::round(low, best, 6, 0.0..100.0))
+fn means<'a>(minibatches: impl IntoIterator<Item = &'a Minibatch>) -> Vec<Point> {
+    points(minibatches, |minibatch| Some(minibatch.accuracy?.mean))
+}
+
+/// Returns a vertical axis with room from the lowest of the accuracies to the best.
+fn accuracy_scale(minibatches: &[Minibatch], lowest: fn(Spread) -> f64) -> Option<Scale> {
+    let accuracies = minibatches.iter().filter_map(|m| Some([lowest(m.accuracy?), m.best?]));
+    let (low, high) = range(accuracies.flatten())?;
+    Some(Scale::round(low, high, 6, 0.0..100.0))
 }
 
 /// Returns the phases of the schedule, where a minibatch is `unit` wide and the first ends at `unit`.
@@ -153,34 +108,7 @@ fn bands(run: &Run, planned: u64, unit: f64) -> Vec<(f64, f64, String)> {
         }
         from = to;
     }
-    if unit <= 1.0
-        && let Some(first) = bands.first_mut()
-    {
-        first.0 = 0.5;
-    }
     bands
-}
-
-/// Returns the best accuracy so far as a staircase.
-fn steps(minibatches: &[Minibatch], x: impl Fn(&Minibatch) -> f64) -> Vec<(f64, f64)> {
-    let mut points: Vec<(f64, f64)> = Vec::new();
-    for minibatch in minibatches {
-        let Some(best) = minibatch.best else { continue };
-        if let Some(&(_, before)) = points.last()
-            && before < best
-        {
-            points.push((x(minibatch), before));
-        }
-        points.push((x(minibatch), best));
-    }
-    points
-}
-
-/// Returns how many of the finished trials have an accuracy, and how many there are.
-fn measured(minibatches: &[Minibatch]) -> (u64, u64) {
-    let finished: u64 = minibatches.iter().map(|minibatch| minibatch.trials).sum();
-    let infeasible: u64 = minibatches.iter().map(|minibatch| minibatch.infeasible).sum();
-    (finished - infeasible, finished)
 }
 
 /// Describes the first and the last minibatch in words.
@@ -197,25 +125,20 @@ fn summary(complete: &[&Minibatch]) -> String {
 
 /// Returns the means by phase of the schedule, or by tenth of the run if there is none.
 fn table(run: &Run, minibatches: &[Minibatch]) -> Series {
-    let mut groups: Vec<(String, Vec<&Minibatch>)> = Vec::new();
     let tenth = minibatches.len().div_ceil(10).max(1);
-    for (place, minibatch) in minibatches.iter().enumerate() {
-        let name = match minibatch.epsilon {
-            Some(epsilon) => epsilon.to_string(),
-            None => format!("part {}", place / tenth + 1),
-        };
-        match groups.last_mut() {
-            Some((last, group)) if *last == name => group.push(minibatch),
-            _ => groups.push((name, vec![minibatch])),
-        }
-    }
-    let rows = groups.into_iter().map(|(name, group)| {
-        let (from, to) = (group[0].number + 1, group[group.len() - 1].number + 1);
-        let means: Vec<f64> = group.iter().filter_map(|m| Some(m.accuracy?.mean)).collect();
+    let numbered: Vec<(usize, &Minibatch)> = minibatches.iter().enumerate().collect();
+    let group = |(place, minibatch): (usize, &Minibatch)| match minibatch.epsilon {
+        Some(epsilon) => epsilon.to_string(),
+        None => format!("part {}", place / tenth + 1),
+    };
+    let rows = numbered.chunk_by(|&a, &b| group(a) == group(b)).map(|members| {
+        let (first, last) = (members[0], members[members.len() - 1].1);
+        let (from, to) = (first.1.number + 1, last.number + 1);
+        let means: Vec<f64> = members.iter().filter_map(|(_, m)| Some(m.accuracy?.mean)).collect();
         let mean = (!means.is_empty()).then(|| means.iter().sum::<f64>() / means.len() as f64);
-        let infeasible = group.iter().map(|minibatch| minibatch.infeasible).sum::<u64>();
+        let infeasible = members.iter().map(|(_, minibatch)| minibatch.infeasible).sum();
         let span = if from == to { from.to_string() } else { format!("{from} to {to}") };
-        vec![name, span, percent(mean), percent(group[group.len() - 1].best), count(infeasible)]
+        vec![group(first), span, percent(mean), percent(last.best), count(infeasible)]
     });
     let first = if run.schedule.is_some() { "epsilon" } else { "part of the run" };
     let columns = [first, "minibatches", "mean accuracy", "best so far", "infeasible"];

@@ -8,13 +8,18 @@ mod regret;
 pub(super) use outcomes::saved_seconds;
 pub use regret::regret;
 
-use super::ReportError;
-use super::colours::SERIES;
+use super::colours::{Colour, SERIES};
 use super::drawing::BlockDrawing;
 use super::figure::Figure;
+use super::plot::{Plot, Point};
 use super::run::Run;
-use super::series::Series;
+use super::scale::Scale;
+use super::series::{Minibatch, Series, minibatches};
 use super::text::{percent, size};
+use crate::graph::Cost;
+
+/// The title of the axis of accuracies.
+const ACCURACY: &str = "accuracy on validation images (%)";
 
 /// A chart with its caption, and the figures in it as a table.
 #[derive(Debug, Clone)]
@@ -24,55 +29,67 @@ pub(super) struct Chart {
     pub(super) table: Option<Series>,
 }
 
+impl Chart {
+    fn new(name: &str, plot: &Plot, caption: impl Into<String>) -> Self {
+        let caption = caption.into();
+        Self { figure: plot.figure(name, &caption), caption, table: None }
+    }
+
+    fn with_table(self, table: Series) -> Self {
+        Self { table: Some(table), ..self }
+    }
+}
+
+/// A chart, or a sentence that explains why there is none; it is empty if another one says so too.
+type Drawn = Result<Chart, &'static str>;
+
 /// The figures of a run, or of several side by side.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Figures {
     pub(super) charts: Vec<Chart>,
     pub(super) drawings: Vec<Figure>,
     /// A sentence for each figure that has nothing to draw.
-    pub(super) omitted: Vec<String>,
+    pub(super) omitted: Vec<&'static str>,
 }
 
 impl Figures {
-    fn push(&mut self, chart: Result<Result<Chart, String>, ReportError>) -> Result<(), ReportError> {
-        match chart? {
-            Ok(chart) => self.charts.push(chart),
-            Err(reason) if reason.is_empty() => {}
-            Err(reason) => self.omitted.push(reason),
+    fn new(drawn: impl IntoIterator<Item = Drawn>, drawings: Vec<Figure>) -> Self {
+        let mut figures = Self { charts: Vec::new(), drawings, omitted: Vec::new() };
+        for chart in drawn {
+            match chart {
+                Ok(chart) => figures.charts.push(chart),
+                Err("") => {}
+                Err(reason) => figures.omitted.push(reason),
+            }
         }
-        Ok(())
+        figures
     }
 
-    /// The figures in the order of the page.
-    pub(super) fn figures(&self) -> impl Iterator<Item = &Figure> {
-        self.charts.iter().map(|chart| &chart.figure).chain(&self.drawings)
+    /// Returns the figures in the order of the page.
+    pub(super) fn into_figures(self) -> impl Iterator<Item = Figure> {
+        self.charts.into_iter().map(|chart| chart.figure).chain(self.drawings)
     }
 }
 
-/// The result of drawing a figure: the figure, or a sentence that explains why there is none.
-type Drawn = Result<Result<Chart, String>, ReportError>;
-
 /// Draws the figures of one run, and its `best` best blocks.
-pub(super) fn of_run(run: &Run, best: usize) -> Result<Figures, ReportError> {
-    let mut figures = Figures::default();
-    figures.push(learning::of_run(run))?;
-    figures.push(outcomes::early_stop(run))?;
-    figures.push(blocks::cost(run))?;
-    figures.push(blocks::lengths(run))?;
-    figures.push(blocks::kinds(run))?;
-    figures.push(outcomes::times(run))?;
-    figures.push(outcomes::failures(run))?;
-    figures.push(outcomes::workers(run))?;
-    figures.drawings = drawings(run, best);
-    Ok(figures)
+pub(super) fn of_run(run: &Run, best: usize) -> Figures {
+    let minibatches = minibatches(run);
+    let drawn = [
+        learning::of_run(run, &minibatches),
+        outcomes::early_stop(run),
+        blocks::cost(run),
+        blocks::lengths(run, &minibatches),
+        blocks::kinds(run, &minibatches),
+        outcomes::times(run, &minibatches),
+        outcomes::failures(run),
+        outcomes::workers(run),
+    ];
+    Figures::new(drawn, drawings(run, best))
 }
 
 /// Draws the figures of several runs side by side.
-pub(super) fn of_runs(runs: &[Run]) -> Result<Figures, ReportError> {
-    let mut figures = Figures::default();
-    figures.push(learning::of_runs(runs))?;
-    figures.push(blocks::costs(runs))?;
-    Ok(figures)
+pub(super) fn of_runs(runs: &[Run]) -> Figures {
+    Figures::new([learning::of_runs(runs), blocks::costs(runs)], Vec::new())
 }
 
 fn drawings(run: &Run, best: usize) -> Vec<Figure> {
@@ -81,17 +98,42 @@ fn drawings(run: &Run, best: usize) -> Vec<Figure> {
         let graph = run.graphs.get(&trial.id)?;
         let verified = run.verified.get(&trial.id);
         let verified = verified.map(|accuracy| format!(", {} verified", percent(Some(*accuracy)))).unwrap_or_default();
-        let drawing = BlockDrawing::new(graph, &run.settings.search.network)
+        let drawing = BlockDrawing::new(graph, run.settings.search.network.as_ref())
             .with_name(format!("block-{}", place + 1))
             .with_title(format!("No. {}: block {}", place + 1, trial.id))
-            .with_caption(format!("{}{verified}, reward {:.2}", percent(trial.accuracy()), trial.reward))
-            .with_caption(format!("{} FLOPs, {} parameters", size(trial.cost.flops), size(trial.cost.parameters)));
+            .with_caption(format!("{}{verified}, reward {:.2}", percent(trial.accuracy()), trial.reward));
+        let cost = |cost: Cost| format!("{} FLOPs, {} parameters", size(cost.flops), size(cost.parameters));
+        let drawing = trial.cost.map(cost).into_iter().fold(drawing, BlockDrawing::with_caption);
         Some(drawing.figure())
     })
     .collect()
 }
 
-/// Returns the colour of the run with this number.
-fn colour_of(number: usize) -> (u8, u8, u8) {
+/// Creates a chart over the minibatches of a run.
+fn over_minibatches(run: &Run, title: &str, y: (&'static str, Scale)) -> Plot {
+    Plot::new(title, ("minibatch", Scale::counting(run.minibatches())), y)
+}
+
+/// Returns a point for each minibatch that has a value.
+fn points<'a>(
+    minibatches: impl IntoIterator<Item = &'a Minibatch>,
+    value: impl Fn(&Minibatch) -> Option<f64>,
+) -> Vec<Point> {
+    minibatches.into_iter().filter_map(|minibatch| Some((minibatch.place(), value(minibatch)?))).collect()
+}
+
+/// Returns the lowest and the highest of some values.
+fn range(values: impl Iterator<Item = f64> + Clone) -> Option<(f64, f64)> {
+    Some((values.clone().min_by(f64::total_cmp)?, values.max_by(f64::total_cmp)?))
+}
+
+/// Returns a staircase through points: the value of each holds until the next.
+fn staircase(points: &[Point]) -> Vec<Point> {
+    let corners = points.windows(2).flat_map(|pair| [pair[0], (pair[1].0, pair[0].1)]);
+    corners.chain(points.last().copied()).collect()
+}
+
+/// Returns the colour of the run or agent with this number.
+fn colour_of(number: usize) -> Colour {
     SERIES[number % SERIES.len()]
 }

@@ -1,10 +1,10 @@
 //! How fast agents come near the optimum, in a comparison.
 
+use super::colour_of;
 use crate::comparison::Comparison;
-use crate::report::ReportError;
 use crate::report::colours::SERIES;
 use crate::report::figure::Figure;
-use crate::report::plot::{Layer, Plot, Swatch};
+use crate::report::plot::{Plot, Swatch};
 use crate::report::scale::Scale;
 
 /// The regret, in percentage points, below which a line continues at the bottom of the plot.
@@ -13,31 +13,26 @@ const FLOOR: f64 = 0.01;
 /// Draws the mean regret of every agent of a comparison, in percentage points below the optimum, over the evaluations.
 ///
 /// The regret has a logarithmic axis, which ends at a hundredth of a percentage point.
-///
-/// # Errors
-/// [`ReportError::Plot`] if the chart cannot be drawn.
-pub fn regret(comparison: &Comparison) -> Result<Figure, ReportError> {
-    let standings = comparison.standings();
+#[must_use]
+pub fn regret(comparison: &Comparison) -> Figure {
+    let standings = &comparison.standings;
     let evaluations = standings.iter().map(|standing| standing.regret.len()).max().unwrap_or_default();
     let all = standings.iter().flat_map(|standing| &standing.regret);
     let highest = all.copied().filter(|regret| regret.is_finite()).fold(10.0 * FLOOR, f64::max);
     let mut plot = Plot::new(
-        comparison.benchmark(),
+        &comparison.benchmark,
         ("evaluations", Scale::counting(evaluations as u64)),
         ("mean regret (percentage points)", Scale::logarithmic(FLOOR, highest)),
     );
     for (number, standing) in standings.iter().enumerate() {
-        let colour = SERIES[number % SERIES.len()];
         let regret = (1..).zip(&standing.regret).filter(|(_, regret)| regret.is_finite());
         let points = regret.map(|(evaluation, regret)| (f64::from(evaluation), regret.max(FLOOR).log10())).collect();
         // After the last colour they repeat, dashed.
         let dashed = number >= SERIES.len();
-        plot.layers.push(Layer::Line { points, colour, width: 2, dashed });
-        let swatch = if dashed { Swatch::Dashes } else { Swatch::Line };
-        plot.legend.push((swatch, colour, standing.agent.clone()));
+        plot.line(points, colour_of(number), 2.0, dashed);
+        plot.entry(Swatch::Line { dashed }, colour_of(number), &standing.agent);
     }
-    let description = format!("Mean regret of {} agents over {evaluations} evaluations.", standings.len());
-    plot.figure("regret", &description)
+    plot.figure("regret", &format!("Mean regret of {} agents over {evaluations} evaluations.", standings.len()))
 }
 
 #[cfg(test)]
@@ -51,11 +46,11 @@ mod tests {
         let contenders: Vec<_> = ["random", "local"].map(|name| Contender::named(name).unwrap()).into();
         let config = ComparisonConfig::new([Budget::Evaluations(20)]).with_seeds(2);
         let comparison = Comparison::run(&benchmark, &contenders, &config, &|_| {}).unwrap();
-        let svg = regret(&comparison).unwrap().svg;
-        for name in ["random", "local", "evaluations", "mean regret", comparison.benchmark()] {
+        let svg = regret(&comparison).svg;
+        for name in ["random", "local", "evaluations", "mean regret", &comparison.benchmark] {
             assert!(svg.contains(name), "{name}");
         }
-        let lines = SERIES[..2].iter().filter(|colour| svg.contains(&crate::report::colours::hex(**colour)));
+        let lines = SERIES[..2].iter().filter(|colour| svg.contains(**colour));
         assert_eq!(lines.count(), 2);
     }
 }

@@ -2,92 +2,74 @@
 
 mod settings;
 
+use super::Report;
 use super::figure::Figure;
 use super::figures::{self, Chart, Figures};
-use super::run::{Run, State};
-use super::series::{Series, minibatches};
+use super::run::{Finished, Run, State};
+use super::series::{Column, Series, minibatches, most_frequent};
 use super::text::{count, duration, escape, percent, size};
-use super::{Report, ReportError};
-use std::collections::BTreeMap;
+use crate::evaluation::Evaluation;
 use std::fmt::Write;
-
-const STYLE: &str = include_str!("style.css");
-const SCRIPT: &str = include_str!("script.js");
 
 /// Rows of the table of best blocks.
 const BEST_ROWS: usize = 50;
 
-pub(super) fn page(report: &Report) -> Result<String, ReportError> {
-    let title = match report.runs.as_slice() {
+pub(super) fn page(report: &Report) -> String {
+    let runs = report.runs.as_slice();
+    let title = match runs {
         [run] => format!("Search {}", run.name),
         runs => format!("{} searches", runs.len()),
     };
-    let title = escape(&title);
-    let refresh = match report.refresh {
-        Some(seconds) if report.is_running() => format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">\n"),
-        _ => String::new(),
-    };
-    let mut html = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; \
-         script-src 'unsafe-inline'; img-src data:\">\n{refresh}\
-         <link rel=\"icon\" href=\"data:,\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
-         <header><h1>{title}</h1>"
-    );
-    // Writing to a string cannot fail, here and below.
-    if report.runs.len() > 1 {
-        html.push_str("<nav aria-label=\"Runs\"><ol>");
-        for (number, run) in report.runs.iter().enumerate() {
-            let _ = write!(html, "<li><a href=\"#run-{number}\">{}</a></li>", escape(&run.name));
+    let refresh = report.refresh.filter(|_| report.is_running());
+    let refresh = refresh.map(|seconds| format!("<meta http-equiv=\"refresh\" content=\"{seconds}\">\n"));
+    let (mut contents, mut main) = (String::new(), String::new());
+    if runs.len() > 1 {
+        contents.push_str("<nav aria-label=\"Runs\"><ol>");
+        for (number, run) in runs.iter().enumerate() {
+            // Writing to a string cannot fail, here and below.
+            let _ = write!(contents, "<li><a href=\"#run-{number}\">{}</a></li>", escape(&run.name));
         }
-        html.push_str("</ol></nav>");
+        contents.push_str("</ol></nav>");
+        comparison(&mut main, runs);
     }
-    html.push_str("</header>\n<main>\n");
-    if report.runs.len() > 1 {
-        comparison(&mut html, &report.runs)?;
+    for (number, run) in runs.iter().enumerate() {
+        let figures = figures::of_run(run, report.best);
+        section(&mut main, run, &figures, (runs.len() > 1).then_some(number));
     }
-    for (number, run) in report.runs.iter().enumerate() {
-        let figures = figures::of_run(run, report.best)?;
-        section(&mut html, run, &figures, (report.runs.len() > 1).then_some(number));
-    }
-    let _ = write!(
-        html,
-        "</main>\n<footer>Made by blockqnn {}. This page needs no network.</footer>\n<script>\n{SCRIPT}</script>\n\
-         </body>\n</html>\n",
-        env!("CARGO_PKG_VERSION")
-    );
-    Ok(html)
+    format!(
+        include_str!("page.html"),
+        refresh = refresh.unwrap_or_default(),
+        title = escape(&title),
+        style = include_str!("style.css"),
+        contents = contents,
+        main = main,
+        version = env!("CARGO_PKG_VERSION"),
+        script = include_str!("script.js"),
+    )
 }
 
 /// Writes several runs side by side.
-fn comparison(html: &mut String, runs: &[Run]) -> Result<(), ReportError> {
+fn comparison(html: &mut String, runs: &[Run]) {
     html.push_str(
         "<section class=\"run\" aria-labelledby=\"side-by-side\"><h2 id=\"side-by-side\">Side by side</h2>\n",
     );
-    let columns =
-        ["run", "state", "blocks", "best accuracy", "mean of the last minibatch", "infeasible", "training time"];
-    let rows = runs.iter().map(|run| {
-        let figures = KeyFigures::of(run);
-        vec![
-            run.name.clone(),
-            state_name(run.state).to_owned(),
-            format!("{} of {}", count(run.trials.len() as u64), count(run.total())),
-            percent(figures.best),
-            percent(figures.last_mean),
-            count(figures.infeasible),
-            figures.trained.map_or_else(|| "–".to_owned(), duration),
-        ]
-    });
-    table(html, "The runs", &Series::new("runs", &columns, rows.collect()), true);
-    let figures = figures::of_runs(runs)?;
+    let columns: [Column<'_, (&Run, KeyFigures)>; 7] = [
+        ("run", &|(run, _)| run.name.clone()),
+        ("state", &|(run, _)| state_name(run.state).to_owned()),
+        ("blocks", &|(run, _)| format!("{} of {}", count(run.trials.len() as u64), count(run.total()))),
+        ("best accuracy", &|(_, figures)| percent(figures.best)),
+        ("mean of the last minibatch", &|(_, figures)| percent(figures.last_mean)),
+        ("infeasible", &|(_, figures)| count(figures.infeasible)),
+        ("training time", &|(_, figures)| figures.trained.map_or_else(|| "–".to_owned(), duration)),
+    ];
+    let rows = runs.iter().map(|run| (run, KeyFigures::of(run)));
+    table(html, "The runs", &Series::of("runs", rows, &columns), true);
+    let figures = figures::of_runs(runs);
     charts(html, &figures.charts);
     for reason in &figures.omitted {
         let _ = writeln!(html, "<p class=\"note\">{}</p>", escape(reason));
     }
     html.push_str("</section>\n");
-    Ok(())
 }
 
 fn state_name(state: State) -> &'static str {
@@ -106,7 +88,6 @@ struct KeyFigures {
     infeasible: u64,
     cached: u64,
     trained: Option<f64>,
-    machine_dependent: u64,
 }
 
 impl KeyFigures {
@@ -114,18 +95,13 @@ impl KeyFigures {
         let minibatches = minibatches(run);
         let last = minibatches.iter().rev().find(|minibatch| minibatch.complete);
         let trained: f64 = minibatches.iter().map(|minibatch| minibatch.seconds).sum();
-        let dependent = run.trials.iter().filter(|trial| {
-            let reason = trial.outcome.as_ref().err().cloned();
-            reason.is_some_and(|reason| crate::evaluation::Evaluation::Infeasible(reason).depends_on_machine())
-        });
         Self {
-            best: run.trials.iter().filter_map(super::run::Finished::accuracy).max_by(f64::total_cmp),
+            best: run.trials.iter().filter_map(Finished::accuracy).max_by(f64::total_cmp),
             last_mean: last.and_then(|minibatch| minibatch.accuracy).map(|accuracy| accuracy.mean),
             epsilon: run.epsilon(minibatches.last().map_or(0, |minibatch| minibatch.number)),
             infeasible: run.trials.iter().filter(|trial| trial.outcome.is_err()).count() as u64,
             cached: run.trials.iter().filter(|trial| trial.cached).count() as u64,
             trained: (trained > 0.0).then_some(trained),
-            machine_dependent: dependent.count() as u64,
         }
     }
 }
@@ -156,17 +132,16 @@ fn section(html: &mut String, run: &Run, figures: &Figures, number: Option<usize
 
 fn state(html: &mut String, run: &Run) {
     let done = format!("{} of {} blocks", count(run.trials.len() as u64), count(run.total()));
-    let (class, text) = match run.state {
-        State::Finished => ("finished", format!("Finished: {done}.")),
+    let text = match run.state {
+        State::Finished => format!("Finished: {done}."),
         State::Running => {
-            ("running", format!("Running: {done} so far, {} being evaluated. This is a snapshot.", count(run.pending)))
+            format!("Running: {done} so far, {} being evaluated. This is a snapshot.", count(run.pending))
         }
-        State::Stopped => (
-            "stopped",
-            format!("Not finished and not running: {done}. The search can be resumed from its folder {}.", run.path),
-        ),
+        State::Stopped => {
+            format!("Not finished and not running: {done}. The search can be resumed from its folder {}.", run.path)
+        }
     };
-    let _ = writeln!(html, "<p class=\"state {class}\">{}</p>", escape(&text));
+    let _ = writeln!(html, "<p class=\"state {}\">{}</p>", state_name(run.state), escape(&text));
     let mut warn = |text: &str| {
         let _ = writeln!(html, "<p class=\"warning\" role=\"note\"><strong>Note.</strong> {}</p>", escape(text));
     };
@@ -180,12 +155,13 @@ fn state(html: &mut String, run: &Run) {
             count(run.torn)
         ));
     }
-    let dependent = KeyFigures::of(run).machine_dependent;
+    let failed = run.trials.iter().filter_map(|trial| trial.outcome.as_ref().err().cloned());
+    let dependent = failed.map(Evaluation::Infeasible).filter(Evaluation::depends_on_machine).count();
     if dependent > 0 {
         warn(&format!(
             "{} blocks failed because of the machine (time limit, memory or faults), so the same seed may not \
              reproduce this run.",
-            count(dependent)
+            count(dependent as u64)
         ));
     }
     if run.trials.is_empty() {
@@ -267,7 +243,7 @@ fn table(html: &mut String, caption: &str, series: &Series, sortable: bool) {
         html.push_str("<tr>");
         for (field, column) in row.iter().zip(&series.columns) {
             let class = match column.as_str() {
-                "layers" | "message" => " class=\"code\"",
+                "layers" | "message" | "value" => " class=\"code\"",
                 _ if is_number(field) => " class=\"number\"",
                 _ => "",
             };
@@ -294,59 +270,48 @@ fn best_blocks(html: &mut String, run: &Run, drawings: &[Figure]) {
         for drawing in drawings {
             let _ = writeln!(html, "<figure>{}</figure>", drawing.svg);
         }
-        let width = run.settings.search.network.width;
-        let _ = writeln!(
-            html,
-            "</div>\n<p class=\"note\">Channels are those in the first block of the network, where convolutions have \
-             {width} filters. (Figures 5 and 8 of the paper.)</p>"
-        );
-    }
-    let is_verified = !run.verified.is_empty();
-    let mut columns =
-        vec!["rank", "block", "accuracy", "reward", "parameters", "FLOPs", "depth", "minibatch", "layers"];
-    if is_verified {
-        columns.insert(3, "verified");
-    }
-    let rows = best.iter().take(BEST_ROWS).enumerate().map(|(place, trial)| {
-        let mut row = vec![
-            (place + 1).to_string(),
-            trial.id.to_string(),
-            percent(trial.accuracy()),
-            format!("{:.3}", trial.reward),
-            size(trial.cost.parameters),
-            size(trial.cost.flops),
-            trial.cost.depth.to_string(),
-            (trial.minibatch + 1).to_string(),
-            trial.text.clone(),
-        ];
-        if is_verified {
-            row.insert(3, percent(run.verified.get(&trial.id).copied()));
+        html.push_str("</div>\n");
+        if let Some(network) = &run.settings.search.network {
+            let _ = writeln!(
+                html,
+                "<p class=\"note\">Channels are those in the first block of the network, where convolutions have {} \
+                 filters. (Figures 5 and 8 of the paper.)</p>",
+                network.width
+            );
         }
-        row
-    });
-    let rows: Vec<_> = rows.collect();
-    let caption = format!("The {} best blocks by reward", rows.len());
-    table(html, &caption, &Series::new("best", &columns, rows), true);
+    }
+    let verified = |(_, trial): &(usize, &Finished)| percent(run.verified.get(&trial.id).copied());
+    let mut columns: Vec<Column<'_, (usize, &Finished)>> = vec![
+        ("rank", &|(rank, _)| rank.to_string()),
+        ("block", &|(_, trial)| trial.id.to_string()),
+        ("accuracy", &|(_, trial)| percent(trial.accuracy())),
+        ("verified", &verified),
+        ("reward", &|(_, trial)| format!("{:.3}", trial.reward)),
+        ("parameters", &|(_, trial)| trial.cost.map(|cost| size(cost.parameters)).unwrap_or_default()),
+        ("FLOPs", &|(_, trial)| trial.cost.map(|cost| size(cost.flops)).unwrap_or_default()),
+        ("depth", &|(_, trial)| trial.cost.map(|cost| cost.depth.to_string()).unwrap_or_default()),
+        ("minibatch", &|(_, trial)| (trial.minibatch + 1).to_string()),
+        ("layers", &|(_, trial)| trial.text.clone()),
+    ];
+    columns.retain(|(name, _)| *name != "verified" || !run.verified.is_empty());
+    let best = Series::of("best", (1..).zip(best).take(BEST_ROWS), &columns);
+    let best = best.without_empty(&["parameters", "FLOPs", "depth"]);
+    table(html, &format!("The {} best blocks by reward", best.rows.len()), &best, true);
 }
 
 fn failed_attempts(html: &mut String, run: &Run) {
-    if run.faults.is_empty() {
+    let messages = most_frequent(run.faults.iter().map(|fault| fault.message.as_str()));
+    if messages.is_empty() {
         return;
     }
-    let mut messages: BTreeMap<&str, u64> = BTreeMap::new();
-    for fault in &run.faults {
-        *messages.entry(fault.message.as_str()).or_default() += 1;
-    }
-    let mut messages: Vec<_> = messages.into_iter().collect();
-    messages.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-    let kinds = messages.len();
-    let rows = messages.into_iter().take(20).map(|(message, times)| vec![count(times), message.to_owned()]).collect();
     let _ = writeln!(
         html,
         "<h3>Failed attempts</h3>\n<p>{} attempts to evaluate a block failed and were repeated, up to the limit of \
          attempts; {} different messages.</p>",
         count(run.faults.len() as u64),
-        count(kinds as u64)
+        count(messages.len() as u64)
     );
-    table(html, "Most frequent messages", &Series::new("faults", &["times", "message"], rows), false);
+    let columns: [Column<'_, (&str, u64)>; 2] =
+        [("times", &|(_, times)| count(*times)), ("message", &|(message, _)| (*message).to_owned())];
+    table(html, "Most frequent messages", &Series::of("faults", messages.into_iter().take(20), &columns), false);
 }

@@ -1,6 +1,8 @@
 //! The settings of a run, and how to repeat it.
 
+use super::table;
 use crate::report::run::Run;
+use crate::report::series::{Column, Series};
 use crate::report::text::escape;
 use serde_json::Value;
 use std::fmt::Write;
@@ -20,11 +22,6 @@ pub(super) fn settings(html: &mut String, run: &Run) {
             );
         }
     }
-    html.push_str(
-        "<details><summary>All settings</summary><div class=\"scroll\" tabindex=\"0\" role=\"group\" \
-         aria-label=\"All settings\"><table><caption>All settings of the run</caption><thead><tr>\
-         <th scope=\"col\">setting</th><th scope=\"col\">value</th></tr></thead><tbody>\n",
-    );
     let mut rows = vec![
         ("environment".to_owned(), run.settings.environment.clone()),
         ("blockqnn".to_owned(), run.version.clone()),
@@ -32,10 +29,11 @@ pub(super) fn settings(html: &mut String, run: &Run) {
     let search = serde_json::to_value(&run.settings.search).unwrap_or_default();
     flatten("search", &search, &mut rows);
     flatten("", &run.settings.details, &mut rows);
-    for (name, value) in rows {
-        let _ = writeln!(html, "<tr><td>{}</td><td class=\"code\">{}</td></tr>", escape(&name), escape(&value));
-    }
-    html.push_str("</tbody></table></div></details>\n");
+    let columns: [Column<'_, (String, String)>; 2] =
+        [("setting", &|(name, _)| name.clone()), ("value", &|(_, value)| value.clone())];
+    html.push_str("<details><summary>All settings</summary>");
+    table(html, "All settings of the run", &Series::of("settings", rows, &columns), false);
+    html.push_str("</details>\n");
 }
 
 /// Returns the settings in the form of a configuration file, if they are those of an experiment.

@@ -61,6 +61,7 @@ pub struct RunSettings {
 ///
 /// Give it to [`Search::with_run_folder`](super::Search::with_run_folder). A search that was killed at any moment is
 /// resumed by running it again with the same settings and [`RunFolder::resume`], and ends as if nothing had happened.
+/// [`RunFolder::open`] does whichever is right.
 ///
 /// The folder holds the settings of the controller and the identities of space, agent, reward and environment. A search
 /// in which one of them differs is refused before anything is written, with an error that names the difference; so is a
@@ -105,10 +106,26 @@ impl RunFolder {
         if path.join(DESCRIPTION).exists() {
             return Err(Self::held(OwnedFolder::take(path)?).occupied());
         }
-        // A process that was killed between the lock and the description leaves an empty run.
-        let folder = Self::held(OwnedFolder::create(path, |name| name == EARLIER_TEMPORARY || name == DESCRIPTION)?);
+        let folder = Self::take_new(path)?;
         // Another process may have started and ended a run in between.
         if folder.path.join(DESCRIPTION).exists() { Err(folder.occupied()) } else { Ok(folder) }
+    }
+
+    /// Opens the folder of a run to continue it, or takes the folder for a new run if it is new or empty. A program that
+    /// begins with this can be started again after it was killed, with the same command.
+    ///
+    /// # Errors
+    /// As [`resume`](Self::resume) and [`create`](Self::create), except that a run is no error.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self, RunFolderError> {
+        let path = path.into();
+        if path.join(DESCRIPTION).exists() {
+            return Self::resume(path);
+        }
+        match Self::take_new(path.clone()) {
+            // Another process has started a run in between.
+            Err(_) if path.join(DESCRIPTION).exists() => Self::resume(path),
+            taken => taken,
+        }
     }
 
     /// Opens the folder of a run that was stopped, killed or finished, to continue it.
@@ -121,6 +138,11 @@ impl RunFolder {
             return Err(RunFolderError::NoRun { path });
         }
         Ok(Self::held(OwnedFolder::take(path)?))
+    }
+
+    fn take_new(path: PathBuf) -> Result<Self, RunFolderError> {
+        // A process that was killed between the lock and the description leaves an empty run.
+        Ok(Self::held(OwnedFolder::create(path, |name| name == EARLIER_TEMPORARY || name == DESCRIPTION)?))
     }
 
     fn held(owner: OwnedFolder) -> Self {
@@ -196,9 +218,9 @@ impl RunFolder {
         Description::read(&self.path.join(DESCRIPTION))
     }
 
-    /// Opens the run for a search: compares the search with the run's description, and reads what happened so far.
+    /// Opens the log of the run for a search: compares the search with the run's description, and reads what happened so far.
     /// Nothing is written before [`Log::begin`].
-    pub(super) fn open<S: SearchSpace>(self, config: &SearchConfig, parts: Parts) -> Result<Log<S>, RunFolderError> {
+    pub(super) fn log<S: SearchSpace>(self, config: &SearchConfig, parts: Parts) -> Result<Log<S>, RunFolderError> {
         let description_path = self.path.join(DESCRIPTION);
         let now = Description::new(config, parts, self.details.clone()).map_err(|error| {
             RunFolderError::Description { path: description_path.clone(), message: error.to_string() }

@@ -7,7 +7,7 @@ pub use block_code::{BlockCode, BlockCodeError};
 pub use code::{CodeRule, LayerCode, LayerKind};
 
 use super::{SearchSpace, SpaceError, Step};
-use crate::graph::{CostError, LayerGraph, NetworkConfig};
+use crate::graph::{CostError, LayerGraph, NetworkConfig, ToGraph};
 use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 
@@ -291,6 +291,10 @@ impl SearchSpace for BlockSpace {
 
     fn describe(&self, block: &BlockCode) -> String {
         block.to_string()
+    }
+
+    fn graph(&self, block: &BlockCode) -> Option<LayerGraph> {
+        Some(block.to_graph())
     }
 
     /// Returns [path flow](LayerGraph::path_flow) and [parameters](LayerGraph::effective_parameters).

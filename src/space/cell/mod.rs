@@ -8,7 +8,7 @@ mod cell_code;
 pub use cell_code::{CellCode, CellCodeError, CellOperation};
 
 use super::{SearchSpace, SpaceError, Step};
-use crate::graph::{CostError, Fingerprint, LayerGraph, NetworkConfig, WidthRule};
+use crate::graph::{CostError, Fingerprint, LayerGraph, NetworkConfig, ToGraph, WidthRule};
 use serde::{Deserialize, Serialize};
 
 /// Which cells of a [`CellSpace`] count as the same.
@@ -122,14 +122,18 @@ impl SearchSpace for CellSpace {
         cell.to_string()
     }
 
+    fn graph(&self, cell: &CellCode) -> Option<LayerGraph> {
+        Some(cell.to_graph())
+    }
+
     /// Returns [path flow](LayerGraph::path_flow) and [parameters](LayerGraph::effective_parameters).
     fn priors(&self, graph: &LayerGraph, network: &NetworkConfig) -> Result<Vec<f64>, CostError> {
         super::priors_of_network(graph, network)
     }
 
-    fn fingerprint(&self, cell: &CellCode, graph: &LayerGraph) -> Fingerprint {
+    fn fingerprint(&self, cell: &CellCode) -> Fingerprint {
         match self.identity {
-            CellIdentity::Graph => graph.fingerprint(),
+            CellIdentity::Graph => cell.to_graph().fingerprint(),
             CellIdentity::Code => Fingerprint::of_name(&cell.index().to_le_bytes()),
         }
     }

@@ -57,7 +57,7 @@ fn evaluate(how: fn() -> Result<Vec<f32>, TensorReadError>) -> (Result<Evaluatio
     let mut environment = environment.with_reads(Arc::new(Faulty::new(2, how)));
     let graph = block();
     let cost = graph.cost(&network_config()).unwrap();
-    let trial = Trial { id: 0, seed: 7, fingerprint: graph.fingerprint(), cost };
+    let trial = Trial { id: 0, seed: 7, fingerprint: graph.fingerprint(), cost: Some(cost) };
     let result = environment.evaluate(&graph, &TrialContext::new(&trial));
     (result, environment)
 }

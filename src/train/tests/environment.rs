@@ -7,7 +7,7 @@ use std::path::Path;
 
 fn trial(seed: u64) -> Trial {
     let cost = block().cost(&network_config()).unwrap();
-    Trial { id: 0, seed, fingerprint: block().fingerprint(), cost }
+    Trial { id: 0, seed, fingerprint: block().fingerprint(), cost: Some(cost) }
 }
 
 fn environment(recipe: Recipe) -> TrainingEnvironment {
@@ -139,15 +139,9 @@ fn what_does_not_fit_together_is_refused_with_both_figures() {
         TrainingEnvironment::new(&split(), network, recipe, &Device::flex()).unwrap_err().to_string()
     };
     let large = NetworkConfig { image: ImageShape { channels: 3, height: 32, width: 32 }, ..network_config() };
-    assert_eq!(
-        make(large, recipe()),
-        "network.image is 3x32x32, but the images of \"stripes (training part)\" are 1x6x6: set network.image to theirs"
-    );
+    assert_eq!(make(large, recipe()), "network.image is 3x32x32: it must be 1x6x6, as in \"stripes (training part)\"");
     let many = NetworkConfig { classes: 10, ..network_config() };
-    assert_eq!(
-        make(many, recipe()),
-        "network.classes is 10, but \"stripes (training part)\" has 3 classes: set network.classes to 3"
-    );
+    assert_eq!(make(many, recipe()), "network.classes is 10: it must be 3, as in \"stripes (training part)\"");
     let flat = NetworkConfig { width: 0, ..network_config() };
     assert_eq!(make(flat, recipe()), "network.width is 0: it must be at least 1");
     let idle = Recipe { epochs: 0, ..recipe() };

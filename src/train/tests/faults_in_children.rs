@@ -95,7 +95,7 @@ fn end(evaluator: impl Evaluator<BlockCode>, folder: &Path) -> (Vec<String>, Vec
     let heard = Arc::new(Mutex::new(Heard::default()));
     // Enough attempts for one trial to have every failure.
     let config =
-        SearchConfig { network: network_config(), attempts: 8, ..SearchConfig::paper().with_trials(TRIALS, 6) };
+        SearchConfig { attempts: 8, ..SearchConfig::new(TRIALS).with_minibatch(6).with_network(network_config()) };
     let agent = QLearning::new(QLearningConfig::paper()).unwrap();
     let space = BlockSpace::paper().with_max_layers(4).unwrap();
     let search = Search::with_evaluator(space, agent, evaluator, config);

@@ -1,71 +1,81 @@
-//! A space, an agent, an environment, a reward and an evaluator of one's own, in one file.
+//! A space, an agent, an environment, a reward and an evaluator of one's own, in one file: a search of multilayer
+//! perceptrons, of which this crate knows no graph and no cost.
 use blockqnn::agent::{Agent, AgentError, Edit, Memory, RandomAgent, TrajectoryOf};
 use blockqnn::environment::{Cancellation, Environment, TrialContext};
-use blockqnn::evaluation::{Evaluation, Metrics, NotFinite, Reward};
+use blockqnn::evaluation::{Evaluation, Metrics, Reward};
 use blockqnn::evaluator::{Assignment, Evaluator, EvaluatorError, Event, Verdict};
-use blockqnn::graph::{Cost, LayerGraph, Node, Operation, ToGraph};
-use blockqnn::reward::{Credit, RewardShaper};
-use blockqnn::search::{Search, SearchConfig};
+use blockqnn::graph::Cost;
+use blockqnn::report::{Report, Run};
+use blockqnn::reward::{Credit, RewardError, RewardShaper};
+use blockqnn::search::{Observer, RecordOf, RunFolder, Search, SearchConfig, SearchReport};
 use blockqnn::seed::Rng;
 use blockqnn::space::{SearchSpace, SpaceError, Step, walk};
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
+use std::error::Error;
+use std::path::Path;
 
-/// A decision: one branch more, or how all branches are joined.
+/// What follows a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+enum Activation {
+    Relu,
+    Gelu,
+    Tanh,
+}
+
+/// A decision: one layer more, or the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 enum Choice {
-    Convolution(u8),
-    Pool,
-    Join { add: bool },
+    Layer { width: u32, activation: Activation },
+    End,
 }
 
-/// Branches side by side: the choices of a complete walk.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Branches(Vec<Choice>);
-
-impl ToGraph for Branches {
-    fn to_graph(&self) -> LayerGraph {
-        let branches: Vec<usize> = (1..self.0.len()).collect();
-        let nodes = self.0.iter().map(|choice| match *choice {
-            Choice::Convolution(kernel) => Node::new(Operation::PreActivationConvolution { kernel }, [0]),
-            Choice::Pool => Node::new(Operation::MaxPool { kernel: 3 }, [0]),
-            Choice::Join { add: true } => Node::new(Operation::Add, branches.clone()),
-            Choice::Join { add: false } => Node::new(Operation::Concat, branches.clone()),
-        });
-        let output = Node::new(Operation::Output, [self.0.len()]);
-        let all = std::iter::once(Node::new(Operation::Input, [])).chain(nodes).chain([output]);
-        LayerGraph::new(all.collect()).expect("a complete walk has two branches at least")
-    }
+/// The layers of a perceptron.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Mlp {
+    layers: Vec<(u32, Activation)>,
 }
 
-/// Two to six branches: a state is the number of those that there are.
-struct BranchSpace;
-impl SearchSpace for BranchSpace {
+/// One to four layers: a state is the number of those that there are.
+struct MlpSpace;
+
+impl SearchSpace for MlpSpace {
     type State = u8;
     type Action = Choice;
-    type Architecture = Branches;
+    type Architecture = Mlp;
+
     fn initial_state(&self) -> u8 {
         0
     }
-    fn actions(&self, branches: &u8) -> Vec<Choice> {
-        let branch = [1, 3, 5].map(Choice::Convolution).into_iter().chain([Choice::Pool]);
-        let join = [true, false].map(|add| Choice::Join { add });
-        branch.filter(|_| *branches < 6).chain(join.into_iter().filter(|_| *branches > 1)).collect()
+    fn actions(&self, layers: &u8) -> Vec<Choice> {
+        let activations = [Activation::Relu, Activation::Gelu, Activation::Tanh];
+        let widths = [32, 64, 128, 256, 512].into_iter().filter(|_| *layers < 4);
+        let layer = |width| activations.map(|activation| Choice::Layer { width, activation });
+        widths.flat_map(layer).chain((*layers > 0).then_some(Choice::End)).collect()
     }
-    fn step(&self, branches: &u8, choice: &Choice) -> Result<Step<u8>, SpaceError> {
+    fn step(&self, layers: &u8, choice: &Choice) -> Result<Step<u8>, SpaceError> {
         match choice {
-            _ if !self.actions(branches).contains(choice) => Err(SpaceError::illegal(branches, choice)),
-            Choice::Join { .. } => Ok(Step::Terminal),
-            _ => Ok(Step::Next(branches + 1)),
+            _ if !self.actions(layers).contains(choice) => Err(SpaceError::illegal(layers, choice)),
+            Choice::End => Ok(Step::Terminal),
+            Choice::Layer { .. } => Ok(Step::Next(layers + 1)),
         }
     }
-    fn decode(&self, choices: &[Choice]) -> Result<Branches, SpaceError> {
-        walk(self, choices).map(|walk| Branches(walk.actions))
+    fn decode(&self, choices: &[Choice]) -> Result<Mlp, SpaceError> {
+        let layer = |choice| match choice {
+            Choice::Layer { width, activation } => Some((width, activation)),
+            Choice::End => None,
+        };
+        walk(self, choices).map(|walk| Mlp { layers: walk.actions.into_iter().filter_map(layer).collect() })
+    }
+    fn describe(&self, mlp: &Mlp) -> String {
+        let layers = mlp.layers.iter().map(|(width, activation)| format!("{width}{activation:?}"));
+        layers.collect::<Vec<_>>().join(" ")
     }
 }
 
 /// Changes the best so far in one place: all it knows is the memory, so that there is nothing to save.
 struct Climber;
+
 impl<S: SearchSpace> Agent<S> for Climber {
     fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
         match memory.episodes().iter().max_by_key(|episode| episode.reward) {
@@ -75,25 +85,30 @@ impl<S: SearchSpace> Agent<S> for Climber {
     }
 }
 
-/// Wants every kind of branch once.
-struct Variety;
-impl Environment<Branches> for Variety {
+/// Wants 500 units in all, and smooth activations.
+struct Units;
+
+impl Environment<Mlp> for Units {
     type Error = Infallible;
-    fn evaluate(&mut self, branches: &Branches, _: &TrialContext<'_>) -> Result<Evaluation, Infallible> {
-        let kinds = branches.0.iter().collect::<std::collections::BTreeSet<_>>().len();
-        let accuracy = 20.0 * kinds as f64 - 5.0 * (branches.0.len() - kinds) as f64;
+
+    fn evaluate(&mut self, mlp: &Mlp, _: &TrialContext<'_>) -> Result<Evaluation, Infallible> {
+        let units: u32 = mlp.layers.iter().map(|(width, _)| width).sum();
+        let rough = mlp.layers.iter().filter(|(_, activation)| *activation == Activation::Relu).count();
+        let accuracy = 95.0 - f64::from(units.abs_diff(500)) / 20.0 - 2.0 * rough as f64;
         Ok(Evaluation::Measured(Metrics::from_accuracy(accuracy.max(0.0))))
     }
     fn identity(&self) -> String {
-        "variety 1".to_owned()
+        "500 units 1".to_owned()
     }
 }
 
-/// A point for each doubling of the FLOPs.
-struct PerDoubling;
-impl RewardShaper for PerDoubling {
-    fn reward(&self, accuracy: f64, _: &Evaluation, cost: &Cost) -> Result<Reward, NotFinite> {
-        Reward::new(accuracy - (cost.flops.max(1) as f64).log2())
+/// The logarithm of the odds, so that a point near 100 % counts more than one near 50 %.
+struct LogOdds;
+
+impl RewardShaper for LogOdds {
+    fn reward(&self, accuracy: f64, _: &Evaluation, _: Option<&Cost>) -> Result<Reward, RewardError> {
+        let share = (accuracy / 100.0).clamp(0.001, 0.999);
+        Ok(Reward::new((share / (1.0 - share)).ln())?)
     }
     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
         Credit::Terminal.spread(reward, layers)
@@ -101,9 +116,10 @@ impl RewardShaper for PerDoubling {
 }
 
 /// Evaluates what came last first.
-struct LastFirst(Variety, Vec<Assignment<Branches>>);
-impl Evaluator<Branches> for LastFirst {
-    fn submit(&mut self, assignment: Assignment<Branches>) -> Result<(), EvaluatorError> {
+struct LastFirst(Units, Vec<Assignment<Mlp>>);
+
+impl Evaluator<Mlp> for LastFirst {
+    fn submit(&mut self, assignment: Assignment<Mlp>) -> Result<(), EvaluatorError> {
         self.1.push(assignment);
         Ok(())
     }
@@ -120,20 +136,95 @@ impl Evaluator<Branches> for LastFirst {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let config = SearchConfig::paper().with_seed(1).with_trials(120, 8);
-    let search = Search::with_evaluator(BranchSpace, Climber, LastFirst(Variety, Vec::new()), config);
-    let report = search.with_reward(PerDoubling).run()?;
-    println!("{:?} is the best of {} trials", report.best()[0].architecture, report.records.len());
-    Ok(())
+/// Counts the trials of a process: those that a resumed search finds in its folder are not among them.
+#[derive(Default)]
+struct Evaluated(u64);
+
+impl Observer<MlpSpace> for Evaluated {
+    fn on_finished(&mut self, _: &RecordOf<MlpSpace>) -> Result<(), blockqnn::environment::BoxError> {
+        self.0 += 1;
+        Ok(())
+    }
 }
 
-#[test]
-fn all_parts_keep_their_contracts() -> Result<(), blockqnn::testing::Violation> {
+/// Searches in a new folder, or continues the search that is in it.
+fn search(folder: &Path, trials: u64) -> Result<(SearchReport<MlpSpace>, u64), Box<dyn Error>> {
+    let (evaluator, mut evaluated) = (LastFirst(Units, Vec::new()), Evaluated::default());
+    let config = SearchConfig::new(trials).with_minibatch(8).with_seed(1);
+    let report = Search::with_evaluator(MlpSpace, Climber, evaluator, config)
+        .with_reward(LogOdds)
+        .with_observer(&mut evaluated)
+        .with_run_folder(RunFolder::open(folder)?)
+        .run()?;
+    Ok((report, evaluated.0))
+}
+
+fn page(folder: &Path) -> Result<Report, Box<dyn Error>> {
+    Ok(Report::new(vec![Run::new(&MlpSpace, RunFolder::read(folder)?)]))
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::temp_dir().join(format!("perceptrons-{}", std::process::id()));
+    let (report, evaluated) = search(&folder, 120)?;
+    println!("{} is the best of {evaluated} trials", MlpSpace.describe(&report.best()[0].architecture));
+    println!("its page has {} bytes", page(&folder)?.html().len());
+    Ok(std::fs::remove_dir_all(folder)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blockqnn::graph::CostQuantity;
     use blockqnn::testing::*;
-    check_space(&BranchSpace)?;
-    check_agent(&BranchSpace, || Climber)?;
-    check_environment(&BranchSpace, || Variety, 100)?;
-    check_reward(&PerDoubling)?;
-    check_evaluator(&BranchSpace, || LastFirst(Variety, Vec::new()))
+
+    #[test]
+    fn all_parts_keep_their_contracts() -> Result<(), Violation> {
+        check_space(&MlpSpace)?;
+        check_agent(&MlpSpace, || Climber)?;
+        check_environment(&MlpSpace, || Units, 100)?;
+        check_reward(&LogOdds)?;
+        check_evaluator(&MlpSpace, || LastFirst(Units, Vec::new()))
+    }
+
+    #[test]
+    fn a_search_is_continued_in_its_folder() -> Result<(), Box<dyn Error>> {
+        let parent = tempfile::tempdir()?;
+        let (whole, evaluated) = search(&parent.path().join("whole"), 64)?;
+        assert_eq!((whole.records.len(), evaluated), (64, 64), "nothing is refused");
+        let halves = parent.path().join("halves");
+        assert_eq!(search(&halves, 24)?.1, 24);
+        let (continued, evaluated) = search(&halves, 64)?;
+        assert_eq!((continued.records, evaluated), (whole.records, 40));
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_is_said_that_nobody_knows() -> Result<(), Box<dyn Error>> {
+        let parent = tempfile::tempdir()?;
+        let folder = parent.path().join("run");
+        let (report, _) = search(&folder, 64)?;
+        assert!(report.pareto_front(CostQuantity::Flops).is_empty());
+        let mut csv = Vec::new();
+        report.write_csv(&MlpSpace, &mut csv)?;
+        let mut texts = vec![String::from_utf8(csv)?];
+        let page = page(&folder)?;
+        texts.extend(page.series().iter().map(|series| series.csv()));
+        for text in &texts {
+            let columns: Vec<&str> = text.lines().next().unwrap_or_default().split(',').collect();
+            for unknown in ["parameters", "flops", "activation_bytes", "depth", "layers", "density", "mean_layers"] {
+                assert!(!columns.contains(&unknown), "{unknown} in {columns:?}");
+            }
+        }
+        let html = page.html();
+        for unknown in [">parameters</th>", ">FLOPs</th>", ">depth</th>", "channels", "conv 1", "Pareto"] {
+            assert!(!html.contains(unknown), "{unknown}");
+        }
+        let figures: Vec<String> = page.figures().into_iter().map(|figure| figure.name).collect();
+        assert!(figures.contains(&"learning".to_owned()), "{figures:?}");
+        for unknown in ["accuracy-flops", "lengths", "kinds", "block-1"] {
+            assert!(!figures.contains(&unknown.to_owned()), "{unknown} in {figures:?}");
+        }
+        assert!(html.contains("Accuracy against FLOPs is not drawn: this search knows no cost."));
+        Ok(())
+    }
 }

@@ -2,10 +2,10 @@
 
 use blockqnn::agent::{Agent, AgentError, EpisodeOf, Memory, RandomAgent, TrajectoryOf};
 use blockqnn::environment::{Cancellation, Environment, Progress, TrialContext, environment_fn};
-use blockqnn::evaluation::{Evaluation, Metrics, NotFinite, Reward};
+use blockqnn::evaluation::{Evaluation, Metrics, Reward};
 use blockqnn::evaluator::{Assignment, Evaluator, EvaluatorError, Event, InlineEvaluator, Verdict};
-use blockqnn::graph::{Cost, LayerGraph, Node, Operation, ToGraph};
-use blockqnn::reward::RewardShaper;
+use blockqnn::graph::{Cost, Fingerprint, LayerGraph, Node, Operation};
+use blockqnn::reward::{RewardError, RewardShaper};
 use blockqnn::space::{SearchSpace, SpaceError, Step, walk};
 use blockqnn::testing::{Rule, check_agent, check_environment, check_evaluator, check_reward, check_space};
 use rand::Rng;
@@ -22,8 +22,8 @@ struct Chain {
     longer: bool,
 }
 
-impl ToGraph for Chain {
-    fn to_graph(&self) -> LayerGraph {
+impl Chain {
+    fn graph(&self) -> LayerGraph {
         let mut nodes = vec![Node::new(Operation::Input, [])];
         let kernels = self.kernels.iter().chain(self.longer.then_some(&1));
         nodes.extend(
@@ -99,6 +99,15 @@ impl SearchSpace for Chains {
         Ok(Chain { kernels, longer: self.breaks(Rule::DataRoundTrips) })
     }
 
+    fn graph(&self, chain: &Chain) -> Option<LayerGraph> {
+        Some(chain.graph())
+    }
+
+    fn fingerprint(&self, chain: &Chain) -> Fingerprint {
+        let is_broken = self.breaks(Rule::FingerprintsTellApart);
+        if is_broken { Fingerprint::of_name(&[chain.kernels[0]]) } else { chain.graph().fingerprint() }
+    }
+
     fn transfer(&self, action: &(u8, u8), _from: &u8, to: &u8) -> Option<(u8, u8)> {
         if self.breaks(Rule::TransfersAreLegal) { Some(*action) } else { Some((*to, action.1)) }
     }
@@ -118,6 +127,7 @@ fn a_space_that_breaks_a_rule_is_caught_by_that_rule() {
         Rule::LegalActionsLeadOn,
         Rule::IllegalActionsAreRefused,
         Rule::WalksEnd,
+        Rule::FingerprintsTellApart,
         Rule::WalksDecode,
         Rule::IncompleteWalksAreRefused,
         Rule::DataRoundTrips,
@@ -298,12 +308,14 @@ fn an_environment_that_breaks_a_rule_is_caught_by_that_rule() {
 struct Plain(Option<Rule>, AtomicU8);
 
 impl RewardShaper for Plain {
-    fn reward(&self, accuracy: f64, _: &Evaluation, cost: &Cost) -> Result<Reward, NotFinite> {
-        match self.0 {
-            Some(Rule::RewardsAreFinite) => Reward::new(accuracy - (cost.flops as f64 - 1.0).ln()),
-            Some(Rule::RewardsRepeat) => Reward::new(accuracy + f64::from(self.1.fetch_add(1, Ordering::Relaxed) % 3)),
-            _ => Reward::new(accuracy),
-        }
+    fn reward(&self, accuracy: f64, _: &Evaluation, cost: Option<&Cost>) -> Result<Reward, RewardError> {
+        let flops = cost.ok_or(RewardError::NoCost)?.flops;
+        let reward = match self.0 {
+            Some(Rule::RewardsAreFinite) => accuracy - (flops as f64 - 1.0).ln(),
+            Some(Rule::RewardsRepeat) => accuracy + f64::from(self.1.fetch_add(1, Ordering::Relaxed) % 3),
+            _ => accuracy,
+        };
+        Ok(Reward::new(reward)?)
     }
 
     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {

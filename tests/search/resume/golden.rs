@@ -5,7 +5,7 @@ use blockqnn::environment::Cancellation;
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::graph::NetworkConfig;
 use blockqnn::reward::RedefinedReward;
-use blockqnn::search::{Durability, RunFolder, Scheduling, Search, SearchConfig, StopReason};
+use blockqnn::search::{Durability, RunFolder, Scheduling, Search, StopReason};
 use blockqnn::space::block::BlockSpace;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -82,7 +82,7 @@ fn a_run_of_growing_widths_is_not_resumed_with_bounded_ones() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("run");
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/run-format-1"), &path);
-    let bounded = SearchConfig { network: NetworkConfig::cifar(), ..config(32) };
+    let bounded = config(32).with_network(NetworkConfig::cifar());
     let search = Search::new(BlockSpace::paper(), agent(), Synthetic::new().with_noise(3.0), bounded);
     let error = search.with_run_folder(RunFolder::resume(&path).unwrap()).run().unwrap_err().to_string();
     assert!(error.contains("search.network.widths"), "{error}");

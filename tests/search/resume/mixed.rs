@@ -8,9 +8,9 @@ use blockqnn::agent::{
 };
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::environment::{BoxedEnvironment, Cancellation, EnvironmentExt};
-use blockqnn::evaluation::{Evaluation, NotFinite, Reward};
-use blockqnn::graph::Cost;
-use blockqnn::reward::{Credit, RedefinedReward, RewardShaper, SoftTarget, SoftTargets};
+use blockqnn::evaluation::{Evaluation, Reward};
+use blockqnn::graph::{Cost, LayerGraph};
+use blockqnn::reward::{Credit, RedefinedReward, RewardError, RewardShaper, SoftTarget, SoftTargets};
 use blockqnn::search::{RunFolder, Scheduling, Search, SearchConfig};
 use blockqnn::space::block::{BlockCode, BlockSpace, LayerCode, TerminalRule};
 use blockqnn::space::cell::{CellIdentity, CellSpace};
@@ -87,8 +87,8 @@ fn with_reward(reward: impl RewardShaper + 'static) -> Parts<BlockSpace> {
 struct Plain;
 
 impl RewardShaper for Plain {
-    fn reward(&self, accuracy: f64, _: &Evaluation, _: &Cost) -> Result<Reward, NotFinite> {
-        Reward::new(accuracy)
+    fn reward(&self, accuracy: f64, _: &Evaluation, _: Option<&Cost>) -> Result<Reward, RewardError> {
+        Ok(Reward::new(accuracy)?)
     }
     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
         Credit::EveryLayer.spread(reward, layers)
@@ -113,6 +113,9 @@ impl SearchSpace for Renamed {
     }
     fn decode(&self, actions: &[LayerCode]) -> Result<BlockCode, SpaceError> {
         self.0.decode(actions)
+    }
+    fn graph(&self, block: &BlockCode) -> Option<LayerGraph> {
+        self.0.graph(block)
     }
 }
 

@@ -33,7 +33,7 @@ fn agent() -> QLearning<BlockSpace> {
 /// The golden folders were started when all widths were growing.
 fn config(trials: u64) -> SearchConfig {
     let network = NetworkConfig { widths: WidthRule::Growing, ..NetworkConfig::cifar() };
-    SearchConfig { network, ..SearchConfig::paper() }.with_seed(5).with_trials(trials, 16)
+    SearchConfig::new(trials).with_network(network).with_seed(5)
 }
 
 fn search(

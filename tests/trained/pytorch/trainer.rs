@@ -55,7 +55,7 @@ fn start(torch: &TorchTraining) -> TrainerEnvironment<LayerGraph> {
 
 fn trial(id: u64, graph: &LayerGraph, network: &NetworkConfig) -> Trial {
     let cost = graph.cost(network).unwrap();
-    Trial { id, seed: SEED + id, fingerprint: graph.fingerprint(), cost }
+    Trial { id, seed: SEED + id, fingerprint: graph.fingerprint(), cost: Some(cost) }
 }
 
 /// The block of the paper's Figure 2, or one like it.
@@ -284,7 +284,7 @@ fn a_training_that_was_stopped_continues_to_the_same_result() {
     let found = environment.evaluate(&graph, &TrialContext::new(&trial).with_progress(&listen)).unwrap();
     assert!(epochs.borrow().iter().all(|&epoch| epoch >= 2), "{epochs:?}");
     let figures = |evaluation: &Evaluation| {
-        let metrics = evaluation.metrics().unwrap().clone();
+        let metrics = evaluation.metrics().unwrap();
         (metrics.accuracy, metrics.training_loss, metrics.epochs, metrics.restarts)
     };
     assert_eq!(figures(&found), figures(&wanted));

@@ -2,13 +2,14 @@
 
 use blockqnn::agent::{AgentConfig, NextValues, QLearningConfig};
 use blockqnn::experiment::Experiment;
-use blockqnn::graph::{ToGraph, WidthRule};
+use blockqnn::graph::{NetworkConfig, StemConfig, ToGraph, WidthRule};
 use blockqnn::reward::{Credit, FlopsOf};
 use blockqnn::search::Repeats;
 use blockqnn::space::SearchSpace;
-use blockqnn::space::block::{BlockCode, ConnectionRule, ConvolutionRule, TerminalRule};
+use blockqnn::space::block::{BlockCode, BlockSpace, ConnectionRule, ConvolutionRule, TerminalRule};
 use blockqnn::train::Recipe;
 use std::error::Error;
+use std::fmt::Display;
 use std::path::Path;
 
 /// Random blocks over which the share of trainable ones is counted.
@@ -88,28 +89,52 @@ fn print_sizes(experiment: &Experiment) -> Result<(), Box<dyn Error>> {
         "conv5(0) conv3(0) max3(0) concat(1,2) terminal(3)",
     ] {
         let block: BlockCode = text.parse()?;
-        let cost = block.to_graph().cost(&experiment.search.network)?;
+        let cost = block.to_graph().cost(&experiment.network())?;
         outln!("  {:<52} {:>12} parameters {:>14} FLOPs", text, cost.parameters, cost.flops);
     }
     Ok(())
 }
 
-fn print_readings(experiment: &Experiment) {
-    outln!("\nInterpretation of what the paper leaves open");
-    let readings = [learning_readings(experiment), block_readings(experiment), network_readings(experiment)];
-    for (name, reading) in readings.concat() {
-        outln!("  {name:<14} {reading}");
-    }
+/// Prints how a point that the paper leaves open is interpreted.
+fn reading(name: &str, reading: impl Display) {
+    outln!("  {name:<14} {reading}");
 }
 
-type Readings = Vec<(&'static str, String)>;
+fn print_readings(experiment: &Experiment) {
+    outln!("\nInterpretation of what the paper leaves open");
+    if let AgentConfig::QLearning(agent) = &experiment.agent {
+        q_learning_readings(agent, experiment.reward.credit);
+    }
+    reward_readings(experiment);
+    block_readings(&experiment.space);
+    network_readings(experiment);
+}
 
-fn learning_readings(Experiment { agent, reward, search, .. }: &Experiment) -> Readings {
-    let credit = match reward.credit {
+fn q_learning_readings(agent: &QLearningConfig, credit: Credit) {
+    let QLearningConfig { learning_rate, initial_q, discount, replay, next_values, .. } = agent;
+    let (rounds, batch) = (replay.rounds, replay.batch);
+    let credit = match credit {
         Credit::EveryLayer => "the reward at every layer's update, Equation 2 (reward.credit)",
         Credit::Terminal => "the reward at Terminal only, as in MetaQNN (reward.credit)",
         _ => "the reward divided by the number of layers T at each layer (reward.credit)",
     };
+    let next_values = match next_values {
+        NextValues::Updated => "from the last layer to the first, each from the value just updated (agent.next_values)",
+        _ => "each from the values before the episode, as Equation 2 is printed (agent.next_values)",
+    };
+    let rate = format!("{learning_rate} for the Q-table; the paper uses 0.01 (agent.learning_rate)");
+    reading("learning rate", rate);
+    reading("initial Q", format!("{initial_q} percentage points (agent.initial_q)"));
+    reading("discount", format!("{discount}; Equation 2 has none, which means 1 (agent.discount)"));
+    reading("ties", "a greedy choice among equal values is random");
+    let draws = format!("{rounds} rounds of {batch} fresh draws with replacement after each minibatch (agent.replay)");
+    reading("replay", draws);
+    reading("credit", credit);
+    reading("next values", next_values);
+}
+
+fn reward_readings(experiment: &Experiment) {
+    let Experiment { reward, search, .. } = experiment;
     let flops = match reward.flops_of {
         FlopsOf::Network => {
             "multiply-adds of convolutions and the linear layer, whole network, one image (reward.flops_of)"
@@ -121,53 +146,18 @@ fn learning_readings(Experiment { agent, reward, search, .. }: &Experiment) -> R
         Repeats::Replay => "a block that was evaluated before is learned once more and replaced (search.repeats)",
         _ => "a block that was evaluated before is rewarded from the cache (search.repeats)",
     };
-    let guess = 100.0 / search.network.classes as f64;
-    let of_all = vec![
-        (
-            "reward",
-            format!(
-                "accuracy in percent - {} ln(FLOPs) - {} ln(density), natural logarithms (reward.mu, reward.rho)",
-                reward.mu, reward.rho
-            ),
-        ),
-        ("FLOPs", flops.to_owned()),
-        ("density", "edges / nodes of the block as proposed; start and terminal count as nodes".to_owned()),
-        ("repeats", repeats.to_owned()),
-        ("infeasible", format!("rewarded with the chance accuracy: {guess:.2} % (search.limits sets the limits)")),
-    ];
-    match agent {
-        AgentConfig::QLearning(agent) => [q_learning_readings(agent, credit), of_all].concat(),
-        _ => of_all,
-    }
+    let guess = 100.0 / experiment.network().classes as f64;
+    let (mu, rho) = (reward.mu, reward.rho);
+    let formula = format!("accuracy in percent - {mu} ln(FLOPs) - {rho} ln(density), natural logarithms");
+    reading("reward", format!("{formula} (reward.mu, reward.rho)"));
+    reading("FLOPs", flops);
+    reading("density", "edges / nodes of the block as proposed; start and terminal count as nodes");
+    reading("repeats", repeats);
+    let infeasible = format!("rewarded with the chance accuracy: {guess:.2} % (search.limits sets the limits)");
+    reading("infeasible", infeasible);
 }
 
-fn q_learning_readings(agent: &QLearningConfig, credit: &str) -> Readings {
-    let replay = agent.replay;
-    let next_values = match agent.next_values {
-        NextValues::Updated => "from the last layer to the first, each from the value just updated (agent.next_values)",
-        _ => "each from the values before the episode, as Equation 2 is printed (agent.next_values)",
-    };
-    vec![
-        (
-            "learning rate",
-            format!("{} for the Q-table; the paper uses 0.01 (agent.learning_rate)", agent.learning_rate),
-        ),
-        ("initial Q", format!("{} percentage points (agent.initial_q)", agent.initial_q)),
-        ("discount", format!("{}; Equation 2 has none, which means 1 (agent.discount)", agent.discount)),
-        ("ties", "a greedy choice among equal values is random".to_owned()),
-        (
-            "replay",
-            format!(
-                "{} rounds of {} fresh draws with replacement after each minibatch (agent.replay)",
-                replay.rounds, replay.batch
-            ),
-        ),
-        ("credit", credit.to_owned()),
-        ("next values", next_values.to_owned()),
-    ]
-}
-
-fn block_readings(Experiment { space, .. }: &Experiment) -> Readings {
+fn block_readings(space: &BlockSpace) {
     let terminal = match space.terminal() {
         TerminalRule::Connected => "Terminal(K) adds layer K to the output (space.terminal)",
         _ => "one action without connection (space.terminal)",
@@ -181,55 +171,36 @@ fn block_readings(Experiment { space, .. }: &Experiment) -> Readings {
         ConnectionRule::Equal => "two layers, or one twice (space.connections)",
         _ => "any two layers in either order, or one twice (space.connections)",
     };
-    let first = space.actions(&space.initial_state()).len();
-    let layers = format!(
-        "up to {}, including Terminal; {first} possible first actions; Terminal never directly after the start",
-        space.max_layers()
-    );
-    vec![
-        ("layers", layers),
-        ("Terminal", terminal.to_owned()),
-        ("convolution", convolution.to_owned()),
-        ("add, concat", connections.to_owned()),
-        (
-            "additions",
-            "for unequal channels, 1x1 convolutions without bias or norm widen the narrower input".to_owned(),
-        ),
-        ("average pools", "the mean over the part of the window inside the image".to_owned()),
-        ("output", "layers without successor are concatenated in the order of their index".to_owned()),
-    ]
+    let (most, first) = (space.max_layers(), space.actions(&space.initial_state()).len());
+    let layers = format!("up to {most}, including Terminal; {first} possible first actions");
+    reading("layers", format!("{layers}; Terminal never directly after the start"));
+    reading("Terminal", terminal);
+    reading("convolution", convolution);
+    reading("add, concat", connections);
+    reading("additions", "for unequal channels, 1x1 convolutions without bias or norm widen the narrower input");
+    reading("average pools", "the mean over the part of the window inside the image");
+    reading("output", "layers without successor are concatenated in the order of their index");
 }
 
-fn network_readings(Experiment { search, recipe, data, .. }: &Experiment) -> Readings {
-    let network = &search.network;
-    let stem = &network.stem;
-    let widths = match network.widths {
+fn network_readings(experiment: &Experiment) {
+    let Experiment { recipe, data, .. } = experiment;
+    let NetworkConfig { stages, repeats, width, stem, widths, .. } = experiment.network();
+    let StemConfig { kernel, stride, pools } = stem;
+    let widths = match widths {
         WidthRule::Bounded => {
             "a 1x1 cell brings concatenations in a block, and a block's wider input, to the stage's width \
              (search.network.widths)"
         }
         _ => "a concatenation is as wide as its inputs together, and so is what follows (search.network.widths)",
     };
-    vec![
-        (
-            "network",
-            format!(
-                "{} stages of N = {} blocks, width {} doubled per stage; stem {}x{} stride {}, {} pools \
-                 (search.network)",
-                network.stages, network.repeats, network.width, stem.kernel, stem.kernel, stem.stride, stem.pools
-            ),
-        ),
-        ("widths", widths.to_owned()),
-        ("head", "batch norm, ReLU, global average pool, linear layer with bias".to_owned()),
-        ("batch norm", "momentum 0.1, epsilon 1e-5".to_owned()),
-        ("weights", "He initialisation, normal with deviation sqrt(2 / fan-in), also the linear layer's".to_owned()),
-        ("validation", format!("{} images of the training set (data.validation)", data.validation)),
-        (
-            "restarts",
-            format!(
-                "also if the loss is not finite; after {} restarts a network no better than chance is trained further",
-                recipe.restarts.max
-            ),
-        ),
-    ]
+    let network = format!("{stages} stages of N = {repeats} blocks, width {width} doubled per stage");
+    let stem = format!("stem {kernel}x{kernel} stride {stride}, {pools} pools");
+    reading("network", format!("{network}; {stem} (search.network)"));
+    reading("widths", widths);
+    reading("head", "batch norm, ReLU, global average pool, linear layer with bias");
+    reading("batch norm", "momentum 0.1, epsilon 1e-5");
+    reading("weights", "He initialisation, normal with deviation sqrt(2 / fan-in), also the linear layer's");
+    reading("validation", format!("{} images of the training set (data.validation)", data.validation));
+    let restarts = format!("after {} restarts a network no better than chance is trained further", recipe.restarts.max);
+    reading("restarts", format!("also if the loss is not finite; {restarts}"));
 }

@@ -1,7 +1,7 @@
 //! Where the blocks of a search are trained: threads, child processes, or other machines.
 
 use super::Arguments;
-use super::results::Results;
+use super::results;
 #[cfg(feature = "nats")]
 use crate::args::torch::advised;
 use crate::args::{TorchOptions, workers_of};
@@ -13,18 +13,10 @@ use blockqnn::experiment::Experiment;
 use blockqnn::network::Device;
 use blockqnn::search::Scheduling;
 use blockqnn::space::block::BlockCode;
-use blockqnn::train::{TrainError, TrainingEnvironment};
+use blockqnn::train::TrainingEnvironment;
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::Path;
-
-/// The parts that an evaluator is made of.
-pub(super) struct Parts<'a> {
-    pub(super) experiment: &'a Experiment,
-    pub(super) training: &'a ImageSet,
-    pub(super) validation: &'a ImageSet,
-    pub(super) devices: Vec<(String, Device)>,
-}
 
 /// Where the trials of a search are evaluated, and what the progress display needs to know about it.
 pub(super) struct Chosen {
@@ -40,68 +32,61 @@ impl Chosen {
         let workers = Evaluator::workers(&evaluator);
         Self { evaluator: Box::new(evaluator), workers, waiting: None }
     }
-}
 
-impl Parts<'_> {
     /// Threads of this process, at least one per device, unless child processes or other machines are asked for.
-    pub(super) fn evaluator(&self, arguments: &Arguments, data: Option<&Path>) -> Result<Chosen, Box<dyn Error>> {
-        let names: Vec<&str> = self.devices.iter().map(|(name, _)| name.as_str()).collect();
+    pub(super) fn new(
+        arguments: &Arguments,
+        experiment: &Experiment,
+        (training, validation): (&ImageSet, &ImageSet),
+        data: Option<&Path>,
+        devices: &[(String, Device)],
+    ) -> Result<Self, Box<dyn Error>> {
+        let names: Vec<&str> = devices.iter().map(|(name, _)| name.as_str()).collect();
         let workers = arguments.processes.count().or(arguments.workers);
-        let workers = workers.map_or_else(|| default_workers(&names, self.experiment.search.scheduling), Into::into);
+        let workers = workers.map_or_else(|| default_workers(&names, experiment.search.scheduling), Into::into);
         let workers = workers.max(names.len());
         let waiting = None;
-        if let Some(processes) = arguments.processes.evaluator(self.experiment, data, &names)? {
-            return Ok(Chosen { evaluator: Box::new(processes), workers, waiting });
+        if let Some(processes) = arguments.processes.evaluator(experiment, data, &names)? {
+            return Ok(Self { evaluator: Box::new(processes), workers, waiting });
         }
-        let environments = workers_of(&self.devices, workers, |device| self.environment(device))?;
+        let environments = workers_of(devices, workers, |device| {
+            let (network, recipe) = (experiment.network(), experiment.recipe.clone());
+            TrainingEnvironment::with_parts(training, validation, network, recipe, device)
+        })?;
         #[cfg(feature = "nats")]
         if let Some((_, first)) = environments.first()
             && arguments.controller.is_used()
         {
-            return self.remote(arguments, workers, Environment::<BlockCode>::identity(first), "");
+            let identity = Environment::<BlockCode>::identity(first);
+            let (remote, waiting) = arguments.controller.evaluator(experiment, identity, "")?;
+            return Ok(Self { evaluator: Box::new(remote), workers, waiting: Some(waiting) });
         }
         // Each worker has its share of the cores.
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = NonZeroUsize::new(cores.get() / workers).unwrap_or(NonZeroUsize::MIN);
         let share = |(name, environment): (String, TrainingEnvironment)| (name, environment.with_threads(threads));
         let evaluator = ThreadEvaluator::with_names(environments.into_iter().map(share).collect())?;
-        Ok(Chosen { evaluator: Box::new(evaluator), workers, waiting })
-    }
-
-    /// Workers on a broker, which train what has this identity and are started with these options.
-    #[cfg(feature = "nats")]
-    fn remote(
-        &self,
-        arguments: &Arguments,
-        workers: usize,
-        identity: String,
-        options: &str,
-    ) -> Result<Chosen, Box<dyn Error>> {
-        let (remote, waiting) = arguments.controller.evaluator(self.experiment, identity, options)?;
-        Ok(Chosen { evaluator: Box::new(remote), workers, waiting: Some(waiting) })
+        Ok(Self { evaluator: Box::new(evaluator), workers, waiting })
     }
 
     /// Processes of `PyTorch`, here or on other machines.
     pub(super) fn torch(
-        &self,
         arguments: &Arguments,
         options: &TorchOptions,
-        results: &Results,
-    ) -> Result<Chosen, Box<dyn Error>> {
-        let torch = options.training(self.experiment, self.training, self.validation)?;
+        experiment: &Experiment,
+        (training, validation): (&ImageSet, &ImageSet),
+        run: &Path,
+    ) -> Result<Self, Box<dyn Error>> {
+        let torch = options.training(experiment, training, validation)?;
         let devices = arguments.devices.given();
         #[cfg(feature = "nats")]
         if arguments.controller.is_used() {
             let identity = torch.identity_on(devices.first().map(String::as_str)).map_err(|error| advised(&error))?;
-            return self.remote(arguments, 1, identity, " --trainer torch");
+            let (remote, waiting) = arguments.controller.evaluator(experiment, identity, " --trainer torch")?;
+            return Ok(Self { evaluator: Box::new(remote), workers: 1, waiting: Some(waiting) });
         }
-        let processes = arguments.processes.torch_processes(&torch.with_checkpoints(results.checkpoints()), devices)?;
-        Ok(Chosen::trainers(processes))
-    }
-
-    fn environment(&self, device: &Device) -> Result<TrainingEnvironment, TrainError> {
-        let (network, recipe) = (self.experiment.search.network.clone(), self.experiment.recipe.clone());
-        TrainingEnvironment::with_parts(self.training, self.validation, network, recipe, device)
+        let torch = torch.with_checkpoints(results::checkpoints(run));
+        Ok(Self::trainers(arguments.processes.torch_processes(&torch, devices)?))
     }
 }
 

@@ -2,12 +2,11 @@
 
 use super::Arguments;
 use crate::images;
-use crate::overrides::Overrides;
+use crate::overrides::{Overrides, image_of};
 use blockqnn::agent::AgentConfig;
 use blockqnn::data::cifar::Missing;
 use blockqnn::data::{BrokenImages, Pictures};
 use blockqnn::experiment::{Dataset, Experiment};
-use blockqnn::graph::ImageShape;
 use blockqnn::search::RunFolder;
 use std::error::Error;
 use std::path::Path;
@@ -74,7 +73,6 @@ impl Arguments {
     /// `data`.
     pub(super) fn experiment(&self, data: Option<&Path>) -> Result<Experiment, Box<dyn Error>> {
         let (mut overrides, given) = (Overrides::new(), self.given()?);
-        let has_trainer = self.processes.trainer().is_some();
         if let Some(path) = self.resumed() {
             overrides.set_run(&RunFolder::resume(path)?.settings()?)?;
         }
@@ -84,15 +82,13 @@ impl Arguments {
             let classes = measure_folder(&mut overrides, &experiment, data)?;
             refuse_other_classes(&given, &experiment, classes)?;
             experiment = overrides.apply(self.preset)?;
-        } else if let Some((_, classes)) = experiment.data.dataset.shape()
-            && !has_trainer
-        {
-            refuse_other_classes(&given, &experiment, classes)?;
         }
         // A trainer has images of its own, and reads what it likes.
-        if has_trainer {
-            shape_network(&overrides, &mut experiment);
+        if self.processes.trainer().is_some() {
             return Ok(experiment);
+        }
+        if let Some((_, classes)) = experiment.data.dataset.shape() {
+            refuse_other_classes(&given, &experiment, classes)?;
         }
         images::refuse_unread(experiment.data.dataset, data)?;
         refuse_unused(&given, &experiment)?;
@@ -100,39 +96,16 @@ impl Arguments {
     }
 }
 
-/// Gives the network the shape and the classes of the data set, unless they are set: nothing is loaded to tell.
-fn shape_network(overrides: &Overrides, experiment: &mut Experiment) {
-    let (data, network) = (&experiment.data, &mut experiment.search.network);
-    let side = data.size.and_then(|size| usize::try_from(size).ok());
-    let of_folder = side.map(|side| ImageShape { channels: 3, height: side, width: side });
-    let (image, classes) =
-        data.dataset.shape().map_or((of_folder, network.classes), |(image, classes)| (Some(image), classes));
-    if let Some(image) = image.filter(|_| !overrides.contains("search.network.image")) {
-        network.image = image;
-    }
-    if !overrides.contains("search.network.classes") {
-        network.classes = classes;
-    }
-}
-
 /// Refuses settings that would have no effect: whoever gives one wants it to count.
 fn refuse_unused(given: &Overrides, experiment: &Experiment) -> Result<(), String> {
-    let data = &experiment.data;
-    let image = data.dataset.shape().map_or_else(
-        || data.size.and_then(|size| usize::try_from(size).ok()).map(|size| (3, size, size)),
-        |(image, _)| Some((image.channels, image.height, image.width)),
-    );
-    let set = experiment.search.network.image;
-    if given.contains("search.network.image")
-        && image.is_some_and(|image| image != (set.channels, set.height, set.width))
-    {
+    let (data, set) = (&experiment.data, experiment.network().image);
+    let name = data.dataset.name();
+    if given.contains("search.network.image") && image_of(data).is_some_and(|image| image != set) {
         return Err(format!(
-            "search.network.image is {set}, but the network takes the images of the data set {} as they are: omit the \
-             setting (--size scales the images of a folder)",
-            data.dataset.name()
+            "search.network.image is {set}, but the network takes the images of the data set {name} as they are: omit \
+             the setting (--size scales the images of a folder)"
         ));
     }
-    let name = data.dataset.name();
     if given.contains("data.broken_images")
         && data.broken_images != BrokenImages::Refuse
         && data.dataset != Dataset::Folder
@@ -175,7 +148,7 @@ fn measure_folder(
 
 /// Refuses a number of classes that is not that of the images: it would be replaced.
 fn refuse_other_classes(given: &Overrides, experiment: &Experiment, classes: usize) -> Result<(), String> {
-    let set = experiment.search.network.classes;
+    let set = experiment.network().classes;
     if given.contains("search.network.classes") && set != classes {
         return Err(format!(
             "search.network.classes is {set}, but the images have {classes} classes, and the network has one output \

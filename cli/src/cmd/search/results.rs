@@ -1,6 +1,7 @@
 //! The run folder and the table at the end.
 
 use super::Arguments;
+use crate::output;
 use crate::terminal::quoted;
 use blockqnn::data::ImageSet;
 use blockqnn::environment::BoxError;
@@ -15,11 +16,6 @@ use std::path::{Path, PathBuf};
 
 /// Where runs without `--out` are.
 const RUNS: &str = "blockqnn-runs";
-
-/// The folder that a search writes to: the run folder of the library, with the results beside it.
-pub(crate) struct Results {
-    path: PathBuf,
-}
 
 /// The run folder of `--out`: the one to resume, or a new one.
 pub(crate) fn run_folder(arguments: &Arguments, experiment: &Experiment) -> Result<RunFolder, Box<dyn Error>> {
@@ -44,75 +40,44 @@ pub(crate) fn run_folder(arguments: &Arguments, experiment: &Experiment) -> Resu
     }
 }
 
-impl Results {
-    pub(crate) fn new(folder: &Path) -> Self {
-        Self { path: folder.to_owned() }
+/// Writes `results.csv` (all trials, best first), `best.json` (the complete record of the best one) and
+/// `utilisation.json` (how busy the workers were) beside the run.
+pub(crate) fn write(run: &Path, space: &BlockSpace, report: &SearchReport<BlockSpace>) -> Result<(), String> {
+    write_file(run, "results.csv", |out| report.write_csv(space, out))?;
+    // A run that had nothing left to do keeps the earlier file.
+    if report.utilisation.busy > 0.0 {
+        write_file(run, "utilisation.json", |out| Ok(serde_json::to_writer_pretty(out, &report.utilisation)?))?;
     }
+    if let Some(best) = report.best().first() {
+        write_file(run, "best.json", |out| Ok(serde_json::to_writer_pretty(out, best)?))?;
+    }
+    Ok(())
+}
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
+/// Where trainings by `PyTorch` keep their states.
+pub(crate) fn checkpoints(run: &Path) -> PathBuf {
+    run.join("checkpoints")
+}
 
-    /// The path, as it can be given to a shell.
-    pub(crate) fn quoted(&self) -> String {
-        quoted(&self.path)
-    }
+/// Removes the states of trainings, once all have ended. What stays is of no use, and does no harm.
+pub(crate) fn remove_checkpoints(run: &Path) {
+    let _ = std::fs::remove_dir_all(checkpoints(run));
+}
 
-    /// Where trainings by `PyTorch` keep their states.
-    pub(crate) fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoints")
-    }
-
-    /// Removes the states of trainings, once all have ended. What stays is of no use, and does no harm.
-    pub(crate) fn remove_checkpoints(&self) {
-        let _ = std::fs::remove_dir_all(self.checkpoints());
-    }
-
-    /// Writes `results.csv` (all trials, best first), `best.json` (the complete record of the best one) and
-    /// `utilisation.json` (how busy the workers were).
-    pub(crate) fn write(&self, space: &BlockSpace, report: &SearchReport<BlockSpace>) -> Result<(), Box<dyn Error>> {
-        self.write_file("results.csv", |out| report.write_csv(space, out))?;
-        // A run that had nothing left to do keeps the earlier file.
-        if report.utilisation.busy > 0.0 {
-            self.write_file("utilisation.json", |out| Ok(serde_json::to_writer_pretty(out, &report.utilisation)?))?;
-        }
-        if let Some(best) = report.best().first() {
-            self.write_file("best.json", |out| Ok(serde_json::to_writer_pretty(out, best)?))?;
-        }
-        Ok(())
-    }
-
-    fn write_file(
-        &self,
-        name: &str,
-        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> Result<(), Box<dyn Error>> {
-        let path = self.path.join(name);
-        let content = |out: &mut dyn Write| {
-            content(out)?;
-            writeln!(out)
-        };
-        files::write(&path, content).map_err(|error| {
-            let path = path.display();
-            format!(
-                "cannot write {path}: {error}. Finished trials are not lost: --resume continues and writes it again"
-            )
-            .into()
-        })
-    }
+fn write_file(run: &Path, name: &str, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), String> {
+    let content = |out: &mut dyn Write| {
+        content(out)?;
+        writeln!(out)
+    };
+    output::write(&run.join(name), content)
+        .map_err(|error| format!("{error}. Finished trials are not lost: --resume continues and writes it again"))
 }
 
 /// Remembers the folder of the images when the search begins: a run that is not resumed, because it was started with
 /// something else, stays as it was.
 pub(crate) struct RememberData {
-    run: PathBuf,
-    data: Option<PathBuf>,
-}
-
-impl RememberData {
-    pub(crate) fn new(results: &Results, data: Option<PathBuf>) -> Self {
-        Self { run: results.path.clone(), data }
-    }
+    pub(crate) run: PathBuf,
+    pub(crate) data: Option<PathBuf>,
 }
 
 impl Observer<BlockSpace> for RememberData {
@@ -128,7 +93,7 @@ const FEW_STEPS: u64 = 30;
 const LARGE_ERROR: f64 = 5.0;
 
 /// Prints what a search is about to do.
-pub(crate) fn print_beginning(experiment: &Experiment, training: &ImageSet, validation: &ImageSet, results: &Results) {
+pub(crate) fn print_beginning(experiment: &Experiment, training: &ImageSet, validation: &ImageSet, run: &Path) {
     errln!(
         "{} trials in minibatches of {}, {} epochs each on {} images of {} ({} classes, chance accuracy {:.1} %); \
          validation on {} images; results in {}",
@@ -137,17 +102,17 @@ pub(crate) fn print_beginning(experiment: &Experiment, training: &ImageSet, vali
         experiment.recipe.epochs,
         training.len(),
         experiment.data.dataset,
-        experiment.search.network.classes,
-        100.0 / experiment.search.network.classes as f64,
+        experiment.network().classes,
+        100.0 / experiment.network().classes as f64,
         validation.len(),
-        results.path().display(),
+        run.display(),
     );
     warn_of_few_images(experiment, training, validation);
 }
 
 /// Prints what a search with a trainer is about to do.
-pub(crate) fn print_trainer(experiment: &Experiment, command: &TrainerCommand, results: &Results) {
-    let network = &experiment.search.network;
+pub(crate) fn print_trainer(experiment: &Experiment, command: &TrainerCommand, run: &Path) {
+    let network = experiment.network();
     errln!(
         "{} trials in minibatches of {}, {} epochs each by the trainer `{command}`, in networks for images of {} and \
          {} classes (chance accuracy {:.1} %); results in {}",
@@ -157,7 +122,7 @@ pub(crate) fn print_trainer(experiment: &Experiment, command: &TrainerCommand, r
         network.image,
         network.classes,
         100.0 / network.classes as f64,
-        results.path().display(),
+        run.display(),
     );
 }
 
@@ -186,8 +151,8 @@ fn warn_of_few_images(experiment: &Experiment, training: &ImageSet, validation: 
 }
 
 /// Prints what can be done with a finished run. The program has not seen the images of a trainer.
-pub(crate) fn print_next_steps(results: &Results, has_trainer: bool) {
-    let run = results.quoted();
+pub(crate) fn print_next_steps(run: &Path, has_trainer: bool) {
+    let run = quoted(run);
     errln!("next steps:");
     if !has_trainer {
         errln!("  blockqnn verify {run} --top 4                    trains the best blocks to convergence");
@@ -201,12 +166,12 @@ pub(crate) fn print_table(report: &SearchReport<BlockSpace>, top: usize) {
     outln!("rank  accuracy   reward  parameters        FLOPs  block");
     for (position, record) in report.best().into_iter().take(top).enumerate() {
         let accuracy = record.evaluation.accuracy().map_or("-".to_owned(), |accuracy| format!("{accuracy:.2} %"));
+        let [parameters, flops] =
+            record.cost.map_or_else(Default::default, |cost| [cost.parameters.to_string(), cost.flops.to_string()]);
         outln!(
-            "{:>4}  {accuracy:>8}  {:>7.3}  {:>10}  {:>11}  {}",
+            "{:>4}  {accuracy:>8}  {:>7.3}  {parameters:>10}  {flops:>11}  {}",
             position + 1,
             record.reward.value(),
-            record.cost.parameters,
-            record.cost.flops,
             record.architecture
         );
     }

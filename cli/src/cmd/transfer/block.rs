@@ -72,7 +72,12 @@ fn best(path: &Path) -> Result<Block, Box<dyn Error>> {
             path.display()
         )
     })?;
-    Ok(Block::new(&best.architecture, history.settings.search.network.widths))
+    Ok(Block::new(&best.architecture, widths_of(&history)))
+}
+
+/// How the run treated the widths of concatenations.
+fn widths_of(run: &RunHistory<BlockSpace>) -> WidthRule {
+    run.settings.search.network.as_ref().map_or(WidthRule::Bounded, |network| network.widths)
 }
 
 /// Parses a block in the form of `export --to json`, of `best.json`, of its code in JSON, or of its text.
@@ -90,6 +95,6 @@ fn parse(text: &str, path: &Path) -> Result<Block, Box<dyn Error>> {
     };
     // `best.json` does not contain the network, but the run beside it does.
     let run = path.parent().and_then(|folder| RunFolder::read::<BlockSpace>(folder).ok());
-    let widths = run.map_or(WidthRule::Bounded, |run| run.settings.search.network.widths);
+    let widths = run.as_ref().map_or(WidthRule::Bounded, widths_of);
     Ok(Block::new(&serde_json::from_value(code.clone())?, widths))
 }

@@ -1,8 +1,8 @@
 //! The settings and the result of a training, in its folder.
 
+use crate::output;
 use blockqnn::data::{ChannelStatistics, Cropping};
 use blockqnn::export::Blueprint;
-use blockqnn::files;
 use blockqnn::train::Recipe;
 use serde::{Deserialize, Serialize};
 use std::error::Error;
@@ -98,7 +98,5 @@ pub(crate) fn write_result(folder: &Path, accuracies: &[f64], seconds: f64) -> R
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> Result<(), Box<dyn Error>> {
-    let path = folder.join(name);
-    files::write(&path, |out| out.write_all(text.as_bytes()))
-        .map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+    Ok(output::write(&folder.join(name), |out| out.write_all(text.as_bytes()))?)
 }

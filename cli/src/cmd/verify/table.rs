@@ -1,7 +1,7 @@
 //! The results of a verification, as files and as a table.
 
+use crate::output;
 use blockqnn::experiment::{Experiment, VerificationReport};
-use blockqnn::files;
 use blockqnn::network::Device;
 use blockqnn::train::{ImageClassifier, TrainingEnvironment};
 use std::error::Error;
@@ -32,12 +32,9 @@ pub(super) fn test_accuracies(
 }
 
 /// Writes a file of the verification.
-pub(super) fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Box<dyn Error>> {
-    files::write(path, content).map_err(|error| {
-        let path = path.display();
-        format!("cannot write {path}: {error}. Trained blocks are not lost: repeat the command to write it again")
-            .into()
-    })
+pub(super) fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), String> {
+    output::write(path, content)
+        .map_err(|error| format!("{error}. Trained blocks are not lost: repeat the command to write it again"))
 }
 
 /// Prints the blocks by converged accuracy, and the rank correlation with the order of the search.
@@ -54,7 +51,7 @@ pub(super) fn print(found: &VerificationReport, test: Option<&[Option<f64>]>) {
             percent(Some(row.early_accuracy)),
             row.early_rank,
             row.reward,
-            row.record.cost.parameters,
+            row.record.cost.map_or_else(|| "-".to_owned(), |cost| cost.parameters.to_string()),
             row.record.architecture
         );
     }

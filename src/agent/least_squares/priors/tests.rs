@@ -1,7 +1,7 @@
 use super::*;
 use crate::agent::{Agent, LeastSquares, LeastSquaresConfig, Memory};
 use crate::evaluation::Episode;
-use crate::graph::{CostError, Fingerprint};
+use crate::graph::{CostError, Fingerprint, LayerGraph, ToGraph};
 use crate::space::cell::{CellCode, CellOperation, CellSpace};
 use crate::space::{SpaceError, Step};
 use crate::testing;
@@ -26,7 +26,10 @@ impl SearchSpace for Scaled {
     fn decode(&self, actions: &[CellOperation]) -> Result<CellCode, SpaceError> {
         CellSpace::new().decode(actions)
     }
-    fn fingerprint(&self, cell: &CellCode, _: &LayerGraph) -> Fingerprint {
+    fn graph(&self, cell: &CellCode) -> Option<LayerGraph> {
+        Some(cell.to_graph())
+    }
+    fn fingerprint(&self, cell: &CellCode) -> Fingerprint {
         Fingerprint::of_name(&cell.index().to_le_bytes())
     }
     fn priors(&self, graph: &LayerGraph, network: &NetworkConfig) -> Result<Vec<f64>, CostError> {
@@ -59,7 +62,7 @@ fn places_are_mean_ranks_among_the_reference() {
     let [flow, count] = CellSpace::new().priors(&cell.to_graph(), &network()).unwrap()[..] else { panic!("two") };
     priors.reference = vec![vec![flow - 2.0, flow - 1.0, flow + 1.0], vec![count - 1.0, count, count, count + 1.0]];
     // Above two of three; and in the middle of four, two of which are equal.
-    let places = priors.standing(&Scaled(1.0), &cell.to_graph()).unwrap().places;
+    let places = priors.standing(&Scaled(1.0), &cell).unwrap().places;
     assert_eq!(places, [2.5 / 4.0, 2.5 / 5.0]);
 }
 
@@ -77,7 +80,7 @@ fn the_reference_is_drawn_within_the_limits_and_what_exceeds_them_stands_nowhere
     let priors = priors(&Scaled(1.0), limits);
     assert!(priors.reference[1].iter().all(|&value| value <= most as f64));
     assert_eq!(priors.reference[1].len(), REFERENCE);
-    let standing = |operation| priors.standing(&Scaled(1.0), &uniform_cell(operation).to_graph());
+    let standing = |operation| priors.standing(&Scaled(1.0), &uniform_cell(operation));
     assert!(standing(CellOperation::Convolution3x3).is_none());
     assert!(standing(CellOperation::Convolution1x1).unwrap().places[1] > 0.9);
 }
@@ -155,7 +158,7 @@ fn search(agent: &mut LeastSquares<Scaled>, space: &Scaled, trials: u64) -> Memo
     for trial in 0..trials {
         let walk = agent.propose(space, &memory, &mut seed::stream(5, "propose", trial)).unwrap();
         let cell = space.decode(&walk.actions).unwrap();
-        let fingerprint = space.fingerprint(&cell, &cell.to_graph());
+        let fingerprint = space.fingerprint(&cell);
         let reward = Reward::new(parameters(cell) as f64 / 1_000.0).unwrap();
         memory.note_proposed(fingerprint);
         memory.push(Episode { rewards: vec![reward; walk.len()], trajectory: walk, reward, fingerprint });

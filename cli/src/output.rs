@@ -1,5 +1,7 @@
-//! Files that a command may not replace.
+//! Files that a command writes, and those that it may not replace.
 
+use blockqnn::files;
+use std::io::{self, Write};
 use std::path::Path;
 
 /// Files that a command keeps in its folder and needs again.
@@ -26,4 +28,19 @@ pub(crate) fn refuse_kept(out: &Path) -> Result<(), String> {
         return Err(format!("--out {} is a file that its folder needs: name another file", out.display()));
     }
     Ok(())
+}
+
+/// Writes a file in one step.
+pub(crate) fn write(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), String> {
+    files::write(path, content).map_err(|error| unwritable(path, &error))
+}
+
+/// Checks, before work that may take long, that a file can be written.
+pub(crate) fn check_writable(path: &Path) -> Result<(), String> {
+    files::check_writable(path).map_err(|error| unwritable(path, &error))
+}
+
+/// What to say of a file that cannot be written.
+pub(crate) fn unwritable(path: &Path, error: &io::Error) -> String {
+    format!("cannot write {}: {error}", path.display())
 }
