@@ -26,7 +26,7 @@ import threading
 import time
 import traceback
 
-__all__ = ["Diverged", "Infeasible", "OutOfMemory", "OverTime", "Rejected", "Task", "run"]
+__all__ = ["Diverged", "Infeasible", "OutOfMemory", "OverTime", "Rejected", "Task", "run", "unready"]
 
 PROTOCOL = 1
 CHILD = "BLOCKQNN_TRAINER"
@@ -79,6 +79,7 @@ class Task:
     text:         the same as text, or None if the space has no text form
     graph:        its layer graph, a list of {"operation": ..., "inputs": [...]}, or None
     pytorch:      Python source of the network, or None; see `network`
+    forms:        these three and others that the search sends, by name
     seed:         for everything random: equal seeds must give equal results
     epochs:       how many epochs to train in all, or None if the search leaves that open
     may_continue: whether an earlier attempt may have left a checkpoint to continue from; see `continued_from`
@@ -93,6 +94,7 @@ class Task:
         self.trial, self.seed = trial["id"], trial["seed"]
         self.fingerprint, self.cost = trial["fingerprint"], trial.get("cost")
         self.attempt, self.architecture = line["attempt"], line["architecture"]
+        self.forms = forms
         self.text, self.graph, self.pytorch = (forms.get(name) for name in ("text", "graph", "pytorch"))
         self.epochs = (line.get("budget") or {}).get("epochs")
         self.may_continue = bool(line.get("continue"))
@@ -133,7 +135,8 @@ def run(function=None, *, identity=None):
 
     identity: a text that names everything that results depend on besides architecture and seed, such as data and
     recipe. A search can only be resumed with the identity that it was started with. The default is the function's name
-    and a checksum of its file.
+    and a checksum of its file. It may also be a function that returns the text; it is called once, before the first
+    task, with the `settings` of a task, and what it raises ends the search with its message.
 
     Returns the function if no search started this process, so that it can be imported and tested.
     """
@@ -148,6 +151,17 @@ def run(function=None, *, identity=None):
     del os.environ[CHILD]
     _serve(function, identity or _identity(function))
     sys.exit(0)
+
+
+def unready(message):
+    """Ends the search with this message, and this process: something that the trainer needs is missing."""
+    if CHILD not in os.environ or multiprocessing.parent_process() is not None:
+        raise SystemExit(message)
+
+    def identity(settings):
+        raise RuntimeError(message)
+
+    run(lambda task: None, identity=identity)
 
 
 def _identity(function):
@@ -192,6 +206,14 @@ def _serve(function, identity):
         advice = f"replace {os.path.basename(__file__)} with the one of the search's version of blockqnn"
         say(unready={"message": f"{version}: {advice}"})
         return
+    if callable(identity):
+        try:
+            identity = identity(hello["briefing"])
+        except Exception as error:
+            if not isinstance(error, (RuntimeError, ValueError)):
+                traceback.print_exc()
+            say(unready={"message": _short(error)})
+            return
     say(ready={"identity": identity, "protocol": PROTOCOL})
     while True:
         task = Task(json.loads(lines.get()), hello["briefing"], say)

@@ -12,7 +12,9 @@ mod threads;
 #[cfg(feature = "nats")]
 pub(crate) use child::{ChildProcess, Factory, Line, Program, is_child, prepare, serve, serve_one};
 pub use inline::InlineEvaluator;
-pub use processes::{ChildProblem, PYTHON_WORKER, ProcessConfig, ProcessEvaluator, TrainerCommand};
+pub use processes::{
+    ChildProblem, PYTHON_WORKER, ProcessConfig, ProcessEvaluator, TrainerCommand, TrainerEnvironment, TrainerFault,
+};
 pub use threads::ThreadEvaluator;
 
 use crate::environment::{BoxError, Cancellation, Progress};

@@ -95,12 +95,7 @@ impl TrainingEnvironment {
         recipe: Recipe,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        recipe.validate()?;
-        network.validate()?;
-        let (images, classes) = (training.shape(), training.classes().len());
-        let like = |value: &dyn fmt::Display| format!("{value}, as in {:?}", training.name());
-        InvalidSetting::check("network.image", network.image, network.image == images, like(&images))?;
-        InvalidSetting::check("network.classes", network.classes, network.classes == classes, like(&classes))?;
+        check(training, &network, &recipe)?;
         let identity = identity(training, validation, &network, &recipe);
         let statistics = training.channel_statistics();
         let classes = training.classes().to_vec();
@@ -299,7 +294,19 @@ fn use_threads(threads: NonZeroUsize) {
 #[cfg(not(feature = "flex"))]
 fn use_threads(_: NonZeroUsize) {}
 
-fn identity(training: &ImageSet, validation: &ImageSet, network: &NetworkConfig, recipe: &Recipe) -> String {
+/// Checks the settings, and that the network is for these images.
+pub(super) fn check(training: &ImageSet, network: &NetworkConfig, recipe: &Recipe) -> Result<(), TrainError> {
+    recipe.validate()?;
+    network.validate()?;
+    let (images, classes) = (training.shape(), training.classes().len());
+    let like = |value: &dyn fmt::Display| format!("{value}, as in {:?}", training.name());
+    InvalidSetting::check("network.image", network.image, network.image == images, like(&images))?;
+    InvalidSetting::check("network.classes", network.classes, network.classes == classes, like(&classes))?;
+    Ok(())
+}
+
+/// What the results of trainings on these images depend on.
+pub(super) fn identity(training: &ImageSet, validation: &ImageSet, network: &NetworkConfig, recipe: &Recipe) -> String {
     // Writing cannot fail: both are structs of numbers and strings.
     let network = serde_json::to_string(network).unwrap_or_default();
     let recipe = serde_json::to_string(recipe).unwrap_or_default();

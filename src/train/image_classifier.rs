@@ -136,6 +136,24 @@ pub struct OnnxForm {
     pub fold: bool,
 }
 
+/// The metadata of a weights file, as text.
+pub(super) fn facts(
+    blueprint: &Blueprint,
+    classes: &[String],
+    statistics: &ChannelStatistics,
+    preprocessing: Option<Preprocessing>,
+) -> String {
+    let facts = Facts {
+        // The blueprint's own text is JSON.
+        architecture: serde_json::from_str(&blueprint.to_json()).unwrap_or_default(),
+        classes: classes.to_vec(),
+        mean: statistics.mean.clone(),
+        deviation: statistics.deviation.clone(),
+        preprocessing,
+    };
+    serde_json::to_string(&facts).unwrap_or_default()
+}
+
 /// The metadata of a weights file.
 #[derive(Serialize, Deserialize)]
 struct Facts {
@@ -263,15 +281,7 @@ impl ImageClassifier {
 
     /// The metadata of its files.
     fn facts(&self) -> String {
-        let facts = Facts {
-            // The blueprint's own text is JSON.
-            architecture: serde_json::from_str(&self.blueprint.to_json()).unwrap_or_default(),
-            classes: self.classes.clone(),
-            mean: self.statistics.mean.clone(),
-            deviation: self.statistics.deviation.clone(),
-            preprocessing: self.preprocessing,
-        };
-        serde_json::to_string(&facts).unwrap_or_default()
+        facts(&self.blueprint, &self.classes, &self.statistics, self.preprocessing)
     }
 
     /// Writes the classifier to one safetensors file. Equal classifiers give equal bytes.

@@ -3,6 +3,7 @@
 //! - [`Recipe`]: epochs, batches, optimizer, learning rate, restarts and time limit, as data.
 //! - [`Training`]: trains the networks that its caller builds by a recipe, with restarts.
 //! - [`TrainingEnvironment`]: trains every architecture of a search by one recipe on one data set.
+//! - [`TorchTraining`]: the same, in Python processes with `PyTorch`.
 //!
 //! Images, labels and the state of the training stay on the device; the host waits for it once an epoch.
 
@@ -20,6 +21,7 @@ mod recipe;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 mod top_k;
+mod torch;
 mod watch;
 
 pub use checkpoint::Checkpoints;
@@ -33,9 +35,11 @@ pub use memory::memory_estimate;
 pub use outcome::{Epoch, Outcome, Trained};
 pub use recipe::{OptimizerConfig, Recipe, Restarts, Schedule};
 pub use top_k::top_k_accuracies;
+pub use torch::{TORCH_TRAINER, TorchError, TorchTraining};
 pub use watch::Watch;
 
 use crate::data::BatchSource;
+use crate::graph::ImageShape;
 use crate::network::Network;
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -67,9 +71,14 @@ pub fn chance_accuracy(classes: usize) -> f64 {
 
 /// Checks that both sets have images of the same shape and the same number of classes.
 fn check_parts(training: &dyn BatchSource, validation: &dyn BatchSource) -> Result<(), TrainError> {
-    if training.shape() == validation.shape() && training.classes() == validation.classes() {
+    check_parts_of((training.shape(), training.classes()), (validation.shape(), validation.classes()))
+}
+
+/// Checks that two sets have images of the same shape and the same number of classes.
+fn check_parts_of(training: (ImageShape, usize), validation: (ImageShape, usize)) -> Result<(), TrainError> {
+    if training == validation {
         return Ok(());
     }
-    let outline = |part: &dyn BatchSource| format!("{} in {} classes", part.shape(), part.classes());
+    let outline = |(shape, classes): (ImageShape, usize)| format!("{shape} in {classes} classes");
     Err(TrainError::PartMismatch { training: outline(training), validation: outline(validation) })
 }

@@ -1,5 +1,6 @@
 //! Trainers in Python: what they are told and what they answer, and what is said of those that do not work.
 
+mod environment;
 mod schema;
 
 use super::{TRIALS, end, space};

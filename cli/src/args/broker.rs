@@ -1,10 +1,8 @@
 //! `--nats`: a search that has its blocks trained on other machines.
 
 use blockqnn::distributed::{Broker, NatsConfig, NatsEvaluator};
-use blockqnn::environment::Environment;
 use blockqnn::experiment::Experiment;
 use blockqnn::space::block::BlockCode;
-use blockqnn::train::TrainingEnvironment;
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -43,8 +41,9 @@ impl Access {
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Controller {
     /// Have blocks trained by `blockqnn worker` processes, through the NATS broker at this address (nats://host:4222,
-    /// or tls://host:4222 with encryption), instead of threads of this process
-    #[arg(long, value_name = "URL", conflicts_with_all = ["processes", "workers", "trainer"])]
+    /// or tls://host:4222 with encryption), instead of threads of this process. With --trainer torch, workers need that
+    /// option too, and this machine the same version of PyTorch, but no card
+    #[arg(long, value_name = "URL", conflicts_with_all = ["processes", "workers"])]
     nats: Option<String>,
 
     #[command(flatten)]
@@ -55,19 +54,24 @@ pub(crate) struct Controller {
 type Workers = (NatsEvaluator<BlockCode>, String);
 
 impl Controller {
-    /// The evaluator on the broker, if the search is to use one, and the command that starts a worker for it. Workers
-    /// receive the experiment, so that they need only the images.
+    /// Whether workers on a broker train.
+    pub(crate) fn is_used(&self) -> bool {
+        self.nats.is_some()
+    }
+
+    /// The evaluator on the broker, and the command that starts a worker for it, with these options. Workers receive
+    /// the experiment, so that they need only the images.
     pub(crate) fn evaluator(
         &self,
         experiment: &Experiment,
-        environment: &TrainingEnvironment,
-    ) -> Result<Option<Workers>, Box<dyn Error>> {
-        let Some(url) = &self.nats else { return Ok(None) };
+        identity: String,
+        options: &str,
+    ) -> Result<Workers, Box<dyn Error>> {
+        let url = self.nats.as_deref().unwrap_or_default();
         let (name, briefing) = (&self.access.nats_name, serde_json::to_value(experiment)?);
-        let identity = Environment::<BlockCode>::identity(environment);
         let config = NatsConfig { name: name.clone(), briefing, ..NatsConfig::new(identity) };
         let evaluator = NatsEvaluator::new(&self.access.broker(url), config)?;
         errln!("blocks are trained by the workers of the search {name:?} at {url}");
-        Ok(Some((evaluator, format!("blockqnn worker --nats {url} --nats-name {name}"))))
+        Ok((evaluator, format!("blockqnn worker --nats {url} --nats-name {name}{options}")))
     }
 }

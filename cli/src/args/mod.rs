@@ -8,6 +8,7 @@ mod pictures;
 mod processes;
 mod recipe;
 mod settings;
+pub(crate) mod torch;
 mod trainer;
 
 #[cfg(feature = "nats")]
@@ -18,6 +19,7 @@ pub(crate) use pictures::Pictures;
 pub(crate) use processes::{Processes, serve_if_child};
 pub(crate) use recipe::Recipe;
 pub(crate) use settings::Settings;
+pub(crate) use torch::TorchOptions;
 
 use std::str::FromStr;
 

@@ -1,12 +1,12 @@
 //! `--processes`: trainings in child processes of this machine.
 
-use super::trainer;
+use super::trainer::{self, Trainer};
 use blockqnn::environment::BoxError;
 use blockqnn::evaluator::{ProcessConfig, ProcessEvaluator, TrainerCommand};
 use blockqnn::experiment::Experiment;
 use blockqnn::network::device::parse_device;
 use blockqnn::space::block::BlockCode;
-use blockqnn::train::{TrainingEnvironment, memory_estimate};
+use blockqnn::train::{TorchTraining, TrainingEnvironment, memory_estimate};
 use serde::Deserialize;
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -20,12 +20,17 @@ const GIBIBYTE: f64 = 1_073_741_824.0;
 #[command(group = clap::ArgGroup::new("children").args(["processes", "trainer"]).multiple(true))]
 #[expect(clippy::struct_field_names, reason = "the names of fields are those of flags")]
 pub(crate) struct Processes {
-    /// Have blocks trained by a program of yours, such as "python3 train.py", instead of by blockqnn, in one process or
-    /// in as many as --processes says; `blockqnn trainer` writes an example to start from. The program loads its own
-    /// images: the data settings only describe them, and --data and --device are passed on unchanged
-    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["workers", "device_memory", "dry_run", "download"],
-        value_parser = trainer::command)]
-    trainer: Option<TrainerCommand>,
+    /// Have blocks trained by others instead of by blockqnn, in one process or as many as --processes says. torch: by
+    /// PyTorch, with the same recipe, initial weights and images; --device is cpu, cuda, cuda:N or mps [default: cuda,
+    /// if PyTorch has it], and the Python is python3, or the one that `BLOCKQNN_PYTHON` names. Otherwise a
+    /// program of yours, such as "python3 train.py"; `blockqnn trainer` writes an example to start from. The program
+    /// loads its own images: the data settings only describe them, and --data and --device are passed on unchanged
+    #[arg(long, value_name = "torch|COMMAND", conflicts_with_all = ["workers", "device_memory"],
+        value_parser = trainer::trainer)]
+    trainer: Option<Trainer>,
+
+    #[command(flatten)]
+    torch: super::TorchOptions,
 
     /// Simultaneous trainings, each in its own child process: recommended for GPUs. A process that fails, hangs or uses
     /// too much memory is replaced, and its block is trained again. The result is the same as with --workers [default:
@@ -72,9 +77,34 @@ impl Processes {
         self.processes
     }
 
-    /// The program that trains, if it is not this one.
+    /// The program of the user's that trains, if one is to.
     pub(crate) fn trainer(&self) -> Option<&TrainerCommand> {
-        self.trainer.as_ref()
+        match &self.trainer {
+            Some(Trainer::Command(command)) => Some(command),
+            _ => None,
+        }
+    }
+
+    /// What `--trainer` was given.
+    pub(crate) fn trainer_name(&self) -> Option<String> {
+        self.trainer.as_ref().map(Trainer::to_string)
+    }
+
+    /// The options of trainings by `PyTorch`, if it is to train.
+    pub(crate) fn torch(&self) -> Result<Option<&super::TorchOptions>, String> {
+        let is_torch = matches!(self.trainer, Some(Trainer::Torch));
+        self.torch.check(is_torch)?;
+        Ok(is_torch.then_some(&self.torch))
+    }
+
+    /// Processes of `PyTorch`, assigned to the devices in turn.
+    pub(crate) fn torch_processes(
+        &self,
+        torch: &TorchTraining,
+        devices: &[String],
+    ) -> Result<ProcessEvaluator<BlockCode>, Box<dyn Error>> {
+        let count = self.processes.map_or(1, NonZeroUsize::get);
+        super::torch::evaluator(torch, devices, count, self.config())
     }
 
     /// Processes of the program that trains, assigned to the devices in turn.

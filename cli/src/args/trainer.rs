@@ -1,4 +1,4 @@
-//! `--trainer`: trainings by a program of the user's.
+//! `--trainer`: trainings by `PyTorch`, or by a program of the user's.
 
 use blockqnn::evaluator::{ProcessEvaluator, TrainerCommand};
 use blockqnn::experiment::Experiment;
@@ -7,7 +7,11 @@ use blockqnn::graph::ToGraph;
 use blockqnn::space::block::BlockCode;
 use serde::Serialize;
 use serde_json::Value;
+use std::fmt;
 use std::path::Path;
+
+/// The name of the trainer that comes with this program.
+pub(super) const TORCH: &str = "torch";
 
 /// What a trainer receives before its first task.
 #[derive(Debug, Serialize)]
@@ -17,11 +21,32 @@ pub(super) struct Briefing<'a> {
     pub(super) device: Option<&'a str>,
 }
 
-/// A command line, with words in quotes as in a shell.
-pub(super) fn command(line: &str) -> Result<TrainerCommand, String> {
+/// Who trains instead of this program.
+#[derive(Debug, Clone)]
+pub(super) enum Trainer {
+    /// `PyTorch`, by the recipe of the search.
+    Torch,
+    /// A program of the user's.
+    Command(TrainerCommand),
+}
+
+impl fmt::Display for Trainer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Torch => f.write_str(TORCH),
+            Self::Command(command) => command.fmt(f),
+        }
+    }
+}
+
+/// `torch`, or a command line, with words in quotes as in a shell.
+pub(super) fn trainer(line: &str) -> Result<Trainer, String> {
+    if line == TORCH {
+        return Ok(Trainer::Torch);
+    }
     let words = shlex::split(line).ok_or("a quote is not closed")?;
     let (program, arguments) = words.split_first().ok_or("it must name a program, such as \"python3 train.py\"")?;
-    Ok(TrainerCommand::new(program, arguments))
+    Ok(Trainer::Command(TrainerCommand::new(program, arguments)))
 }
 
 /// Adds the forms of a block that trainers receive: its text, its graph, and the network in `PyTorch`.

@@ -120,6 +120,7 @@ Examples:
   blockqnn search --seed 1 --agent best
   blockqnn search --dataset cifar100 --data DIR --train-limit 2000 --out my-run
   blockqnn search --dataset folder --data PHOTOS --size 32
+  blockqnn search --trainer torch --device cuda:0,cuda:1
   blockqnn search --trainer 'python3 train.py' --processes 2
   blockqnn search --out my-run --resume
   blockqnn search --preset paper --dry-run";
@@ -133,7 +134,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         dry_run::print(&experiment, &arguments.origin(), data.as_deref())?;
         return Ok(ExitCode::SUCCESS);
     }
+    let torch = arguments.processes.torch()?;
     if let Some(command) = arguments.processes.trainer() {
+        arguments.refuse_unused()?;
         let begin = |run: &Path| {
             results::print_trainer(&experiment, command, run);
             let devices = arguments.devices.given();
@@ -143,7 +146,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         };
         return search(arguments, &experiment, begin);
     }
-    let devices = arguments.devices.open()?;
+    // PyTorch has devices of its own.
+    let devices = if torch.is_some() { Vec::new() } else { arguments.devices.open()? };
     let data = images::folder(experiment.data.dataset, data.as_deref(), arguments.pictures.download)?;
     let (training, validation) = experiment.data.load_telling(data.as_deref(), &mut images::tell_left_out)?;
     images::print_classes(&training, &validation);
@@ -151,7 +155,11 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let begin = |run: &Path| {
         results::print_beginning(&experiment, &training, &validation, run);
         let images = (&training, &validation);
-        Ok((Chosen::new(arguments, &experiment, images, data.as_deref(), &devices)?, data))
+        let chosen = match torch {
+            Some(torch) => Chosen::torch(arguments, torch, &experiment, images, run)?,
+            None => Chosen::new(arguments, &experiment, images, data.as_deref(), &devices)?,
+        };
+        Ok((chosen, data))
     };
     search(arguments, &experiment, begin)
 }
@@ -205,9 +213,8 @@ fn end(arguments: &Arguments, experiment: &Experiment, report: &SearchReport<Blo
             } else {
                 format!("{done} of {trials} trials are in {path}")
             };
-            let trainer = arguments.processes.trainer();
-            let trainer =
-                trainer.map(|command| format!(" --trainer {}", terminal::quoted(command.to_string().as_ref())));
+            let trainer = arguments.processes.trainer_name();
+            let trainer = trainer.map(|name| format!(" --trainer {}", terminal::quoted(name.as_ref())));
             let (run, trainer) = (terminal::quoted(run), trainer.unwrap_or_default());
             errln!("stopped: {done}; continue with blockqnn search --out {run} --resume{trainer}");
             return Ok(terminal::stopped());
@@ -218,6 +225,7 @@ fn end(arguments: &Arguments, experiment: &Experiment, report: &SearchReport<Blo
         _ if report.utilisation.busy > 0.0 => errln!("all {done} trials are in {path}"),
         _ => errln!("all {done} trials were finished before, in {path}; extend the run with --trials {}", 2 * done),
     }
+    results::remove_checkpoints(run);
     results::print_next_steps(run, arguments.processes.trainer().is_some());
     Ok(ExitCode::SUCCESS)
 }

@@ -1,16 +1,17 @@
-//! `trainer`: what a trainer in Python needs.
+//! `trainer`: trainers in Python, and what they need.
 
 use super::Outcome;
 use crate::output::{self, unwritable};
 use blockqnn::evaluator::PYTHON_WORKER;
+use blockqnn::train::TORCH_TRAINER;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Write what a search with --trainer needs in Python: blockqnn_worker.py, and an example, train.py
+/// Write what a search with --trainer needs in Python: blockqnn_worker.py, an example, train.py, and torch_trainer.py
 ///
-/// blockqnn_worker.py needs Python 3.9 or newer and no packages; the example trains with PyTorch. Files that are there
-/// already are not replaced.
+/// blockqnn_worker.py needs Python 3.9 or newer and no packages; the example trains with PyTorch. torch_trainer.py is
+/// what --trainer torch starts, to read or to build upon. Files that are there already are not replaced.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
@@ -30,7 +31,7 @@ Examples:
 const EXAMPLE: &str = include_str!("trainer/train.py");
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let files = [("blockqnn_worker.py", PYTHON_WORKER), ("train.py", EXAMPLE)]
+    let files = [("blockqnn_worker.py", PYTHON_WORKER), ("train.py", EXAMPLE), ("torch_trainer.py", TORCH_TRAINER)]
         .map(|(name, text)| File { path: arguments.write.join(name), text });
     // Nothing is written unless all can be.
     let missing = files.iter().filter_map(|file| file.is_missing().transpose()).collect::<Result<Vec<_>, _>>()?;
@@ -40,7 +41,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         errln!("wrote {}", file.path.display());
     }
     if missing.is_empty() {
-        errln!("both files are in {} already", arguments.write.display());
+        errln!("all files are in {} already", arguments.write.display());
     }
     errln!("next: cd {} && blockqnn search --trainer 'python3 train.py'", crate::terminal::quoted(&arguments.write));
     Ok(ExitCode::SUCCESS)

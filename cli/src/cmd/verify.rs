@@ -7,14 +7,15 @@ use super::Outcome;
 use crate::progress::Trainings;
 use crate::{args, images, terminal};
 use blockqnn::data::ImageSet;
-use blockqnn::evaluator::ThreadEvaluator;
+use blockqnn::evaluator::{Evaluator, ProcessConfig, ThreadEvaluator};
 use blockqnn::experiment::{Experiment, Verification, VerificationReport};
 use blockqnn::files;
 use blockqnn::network::Device;
+use blockqnn::network::device::default_device;
 use blockqnn::reward::{Credit, RedefinedReward};
 use blockqnn::search::{RunFolder, RunHistory, Search, SearchReport, StopReason};
-use blockqnn::space::block::BlockSpace;
-use blockqnn::train::{Checkpoints, Recipe, TrainingEnvironment};
+use blockqnn::space::block::{BlockCode, BlockSpace};
+use blockqnn::train::{Checkpoints, Recipe, TorchTraining, TrainingEnvironment};
 use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -69,11 +70,19 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     devices: args::Devices,
 
+    /// Train with PyTorch, as search --trainer torch does; --device is then cpu, cuda, cuda:N or mps
+    #[arg(long, value_name = "torch", value_parser = args::torch::only_torch)]
+    trainer: Option<String>,
+
+    #[command(flatten)]
+    torch: args::TorchOptions,
+
     /// Simultaneous trainings; each needs the memory of one training
     #[arg(long, value_name = "N", default_value = "1", value_parser = args::at_least_one::<NonZeroUsize>)]
     workers: NonZeroUsize,
 
-    /// Epochs between checkpoints of a training; a checkpoint is also written on Ctrl-C, SIGTERM and SIGHUP
+    /// Epochs between checkpoints of a training; a checkpoint is also written on Ctrl-C, SIGTERM and SIGHUP. (PyTorch
+    /// writes one after an epoch, at most every half minute.)
     #[arg(long, value_name = "N", default_value_t = 10)]
     checkpoint_every: u32,
 
@@ -93,7 +102,12 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let experiment = arguments.experiment(&history)?;
     experiment.validate()?;
     let verification = arguments.verification(&history, experiment.search.seed);
-    let devices = arguments.devices.open()?;
+    arguments.torch.check(arguments.trainer.is_some())?;
+    // PyTorch has devices of its own; the test images are then measured on the CPU.
+    let devices = match arguments.trainer {
+        Some(_) => vec![(String::new(), default_device()?)],
+        None => arguments.devices.open()?,
+    };
     let data = arguments.images(&experiment)?;
     let data = data.as_deref();
     let (experiment, training, measured) = arguments.load(experiment, data)?;
@@ -104,11 +118,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     // Held until the results are written.
     let _owner = run_folder.owner();
     let networks = folder.join("networks");
-    let workers = args::workers_of(&devices, arguments.workers.get(), |device| {
-        let (network, recipe) = (experiment.network(), experiment.recipe.clone());
-        let environment = TrainingEnvironment::with_parts(&training, &measured, network, recipe, device);
-        environment.map(|environment| environment.with_networks_kept(&networks, arguments.checkpoint_every))
-    })?;
+    let workers = arguments.workers(&experiment, &training, &measured, &devices, &networks)?;
     let blocks = verification.len();
     errln!(
         "{blocks} blocks of {}, {} epochs each on {} images of {}; {} {} images; {} {}",
@@ -123,7 +133,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     );
     let config = verification.config(experiment.search.seed, experiment.search.network.clone());
     let agent = verification.agent(&experiment.space)?;
-    let report = Search::with_evaluator(experiment.space.clone(), agent, ThreadEvaluator::with_names(workers)?, config)
+    let report = Search::with_evaluator(experiment.space.clone(), agent, workers, config)
         .with_reward(RedefinedReward::accuracy(Credit::Terminal))
         .with_run_folder(run_folder)
         .with_observer(Trainings::new(training.len()))
@@ -150,6 +160,7 @@ fn end(
         // A finished trial is in the journal and no longer needs its checkpoint.
         let folder = TrainingEnvironment::trial_folder(&networks, record.fingerprint, record.seed);
         Checkpoints::new(folder).delete()?;
+        TorchTraining::delete_checkpoint(&networks, record.fingerprint, record.seed)?;
     }
     table::write(&folder.join("verification.csv"), |out| found.write_csv(&experiment.space, out))?;
     // Where the report of the search looks for them.
@@ -223,6 +234,29 @@ impl Arguments {
             errln!("test on {} images of {}", test.images().len(), test.images().name());
         }
         Ok((experiment, training, measured))
+    }
+
+    /// What trains the blocks and keeps their networks.
+    fn workers(
+        &self,
+        experiment: &Experiment,
+        training: &ImageSet,
+        measured: &ImageSet,
+        devices: &[(String, Device)],
+        networks: &Path,
+    ) -> Result<Box<dyn Evaluator<BlockCode>>, Box<dyn Error>> {
+        let workers = self.workers.get();
+        if self.trainer.is_some() {
+            let torch = self.torch.training(experiment, training, measured)?.with_networks_kept(networks);
+            let config = ProcessConfig::new();
+            return Ok(Box::new(args::torch::evaluator(&torch, self.devices.given(), workers, config)?));
+        }
+        let environments = args::workers_of(devices, workers, |device| {
+            let (network, recipe) = (experiment.network(), experiment.recipe.clone());
+            let environment = TrainingEnvironment::with_parts(training, measured, network, recipe, device);
+            environment.map(|environment| environment.with_networks_kept(networks, self.checkpoint_every))
+        })?;
+        Ok(Box::new(ThreadEvaluator::with_names(environments)?))
     }
 
     /// The folder of the results: not the run's own.

@@ -1,8 +1,9 @@
 //! `worker`: trains blocks for a search on another machine.
 
-use crate::args::{Access, OneDevice};
+use crate::args::{self, Access, OneDevice, TorchOptions};
 use blockqnn::distributed::{Departure, NatsWorker};
-use blockqnn::environment::BoxError;
+use blockqnn::environment::{BoxError, BoxedEnvironment, EnvironmentExt};
+use blockqnn::evaluator::ProcessConfig;
 use blockqnn::experiment::Experiment;
 use blockqnn::space::block::BlockCode;
 use blockqnn::train::TrainingEnvironment;
@@ -14,7 +15,7 @@ use std::time::Duration;
 ///
 /// Start one worker per device. It receives from the search what to train and how, needs the same images (--data), and
 /// works until it is stopped; on SIGTERM or Ctrl-C it returns its current block to the search.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
@@ -31,6 +32,13 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     device: OneDevice,
+
+    /// Train with PyTorch, for a search with --trainer torch; --device is then cpu, cuda, cuda:N or mps
+    #[arg(long, value_name = "torch", value_parser = args::torch::only_torch)]
+    trainer: Option<String>,
+
+    #[command(flatten)]
+    torch: TorchOptions,
 
     /// Name of this worker in the search's progress output [default: machine, process and device]
     #[arg(long, value_name = "NAME")]
@@ -49,9 +57,11 @@ pub(crate) struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   blockqnn worker --nats nats://broker:4222 --device cuda:0
-  blockqnn worker --nats nats://broker:4222 --data cifar-100-binary --idle-exit 600";
+  blockqnn worker --nats nats://broker:4222 --data cifar-100-binary --idle-exit 600
+  blockqnn worker --nats nats://broker:4222 --trainer torch --device cuda:0";
 
 pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
+    arguments.torch.check(arguments.trainer.is_some())?;
     let mut worker = NatsWorker::new(arguments.access.broker(&arguments.nats))
         .with_search(arguments.access.nats_name.as_str())
         .with_patience(Duration::from_secs(arguments.patience));
@@ -69,16 +79,27 @@ pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
     let worker =
         worker.with_cancellation(crate::terminal::stop_on_signals("the current block is returned to the search")?);
     errln!("worker {} of the search {:?} at {}", worker.name(), arguments.access.nats_name, arguments.nats);
-    let (data, device) = (arguments.data.clone(), arguments.device.clone());
-    let departure = worker.run::<BlockCode, _, BoxError>(move |briefing| {
-        let experiment: Experiment = serde_json::from_value(briefing.clone())?;
-        let (training, validation) = experiment.data.load(data.as_deref())?;
-        let network = experiment.network();
-        Ok(TrainingEnvironment::with_parts(&training, &validation, network, experiment.recipe, &device.open()?)?)
-    })?;
+    let parts = arguments.clone();
+    let departure = worker.run::<BlockCode, _, BoxError>(move |briefing| parts.environment(briefing))?;
     match departure {
         Departure::Stopped => errln!("stopped"),
         _ => errln!("exiting: no block to train for {} s", arguments.idle_exit.unwrap_or_default()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl Arguments {
+    /// What trains, by the experiment that the search sent.
+    fn environment(&self, briefing: &serde_json::Value) -> Result<BoxedEnvironment<BlockCode>, BoxError> {
+        let experiment: Experiment = serde_json::from_value(briefing.clone())?;
+        let (training, validation) = experiment.data.load(self.data.as_deref())?;
+        if self.trainer.is_some() {
+            let torch = self.torch.training(&experiment, &training, &validation)?;
+            let config = ProcessConfig::new().with_patience(Duration::from_secs(self.patience));
+            let environment = torch.environment::<BlockCode>(self.device.given(), config);
+            return Ok(environment.map_err(|error| args::torch::advised(&error))?.boxed());
+        }
+        let (network, device) = (experiment.network(), self.device.open()?);
+        Ok(TrainingEnvironment::with_parts(&training, &validation, network, experiment.recipe, &device)?.boxed())
+    }
 }

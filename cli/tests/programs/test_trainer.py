@@ -40,7 +40,7 @@ def python_with_torch():
 class Trainers(ProgramTest):
     def setUp(self):
         super().setUp()
-        self.check(self.call("trainer", "--write", "."), 0, "wrote ./blockqnn_worker.py", "wrote ./train.py")
+        self.check(self.call("trainer", "--write", "."), 0, "wrote ./blockqnn_worker.py", "wrote ./train.py", "wrote ./torch_trainer.py")
         (self.folder / "lengths.py").write_text(TRAINER)
         self.command = f"{shlex.quote(sys.executable)} lengths.py"
 
@@ -55,7 +55,7 @@ class Trainers(ProgramTest):
         return (self.folder / out / "results.csv").read_text()
 
     def test_files_that_are_there_are_not_replaced(self):
-        self.check(self.call("trainer", "--write", "."), 0, "both files are in . already")
+        self.check(self.call("trainer", "--write", "."), 0, "all files are in . already")
         (self.folder / "train.py").write_text("mine")
         (self.folder / "blockqnn_worker.py").unlink()
         before = contents(self.folder)

@@ -1,16 +1,19 @@
 //! An evaluator with several child processes on this machine.
 
 mod config;
+mod environment;
 mod packing;
 mod slot;
 mod trainer;
 
 pub use config::ProcessConfig;
+pub use environment::{TrainerEnvironment, TrainerFault};
 pub use trainer::{ChildProblem, PYTHON_WORKER, TrainerCommand};
 
 use super::child::{ChildProcess, Factory, Line, Task, is_child, serve};
 use super::{Assignment, Evaluator, EvaluatorError, Event, POLL, StartError, Verdict};
 use crate::environment::{Cancellation, Condition, Environment};
+use crate::evaluation::Trial;
 use packing::Packing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -82,6 +85,20 @@ struct Forms<A>(BTreeMap<String, Form<A>>);
 impl<A> fmt::Debug for Forms<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl<A: Serialize> Forms<A> {
+    /// The line that a child receives for a trial.
+    fn request(
+        &self,
+        trial: Trial,
+        attempt: u32,
+        terms: Option<Terms>,
+        architecture: &A,
+    ) -> serde_json::Result<Vec<u8>> {
+        let forms = self.0.iter().map(|(name, form)| (name.as_str(), form(architecture))).collect();
+        serde_json::to_vec(&Request { task: Task { trial, attempt, architecture }, terms, forms })
     }
 }
 
@@ -224,15 +241,10 @@ impl<A: Serialize> ProcessEvaluator<A> {
             if !self.packing.admits(bytes) {
                 break;
             }
-            let task = Task {
-                trial: assignment.trial.clone(),
-                attempt: assignment.attempt,
-                architecture: &*assignment.architecture,
-            };
-            let forms =
-                self.forms.0.iter().map(|(name, form)| (name.as_str(), form(&assignment.architecture))).collect();
-            let request = Request { task, terms: self.config.terms(assignment.attempt), forms };
-            let task = serde_json::to_vec(&request).map_err(|error| EvaluatorError(Box::new(error)))?;
+            let Assignment { trial, attempt, architecture } = assignment;
+            let terms = self.config.terms(*attempt);
+            let task = self.forms.request(trial.clone(), *attempt, terms, &**architecture);
+            let task = task.map_err(|error| EvaluatorError(Box::new(error)))?;
             let trial = assignment.trial.id;
             self.queue.pop_front();
             self.packing.enter(bytes);

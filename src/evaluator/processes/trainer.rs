@@ -17,6 +17,7 @@ pub struct TrainerCommand {
     program: PathBuf,
     arguments: Vec<OsString>,
     epochs: Option<u32>,
+    name: Option<String>,
 }
 
 /// The module `blockqnn_worker.py`: what a trainer in Python imports, and nothing else.
@@ -26,7 +27,16 @@ impl TrainerCommand {
     /// Creates the command of a program with its arguments. A program without a folder is looked for as the system does.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>, arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
-        Self { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect(), epochs: None }
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        Self { program: program.into(), arguments, epochs: None, name: None }
+    }
+
+    /// Names a program that comes with its caller: it is displayed by its name, and its identity is what it states,
+    /// whatever its command is.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
     }
 
     /// Sets the number of epochs that the trainer is told to train each architecture for.
@@ -47,13 +57,16 @@ impl TrainerCommand {
 
     /// The identity of what it evaluates, from that which it states.
     pub(super) fn identity(&self, stated: &str) -> String {
-        format!("{stated}, trained by `{self}`")
+        if self.name.is_some() { stated.to_owned() } else { format!("{stated}, trained by `{self}`") }
     }
 }
 
-/// The words of the command, quoted where they have to be.
+/// Its name, or the words of the command, quoted where they have to be.
 impl fmt::Display for TrainerCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.name {
+            return f.write_str(name);
+        }
         let words = [self.program.as_os_str()].into_iter().chain(self.arguments.iter().map(OsString::as_os_str));
         for (position, word) in words.enumerate() {
             let (word, space) = (word.to_string_lossy(), if position == 0 { "" } else { " " });
@@ -137,5 +150,12 @@ mod tests {
     fn a_command_is_displayed_as_a_shell_takes_it() {
         let command = TrainerCommand::new("python3", ["my train.py", "--lr=0.1", "it's", ""]);
         assert_eq!(command.to_string(), r"python3 'my train.py' --lr=0.1 'it'\''s' ''");
+        assert_eq!(command.identity("mine"), r"mine, trained by `python3 'my train.py' --lr=0.1 'it'\''s' ''`");
+    }
+
+    #[test]
+    fn the_identity_of_a_named_command_is_what_it_states() {
+        let command = TrainerCommand::new("python3", ["/anywhere/train.py"]).with_name("ours");
+        assert_eq!((command.to_string(), command.identity("mine")), ("ours".to_owned(), "mine".to_owned()));
     }
 }

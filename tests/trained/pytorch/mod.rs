@@ -1,6 +1,7 @@
 //! Exported networks compute the same in `PyTorch` as here.
 
 mod shipped;
+mod trainer;
 
 use blockqnn::data::{ChannelStatistics, DeviceSet, ImageSet};
 use blockqnn::export::Blueprint;

@@ -1,8 +1,13 @@
 //! Where the blocks of a search are trained: threads, child processes, or other machines.
 
 use super::Arguments;
-use crate::args::workers_of;
+use super::results;
+#[cfg(feature = "nats")]
+use crate::args::torch::advised;
+use crate::args::{TorchOptions, workers_of};
 use blockqnn::data::ImageSet;
+#[cfg(feature = "nats")]
+use blockqnn::environment::Environment;
 use blockqnn::evaluator::{Evaluator, ProcessEvaluator, ThreadEvaluator};
 use blockqnn::experiment::Experiment;
 use blockqnn::network::Device;
@@ -50,8 +55,10 @@ impl Chosen {
         })?;
         #[cfg(feature = "nats")]
         if let Some((_, first)) = environments.first()
-            && let Some((remote, waiting)) = arguments.controller.evaluator(experiment, first)?
+            && arguments.controller.is_used()
         {
+            let identity = Environment::<BlockCode>::identity(first);
+            let (remote, waiting) = arguments.controller.evaluator(experiment, identity, "")?;
             return Ok(Self { evaluator: Box::new(remote), workers, waiting: Some(waiting) });
         }
         // Each worker has its share of the cores.
@@ -60,6 +67,26 @@ impl Chosen {
         let share = |(name, environment): (String, TrainingEnvironment)| (name, environment.with_threads(threads));
         let evaluator = ThreadEvaluator::with_names(environments.into_iter().map(share).collect())?;
         Ok(Self { evaluator: Box::new(evaluator), workers, waiting })
+    }
+
+    /// Processes of `PyTorch`, here or on other machines.
+    pub(super) fn torch(
+        arguments: &Arguments,
+        options: &TorchOptions,
+        experiment: &Experiment,
+        (training, validation): (&ImageSet, &ImageSet),
+        run: &Path,
+    ) -> Result<Self, Box<dyn Error>> {
+        let torch = options.training(experiment, training, validation)?;
+        let devices = arguments.devices.given();
+        #[cfg(feature = "nats")]
+        if arguments.controller.is_used() {
+            let identity = torch.identity_on(devices.first().map(String::as_str)).map_err(|error| advised(&error))?;
+            let (remote, waiting) = arguments.controller.evaluator(experiment, identity, " --trainer torch")?;
+            return Ok(Self { evaluator: Box::new(remote), workers: 1, waiting: Some(waiting) });
+        }
+        let torch = torch.with_checkpoints(results::checkpoints(run));
+        Ok(Self::trainers(arguments.processes.torch_processes(&torch, devices)?))
     }
 }
 

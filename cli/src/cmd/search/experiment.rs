@@ -20,6 +20,20 @@ impl Arguments {
         self.out.as_deref().filter(|_| self.resume)
     }
 
+    /// Refuses what a trainer of the user's does not use.
+    pub(super) fn refuse_unused(&self) -> Result<(), String> {
+        #[cfg(feature = "nats")]
+        if self.controller.is_used() {
+            return Err(
+                "--nats has blocks trained by workers, and of trainers they only know torch: omit it".to_owned()
+            );
+        }
+        if self.pictures.download {
+            return Err("--download would not be used: the images are those of the trainer".to_owned());
+        }
+        Ok(())
+    }
+
     /// What the settings start from, in words.
     pub(super) fn origin(&self) -> String {
         match self.resumed() {

@@ -54,6 +54,16 @@ pub(crate) fn write(run: &Path, space: &BlockSpace, report: &SearchReport<BlockS
     Ok(())
 }
 
+/// Where trainings by `PyTorch` keep their states.
+pub(crate) fn checkpoints(run: &Path) -> PathBuf {
+    run.join("checkpoints")
+}
+
+/// Removes the states of trainings, once all have ended. What stays is of no use, and does no harm.
+pub(crate) fn remove_checkpoints(run: &Path) {
+    let _ = std::fs::remove_dir_all(checkpoints(run));
+}
+
 fn write_file(run: &Path, name: &str, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), String> {
     let content = |out: &mut dyn Write| {
         content(out)?;

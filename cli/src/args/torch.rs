@@ -1,0 +1,76 @@
+//! `--trainer torch`.
+
+use super::trainer::TORCH;
+use blockqnn::data::ImageSet;
+use blockqnn::evaluator::{ChildProblem, ProcessConfig, ProcessEvaluator, StartError};
+use blockqnn::experiment::Experiment;
+use blockqnn::space::block::BlockCode;
+use blockqnn::train::{TorchError, TorchTraining};
+use std::error::Error;
+
+/// Names the Python to start.
+const PYTHON: &str = "BLOCKQNN_PYTHON";
+
+/// Options of trainings by `PyTorch`.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TorchOptions {
+    /// With --trainer torch: compile each network with torch.compile (PyTorch 2), which takes about a minute and pays
+    /// in long trainings
+    #[arg(long, requires = "trainer")]
+    torch_compile: bool,
+}
+
+impl TorchOptions {
+    /// Refuses options that would not be used.
+    pub(crate) fn check(&self, is_torch: bool) -> Result<(), String> {
+        if self.torch_compile && !is_torch {
+            return Err("--torch-compile is for --trainer torch: omit it, or choose that trainer".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The trainings of an experiment.
+    pub(crate) fn training(
+        &self,
+        experiment: &Experiment,
+        training: &ImageSet,
+        validation: &ImageSet,
+    ) -> Result<TorchTraining, TorchError> {
+        let (network, recipe) = (experiment.network(), experiment.recipe.clone());
+        let torch = TorchTraining::new(None, training, validation, network, recipe)?;
+        let torch = if self.torch_compile { torch.with_compilation() } else { torch };
+        Ok(match std::env::var_os(PYTHON) {
+            Some(python) => torch.with_python(python),
+            None => torch,
+        })
+    }
+}
+
+/// The name of the only trainer that a command has.
+pub(crate) fn only_torch(name: &str) -> Result<String, String> {
+    if name == TORCH { Ok(name.to_owned()) } else { Err("it must be torch".to_owned()) }
+}
+
+/// `count` processes, but at least one per device, distributed over the devices in turn.
+pub(crate) fn evaluator(
+    torch: &TorchTraining,
+    devices: &[String],
+    count: usize,
+    config: ProcessConfig,
+) -> Result<ProcessEvaluator<BlockCode>, Box<dyn Error>> {
+    let processes = (0..count.max(devices.len())).map(|number| {
+        let device = devices.get(number % devices.len().max(1)).cloned();
+        (device.as_ref().map_or_else(|| format!("torch {number}"), |device| format!("{number} on {device}")), device)
+    });
+    torch.evaluator(processes.collect(), config).map_err(|error| advised(&error).into())
+}
+
+/// An error of the processes with what to do about a missing Python.
+pub(crate) fn advised(error: &StartError) -> String {
+    match error {
+        StartError::Trainer { problem: ChildProblem::Start(_), .. } => format!(
+            "{error}. It needs Python 3.9 or newer with PyTorch: install it, or name one in the variable {PYTHON}"
+        ),
+        _ => error.to_string(),
+    }
+}
