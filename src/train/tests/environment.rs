@@ -152,8 +152,8 @@ fn what_does_not_fit_together_is_refused_with_both_figures() {
     let error = TrainingEnvironment::with_parts(&stripes(9, 1), &dots, network_config(), recipe(), &Device::flex());
     assert_eq!(
         error.unwrap_err().to_string(),
-        "the training images are 1x6x6 in 3 classes, but the validation images are 1x1x1 in 3: both must be parts of \
-         the same data set"
+        "the training images are 1x6x6 in 3 classes, but the validation images are 1x1x1 in 3 classes: both must be \
+         parts of the same data set"
     );
 }
 
