@@ -79,7 +79,7 @@ fn a_mistake_is_explained_with_the_option_that_mends_it() {
     }
     for (arguments, expected) in [
         (&["search", "--dataset", "mnist"][..], "unknown data set \"mnist\""),
-        (&["search", "--broken-images", "mend"], "choose refuse or skip"),
+        (&["search", "--broken-images", "mend"], "it must be refuse or skip"),
         (&["verify", "run", "--recipe", "slow"], "it must be cifar, imagenet or early-stop"),
         (&["transfer", "--out", "out", "--resume", "--width", "2"], "cannot be used with"),
     ] {
