@@ -55,7 +55,7 @@ pub fn with_settings(name: &str, settings: &impl Serialize) -> String {
 
 /// Returns the first 16 hexadecimal digits of a hash.
 pub(crate) fn short_hash(hash: &[u8]) -> String {
-    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hash.iter().take(8).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::{LayerGraph, Node};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 /// A 128-bit value that two graphs share exactly if they are the same multigraph of layers, up to hash collisions.
@@ -104,6 +104,7 @@ impl Fingerprint {
 /// Writes `value` as a text that is the same for equal values: fields in the order of their names, and numbers as whole
 /// numbers or by their bits. How `serde_json` orders and writes them depends on the features that other crates enable.
 fn write_canonical(value: &Value, text: &mut String) {
+    // Writing to a string cannot fail.
     match value {
         Value::Array(values) => {
             text.push('[');
@@ -118,14 +119,16 @@ fn write_canonical(value: &Value, text: &mut String) {
             fields.sort_unstable_by_key(|(name, _)| *name);
             text.push('{');
             for (name, value) in fields {
-                *text += &format!("{}:{name}", name.len());
+                let _ = write!(text, "{}:{name}", name.len());
                 write_canonical(value, text);
                 text.push(',');
             }
             text.push('}');
         }
         Value::Number(number) => *text += &canonical_number(number),
-        Value::String(string) => *text += &format!("\"{}:{string}", string.len()),
+        Value::String(string) => {
+            let _ = write!(text, "\"{}:{string}", string.len());
+        }
         Value::Bool(_) | Value::Null => *text += &value.to_string(),
     }
 }
