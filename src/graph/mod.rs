@@ -7,6 +7,7 @@
 mod canonical;
 mod cost;
 mod fingerprint;
+mod named;
 mod network_config;
 mod operation;
 mod path_flow;
@@ -14,9 +15,10 @@ mod shape;
 
 pub use cost::{Cost, CostError, CostLimits, CostQuantity, OverLimit};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
+pub use named::UnknownBlock;
 pub use network_config::{NetworkConfig, StemConfig, WidthRule};
-pub use operation::Operation;
-pub(crate) use operation::{CELL, PyTorch};
+pub(crate) use operation::{CELL, PyTorch, SizedStep, Step};
+pub use operation::{ConvolutionShape, Groups, Operation, Order, Width};
 pub use shape::{ImageShape, NodeChannels, SizeOverflow};
 
 use serde::{Deserialize, Serialize};
@@ -67,10 +69,10 @@ pub enum GraphError {
         /// The number of nodes given.
         nodes: usize,
     },
-    /// `Input` is not the first node, or `Output` not the last.
+    /// `Input` is not the first node, or `Output` not the last, or `Previous` not the second.
     #[error(
-        "node {node} is {operation:?}, which does not belong there: only the first node is Input, and only the \
-         last is Output"
+        "node {node} is {operation:?}, which does not belong there: only the first node is Input, only the last is \
+         Output, and only the second can be Previous"
     )]
     MisplacedOperation {
         /// The position of the node.
@@ -104,9 +106,20 @@ pub enum GraphError {
         /// The kernel.
         kernel: u8,
     },
+    /// A setting of an operation has a value that it cannot have.
+    #[error("node {node} ({operation:?}): {rule}")]
+    Setting {
+        /// The position of the node.
+        node: usize,
+        /// Its operation.
+        operation: Operation,
+        /// What the operation must be like.
+        rule: &'static str,
+    },
 }
 
 /// A directed acyclic graph of layers, in topological order, with one input (the first node) and one output (the last).
+/// The second node may be another input ([`Operation::Previous`]).
 ///
 /// Only valid graphs exist: [`LayerGraph::new`] checks, and so does deserialisation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -162,6 +175,11 @@ impl LayerGraph {
         self.edge_count() as f64 / self.node_count() as f64
     }
 
+    /// Returns whether a block takes the output of the block before the one before it.
+    pub(crate) fn has_previous(&self) -> bool {
+        self.nodes[1].operation == Operation::Previous
+    }
+
     /// Whether each node's output has a part in that of the graph.
     pub(crate) fn live_nodes(&self) -> Vec<bool> {
         let mut live = vec![false; self.nodes.len()];
@@ -179,7 +197,8 @@ fn check_node(position: usize, count: usize, node: &Node) -> Result<(), GraphErr
     let Node { operation, inputs } = node;
     let operation = *operation;
     let misplaced = (position == 0) != (operation == Operation::Input)
-        || (position + 1 == count) != (operation == Operation::Output);
+        || (position + 1 == count) != (operation == Operation::Output)
+        || (position != 1 && operation == Operation::Previous);
     if misplaced {
         return Err(GraphError::MisplacedOperation { node: position, operation });
     }
@@ -190,9 +209,12 @@ fn check_node(position: usize, count: usize, node: &Node) -> Result<(), GraphErr
     if let Some(&input) = inputs.iter().find(|&&input| input >= position) {
         return Err(GraphError::NotTopological { node: position, input });
     }
-    match facts.kernel {
-        Some(kernel) if kernel.is_multiple_of(2) => Err(GraphError::EvenKernel { node: position, kernel }),
-        _ => Ok(()),
+    if let Some(kernel) = facts.kernel.into_iter().flatten().find(|side| side.is_multiple_of(2)) {
+        return Err(GraphError::EvenKernel { node: position, kernel });
+    }
+    match operation.describe(|kind| kind.fault()) {
+        Some(rule) => Err(GraphError::Setting { node: position, operation, rule }),
+        None => Ok(()),
     }
 }
 
@@ -262,6 +284,67 @@ mod tests {
         for kernel in [0, 2, 254] {
             let operation = Operation::MaxPool { kernel };
             assert_eq!(error(&[(operation, &[0])], &[1]), GraphError::EvenKernel { node: 1, kernel });
+        }
+    }
+
+    #[test]
+    fn a_second_input_is_the_second_node() {
+        let block = LayerGraph::new(vec![
+            Node::new(Operation::Input, []),
+            Node::new(Operation::Previous, []),
+            Node::new(Operation::Output, [0, 1]),
+        ]);
+        assert!(block.expect("valid").has_previous());
+        let misplaced = GraphError::MisplacedOperation { node: 2, operation: Operation::Previous };
+        assert_eq!(error(&[(CONVOLUTION, &[0]), (Operation::Previous, &[])], &[1]), misplaced);
+        let fed = error(&[(Operation::Previous, &[0])], &[1]);
+        assert_eq!(fed, GraphError::WrongInputCount { node: 1, operation: Operation::Previous, inputs: 1 });
+    }
+
+    #[test]
+    fn settings_of_layers_are_checked() {
+        let shape = ConvolutionShape::new(3);
+        let uneven = ConvolutionShape { kernel: [1, 4], ..shape };
+        assert_eq!(error(&[(uneven.into(), &[0])], &[1]), GraphError::EvenKernel { node: 1, kernel: 4 });
+        let width = |times, per| ConvolutionShape { width: Width { times, per }, ..shape }.into();
+        let (still, none, lowest) = ("must be at least 1", "at least 2", "in lowest terms");
+        for (operation, expected) in [
+            (ConvolutionShape { dilation: 0, ..shape }.into(), still),
+            (ConvolutionShape { groups: Groups::Number(1), ..shape }.into(), none),
+            (width(0, 1), lowest),
+            (width(1, 0), lowest),
+            (width(2, 4), lowest),
+            (ConvolutionShape { groups: Groups::Depthwise, width: Width { times: 2, per: 1 }, ..shape }.into(), "1/1"),
+            (Operation::SeparableConvolution { kernel: 3, dilation: 0 }, still),
+            (Operation::InvertedBottleneck { kernel: 3, expansion: 0, squeeze: false }, still),
+            (Operation::SqueezeExcitation { reduction: 0 }, still),
+        ] {
+            let error = error(&[(operation, &[0])], &[1]);
+            assert!(matches!(error, GraphError::Setting { node: 1, .. }), "{error:?}");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn layers_are_plain_json_without_what_goes_without_saying() {
+        let json = |operation: Operation| serde_json::to_string(&operation).expect("plain data");
+        let shape = ConvolutionShape { dilation: 2, groups: Groups::Number(4), ..ConvolutionShape::new(3) };
+        for (operation, expected) in [
+            (shape.into(), r#"{"shaped-convolution":{"kernel":[3,3],"dilation":2,"groups":{"number":4}}}"#),
+            (Operation::SeparableConvolution { kernel: 3, dilation: 1 }, r#"{"separable-convolution":{"kernel":3}}"#),
+            (
+                Operation::InvertedBottleneck { kernel: 5, expansion: 6, squeeze: true },
+                r#"{"inverted-bottleneck":{"kernel":5,"expansion":6,"squeeze":true}}"#,
+            ),
+            (
+                Operation::InvertedBottleneck { kernel: 5, expansion: 6, squeeze: false },
+                r#"{"inverted-bottleneck":{"kernel":5,"expansion":6}}"#,
+            ),
+            (Operation::Previous, r#""previous""#),
+            (Operation::Relu6, r#""relu6""#),
+        ] {
+            assert_eq!(json(operation), expected);
+            assert_eq!(serde_json::from_str::<Operation>(expected).expect("own output"), operation);
         }
     }
 

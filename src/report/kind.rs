@@ -1,6 +1,6 @@
 //! The kinds of layers that a report distinguishes, by name and by colour.
 
-use crate::graph::Operation;
+use crate::graph::{Groups, Operation};
 
 /// The kinds of layers, in the order of legends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +9,13 @@ pub(super) enum Kind {
     Convolution3,
     Convolution5,
     LargerConvolution,
+    Separable,
+    Depthwise,
+    Grouped,
+    Dilated,
+    Factorised,
+    Inverted,
+    Squeeze,
     MaxPool,
     AveragePool,
     Identity,
@@ -20,11 +27,18 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::Convolution1,
         Self::Convolution3,
         Self::Convolution5,
         Self::LargerConvolution,
+        Self::Separable,
+        Self::Depthwise,
+        Self::Grouped,
+        Self::Dilated,
+        Self::Factorised,
+        Self::Inverted,
+        Self::Squeeze,
         Self::MaxPool,
         Self::AveragePool,
         Self::Identity,
@@ -38,22 +52,38 @@ impl Kind {
     /// Returns the kind of an operation; the input and the output of a block have none.
     pub(super) fn of(operation: Operation) -> Option<Self> {
         Some(match operation {
-            Operation::Input | Operation::Output => return None,
-            Operation::PreActivationConvolution { kernel } | Operation::Convolution { kernel } => match kernel {
-                1 => Self::Convolution1,
-                3 => Self::Convolution3,
-                5 => Self::Convolution5,
-                _ => Self::LargerConvolution,
+            Operation::Input | Operation::Previous | Operation::Output => return None,
+            Operation::PreActivationConvolution { kernel } | Operation::Convolution { kernel } => Self::dense(kernel),
+            Operation::ShapedConvolution(shape) => match shape.groups {
+                Groups::Depthwise => Self::Depthwise,
+                Groups::Number(_) => Self::Grouped,
+                _ if shape.dilation > 1 => Self::Dilated,
+                _ => Self::dense(shape.kernel[0].max(shape.kernel[1])),
             },
+            Operation::SeparableConvolution { dilation: 2.., .. } => Self::Dilated,
+            Operation::SeparableConvolution { .. } => Self::Separable,
+            Operation::FactorisedConvolution { .. } => Self::Factorised,
+            Operation::InvertedBottleneck { .. } => Self::Inverted,
+            Operation::SqueezeExcitation { .. } => Self::Squeeze,
             Operation::MaxPool { .. } => Self::MaxPool,
             Operation::AveragePool { .. } => Self::AveragePool,
             Operation::Identity => Self::Identity,
             Operation::Add => Self::Add,
             Operation::Concat => Self::Concat,
-            Operation::Relu => Self::Relu,
+            Operation::Relu | Operation::Relu6 => Self::Relu,
             Operation::BatchNorm => Self::BatchNorm,
             Operation::Zero => Self::Zero,
         })
+    }
+
+    /// Returns the kind of a dense convolution by its kernel.
+    fn dense(kernel: u8) -> Self {
+        match kernel {
+            1 => Self::Convolution1,
+            3 => Self::Convolution3,
+            5 => Self::Convolution5,
+            _ => Self::LargerConvolution,
+        }
     }
 
     pub(super) fn position(self) -> usize {
@@ -66,6 +96,13 @@ impl Kind {
             Self::Convolution3 => "conv 3×3",
             Self::Convolution5 => "conv 5×5",
             Self::LargerConvolution => "larger conv",
+            Self::Separable => "separable conv",
+            Self::Depthwise => "depthwise conv",
+            Self::Grouped => "grouped conv",
+            Self::Dilated => "dilated conv",
+            Self::Factorised => "factorised conv",
+            Self::Inverted => "inverted bottleneck",
+            Self::Squeeze => "squeeze-excite",
             Self::MaxPool => "max pool",
             Self::AveragePool => "avg pool",
             Self::Identity => "identity",
@@ -86,6 +123,13 @@ impl Kind {
             Self::Convolution3 => (0x6F, 0xB7, 0xE4),
             Self::Convolution5 => (0x2F, 0x86, 0xC4),
             Self::LargerConvolution => (0x1D, 0x5F, 0x96),
+            Self::Separable => (0x9D, 0xB8, 0xF2),
+            Self::Depthwise => (0xDD, 0xD6, 0xF5),
+            Self::Grouped => (0x8F, 0xD3, 0xD1),
+            Self::Dilated => (0xB9, 0x9B, 0xDB),
+            Self::Factorised => (0x5F, 0xA8, 0xA0),
+            Self::Inverted => (0x7E, 0x8F, 0xD8),
+            Self::Squeeze => (0xF3, 0xC7, 0xC2),
             Self::MaxPool => (0xEB, 0xA4, 0x1A),
             Self::AveragePool => (0xF7, 0xD9, 0x8B),
             Self::Identity => (0xD5, 0xD8, 0xDC),

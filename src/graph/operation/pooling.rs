@@ -1,6 +1,6 @@
 //! Pools of stride 1. A pool over one pixel computes nothing.
 
-use super::{Describe, Facts, PyTorch};
+use super::{Colour, Describe, Facts, PyTorch};
 use crate::graph::cost::Sum;
 use crate::graph::shape::SizeOverflow;
 
@@ -24,8 +24,8 @@ pub(super) struct Pool {
 impl Describe for Pool {
     fn facts(&self) -> Facts {
         let Self { name, number, kernel, .. } = *self;
-        let (colour, passes_through) = ([number, kernel], kernel == 1);
-        Facts { name, colour, inputs: 1..=1, kernel: Some(kernel), depth: 0, passes_through }
+        let (colour, passes_through) = (Colour::new([number, kernel]), kernel == 1);
+        Facts { name, colour, inputs: 1..=1, kernel: Some([kernel; 2]), depth: 0, passes_through }
     }
 
     fn cost(&self, _: &[u64], output: u64, pixels: u64, sum: &mut Sum) -> Result<(), SizeOverflow> {

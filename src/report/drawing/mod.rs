@@ -186,9 +186,10 @@ impl BlockDrawing {
                 if Kind::of(node.operation) == Some(Kind::LargerConvolution) { "#FFFFFF" } else { "#14181D" };
             let _ = writeln!(
                 svg,
-                "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"12.5\" fill=\"{text_colour}\">{text}</text>",
+                "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"{}\" fill=\"{text_colour}\">{text}</text>",
                 place.x,
-                place.y + 16.5
+                place.y + 16.5,
+                size_of(&text)
             );
             let _ = writeln!(
                 svg,
@@ -237,6 +238,12 @@ impl BlockDrawing {
         let sentences: Vec<String> = (0..self.graph.node_count()).map(|number| self.sentence(number)).collect();
         sentences.join("; ")
     }
+}
+
+/// Returns the size of a node's text that fits into the node.
+fn size_of(text: &str) -> f64 {
+    let most = (NODE_WIDTH - 8.0) / width(text);
+    if most >= 12.5 { 12.5 } else { (most * 10.0).floor() / 10.0 }
 }
 
 /// Writes an edge with its arrow head.
