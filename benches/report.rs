@@ -1,4 +1,4 @@
-//! The report of a run of 11,392 blocks, the paper's number: reading, the page, all pictures as PNG.
+//! The report of a run of 11,392 blocks, the paper's number: reading, the page, all figures as PNG.
 //!
 //! ```sh
 //! cargo bench -p blockqnn --no-default-features --features report --bench report

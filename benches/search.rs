@@ -1,4 +1,4 @@
-//! What a search costs besides training: proposing, learning, decoding, fingerprints and costs of blocks.
+//! The cost of a search apart from training: proposing, learning, decoding, fingerprints and costs of blocks.
 //!
 //! ```sh
 //! cargo bench -p blockqnn --no-default-features --bench search

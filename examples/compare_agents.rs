@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Contender::anytime("evolution20", move || RegularizedEvolution::new(config).expect("5 of 20 is valid")),
     ];
 
-    // At each budget counts the block with the highest measured accuracy so far, by its accuracy without noise.
+    // At each budget, the block with the highest measured accuracy so far counts, with its accuracy without noise.
     let config = ComparisonConfig::new([Budget::Evaluations(50), Budget::Evaluations(100)]).with_seeds(5);
     let comparison = Comparison::run(&benchmark, &contenders, &config, &|progress| {
         // If nobody reads it, the comparison continues.

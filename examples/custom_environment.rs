@@ -1,4 +1,4 @@
-//! Your own environment: how to let a search rate blocks by anything that you can compute.
+//! Your own environment: how to have a search rate blocks by anything that you can compute.
 //!
 //! An environment needs two functions: [`Environment::evaluate`], from a block to what was measured on it, and
 //! [`Environment::identity`], a text that names everything that the results depend on. The one below rates a block in

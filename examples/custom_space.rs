@@ -1,4 +1,4 @@
-//! Your own search space: how to let the agents, rewards and trainings of this crate work on other architectures.
+//! Your own search space: how to have the agents, rewards and trainings of this crate work on other architectures.
 //!
 //! A space is a walk of decisions. It says where a walk starts, what can be decided next, where a decision leads, and
 //! which architecture a complete walk stands for; [`ToGraph`] writes that architecture as a graph of layers. From the

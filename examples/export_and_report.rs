@@ -5,7 +5,7 @@
 //! cargo run --release --features report --example export_and_report
 //! ```
 //!
-//! The programs `blockqnn export` and `blockqnn report` do the same.
+//! The commands `blockqnn export` and `blockqnn report` do the same.
 
 use blockqnn::agent::{QLearning, QLearningConfig};
 use blockqnn::data::{Split, embedded};
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let forms =
         [("block.py", blueprint.to_pytorch()), ("block.json", blueprint.to_json()), ("block.dot", blueprint.to_dot())];
     for (name, text) in forms {
-        // Written under another name first, and renamed: never half a file, whatever happens.
+        // Written under another name first and then renamed, so that there is never half a file.
         files::write(folder.join(name), |file| file.write_all(text.as_bytes()))?;
     }
 

@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 const WORKERS: usize = 4;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // A child process evaluates what its parent sends, and never returns from here. It would load data now, as told by
-    // the briefing that the parent gives it.
+    // A child process evaluates what its parent sends, and never returns from here. This is where it would load its
+    // data, as described by the briefing that the parent gives it.
     ProcessEvaluator::<BlockCode>::serve_if_child(|_briefing| Ok::<_, Infallible>(slow()));
 
     let alone = search("one after another", InlineEvaluator::new(slow()))?;

@@ -10,7 +10,7 @@
             task.progress(epoch + 1)
         return accuracy                          # in percent, on validation images
 
-`run` belongs at the end of the file: once a search starts it, it evaluates until the search ends. Data is loaded above it, once.
+`run` belongs at the end of the file, because it evaluates until the search ends. Load the data above it, once.
 The protocol is described in docs/python.md of blockqnn.
 """
 
@@ -52,7 +52,7 @@ class OutOfMemory(Infeasible):
 
 
 class Diverged(Infeasible):
-    """The loss was not finite in this epoch, counted from 1, after so many restarts."""
+    """The loss was not finite in this epoch, counted from 1, after this many restarts."""
 
     def __init__(self, epoch, restarts=0):
         super().__init__("diverged", epoch=int(epoch), restarts=int(restarts))
@@ -66,7 +66,7 @@ class OverTime(Infeasible):
 
 
 class Rejected(Infeasible):
-    """It cannot be evaluated, for any other reason that lies in the architecture."""
+    """It cannot be evaluated, for any other reason that is due to the architecture."""
 
     def __init__(self, message):
         super().__init__("rejected", message=_short(message))
@@ -79,12 +79,13 @@ class Task:
     text:         the same as text, or None if the space has no text form
     graph:        its layer graph, a list of {"operation": ..., "inputs": [...]}, or None
     pytorch:      Python source of the network, or None; see `network`
-    seed:         of everything random: equal seeds must give equal results
+    seed:         for everything random: equal seeds must give equal results
     epochs:       how many epochs to train in all, or None if the search leaves that open
     may_continue: whether an earlier attempt may have left a checkpoint to continue from; see `continued_from`
-    trial, attempt, fingerprint: number of the trial, from 0, and of the attempt at it, from 1; names the architecture
+    trial, attempt: number of the trial, from 0, and of the attempt at it, from 1
+    fingerprint:  a name of the architecture
     cost:         parameters, flops, ... of the network, as the search counts them
-    settings:     what the search was started with; of blockqnn search: "experiment", "data" (folder) and "device"
+    settings:     what the search was started with; from blockqnn search: "experiment", "data" (folder), "device"
     """
 
     def __init__(self, line, settings, say):
@@ -102,21 +103,22 @@ class Task:
         self._continued_from = None
 
     def progress(self, epoch, epochs=None, restarts=0, fraction=0.0):
-        """Tells how many epochs are finished, of how many, and which fraction of the next one. Call it every few seconds: a
-        training that stays silent for minutes is taken for hung and killed."""
+        """Reports how many epochs are finished, of how many, and how much of the next one. Call it every few seconds:
+        a training that stays silent for minutes counts as hung and is killed."""
         self._epoch = int(epoch)
         if time.monotonic() - self._said >= SECONDS_BETWEEN_PROGRESS:
             self._said = time.monotonic()
             epochs = int(epochs or self.epochs or epoch)
             fraction = min(max(float(fraction), 0.0), 1.0)
-            self._say(progress={"epoch": self._epoch, "epochs": epochs, "restarts": int(restarts), "fraction": fraction})
+            progress = {"epoch": self._epoch, "epochs": epochs, "restarts": int(restarts), "fraction": fraction}
+            self._say(progress=progress)
 
     def continued_from(self, epoch):
-        """Tells that training goes on from a checkpoint of this epoch. Without that call, a training started again."""
+        """Reports that training continued from a checkpoint of this epoch; otherwise it counts as started again."""
         self._continued_from = int(epoch)
 
     def network(self):
-        """The network as a new `torch.nn.Module`, with random weights by PyTorch's own seed."""
+        """Returns the network as a new `torch.nn.Module`, with random weights from PyTorch's own generator."""
         if self.pytorch is None:
             raise ValueError("the search sends no PyTorch source: build the network from task.architecture")
         names = {"__name__": "blockqnn_network"}
@@ -125,12 +127,13 @@ class Task:
 
 
 def run(function=None, *, identity=None):
-    """Evaluates with a function that takes a `Task` and returns an accuracy in percent, or a dict with "accuracy" and, as
-    known, "training_loss", "epochs", "restarts" and "seconds". It may raise `OutOfMemory`, `Diverged`, `OverTime` or
-    `Rejected`; any other error is a fault, and the search tries again.
+    """Evaluates with a function that takes a `Task` and returns an accuracy in percent, or a dict with "accuracy" and,
+    as far as they are known, "training_loss", "epochs", "restarts" and "seconds". It may raise `OutOfMemory`,
+    `Diverged`, `OverTime` or `Rejected`; any other error is a fault, and the search tries again.
 
-    identity: a text that names everything that results depend on besides architecture and seed, such as data and recipe. A
-    search is only resumed with the identity that it was begun with. By default the function's name and a checksum of its file.
+    identity: a text that names everything that results depend on besides architecture and seed, such as data and
+    recipe. A search can only be resumed with the identity that it was started with. The default is the function's name
+    and a checksum of its file.
 
     Returns the function if no search started this process, so that it can be imported and tested.
     """
@@ -138,9 +141,10 @@ def run(function=None, *, identity=None):
         return lambda function: run(function, identity=identity)
     if CHILD not in os.environ or multiprocessing.parent_process() is not None:
         if function.__module__ == "__main__" and multiprocessing.parent_process() is None:
-            print(f"{sys.argv[0]} is for a search to start, e.g. blockqnn search --trainer 'python3 {sys.argv[0]}'", file=sys.stderr)
+            command = f"blockqnn search --trainer 'python3 {sys.argv[0]}'"
+            print(f"{sys.argv[0]} is to be started by a search, such as {command}", file=sys.stderr)
         return function
-    # Programs that the function starts are not for the search to talk to.
+    # The search must not talk to programs that the function starts.
     del os.environ[CHILD]
     _serve(function, identity or _identity(function))
     sys.exit(0)
@@ -157,7 +161,7 @@ def _identity(function):
 
 
 def _serve(function, identity):
-    # From here on the search alone is on the standard input and output; prints go to the standard error.
+    # From here on, standard input and output belong to the search; whatever is printed goes to standard error.
     sys.stdout.flush()
     source = os.fdopen(os.dup(0), encoding="utf-8", newline="\n")
     sink = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
@@ -185,7 +189,8 @@ def _serve(function, identity):
     hello = json.loads(lines.get())
     if hello.get("protocol") != PROTOCOL:
         version = f"the search speaks version {hello.get('protocol')} of the protocol, but this file version {PROTOCOL}"
-        say(unready={"message": f"{version}: replace {os.path.basename(__file__)} by that of the search's version of blockqnn"})
+        advice = f"replace {os.path.basename(__file__)} with the one of the search's version of blockqnn"
+        say(unready={"message": f"{version}: {advice}"})
         return
     say(ready={"identity": identity, "protocol": PROTOCOL})
     while True:
@@ -223,7 +228,8 @@ def _metrics(result, task, seconds):
     given = dict(result) if hasattr(result, "keys") else {"accuracy": result}
     unknown = [name for name in given if name not in METRICS]
     if unknown or "accuracy" not in given:
-        raise ValueError(f"the function returned {list(given)}: it must return an accuracy, or a dict of {', '.join(METRICS)}")
+        allowed = ", ".join(METRICS)
+        raise ValueError(f"the function returned {list(given)}: it must return an accuracy, or a dict of {allowed}")
     accuracy, loss = float(given["accuracy"]), given.get("training_loss")
     if not math.isfinite(accuracy):
         raise Rejected(f"its accuracy is {accuracy}")

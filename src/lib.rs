@@ -98,8 +98,8 @@
 //!
 //! [`Search`](search::Search) combines the parts and runs them; a [`Session`](search::Session) is the same search for
 //! callers that evaluate trials themselves. With a [`RunFolder`](search::RunFolder) a search can be killed and resumed,
-//! and the feature `report` makes an HTML page of it. [`export`] writes a found block as JSON, DOT and `PyTorch`
-//! source; with `train`, the best blocks are trained to convergence and classify images. [`evaluation`] contains the
+//! and the feature `report` makes an HTML page of it. [`export`] writes a found block as JSON, DOT, `PyTorch` source and
+//! ONNX; with `train`, the best blocks are trained to convergence and classify images. [`evaluation`] contains the
 //! plain data that passes between the parts, [`seed`] all randomness, and [`files`] how everything is written.
 //! [`testing`] checks your own implementations against what the other parts rely on.
 //!
@@ -115,6 +115,7 @@
 //! | `wgpu` | | GPUs through Vulkan, Metal, DirectX 12 or WebGPU |
 //! | `nats` | | the module `distributed`: workers on other machines, through NATS JetStream |
 //! | `download` | | `data::download`: fetches CIFAR-10 and CIFAR-100 |
+//! | `onnx` | | trained networks as ONNX files; works without burn |
 //! | `report` | | the module `report`: a page, plots, CSV and drawings of blocks from run folders; works without burn |
 //!
 //! `default-features = false` leaves only the search: no burn, about 30 small dependencies.

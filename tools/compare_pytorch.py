@@ -7,7 +7,7 @@ Any Python with torch will do. Both train the same block (conv3, conv3, add, con
 stages, 32x32x3, batches of 64) with Adam. One side waits while the other works. The quickest round counts.
 
 Each side is a process that answers a line with a number of steps by the seconds that they took. `benches/gpu/stages`
-has the same sides on a GPU.
+uses the same sides on a GPU.
 """
 
 import argparse
@@ -32,7 +32,7 @@ class Side:
     """A process that takes training steps when it is asked to."""
 
     def __init__(self, command, environment=None, log=None, limit=None):
-        """`log` is a file for what it says besides; after `limit` seconds it is killed."""
+        """`log` is a file for its standard error; after `limit` seconds it is killed."""
         environment = dict(os.environ, **(environment or {}))
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True

@@ -97,7 +97,7 @@ impl AgentConfig {
     /// - `tuned`: [`QLearningConfig::tuned`]
     /// - `rank`: [`QLearningConfig::rank`]
     /// - `best`: [`LeastSquares`]
-    /// - `best-with-priors`: [`LeastSquares`] that goes by the priors of the space, if it has any
+    /// - `best-with-priors`: [`LeastSquares`] with the priors of the space, if it has any
     /// - `random`: [`RandomAgent`]
     /// - `evolution`, `evolution50`: [`RegularizedEvolution`], samples of 3 from 10 and of 25 from 50
     /// - `local`, `local10`: [`LocalSearch`], from one random architecture and from the best of ten

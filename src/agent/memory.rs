@@ -37,15 +37,15 @@ impl<S: SearchSpace> Memory<S> {
         Self { episodes: Vec::new(), seen: HashSet::new(), proposed: 0, minibatch_size, network: None }
     }
 
-    /// The memory of a search whose architectures are trained in `network`, and that refuses what costs more than
-    /// `limits`.
+    /// Sets the network in which the architectures of the search are trained, and the limits on its cost.
     #[must_use]
     pub fn with_network(mut self, network: NetworkConfig, limits: CostLimits) -> Self {
         self.network = Some((network, limits));
         self
     }
 
-    /// The network around every architecture, and what it may cost, if the search has one: the priors of a space need it.
+    /// Returns the network around every architecture and the limits on its cost, if the search has them. The priors of
+    /// a space need both.
     #[must_use]
     pub fn network(&self) -> Option<&(NetworkConfig, CostLimits)> {
         self.network.as_ref()

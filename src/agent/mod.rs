@@ -105,8 +105,9 @@ pub trait Agent<S: SearchSpace>: Send {
         None
     }
 
-    /// Returns whether the evaluations that were learned do not contradict the [priors](SearchSpace::priors) that the agent goes by;
-    /// none if it goes by none, as by default. Observers and the report of a search are told.
+    /// Returns whether the [priors](SearchSpace::priors) that the agent uses still hold: `Some(false)` while the
+    /// evaluations that it has learned contradict them. The default is `None`: the agent uses no priors. Observers and
+    /// the report of a search are told.
     fn priors_hold(&self) -> Option<bool> {
         None
     }

@@ -110,10 +110,11 @@ impl QLearningConfig {
         }
     }
 
-    /// Returns the settings of MetaQNN's program: the initial Q is 50 (0.5 on its scale from 0 to 1). It replays 128
-    /// networks after each trained one, so that a minibatch of 64 has the paper's 64 rounds; for minibatches of another
-    /// size, set `replay.rounds` to that size. Its reward is the accuracy at Terminal alone
-    /// ([`Credit::Terminal`](crate::reward::Credit::Terminal)).
+    /// Returns the settings of MetaQNN's program, with the schedule of Table 2: the initial Q is 50 (0.5 on its scale
+    /// from 0 to 1). It replays 128 networks after each trained one, so that a minibatch of 64 has the paper's 64
+    /// rounds; for minibatches of another size, set `replay.rounds` to that size. Its reward is the accuracy at
+    /// Terminal alone ([`Credit::Terminal`](crate::reward::Credit::Terminal)). It learns a trained network in replays
+    /// only; this learner also learns it once when it is trained.
     #[must_use]
     pub fn metaqnn() -> Self {
         Self { initial_q: 50.0, ..Self::paper() }
@@ -265,8 +266,8 @@ impl<S: SearchSpace> QLearning<S> {
         &self.config
     }
 
-    /// Returns the Q-value of an action in a state, the one at `position` of its walk, in percentage points; `None` if no
-    /// walk has met the state (with [`StateView::Position`], the position) or it has no such action.
+    /// Returns the Q-value of an action in a state, the one at `position` of its walk, in percentage points; `None` if
+    /// no walk has met the state (with [`StateView::Position`], the position) or it has no such action.
     #[must_use]
     pub fn value(&self, position: usize, state: &S::State, action: &S::Action) -> Option<f64> {
         self.table.value(position, state, action)

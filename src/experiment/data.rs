@@ -99,8 +99,8 @@ pub struct DataConfig {
     /// all are used.
     pub train_limit: Option<usize>,
     /// Number of images held out of the training set to measure accuracy on. The paper does not say how many; 5,000 is
-    /// our reading. The test set is never used. 0 means that none are held out: a search refuses it, and a verification
-    /// in the paper's form records it ([`load_whole`](Self::load_whole)).
+    /// our reading. A search never uses the test set. 0 means that none are held out: a search refuses it, and a
+    /// verification in the paper's form records it ([`load_whole`](Self::load_whole)).
     pub validation: usize,
     /// What to do if some of the five training files of CIFAR-10 are missing.
     pub missing_files: cifar::Missing,

@@ -39,8 +39,8 @@ pub enum Preset {
     /// separate layers (`space.convolution=separate`) it is the green line of Figure 3.
     Short,
     /// The paper's search with MetaQNN's learner: plain accuracy as the reward, at Terminal alone, and an initial Q of
-    /// 50 (half of the highest accuracy, in percent). Figure 6 changes less: it is `paper` with
-    /// `reward.credit=terminal`.
+    /// 50 (half of the highest accuracy, in percent). The schedule is the paper's. Figure 6 changes less: it is `paper`
+    /// with `reward.credit=terminal`.
     Metaqnn,
     /// [`Quick`](Self::Quick) in the space [`BlockSpace::modern`]: separable, grouped, dilated and other convolutions.
     Modern,

@@ -112,7 +112,7 @@ impl<S: SearchSpace> Verification<S> {
         Self { candidates }
     }
 
-    /// Keeps a sample of `size` of the blocks, drawn by `seed`: the paper fitted its reward to 50 of the best 200
+    /// Keeps a sample of `size` of the blocks, drawn by `seed`: the paper derived its reward from 50 of the best 200
     /// (Section "Training Speed Up"). A larger sample with the same seed begins with the smaller one. If there are no
     /// more than `size` blocks, all are kept, in a random order.
     #[must_use]

@@ -1,4 +1,4 @@
-//! Export of an architecture as JSON, DOT or `PyTorch` source.
+//! Export of an architecture as JSON, DOT, `PyTorch` source or ONNX.
 //!
 //! A [`Blueprint`] is a block with the network around it, as plain data. Its `PyTorch` module and the weights that
 //! `Network` saves use the same names, so that either side loads what the other trained. Nothing that is written

@@ -180,7 +180,7 @@ impl LayerGraph {
         self.nodes[1].operation == Operation::Previous
     }
 
-    /// Whether each node's output has a part in that of the graph.
+    /// Whether each node contributes to the output of the graph.
     pub(crate) fn live_nodes(&self) -> Vec<bool> {
         let mut live = vec![false; self.nodes.len()];
         live[self.nodes.len() - 1] = true;

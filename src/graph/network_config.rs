@@ -24,9 +24,9 @@ impl Default for StemConfig {
 
 /// How the widths of concatenations are treated.
 ///
-/// The paper does not say. Its random blocks reach a mean accuracy of 56 % and its cards have 12 GB. Growing widths
-/// contradict both: more than half of the random blocks of its space would be too large to train (docs/paper-map.md,
-/// section 7).
+/// The paper does not say. Its random blocks reach a mean accuracy of 56 % on cards that have 12 GB (`TitanX`). Growing
+/// widths contradict both: more than half of the random blocks of its space would be too large to train
+/// (docs/paper-map.md, section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -36,8 +36,9 @@ pub enum WidthRule {
     #[default]
     Growing,
     /// A 1x1 cell (ReLU, convolution, batch normalisation) projects every concatenation of two or more inputs inside a
-    /// block to the width of the stage. It also projects the input of a block that is wider than its stage, so the
-    /// layers joined at the end of a block are projected by the next block; the classifier takes all of them.
+    /// block to the width of the stage, unless it has that width. It also projects the input of a block that is wider
+    /// than its stage, so the layers joined at the end of a block are projected by the next block; the classifier takes
+    /// all of them.
     Bounded,
 }
 
@@ -53,8 +54,8 @@ impl WidthRule {
 /// The network is: stem convolution (no bias, `width` filters, no normalisation), `stem.pools` max pools (2x2, stride
 /// 2), then `stages` stages of `repeats` blocks each with a max pool (2x2, stride 2) between stages; the convolutions
 /// of stage `s` (from 0) have `width * 2^s` filters. After the last stage: batch normalisation, ReLU, global average
-/// pool, linear layer with bias. Source: Figure 2 and Section "Distributed Asynchronous Framework" of the paper; what
-/// the paper leaves open is a field here.
+/// pool, linear layer with bias. Source: Figure 2 and Section "Distributed Asynchronous Framework" of the paper. What
+/// the paper leaves open is a field here, or a choice that docs/paper-map.md lists, such as the kind of the pools.
 ///
 /// ```
 /// use blockqnn::graph::NetworkConfig;
@@ -90,7 +91,8 @@ impl NetworkConfig {
 
     /// Returns the paper's network for 32x32 images: three stages at 32, 16 and 8 pixels, N = 4, 100 classes.
     ///
-    /// The paper does not state the width; 32 filters in the first stage is our reading.
+    /// The paper does not state the width; 32 filters in the first stage is our reading. It states N = 4 for trainings
+    /// until convergence; that the networks of the search have it too is our reading.
     #[must_use]
     pub fn cifar() -> Self {
         Self {

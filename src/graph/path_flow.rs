@@ -1,25 +1,25 @@
-//! What a network without data lets through: the expectation of `SynFlow` in closed form.
+//! Path flow: the expectation of the `SynFlow` score of an untrained network, in closed form.
 
 use super::{CostError, LayerGraph, NetworkConfig, Operation, SizeOverflow};
 
-/// What reaches a place of a network whose weights are absolute values and whose image is all ones.
+/// What arrives at one place of a network whose weights are absolute values and whose image is all ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Flow {
     /// The natural logarithm of the mean over the channels; negative infinity for zeros.
     log: f64,
-    /// Layers with weights on the way, the mean over all paths by what flows through them.
+    /// The number of layers with weights on the way: the mean over all paths, weighted by what flows through them.
     layers: f64,
 }
 
 impl Flow {
-    /// What no path leads to.
+    /// The flow at a place to which no path leads.
     pub(crate) const NONE: Self = Self { log: f64::NEG_INFINITY, layers: 0.0 };
 
-    /// The image.
+    /// The flow at the image.
     const ONES: Self = Self { log: 0.0, layers: 0.0 };
 
-    /// After a convolution of `channels` inputs: each of the `kernel^2 * channels` weights has the mean absolute value
-    /// `sqrt(2 / pi)` of its deviation, which is `sqrt(2 / (kernel^2 * channels))` (He et al., 2015).
+    /// The flow after a convolution of `channels` inputs: each of the `kernel^2 * channels` weights has the mean
+    /// absolute value `sqrt(2 / pi)` of its deviation, which is `sqrt(2 / (kernel^2 * channels))` (He et al., 2015).
     #[must_use]
     pub(crate) fn through_convolution(self, kernel: u8, channels: u64) -> Self {
         self.through_weights(u64::from(kernel).pow(2).saturating_mul(channels))
@@ -32,7 +32,7 @@ impl Flow {
         Self { log: self.log + gain.ln(), layers: self.layers + 1.0 }
     }
 
-    /// The sum of flows, each times its weight.
+    /// Returns the sum of flows, each times its weight.
     pub(crate) fn sum(flows: impl IntoIterator<Item = (Self, f64)>) -> Self {
         let terms: Vec<(f64, f64)> =
             flows.into_iter().map(|(flow, weight)| (flow.log + weight.ln(), flow.layers)).collect();
@@ -47,26 +47,26 @@ impl Flow {
         Self { log: largest + total.ln(), layers: layers / total }
     }
 
-    /// The mean over the channels of several flows with so many channels each, side by side.
+    /// Returns the flow of several flows side by side, each with this number of channels.
     pub(crate) fn side_by_side(flows: &[(Self, u64)]) -> Self {
         let all: f64 = flows.iter().map(|&(_, channels)| channels as f64).sum();
         Self::sum(flows.iter().map(|&(flow, channels)| (flow, channels as f64 / all)))
     }
 
-    /// This flow, where one more block multiplies it by what it makes of ones.
+    /// Returns this flow after one more block, which multiplies it by what the block makes of ones.
     fn through(self, block: Self) -> Self {
         Self { log: self.log + block.log, layers: self.layers + block.layers }
     }
 }
 
 impl LayerGraph {
-    /// Returns the logarithm of the `SynFlow` score to expect of the network that `network` builds around this graph;
+    /// Returns the logarithm of the expected `SynFlow` score of the network that `network` builds around this graph;
     /// negative infinity if no path leads through the block.
     ///
     /// `SynFlow` (Tanaka et al., 2020) sends an image of ones through the absolute values of untrained weights and sums
-    /// up weight times gradient: that is the output times the number of layers on a path. With weights of He's
-    /// initialisation its expectation is a sum over paths, which needs neither weights nor data. Rectifiers, pools and
-    /// normalisations pass on what they get, and nothing is lost at the border of an image.
+    /// up weight times gradient, which is the output times the number of layers on a path. With He's initialisation,
+    /// its expectation is a sum over paths and needs neither weights nor data. Rectifiers, pools and normalisations are
+    /// taken to pass on what they get, and borders of images to lose nothing.
     ///
     /// # Errors
     /// The same errors as [`cost`](Self::cost).
@@ -130,7 +130,7 @@ impl LayerGraph {
         Ok(inputs[0])
     }
 
-    /// What one block makes of its input and of the previous one, and the channels of its output.
+    /// Returns what one block makes of its input and of the previous one, and the channels of its output.
     fn block_flow(
         &self,
         given: [(Flow, u64); 2],

@@ -163,13 +163,13 @@ pub enum ClassifierError {
     Train(#[from] TrainError),
 }
 
-/// What an ONNX file of a classifier takes and gives.
+/// The form of an ONNX file of a classifier: its inputs, outputs and layers.
 #[cfg(feature = "onnx")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct OnnxForm {
-    /// Takes pictures as bytes and gives probabilities, instead of normalised images and logits.
+    /// Takes pictures as bytes and returns probabilities, instead of normalised images and logits.
     pub pixels: bool,
-    /// Makes batch normalisation a part of the convolution before it.
+    /// Merges batch normalisation into the convolution before it.
     pub fold: bool,
 }
 
@@ -268,11 +268,11 @@ impl ImageClassifier {
         }
     }
 
-    /// Returns the classifier as an ONNX file, whose metadata are those of the safetensors file that [`save`](Self::save) writes.
+    /// Returns the classifier as an ONNX file, with the same metadata as the safetensors file that [`save`](Self::save)
+    /// writes.
     ///
-    /// With [`OnnxForm::pixels`] it takes pictures as bytes and gives probabilities: everything that
-    /// [`Preprocessing`] says, except for turning pictures upright, is a part of it. Shapes are those of
-    /// [`Blueprint::to_onnx`].
+    /// With [`OnnxForm::pixels`] it takes pictures as bytes and returns probabilities: it includes everything that
+    /// [`Preprocessing`] describes, except for turning pictures upright. Shapes are those of [`Blueprint::to_onnx`].
     ///
     /// # Errors
     /// [`ClassifierError`] if the device fails, or the network takes images that no file has.

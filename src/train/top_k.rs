@@ -21,8 +21,9 @@ fn place_of(logits: &[f32], class: usize) -> Option<usize> {
 
 /// Returns, for each of `ks`, the share of images whose class is among the `k` most probable ones, in percent.
 ///
-/// Of equal logits the lower class comes first, as in an argmax. With no more than `k` classes every image counts, unless its logit is NaN: the
-/// top-5 accuracy of four classes is 100 %. Images are cropped as the source does for evaluation.
+/// Of equal logits the lower class comes first, as in an argmax. With no more than `k` classes every image counts,
+/// unless its logit is NaN: the top-5 accuracy of four classes is 100 %. Images are cropped as the source does for
+/// evaluation.
 ///
 /// # Errors
 /// [`TrainError`] if an image cannot be read or the device fails.

@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Pictures {
     /// Images to train on: embedded (part of the program, no files needed), cifar10, cifar100, or folder (your own
-    /// pictures) [default: the preset's or the run's]
+    /// images) [default: the preset's or the run's]
     #[arg(long, value_name = "NAME")]
     pub(crate) dataset: Option<Dataset>,
 
     /// Folder with the official binary files of CIFAR-10 or CIFAR-100 (cifar-100-binary or its parent); for folder, one
-    /// with a subfolder of pictures per class, or one whose train/ is such a folder [default: the folder that the run
+    /// with a subfolder of images per class, or one whose train/ is such a folder [default: the folder that the run
     /// used, if there is one]
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
@@ -26,12 +26,12 @@ pub(crate) struct Pictures {
     #[arg(long)]
     pub(crate) download: bool,
 
-    /// Width and height in pixels that the pictures of a folder are scaled and cropped to [default: 32, or the run's]
+    /// Width and height in pixels that the images of a folder are scaled and cropped to [default: 32, or the run's]
     #[arg(long, value_name = "PIXELS")]
     size: Option<u32>,
 
-    /// What to do with pictures that cannot be decoded: refuse (stop and name the first one) or skip (list them and
-    /// go on without them) [default: refuse]
+    /// What to do with images that cannot be decoded: refuse (stop and name the first one) or skip (list them and
+    /// continue without them) [default: refuse]
     #[arg(long, value_name = "CHOICE")]
     broken_images: Option<BrokenImages>,
 

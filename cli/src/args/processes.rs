@@ -20,9 +20,9 @@ const GIBIBYTE: f64 = 1_073_741_824.0;
 #[command(group = clap::ArgGroup::new("children").args(["processes", "trainer"]).multiple(true))]
 #[expect(clippy::struct_field_names, reason = "the names of fields are those of flags")]
 pub(crate) struct Processes {
-    /// Have blocks trained by a program of yours, such as "python3 train.py", instead of by blockqnn, in one process
-    /// or as many as --processes says; `blockqnn trainer` writes the beginnings of one. Its images are its own: the
-    /// settings of data only say what they are like, and --data and --device are handed to it as they are
+    /// Have blocks trained by a program of yours, such as "python3 train.py", instead of by blockqnn, in one process or
+    /// in as many as --processes says; `blockqnn trainer` writes an example to start from. The program loads its own
+    /// images: the data settings only describe them, and --data and --device are passed on unchanged
     #[arg(long, value_name = "COMMAND", conflicts_with_all = ["workers", "device_memory", "dry_run", "download"],
         value_parser = trainer::command)]
     trainer: Option<TrainerCommand>,
@@ -72,7 +72,7 @@ impl Processes {
         self.processes
     }
 
-    /// The program that trains, if another than this one is to.
+    /// The program that trains, if it is not this one.
     pub(crate) fn trainer(&self) -> Option<&TrainerCommand> {
         self.trainer.as_ref()
     }

@@ -1,4 +1,4 @@
-//! `classify`: pictures, by the exported weights of a trained network.
+//! `classify`: images, by the exported weights of a trained network.
 
 use super::Outcome;
 use crate::args::OneDevice;
@@ -10,11 +10,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Classify pictures with the weights of a trained network
+/// Classify images with the weights of a trained network
 ///
-/// Prints the file, its most probable class and the probability; with --top also the next ones. If every picture is in
-/// a folder with the name of a class, the share that was classified as that class is printed at the end. Files that
-/// cannot be read as pictures are named, and the others are still classified.
+/// Prints each file, its most probable class and the probability; with --top also the next classes. If every image is
+/// in a folder with the name of a class, the share that was classified as that class is printed at the end. Files that
+/// cannot be read as images are named, and the others are still classified.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -22,11 +22,11 @@ pub(crate) struct Arguments {
     #[arg(value_name = "WEIGHTS")]
     weights: PathBuf,
 
-    /// Pictures, or folders of them; the folders in a folder are read too
+    /// Image files, or folders of them; the folders in a folder are read too
     #[arg(value_name = "PICTURES", required = true)]
     pictures: Vec<PathBuf>,
 
-    /// Classes to print for each picture, the most probable first
+    /// Classes to print for each image, the most probable first
     #[arg(long, value_name = "K", default_value = "1", value_parser = crate::args::at_least_one::<NonZeroUsize>)]
     top: NonZeroUsize,
 
@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     device: OneDevice,
 }
 
-/// A picture and its prediction.
+/// An image file and its prediction.
 type Classified = (PathBuf, Prediction);
 
 /// What `--help` ends with.
@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let classes = classifier.classes();
     print(classes, &found, arguments.top.get());
     if let Some(share) = accuracy(classes, &found) {
-        outln!("{share:.2} % of {} pictures are in the folder of their class", found.len());
+        outln!("{share:.2} % of {} images were classified as the class of their folder", found.len());
     }
     if failed > 0 {
         errln!("{failed} of {} files could not be classified", failed + found.len());
@@ -90,10 +90,10 @@ fn check_output(arguments: &Arguments, csv: &Path) -> Result<(), String> {
     files::check_writable(csv).map_err(|error| format!("cannot write {}: {error}", csv.display()))
 }
 
-/// A picture and its prediction, or why there is none.
+/// An image file and its prediction, or the reason why there is none.
 type Tried = (PathBuf, Result<Prediction, Box<dyn Error>>);
 
-/// A picture, or all in a folder.
+/// One image file, or all image files in a folder.
 fn classify(classifier: &ImageClassifier, path: &Path) -> Vec<Tried> {
     let one = |result: Result<Prediction, Box<dyn Error>>| vec![(path.to_owned(), result)];
     if !path.is_dir() {
@@ -128,8 +128,8 @@ fn print(classes: &[String], found: &[Classified], top: usize) {
     }
 }
 
-/// The share of the pictures that are in a folder with the name of their predicted class, in percent; none unless every
-/// picture is in a folder with the name of a class.
+/// The share of the images, in percent, that are in a folder with the name of their predicted class; `None` unless
+/// every image is in a folder with the name of a class.
 fn accuracy(classes: &[String], found: &[Classified]) -> Option<f64> {
     let mut correct = 0;
     for (path, prediction) in found {

@@ -18,8 +18,8 @@ use std::process::ExitCode;
 /// Write a block that a search found as JSON, DOT, PyTorch source, ONNX, or trained weights
 ///
 /// The PyTorch source depends only on torch, and its function preprocess on Pillow. Weights are those that `verify`
-/// trained; the function load of the PyTorch source reads them. An ONNX file has the trained weights inside, and the names
-/// of the classes and the preprocessing as its metadata.
+/// trained; the function load of the PyTorch source reads them. An ONNX file contains the trained weights; its metadata
+/// has the names of the classes and the preprocessing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -35,12 +35,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum)]
     to: Form,
 
-    /// For onnx: take pictures as bytes (batch, height, width, 3) and give probabilities, instead of normalised images and
-    /// logits
+    /// For onnx: take images as bytes (batch, height, width, 3) and return probabilities, instead of normalised images
+    /// and logits
     #[arg(long)]
     pixels: bool,
 
-    /// For onnx: make batch normalisation a part of the convolutions, which is faster
+    /// For onnx: merge batch normalisation into the convolutions, which is faster
     #[arg(long)]
     fold: bool,
 

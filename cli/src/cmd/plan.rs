@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Trained blocks from which on `--predicted` predicts the times of others: twice the rates of the fit.
+/// Fewest trained blocks that `--predicted` accepts: twice the number of rates in the fit.
 const FEWEST: usize = 10;
 
 /// Estimate how long a search takes on a given number of workers, by simulation on a virtual clock
@@ -36,8 +36,8 @@ pub(crate) struct Arguments {
     run: PathBuf,
 
     /// Predict the times of N random blocks of the run's search space from the cost and the measured times of its
-    /// trained blocks, and use them instead: a search that has learned trains only a small, unrepresentative part of the
-    /// space [default: measured times]
+    /// trained blocks, and use them instead: a search that has learned trains only a small, unrepresentative part of
+    /// its space [default: measured times]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     predicted: Option<u64>,
 
@@ -54,21 +54,24 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
     minibatch: u64,
 
-    /// Scale the training times to this mean, in seconds; the paper's 3 days on 32 GPUs are 728 a
-    /// block [default: no scaling]
+    /// Scale the training times to this mean, in seconds; the paper's 3 days on 32 GPUs are 728 a block [default: no
+    /// scaling]
     #[arg(long, value_name = "SECONDS", value_parser = positive, allow_negative_numbers = true)]
     mean: Option<f64>,
 
-    /// Failures per worker and hour of training
-    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = not_negative, allow_negative_numbers = true)]
+    /// Failures per worker per hour of training
+    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = not_negative,
+        allow_negative_numbers = true)]
     failures: f64,
 
     /// Seconds until a failure is detected and the block is given to another worker
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = not_negative, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = not_negative,
+        allow_negative_numbers = true)]
     lease: f64,
 
     /// Seconds until a failed worker is replaced
-    #[arg(long, value_name = "SECONDS", default_value_t = 300.0, value_parser = not_negative, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0, value_parser = not_negative,
+        allow_negative_numbers = true)]
     replacement: f64,
 
     /// Random seed of the drawn times and failures
@@ -167,8 +170,8 @@ fn training_times(arguments: &Arguments, history: &RunHistory<BlockSpace>) -> Re
     }
     let (median, ninth_decile) = prediction::errors(&measured);
     outln!(
-        "predicted from {} trained blocks: where one half of them predicts the other, half of the predictions are within \
-         {:.0} % and 90 % of them within {:.0} %",
+        "predicted from {} trained blocks: where one half of them predicts the other, half of the predictions are \
+         within {:.0} % and 90 % of them within {:.0} %",
         measured.len(),
         100.0 * median,
         100.0 * ninth_decile

@@ -30,11 +30,11 @@ use std::process::ExitCode;
 pub(crate) struct Arguments {
     /// Settings to start from. quick: minutes on two CPU cores (64 blocks of up to 6 layers in minibatches of 8, width
     /// 8, N = 1, 2 epochs in batches of 32 on 1,000 embedded images, 400 held out). paper: BlockQNN's search, days on
-    /// GPUs (11,392 blocks of up to 23 layers in minibatches of 64, width 32, N = 4, 12 epochs in batches of 256 on
-    /// CIFAR-100, 5,000 images held out). short: half as many minibatches as paper. metaqnn: as paper, but with the
-    /// learner of its predecessor MetaQNN (plain accuracy as the reward, only at the last layer, and Q-values that
-    /// start at 50). modern: quick with the layers of later networks (separable, depthwise, grouped and dilated
-    /// convolutions, squeeze-and-excitation). mobile: quick with the inverted bottlenecks of MobileNetV2
+    /// GPUs (11,392 blocks of up to 23 layers in minibatches of 64, 12 epochs in batches of 256 on CIFAR-100; by our
+    /// reading width 32, N = 4, 5,000 images held out). short: half as many minibatches as paper. metaqnn: as paper,
+    /// but with the learner of its predecessor MetaQNN (plain accuracy as the reward, only at the last layer, and
+    /// Q-values that start at 50). modern: quick with the layers of later networks (separable, depthwise, grouped and
+    /// dilated convolutions, squeeze-and-excitation). mobile: quick with the inverted bottlenecks of MobileNetV2
     #[arg(long, default_value = "quick", value_name = "NAME", conflicts_with = "resume")]
     preset: Preset,
 
@@ -67,11 +67,11 @@ pub(crate) struct Arguments {
     seed: Option<u64>,
 
     /// Agent that proposes blocks: paper (the preset's Q-learning agent), best (least squares on features of the
-    /// blocks; recommended for up to a few hundred trials), best-with-priors (the same, which goes by the size of a
-    /// network before it is trained), random, evolution (population 10, tournaments of 3),
-    /// evolution50 (population 50, tournaments of 25), local (local search: changes one property of a block at a time
-    /// while the reward improves), local10 (the same, starting from the best of ten random blocks), or Q-learning with
-    /// other settings: metaqnn, tuned, rank [default: paper]
+    /// blocks; recommended for up to a few hundred trials), best-with-priors (the same, but it also chooses blocks by
+    /// the size and paths of the untrained network), random, evolution (population 10, tournaments of 3), evolution50
+    /// (population 50, tournaments of 25), local (local search: changes one property of a block at a time while the
+    /// reward improves), local10 (the same, starting from the best of ten random blocks), or Q-learning with other
+    /// settings: metaqnn, tuned, rank [default: paper]
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(AgentConfig::names()))]
     agent: Option<String>,
 

@@ -56,7 +56,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "RUN|FILE|TEXT")]
     block: Option<String>,
 
-    /// Folder with train/ and val/ (or training/ and test/, and so on), each with one subfolder of pictures per class
+    /// Folder with train/ and val/ (or training/ and test/, and so on), each with one subfolder of images per class
     /// [default: the images that are part of the program, enlarged]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -109,8 +109,8 @@ enum Preset {
     /// Minutes on two CPU cores: width 16, N = 1, Adam with a cosine schedule, 2 epochs (10 with --data) in batches of
     /// 32
     Quick,
-    /// The paper's training on ImageNet: width 64, N = 3, 224 pixels, 90 epochs in batches of 256, SGD, a tenth of the
-    /// learning rate after 30 and 60 epochs
+    /// The paper's training on ImageNet: N = 3, 224 pixels, batches of 256, SGD, a tenth of the learning rate after 30
+    /// and 60 epochs; by our reading width 64 and 90 epochs
     Imagenet,
 }
 
@@ -222,7 +222,7 @@ fn train(
 /// The folder of a training, its settings, and its block with the network around it.
 type Task = (OwnedFolder, Settings, Blueprint);
 
-/// Reads a training that was stopped or killed from its folder, and checks that the pictures are still the same.
+/// Reads a training that was stopped or killed from its folder, and checks that the images are still the same.
 fn resume(out: &Path, parts: &Parts, threads: NonZeroUsize) -> Result<Task, Box<dyn Error>> {
     let owner = folder::resumed(out)?;
     let (settings, blueprint) = Settings::read(out)?;
@@ -253,7 +253,7 @@ fn start(arguments: &Arguments, parts: &Parts, threads: NonZeroUsize) -> Result<
     Ok((owner, settings, blueprint))
 }
 
-/// The identities of the pictures, for which all of them are read once.
+/// The identities of the images, all of which are read once for this.
 fn identities((training, validation): &Parts, threads: NonZeroUsize) -> settings::PictureIdentities {
     errln!(
         "reading all {} images once, to recognise them when the training is resumed",
@@ -262,10 +262,10 @@ fn identities((training, validation): &Parts, threads: NonZeroUsize) -> settings
     Ok([pictures_identity(training.clone(), threads)?, pictures_identity(validation.clone(), threads)?])
 }
 
-/// Training and validation pictures.
+/// Training and validation images.
 type Parts = (Arc<dyn Pictures>, Arc<dyn Pictures>);
 
-/// The pictures of the folder, or those that come with the crate.
+/// The images of the folder, or those that come with the crate.
 fn pictures(arguments: &Arguments, threads: NonZeroUsize) -> Result<Parts, Box<dyn Error>> {
     let Some(data) = &arguments.data else {
         return Ok((Arc::new(embedded::train()), Arc::new(embedded::test().images().clone())));
@@ -293,7 +293,7 @@ fn pictures(arguments: &Arguments, threads: NonZeroUsize) -> Result<Parts, Box<d
 fn no_parts(data: &Path) -> String {
     format!(
         "{} has no folders of training and of validation images: --data must be a folder that holds both, such as \
-         train and val, each with one subfolder of pictures per class",
+         train and val, each with one subfolder of images per class",
         data.display()
     )
 }

@@ -36,14 +36,14 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", value_parser = args::at_least_one::<NonZeroUsize>)]
     top: Option<NonZeroUsize>,
 
-    /// Train only this many of the --top blocks, drawn at random; the paper fits its reward to 50 of the best 200 (then
-    /// see `blockqnn calibrate`). Repeat the command with a larger number to add more
+    /// Train only this many of the --top blocks, drawn at random; the paper derives its reward from 50 of the best 200
+    /// (then see `blockqnn calibrate`). Repeat the command with a larger number to add more
     #[arg(long, value_name = "N", value_parser = args::at_least_one::<NonZeroUsize>)]
     sample: Option<NonZeroUsize>,
 
-    /// Verify as the paper does: the 100 best blocks, trained on all images of CIFAR-10 with none held out, each
-    /// measured once on the test images when its training has ended. So the test images also rank the blocks. --top,
-    /// --dataset, --train-limit and the recipe can be changed
+    /// Verify the 100 best blocks on CIFAR-10, as the paper does; by our reading they are trained on all images with
+    /// none held out, each measured once on the test images when its training has ended. The test images therefore
+    /// also rank the blocks. --top, --dataset, --train-limit and the recipe can be changed
     #[arg(long, conflicts_with_all = ["validation", "test"])]
     paper: bool,
 
@@ -158,7 +158,7 @@ fn end(
         arguments.test.then(|| table::test_accuracies(experiment, data, &networks, found, device)).transpose()?;
     table::print(found, test.as_deref());
     if arguments.paper {
-        outln!("converged: accuracy on the test images, which also decide the order here, as in the paper");
+        outln!("converged: accuracy on the test images, which also decide the order here");
     }
     Ok(ExitCode::SUCCESS)
 }

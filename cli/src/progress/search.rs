@@ -33,7 +33,7 @@ pub(crate) struct Search {
     last_mean: Option<f64>,
     /// Progress of each running training.
     trainings: BTreeMap<u64, Progress>,
-    /// Trials that ended, and of those whose time is known the number and the seconds.
+    /// The number of trials that ended; of those whose time is known, their number and their seconds.
     ended: u64,
     timed: u64,
     seconds: f64,
@@ -94,8 +94,9 @@ impl Search {
         }
     }
 
-    /// Estimated seconds until the search ends: each trial takes the mean time of those before. A running one counts as
-    /// much as it has done, so that there is an estimate before the first has ended. `None` as long as nothing is known.
+    /// Estimated seconds until the search ends, if every trial takes the mean time of those before. A running trial
+    /// counts by the share of it that is done, so that there is an estimate before the first one has ended. `None`
+    /// while nothing is known.
     fn seconds_left(&self) -> Option<f64> {
         let running = self.trainings.values().map(done).sum::<f64>();
         let elapsed = self.trainings.keys().filter_map(|trial| self.at.get(trial));

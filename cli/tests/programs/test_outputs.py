@@ -133,7 +133,7 @@ class Classifications(OutputTest):
         val = self.folder / "pictures/val"
         classify = ["classify", "large/network.safetensors"]
         result = self.call(*classify, "pictures/val", "--top", 2, "--csv", "found.csv")
-        self.check(result, 0, "% of 40 pictures are in the folder of their class")
+        self.check(result, 0, "% of 40 images were classified as the class of their folder")
         table = result[1].splitlines()
         self.assertEqual(len(table), 41)
         self.assertTrue(all("dark" in line and "light" in line for line in table[:40]))

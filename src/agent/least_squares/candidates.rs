@@ -54,7 +54,8 @@ impl<S: SearchSpace> LeastSquares<S> {
         for _ in 0..self.config.walks {
             candidates.push(guide.walk(space, weights, rng)?);
         }
-        // Where only what is high by prior was edited, random walks alone show whether the priors are wrong.
+        // If only candidates of high prior were edited, nothing but random walks would show whether the priors are
+        // wrong.
         let random = if self.priors.is_some() { used.max(self.config.walks) } else { used };
         for _ in 0..random {
             candidates.push(random_trajectory(space, rng)?);

@@ -26,12 +26,12 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use values::Weights;
 
-/// Settings of [`LeastSquares`]. All comparisons with it were made with the default settings.
+/// Settings of [`LeastSquares`]. All comparisons with it were made with the default settings, or with these and priors.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LeastSquaresConfig {
-    /// Number of trials at the beginning that walk at random. With priors it is half as many, and every other one of them
-    /// is the best of 40 by prior.
+    /// Number of random walks at the beginning. With priors it is half as many, and every other one of them is the best
+    /// of 40 by prior.
     pub uniform: u64,
     /// Number of best architectures so far whose neighbours are candidates.
     pub parents: usize,
@@ -58,8 +58,8 @@ pub struct LeastSquaresConfig {
     /// Largest number of evaluations that are fitted; of more, the best and the latest are. The time for a proposal
     /// grows with its square.
     pub window: usize,
-    /// Whether the [priors](SearchSpace::priors) of the space are used, if it has any. Omitted from files where they are
-    /// not: a file without it was written before there were priors.
+    /// Whether to use the [priors](SearchSpace::priors) of the space, if it has any. Omitted from files while it is
+    /// off, which is what a file without it means.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub priors: bool,
 }
@@ -84,7 +84,7 @@ impl Default for LeastSquaresConfig {
 }
 
 impl LeastSquaresConfig {
-    /// The default with the priors of the space.
+    /// Returns the default settings, with the priors of the space in use.
     #[must_use]
     pub fn with_priors() -> Self {
         Self { priors: true, ..Self::default() }
@@ -165,7 +165,7 @@ pub struct LeastSquares<S: SearchSpace> {
 /// What the learner sees of an architecture.
 struct Seen {
     features: Features,
-    /// None if it is not to be trained, or there are no priors.
+    /// `None` if it is not to be trained, or there are no priors.
     standing: Option<Standing>,
 }
 
@@ -229,7 +229,7 @@ impl<S: SearchSpace> LeastSquares<S> {
         self.config
     }
 
-    /// Finds out, at first, which priors there are.
+    /// Finds out which priors there are, in the first call.
     fn prepare(&mut self, space: &S, memory: &Memory<S>) -> Result<(), AgentError> {
         if !self.is_prepared
             && self.config.priors
@@ -241,12 +241,12 @@ impl<S: SearchSpace> LeastSquares<S> {
         Ok(())
     }
 
-    /// Trials at the beginning.
+    /// Returns the number of trials at the beginning.
     fn beginning(&self) -> u64 {
         if self.priors.is_some() { self.config.uniform.div_ceil(2) } else { self.config.uniform }
     }
 
-    /// A random walk; of every other trial at the beginning the one of highest prior among several.
+    /// Returns a random walk, or, for every other trial at the beginning, the one of highest prior among several.
     fn begin(&self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
         let Some(priors) = self
             .priors
@@ -337,8 +337,8 @@ impl<S: SearchSpace> LeastSquares<S> {
         self.window.push(number);
     }
 
-    /// Returns the candidates that were not evaluated, with their values, highest first; those of low prior at the end. In
-    /// each round, edits of those with the highest values are added.
+    /// Returns the candidates that were not evaluated, with their values, highest first; those of low prior come last.
+    /// In each round, edits of those with the highest values are added.
     fn valued(
         &mut self,
         space: &S,

@@ -1,8 +1,8 @@
-//! What the least-squares learner makes of the priors of a space: where it begins, features, and which candidates it
-//! chooses among.
+//! How the least-squares learner uses the priors of a space: for its first trials, as features, and to choose among
+//! candidates.
 //!
-//! Only the order counts: a prior is replaced by its place among random walks. Everything here is a function of the space,
-//! of what the search allows, and of the memory.
+//! Only the order counts: a prior is replaced by its rank among random walks. Everything here is a function of the
+//! space, of the limits of the search, and of the memory.
 
 use super::features::{BUCKETS, Features};
 use crate::agent::edit::random_trajectory;
@@ -12,26 +12,26 @@ use crate::graph::{CostLimits, LayerGraph, NetworkConfig, ToGraph};
 use crate::seed;
 use crate::space::SearchSpace;
 
-/// Random walks within the limits that priors are compared with.
+/// Number of random walks within the limits, with whose priors others are compared.
 const REFERENCE: usize = 256;
 
-/// Random walks tried for them, where most exceed the limits.
+/// Most random walks that are tried to find them, since many may exceed the limits.
 const TRIED: u64 = 4_096;
 
-/// Random walks of which the first trials by prior each take the one of highest prior.
+/// Number of random walks of which the one with the highest prior is taken, for every other one of the first trials.
 pub(super) const BEGINNING: usize = 40;
 
-/// The share of the candidates that is chosen among: those of highest prior.
+/// Share of the candidates, those of highest prior, among which the learner chooses.
 const KEPT: f64 = 0.3;
 
-/// The nearest to the top that a place counts in a feature, as a distance.
+/// Smallest distance from the top rank that a feature distinguishes; anything nearer counts as this near.
 const NEAREST: f64 = 0.002;
 
-/// Priors of a space that have a feature each. Of more, the others have none.
+/// Most priors that become features; further ones do not.
 pub(super) const FEATURES: usize = 8;
 
-/// Standard deviations of a chance result that the agreement of priors and rewards may be below none before the priors are
-/// held to be wrong. Less would often reject good priors where rewards are noisy.
+/// How far below 0 the rank correlation of priors and rewards must be, in standard deviations of a chance result, for
+/// the priors to count as wrong. A lower bound would often reject good priors where rewards are noisy.
 const DOUBT: f64 = 2.0;
 
 /// The priors of a space in one search.
@@ -43,7 +43,7 @@ pub(super) struct Priors {
     agreement: Agreement,
 }
 
-/// Where the priors of an architecture stand among those of random walks.
+/// How the priors of an architecture rank among those of random walks.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Standing {
     /// For each prior, the share of the reference that it exceeds, above 0 and below 1.
@@ -51,13 +51,13 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// What architectures are ordered by: the sum of the places.
+    /// The sum of the ranks, by which architectures are ordered.
     pub(super) fn sum(&self) -> f64 {
         self.places.iter().sum()
     }
 
-    /// One feature for each prior, which grows the faster the nearer it is to the top; with mean 0 and deviation 1 over
-    /// random walks, and as much weight as all together may have.
+    /// Appends one feature for each prior, which grows faster the nearer the prior is to the top. Over random walks it
+    /// has mean 0 and deviation 1, scaled so that all of them together have the variance of one feature.
     pub(super) fn append_to(&self, features: &mut Features) {
         let scale = (1.0 / self.places.len() as f64).sqrt();
         let places = (BUCKETS..BUCKETS + FEATURES).filter_map(|place| u16::try_from(place).ok());
@@ -70,7 +70,7 @@ impl Standing {
 }
 
 impl Priors {
-    /// Draws the reference. None if the space has no priors, or nothing of it is within the limits.
+    /// Draws the reference. Returns `None` if the space has no priors, or no architecture is within the limits.
     pub(super) fn new<S: SearchSpace>(
         space: &S,
         network: &NetworkConfig,
@@ -91,7 +91,7 @@ impl Priors {
         Ok((!priors.reference.is_empty()).then_some(priors))
     }
 
-    /// The priors of a graph. None if its network cannot be built or exceeds the limits.
+    /// Returns the priors of a graph, or `None` if its network cannot be built or exceeds the limits.
     fn values<S: SearchSpace>(&self, space: &S, graph: &LayerGraph) -> Option<Vec<f64>> {
         if self.limits != CostLimits::default() {
             self.limits.check(&graph.cost(&self.network).ok()?).ok()?;
@@ -99,13 +99,13 @@ impl Priors {
         space.priors(graph, &self.network).ok()
     }
 
-    /// Where a graph stands. None if it is not to be trained.
+    /// Returns how the priors of a graph rank, or `None` if it is not to be trained.
     pub(super) fn standing<S: SearchSpace>(&self, space: &S, graph: &LayerGraph) -> Option<Standing> {
         let values = self.values(space, graph)?;
         let place = |(known, value): (&Vec<f64>, f64)| {
             let below = known.partition_point(|other| other.total_cmp(&value).is_lt());
             let up_to = known.partition_point(|other| other.total_cmp(&value).is_le());
-            // In the middle of its equals.
+            // Equal values share the rank in the middle.
             f64::midpoint(below as f64, up_to as f64 + 1.0) / (known.len() as f64 + 1.0)
         };
         Some(Standing { places: self.reference.iter().zip(values).map(place).collect() })
@@ -118,12 +118,12 @@ impl Priors {
         }
     }
 
-    /// The share of the candidates that is chosen among: all where the evaluations contradict the priors.
+    /// Returns the share of the candidates to choose among: all of them while the evaluations contradict the priors.
     pub(super) fn share(&self) -> f64 {
         if self.hold() { KEPT } else { 1.0 }
     }
 
-    /// Whether the evaluations do not contradict the priors.
+    /// Returns whether the priors still hold: `false` while the evaluations contradict them.
     pub(super) fn hold(&self) -> bool {
         self.agreement.holds()
     }
@@ -133,7 +133,7 @@ impl Priors {
 #[derive(Debug, Default)]
 struct Agreement {
     pairs: Vec<(f64, Reward)>,
-    /// Pairs of architectures in the same order, less those in opposite order.
+    /// The number of pairs of architectures in the same order, minus the number of those in the opposite order.
     sum: i64,
 }
 
@@ -156,16 +156,16 @@ impl Agreement {
     }
 }
 
-/// A candidate: the value that the learner gives it, and where its priors stand.
+/// A candidate, with the value that the learner gives it and the rank of its priors.
 pub(super) struct Candidate<S: SearchSpace> {
     pub(super) value: f64,
-    /// The sum of its places. None if it is not to be trained, or there are no priors.
+    /// The sum of its ranks; `None` if it is not to be trained, or there are no priors.
     pub(super) prior: Option<f64>,
     pub(super) walk: TrajectoryOf<S>,
 }
 
-/// Moves all but the candidates of highest prior to the end, each part in the order that it had. What is not to be trained
-/// comes last.
+/// Moves all but the candidates of highest prior to the end, keeping the order within both parts. Candidates that are
+/// not to be trained come last.
 pub(super) fn filter<S: SearchSpace>(candidates: &mut [Candidate<S>], share: f64) {
     let mut priors: Vec<f64> = candidates.iter().filter_map(|candidate| candidate.prior).collect();
     priors.sort_by(|a, b| b.total_cmp(a));

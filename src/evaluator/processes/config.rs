@@ -110,8 +110,8 @@ impl ProcessConfig {
     }
 
     /// Sets how much memory a child may hold after an evaluation, in bytes: on its device (where its environment
-    /// [reports](crate::environment::Condition::device_bytes) it), and in the machine's memory (on Linux). A child that
-    /// holds more is replaced before its next trial.
+    /// [reports](crate::environment::Condition::device_bytes) it), and in the machine's memory. A child that holds more
+    /// is replaced before its next trial.
     #[must_use]
     pub fn with_memory_limit(mut self, device_bytes: Option<u64>, resident_bytes: Option<u64>) -> Self {
         self.memory = MemoryLimit { device_bytes, resident_bytes };

@@ -1,15 +1,15 @@
-//! Nodes and tensors of an ONNX graph, as they come.
+//! Collects the nodes and tensors of an ONNX graph.
 
 use super::proto::{Attribute, FLOAT, Graph, INT64, Node, Tensor, Value};
 
-/// A graph in the making. Each node has one output, named as the node.
+/// A graph under construction. Each node has one output, which has the name of the node.
 #[derive(Debug, Default)]
 pub(super) struct Builder {
     graph: Graph,
 }
 
 impl Builder {
-    /// Adds a node; returns the name of its output.
+    /// Adds a node and returns the name of its output.
     pub(super) fn node(
         &mut self,
         name: impl Into<String>,
@@ -28,12 +28,12 @@ impl Builder {
         name
     }
 
-    /// Adds single-precision values; returns their name.
+    /// Adds single-precision values and returns their name.
     pub(super) fn floats(&mut self, name: impl Into<String>, shape: &[i64], values: &[f32]) -> String {
         self.tensor(name, FLOAT, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 
-    /// Adds a list of integers; returns its name.
+    /// Adds a list of integers and returns its name.
     pub(super) fn integers(&mut self, name: impl Into<String>, values: &[i64]) -> String {
         let shape = [i64::try_from(values.len()).unwrap_or(i64::MAX)];
         self.tensor(name, INT64, &shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
@@ -45,7 +45,7 @@ impl Builder {
         name
     }
 
-    /// The finished graph.
+    /// Returns the finished graph.
     pub(super) fn finish(mut self, name: &str, input: Value, output: Value) -> Graph {
         name.clone_into(&mut self.graph.name);
         (self.graph.input, self.graph.output) = (vec![input], vec![output]);

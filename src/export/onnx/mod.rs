@@ -21,20 +21,20 @@ const OPERATORS: i64 = 18;
 /// The longest message that readers of protocol buffers accept, in bytes.
 const LONGEST: usize = i32::MAX as usize;
 
-/// What an ONNX file of a network takes and gives; see [`Blueprint::to_onnx`].
+/// The form of an ONNX file of a network: its inputs, outputs and layers. See [`Blueprint::to_onnx`].
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OnnxOptions {
-    /// Makes batch normalisation a part of the convolution before it: fewer and faster layers, and sums that are rounded
-    /// otherwise.
+    /// Merges batch normalisation into the convolution before it, for fewer and faster layers. Results are rounded
+    /// slightly differently.
     pub fold: bool,
-    /// Takes pictures as bytes and gives probabilities, instead of normalised images and logits.
+    /// Takes pictures as bytes and returns probabilities, instead of normalised images and logits.
     pub pixels: Option<PixelInput>,
-    /// Entries of the file's metadata: names and values.
+    /// Entries of the file's metadata, as names and values.
     pub metadata: Vec<(String, String)>,
 }
 
-/// How bytes of a picture become an image that a network takes, as `data::Preprocessing` and `data::ChannelStatistics`
-/// describe it.
+/// How the bytes of a picture become an image that a network takes; `data::Preprocessing` and `data::ChannelStatistics`
+/// describe the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PixelInput {
     /// Height and width that the picture is scaled to cover, in pixels.
@@ -54,7 +54,7 @@ pub struct PixelInput {
 #[non_exhaustive]
 pub enum OnnxError {
     /// The bytes are not safetensors.
-    #[error("the weights are no usable safetensors file: {message}")]
+    #[error("the weights are not a usable safetensors file: {message}")]
     Weights {
         /// What is wrong.
         message: String,
@@ -64,15 +64,15 @@ pub enum OnnxError {
     Tensor {
         /// Its name.
         name: String,
-        /// The network's shape.
+        /// The shape in the network.
         expected: String,
-        /// What the file has.
+        /// The type and shape in the file.
         found: String,
     },
     /// The network's sizes do not fit into 64 bits.
     #[error(transparent)]
     Size(#[from] SizeOverflow),
-    /// The preprocessing makes other images than the network takes.
+    /// The preprocessing makes images of another shape than the network takes.
     #[error("the preprocessing makes images of {made} (channels, height, width), but the network takes {network}")]
     Pixels {
         /// Shape that it makes.
@@ -80,28 +80,28 @@ pub enum OnnxError {
         /// Shape that the network takes.
         network: String,
     },
-    /// The file would be longer than readers accept.
+    /// The file would be larger than what readers accept.
     #[error("the file would have {bytes} bytes, but ONNX files have at most 2 GiB: use the safetensors file")]
     TooLong {
-        /// Its length.
+        /// Its size.
         bytes: usize,
     },
 }
 
 impl Blueprint {
-    /// The network with trained weights as an ONNX file (operators of version 18), without a device or Python.
+    /// Returns the network with trained weights as an ONNX file (operators of version 18). This needs neither a device
+    /// nor Python.
     ///
-    /// `weights` is a safetensors file that `Network::to_safetensors` or `train::ImageClassifier::save` wrote. Layers that do
-    /// not reach the output of the block are left out.
+    /// `weights` is a safetensors file as `Network::to_safetensors` and `train::ImageClassifier::save` write it. Layers
+    /// that do not reach the output of the block are left out.
     ///
     /// # Shapes
     /// The size of a batch is free. Without [`pixels`](OnnxOptions::pixels):
     /// - `images`, float: `[batch, channels, height, width]`, normalised
     /// - `logits`, float: `[batch, classes]`
     ///
-    /// With them:
-    /// - `pixels`, bytes: `[batch, height, width, 3]`, red, green, blue; height and width are those of the pictures, of any
-    ///   size, upright
+    /// With [`pixels`](OnnxOptions::pixels):
+    /// - `pixels`, bytes: `[batch, height, width, 3]`, red, green, blue; upright pictures of any height and width
     /// - `probabilities`, float: `[batch, classes]`
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::graph::{LayerGraph, NodeChannels, Operation, SizedStep, Step};
 pub(super) struct Writer<'a> {
     pub(super) builder: Builder,
     pub(super) weights: Weights<'a>,
-    /// Whether batch normalisation becomes a part of the convolution before it.
+    /// Whether batch normalisation is merged into the convolution before it.
     pub(super) fold: bool,
 }
 
@@ -122,7 +122,7 @@ impl Writer<'_> {
         })
     }
 
-    /// Adds a sum of inputs, of which those with fewer channels than the widest pass a 1x1 convolution.
+    /// Adds a sum of inputs. Inputs with fewer channels than the widest pass through a 1x1 convolution first.
     fn sum(&mut self, name: &str, inputs: &[&str], widths: &[u64], widest: u64) -> Result<String, OnnxError> {
         let mut total: Option<String> = None;
         for (number, (&input, &width)) in inputs.iter().zip(widths).enumerate() {
@@ -204,7 +204,7 @@ impl Writer<'_> {
         self.normalisation(&normalisation, &convolved, to)
     }
 
-    /// Adds a convolution that keeps the size of its input, divided by `stride`; `after` becomes a part of it.
+    /// Adds a convolution that keeps the size of its input, divided by `stride`, with `after` merged into it.
     fn convolution(
         &mut self,
         name: &str,

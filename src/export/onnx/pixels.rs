@@ -4,7 +4,7 @@ use super::PixelInput;
 use super::builder::Builder;
 use super::proto::{Attribute, FLOAT};
 
-/// The weights of red, green and blue in gray, of 65,536 (ITU-R BT.601).
+/// The weights of red, green and blue in gray, in units of 1 / 65,536 (ITU-R BT.601).
 const GRAY: [f32; 3] = [19595.0, 38470.0, 7471.0];
 
 /// Adds the steps from bytes `[batch, height, width, 3]` to the images that the network takes.

@@ -1,4 +1,4 @@
-//! The messages of an ONNX file that are written: a subset of `onnx.proto`, by the numbers of its fields.
+//! The protocol-buffer messages of an ONNX file that this crate writes: a subset of `onnx.proto`, by field number.
 
 use prost::Message;
 
@@ -163,9 +163,9 @@ struct Dimension {
 /// The size of one axis of an input or output.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Axis<'a> {
-    /// Always so many.
+    /// Fixed.
     Fixed(i64),
-    /// Chosen by whoever runs the network.
+    /// Chosen when the network is run.
     Free(&'a str),
 }
 

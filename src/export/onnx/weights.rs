@@ -1,4 +1,4 @@
-//! The weights of a network by name, as its safetensors file has them.
+//! The weights of a network by name, read from its safetensors file.
 
 use super::OnnxError;
 use safetensors::{Dtype, SafeTensors};
@@ -26,7 +26,7 @@ impl<'a> Weights<'a> {
         Ok(Self { file })
     }
 
-    /// The tensor of a name, which must have this shape.
+    /// Returns the tensor with a name, which must have this shape.
     pub(super) fn get(&self, name: &str, shape: &[u64]) -> Result<Values, OnnxError> {
         let wrong = |found: String| OnnxError::Tensor { name: name.to_owned(), expected: format!("{shape:?}"), found };
         let view = self.file.tensor(name).map_err(|_| wrong("missing".to_owned()))?;
@@ -40,7 +40,7 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// Scale and shift that a batch normalisation in inference comes down to, per channel.
+/// The scale and the shift per channel to which a batch normalisation in inference reduces.
 #[derive(Debug)]
 pub(super) struct Affine {
     pub(super) scale: Vec<f32>,

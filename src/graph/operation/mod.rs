@@ -141,7 +141,7 @@ impl Operation {
         self.describe(|kind| kind.facts())
     }
 
-    /// Returns its name and, if it has a kernel, the size of that, such as `3x3` with `times` for the `x`.
+    /// Returns its name and, if it has a kernel, the kernel's size, such as `3x3`, with `times` in place of the `x`.
     pub(crate) fn label(self, times: char) -> String {
         let Facts { name, kernel, .. } = self.facts();
         let label = kernel.map_or_else(|| name.to_owned(), |[height, width]| format!("{name} {height}{times}{width}"));
@@ -192,8 +192,8 @@ pub(crate) trait Describe {
     /// Adds the parameters, multiply-adds and activations for inputs and an output with these channels.
     fn cost(&self, inputs: &[u64], output: u64, pixels: u64, sum: &mut Sum) -> Result<(), SizeOverflow>;
 
-    /// Returns what flows out of it, for inputs of so many channels each and an output of `output` channels. What has
-    /// no weights passes on what it gets.
+    /// Returns the [`Flow`] out of the operation, for inputs with this flow and number of channels each, and an output
+    /// of `output` channels. An operation without weights passes on what it gets.
     fn flow(&self, inputs: &[(Flow, u64)], _output: u64) -> Flow {
         inputs.first().map_or(Flow::NONE, |&(flow, _)| flow)
     }

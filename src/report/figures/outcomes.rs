@@ -128,7 +128,7 @@ pub(super) fn times(run: &Run) -> Drawn {
     }
     plot.layers.push(Layer::Line { points, colour, width: 2, dashed: false });
     let hits = run.trials.iter().filter(|trial| trial.cached).count() as u64;
-    let mut caption = format!("The times of all trainings of a minibatch together: {} in all.", duration(trained));
+    let mut caption = format!("The training times of each minibatch, added up: {} in all.", duration(trained));
     if hits > 0 {
         let _ = write!(caption, " {} blocks were known already, which saved {}.", count(hits), duration(saved));
     }

@@ -29,8 +29,8 @@ pub enum LayerKind {
     Relu = 8,
     /// Batch normalisation alone (ablation space, Figure 3).
     BatchNorm = 9,
-    /// A convolution alone, as in the ablation space. Kernel 1, 3 or 5. The paper writes it like the cell; a number of
-    /// its own distinguishes it in files.
+    /// A convolution alone, as in the ablation space. Kernel 1, 3 or 5. The paper gives no codes for the ablation; a
+    /// number of its own distinguishes it from the cell in files.
     PlainConvolution = 10,
     /// Ends the block without a connection of its own (the form of later work).
     UnconnectedTerminal = 11,

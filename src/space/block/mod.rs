@@ -161,8 +161,8 @@ impl Default for BlockSpace {
 }
 
 impl BlockSpace {
-    /// Returns the paper's space: up to 23 layers, including Terminal; connected terminal; pre-activation cells; two
-    /// different inputs of additions and concatenations.
+    /// Returns the paper's space: up to 23 layers; connected terminal; pre-activation cells. That Terminal is one of
+    /// the 23, and that additions and concatenations have two different inputs, is our reading.
     #[must_use]
     pub fn paper() -> Self {
         Self {

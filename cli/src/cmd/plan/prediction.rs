@@ -16,7 +16,8 @@ fn features(cost: &Cost) -> [f64; 5] {
 }
 
 impl Rates {
-    /// The rates that come nearest to the measured seconds, which are above 0, by the sum of squared relative errors.
+    /// Returns the rates that come nearest to the measured seconds (which must be above 0), by the sum of squared
+    /// relative errors.
     pub(super) fn fit(measured: &[(Cost, f64)]) -> Self {
         let rows: Vec<[f64; 5]> =
             measured.iter().map(|(cost, seconds)| features(cost).map(|feature| feature / seconds)).collect();
@@ -43,8 +44,8 @@ impl Rates {
     }
 }
 
-/// Median and ninth decile of the relative errors with which one half of the measured times predicts the other. There
-/// must be at least two.
+/// Returns the median and the ninth decile of the relative errors with which one half of the measured times, of which
+/// there must be at least two, predicts the other.
 pub(super) fn errors(measured: &[(Cost, f64)]) -> (f64, f64) {
     let half = |first| measured.iter().copied().skip(first).step_by(2).collect::<Vec<_>>();
     let halves = [half(0), half(1)];

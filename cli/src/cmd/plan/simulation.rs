@@ -1,4 +1,4 @@
-//! A search on a virtual clock: what more workers, another scheduling or failing machines would do to its time.
+//! A search on a virtual clock: how more workers, another scheduling or failing machines would change its duration.
 
 use blockqnn::search::{Scheduling, Utilisation};
 use blockqnn::seed;
@@ -33,7 +33,7 @@ pub(super) struct Plan {
     pub(super) replacement: f64,
 }
 
-/// What a search came to. Times are in seconds.
+/// The result of a simulated search. Times are in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(super) struct Simulated {
     /// How busy the workers were, and the cost of the barrier.
@@ -42,16 +42,16 @@ pub(super) struct Simulated {
     pub(super) controller: f64,
     /// Failures of workers.
     pub(super) failures: u64,
-    /// Trials that ended, those whose attempts were used up included.
+    /// Trials that ended, including those whose attempts were used up.
     pub(super) trials: u64,
 }
 
 impl Plan {
     /// Simulates the search, each training lasting one of `times`, drawn at random. There must be at least one.
     ///
-    /// The controller does one thing at a time, as the real one does. In minibatches it proposes all, submits all, waits
-    /// for the last, and learns; rolling, it learns each trial that ends and proposes the next. A worker that fails loses
-    /// its training; after the lease the trial goes to another.
+    /// The controller does one thing at a time, as the real one does. With minibatches it proposes all trials, submits
+    /// all, waits for the last, and learns; with rolling scheduling it learns each trial that ends and proposes the
+    /// next. A worker that fails loses its training; when the lease has expired, another worker gets the trial.
     pub(super) fn simulate(&self, times: &[f64]) -> Simulated {
         let mut simulation = Simulation::new(self, times);
         match self.scheduling {
@@ -77,7 +77,7 @@ enum What {
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Moment {
     time: f64,
-    /// Order of events at one time: that in which they were foreseen.
+    /// Events at the same time keep the order in which they were scheduled.
     number: u64,
     what: What,
 }
@@ -85,7 +85,7 @@ struct Moment {
 impl Eq for Moment {}
 
 impl Ord for Moment {
-    /// The earliest is the greatest, for it comes first out of a heap.
+    /// The earliest event is the greatest, so that it comes first out of the heap.
     fn cmp(&self, other: &Self) -> Ordering {
         other.time.total_cmp(&self.time).then(other.number.cmp(&self.number))
     }
@@ -179,12 +179,12 @@ impl<'a> Simulation<'a> {
         self.numbers += 1;
     }
 
-    /// Goes on to the next event. Tells whether a trial ended by it, or `None` if nothing will happen any more.
+    /// Advances to the next event. Returns whether a trial ended with it, or `None` if nothing is left to happen.
     fn advance(&mut self, barrier: bool) -> Option<bool> {
         let Moment { time, what, .. } = self.foreseen.pop()?;
-        // A worker that is replaced when all is done does not lengthen the run.
+        // A worker that is replaced when everything is done does not lengthen the run.
         if what != What::WorkerBack || self.under_way > 0 {
-            // Until trials are handed out it is the controller that is waited for.
+            // Until trials are handed out, the workers wait for the controller.
             if barrier && self.queue.is_empty() && !matches!(what, What::HandedOut { .. }) {
                 self.end.utilisation.barrier += (time - self.now) * self.idle as f64;
             }
@@ -228,13 +228,13 @@ impl<'a> Simulation<'a> {
         self.idle -= 1;
         let attempt = self.attempts.entry(trial).or_insert(0);
         *attempt += 1;
-        // The training of a trial takes as long in every attempt; failures are the worker's.
+        // The training of a trial takes equally long in every attempt; failures depend on the worker.
         let mut of_trial = seed::stream(self.plan.seed, "simulated time", trial);
         let time = self.times[seed::index(&mut of_trial, self.times.len())];
         let number = trial.wrapping_mul(1 << 8).wrapping_add((*attempt).into());
         let mut of_attempt = seed::stream(self.plan.seed, "simulated failure", number);
         let rate = self.plan.failures_per_hour / 3_600.0;
-        // Exponential: a failure is as likely in any second. At rate 0 it is infinitely far.
+        // Exponential: a failure is equally likely in every second. At rate 0 it never happens.
         let until_failure = -(1.0 - seed::unit(&mut of_attempt)).ln() / rate;
         if until_failure < time {
             self.end.failures += 1;
@@ -317,7 +317,7 @@ mod tests {
             assert_eq!(end.trials, 640);
             assert!(end.failures > 50, "{end:?}");
             assert!(end.utilisation.wall > sound.utilisation.wall);
-            // Work that was lost is work too.
+            // Lost work counts as work.
             assert!(end.utilisation.busy > sound.utilisation.busy);
             assert_eq!(shaky.simulate(&TIMES), end);
             let hopeless = Plan { failures_per_hour: 1e6, ..plan(32, scheduling) };

@@ -153,7 +153,7 @@ fn q_learning_readings(agent: &QLearningConfig, credit: &str) -> Readings {
             format!("{} for the Q-table; the paper uses 0.01 (agent.learning_rate)", agent.learning_rate),
         ),
         ("initial Q", format!("{} percentage points (agent.initial_q)", agent.initial_q)),
-        ("discount", format!("{}, as Equation 2 is printed (agent.discount)", agent.discount)),
+        ("discount", format!("{}; Equation 2 has none, which means 1 (agent.discount)", agent.discount)),
         ("ties", "a greedy choice among equal values is random".to_owned()),
         (
             "replay",

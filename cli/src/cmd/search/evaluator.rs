@@ -30,7 +30,7 @@ pub(super) struct Chosen {
 }
 
 impl Chosen {
-    /// Processes of a program of the user's, of which nothing is known.
+    /// The processes of a trainer, about which nothing is known.
     pub(super) fn trainers(evaluator: ProcessEvaluator<BlockCode>) -> Self {
         let workers = Evaluator::workers(&evaluator);
         Self { evaluator: Box::new(evaluator), workers, waiting: None }

@@ -101,7 +101,7 @@ fn shape_network(overrides: &Overrides, experiment: &mut Experiment) {
     }
 }
 
-/// Refuses settings that would not be used: whoever gives one wants it to count.
+/// Refuses settings that would have no effect: whoever gives one wants it to count.
 fn refuse_unused(given: &Overrides, experiment: &Experiment) -> Result<(), String> {
     let data = &experiment.data;
     let image = data.dataset.shape().map_or_else(

@@ -135,12 +135,12 @@ pub(crate) fn print_beginning(experiment: &Experiment, training: &ImageSet, vali
     warn_of_few_images(experiment, training, validation);
 }
 
-/// Prints what a search is about to do whose blocks a program of the user's trains.
+/// Prints what a search with a trainer is about to do.
 pub(crate) fn print_trainer(experiment: &Experiment, command: &TrainerCommand, results: &Results) {
     let network = &experiment.search.network;
     errln!(
-        "{} trials in minibatches of {}, {} epochs each by the trainer `{command}`, in networks for images of {} and {} \
-         classes (chance accuracy {:.1} %); results in {}",
+        "{} trials in minibatches of {}, {} epochs each by the trainer `{command}`, in networks for images of {} and \
+         {} classes (chance accuracy {:.1} %); results in {}",
         experiment.search.trials,
         experiment.search.minibatch,
         experiment.recipe.epochs,

@@ -2,7 +2,7 @@
 
     blockqnn search --trainer "python3 train.py" --epochs 2 --out run
 
-Replace `images` by your own, and the body of `train` by your own training.
+Replace `images` with your own, and the body of `train` with your own training.
 """
 
 import math
@@ -13,7 +13,8 @@ try:
     import torch
     from torch.nn import functional as F
 except ImportError:
-    raise SystemExit("train.py needs PyTorch: install it (pip install torch), or replace its training by your own") from None
+    message = "train.py needs PyTorch: install it (pip install torch), or replace its training with your own"
+    raise SystemExit(message) from None
 
 BATCH = 50
 

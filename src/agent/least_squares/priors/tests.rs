@@ -114,7 +114,8 @@ fn agreement_is_kendalls_sum_over_pairs() {
 
 #[test]
 fn the_gate_closes_where_rewards_contradict_and_opens_again_where_they_agree() {
-    // Five in opposite order: tau is -1, and the bound -2 sqrt(2 * 15 / (9 * 5 * 4)) = -0.816. Four: the bound is -0.98.
+    // Five in opposite order: tau is -1, and the bound -2 sqrt(2 * 15 / (9 * 5 * 4)) = -0.816. Four: the bound is
+    // -0.98.
     let opposed = |count: u32| agreement((0..count).map(|n| (f64::from(n), -f64::from(n))));
     assert!(opposed(0).holds() && opposed(1).holds() && opposed(3).holds());
     assert!(!opposed(5).holds() && !opposed(50).holds());
