@@ -180,6 +180,8 @@ fn block(block: &LayerGraph, rule: WidthRule) -> String {
 /// The parts of the network that depend on whether a block takes the output of two blocks before it.
 struct Joints {
     channels: &'static str,
+    /// `TorchScript` gives the modules of a `Sequential` one input each.
+    stage: &'static str,
     block: &'static str,
     outputs: &'static str,
     stages: &'static str,
@@ -187,6 +189,7 @@ struct Joints {
 
 const ONE: Joints = Joints {
     channels: "channels",
+    stage: "nn.Sequential()",
     block: "Block(channels, width)",
     outputs: "channels = block.outputs",
     stages: "        for number, stage in enumerate(self.stages):
@@ -197,6 +200,7 @@ const ONE: Joints = Joints {
 
 const TWO: Joints = Joints {
     channels: "channels = previous",
+    stage: "nn.ModuleList()",
     block: "Block(channels, previous, width)",
     outputs: "channels, previous = block.outputs, channels",
     stages: "        previous = x
@@ -214,7 +218,7 @@ fn network(blueprint: &Blueprint) -> String {
     // If the network has a cost, its widths do not overflow.
     let widths: Vec<String> =
         (0..network.stages).map(|stage| format!("{}", (network.width as u128) << stage.min(64))).collect();
-    let Joints { channels, block, outputs, stages } = if blueprint.block().has_previous() { TWO } else { ONE };
+    let Joints { channels, stage, block, outputs, stages } = if blueprint.block().has_previous() { TWO } else { ONE };
     let pools = "        x = F.max_pool2d(x, 2)\n".repeat(network.stem.pools.into());
     format!(
         r#"class Network(nn.Module):
@@ -226,7 +230,7 @@ fn network(blueprint: &Blueprint) -> String {
         self.stem = nn.Conv2d({image}, channels, {kernel}, stride={stride}, padding={padding}, bias=False)
         self.stages = nn.ModuleList()
         for width in [{widths}]:
-            stage = nn.Sequential()
+            stage = {stage}
             for number in range({repeats}):
                 block = {block}
                 stage.add_module(str(number), block)
