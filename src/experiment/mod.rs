@@ -18,7 +18,7 @@ use crate::reward::{Credit, RedefinedReward};
 use crate::search::SearchConfig;
 use crate::seed;
 use crate::setting::InvalidSetting;
-use crate::space::block::BlockSpace;
+use crate::space::block::{BlockSpace, LayerSet};
 use crate::space::{SearchSpace, random_trajectory};
 use crate::train::{Recipe, Restarts, Schedule};
 use serde::{Deserialize, Serialize};
@@ -42,11 +42,15 @@ pub enum Preset {
     /// 50 (half of the highest accuracy, in percent). The schedule is the paper's. Figure 6 changes less: it is `paper`
     /// with `reward.credit=terminal`.
     Metaqnn,
+    /// [`Quick`](Self::Quick) in the space [`BlockSpace::modern`]: separable, grouped, dilated and other convolutions.
+    Modern,
+    /// [`Quick`](Self::Quick) in the space [`BlockSpace::mobile`]: inverted bottlenecks.
+    Mobile,
 }
 
 impl Preset {
     /// All presets.
-    pub const ALL: [Self; 4] = [Self::Quick, Self::Paper, Self::Short, Self::Metaqnn];
+    pub const ALL: [Self; 6] = [Self::Quick, Self::Paper, Self::Short, Self::Metaqnn, Self::Modern, Self::Mobile];
 
     /// Returns the name of the preset.
     #[must_use]
@@ -56,6 +60,8 @@ impl Preset {
             Self::Paper => "paper",
             Self::Short => "short",
             Self::Metaqnn => "metaqnn",
+            Self::Modern => "modern",
+            Self::Mobile => "mobile",
         }
     }
 
@@ -67,6 +73,8 @@ impl Preset {
             Self::Paper => Experiment::paper(),
             Self::Short => Experiment::short(),
             Self::Metaqnn => Experiment::metaqnn(),
+            Self::Modern => Experiment::quick_in(LayerSet::Modern),
+            Self::Mobile => Experiment::quick_in(LayerSet::Mobile),
         }
     }
 }
@@ -79,7 +87,7 @@ impl fmt::Display for Preset {
 
 /// No preset has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown preset {name:?}: choose quick, paper, short or metaqnn")]
+#[error("unknown preset {name:?}: choose quick, paper, short, metaqnn, modern or mobile")]
 pub struct UnknownPreset {
     name: String,
 }
@@ -225,6 +233,12 @@ impl Experiment {
             },
         };
         experiment.with_scheduled_trials()
+    }
+
+    /// Returns the quick search with another set of layers.
+    fn quick_in(layers: LayerSet) -> Self {
+        let quick = Self::quick();
+        Self { space: quick.space.with_layers(layers), ..quick }
     }
 
     /// Returns how many trials the epsilon schedule lasts, or `None` if the agent has no schedule.

@@ -18,7 +18,9 @@ fn every_preset_is_valid_and_has_a_name() {
         assert_eq!(dataset.to_string().parse(), Ok(dataset));
     }
     assert!("mnist".parse::<Dataset>().unwrap_err().to_string().contains("embedded, cifar10, cifar100 or folder"));
-    assert!("papers".parse::<Preset>().unwrap_err().to_string().contains("quick, paper, short or metaqnn"));
+    assert!(
+        "papers".parse::<Preset>().unwrap_err().to_string().contains("quick, paper, short, metaqnn, modern or mobile")
+    );
 }
 
 #[test]
@@ -48,6 +50,22 @@ fn the_quick_preset_keeps_its_own_schedule_and_space() {
     let quick = Experiment::quick();
     assert_eq!((quick.space.max_layers(), q_learning(&quick).epsilon.minibatches()), (6, 8));
     assert_eq!(quick.search.trials, 64);
+}
+
+#[test]
+fn the_presets_of_other_layers_are_the_quick_search_in_their_space_on_any_data() {
+    for (preset, space) in [(Preset::Modern, BlockSpace::modern()), (Preset::Mobile, BlockSpace::mobile())] {
+        let space = space.with_max_layers(6).unwrap();
+        let experiment = preset.experiment();
+        assert_eq!(experiment, Experiment { space, ..Experiment::quick() });
+        let text = serde_json::to_string(&experiment).unwrap();
+        assert_eq!(serde_json::from_str::<Experiment>(&text).unwrap(), experiment);
+        let cifar = experiment.clone().for_data(ImageShape { channels: 3, height: 32, width: 32 }, 10);
+        for experiment in [experiment, cifar] {
+            let share = experiment.trained_share(200);
+            assert!(share > 0.9, "{preset}: {share}");
+        }
+    }
 }
 
 #[test]

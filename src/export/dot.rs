@@ -10,7 +10,7 @@ pub(super) fn write(blueprint: &Blueprint) -> String {
     let _ = writeln!(text, "  label={};\n  labelloc=t;", quote(blueprint.name()));
     for (position, node) in blueprint.block().nodes().iter().enumerate() {
         let style = match node.operation {
-            Operation::Input | Operation::Output => ", shape=ellipse",
+            Operation::Input | Operation::Previous | Operation::Output => ", shape=ellipse",
             operation if operation.facts().depth > 0 => ", style=filled, fillcolor=\"#dbe7f5\"",
             _ => "",
         };

@@ -9,12 +9,13 @@ use std::fmt::Write;
 pub(super) fn write(blueprint: &Blueprint) -> String {
     let (graph, rule) = (blueprint.block(), blueprint.network().widths);
     let classes = classes(graph, rule);
-    let parts = [header(blueprint, &classes), classes, block(graph, rule), network(blueprint)];
+    let block = block(graph, rule);
+    let parts = [header(blueprint, &classes, &block), classes, block, network(blueprint)];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     format!("{}\n\n\n{}", parts.join("\n\n\n"), usage::SOURCE)
 }
 
-fn header(blueprint: &Blueprint, classes: &str) -> String {
+fn header(blueprint: &Blueprint, classes: &str, block: &str) -> String {
     let (cost, network) = (blueprint.cost(), blueprint.network());
     format!(
         r#""""A convolutional image classifier made of one block, repeated.
@@ -31,7 +32,7 @@ Output: logits [batch, {classes}].
 """
 
 import json
-{typing}
+{math}{typing}
 import torch
 from torch import nn
 from torch.nn import functional as F"#,
@@ -52,6 +53,7 @@ from torch.nn import functional as F"#,
         height = network.image.height,
         image_width = network.image.width,
         classes = network.classes,
+        math = if block.contains("math.") { "import math\n" } else { "" },
         typing = if classes.contains("List[") { "from typing import List\n" } else { "" },
     )
 }
@@ -85,11 +87,16 @@ const PROJECT: &str = r#"def project(inputs, outputs):
     return Cell(inputs, outputs, 1) if inputs != outputs else nn.Identity()"#;
 
 /// Whether a node's output may have to be reduced to the width of the stage. The input of a block is wider than its
-/// stage only if the block before it ends in several layers.
+/// stage only if the block before it ends in several layers, or has a layer that is wider than the stage.
 fn is_projected(block: &LayerGraph, node: usize, rule: WidthRule) -> bool {
     let nodes = block.nodes();
+    let widens = |node: &Node| match node.operation {
+        Operation::ShapedConvolution(shape) => shape.width.times > shape.width.per,
+        _ => false,
+    };
     let (operation, inputs) = match nodes[node].operation {
-        Operation::Input => (Operation::Concat, nodes[nodes.len() - 1].inputs.len()),
+        Operation::Input | Operation::Previous if nodes.iter().any(widens) => (Operation::Concat, 2),
+        Operation::Input | Operation::Previous => (Operation::Concat, nodes[nodes.len() - 1].inputs.len()),
         operation => (operation, nodes[node].inputs.len()),
     };
     rule == WidthRule::Bounded && operation.describe(|kind| kind.is_bounded(inputs, 0, 0))
@@ -122,6 +129,12 @@ fn block(block: &LayerGraph, rule: WidthRule) -> String {
                 let _ = writeln!(steps, "        x0 = self.layer0(x0)");
                 outputs
             }
+            Operation::Previous if projected => {
+                let narrow = format!("min({outputs}, width)");
+                let _ = writeln!(layers, "        self.layer1 = project({outputs}, {narrow}){}", unused(1));
+                let _ = writeln!(layers, "        channels1 = {narrow}");
+                "channels1".to_owned()
+            }
             _ if projected => {
                 let _ =
                     writeln!(layers, "        self.layer{position} = project({outputs}, width){}", unused(position));
@@ -146,18 +159,58 @@ fn block(block: &LayerGraph, rule: WidthRule) -> String {
         result = output;
     }
     let outputs = channels.last().map_or("inputs", String::as_str);
+    let (and, channels, previous) = if block.has_previous() {
+        (", `previous_inputs` into the block before it", ", previous_inputs", ", previous")
+    } else {
+        ("", "", "")
+    };
     format!(
         r#"class Block(nn.Module):
-    """The block; `inputs` channels come in, its convolutions have `width` filters."""
+    """The block; `inputs` channels come in{and}, its convolutions have `width` filters."""
 
-    def __init__(self, inputs, width):
+    def __init__(self, inputs{channels}, width):
         super().__init__()
 {layers}        self.outputs = {outputs}
 
-    def forward(self, x0):
+    def forward(self, x0{previous}):
 {steps}        return {result}"#
     )
 }
+
+/// The parts of the network that depend on whether a block takes the output of two blocks before it.
+struct Joints {
+    channels: &'static str,
+    /// `TorchScript` gives the modules of a `Sequential` one input each.
+    stage: &'static str,
+    block: &'static str,
+    outputs: &'static str,
+    stages: &'static str,
+}
+
+const ONE: Joints = Joints {
+    channels: "channels",
+    stage: "nn.Sequential()",
+    block: "Block(channels, width)",
+    outputs: "channels = block.outputs",
+    stages: "        for number, stage in enumerate(self.stages):
+            if number > 0:
+                x = F.max_pool2d(x, 2)
+            x = stage(x)",
+};
+
+const TWO: Joints = Joints {
+    channels: "channels = previous",
+    stage: "nn.ModuleList()",
+    block: "Block(channels, previous, width)",
+    outputs: "channels, previous = block.outputs, channels",
+    stages: "        previous = x
+        for number, stage in enumerate(self.stages):
+            if number > 0:
+                x = F.max_pool2d(x, 2)
+                previous = F.max_pool2d(previous, 2)
+            for block in stage:
+                x, previous = block(x, previous), x",
+};
 
 /// Returns the class of the network around the block.
 fn network(blueprint: &Blueprint) -> String {
@@ -165,6 +218,7 @@ fn network(blueprint: &Blueprint) -> String {
     // If the network has a cost, its widths do not overflow.
     let widths: Vec<String> =
         (0..network.stages).map(|stage| format!("{}", (network.width as u128) << stage.min(64))).collect();
+    let Joints { channels, stage, block, outputs, stages } = if blueprint.block().has_previous() { TWO } else { ONE };
     let pools = "        x = F.max_pool2d(x, 2)\n".repeat(network.stem.pools.into());
     format!(
         r#"class Network(nn.Module):
@@ -172,15 +226,15 @@ fn network(blueprint: &Blueprint) -> String {
 
     def __init__(self):
         super().__init__()
-        channels = {width}
+        {channels} = {width}
         self.stem = nn.Conv2d({image}, channels, {kernel}, stride={stride}, padding={padding}, bias=False)
         self.stages = nn.ModuleList()
         for width in [{widths}]:
-            stage = nn.Sequential()
+            stage = {stage}
             for number in range({repeats}):
-                block = Block(channels, width)
+                block = {block}
                 stage.add_module(str(number), block)
-                channels = block.outputs
+                {outputs}
             self.stages.append(stage)
         self.normalisation = nn.BatchNorm2d(channels)
         self.classifier = nn.Linear(channels, {classes})
@@ -191,10 +245,7 @@ fn network(blueprint: &Blueprint) -> String {
 
     def forward(self, images):
         x = self.stem(images)
-{pools}        for number, stage in enumerate(self.stages):
-            if number > 0:
-                x = F.max_pool2d(x, 2)
-            x = stage(x)
+{pools}{stages}
         x = torch.relu(self.normalisation(x))
         return self.classifier(x.mean(dim=(2, 3)))"#,
         width = network.width,

@@ -13,13 +13,14 @@
 
 mod partition;
 
+use super::operation::Colour;
 use partition::{Partition, Refiner};
 use std::cmp::Ordering;
 
 /// A directed multigraph with coloured vertices, numbered from 0.
 #[derive(Debug)]
 pub(super) struct Multigraph {
-    colours: Vec<[u8; 2]>,
+    colours: Vec<Colour>,
     /// Grouped by target: the inputs of vertex `v` are `inputs[input_offsets[v]..input_offsets[v + 1]]`.
     inputs: Vec<Edge>,
     input_offsets: Vec<usize>,
@@ -39,7 +40,7 @@ impl Multigraph {
     /// Creates a graph from coloured vertices, each with the sources of its edges, repeated for parallel edges.
     ///
     /// Edges must come from earlier vertices.
-    pub(super) fn new<I: Iterator<Item = usize>>(vertices: impl Iterator<Item = ([u8; 2], I)>) -> Self {
+    pub(super) fn new<I: Iterator<Item = usize>>(vertices: impl Iterator<Item = (Colour, I)>) -> Self {
         let mut colours = Vec::new();
         let mut inputs: Vec<Edge> = Vec::new();
         let mut input_offsets = vec![0];
@@ -76,15 +77,16 @@ impl Multigraph {
 
     /// Returns the graph as bytes, with its vertices numbered by `order`.
     ///
-    /// The bytes are the number of vertices; then, for each vertex, its colour (two bytes), the number of vertices that
-    /// it takes inputs from and, for each of those in ascending order, its number and the multiplicity of the edge.
-    /// Numbers are in LEB128: seven bits a byte, low bits first, the high bit set on all bytes but the last.
+    /// The bytes are the number of vertices; then, for each vertex, its colour (as many bytes as its first byte says),
+    /// the number of vertices that it takes inputs from and, for each of those in ascending order, its number and the
+    /// multiplicity of the edge. Numbers are in LEB128: seven bits a byte, low bits first, the high bit set on all
+    /// bytes but the last.
     fn certificate(&self, Partition { order, position, .. }: &Partition) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(1 + 3 * self.len() + 2 * self.inputs.len());
         let mut inputs: Vec<Edge> = Vec::new();
         push_number(&mut bytes, self.len() as u64);
         for &vertex in order {
-            bytes.extend(self.colours[vertex]);
+            bytes.extend(self.colours[vertex].bytes());
             inputs.clear();
             inputs.extend(self.inputs(vertex).iter().map(|edge| Edge { from: position[edge.from], ..*edge }));
             inputs.sort_unstable();

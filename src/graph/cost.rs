@@ -182,16 +182,20 @@ impl LayerGraph {
             pooled = (pooled.0 / 2, pooled.1 / 2);
             sum.tensors(1, channels, pixels(pooled)?)?;
         }
+        let mut previous = channels;
         for (stage, &size) in sizes.iter().enumerate() {
             let pixels = pixels(size)?;
             if stage > 0 {
                 sum.tensors(1, channels, pixels)?;
+                if self.has_previous() {
+                    sum.tensors(1, previous, pixels)?;
+                }
             }
             let width = network.stage_width(stage)?;
             for _ in 0..network.repeats {
-                let nodes = self.channels(channels, width, network.widths)?;
+                let nodes = self.channels_after([channels, previous], width, network.widths)?;
                 sum.block(self, &nodes, counted, pixels)?;
-                channels = nodes.last().map_or(0, |output| output.output);
+                (channels, previous) = (nodes.last().map_or(0, |output| output.output), channels);
             }
         }
         let classes = network.classes as u64;
@@ -280,11 +284,34 @@ impl Sum {
 
     /// Adds the weights and multiply-adds of a convolution without bias.
     pub(super) fn convolution(&mut self, kernel: u8, from: u64, to: u64, pixels: u64) -> Result<(), SizeOverflow> {
-        let taps = u64::from(kernel) * u64::from(kernel);
-        let weights = mul(mul(from, to, PARAMETERS)?, taps, PARAMETERS)?;
+        self.grouped_convolution([kernel; 2], 1, from, to, pixels)
+    }
+
+    /// Adds the weights and multiply-adds of a convolution without bias in so many groups.
+    pub(super) fn grouped_convolution(
+        &mut self,
+        [height, width]: [u8; 2],
+        groups: u64,
+        from: u64,
+        to: u64,
+        pixels: u64,
+    ) -> Result<(), SizeOverflow> {
+        let taps = u64::from(height) * u64::from(width);
+        let weights = mul(mul(from / groups, to, PARAMETERS)?, taps, PARAMETERS)?;
         self.add_parameters(weights)?;
         self.flops = add(self.flops, mul(weights, pixels, FLOPS)?, FLOPS)?;
         Ok(())
+    }
+
+    /// Adds a squeeze-and-excitation without its product: means, two 1x1 convolutions of one pixel with biases, ReLU
+    /// between them and a sigmoid after them.
+    pub(super) fn squeeze_excitation(&mut self, channels: u64, squeezed: u64) -> Result<(), SizeOverflow> {
+        for (from, to) in [(channels, squeezed), (squeezed, channels)] {
+            self.convolution(1, from, to, 1)?;
+            self.add_parameters(to)?;
+            self.tensors(2, to, 1)?;
+        }
+        self.tensors(1, channels, 1)
     }
 
     /// Adds `count` tensors of activations for one image.

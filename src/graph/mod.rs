@@ -8,6 +8,7 @@
 mod canonical;
 mod cost;
 mod fingerprint;
+mod named;
 mod network_config;
 mod operation;
 mod path_flow;
@@ -15,9 +16,10 @@ mod shape;
 
 pub use cost::{Cost, CostError, CostLimits, CostQuantity, OverLimit};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
+pub use named::UnknownBlock;
 pub use network_config::{NetworkConfig, StemConfig, WidthRule};
-pub use operation::Operation;
-pub(crate) use operation::{CELL, PyTorch};
+pub(crate) use operation::{CELL, PyTorch, SizedStep, Step};
+pub use operation::{ConvolutionShape, Groups, Operation, Order, Width};
 pub use shape::{ImageShape, NodeChannels, SizeOverflow};
 
 use serde::{Deserialize, Serialize};
@@ -73,7 +75,7 @@ pub enum GraphError {
         /// The number of nodes given.
         nodes: usize,
     },
-    /// A node does not belong where it is, or has inputs or a kernel that it cannot have.
+    /// A node does not belong where it is, or has inputs, a kernel or settings that it cannot have.
     #[error("node {node} {problem}")]
     Node {
         /// The position of the node.
@@ -84,6 +86,7 @@ pub enum GraphError {
 }
 
 /// A directed acyclic graph of layers, in topological order, with one input (the first node) and one output (the last).
+/// The second node may be another input ([`Operation::Previous`]).
 ///
 /// Only valid graphs exist: [`LayerGraph::new`] checks, and so does deserialisation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -130,6 +133,11 @@ impl LayerGraph {
         self.nodes.iter().map(|node| node.inputs.len()).sum()
     }
 
+    /// Returns whether a block takes the output of the block before the one before it.
+    pub(crate) fn has_previous(&self) -> bool {
+        self.nodes[1].operation == Operation::Previous
+    }
+
     /// Whether each node contributes to the output of the graph.
     pub(crate) fn live_nodes(&self) -> Vec<bool> {
         let mut live = vec![false; self.nodes.len()];
@@ -146,9 +154,10 @@ impl LayerGraph {
 /// Checks the node at a position among so many. The error is the problem with it.
 fn check_node(position: usize, count: usize, Node { operation, inputs }: &Node) -> Result<(), String> {
     let misplaced = (position == 0) != (*operation == Operation::Input)
-        || (position + 1 == count) != (*operation == Operation::Output);
+        || (position + 1 == count) != (*operation == Operation::Output)
+        || (position != 1 && *operation == Operation::Previous);
     if misplaced {
-        let rule = "only the first node is Input, and only the last is Output";
+        let rule = "only the first node is Input, only the last is Output, and only the second can be Previous";
         return Err(format!("is {operation:?}, which does not belong there: {rule}"));
     }
     let facts = operation.facts();
@@ -158,11 +167,14 @@ fn check_node(position: usize, count: usize, Node { operation, inputs }: &Node) 
     if let Some(input) = inputs.iter().find(|&&input| input >= position) {
         return Err(format!("takes its input from node {input}, which does not come before it"));
     }
-    match facts.kernel {
-        Some(kernel) if kernel.is_multiple_of(2) => {
-            Err(format!("has a kernel of {kernel}: it must be odd, so that the output keeps the size of the input"))
-        }
-        _ => Ok(()),
+    if let Some(kernel) = facts.kernel.into_iter().flatten().find(|side| side.is_multiple_of(2)) {
+        return Err(format!(
+            "has a kernel of {kernel}: it must be odd, so that the output keeps the size of the input"
+        ));
+    }
+    match operation.describe(|kind| kind.fault()) {
+        Some(rule) => Err(format!("({operation:?}): {rule}")),
+        None => Ok(()),
     }
 }
 
@@ -238,6 +250,68 @@ mod tests {
             let operation = Operation::MaxPool { kernel };
             let wanted = format!("node 1 has a kernel of {kernel}: it must be odd");
             assert!(error(&[(operation, &[0])], &[1]).to_string().starts_with(&wanted));
+        }
+    }
+
+    #[test]
+    fn a_second_input_is_the_second_node() {
+        let block = LayerGraph::new(vec![
+            Node::new(Operation::Input, []),
+            Node::new(Operation::Previous, []),
+            Node::new(Operation::Output, [0, 1]),
+        ]);
+        assert!(block.expect("valid").has_previous());
+        let misplaced = error(&[(CONVOLUTION, &[0]), (Operation::Previous, &[])], &[1]).to_string();
+        assert!(misplaced.starts_with("node 2 is Previous, which does not belong there"), "{misplaced}");
+        let fed = error(&[(Operation::Previous, &[0])], &[1]).to_string();
+        assert_eq!(fed, "node 1 (Previous) cannot have 1 inputs");
+    }
+
+    #[test]
+    fn settings_of_layers_are_checked() {
+        let shape = ConvolutionShape::new(3);
+        let uneven = ConvolutionShape { kernel: [1, 4], ..shape };
+        let even = error(&[(uneven.into(), &[0])], &[1]).to_string();
+        assert!(even.starts_with("node 1 has a kernel of 4: it must be odd"), "{even}");
+        let width = |times, per| ConvolutionShape { width: Width { times, per }, ..shape }.into();
+        let (still, none, lowest) = ("must be at least 1", "at least 2", "in lowest terms");
+        for (operation, expected) in [
+            (ConvolutionShape { dilation: 0, ..shape }.into(), still),
+            (ConvolutionShape { groups: Groups::Number(1), ..shape }.into(), none),
+            (width(0, 1), lowest),
+            (width(1, 0), lowest),
+            (width(2, 4), lowest),
+            (ConvolutionShape { groups: Groups::Depthwise, width: Width { times: 2, per: 1 }, ..shape }.into(), "1/1"),
+            (Operation::SeparableConvolution { kernel: 3, dilation: 0 }, still),
+            (Operation::InvertedBottleneck { kernel: 3, expansion: 0, squeeze: false }, still),
+            (Operation::SqueezeExcitation { reduction: 0 }, still),
+        ] {
+            let error = error(&[(operation, &[0])], &[1]);
+            assert!(matches!(error, GraphError::Node { node: 1, .. }), "{error:?}");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn layers_are_plain_json_without_what_goes_without_saying() {
+        let json = |operation: Operation| serde_json::to_string(&operation).expect("plain data");
+        let shape = ConvolutionShape { dilation: 2, groups: Groups::Number(4), ..ConvolutionShape::new(3) };
+        for (operation, expected) in [
+            (shape.into(), r#"{"shaped-convolution":{"kernel":[3,3],"dilation":2,"groups":{"number":4}}}"#),
+            (Operation::SeparableConvolution { kernel: 3, dilation: 1 }, r#"{"separable-convolution":{"kernel":3}}"#),
+            (
+                Operation::InvertedBottleneck { kernel: 5, expansion: 6, squeeze: true },
+                r#"{"inverted-bottleneck":{"kernel":5,"expansion":6,"squeeze":true}}"#,
+            ),
+            (
+                Operation::InvertedBottleneck { kernel: 5, expansion: 6, squeeze: false },
+                r#"{"inverted-bottleneck":{"kernel":5,"expansion":6}}"#,
+            ),
+            (Operation::Previous, r#""previous""#),
+            (Operation::Relu6, r#""relu6""#),
+        ] {
+            assert_eq!(json(operation), expected);
+            assert_eq!(serde_json::from_str::<Operation>(expected).expect("own output"), operation);
         }
     }
 

@@ -1,6 +1,6 @@
 //! Path flow: the expectation of the `SynFlow` score of an untrained network, in closed form.
 
-use super::{CostError, LayerGraph, NetworkConfig, SizeOverflow};
+use super::{CostError, LayerGraph, NetworkConfig, Operation, SizeOverflow};
 
 /// What arrives at one place of a network whose weights are absolute values and whose image is all ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,8 +22,13 @@ impl Flow {
     /// absolute value `sqrt(2 / pi)` of its deviation, which is `sqrt(2 / (kernel^2 * channels))` (He et al., 2015).
     #[must_use]
     pub(crate) fn through_convolution(self, kernel: u8, channels: u64) -> Self {
-        let weights = f64::from(kernel).powi(2) * channels as f64;
-        let gain = (4.0 / std::f64::consts::PI * weights).sqrt();
+        self.through_weights(u64::from(kernel).pow(2).saturating_mul(channels))
+    }
+
+    /// After a convolution whose filters have so many weights each.
+    #[must_use]
+    pub(crate) fn through_weights(self, weights: u64) -> Self {
+        let gain = (4.0 / std::f64::consts::PI * weights as f64).sqrt();
         Self { log: self.log + gain.ln(), layers: self.layers + 1.0 }
     }
 
@@ -79,8 +84,20 @@ impl LayerGraph {
     /// ```
     pub fn path_flow(&self, network: &NetworkConfig) -> Result<f64, CostError> {
         network.validate()?;
-        let mut channels = network.width as u64;
-        let mut flow = Flow::ONES.through_convolution(network.stem.kernel, network.image.channels as u64);
+        let width = network.width as u64;
+        let stem = Flow::ONES.through_convolution(network.stem.kernel, network.image.channels as u64);
+        let (flow, channels) = if self.has_previous() {
+            self.flow_of_two(stem, width, network)?
+        } else {
+            self.flow_of_one(stem, width, network)?
+        };
+        let Flow { log, layers } = flow.through_convolution(1, channels);
+        Ok(log + layers.ln_1p())
+    }
+
+    /// What flows out of the blocks and in how many channels, where each only takes the output of the one before.
+    fn flow_of_one(&self, stem: Flow, width: u64, network: &NetworkConfig) -> Result<(Flow, u64), SizeOverflow> {
+        let (mut flow, mut channels) = (stem, width);
         for stage in 0..network.stages {
             let width = network.stage_width(stage)?;
             let mut last: Option<(u64, Flow, u64)> = None;
@@ -89,7 +106,7 @@ impl LayerGraph {
                 let (_, block, output) = match last {
                     Some(same) if same.0 == channels => same,
                     _ => {
-                        let (block, output) = self.block_flow(channels, width, network)?;
+                        let (block, output) = self.block_flow([(Flow::ONES, channels); 2], width, network)?;
                         (channels, block, output)
                     }
                 };
@@ -98,17 +115,33 @@ impl LayerGraph {
                 channels = output;
             }
         }
-        let Flow { log, layers } = flow.through_convolution(1, channels);
-        Ok(log + layers.ln_1p())
+        Ok((flow, channels))
     }
 
-    /// Returns what one block makes of ones in `input` channels, and the channels of its output.
-    fn block_flow(&self, input: u64, width: u64, network: &NetworkConfig) -> Result<(Flow, u64), SizeOverflow> {
-        let channels = self.channels(input, width, network.widths)?;
+    /// The same where each block takes the outputs of two before it.
+    fn flow_of_two(&self, stem: Flow, width: u64, network: &NetworkConfig) -> Result<(Flow, u64), SizeOverflow> {
+        let mut inputs = [(stem, width); 2];
+        for stage in 0..network.stages {
+            let width = network.stage_width(stage)?;
+            for _ in 0..network.repeats {
+                inputs = [self.block_flow(inputs, width, network)?, inputs[0]];
+            }
+        }
+        Ok(inputs[0])
+    }
+
+    /// Returns what one block makes of its input and of the previous one, and the channels of its output.
+    fn block_flow(
+        &self,
+        given: [(Flow, u64); 2],
+        width: u64,
+        network: &NetworkConfig,
+    ) -> Result<(Flow, u64), SizeOverflow> {
+        let channels = self.channels_after(given.map(|(_, channels)| channels), width, network.widths)?;
         let mut flows: Vec<Flow> = Vec::with_capacity(self.node_count());
         for (node, own) in self.nodes().iter().zip(&channels) {
             let inputs: Vec<(Flow, u64)> = match node.inputs.len() {
-                0 => vec![(Flow::ONES, input)],
+                0 => vec![given[usize::from(node.operation == Operation::Previous)]],
                 _ => node.inputs.iter().map(|&from| (flows[from], channels[from].output)).collect(),
             };
             let flow = node.operation.describe(|kind| kind.flow(&inputs, own.computed));

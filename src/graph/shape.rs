@@ -1,6 +1,6 @@
 //! Shape inference: the number of output channels of each node of a graph.
 
-use super::{LayerGraph, WidthRule};
+use super::{LayerGraph, Operation, WidthRule};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -70,8 +70,9 @@ impl NodeChannels {
 }
 
 impl LayerGraph {
-    /// Returns the channels of each node when the graph's input has `input` channels and its convolutions have `width`
-    /// filters. There is one entry per node, in the order of [`nodes`](Self::nodes); the last is the graph's output.
+    /// Returns the channels of each node when the graph's inputs have `input` channels and its convolutions have
+    /// `width` filters. There is one entry per node, in the order of [`nodes`](Self::nodes); the last is the graph's
+    /// output.
     ///
     /// # Errors
     /// [`SizeOverflow`] if the number of channels of a concatenation does not fit into 64 bits.
@@ -93,10 +94,22 @@ impl LayerGraph {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn channels(&self, input: u64, width: u64, rule: WidthRule) -> Result<Vec<NodeChannels>, SizeOverflow> {
+        self.channels_after([input; 2], width, rule)
+    }
+
+    /// Returns the [`channels`](Self::channels) of each node where the output of the block before has `input` channels
+    /// and that of the one before it `previous`.
+    pub(crate) fn channels_after(
+        &self,
+        [input, previous]: [u64; 2],
+        width: u64,
+        rule: WidthRule,
+    ) -> Result<Vec<NodeChannels>, SizeOverflow> {
         let mut channels: Vec<NodeChannels> = Vec::with_capacity(self.node_count());
         for node in self.nodes() {
             let count = node.inputs.len();
             let inputs: Vec<u64> = match count {
+                0 if node.operation == Operation::Previous => vec![previous],
                 0 => vec![input],
                 _ => node.inputs.iter().map(|&from| channels[from].output).collect(),
             };

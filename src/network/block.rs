@@ -60,12 +60,16 @@ impl Block {
         Ok(Self { layers, projections, wiring })
     }
 
-    /// Maps `[batch, channels, height, width]` to the same shape with other channels. Each output is dropped after its
-    /// last use.
-    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    /// Maps `[batch, channels, height, width]` to the same shape with other channels. `previous` is the input of the
+    /// block before, if this one takes it. Each output is dropped after its last use.
+    pub(super) fn forward(&self, input: Tensor<4>, previous: Option<Tensor<4>>) -> Tensor<4> {
         let mut left = self.wiring.uses.clone();
         let mut outputs: Vec<Option<Tensor<4>>> = vec![None; self.layers.len()];
-        outputs[0] = Some(self.project(0, input));
+        for (node, input) in [Some(input), previous].into_iter().enumerate() {
+            if let Some(input) = input.filter(|_| left[node] > 0) {
+                outputs[node] = Some(self.project(node, input));
+            }
+        }
         for (position, (layer, inputs)) in self.layers.iter().zip(&self.wiring.inputs).enumerate() {
             if inputs.is_empty() {
                 continue;

@@ -31,20 +31,39 @@ impl<'a> Initializer<'a> {
     /// Creates a convolution without bias, padded by half its kernel; its weights are ordered as output, input, row,
     /// column.
     pub(super) fn convolution(&mut self, kernel: u8, stride: u8, from: u64, to: u64) -> Result<Conv2d, NetworkError> {
-        let side = usize::from(kernel);
-        let stride = usize::from(stride);
-        let [from, to] = [size(from)?, size(to)?];
-        let weights = self.he([to, from, side, side], &[from, side, side])?;
-        let padding = side / 2;
+        let convolution = self.grouped_convolution([kernel; 2], 1, 1, [from, to])?;
+        Ok(Conv2d { stride: [stride.into(); 2], ..convolution })
+    }
+
+    /// Creates a convolution in groups, of stride 1 and without bias, padded so that it keeps height and width.
+    pub(super) fn grouped_convolution(
+        &mut self,
+        kernel: [u8; 2],
+        dilation: u8,
+        groups: u64,
+        [from, to]: [u64; 2],
+    ) -> Result<Conv2d, NetworkError> {
+        let [height, width] = kernel.map(usize::from);
+        let [from, to] = [size(from / groups)?, size(to)?];
+        let weights = self.he([to, from, height, width], &[from, height, width])?;
+        let dilation = usize::from(dilation);
+        let [vertical, horizontal] = [height / 2 * dilation, width / 2 * dilation];
         Ok(Conv2d {
             weight: Param::from_data(weights, self.device),
             bias: None,
-            stride: [stride; 2],
-            kernel_size: [side; 2],
-            dilation: [1; 2],
-            groups: 1,
-            padding: PaddingConfig2d::Explicit(padding, padding, padding, padding),
+            stride: [1; 2],
+            kernel_size: [height, width],
+            dilation: [dilation; 2],
+            groups: size(groups)?,
+            padding: PaddingConfig2d::Explicit(vertical, horizontal, vertical, horizontal),
         })
+    }
+
+    /// Creates a 1x1 convolution with a bias of 0.
+    pub(super) fn convolution_with_bias(&mut self, from: u64, to: u64) -> Result<Conv2d, NetworkError> {
+        let bias = TensorData::new(vec![0f32; size(to)?], [size(to)?]);
+        let bias = Some(Param::from_data(bias, self.device));
+        Ok(Conv2d { bias, ..self.convolution(1, 1, from, to)? })
     }
 
     /// Creates a batch normalisation with scale 1 and shift 0.

@@ -3,6 +3,7 @@
 use super::NetworkError;
 use super::init::Initializer;
 use super::precision::{convolve_in_type, in_single};
+use super::sequence::Sequence;
 use crate::graph::{Node, Operation};
 use burn::module::Module;
 use burn::nn::BatchNorm;
@@ -23,6 +24,7 @@ pub(super) enum Layer {
     Normalisation(BatchNorm),
     Add(Add),
     Fixed(Fixed),
+    Sequence(Sequence),
 }
 
 /// Rectifier, convolution, batch normalisation: the cell of the paper.
@@ -49,6 +51,7 @@ pub(super) struct Fixed {
 enum Function {
     Identity,
     Relu,
+    Relu6,
     MaxPool { kernel: usize },
     AveragePool { kernel: usize },
     Concat,
@@ -76,12 +79,21 @@ impl Layer {
                 };
                 Self::Add(Add { projections: inputs.iter().map(projection).collect::<Result<_, _>>()? })
             }
+            Operation::ShapedConvolution(_)
+            | Operation::SeparableConvolution { .. }
+            | Operation::FactorisedConvolution { .. }
+            | Operation::InvertedBottleneck { .. }
+            | Operation::SqueezeExcitation { .. } => {
+                Self::Sequence(Sequence::new(&node.operation.steps(first, output)?, initializer)?)
+            }
             // A pool over one pixel computes nothing.
             Operation::Input
+            | Operation::Previous
             | Operation::Identity
             | Operation::MaxPool { kernel: 1 }
             | Operation::AveragePool { kernel: 1 } => Self::fixed(Function::Identity),
             Operation::Relu => Self::fixed(Function::Relu),
+            Operation::Relu6 => Self::fixed(Function::Relu6),
             Operation::Zero => Self::fixed(Function::Zero),
             Operation::MaxPool { kernel } => Self::fixed(Function::MaxPool { kernel: kernel.into() }),
             Operation::AveragePool { kernel } => Self::fixed(Function::AveragePool { kernel: kernel.into() }),
@@ -101,6 +113,7 @@ impl Layer {
             Self::Normalisation(normalisation) => normalise(normalisation, only(inputs)),
             Self::Add(add) => add.forward(inputs),
             Self::Fixed(fixed) => fixed.function.apply(inputs),
+            Self::Sequence(sequence) => sequence.forward(only(inputs)),
         }
     }
 }
@@ -128,10 +141,17 @@ pub(super) enum Rectify {
 /// Applies a convolution without bias, to the rectified input if `rectify` says so.
 pub(super) fn convolve(convolution: &Conv2d, input: Tensor<4>, rectify: Rectify) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if convolution.stride == [1; 2] && super::flex::takes(&input) {
+    if is_dense(convolution) && super::flex::takes(&input) {
         return super::flex::convolve(input, convolution.weight.val(), rectify == Rectify::First);
     }
     convolve_in_type(convolution, if rectify == Rectify::First { relu(input) } else { input })
+}
+
+/// Whether a convolution is of the kind that our kernels compute: of stride 1, with a square kernel, neither in groups
+/// nor dilated.
+#[cfg(feature = "flex")]
+fn is_dense(Conv2d { stride, kernel_size: [height, width], dilation, groups, .. }: &Conv2d) -> bool {
+    *stride == [1; 2] && height == width && *dilation == [1; 2] && *groups == 1
 }
 
 /// Applies batch normalisation. Where gradients are recorded it uses the statistics of the batch, and updates the
@@ -182,6 +202,7 @@ impl Function {
         match self {
             Self::Identity => only(inputs),
             Self::Relu => relu(only(inputs)),
+            Self::Relu6 => relu(only(inputs)).clamp_max(6),
             Self::Zero => only(inputs).zeros_like(),
             Self::MaxPool { kernel } => {
                 // burn takes the maximum of the pixels inside the image, as if the padding were minus infinity.
@@ -216,7 +237,9 @@ pub(super) fn halve(input: Tensor<4>) -> Tensor<4> {
 #[cfg(all(test, any(feature = "flex", feature = "ndarray")))]
 mod tests {
     use super::*;
+    use crate::graph::{ConvolutionShape, Order};
     use crate::network::device::default_device;
+    use crate::network::sequence::Part;
     use crate::seed;
     use burn::module::Param;
     use burn::tensor::{Device, TensorData};
@@ -298,6 +321,42 @@ mod tests {
         let (output, gradient) = differentiate(Operation::Relu, [-1., 0.5, 2., -3.], [1, 1, 2, 2]);
         assert_close(&output, &[0., 0.5, 2., 0.]);
         assert_close(&gradient, &[0., 1., 1., 0.]);
+    }
+
+    #[test]
+    fn a_rectifier_up_to_6_cuts_off_on_both_sides() {
+        let (output, gradient) = differentiate(Operation::Relu6, [-1., 0.5, 7., 5.5], [1, 1, 2, 2]);
+        assert_close(&output, &[0., 0.5, 6., 5.5]);
+        assert_close(&gradient, &[0., 1., 0., 1.]);
+    }
+
+    #[test]
+    fn a_dilated_convolution_of_one_row_reads_two_pixels_away() {
+        let device = device();
+        let shape = ConvolutionShape { kernel: [1, 3], dilation: 2, order: Order::Plain, ..ConvolutionShape::new(1) };
+        let Layer::Sequence(mut row) = layer(shape.into(), &[1], 1, &device) else { panic!("not a sequence") };
+        let Some(Part::Convolution(convolution)) = row.parts.first_mut() else { panic!("not a convolution") };
+        convolution.weight = Param::from_data(TensorData::new(vec![1f32, 10., 100.], [1, 1, 1, 3]), &device);
+        let input = tensor([1., 2., 3., 4., 5., 6.], [1, 1, 2, 3], &device);
+        let output = Layer::Sequence(row).forward([input].into_iter());
+        assert_close(&values(output), &[310., 20., 31., 640., 50., 64.]);
+    }
+
+    #[test]
+    fn squeeze_and_excitation_weighs_channels_by_their_means() {
+        let device = device();
+        let operation = Operation::SqueezeExcitation { reduction: 2 };
+        let Layer::Sequence(mut gate) = layer(operation, &[2], 2, &device) else { panic!("not a sequence") };
+        let Some(Part::Squeeze(squeeze)) = gate.parts.first_mut() else { panic!("not a squeeze") };
+        squeeze.reduce.weight = Param::from_data(TensorData::new(vec![1f32, -1.], [1, 2, 1, 1]), &device);
+        squeeze.expand.weight = Param::from_data(TensorData::new(vec![2f32, -2.], [2, 1, 1, 1]), &device);
+        squeeze.expand.bias = Some(Param::from_data(TensorData::new(vec![0f32, 4.], [2]), &device));
+        let gate = Layer::Sequence(gate);
+        // Means 3 and 1, so that 2 is left of them, and 4 and 0 go into the sigmoid.
+        let input = tensor([2., 4., 1., 1.], [1, 2, 1, 2], &device);
+        let sigmoid = 1. / (1. + (-4f32).exp());
+        let output = values(gate.forward([input].into_iter()));
+        assert_close(&output, &[2. * sigmoid, 4. * sigmoid, 0.5, 0.5]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod init;
 mod kernels;
 mod layer;
 mod precision;
+mod sequence;
 mod weights;
 
 pub use burn::tensor::{Device, Tensor};
@@ -119,6 +120,8 @@ pub struct Network {
 struct Plan {
     stem_pools: u8,
     repeats: usize,
+    /// Whether a block takes the outputs of two blocks before it.
+    takes_previous: bool,
 }
 
 impl Network {
@@ -156,17 +159,19 @@ impl Network {
             initializer.convolution(config.stem.kernel, config.stem.stride, config.image.channels as u64, channels)?;
         let wiring = Arc::new(Wiring::new(graph));
         let mut blocks = Vec::new();
+        let mut previous = channels;
         for stage in 0..config.stages {
             let width = config.stage_width(stage)?;
             for _ in 0..config.repeats {
-                let nodes = graph.channels(channels, width, config.widths)?;
+                let nodes = graph.channels_after([channels, previous], width, config.widths)?;
                 blocks.push(Block::new(graph, Arc::clone(&wiring), &nodes, &mut initializer)?);
-                channels = nodes.last().map_or(channels, |output| output.output);
+                (channels, previous) = (nodes.last().map_or(channels, |output| output.output), channels);
             }
         }
         let normalisation = initializer.normalisation(channels)?;
         let classifier = initializer.linear(channels, config.classes)?;
-        let plan = Plan { stem_pools: config.stem.pools, repeats: config.repeats };
+        let takes_previous = graph.has_previous();
+        let plan = Plan { stem_pools: config.stem.pools, repeats: config.repeats, takes_previous };
         Ok(Self { stem, blocks, normalisation, classifier, plan })
     }
 
@@ -187,11 +192,15 @@ impl Network {
         for _ in 0..self.plan.stem_pools {
             features = halve(features);
         }
+        let mut previous = self.plan.takes_previous.then(|| features.clone());
         for (position, block) in self.blocks.iter().enumerate() {
             if position > 0 && position.is_multiple_of(self.plan.repeats) {
                 features = halve(features);
+                previous = previous.map(halve);
             }
-            features = block.forward(features);
+            let input = self.plan.takes_previous.then(|| features.clone());
+            features = block.forward(features, previous);
+            previous = input;
         }
         let features = relu(normalise(&self.normalisation, features)).cast(FloatDType::F32);
         let pooled = features.flatten::<3>(2, 3).mean_dim(2).squeeze_dim::<2>(2);

@@ -2,7 +2,7 @@
 
 use super::device::default_device;
 use super::*;
-use crate::graph::{ImageShape, Node, Operation, StemConfig, WidthRule};
+use crate::graph::{ConvolutionShape, Groups, ImageShape, Node, Operation, Order, StemConfig, Width, WidthRule};
 use crate::seed;
 use Operation::{Add, AveragePool, BatchNorm as Norm, Concat, Convolution, Identity, Input, MaxPool, Output, Relu};
 use burn::module::{ModuleVisitor, Param};
@@ -114,6 +114,72 @@ fn graphs() -> Vec<(&'static str, LayerGraph)> {
                 (Output, &[5, 3]),
             ]),
         ),
+    ]
+    .into_iter()
+    .chain(later_graphs())
+    .collect()
+}
+
+/// Graphs of the layers that the paper does not have.
+fn later_graphs() -> Vec<(&'static str, LayerGraph)> {
+    let shape = ConvolutionShape::new(3);
+    let twice = Width { times: 2, per: 1 };
+    let wide = ConvolutionShape { width: twice, order: Order::PostRelu6, ..ConvolutionShape::new(1) };
+    let grouped = ConvolutionShape { groups: Groups::Number(2), width: twice, ..shape };
+    let row = ConvolutionShape { kernel: [1, 5], order: Order::PostActivation, ..shape };
+    let depthwise = ConvolutionShape { groups: Groups::Depthwise, dilation: 2, order: Order::Plain, ..shape };
+    let separable = |kernel, dilation| Operation::SeparableConvolution { kernel, dilation };
+    let inverted = |kernel, expansion, squeeze| Operation::InvertedBottleneck { kernel, expansion, squeeze };
+    vec![
+        (
+            "wide, grouped, narrow, depthwise",
+            graph(&[
+                (Input, &[]),
+                (wide.into(), &[0]),
+                (grouped.into(), &[1]),
+                (row.into(), &[2]),
+                (depthwise.into(), &[3]),
+                (Norm, &[4]),
+                (Add, &[0, 5]),
+                (Output, &[6]),
+            ]),
+        ),
+        (
+            "separable, dilated and factorised convolutions",
+            graph(&[
+                (Input, &[]),
+                (separable(3, 1), &[0]),
+                (separable(5, 1), &[1]),
+                (separable(3, 2), &[0]),
+                (Operation::FactorisedConvolution { kernel: 7 }, &[0]),
+                (Add, &[2, 3, 4]),
+                (Output, &[5]),
+            ]),
+        ),
+        (
+            "inverted bottlenecks",
+            graph(&[
+                (Input, &[]),
+                (inverted(3, 6, true), &[0]),
+                (Add, &[0, 1]),
+                (inverted(5, 1, false), &[2]),
+                (Operation::SqueezeExcitation { reduction: 1 }, &[3]),
+                (Operation::Relu6, &[4]),
+                (Output, &[2, 5]),
+            ]),
+        ),
+        (
+            "a second input",
+            graph(&[
+                (Input, &[]),
+                (Operation::Previous, &[]),
+                (CELL1, &[0]),
+                (separable(3, 1), &[1]),
+                (Add, &[2, 3]),
+                (Output, &[1, 4]),
+            ]),
+        ),
+        ("DARTS", LayerGraph::named("darts-v2").unwrap()),
     ]
 }
 

@@ -1,6 +1,7 @@
 //! Weights as safetensors, with the names of the exported `PyTorch` module.
 
 use super::layer::{Layer, PreActivation};
+use super::sequence::{Part, Squeeze};
 use super::{Network, Tensor};
 use burn::module::{Param, RunningState};
 use burn::nn::conv::Conv2d;
@@ -164,6 +165,23 @@ fn layer<'a>(name: &str, layer: &'a mut Layer, places: &mut Places<'a>) {
             }
         }
         Layer::Fixed(_) => {}
+        Layer::Sequence(layer) => {
+            for (position, part) in layer.parts.iter_mut().enumerate() {
+                self::part(&format!("{name}.{position}"), part, places);
+            }
+        }
+    }
+}
+
+fn part<'a>(name: &str, part: &'a mut Part, places: &mut Places<'a>) {
+    match part {
+        Part::Convolution(layer) => convolution(name, layer, places),
+        Part::Normalisation(layer) => normalisation(name, layer, places),
+        Part::Squeeze(Squeeze { reduce, expand }) => {
+            convolution(&format!("{name}.reduce"), reduce, places);
+            convolution(&format!("{name}.expand"), expand, places);
+        }
+        Part::Activation(_) => {}
     }
 }
 
@@ -174,6 +192,9 @@ fn cell<'a>(name: &str, cell: &'a mut PreActivation, places: &mut Places<'a>) {
 
 fn convolution<'a>(name: &str, layer: &'a mut Conv2d, places: &mut Places<'a>) {
     places.push((format!("{name}.weight"), Place::Kernel(&mut layer.weight)));
+    if let Some(bias) = &mut layer.bias {
+        places.push((format!("{name}.bias"), Place::Vector(bias)));
+    }
 }
 
 fn normalisation<'a>(name: &str, layer: &'a mut BatchNorm, places: &mut Places<'a>) {

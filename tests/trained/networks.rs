@@ -1,4 +1,4 @@
-//! Random blocks of the paper's space and of the ablation space as trainable networks.
+//! Random blocks of every block space as trainable networks.
 
 use blockqnn::graph::{
     CostLimits, ImageShape, LayerGraph, NetworkConfig, Node, Operation, StemConfig, ToGraph, WidthRule,
@@ -32,10 +32,16 @@ fn config() -> NetworkConfig {
 const LIMITS: CostLimits =
     CostLimits { parameters: Some(1_000_000), flops: Some(10_000_000), activation_bytes: Some(4_000_000) };
 
-fn spaces() -> [(&'static str, BlockSpace); 2] {
+fn spaces() -> [(&'static str, BlockSpace); 4] {
     let paper = BlockSpace::paper();
     let ablation = BlockSpace::paper().with_convolution(ConvolutionRule::Separate);
-    [("the paper's space", paper), ("the ablation space", ablation)]
+    let (modern, mobile) = (BlockSpace::modern(), BlockSpace::mobile());
+    [
+        ("the paper's space", paper),
+        ("the ablation space", ablation),
+        ("modern layers", modern),
+        ("mobile layers", mobile),
+    ]
 }
 
 fn random_block(space: &BlockSpace, rng: &mut dyn Rng) -> BlockCode {

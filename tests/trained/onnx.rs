@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const NETWORKS: usize = 30;
+const NETWORKS: usize = 48;
 const IMAGES: usize = 64;
 const CLASSES: [&str; 5] = ["ant", "bee", "cat", "dog", "elk"];
 
@@ -23,17 +23,20 @@ fn config(image: ImageShape, number: usize) -> NetworkConfig {
     NetworkConfig { stages: 2, repeats: 2, width: 6, widths, ..NetworkConfig::cifar().with_data(image, CLASSES.len()) }
 }
 
-/// A random architecture of one of the three spaces in turn, small enough for a test.
+/// A random architecture of one of the spaces in turn, or a named one, small enough for a test.
 fn architecture(number: usize, config: &NetworkConfig, rng: &mut dyn Rng) -> LayerGraph {
     let paper = BlockSpace::paper().with_max_layers(12).unwrap();
     let small = |graph: &LayerGraph| graph.cost(config).is_ok_and(|cost| cost.parameters < 150_000);
     loop {
-        let graph = match number % 3 {
+        let graph = match number % 6 {
             0 => drawn(&paper, rng),
             1 => drawn(&paper.clone().with_convolution(ConvolutionRule::Separate), rng),
+            2 => drawn(&BlockSpace::modern().with_max_layers(12).unwrap(), rng),
+            3 => drawn(&BlockSpace::mobile().with_max_layers(8).unwrap(), rng),
+            4 => LayerGraph::named(LayerGraph::NAMES[number / 6 % LayerGraph::NAMES.len()]).unwrap(),
             _ => drawn(&CellSpace::new(), rng),
         };
-        if graph.node_count() >= 5 && small(&graph) {
+        if graph.node_count() >= 4 && small(&graph) {
             return graph;
         }
     }

@@ -2,7 +2,9 @@
 
 use super::training::{CELLS, Training};
 use super::{NetworkArguments, caught, graph, print_row, random_blocks};
-use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Operation, StemConfig, ToGraph, WidthRule};
+use blockqnn::graph::{
+    ConvolutionShape, Groups, ImageShape, LayerGraph, NetworkConfig, Operation, StemConfig, ToGraph, Width, WidthRule,
+};
 use blockqnn::network::device::parse_device;
 use blockqnn::network::{Device, Precision, Tensor};
 use blockqnn::space::block::BlockCode;
@@ -87,6 +89,24 @@ fn layers() -> Result<Vec<Case>, Box<dyn Error>> {
     for kernel in [1, 3, 5] {
         kinds.push((format!("cell of a convolution {kernel}x{kernel}"), one(cell(kernel))?));
         kinds.push((format!("convolution {kernel}x{kernel}"), one(Operation::Convolution { kernel })?));
+    }
+    let shape = ConvolutionShape::new(3);
+    let later: [(&str, Operation); 9] = [
+        ("grouped convolution", ConvolutionShape { groups: Groups::Number(4), ..shape }.into()),
+        ("depthwise convolution", ConvolutionShape { groups: Groups::Depthwise, ..shape }.into()),
+        ("dilated convolution", ConvolutionShape { dilation: 2, ..shape }.into()),
+        ("expansion", ConvolutionShape { width: Width { times: 6, per: 1 }, ..ConvolutionShape::new(1) }.into()),
+        ("separable convolution", Operation::SeparableConvolution { kernel: 5, dilation: 1 }),
+        ("dilated separable convolution", Operation::SeparableConvolution { kernel: 3, dilation: 2 }),
+        ("factorised convolution", Operation::FactorisedConvolution { kernel: 7 }),
+        ("inverted bottleneck", Operation::InvertedBottleneck { kernel: 3, expansion: 6, squeeze: true }),
+        ("relu6", Operation::Relu6),
+    ];
+    for (name, operation) in later {
+        kinds.push((name.to_owned(), one(operation)?));
+    }
+    for name in LayerGraph::NAMES {
+        kinds.push((name.to_owned(), LayerGraph::named(name)?));
     }
     for kernel in [3, 5] {
         kinds.push((format!("max pool {kernel}x{kernel}"), one(Operation::MaxPool { kernel })?));

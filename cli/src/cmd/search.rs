@@ -32,7 +32,8 @@ pub(crate) struct Arguments {
     /// GPUs (11,392 blocks of up to 23 layers in minibatches of 64, 12 epochs in batches of 256 on CIFAR-100; by our
     /// reading width 32, N = 4, 5,000 images held out). short: half as many minibatches as paper. metaqnn: as paper,
     /// but with the learner of its predecessor MetaQNN (plain accuracy as the reward, only at the last layer, and
-    /// Q-values that start at 50)
+    /// Q-values that start at 50). modern: quick with the layers of later networks (separable, depthwise, grouped and
+    /// dilated convolutions, squeeze-and-excitation). mobile: quick with the inverted bottlenecks of MobileNetV2
     #[arg(long, default_value = "quick", value_name = "NAME", conflicts_with = "resume")]
     preset: Preset,
 

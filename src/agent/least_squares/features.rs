@@ -172,7 +172,8 @@ impl<'g> Outline<'g> {
         let nodes = graph.nodes();
         let mut reached: u128 = 1;
         for (position, node) in nodes.iter().enumerate().skip(1) {
-            if node.operation != Operation::Zero && node.inputs.iter().any(|&input| reached >> input & 1 == 1) {
+            let is_fed = node.inputs.is_empty() || node.inputs.iter().any(|&input| reached >> input & 1 == 1);
+            if node.operation != Operation::Zero && is_fed {
                 reached |= 1 << position;
             }
         }
@@ -204,7 +205,7 @@ impl<'g> Outline<'g> {
     }
 
     fn label(&self, node: usize) -> u64 {
-        u16::from_be_bytes(self.graph.nodes()[node].operation.facts().colour).into()
+        self.graph.nodes()[node].operation.facts().colour.number()
     }
 
     /// Returns the labels of all live nodes.
@@ -227,7 +228,11 @@ impl<'g> Outline<'g> {
         let mut count = vec![0u64; self.inputs.len()];
         count[0] = 1;
         for node in self.layers().skip_while(|&node| node == 0) {
-            count[node] = bits(self.inputs[node]).map(|input| count[input]).fold(0, u64::saturating_add);
+            count[node] = match self.inputs[node] {
+                // A second input of the block.
+                0 => 1,
+                inputs => bits(inputs).map(|input| count[input]).fold(0, u64::saturating_add),
+            };
         }
         let output = self.inputs.len() - 1;
         if count[output] > MOST_PATHS || self.live >> output & 1 == 0 {
@@ -236,7 +241,7 @@ impl<'g> Outline<'g> {
         let mut open = vec![(output, 0)];
         while let Some((node, hash)) = open.pop() {
             let hash = mix([hash, self.label(node)]);
-            if node == 0 {
+            if self.inputs[node] == 0 {
                 found.push(hash);
             }
             open.extend(bits(self.inputs[node]).map(|input| (input, hash)));

@@ -5,7 +5,7 @@ use super::builder::Builder;
 use super::proto::Attribute;
 use super::weights::{EPSILON, Normalisation, Values, Weights};
 use crate::export::Blueprint;
-use crate::graph::{LayerGraph, NodeChannels, Operation};
+use crate::graph::{LayerGraph, NodeChannels, Operation, SizedStep, Step};
 
 /// Writes a network, layer by layer.
 #[derive(Debug)]
@@ -26,14 +26,20 @@ impl Writer<'_> {
         for number in 0..config.stem.pools {
             features = self.halve(format!("stem.pool{number}"), &features);
         }
+        let mut previous = (features.clone(), channels);
         for stage in 0..config.stages {
             if stage > 0 {
                 features = self.halve(format!("stages.{stage}.pool"), &features);
+                if graph.has_previous() {
+                    previous.0 = self.halve(format!("stages.{stage}.previous"), &previous.0);
+                }
             }
             let width = config.stage_width(stage)?;
             for number in 0..config.repeats {
-                let nodes = graph.channels(channels, width, config.widths)?;
-                features = self.block(&format!("stages.{stage}.{number}"), graph, &nodes, &features)?;
+                let nodes = graph.channels_after([channels, previous.1], width, config.widths)?;
+                let inputs = [&features, &previous.0];
+                let output = self.block(&format!("stages.{stage}.{number}"), graph, &nodes, inputs)?;
+                previous = (std::mem::replace(&mut features, output), channels);
                 channels = nodes.last().map_or(channels, |output| output.output);
             }
         }
@@ -53,7 +59,7 @@ impl Writer<'_> {
         name: &str,
         graph: &LayerGraph,
         channels: &[NodeChannels],
-        input: &str,
+        [input, previous]: [&String; 2],
     ) -> Result<String, OnnxError> {
         let nodes = graph.nodes();
         let used = graph.live_nodes();
@@ -67,7 +73,8 @@ impl Writer<'_> {
             // The projection has the name of its node.
             let own = if projected { format!("{name}.joined") } else { name.clone() };
             let result = match nodes[position].operation {
-                Operation::Input => input.to_owned(),
+                Operation::Input => input.clone(),
+                Operation::Previous => previous.clone(),
                 operation => self.layer(&own, operation, &inputs, &widths, computed)?,
             };
             outputs[position] = if projected { self.cell(&name, &result, [output, computed], 1)? } else { result };
@@ -91,6 +98,12 @@ impl Writer<'_> {
             }
             Operation::BatchNorm => self.normalisation(name, first, output)?,
             Operation::Relu => self.builder.node(name, "Relu", &[first], []),
+            Operation::Relu6 => self.relu6(name, first),
+            Operation::ShapedConvolution(_)
+            | Operation::SeparableConvolution { .. }
+            | Operation::FactorisedConvolution { .. }
+            | Operation::InvertedBottleneck { .. }
+            | Operation::SqueezeExcitation { .. } => self.steps(name, first, &operation.steps(from, output)?)?,
             Operation::Zero => self.builder.node(name, "Sub", &[first, first], []),
             Operation::MaxPool { kernel } if kernel > 1 => {
                 self.builder.node(name, "MaxPool", &[first], window(kernel, 1))
@@ -126,6 +139,58 @@ impl Writer<'_> {
         Ok(total.unwrap_or_default())
     }
 
+    /// Adds the steps of an operation.
+    fn steps(&mut self, name: &str, input: &str, steps: &[SizedStep]) -> Result<String, OnnxError> {
+        let mut features = input.to_owned();
+        let mut left = steps.iter().enumerate().peekable();
+        while let Some((position, sized)) = left.next() {
+            let own = format!("{name}.{position}");
+            features = match sized.step {
+                Step::Relu => self.builder.node(own, "Relu", &[&features], []),
+                Step::Relu6 => self.relu6(&own, &features),
+                Step::Normalise => self.normalisation(&own, &features, sized.to)?,
+                Step::Squeeze { .. } => self.squeeze(&own, &features, [sized.from, sized.squeezed()])?,
+                Step::Convolution { kernel, dilation, .. } => {
+                    let [height, width] = kernel.map(u64::from);
+                    let shape = [sized.to, sized.from / sized.groups, height, width];
+                    let after = match left.peek() {
+                        Some((next, SizedStep { step: Step::Normalise, .. })) if self.fold => {
+                            Some(Normalisation::read(&self.weights, &format!("{name}.{next}"), sized.to)?)
+                        }
+                        _ => None,
+                    };
+                    if after.is_some() {
+                        left.next();
+                    }
+                    let mut attributes = rectangle(kernel, dilation);
+                    attributes.push(Attribute::int("group", i64::try_from(sized.groups).unwrap_or(i64::MAX)));
+                    self.filters(&own, &features, shape, attributes, after.as_ref())?
+                }
+            };
+        }
+        Ok(features)
+    }
+
+    fn relu6(&mut self, name: &str, input: &str) -> String {
+        let least = self.builder.floats(format!("{name}.least"), &[], &[0.0]);
+        let most = self.builder.floats(format!("{name}.most"), &[], &[6.0]);
+        self.builder.node(name, "Clip", &[input, &least, &most], [])
+    }
+
+    /// Adds a squeeze-and-excitation.
+    fn squeeze(&mut self, name: &str, input: &str, [channels, squeezed]: [u64; 2]) -> Result<String, OnnxError> {
+        let mut gate = self.builder.node(format!("{name}.means"), "GlobalAveragePool", &[input], []);
+        for (part, to, from, function) in
+            [("reduce", squeezed, channels, "Relu"), ("expand", channels, squeezed, "Sigmoid")]
+        {
+            let weight = self.parameter(&format!("{name}.{part}.weight"), &[to, from, 1, 1])?;
+            let bias = self.parameter(&format!("{name}.{part}.bias"), &[to])?;
+            let sum = self.builder.node(format!("{name}.{part}"), "Conv", &[&gate, &weight, &bias], window(1, 1));
+            gate = self.builder.node(format!("{name}.{part}.active"), function, &[&sum], []);
+        }
+        Ok(self.builder.node(name, "Mul", &[input, &gate], []))
+    }
+
     /// Adds the pre-activation cell: ReLU, convolution, batch normalisation.
     fn cell(&mut self, name: &str, input: &str, [to, from]: [u64; 2], kernel: u8) -> Result<String, OnnxError> {
         let active = self.builder.node(format!("{name}.relu"), "Relu", &[input], []);
@@ -148,6 +213,19 @@ impl Writer<'_> {
         stride: u8,
         after: Option<&Normalisation>,
     ) -> Result<String, OnnxError> {
+        let attributes = window(u8::try_from(shape[2]).unwrap_or(u8::MAX), stride);
+        self.filters(name, input, shape, attributes, after)
+    }
+
+    /// Adds a convolution with these attributes; `after` becomes a part of it.
+    fn filters(
+        &mut self,
+        name: &str,
+        input: &str,
+        shape: [u64; 4],
+        attributes: Vec<Attribute>,
+        after: Option<&Normalisation>,
+    ) -> Result<String, OnnxError> {
         let mut kernel = self.weights.get(&format!("{name}.weight"), &shape)?;
         let affine = after.map(Normalisation::affine);
         if let Some([scale, _]) = &affine {
@@ -163,7 +241,7 @@ impl Writer<'_> {
             inputs.push(self.builder.floats(format!("{name}.bias"), &kernel.shape[..1], &shift));
         }
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        Ok(self.builder.node(name, "Conv", &inputs, window(u8::try_from(shape[2]).unwrap_or(u8::MAX), stride)))
+        Ok(self.builder.node(name, "Conv", &inputs, attributes))
     }
 
     fn normalisation(&mut self, name: &str, input: &str, channels: u64) -> Result<String, OnnxError> {
@@ -193,6 +271,17 @@ impl Writer<'_> {
     fn store(&mut self, name: &str, values: &Values) -> String {
         self.builder.floats(name, &values.shape, &values.values)
     }
+}
+
+/// A kernel around a pixel, whose pixels are `dilation` apart.
+fn rectangle(kernel: [u8; 2], dilation: u8) -> Vec<Attribute> {
+    let dilation = i64::from(dilation);
+    let [vertical, horizontal] = kernel.map(|side| i64::from(side / 2) * dilation);
+    vec![
+        Attribute::ints("kernel_shape", kernel.map(i64::from)),
+        Attribute::ints("dilations", [dilation; 2]),
+        Attribute::ints("pads", [vertical, horizontal, vertical, horizontal]),
+    ]
 }
 
 /// A square window around a pixel.

@@ -1,6 +1,6 @@
 //! Ordered partitions of a graph's vertices, and colour refinement.
 
-use super::{Multigraph, mix};
+use super::{Colour, Multigraph, mix};
 use std::collections::VecDeque;
 
 /// The vertices, ordered by cells; a cell is identified by the position at which it starts.
@@ -22,7 +22,7 @@ pub(super) struct Partition {
 
 impl Partition {
     /// Creates one cell for each colour, in the order of the colours.
-    pub(super) fn by_colour(colours: &[[u8; 2]]) -> Self {
+    pub(super) fn by_colour(colours: &[Colour]) -> Self {
         let count = colours.len();
         let mut order: Vec<usize> = (0..count).collect();
         order.sort_by_key(|&vertex| colours[vertex]);

@@ -362,3 +362,4 @@ fn limits_may_be_left_out_of_json_but_not_misspelled() {
 }
 
 mod bounded;
+mod layers;

@@ -3,7 +3,7 @@
 mod hard;
 
 use super::*;
-use crate::graph::{Node, Operation};
+use crate::graph::{ConvolutionShape, Groups, Node, Operation, Order, Width};
 use crate::seed;
 use proptest::prelude::*;
 use rand::Rng;
@@ -253,6 +253,64 @@ fn operations_and_kernels_differ() {
     let add = graph(&[(CONVOLUTION, &[0]), (Operation::Add, &[0, 1])], &[2]);
     let concat = graph(&[(CONVOLUTION, &[0]), (Operation::Concat, &[0, 1])], &[2]);
     assert_ne!(add.fingerprint(), concat.fingerprint());
+}
+
+#[test]
+fn settings_of_layers_differ_but_a_cell_is_a_cell_however_it_is_written() {
+    let shape = ConvolutionShape::new(3);
+    let shapes = [
+        ConvolutionShape { kernel: [1, 3], ..shape },
+        ConvolutionShape { kernel: [3, 1], ..shape },
+        ConvolutionShape { dilation: 2, ..shape },
+        ConvolutionShape { groups: Groups::Number(2), ..shape },
+        ConvolutionShape { groups: Groups::Number(4), ..shape },
+        ConvolutionShape { groups: Groups::Depthwise, ..shape },
+        ConvolutionShape { width: Width { times: 1, per: 4 }, ..shape },
+        ConvolutionShape { width: Width { times: 4, per: 1 }, ..shape },
+        ConvolutionShape { order: Order::Normalised, ..shape },
+        ConvolutionShape { order: Order::PostActivation, ..shape },
+        ConvolutionShape { order: Order::PostRelu6, ..shape },
+    ];
+    let mut operations: Vec<Operation> = shapes.map(Operation::from).to_vec();
+    operations.extend([
+        CONVOLUTION,
+        Operation::Relu6,
+        Operation::SeparableConvolution { kernel: 3, dilation: 1 },
+        Operation::SeparableConvolution { kernel: 3, dilation: 2 },
+        Operation::SeparableConvolution { kernel: 5, dilation: 1 },
+        Operation::FactorisedConvolution { kernel: 7 },
+        Operation::InvertedBottleneck { kernel: 3, expansion: 3, squeeze: false },
+        Operation::InvertedBottleneck { kernel: 3, expansion: 3, squeeze: true },
+        Operation::InvertedBottleneck { kernel: 3, expansion: 6, squeeze: false },
+        Operation::SqueezeExcitation { reduction: 4 },
+        Operation::SqueezeExcitation { reduction: 16 },
+    ]);
+    let of = |operation: Operation| graph(&[(operation, &[0])], &[1]).fingerprint();
+    let fingerprints: Vec<Fingerprint> = operations.iter().map(|&operation| of(operation)).collect();
+    for (index, fingerprint) in fingerprints.iter().enumerate() {
+        assert!(!fingerprints[..index].contains(fingerprint), "{:?}", operations[index]);
+    }
+    assert_eq!(of(shape.into()), of(CONVOLUTION));
+    let plain = ConvolutionShape { order: Order::Plain, ..ConvolutionShape::new(5) };
+    assert_eq!(of(plain.into()), of(Operation::Convolution { kernel: 5 }));
+    let second = |leaf| graph(&[(Operation::Previous, &[])], &[leaf]).fingerprint();
+    assert_ne!(second(0), second(1));
+    assert_eq!(second(0), graph(&[], &[0]).fingerprint());
+}
+
+#[test]
+fn fingerprints_of_the_layers_that_the_paper_does_not_have_stay() {
+    let grouped = ConvolutionShape { dilation: 2, groups: Groups::Number(4), ..ConvolutionShape::new(3) };
+    let layers: &[(Operation, &[usize])] = &[
+        (Operation::Previous, &[]),
+        (grouped.into(), &[0]),
+        (Operation::SeparableConvolution { kernel: 5, dilation: 1 }, &[1]),
+        (Operation::FactorisedConvolution { kernel: 7 }, &[2]),
+        (Operation::InvertedBottleneck { kernel: 3, expansion: 6, squeeze: true }, &[3]),
+        (Operation::SqueezeExcitation { reduction: 16 }, &[4]),
+        (Operation::Relu6, &[5]),
+    ];
+    assert_eq!(graph(layers, &[6, 7]).fingerprint().to_string(), "bea4fee3221e6414f14c629c70ea857e");
 }
 
 /// Journals and caches store these. A change here makes every recorded search unreadable: find another way.

@@ -1,6 +1,6 @@
 //! Convolutions of stride 1.
 
-use super::{Describe, Facts, PyTorch};
+use super::{Colour, Describe, Facts, PyTorch};
 use crate::graph::cost::Sum;
 use crate::graph::path_flow::Flow;
 use crate::graph::shape::SizeOverflow;
@@ -25,7 +25,7 @@ pub(super) struct Convolution {
 impl Describe for Convolution {
     fn facts(&self) -> Facts {
         let (name, number) = if self.is_cell { ("conv", 1) } else { ("plain conv", 10) };
-        let (colour, kernel) = ([number, self.kernel], Some(self.kernel));
+        let (colour, kernel) = (Colour::new([number, self.kernel]), Some([self.kernel; 2]));
         Facts { name, colour, inputs: 1..=1, kernel, depth: 1, passes_through: false }
     }
 

@@ -1,12 +1,13 @@
 //! Operations on several inputs.
 
-use super::{Describe, Facts, PyTorch};
+use super::{Colour, Describe, Facts, PyTorch};
 use crate::graph::cost::Sum;
 use crate::graph::path_flow::Flow;
 use crate::graph::shape::SizeOverflow;
 
 fn facts(name: &'static str, number: u8) -> Facts {
-    Facts { name, colour: [number, 0], inputs: 1..=usize::MAX, kernel: None, depth: 0, passes_through: true }
+    let colour = Colour::new([number, 0]);
+    Facts { name, colour, inputs: 1..=usize::MAX, kernel: None, depth: 0, passes_through: true }
 }
 
 const ADD: &str = r#"class Add(nn.Module):

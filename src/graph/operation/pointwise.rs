@@ -1,17 +1,18 @@
 //! Operations on one input that treat each pixel separately.
 
-use super::{Describe, Facts, PyTorch};
+use super::{Colour, Describe, Facts, PyTorch};
 use crate::graph::cost::Sum;
 use crate::graph::path_flow::Flow;
 use crate::graph::shape::SizeOverflow;
 
 pub(super) const IDENTITY: Function = Function { name: "identity", number: 4, pytorch: None, is_zero: false };
 pub(super) const RELU: Function = Function { name: "ReLU", number: 8, pytorch: Some("torch.relu"), is_zero: false };
+pub(super) const RELU6: Function = Function { name: "ReLU6", number: 17, pytorch: Some("F.relu6"), is_zero: false };
 pub(super) const ZERO: Function =
     Function { name: "zero", number: 11, pytorch: Some("torch.zeros_like"), is_zero: true };
 
 fn facts(name: &'static str, number: u8) -> Facts {
-    Facts { name, colour: [number, 0], inputs: 1..=1, kernel: None, depth: 0, passes_through: false }
+    Facts { name, colour: Colour::new([number, 0]), inputs: 1..=1, kernel: None, depth: 0, passes_through: false }
 }
 
 /// A function without weights. The identity has no `PyTorch` function.
@@ -41,11 +42,21 @@ impl Describe for Function {
     }
 }
 
-pub(super) struct Input;
+pub(super) const INPUT: Input = Input { name: "input", number: 0, pytorch: "x0", channels: "inputs" };
+pub(super) const PREVIOUS: Input =
+    Input { name: "previous", number: 18, pytorch: "previous", channels: "previous_inputs" };
+
+/// What comes into a block.
+pub(super) struct Input {
+    name: &'static str,
+    number: u8,
+    pytorch: &'static str,
+    channels: &'static str,
+}
 
 impl Describe for Input {
     fn facts(&self) -> Facts {
-        Facts { inputs: 0..=0, ..facts("input", 0) }
+        Facts { inputs: 0..=0, ..facts(self.name, self.number) }
     }
 
     fn is_bounded(&self, _: usize, channels: u64, width: u64) -> bool {
@@ -57,7 +68,7 @@ impl Describe for Input {
     }
 
     fn pytorch(&self, _: &str, _: &[String], _: &[&str]) -> PyTorch {
-        PyTorch::function("x0".to_owned(), &["inputs"])
+        PyTorch::function(self.pytorch.to_owned(), &[self.channels])
     }
 }
 

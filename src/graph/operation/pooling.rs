@@ -1,6 +1,6 @@
 //! Pools of stride 1. A pool over one pixel computes nothing.
 
-use super::{Describe, Facts, PyTorch};
+use super::{Colour, Describe, Facts, PyTorch};
 
 pub(super) fn max(kernel: u8) -> Pool {
     Pool { name: "max pool", number: 2, kernel, function: "max_pool2d", argument: "" }
@@ -22,8 +22,8 @@ pub(super) struct Pool {
 impl Describe for Pool {
     fn facts(&self) -> Facts {
         let Self { name, number, kernel, .. } = *self;
-        let (colour, passes_through) = ([number, kernel], kernel == 1);
-        Facts { name, colour, inputs: 1..=1, kernel: Some(kernel), depth: 0, passes_through }
+        let (colour, passes_through) = (Colour::new([number, kernel]), kernel == 1);
+        Facts { name, colour, inputs: 1..=1, kernel: Some([kernel; 2]), depth: 0, passes_through }
     }
 
     fn pytorch(&self, _: &str, inputs: &[String], channels: &[&str]) -> PyTorch {

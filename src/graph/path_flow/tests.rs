@@ -62,6 +62,51 @@ fn a_convolution_multiplies_by_its_gain() {
 }
 
 #[test]
+fn a_layer_of_several_convolutions_multiplies_by_the_gain_of_each() {
+    use crate::graph::{ConvolutionShape, Groups, Width};
+    let shape = ConvolutionShape::new(3);
+    for (operation, block, layers) in [
+        (ConvolutionShape { dilation: 2, ..shape }.into(), gain(36.0), 1.0),
+        (ConvolutionShape { groups: Groups::Number(2), ..shape }.into(), gain(18.0), 1.0),
+        // One weight for each pixel of the kernel.
+        (ConvolutionShape { groups: Groups::Depthwise, ..shape }.into(), gain(9.0), 1.0),
+        (Operation::SeparableConvolution { kernel: 5, dilation: 2 }, gain(25.0) * gain(4.0), 2.0),
+        (Operation::FactorisedConvolution { kernel: 7 }, gain(28.0) * gain(28.0), 2.0),
+        (
+            Operation::InvertedBottleneck { kernel: 3, expansion: 6, squeeze: true },
+            gain(4.0) * gain(9.0) * gain(24.0),
+            3.0,
+        ),
+        (Operation::SqueezeExcitation { reduction: 4 }, 1.0, 0.0),
+        (Operation::Relu6, 1.0, 0.0),
+    ] {
+        check(&[(operation, &[0])], &[1], block, layers, 4.0);
+    }
+    let wide = ConvolutionShape { width: Width { times: 3, per: 1 }, ..shape };
+    check(&[(wide.into(), &[0])], &[1], gain(36.0), 1.0, 12.0);
+}
+
+#[test]
+fn a_second_input_brings_the_flow_of_the_block_before() {
+    let inner: &[(Operation, &[usize])] =
+        &[(Operation::Previous, &[]), (CONVOLUTION_3, &[0]), (CONVOLUTION_1, &[1]), (Operation::Add, &[2, 3])];
+    let found = graph(inner, &[4]).path_flow(&network(1, 2, WidthRule::Growing)).unwrap();
+    let (stem, three, one) = (gain(27.0), gain(36.0), gain(4.0));
+    // The first block has the stem's output twice; the second has that of the first, and the stem's.
+    let first = stem * (three + one);
+    let second = first * three + stem * one;
+    // All paths pass stem, the last convolution of a block and the head; some pass another block.
+    let layers = 3.0 + first * three / second;
+    let expected = (second * gain(4.0)).ln() + (1.0 + layers).ln();
+    assert!((found - expected).abs() < 1e-12, "{found} and not {expected}");
+    // A block that only takes its input is alone with it.
+    let alone = graph(&[(Operation::Previous, &[]), (CONVOLUTION_3, &[0])], &[2]);
+    let plain = graph(&[(CONVOLUTION_3, &[0])], &[1]);
+    let [alone, plain] = [alone, plain].map(|block| block.path_flow(&network(2, 2, WidthRule::Bounded)).unwrap());
+    assert!((alone - plain).abs() < 1e-12, "{alone} {plain}");
+}
+
+#[test]
 fn an_addition_sums_paths_and_averages_their_layers_by_flow() {
     let block: &[(Operation, &[usize])] = &[(CONVOLUTION_3, &[0]), (Operation::Add, &[0, 1])];
     check(block, &[2], 1.0 + gain(36.0), gain(36.0) / (1.0 + gain(36.0)), 4.0);

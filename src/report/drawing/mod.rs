@@ -175,7 +175,7 @@ impl BlockDrawing {
                 place.y,
                 colours::NODE_EDGE,
             ));
-            svg.text((place.x, place.y + 16.5), "middle", 12.5, colour, &text);
+            svg.text((place.x, place.y + 16.5), "middle", size_of(&text), colour, &text);
             svg.text((place.x, place.y + 30.5), "middle", 10.0, colour, &self.channels_of(number));
             svg.add(format_args!("</g>"));
         }
@@ -221,6 +221,12 @@ impl BlockDrawing {
         let sentences: Vec<String> = (0..self.graph.node_count()).map(|number| self.sentence(number)).collect();
         sentences.join("; ")
     }
+}
+
+/// Returns the size of a node's text that fits into the node.
+fn size_of(text: &str) -> f64 {
+    let most = (NODE_WIDTH - 8.0) / width(text);
+    if most >= 12.5 { 12.5 } else { (most * 10.0).floor() / 10.0 }
 }
 
 /// Writes an edge with its arrow head.

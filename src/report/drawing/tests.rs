@@ -73,10 +73,14 @@ fn a_block_of_23_layers_with_three_leaves_and_crossing_skips_has_no_overlap() {
 
 #[test]
 fn random_blocks_have_no_overlap() {
-    for number in 0..150 {
+    for number in 0..200 {
         // In every third space, the two inputs of a layer may be the same.
         let rule = if number % 3 == 0 { ConnectionRule::Any } else { ConnectionRule::Ascending };
-        let space = BlockSpace::paper().with_connections(rule);
+        let space = match number {
+            ..150 => BlockSpace::paper().with_connections(rule),
+            150..175 => BlockSpace::modern(),
+            _ => BlockSpace::mobile(),
+        };
         let mut rng = seed::stream(9, "drawing", number);
         let mut state = space.initial_state();
         let mut actions = Vec::new();
@@ -92,6 +96,49 @@ fn random_blocks_have_no_overlap() {
         let block = space.decode(&actions).unwrap();
         check(&layout(&block.to_graph()), &block.to_string());
     }
+}
+
+#[test]
+fn every_text_fits_into_its_node() {
+    use crate::graph::{ConvolutionShape, Groups, Order, Width};
+    let shape = ConvolutionShape { groups: Groups::Number(32), order: Order::PostRelu6, ..ConvolutionShape::new(3) };
+    let operations = [
+        Operation::PreActivationConvolution { kernel: 3 },
+        ConvolutionShape { dilation: 2, width: Width { times: 1, per: 4 }, ..shape }.into(),
+        ConvolutionShape { groups: Groups::Depthwise, order: Order::Plain, ..shape }.into(),
+        Operation::SeparableConvolution { kernel: 3, dilation: 2 },
+        Operation::FactorisedConvolution { kernel: 7 },
+        Operation::InvertedBottleneck { kernel: 3, expansion: 6, squeeze: true },
+        Operation::SqueezeExcitation { reduction: 16 },
+    ];
+    for operation in operations {
+        let text = label(operation);
+        assert!(width(&text) * size_of(&text) <= NODE_WIDTH - 8.0, "{text}");
+        assert!(size_of(&text) >= 6.0, "{text} is too small");
+    }
+    assert!((size_of("max pool 3×3") - 12.5).abs() < 1e-9);
+}
+
+#[test]
+fn named_blocks_have_no_overlap() {
+    for name in LayerGraph::NAMES {
+        check(&layout(&LayerGraph::named(name).unwrap()), name);
+    }
+}
+
+#[test]
+fn a_block_with_two_inputs_has_no_overlap() {
+    let nodes = vec![
+        crate::graph::Node::new(Operation::Input, []),
+        crate::graph::Node::new(Operation::Previous, []),
+        crate::graph::Node::new(Operation::SeparableConvolution { kernel: 3, dilation: 1 }, [0]),
+        crate::graph::Node::new(Operation::Add, [1, 2]),
+        crate::graph::Node::new(Operation::Add, [1, 3]),
+        crate::graph::Node::new(Operation::Output, [0, 1, 4]),
+    ];
+    let graph = LayerGraph::new(nodes).unwrap();
+    check(&layout(&graph), "two inputs");
+    assert!(BlockDrawing::new(&graph, &NetworkConfig::cifar()).figure().svg.contains(">previous<"));
 }
 
 #[test]

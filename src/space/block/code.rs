@@ -1,6 +1,6 @@
 //! Layer codes: the rows of Table 1.
 
-use crate::graph::Operation;
+use crate::graph::{ConvolutionShape, Groups, Operation, Width};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -34,10 +34,48 @@ pub enum LayerKind {
     PlainConvolution = 10,
     /// Ends the block without a connection of its own (the form of later work).
     UnconnectedTerminal = 11,
+    /// ReLU, depthwise convolution, 1x1 convolution, batch normalisation. Kernel 3, 5 or 7.
+    Separable = 12,
+    /// The same with a dilation of 2. Kernel 3 or 5.
+    DilatedSeparable = 13,
+    /// The cell with a depthwise convolution: one filter for each channel. Kernel 3, 5 or 7.
+    Depthwise = 14,
+    /// The cell with a convolution in 2 groups. Kernel 3 or 5.
+    Grouped2 = 15,
+    /// The same in 4 groups.
+    Grouped4 = 16,
+    /// The same in 8 groups.
+    Grouped8 = 17,
+    /// The cell with a dilation of 2. Kernel 3 or 5.
+    Dilated = 18,
+    /// ReLU, a convolution of a row of 7 pixels, one of a column, batch normalisation.
+    Factorised = 19,
+    /// Squeeze-and-excitation to a quarter of the channels.
+    SqueezeExcitation = 20,
+    /// The cell of kernel 1 with so many times the filters: its number is not a kernel, but 2, 3, 4 or 6.
+    Expansion = 21,
+    /// The cell of kernel 1 with a fraction of the filters: its number is not a kernel, but 4, for a quarter.
+    Bottleneck = 22,
+    /// The inverted bottleneck of `MobileNetV2` without an expansion. Kernel 3, 5 or 7, as of the following.
+    Mobile1 = 23,
+    /// The inverted bottleneck with three times the channels.
+    Mobile3 = 24,
+    /// The inverted bottleneck with four times the channels.
+    Mobile4 = 25,
+    /// The inverted bottleneck with six times the channels.
+    Mobile6 = 26,
+    /// [`Mobile1`](Self::Mobile1) with squeeze-and-excitation.
+    MobileSqueeze1 = 27,
+    /// [`Mobile3`](Self::Mobile3) with squeeze-and-excitation.
+    MobileSqueeze3 = 28,
+    /// [`Mobile4`](Self::Mobile4) with squeeze-and-excitation.
+    MobileSqueeze4 = 29,
+    /// [`Mobile6`](Self::Mobile6) with squeeze-and-excitation.
+    MobileSqueeze6 = 30,
 }
 
 impl LayerKind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 30] = [
         Self::Convolution,
         Self::MaxPool,
         Self::AveragePool,
@@ -49,6 +87,25 @@ impl LayerKind {
         Self::BatchNorm,
         Self::PlainConvolution,
         Self::UnconnectedTerminal,
+        Self::Separable,
+        Self::DilatedSeparable,
+        Self::Depthwise,
+        Self::Grouped2,
+        Self::Grouped4,
+        Self::Grouped8,
+        Self::Dilated,
+        Self::Factorised,
+        Self::SqueezeExcitation,
+        Self::Expansion,
+        Self::Bottleneck,
+        Self::Mobile1,
+        Self::Mobile3,
+        Self::Mobile4,
+        Self::Mobile6,
+        Self::MobileSqueeze1,
+        Self::MobileSqueeze3,
+        Self::MobileSqueeze4,
+        Self::MobileSqueeze6,
     ];
 
     /// Returns the kind's number in files and journals.
@@ -68,7 +125,11 @@ impl LayerKind {
         const CONVOLUTION: &[u8] = &[1, 3, 5];
         const POOL: &[u8] = &[1, 3];
         const NONE: &[u8] = &[0];
-        let row = |word, kernels, connections, operation| Row { word, kernels, connections, operation };
+        const WIDE: &[u8] = &[3, 5, 7];
+        const MIDDLE: &[u8] = &[3, 5];
+        let row = |word, kernels, connections, operation| Row { word, suffix: "", kernels, connections, operation };
+        let cell = |word, kernels, operation| row(word, kernels, 1, operation);
+        let mobile = |suffix, operation| Row { suffix, ..row("mb", WIDE, 1, operation) };
         match self {
             Self::Convolution => row("conv", CONVOLUTION, 1, |kernel| Operation::PreActivationConvolution { kernel }),
             Self::MaxPool => row("max", POOL, 1, |kernel| Operation::MaxPool { kernel }),
@@ -81,10 +142,33 @@ impl LayerKind {
             Self::BatchNorm => row("bn", NONE, 1, |_| Operation::BatchNorm),
             Self::PlainConvolution => row("plainconv", CONVOLUTION, 1, |kernel| Operation::Convolution { kernel }),
             Self::UnconnectedTerminal => row("end", NONE, 0, |_| Operation::Output),
+            Self::Separable => cell("sep", WIDE, |kernel| Operation::SeparableConvolution { kernel, dilation: 1 }),
+            Self::DilatedSeparable => {
+                cell("dilsep", MIDDLE, |kernel| Operation::SeparableConvolution { kernel, dilation: 2 })
+            }
+            Self::Depthwise => cell("dw", WIDE, |kernel| grouped(kernel, Groups::Depthwise)),
+            Self::Grouped2 => cell("g2conv", MIDDLE, |kernel| grouped(kernel, Groups::Number(2))),
+            Self::Grouped4 => cell("g4conv", MIDDLE, |kernel| grouped(kernel, Groups::Number(4))),
+            Self::Grouped8 => cell("g8conv", MIDDLE, |kernel| grouped(kernel, Groups::Number(8))),
+            Self::Dilated => cell("dilconv", MIDDLE, |kernel| {
+                ConvolutionShape { dilation: 2, ..ConvolutionShape::new(kernel) }.into()
+            }),
+            Self::Factorised => cell("pair", &[7], |kernel| Operation::FactorisedConvolution { kernel }),
+            Self::SqueezeExcitation => cell("se", NONE, |_| Operation::SqueezeExcitation { reduction: 4 }),
+            Self::Expansion => cell("expand", &[2, 3, 4, 6], |times| wide(times, 1)),
+            Self::Bottleneck => cell("narrow", &[4], |per| wide(1, per)),
+            Self::Mobile1 => mobile("e1", |kernel| inverted(kernel, 1, false)),
+            Self::Mobile3 => mobile("e3", |kernel| inverted(kernel, 3, false)),
+            Self::Mobile4 => mobile("e4", |kernel| inverted(kernel, 4, false)),
+            Self::Mobile6 => mobile("e6", |kernel| inverted(kernel, 6, false)),
+            Self::MobileSqueeze1 => mobile("e1se", |kernel| inverted(kernel, 1, true)),
+            Self::MobileSqueeze3 => mobile("e3se", |kernel| inverted(kernel, 3, true)),
+            Self::MobileSqueeze4 => mobile("e4se", |kernel| inverted(kernel, 4, true)),
+            Self::MobileSqueeze6 => mobile("e6se", |kernel| inverted(kernel, 6, true)),
         }
     }
 
-    /// Returns the kernels that Table 1 allows; `[0]` for kinds without one.
+    /// Returns the kernels that Table 1 allows, or the numbers that a kind has instead; `[0]` for kinds without one.
     #[must_use]
     pub fn kernels(self) -> &'static [u8] {
         self.row().kernels
@@ -102,20 +186,39 @@ impl LayerKind {
         matches!(self, Self::Terminal | Self::UnconnectedTerminal)
     }
 
-    /// Returns the kind's word in the text form of a block.
+    /// Returns the kind's word in the text form of a block, without what follows the kernel.
     #[must_use]
     pub fn word(self) -> &'static str {
         self.row().word
     }
 
-    fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    /// Reads the word of a layer with its kernel, which is 0 if there is none.
+    fn parse(text: &str) -> Option<(Self, u8)> {
+        Self::ALL.into_iter().find_map(|kind| {
+            let Row { word, suffix, .. } = kind.row();
+            let digits = text.strip_prefix(word)?.strip_suffix(suffix)?;
+            Some((kind, if digits.is_empty() { 0 } else { number(digits)? }))
+        })
     }
+}
+
+fn grouped(kernel: u8, groups: Groups) -> Operation {
+    ConvolutionShape { groups, ..ConvolutionShape::new(kernel) }.into()
+}
+
+fn wide(times: u8, per: u8) -> Operation {
+    ConvolutionShape { width: Width { times, per }, ..ConvolutionShape::new(1) }.into()
+}
+
+fn inverted(kernel: u8, expansion: u8, squeeze: bool) -> Operation {
+    Operation::InvertedBottleneck { kernel, expansion, squeeze }
 }
 
 /// A row of Table 1.
 struct Row {
     word: &'static str,
+    /// What follows the kernel in the text form.
+    suffix: &'static str,
     kernels: &'static [u8],
     connections: usize,
     operation: fn(u8) -> Operation,
@@ -126,7 +229,7 @@ struct Row {
 #[non_exhaustive]
 pub enum CodeRule {
     /// No kind has this number.
-    #[error("{number} is not a layer kind: kinds are 1 (conv) to 11 (end)")]
+    #[error("{number} is not a layer kind: kinds are 1 (conv) to 30 (mb3e6se)")]
     UnknownKind {
         /// The number.
         number: u8,
@@ -184,7 +287,8 @@ pub enum CodeRule {
     /// The text is not of the form `word kernel (connections)`.
     #[error(
         "{token:?} is not a layer: expected conv1(K), conv3(K), conv5(K), max1(K), max3(K), avg1(K), avg3(K), id(K), \
-         add(J,K), concat(J,K), terminal(K) or end, where J and K are earlier layers, 0 the block's input"
+         add(J,K), concat(J,K), terminal(K) or end, where J and K are earlier layers, 0 the block's input; the other \
+         spaces also have layers such as sep3(K) or mb3e6se(K)"
     )]
     Syntax {
         /// The text of the layer.
@@ -255,7 +359,7 @@ impl LayerCode {
         self.kind
     }
 
-    /// Returns the side of the kernel in pixels; 0 for kinds without one.
+    /// Returns the side of the kernel in pixels, or the number that its kind has instead; 0 for kinds without one.
     #[must_use]
     pub fn kernel(self) -> u8 {
         self.kernel
@@ -277,10 +381,7 @@ impl LayerCode {
     pub(super) fn parse(token: &str, index: u8) -> Result<Self, CodeRule> {
         let syntax = || CodeRule::Syntax { token: token.chars().take(40).collect() };
         let (head, tail) = token.split_once('(').map_or((token, None), |(head, tail)| (head, Some(tail)));
-        let word = head.trim_end_matches(|c: char| c.is_ascii_digit());
-        let kind = LayerKind::from_word(word).ok_or_else(syntax)?;
-        let digits = &head[word.len()..];
-        let kernel = if digits.is_empty() { 0 } else { number(digits).ok_or_else(syntax)? };
+        let (kind, kernel) = LayerKind::parse(head).ok_or_else(syntax)?;
         let mut connections = [0; 2];
         let given = match tail {
             None => 0,
@@ -311,9 +412,10 @@ fn number(text: &str) -> Option<u8> {
 
 impl fmt::Display for LayerCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind.word())?;
+        let Row { word, suffix, .. } = self.kind.row();
+        f.write_str(word)?;
         if self.kernel != 0 {
-            write!(f, "{}", self.kernel)?;
+            write!(f, "{}{suffix}", self.kernel)?;
         }
         match self.connections() {
             [] => Ok(()),
@@ -381,9 +483,29 @@ mod tests {
     #[test]
     fn numbers_of_kinds_are_stable() {
         let numbers: Vec<u8> = LayerKind::ALL.iter().map(|kind| kind.number()).collect();
-        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+        assert_eq!(numbers, (1..=30).collect::<Vec<u8>>());
         assert!(LayerKind::ALL.iter().all(|&kind| LayerKind::from_number(kind.number()) == Some(kind)));
         assert_eq!(LayerKind::from_number(0), None);
+    }
+
+    #[test]
+    fn every_layer_is_read_from_its_own_text() {
+        let mut texts = std::collections::BTreeSet::new();
+        for kind in LayerKind::ALL {
+            for &kernel in kind.kernels() {
+                let code = LayerCode::new(3, kind, kernel, [0, u8::from(kind.connections() == 2)]).unwrap();
+                let text = code.to_string();
+                assert_eq!(LayerCode::parse(&text, 3), Ok(code), "{text}");
+                assert!(texts.insert(text));
+            }
+        }
+        for text in ["sep3(0)", "g4conv5(0)", "pair7(0)", "se(0)", "expand6(0)", "narrow4(0)", "mb3e6se(0)", "mb7e1(0)"]
+        {
+            assert!(texts.contains(text), "{text}");
+        }
+        for text in ["mb3(0)", "mbe6(0)", "mb3e2(0)", "sep1(0)", "se3(0)", "mb3e6se3(0)"] {
+            assert!(LayerCode::parse(text, 3).is_err(), "{text}");
+        }
     }
 
     #[test]

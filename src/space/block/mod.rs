@@ -35,6 +35,28 @@ pub enum ConvolutionRule {
     Separate,
 }
 
+/// Which kinds of layers a space has besides sums, concatenations, identities and the terminal layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum LayerSet {
+    /// The convolutions and pools of Table 1, as the [`ConvolutionRule`] says.
+    #[default]
+    Paper,
+    /// Those of Table 1, and what later networks have: separable, depthwise, grouped, dilated and factorised
+    /// convolutions, squeeze-and-excitation, expansions and bottlenecks. The paper names such layers as its next step.
+    Modern,
+    /// Inverted bottlenecks by kernel, expansion, and whether they have squeeze-and-excitation. A shortcut is a sum.
+    Mobile,
+}
+
+impl LayerSet {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_paper(&self) -> bool {
+        *self == Self::Paper
+    }
+}
+
 /// Which pairs of inputs additions and concatenations may have. Table 1 gives both the same K.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -86,6 +108,7 @@ pub struct BlockSpace {
     terminal: TerminalRule,
     convolution: ConvolutionRule,
     connections: ConnectionRule,
+    layers: LayerSet,
 }
 
 /// The fields of a [`BlockSpace`] in a file, not yet checked.
@@ -97,6 +120,8 @@ struct BlockSpaceFields {
     convolution: ConvolutionRule,
     #[serde(skip_serializing_if = "ConnectionRule::is_ascending")]
     connections: ConnectionRule,
+    #[serde(skip_serializing_if = "LayerSet::is_paper")]
+    layers: LayerSet,
 }
 
 impl Default for BlockSpaceFields {
@@ -109,7 +134,12 @@ impl TryFrom<BlockSpaceFields> for BlockSpace {
     type Error = InvalidSetting;
 
     fn try_from(fields: BlockSpaceFields) -> Result<Self, InvalidSetting> {
+        if fields.layers != LayerSet::Paper && fields.convolution == ConvolutionRule::Separate {
+            let expected = "pre-activation, unless space.layers is paper";
+            return Err(InvalidSetting::new("space.convolution", "separate", expected));
+        }
         Self::paper()
+            .with_layers(fields.layers)
             .with_terminal(fields.terminal)
             .with_convolution(fields.convolution)
             .with_connections(fields.connections)
@@ -119,8 +149,8 @@ impl TryFrom<BlockSpaceFields> for BlockSpace {
 
 impl From<BlockSpace> for BlockSpaceFields {
     fn from(space: BlockSpace) -> Self {
-        let BlockSpace { max_layers, terminal, convolution, connections } = space;
-        Self { max_layers, terminal, convolution, connections }
+        let BlockSpace { max_layers, terminal, convolution, connections, layers } = space;
+        Self { max_layers, terminal, convolution, connections, layers }
     }
 }
 
@@ -140,7 +170,52 @@ impl BlockSpace {
             terminal: TerminalRule::Connected,
             convolution: ConvolutionRule::PreActivation,
             connections: ConnectionRule::Ascending,
+            layers: LayerSet::Paper,
         }
+    }
+
+    /// Returns the paper's space with the kinds of layers that later networks have ([`LayerSet::Modern`]).
+    ///
+    /// ```
+    /// use blockqnn::space::SearchSpace;
+    /// use blockqnn::space::block::{BlockCode, BlockSpace};
+    ///
+    /// let block: BlockCode = "sep3(0) sep3(1) se(2) add(0,3) terminal(4)".parse()?;
+    /// assert_eq!(BlockSpace::modern().decode(block.layers())?, block);
+    /// assert!(BlockSpace::paper().decode(block.layers()).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn modern() -> Self {
+        Self::paper().with_layers(LayerSet::Modern)
+    }
+
+    /// Returns the paper's space with inverted bottlenecks instead of convolutions and pools ([`LayerSet::Mobile`]).
+    ///
+    /// ```
+    /// use blockqnn::space::SearchSpace;
+    /// use blockqnn::space::block::{BlockCode, BlockSpace};
+    ///
+    /// let block: BlockCode = "mb3e6se(0) add(0,1) terminal(2)".parse()?;
+    /// assert_eq!(BlockSpace::mobile().decode(block.layers())?, block);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn mobile() -> Self {
+        Self::paper().with_layers(LayerSet::Mobile)
+    }
+
+    /// Sets which kinds of layers there are.
+    #[must_use]
+    pub fn with_layers(mut self, layers: LayerSet) -> Self {
+        self.layers = layers;
+        self
+    }
+
+    /// Returns which kinds of layers there are.
+    #[must_use]
+    pub fn layers(&self) -> LayerSet {
+        self.layers
     }
 
     /// Sets the maximum number of layers of a block, including Terminal.
@@ -162,7 +237,7 @@ impl BlockSpace {
         self
     }
 
-    /// Sets the convolution rule.
+    /// Sets the convolution rule, which only the layers of the paper follow.
     #[must_use]
     pub fn with_convolution(mut self, convolution: ConvolutionRule) -> Self {
         self.convolution = convolution;
@@ -219,6 +294,11 @@ impl BlockSpace {
 
     fn layer_kinds(&self) -> &'static [LayerKind] {
         use LayerKind::{Add, AveragePool, BatchNorm, Concat, Convolution, Identity, MaxPool, PlainConvolution, Relu};
+        match self.layers {
+            LayerSet::Paper => {}
+            LayerSet::Modern => return MODERN,
+            LayerSet::Mobile => return MOBILE,
+        }
         match self.convolution {
             ConvolutionRule::PreActivation => &[Convolution, MaxPool, AveragePool, Identity, Add, Concat],
             ConvolutionRule::Separate => {
@@ -234,6 +314,40 @@ impl BlockSpace {
         }
     }
 }
+
+const MODERN: &[LayerKind] = &[
+    LayerKind::Convolution,
+    LayerKind::Separable,
+    LayerKind::DilatedSeparable,
+    LayerKind::Depthwise,
+    LayerKind::Grouped2,
+    LayerKind::Grouped4,
+    LayerKind::Grouped8,
+    LayerKind::Dilated,
+    LayerKind::Factorised,
+    LayerKind::SqueezeExcitation,
+    LayerKind::Expansion,
+    LayerKind::Bottleneck,
+    LayerKind::MaxPool,
+    LayerKind::AveragePool,
+    LayerKind::Identity,
+    LayerKind::Add,
+    LayerKind::Concat,
+];
+
+const MOBILE: &[LayerKind] = &[
+    LayerKind::Mobile1,
+    LayerKind::Mobile3,
+    LayerKind::Mobile4,
+    LayerKind::Mobile6,
+    LayerKind::MobileSqueeze1,
+    LayerKind::MobileSqueeze3,
+    LayerKind::MobileSqueeze4,
+    LayerKind::MobileSqueeze6,
+    LayerKind::Identity,
+    LayerKind::Add,
+    LayerKind::Concat,
+];
 
 /// Appends every code of `kind` at `index` that Table 1 and `rule` allow.
 fn push_codes(codes: &mut Vec<LayerCode>, kind: LayerKind, index: u8, rule: ConnectionRule) {

@@ -47,6 +47,40 @@ fn each_rule_for_connections_has_its_number_of_states() {
     assert_eq!(states(ConnectionRule::Any), 5_566 + 2 * (3_795 - 1_771));
 }
 
+/// A modern layer of one input has 31 choices of kind and number, a mobile one 25; the paper's has 8. At each index i
+/// from 1 to 22 these have i inputs to choose from, and sums and concatenations i (i - 1) / 2 pairs each.
+#[test]
+fn the_other_sets_of_layers_have_their_number_of_states() {
+    let states = |space| states_and_pairs(&space).0;
+    let with = |kinds: usize| kinds * 253 + 2 * 1_771;
+    assert_eq!(states(BlockSpace::paper()), with(8));
+    assert_eq!(states(BlockSpace::modern()), with(31));
+    assert_eq!(states(BlockSpace::mobile()), with(25));
+}
+
+#[test]
+fn random_blocks_of_the_other_sets_are_valid_and_read_back() {
+    for space in [BlockSpace::modern(), BlockSpace::mobile()] {
+        let mut rng = seed::stream(3, "episodes", 0);
+        let mut words = std::collections::BTreeSet::new();
+        for _ in 0..2_000 {
+            let block = space.decode(&random_trajectory(&space, &mut rng)).unwrap();
+            assert_eq!(block.to_string().parse::<BlockCode>().unwrap(), block);
+            let json = serde_json::to_string(&block).unwrap();
+            assert_eq!(serde_json::from_str::<BlockCode>(&json).unwrap(), block);
+            assert_eq!(block.to_graph().node_count(), block.len() + 1);
+            words.extend(block.layers().iter().map(|code| (code.kind(), code.kernel())));
+        }
+        let choices = space.layer_kinds().iter().map(|kind| kind.kernels().len()).sum::<usize>();
+        assert_eq!(words.len(), choices + 1, "every layer occurs, and the terminal one");
+        let text = serde_json::to_string(&space).unwrap();
+        assert_eq!(serde_json::from_str::<BlockSpace>(&text).unwrap(), space);
+    }
+    let separate = r#"{"layers": "modern", "convolution": "separate"}"#;
+    let error = serde_json::from_str::<BlockSpace>(separate).unwrap_err().to_string();
+    assert!(error.contains("space.convolution is separate"), "{error}");
+}
+
 #[test]
 fn one_layer_twice_and_both_orders_are_legal_only_where_the_rule_says_so() {
     let legal = |text: &str| {

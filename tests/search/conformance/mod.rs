@@ -14,12 +14,14 @@ use blockqnn::space::block::{BlockCode, BlockSpace, ConnectionRule, ConvolutionR
 use blockqnn::space::cell::{CellCode, CellIdentity, CellSpace};
 use blockqnn::testing::{check_agent, check_environment, check_evaluator, check_reward, check_space};
 
-fn block_spaces() -> [BlockSpace; 5] {
+fn block_spaces() -> [BlockSpace; 7] {
     let paper = BlockSpace::paper();
     let ablation = BlockSpace::paper().with_convolution(ConvolutionRule::Separate);
     let unconnected = |space: &BlockSpace| space.clone().with_terminal(TerminalRule::Unconnected);
     let any = BlockSpace::paper().with_connections(ConnectionRule::Any);
-    [unconnected(&paper), unconnected(&ablation), paper, ablation, any]
+    // Blocks of 23 layers have four times as many actions to try here.
+    let [modern, mobile] = [BlockSpace::modern(), BlockSpace::mobile()].map(|space| space.with_max_layers(12).unwrap());
+    [unconnected(&paper), unconnected(&ablation), paper, ablation, any, modern, mobile]
 }
 
 #[test]

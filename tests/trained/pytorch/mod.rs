@@ -1,5 +1,6 @@
 //! Exported networks compute the same in `PyTorch` as here.
 
+mod published;
 mod shipped;
 mod trainer;
 
@@ -28,22 +29,30 @@ fn network_config(widths: WidthRule) -> NetworkConfig {
     NetworkConfig { stages: 2, repeats: 2, width: 6, widths, ..NetworkConfig::cifar().with_data(SHAPE, CLASSES.len()) }
 }
 
+/// Blocks with their names.
+type Named = (String, LayerGraph);
+
 /// Random blocks, alternately from the paper's space and from its ablation, small enough for a test. If widths are
 /// bounded, each has a concatenation.
-fn blocks(widths: WidthRule) -> Vec<BlockCode> {
-    let paper = BlockSpace::paper().with_max_layers(12).unwrap();
-    let spaces = [paper.clone(), paper.with_convolution(ConvolutionRule::Separate)];
+fn blocks(widths: WidthRule) -> Vec<Named> {
+    let paper = BlockSpace::paper();
+    blocks_of(&[paper.clone(), paper.with_convolution(ConvolutionRule::Separate)], widths)
+}
+
+/// The same of these spaces in turn.
+fn blocks_of(spaces: &[BlockSpace], widths: WidthRule) -> Vec<Named> {
+    let spaces: Vec<BlockSpace> = spaces.iter().map(|space| space.clone().with_max_layers(12).unwrap()).collect();
     let mut rng = seed::stream(20, "exported blocks", 0);
     let mut blocks = Vec::new();
     while blocks.len() < NETWORKS {
-        let space = &spaces[blocks.len() % 2];
-        let block = space.decode(&random_trajectory(space, &mut rng).unwrap().actions).unwrap();
+        let space = &spaces[blocks.len() % spaces.len()];
+        let block: BlockCode = space.decode(&random_trajectory(space, &mut rng).unwrap().actions).unwrap();
         let graph = block.to_graph();
         let cost = graph.cost(&network_config(widths));
         let joins = |node: &Node| node.operation == Operation::Concat && node.inputs.len() > 1;
         let projects = widths == WidthRule::Growing || graph.nodes().iter().any(joins);
         if graph.node_count() >= 6 && projects && cost.is_ok_and(|cost| cost.parameters < 150_000) {
-            blocks.push(block);
+            blocks.push((block.to_string(), graph));
         }
     }
     blocks
@@ -56,7 +65,7 @@ fn features(graph: &LayerGraph, widths: WidthRule) -> BTreeSet<String> {
     for node in graph.nodes() {
         let inputs: BTreeSet<u64> = node.inputs.iter().map(|&from| channels[from].output).collect();
         let text = format!("{:?}", node.operation);
-        found.insert(text.split_whitespace().next().unwrap_or_default().to_owned());
+        found.insert(text.split([' ', '(']).next().unwrap_or_default().to_owned());
         if node.operation == Operation::Add && inputs.len() > 1 {
             found.insert("projection".to_owned());
         }
@@ -68,11 +77,10 @@ fn features(graph: &LayerGraph, widths: WidthRule) -> BTreeSet<String> {
 }
 
 /// Writes a network with all its expected results, and returns its entry in the manifest.
-fn write(folder: &Path, number: usize, block: &BlockCode, widths: WidthRule) -> serde_json::Value {
+fn write(folder: &Path, number: usize, (block, graph): &Named, widths: WidthRule) -> serde_json::Value {
     let device = parse_device("flex").unwrap();
-    let graph = block.to_graph();
     let config = network_config(widths);
-    let blueprint = Blueprint::new(block.to_string(), graph.clone(), config.clone()).unwrap();
+    let blueprint = Blueprint::new(block.clone(), graph.clone(), config.clone()).unwrap();
     let number_seed = number as u64;
     let mut rng = seed::stream(number_seed, "images", 0);
     let pixels = (0..IMAGES * SHAPE.bytes().unwrap()).map(|_| u8::try_from(seed::index(&mut rng, 256)).unwrap());
@@ -82,7 +90,7 @@ fn write(folder: &Path, number: usize, block: &BlockCode, widths: WidthRule) -> 
     let resident = DeviceSet::new(&set, &statistics, &device).unwrap();
     let all: Vec<usize> = (0..IMAGES).collect();
     let build = |rng: &mut dyn rand::Rng, device: &_| -> Result<Network, TrainError> {
-        Ok(Network::new(&graph, &config, rng, device)?)
+        Ok(Network::new(graph, &config, rng, device)?)
     };
 
     let recipe = |epochs| Recipe {
@@ -122,7 +130,7 @@ fn write(folder: &Path, number: usize, block: &BlockCode, widths: WidthRule) -> 
     assert_eq!(loaded.classify(&set).unwrap(), classifier.classify(&set).unwrap());
 
     serde_json::json!({
-        "block": block.to_string(),
+        "block": block,
         "module": format!("{stem}.py"),
         "weights": format!("{stem}.safetensors"),
         "images": format!("{stem}.images"),
@@ -151,8 +159,7 @@ fn python_with(modules: &str) -> String {
 }
 
 /// Writes the networks of all blocks and a list of them to a folder.
-fn write_all(folder: &Path, widths: WidthRule) {
-    let blocks = blocks(widths);
+fn write_all(folder: &Path, blocks: &[Named], widths: WidthRule) {
     let cases: Vec<_> = blocks.iter().enumerate().map(|(number, block)| write(folder, number, block, widths)).collect();
     fs::write(folder.join("manifest.json"), serde_json::to_string(&cases).unwrap()).unwrap();
 }
@@ -161,26 +168,42 @@ fn write_all(folder: &Path, widths: WidthRule) {
 fn twenty_random_blocks_have_every_kind_of_layer_and_their_networks_are_read_back() {
     for widths in [WidthRule::Growing, WidthRule::Bounded] {
         has_every_kind_of_layer(widths);
-        write_all(tempfile::tempdir().unwrap().path(), widths);
+        write_all(tempfile::tempdir().unwrap().path(), &blocks(widths), widths);
+    }
+}
+
+#[test]
+fn twenty_random_blocks_of_each_of_the_other_spaces_train_and_their_networks_are_read_back() {
+    for space in [BlockSpace::modern(), BlockSpace::mobile()] {
+        let blocks = blocks_of(&[space], WidthRule::Bounded);
+        write_all(tempfile::tempdir().unwrap().path(), &blocks, WidthRule::Bounded);
     }
 }
 
 fn has_every_kind_of_layer(widths: WidthRule) {
     let blocks = blocks(widths);
-    let found: BTreeSet<String> = blocks.iter().flat_map(|block| features(&block.to_graph(), widths)).collect();
-    for wanted in [
-        "PreActivationConvolution",
-        "Convolution",
-        "MaxPool",
-        "AveragePool",
-        "Identity",
-        "Relu",
-        "BatchNorm",
-        "Add",
-        "Concat",
-        "projection",
-        "several leaves",
-    ] {
+    has_all(
+        &blocks,
+        widths,
+        &[
+            "PreActivationConvolution",
+            "Convolution",
+            "MaxPool",
+            "AveragePool",
+            "Identity",
+            "Relu",
+            "BatchNorm",
+            "Add",
+            "Concat",
+            "projection",
+            "several leaves",
+        ],
+    );
+}
+
+fn has_all(blocks: &[Named], widths: WidthRule, wanted: &[&str]) {
+    let found: BTreeSet<String> = blocks.iter().flat_map(|(_, graph)| features(graph, widths)).collect();
+    for &wanted in wanted {
         assert!(found.contains(wanted), "no block has {wanted}: {found:?}");
     }
 }
@@ -188,18 +211,42 @@ fn has_every_kind_of_layer(widths: WidthRule) {
 #[test]
 #[ignore = "needs PyTorch: a python3 with torch (Debian: python3-torch), or one that BLOCKQNN_PYTHON names"]
 fn twenty_random_networks_compute_the_same_in_pytorch() {
-    compare_with_pytorch(WidthRule::Growing);
+    compare_with_pytorch(&blocks(WidthRule::Growing), WidthRule::Growing);
 }
 
 #[test]
 #[ignore = "needs PyTorch: a python3 with torch (Debian: python3-torch), or one that BLOCKQNN_PYTHON names"]
 fn twenty_random_networks_of_bounded_width_compute_the_same_in_pytorch() {
-    compare_with_pytorch(WidthRule::Bounded);
+    compare_with_pytorch(&blocks(WidthRule::Bounded), WidthRule::Bounded);
 }
 
-fn compare_with_pytorch(widths: WidthRule) {
+#[test]
+#[ignore = "needs PyTorch: a python3 with torch (Debian: python3-torch), or one that BLOCKQNN_PYTHON names"]
+fn twenty_random_networks_of_each_of_the_other_spaces_compute_the_same_in_pytorch() {
+    for widths in [WidthRule::Growing, WidthRule::Bounded] {
+        let modern = blocks_of(&[BlockSpace::modern()], widths);
+        has_all(&modern, widths, &["ShapedConvolution", "SeparableConvolution", "FactorisedConvolution"]);
+        has_all(&modern, widths, &["SqueezeExcitation", "projection", "several leaves"]);
+        compare_with_pytorch(&modern, widths);
+        let mobile = blocks_of(&[BlockSpace::mobile()], widths);
+        has_all(&mobile, widths, &["InvertedBottleneck", "several leaves"]);
+        compare_with_pytorch(&mobile, widths);
+    }
+}
+
+#[test]
+#[ignore = "needs PyTorch: a python3 with torch (Debian: python3-torch), or one that BLOCKQNN_PYTHON names"]
+fn networks_of_named_blocks_compute_the_same_in_pytorch() {
+    let named: Vec<Named> =
+        LayerGraph::NAMES.iter().map(|&name| (name.to_owned(), LayerGraph::named(name).unwrap())).collect();
+    for widths in [WidthRule::Growing, WidthRule::Bounded] {
+        compare_with_pytorch(&named, widths);
+    }
+}
+
+fn compare_with_pytorch(blocks: &[Named], widths: WidthRule) {
     let folder = tempfile::tempdir().unwrap();
-    write_all(folder.path(), widths);
+    write_all(folder.path(), blocks, widths);
     let python = python_with("torch");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trained/pytorch/compare.py");
     let output = Command::new(python).arg(script).arg(folder.path()).output().unwrap();

@@ -23,7 +23,7 @@ impl Block {
     }
 }
 
-/// The block of a run folder, of a file, or of a text.
+/// The block of a run folder, of a file, of a published block's name, or of a text.
 pub(crate) fn read(source: Option<&str>) -> Result<Block, Box<dyn Error>> {
     let source = source.unwrap_or(DEFAULT);
     let path = Path::new(source);
@@ -35,6 +35,9 @@ pub(crate) fn read(source: Option<&str>) -> Result<Block, Box<dyn Error>> {
         return parse(text.trim(), path)
             .map_err(|error| format!("--block: the file {source} has no valid block: {error}").into());
     }
+    if let Ok(graph) = LayerGraph::named(source) {
+        return Ok(Block { name: source.to_owned(), graph, widths: WidthRule::Growing });
+    }
     // Every layer of a block except `end` has parentheses, and few file names do.
     let is_text = source.contains('(') && !source.contains('/');
     let code: Result<BlockCode, _> = source.parse();
@@ -43,8 +46,9 @@ pub(crate) fn read(source: Option<&str>) -> Result<Block, Box<dyn Error>> {
             format!("--block: {error}")
         } else {
             format!(
-                "--block: {source:?} is neither a run folder nor a file, and not a block such as 'conv3(0) conv3(1) \
-                 terminal(2)'"
+                "--block: {source:?} is neither a run folder nor a file, not a block such as 'conv3(0) conv3(1) \
+                 terminal(2)', and none of the published ones, {}",
+                LayerGraph::NAMES.join(", ")
             )
         }
         .into()
