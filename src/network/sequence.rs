@@ -18,6 +18,7 @@ pub(super) struct Sequence {
 }
 
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a layer has few parts, and their tensors are larger")]
 pub(super) enum Part {
     Convolution(Conv2d),
     Normalisation(BatchNorm),
