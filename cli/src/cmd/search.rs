@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     /// reading width 32, N = 4, 5,000 images held out). short: half as many minibatches as paper. metaqnn: as paper,
     /// but with the learner of its predecessor MetaQNN (plain accuracy as the reward, only at the last layer, and
     /// Q-values that start at 50). modern: quick with the layers of later networks (separable, depthwise, grouped and
-    /// dilated convolutions, squeeze-and-excitation). mobile: quick with the inverted bottlenecks of MobileNetV2
+    /// dilated convolutions, squeeze-and-excitation). mobile: quick with the inverted bottlenecks of mobile networks
     #[arg(long, default_value = "quick", value_name = "NAME", conflicts_with = "resume")]
     preset: Preset,
 

@@ -38,7 +38,7 @@ fn split(training: usize, validation: usize) -> Split {
 }
 
 fn config() -> ProcessConfig {
-    ProcessConfig::new().with_patience(Duration::from_secs(60))
+    ProcessConfig::new().with_patience(Duration::from_mins(1))
 }
 
 /// Trainings with `PyTorch`, and the folder of their files.
