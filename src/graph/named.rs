@@ -36,10 +36,10 @@ impl LayerGraph {
     /// [`UnknownBlock`] if there is none.
     ///
     /// ```
-    /// use blockqnn::graph::{LayerGraph, NetworkConfig, WidthRule};
+    /// use blockqnn::graph::{LayerGraph, NetworkConfig};
     ///
-    /// let network = NetworkConfig { widths: WidthRule::Growing, ..NetworkConfig::cifar() };
-    /// let cost = LayerGraph::named("darts-v2")?.cost(&network)?;
+    /// let network = NetworkConfig::cifar();
+    /// let cost = LayerGraph::named("resnet-bottleneck")?.cost(&network)?;
     /// assert!(cost.parameters < LayerGraph::named("resnet-basic")?.cost(&network)?.parameters);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
