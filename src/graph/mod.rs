@@ -18,8 +18,10 @@ pub use cost::{Cost, CostError, CostLimits, CostQuantity, OverLimit};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use named::UnknownBlock;
 pub use network_config::{NetworkConfig, StemConfig, WidthRule};
-pub(crate) use operation::{CELL, PyTorch, SizedStep, Step};
+pub(crate) use operation::{CELL, PyTorch};
 pub use operation::{ConvolutionShape, Groups, Operation, Order, Width};
+#[cfg(any(feature = "train", feature = "onnx"))]
+pub(crate) use operation::{SizedStep, Step};
 pub use shape::{ImageShape, NodeChannels, SizeOverflow};
 
 use serde::{Deserialize, Serialize};

@@ -11,7 +11,9 @@ mod sequence;
 pub(crate) use colour::Colour;
 pub(crate) use convolution::CELL;
 pub use filters::{ConvolutionShape, Groups, Order, Width};
-pub(crate) use sequence::{SizedStep, Step};
+pub(crate) use sequence::SizedStep;
+#[cfg(any(feature = "train", feature = "onnx"))]
+pub(crate) use sequence::Step;
 
 use super::cost::Sum;
 use super::path_flow::Flow;
@@ -158,6 +160,7 @@ impl Operation {
 
     /// Returns the steps of which it consists, between inputs and outputs of so many channels; none if it is not one of
     /// the operations that are described by steps.
+    #[cfg(any(feature = "train", feature = "onnx"))]
     pub(crate) fn steps(self, input: u64, output: u64) -> Result<Vec<SizedStep>, SizeOverflow> {
         self.describe(|kind| kind.steps(input, output))
     }
