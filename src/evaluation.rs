@@ -2,6 +2,7 @@
 
 use crate::graph::{Cost, Fingerprint, OverLimit, SizeOverflow};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// One architecture to evaluate.
@@ -21,7 +22,7 @@ pub struct Trial {
 }
 
 /// What an environment measured for one architecture.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
     /// The accuracy on the validation images, in percent (0 to 100).
@@ -34,13 +35,35 @@ pub struct Metrics {
     pub restarts: u32,
     /// The wall-clock time in seconds, for information only.
     pub seconds: f64,
+    /// The learning curve of the attempt that counts: epochs, from 1, and the validation accuracy after each, in
+    /// percent. Epochs after which nothing was validated are missing. Omitted from files if it is empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<(u32, f64)>,
+    /// What else was measured, by name: a latency, an energy, an F1 score. Omitted from files if there is nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub measurements: BTreeMap<String, f64>,
 }
 
 impl Metrics {
     /// Creates metrics that contain only an accuracy in percent.
     #[must_use]
     pub fn from_accuracy(accuracy: f64) -> Self {
-        Self { accuracy, training_loss: None, epochs: 0, restarts: 0, seconds: 0.0 }
+        Self {
+            accuracy,
+            training_loss: None,
+            epochs: 0,
+            restarts: 0,
+            seconds: 0.0,
+            curve: Vec::new(),
+            measurements: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a measurement, or replaces the one of that name.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, value: f64) -> Self {
+        self.measurements.insert(name.into(), value);
+        self
     }
 }
 

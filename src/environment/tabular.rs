@@ -394,7 +394,7 @@ mod tests {
         let trial = crate::evaluation::Trial { id: 0, seed: 0, fingerprint: graph.fingerprint(), cost: None };
         let mut evaluate = |text: &str| environment.evaluate(&text, &TrialContext::new(&trial));
         assert!(matches!(evaluate("a").unwrap(), Evaluation::Infeasible(Infeasibility::Rejected { .. })));
-        let metrics = *evaluate("b").unwrap().metrics().unwrap();
+        let metrics = evaluate("b").unwrap().metrics().unwrap().clone();
         assert_eq!((metrics.accuracy, metrics.seconds), (50.0, 7.0));
         assert!(evaluate("c").unwrap_err().to_string().contains("t.csv has no architecture \"c\""));
     }

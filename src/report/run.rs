@@ -163,7 +163,7 @@ impl Run {
                 id: record.id,
                 minibatch: record.minibatch,
                 outcome: match &record.evaluation {
-                    Evaluation::Measured(metrics) => Ok(*metrics),
+                    Evaluation::Measured(metrics) => Ok(metrics.clone()),
                     Evaluation::Infeasible(reason) => Err(reason.clone()),
                 },
                 reward: record.reward.value(),

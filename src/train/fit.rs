@@ -299,11 +299,11 @@ impl Session<'_> {
                         tracing::warn!(%error, "the log of the training is not complete");
                     }
                     let metrics = Metrics {
-                        accuracy: self.accuracy(score.correct),
                         training_loss: Some(training_loss),
                         epochs: epoch,
                         restarts,
                         seconds: self.seconds(),
+                        ..Metrics::from_accuracy(self.accuracy(score.correct))
                     };
                     return Ok(Trained { network, metrics, epochs: attempt.progress.epochs });
                 }

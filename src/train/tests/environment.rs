@@ -29,13 +29,13 @@ fn identity(environment: &TrainingEnvironment) -> String {
 #[test]
 fn an_architecture_is_trained_and_measured() {
     let mut environment = environment(recipe());
-    let first = *evaluate(&mut environment, &block(), 1).metrics().unwrap();
+    let first = evaluate(&mut environment, &block(), 1).metrics().unwrap().clone();
     assert!(first.accuracy > 90.0, "{first:?}");
     assert_eq!((first.epochs, first.restarts), (6, 0));
     // Earlier trials and clones change nothing.
-    let second = *evaluate(&mut environment.clone(), &block(), 1).metrics().unwrap();
-    assert_eq!(Metrics { seconds: 0.0, ..first }, Metrics { seconds: 0.0, ..second });
-    let other = *evaluate(&mut environment, &block(), 2).metrics().unwrap();
+    let second = evaluate(&mut environment.clone(), &block(), 1).metrics().unwrap().clone();
+    assert_eq!(Metrics { seconds: 0.0, ..first.clone() }, Metrics { seconds: 0.0, ..second });
+    let other = evaluate(&mut environment, &block(), 2).metrics().unwrap().clone();
     assert_ne!(first.training_loss, other.training_loss);
 }
 
