@@ -43,8 +43,8 @@ fn modern() -> BlockSpace {
     BlockSpace::modern().with_max_layers(10).unwrap()
 }
 
-/// Each layer is three convolutions with normalisation. In deeper blocks the first step depends so much on roundings that
-/// PyTorch in single precision differs from PyTorch in double precision by more than the test allows.
+/// Each layer is three convolutions with normalisation, so deeper blocks make networks whose first step hangs on
+/// roundings.
 fn mobile() -> BlockSpace {
     BlockSpace::mobile().with_max_layers(6).unwrap()
 }
