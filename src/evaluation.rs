@@ -69,8 +69,8 @@ impl Metrics {
         }
     }
 
-    /// Creates the metrics of an evaluation that was stopped early, from its learning curve: the accuracy and the epochs
-    /// are the last of the curve. Of an empty curve they are 0.
+    /// Creates the metrics of an evaluation that was stopped early, from its learning curve: the accuracy and the
+    /// epochs are the last of the curve. Of an empty curve they are 0.
     #[must_use]
     pub fn stopped_after(curve: Vec<(u32, f64)>) -> Self {
         let (epochs, accuracy) = curve.last().copied().unwrap_or_default();

@@ -7,8 +7,8 @@ use std::collections::HashSet;
 use std::fmt;
 
 /// All finished episodes of a search in the order in which they were learned, after those of its
-/// [history](crate::search::History), and the fingerprints of everything proposed. An architecture has more than one episode only if repeats count as trials or are learned again
-/// ([`Repeats`](crate::search::Repeats)).
+/// [history](crate::search::History), and the fingerprints of everything proposed. An architecture has more than one
+/// episode only if repeats count as trials or are learned again ([`Repeats`](crate::search::Repeats)).
 ///
 /// The controller keeps it and lends it to the agent. It is the replay memory of the Q-learner (Section "Experiment
 /// Details"), and a population-based agent chooses parents from it.
@@ -71,8 +71,8 @@ impl<S: SearchSpace> Memory<S> {
     }
 
     /// Returns the number of trials proposed so far and of results from elsewhere
-    /// ([`Search::with_history`](crate::search::Search::with_history)). An agent that begins at random does so until this
-    /// is enough; schedules count [`proposed`](Self::proposed).
+    /// ([`Search::with_history`](crate::search::Search::with_history)). An agent that begins at random does so until
+    /// this is enough; schedules count [`proposed`](Self::proposed).
     #[must_use]
     pub fn known(&self) -> u64 {
         self.proposed + self.elsewhere

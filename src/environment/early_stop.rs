@@ -1,5 +1,5 @@
-//! Stopping an evaluation early: it ends with what it has measured so far, which is a result, unlike that of one that is
-//! cancelled.
+//! Stopping an evaluation early: it ends with what it has measured so far, which is a result, unlike that of one that
+//! is cancelled.
 
 use super::{Cancellation, Progress};
 use serde::{Deserialize, Serialize};

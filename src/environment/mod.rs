@@ -121,8 +121,9 @@ impl<'a> TrialContext<'a> {
 
     /// Returns whether the evaluation should end early with what it has measured so far: the last accuracy, marked as
     /// [stopped](crate::evaluation::Metrics::stopped), as
-    /// [`Metrics::stopped_after`](crate::evaluation::Metrics::stopped_after) makes it of the [curve](Self::curve). Worth asking after each report of an accuracy. An environment that cannot
-    /// stop early simply finishes, and its result counts as usual.
+    /// [`Metrics::stopped_after`](crate::evaluation::Metrics::stopped_after) makes it of the [curve](Self::curve).
+    /// Worth asking after each report of an accuracy. An environment that cannot stop early simply finishes, and its
+    /// result counts as usual.
     ///
     /// If the search has a rule for stopping, the answer is a function of the accuracies reported until now, so that a
     /// search can be repeated; the search itself may also have asked at any time

@@ -156,7 +156,8 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
         .collect()
 }
 
-/// Returns the trials measured to the end that no other with at most as many FLOPs beats in accuracy, by increasing FLOPs.
+/// Returns the trials measured to the end that no other with at most as many FLOPs beats in accuracy, by increasing
+/// FLOPs.
 pub(super) fn pareto_front(run: &Run) -> Vec<&Finished> {
     search::pareto_front(&run.trials, |trial| Some((trial.flops()?, trial.final_accuracy()?, trial.id)))
 }

@@ -122,12 +122,12 @@ impl<'o, S: SearchSpace, G, V> Search<'o, S, G, V> {
         self
     }
 
-    /// Adds architectures to evaluate first, before the agent proposes any: walks, such as
-    /// [`SearchSpace::encode`] gives for an architecture. They are trials like all others, the first ones of the run, and
-    /// the agent learns from them; only one that the history has as well is evaluated nevertheless.
+    /// Adds architectures to evaluate first, before the agent proposes any: walks, such as [`SearchSpace::encode`]
+    /// gives for an architecture. They are trials like all others, the first ones of the run, and the agent learns from
+    /// them; only one that the history has as well is evaluated nevertheless.
     ///
-    /// They are kept in the run folder. A search that is resumed need not be given them again; one that is given others is
-    /// refused.
+    /// They are kept in the run folder. A search that is resumed need not be given them again; one that is given others
+    /// is refused.
     ///
     /// ```
     /// use blockqnn::agent::RandomAgent;
@@ -147,12 +147,14 @@ impl<'o, S: SearchSpace, G, V> Search<'o, S, G, V> {
         self
     }
 
-    /// Sets results from elsewhere, from which the agent learns before its first proposal. They are not part of the run:
-    /// neither its records nor its budget, its schedules or its best. Their rewards are computed anew by this search.
+    /// Sets results from elsewhere, from which the agent learns before its first proposal. They are not part of the
+    /// run: neither its records nor its budget, its schedules or its best. Their rewards are computed anew by this
+    /// search.
     ///
-    /// With [`Repeats::Resample`](super::Repeats::Resample) and [`Repeats::Replay`](super::Repeats::Replay), the agent's
-    /// proposals of these architectures are repeats; [`enqueue`](Self::enqueue) those to evaluate again. With
-    /// [`Repeats::Reuse`](super::Repeats::Reuse) they are evaluated, since a trial must not have a result from elsewhere.
+    /// With [`Repeats::Resample`](super::Repeats::Resample) and [`Repeats::Replay`](super::Repeats::Replay), the
+    /// agent's proposals of these architectures are repeats; [`enqueue`](Self::enqueue) those to evaluate again. With
+    /// [`Repeats::Reuse`](super::Repeats::Reuse) they are evaluated, since a trial must not have a result from
+    /// elsewhere.
     ///
     /// They are kept in the run folder, as with [`enqueue`](Self::enqueue).
     #[must_use]

@@ -137,10 +137,11 @@ pub trait Observer<S: SearchSpace> {
     /// Whether a trial should stop early, with what it has measured so far. Asked after each
     /// [`on_progress`](Self::on_progress).
     ///
-    /// The trial stops when its environment next looks, if it [can](crate::environment::TrialContext::should_stop), so a
-    /// search that is stopped like this is not repeatable; [`MedianStopping`](super::MedianStopping) is. A trial that
+    /// The trial stops when its environment next looks, if it [can](crate::environment::TrialContext::should_stop), so
+    /// a search that is stopped like this is not repeatable; [`MedianStopping`](super::MedianStopping) is. A trial that
     /// has stopped is recorded with its last accuracy and marked
-    /// ([`Metrics::stopped`](crate::evaluation::Metrics::stopped)). One for which this comes too late finishes as usual.
+    /// ([`Metrics::stopped`](crate::evaluation::Metrics::stopped)). One for which this comes too late finishes as
+    /// usual.
     fn should_stop(&mut self, trial: u64, progress: &Progress) -> bool {
         false
     }

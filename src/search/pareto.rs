@@ -7,8 +7,8 @@ use crate::space::SearchSpace;
 impl<S: SearchSpace> SearchReport<S> {
     /// Returns the Pareto front of accuracy against a cost: the measured trials for which no other is at least as
     /// accurate and cheaper, or as cheap and more accurate. The cheapest comes first, so accuracies ascend; of equal
-    /// trials only the earliest is returned. Trials whose cost is not known, and those that were stopped early, are left
-    /// out.
+    /// trials only the earliest is returned. Trials whose cost is not known, and those that were stopped early, are
+    /// left out.
     ///
     /// ```
     /// use blockqnn::agent::RandomAgent;

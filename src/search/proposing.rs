@@ -84,7 +84,8 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         Ok(!self.is_exhausted)
     }
 
-    /// Has the agent propose a trial that was not proposed before, after those that come first. Returns `None` if the space is exhausted.
+    /// Has the agent propose a trial that was not proposed before, after those that come first. Returns `None` if the
+    /// space is exhausted.
     pub(super) fn propose(&mut self, id: u64) -> Result<Option<Entered<S>>, SearchError> {
         let first = usize::try_from(id).ok().and_then(|id| self.search.warm_start.first.get(id));
         if let Some(actions) = first {

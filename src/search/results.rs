@@ -9,9 +9,9 @@ impl<S: SearchSpace> SearchReport<S> {
     ///
     /// Columns: `rank`, `trial`, `minibatch`, `accuracy` (percent; empty if infeasible), `reward`, `parameters`,
     /// `flops` (multiply-adds for one image), `activation_bytes` (for one image), `depth`, `nodes`, `edges`, `epochs`,
-    /// `restarts`, `seconds`, `cached`, `stopped` (early), `seed`, `fingerprint`, `architecture` (the space's text) and `infeasible` (the
-    /// reason). The columns from `parameters` to `edges` are left out if no trial has a cost, and `stopped`
-    /// is if no trial was.
+    /// `restarts`, `seconds`, `cached`, `stopped` (early), `seed`, `fingerprint`, `architecture` (the space's text) and
+    /// `infeasible` (the reason). The columns from `parameters` to `edges` are left out if no trial has a cost, and
+    /// `stopped` is if no trial was.
     ///
     /// # Errors
     /// Returns an error if `out` cannot be written.

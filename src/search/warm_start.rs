@@ -195,12 +195,13 @@ impl<Action: Datum> History<Action> {
         Ok(history)
     }
 
-    /// Reads a CSV file with the columns `architecture`, as the space writes it in tables, and `accuracy` in percent, such
-    /// as the table that [`SearchReport::write_csv`](super::SearchReport::write_csv) writes. Other columns are ignored,
-    /// except that rows whose `stopped` is `true` are left out, like those without an accuracy.
+    /// Reads a CSV file with the columns `architecture`, as the space writes it in tables, and `accuracy` in percent,
+    /// such as the table that [`SearchReport::write_csv`](super::SearchReport::write_csv) writes. Other columns are
+    /// ignored, except that rows whose `stopped` is `true` are left out, like those without an accuracy.
     ///
     /// # Errors
-    /// [`HistoryError`] if the file cannot be read, lacks a column, or has an architecture that does not belong to `space`.
+    /// [`HistoryError`] if the file cannot be read, lacks a column, or has an architecture that does not belong to
+    /// `space`.
     pub fn read_csv<S>(space: &S, path: impl AsRef<Path>) -> Result<Self, HistoryError>
     where
         S: SearchSpace<Action = Action, Architecture: FromStr<Err: Display>>,

@@ -112,8 +112,9 @@ impl<'a> Training<'a> {
     ///
     /// # Cost
     /// The validation images are evaluated after the last epoch, after the first epoch of an attempt that may still be
-    /// given up, as often as the recipe's `measure_every` says, and when the training is to end early. The host waits for the device once per epoch, to
-    /// read the loss and, if they were evaluated, the results on the validation images.
+    /// given up, as often as the recipe's `measure_every` says, and when the training is to end early. The host waits
+    /// for the device once per epoch, to read the loss and, if they were evaluated, the results on the validation
+    /// images.
     ///
     /// # Errors
     /// [`TrainError`] if the recipe is not valid, the two sets do not fit each other, or `build` or the device fails.
@@ -305,15 +306,8 @@ impl Session<'_> {
                     if let Err(error) = logged {
                         tracing::warn!(%error, "the log of the training is not complete");
                     }
-                    let metrics = Metrics {
-                        training_loss: Some(training_loss),
-                        epochs: epoch,
-                        restarts,
-                        seconds: self.seconds(),
-                        curve: curve(&attempt.progress.epochs),
-                        stopped,
-                        ..Metrics::from_accuracy(self.accuracy(score.correct))
-                    };
+                    let metrics = self.metrics(&attempt.progress, training_loss, self.accuracy(score.correct));
+                    let metrics = Metrics { stopped, ..metrics };
                     return Ok(Trained { network, metrics, epochs: attempt.progress.epochs });
                 }
             }
@@ -322,6 +316,18 @@ impl Session<'_> {
             }
             // Only after the checkpoint, which is more valuable.
             logged?;
+        }
+    }
+
+    /// The metrics after the last epoch of an attempt.
+    fn metrics(&self, progress: &checkpoint::Progress, training_loss: f64, accuracy: f64) -> Metrics {
+        Metrics {
+            training_loss: Some(training_loss),
+            epochs: progress.epoch,
+            restarts: progress.restarts,
+            seconds: self.seconds(),
+            curve: curve(&progress.epochs),
+            ..Metrics::from_accuracy(accuracy)
         }
     }
 

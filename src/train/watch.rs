@@ -17,8 +17,8 @@ pub trait Watch {
         false
     }
 
-    /// Receives the progress of the training, after every batch of training and of validation, and each accuracy that is
-    /// measured. A training that continues from a checkpoint reports the earlier accuracies once more.
+    /// Receives the progress of the training, after every batch of training and of validation, and each accuracy that
+    /// is measured. A training that continues from a checkpoint reports the earlier accuracies once more.
     ///
     /// The share of the epoch times the number of training images is the number of images done in it. On a GPU they may
     /// still be queued.

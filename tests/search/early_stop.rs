@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const EPOCHS: u32 = 12;
 const RULE: MedianStopping = MedianStopping { grace_epochs: 2, min_trials: 5 };
 
-/// Approaches the accuracy of [`Synthetic`] in twelve epochs, each block at its own pace, and stops when it should unless
-/// it is stubborn.
+/// Approaches the accuracy of [`Synthetic`] in twelve epochs, each block at its own pace, and stops when it should
+/// unless it is stubborn.
 #[derive(Clone, Default)]
 struct Learning {
     is_stubborn: bool,

@@ -85,14 +85,14 @@ pub(crate) struct Arguments {
     minibatch: Option<u64>,
 
     /// Stop a block early that is behind the others: after an epoch (not one of the first N, by default 3), if its best
-    /// accuracy so far is below the median of the running averages that blocks of earlier minibatches had at that epoch.
-    /// Saves epochs. A stopped block is recorded with its last accuracy and ranks behind all others. Measures every block
-    /// after each epoch (recipe.measure_every=1); a trainer of your own has to report these accuracies
+    /// accuracy so far is below the median of the running averages that blocks of earlier minibatches had at that
+    /// epoch. Saves epochs. A stopped block is recorded with its last accuracy and ranks behind all others. Measures
+    /// every block after each epoch (recipe.measure_every=1); a trainer of your own has to report these accuracies
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3", conflicts_with = "rolling")]
     median_stopping: Option<u32>,
 
-    /// Block to evaluate first, before the agent proposes any, such as "conv3(0) conv3(1) add(0,2) terminal(3)", or a file
-    /// with one on each line (repeatable). It counts like all others, and the agent learns from it
+    /// Block to evaluate first, before the agent proposes any, such as "conv3(0) conv3(1) add(0,2) terminal(3)", or a
+    /// file with one on each line (repeatable). It counts like all others, and the agent learns from it
     #[arg(long, value_name = "BLOCK")]
     first: Vec<String>,
 

@@ -59,11 +59,11 @@ pub struct RunSettings {
     pub agent: Option<String>,
     /// Identity of the reward; `None` as for the space.
     pub reward: Option<String>,
-    /// How many architectures were evaluated first ([`Search::enqueue`](super::Search::enqueue)), with a checksum; `None`
-    /// if none were.
+    /// How many architectures were evaluated first ([`Search::enqueue`](super::Search::enqueue)), with a checksum;
+    /// `None` if none were.
     pub first: Option<String>,
-    /// How many results from elsewhere the agent began with ([`Search::with_history`](super::Search::with_history)), with
-    /// a checksum; `None` if there were none.
+    /// How many results from elsewhere the agent began with ([`Search::with_history`](super::Search::with_history)),
+    /// with a checksum; `None` if there were none.
     pub history: Option<String>,
 }
 

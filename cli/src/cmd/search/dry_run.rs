@@ -81,8 +81,8 @@ fn print_training(recipe: &Recipe, stopping: Option<MedianStopping>) {
     );
     if let Some(MedianStopping { grace_epochs, min_trials }) = stopping {
         outln!(
-            "  stopped early after an epoch above {grace_epochs}, if its best accuracy is below the median of {min_trials} or \
-             more blocks of earlier minibatches (search.median_stopping)"
+            "  stopped early after an epoch above {grace_epochs}, if its best accuracy is below the median of {min_trials} \
+             or more blocks of earlier minibatches (search.median_stopping)"
         );
     }
 }

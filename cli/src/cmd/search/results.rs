@@ -41,8 +41,8 @@ pub(crate) fn run_folder(arguments: &Arguments, experiment: &Experiment) -> Resu
     }
 }
 
-/// Writes `results.csv` (all trials, best first), `curves.csv` (their learning curves, if there are any), `best.json` (the complete record of the best one) and
-/// `utilisation.json` (how busy the workers were) beside the run.
+/// Writes `results.csv` (all trials, best first), `curves.csv` (their learning curves, if there are any), `best.json`
+/// (the complete record of the best one) and `utilisation.json` (how busy the workers were) beside the run.
 pub(crate) fn write(run: &Path, space: &BlockSpace, report: &SearchReport<BlockSpace>) -> Result<(), String> {
     write_file(run, "results.csv", |out| report.write_csv(space, out))?;
     let has_curve = |evaluation: &Evaluation| evaluation.metrics().is_some_and(|metrics| !metrics.curve.is_empty());

@@ -48,7 +48,9 @@ fn blocks(text: &str) -> Result<Vec<Vec<LayerCode>>, String> {
     let parse = |code: &str, place: String| {
         let block: Result<BlockCode, _> = code.parse();
         block.map(|block| block.layers().to_vec()).map_err(|error| {
-            format!("--first: {place}: {error}; give a block such as \"conv3(0) terminal(1)\", or a file with one on each line")
+            format!(
+                "--first: {place}: {error}; give a block such as \"conv3(0) terminal(1)\", or a file with one on each line"
+            )
         })
     };
     if !Path::new(text).is_file() {
