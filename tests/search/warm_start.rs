@@ -12,7 +12,8 @@ use blockqnn::search::{
 use blockqnn::seed;
 use blockqnn::space::block::{BlockCode, BlockSpace, LayerCode};
 use blockqnn::space::cell::CellSpace;
-use blockqnn::space::{SearchSpace, random_trajectory};
+use blockqnn::space::{SearchSpace, random_trajectory, walk};
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fs;
 use std::path::Path;
@@ -135,20 +136,30 @@ fn agents_of_every_kind_propose_better_blocks_from_the_start_with_a_history() {
         println!("{name}: {without:.1} without a history, {with:.1} with one");
         assert!(with > without + 2.0, "{name}: {without} without a history, {with} with one");
     }
-    // The schedule of the paper's learner begins with random trials, history or not. Its values are another matter.
-    let greedy = || {
-        let phases = vec![EpsilonPhase { epsilon: 0.0, minibatches: 1 }];
-        let epsilon = EpsilonSchedule::new(phases).unwrap();
-        QLearning::new(QLearningConfig { epsilon, ..QLearningConfig::paper() }).unwrap()
-    };
-    let of = |history: History<LayerCode>| {
-        let config = SearchConfig::paper().with_seed(1).with_trials(20, 20);
-        let search = Search::new(BlockSpace::paper(), greedy(), Synthetic::new(), config);
-        let report = search.with_history(history).run().unwrap();
-        report.records.iter().map(|record| record.reward.value()).sum::<f64>() / 20.0
-    };
-    let (without, with) = (of(History::new()), of(informed));
-    assert!(with > without + 2.0, "Q-learning: {without} without a history, {with} with one");
+}
+
+#[test]
+fn the_papers_learner_has_values_of_the_history_before_its_first_proposal() {
+    // Its schedule begins with random trials, history or not; a greedy one shows what it knows.
+    let epsilon = EpsilonSchedule::new(vec![EpsilonPhase { epsilon: 0.0, minibatches: 1 }]).unwrap();
+    let agent = QLearning::new(QLearningConfig { epsilon, ..QLearningConfig::paper() }).unwrap();
+    let space = BlockSpace::paper();
+    let mut taken = HashSet::new();
+    for number in 0..30 {
+        let walk = random_trajectory(&space, &mut seed::stream(8, "elsewhere", number)).unwrap();
+        taken.extend(walk.states.into_iter().zip(walk.actions));
+    }
+    let config = SearchConfig::paper().with_seed(1).with_trials(1, 1);
+    let search = Search::new(space.clone(), agent, Synthetic::new(), config);
+    let report =
+        search.with_reward(RedefinedReward::accuracy(Credit::EveryLayer)).with_history(history()).run().unwrap();
+    let first = walk(&space, &report.records[0].actions).unwrap();
+    let known: HashSet<LayerCode> = taken.iter().map(|(state, _)| *state).collect();
+    let decisions: Vec<_> =
+        first.states.into_iter().zip(first.actions).filter(|(state, _)| known.contains(state)).collect();
+    assert!(!decisions.is_empty());
+    // What was tried has a value above that of what was not.
+    assert!(decisions.iter().all(|decision| taken.contains(decision)), "{decisions:?}");
 }
 
 #[test]
