@@ -83,7 +83,6 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests {
     use super::*;
 

@@ -399,6 +399,6 @@ fn an_observer_stops_trials_in_child_processes() {
     assert!(!measured.is_empty());
     for metrics in measured {
         assert!(metrics.stopped && (4..4_000).contains(&metrics.epochs), "{}", metrics.epochs);
-        assert_eq!(metrics.curve.len() as u64, u64::from(metrics.epochs));
+        assert_eq!(metrics.curve.len(), metrics.epochs as usize);
     }
 }

@@ -89,7 +89,7 @@ fn a_function_that_is_asked_to_stops_at_once_in_a_child_and_as_an_environment() 
     let folder = folder(&function(ENDLESS));
     let (metrics, _) = evaluated(folder.path(), &EarlyStop::new(), Some(5));
     assert!(metrics.stopped && metrics.epochs < 3_000, "{}", metrics.epochs);
-    assert_eq!(metrics.curve.len() as u32, metrics.epochs);
+    assert_eq!(metrics.curve.len(), metrics.epochs as usize);
 
     let (trial, early_stop) = (trial(0), EarlyStop::new());
     let seen = RefCell::new(0);
