@@ -42,6 +42,15 @@ pub struct Metrics {
     /// What else was measured, by name: a latency, an energy, an F1 score. Omitted from files if there is nothing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measurements: BTreeMap<String, f64>,
+    /// Whether the evaluation was stopped early, so that the accuracy is the last one measured and not the final one.
+    /// Omitted from files if not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stopped: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Metrics {
@@ -56,7 +65,16 @@ impl Metrics {
             seconds: 0.0,
             curve: Vec::new(),
             measurements: BTreeMap::new(),
+            stopped: false,
         }
+    }
+
+    /// Creates the metrics of an evaluation that was stopped early, from its learning curve: the accuracy and the
+    /// epochs are the last of the curve. Of an empty curve they are 0.
+    #[must_use]
+    pub fn stopped_after(curve: Vec<(u32, f64)>) -> Self {
+        let (epochs, accuracy) = curve.last().copied().unwrap_or_default();
+        Self { epochs, curve, stopped: true, ..Self::from_accuracy(accuracy) }
     }
 
     /// Adds a measurement, or replaces the one of that name.
@@ -81,13 +99,26 @@ pub enum Evaluation {
 }
 
 impl Evaluation {
-    /// Returns the measured accuracy in percent, if there is one.
+    /// Returns the measured accuracy in percent, if there is one; of an evaluation that was stopped early, the last.
     #[must_use]
     pub fn accuracy(&self) -> Option<f64> {
         match self {
             Self::Measured(metrics) => Some(metrics.accuracy),
             Self::Infeasible(_) => None,
         }
+    }
+
+    /// Returns the measured accuracy in percent, unless there is none or the evaluation was stopped early. Evaluations
+    /// are only comparable by this.
+    #[must_use]
+    pub fn final_accuracy(&self) -> Option<f64> {
+        self.metrics().filter(|metrics| !metrics.stopped).map(|metrics| metrics.accuracy)
+    }
+
+    /// Returns whether the evaluation was stopped early.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.metrics().is_some_and(|metrics| metrics.stopped)
     }
 
     /// Returns whether another machine, or the same one at another time, might give another evaluation.

@@ -2,12 +2,14 @@
 #![cfg(feature = "report")]
 
 use blockqnn::agent::{QLearning, QLearningConfig, RandomAgent, ReplayConfig};
-use blockqnn::environment::{BoxError, Environment, TrialContext, synthetic::Synthetic};
+use blockqnn::environment::{BoxError, Environment, Progress, TrialContext, synthetic::Synthetic};
 use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics};
 use blockqnn::files::{FolderError, OwnedFolder};
 use blockqnn::report::{Report, ReportError, Run};
 use blockqnn::reward::RedefinedReward;
-use blockqnn::search::{Durability, MinibatchSummary, Observer, Repeats, RunFolder, Search, SearchConfig};
+use blockqnn::search::{
+    Durability, MedianStopping, MinibatchSummary, Observer, Repeats, RunFolder, Search, SearchConfig,
+};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::collections::HashMap;
 use std::fs;
@@ -270,6 +272,64 @@ fn blocks_of_a_search_without_a_network_are_drawn_without_channels_and_nothing_h
     }
     let trials = report.series().into_iter().find(|series| series.name() == "trials").unwrap().csv();
     assert!(trials.starts_with("trial,minibatch,accuracy_percent,reward,layers,seconds,"), "{trials}");
+}
+
+/// Goes through six epochs, each block at its own pace.
+struct Learning;
+
+impl Environment<BlockCode> for Learning {
+    type Error = Fault;
+
+    fn evaluate(&mut self, _: &BlockCode, context: &TrialContext<'_>) -> Result<Evaluation, Fault> {
+        let pace = (context.trial().seed % 100) as f64 / 10.0;
+        for epoch in 1..=6 {
+            context.report(Progress::new(epoch, 6, 0, 0.0).with_accuracy(pace * f64::from(epoch)));
+            if context.should_stop() && epoch < 6 {
+                return Ok(Evaluation::Measured(Metrics::stopped_after(context.curve())));
+            }
+        }
+        Ok(Evaluation::Measured(Metrics { epochs: 6, ..Metrics::from_accuracy(pace * 6.0) }))
+    }
+
+    fn identity(&self) -> String {
+        "learning".to_owned()
+    }
+}
+
+#[test]
+fn learning_curves_are_drawn_and_blocks_that_were_stopped_early_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let rule = MedianStopping { grace_epochs: 1, min_trials: 3 };
+    let config = SearchConfig::new(48).with_minibatch(8).with_median_stopping(rule);
+    let search = Search::new(BlockSpace::paper(), RandomAgent, Learning, config);
+    let found = search.with_run_folder(create(&path)).run().unwrap();
+    assert!(found.stopped() > 5, "{}", found.stopped());
+    let report = Report::read([&path]).unwrap();
+    let html = report.html();
+    let stopped = format!("<dt>stopped early</dt><dd>{}</dd>", found.stopped());
+    assert!(html.contains(&stopped) && html.contains(&format!(" {} were stopped early, after ", found.stopped())));
+    let figure = report.figures().into_iter().find(|figure| figure.name == "curves").unwrap();
+    assert!(figure.svg.contains("no. 1: block ") && figure.svg.contains("a ring ends one that was stopped early"));
+
+    let series = report.series();
+    let rows = |name: &str| -> Vec<HashMap<String, String>> {
+        let csv = series.iter().find(|series| series.name() == name).unwrap().csv();
+        csv::Reader::from_reader(csv.as_bytes()).deserialize().collect::<Result<_, _>>().unwrap()
+    };
+    let curves: Vec<_> = found.records.iter().filter_map(|record| record.evaluation.metrics()).collect();
+    assert_eq!(rows("curves").len(), curves.iter().map(|metrics| metrics.curve.len()).sum::<usize>());
+    let of_trials = rows("trials");
+    assert_eq!(of_trials.iter().filter(|row| row["stopped"] == "true").count(), found.stopped());
+    let mut table = Vec::new();
+    found.write_csv(&BlockSpace::paper(), &mut table).unwrap();
+    let table: Vec<HashMap<String, String>> =
+        csv::Reader::from_reader(table.as_slice()).deserialize().collect::<Result<_, _>>().unwrap();
+    let ranked: Vec<bool> = table.iter().map(|row| row["stopped"] == "true").collect();
+    assert!(ranked.is_sorted() && !ranked[0]);
+    let mut lines = Vec::new();
+    found.write_curves(&mut lines).unwrap();
+    assert_eq!(String::from_utf8(lines).unwrap().lines().count(), 1 + rows("curves").len());
 }
 
 #[test]

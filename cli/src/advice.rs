@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// What messages of the library name, and the option that sets it.
-const OPTIONS: [(&str, &str); 25] = [
+const OPTIONS: [(&str, &str); 27] = [
     ("data.broken_images", "broken-images"),
     ("data.dataset", "dataset"),
     ("data.size", "size"),
@@ -19,6 +19,8 @@ const OPTIONS: [(&str, &str); 25] = [
     ("recipe.epochs", "epochs"),
     ("recipe.learning_rate", "learning-rate"),
     ("recipe.precision", "precision"),
+    ("architectures to evaluate first", "first"),
+    ("search.median_stopping", "median-stopping"),
     ("search.minibatch", "minibatch"),
     ("search.scheduling", "rolling"),
     ("search.seed", "seed"),

@@ -7,7 +7,7 @@ mod tests;
 use blockqnn::agent::{AgentConfig, QLearningConfig, UnknownAgent};
 use blockqnn::experiment::{DataConfig, Experiment, Preset};
 use blockqnn::graph::ImageShape;
-use blockqnn::search::RunSettings;
+use blockqnn::search::{MedianStopping, RunSettings};
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -110,6 +110,7 @@ impl Overrides {
             if let Some(agent) = change.remove("agent") {
                 change_agent(&mut settings, agent)?;
             }
+            turn_on_median_stopping(&mut settings, &change);
             merge(&mut settings, change);
         }
         let mut experiment = Experiment {
@@ -184,6 +185,16 @@ fn change_agent(settings: &mut Map<String, Value>, mut change: Value) -> Result<
         }
     }
     Ok(())
+}
+
+/// Prepares the setting for a change of some of its fields: while it is off, it is no part of the settings.
+fn turn_on_median_stopping(settings: &mut Map<String, Value>, change: &Map<String, Value>) {
+    let is_changed = change.get("search").is_some_and(|search| search["median_stopping"].is_object());
+    let of_search = settings.get_mut("search").and_then(Value::as_object_mut);
+    if let (true, Some(search), Ok(defaults)) = (is_changed, of_search, serde_json::to_value(MedianStopping::default()))
+    {
+        search.entry("median_stopping").or_insert(defaults);
+    }
 }
 
 /// The kind of the agent in settings; `None` for the Q-learner.

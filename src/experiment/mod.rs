@@ -306,7 +306,19 @@ impl Experiment {
         self.search.validate()?;
         let expected = "given: an experiment trains networks";
         InvalidSetting::check("search.network", "missing", self.search.network.is_some(), expected)?;
-        Ok(self.recipe.validate()?)
+        self.recipe.validate()?;
+        Ok(self.validate_stopping()?)
+    }
+
+    /// Checks that the rule for stopping trials early has something to compare, and something to stop.
+    fn validate_stopping(&self) -> Result<(), InvalidSetting> {
+        let (Some(rule), recipe) = (&self.search.median_stopping, &self.recipe) else { return Ok(()) };
+        let expected = "given, such as 1: search.median_stopping compares the accuracies after the epochs";
+        InvalidSetting::check("recipe.measure_every", "missing", recipe.measure_every.is_some(), expected)?;
+        let (grace, epochs) = (rule.grace_epochs, recipe.epochs);
+        let stops = grace.saturating_add(1) < epochs;
+        let expected = format!("at least 2 below recipe.epochs, which is {epochs}, or nothing is ever stopped");
+        InvalidSetting::check("search.median_stopping.grace_epochs", grace, stops, expected)
     }
 
     /// Returns every section except `search` as JSON: the settings that a [`RunFolder`](crate::search::RunFolder)

@@ -97,6 +97,24 @@ impl Finished {
         self.outcome.as_ref().ok().map(|metrics| metrics.accuracy)
     }
 
+    /// Returns the accuracy unless the evaluation was stopped early.
+    pub(super) fn final_accuracy(&self) -> Option<f64> {
+        if self.is_stopped() { None } else { self.accuracy() }
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.outcome.as_ref().is_ok_and(|metrics| metrics.stopped)
+    }
+
+    /// Returns the epochs after which the accuracy was measured, and the accuracies in percent.
+    pub(super) fn curve(&self) -> &[(u32, f64)] {
+        self.outcome.as_ref().map_or(&[], |metrics| &metrics.curve)
+    }
+
+    pub(super) fn epochs(&self) -> u64 {
+        self.outcome.as_ref().map_or(0, |metrics| metrics.epochs.into())
+    }
+
     /// Returns the FLOPs, if they are known and fit into 64 bits.
     pub(super) fn flops(&self) -> Option<u64> {
         self.cost.map(|cost| cost.flops).filter(|flops| *flops < u64::MAX)
@@ -210,9 +228,10 @@ impl Run {
         &self.name
     }
 
-    /// Returns the measured trials by reward, best first, and the earlier first among equals.
+    /// Returns the trials that were measured to the end by reward, best first, and the earlier first among equals.
     pub(super) fn best(&self) -> Vec<&Finished> {
-        let mut measured: Vec<&Finished> = self.trials.iter().filter(|trial| trial.outcome.is_ok()).collect();
+        let mut measured: Vec<&Finished> =
+            self.trials.iter().filter(|trial| trial.final_accuracy().is_some()).collect();
         measured.sort_by(|a, b| b.reward.total_cmp(&a.reward).then(a.id.cmp(&b.id)));
         measured
     }

@@ -128,7 +128,7 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
         .into_iter()
         .map(|(number, trials)| {
             let accuracies: Vec<f64> = trials.iter().filter_map(|trial| trial.accuracy()).collect();
-            for &accuracy in &accuracies {
+            for accuracy in trials.iter().filter_map(|trial| trial.final_accuracy()) {
                 best = Some(best.map_or(accuracy, |best| best.max(accuracy)));
             }
             let count = trials.len() as u64;
@@ -156,9 +156,10 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
         .collect()
 }
 
-/// Returns the measured trials that no other trial with at most as many FLOPs beats in accuracy, by increasing FLOPs.
+/// Returns the trials measured to the end that no other with at most as many FLOPs beats in accuracy, by increasing
+/// FLOPs.
 pub(super) fn pareto_front(run: &Run) -> Vec<&Finished> {
-    search::pareto_front(&run.trials, |trial| Some((trial.flops()?, trial.accuracy()?, trial.id)))
+    search::pareto_front(&run.trials, |trial| Some((trial.flops()?, trial.final_accuracy()?, trial.id)))
 }
 
 /// Returns the number of infeasible trials for each reason, most frequent first.
@@ -186,6 +187,7 @@ pub(super) fn all(run: &Run) -> Vec<Series> {
     let mut series = vec![trials(run), by_minibatch(run)];
     series.extend(run.has_layers().then(|| kinds_by_minibatch(run)));
     series.extend(run.has_costs().then(|| pareto(run)));
+    series.extend(run.trials.iter().any(|trial| !trial.curve().is_empty()).then(|| curves(run)));
     series.extend([
         Series::of(
             "verified",
@@ -229,6 +231,19 @@ fn pareto(run: &Run) -> Series {
     )
 }
 
+fn curves(run: &Run) -> Series {
+    let points = run.trials.iter().flat_map(|trial| trial.curve().iter().map(|point| (trial.id, point)));
+    Series::of(
+        "curves",
+        points,
+        &[
+            ("trial", &|(trial, _)| trial.to_string()),
+            ("epoch", &|(_, (epoch, _))| epoch.to_string()),
+            ("accuracy_percent", &|(_, (_, accuracy))| accuracy.to_string()),
+        ],
+    )
+}
+
 fn trials(run: &Run) -> Series {
     let series = Series::of(
         "trials",
@@ -246,12 +261,13 @@ fn trials(run: &Run) -> Series {
             ("density", &|trial| optional(trial.cost.map(|cost| cost.density()))),
             ("seconds", &|trial| trial.seconds().to_string()),
             ("cached", &|trial| trial.cached.to_string()),
+            ("stopped", &|trial| optional(trial.is_stopped().then_some(true))),
             ("verified_percent", &|trial| optional(run.verified.get(&trial.id))),
             ("infeasible", &|trial| optional(trial.outcome.as_ref().err())),
             ("architecture", &|trial| trial.text.clone()),
         ],
     );
-    series.without_empty(&["parameters", "flops", "activation_bytes", "depth", "layers", "density"])
+    series.without_empty(&["parameters", "flops", "activation_bytes", "depth", "layers", "density", "stopped"])
 }
 
 fn by_minibatch(run: &Run) -> Series {

@@ -1,5 +1,6 @@
 //! Settings of the block list controller.
 
+use super::MedianStopping;
 use crate::graph::{CostLimits, NetworkConfig};
 use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,13 @@ impl Scheduling {
     fn is_minibatch(&self) -> bool {
         *self == Self::Minibatch
     }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Minibatch => "minibatch",
+            Self::Rolling => "rolling",
+        }
+    }
 }
 
 /// Settings of the block list controller.
@@ -73,6 +81,10 @@ pub struct SearchConfig {
     /// Limits above which an architecture is recorded as infeasible and not trained. They need architectures whose cost
     /// is known.
     pub limits: CostLimits,
+    /// The rule by which trials are stopped early that are behind the others; none by default, and then omitted from
+    /// files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub median_stopping: Option<MedianStopping>,
 }
 
 impl SearchConfig {
@@ -89,6 +101,7 @@ impl SearchConfig {
             attempts: 3,
             network: None,
             limits: CostLimits::default(),
+            median_stopping: None,
         }
     }
 
@@ -134,6 +147,13 @@ impl SearchConfig {
         self
     }
 
+    /// Sets the rule by which trials are stopped early.
+    #[must_use]
+    pub fn with_median_stopping(mut self, rule: MedianStopping) -> Self {
+        self.median_stopping = Some(rule);
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -147,6 +167,17 @@ impl SearchConfig {
         ];
         for (field, value) in positive {
             InvalidSetting::at_least_one(format!("search.{field}"), value)?;
+        }
+        if let Some(rule) = &self.median_stopping {
+            rule.validate()?;
+            // Without a barrier there are no earlier minibatches to compare with, and no two runs would be equal.
+            let (scheduling, expected) = (self.scheduling, "minibatch, which search.median_stopping needs");
+            InvalidSetting::check(
+                "search.scheduling",
+                scheduling.name(),
+                scheduling == Scheduling::Minibatch,
+                expected,
+            )?;
         }
         self.network.as_ref().map_or(Ok(()), |network| network.validate().map_err(|error| error.within("search")))
     }

@@ -49,6 +49,14 @@ pub enum SearchError {
     /// The run folder cannot be used.
     #[error(transparent)]
     RunFolder(#[from] RunFolderError),
+    /// One of the architectures to evaluate first cannot be evaluated.
+    #[error("number {number} of the architectures to evaluate first: {message}")]
+    First {
+        /// Its place, from 1.
+        number: usize,
+        /// What is wrong.
+        message: String,
+    },
     /// A proposal or a reward differs from the one in the journal.
     #[error(
         "trial {trial} differs from the journal: {message}. The agent, the search space or the reward has changed \

@@ -29,7 +29,9 @@ pub struct MinibatchSummary {
     pub mean_accuracy: Option<f64>,
     /// Infeasible trials in it.
     pub infeasible: u64,
-    /// Highest accuracy of the run so far in percent, if any was measured.
+    /// Trials in it that were stopped early. Their last accuracies are part of the mean, and never the best.
+    pub stopped: u64,
+    /// Highest accuracy of the run so far in percent, if any was measured to the end.
     pub best_accuracy: Option<f64>,
     /// Whether the evaluations do not contradict the priors of the space; none if the agent uses none. See
     /// [`Agent::priors_hold`](crate::agent::Agent::priors_hold).
@@ -45,13 +47,15 @@ impl MinibatchSummary {
         priors_hold: Option<bool>,
     ) -> Self {
         let measured = |record: &RecordOf<S>| record.evaluation.accuracy();
+        let final_accuracy = |record: &RecordOf<S>| record.evaluation.final_accuracy();
         let last = &records[start..];
         Self {
             minibatch,
             trials: last.len() as u64,
             mean_accuracy: SearchReport::<S>::mean_accuracy(last),
             infeasible: last.iter().filter(|record| measured(record).is_none()).count() as u64,
-            best_accuracy: records.iter().filter_map(measured).max_by(f64::total_cmp),
+            stopped: last.iter().filter(|record| record.evaluation.is_stopped()).count() as u64,
+            best_accuracy: records.iter().filter_map(final_accuracy).max_by(f64::total_cmp),
             priors_hold,
         }
     }
@@ -129,6 +133,18 @@ pub trait Observer<S: SearchSpace> {
 
     /// The evaluation of a trial made progress. Called often.
     fn on_progress(&mut self, trial: u64, progress: &Progress) {}
+
+    /// Whether a trial should stop early, with what it has measured so far. Asked after each
+    /// [`on_progress`](Self::on_progress).
+    ///
+    /// The trial stops when its environment next looks, if it [can](crate::environment::TrialContext::should_stop), so
+    /// a search that is stopped like this is not repeatable; [`MedianStopping`](super::MedianStopping) is. A trial that
+    /// has stopped is recorded with its last accuracy and marked
+    /// ([`Metrics::stopped`](crate::evaluation::Metrics::stopped)). One for which this comes too late finishes as
+    /// usual.
+    fn should_stop(&mut self, trial: u64, progress: &Progress) -> bool {
+        false
+    }
 
     /// An attempt to evaluate a trial failed; there may be another.
     fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {}
@@ -210,6 +226,12 @@ macro_rules! passes_on {
             fn on_progress(&mut self, trial: u64, progress: &Progress) {
                 let $this = self;
                 $all.for_each(|observer| observer.on_progress(trial, progress));
+            }
+
+            fn should_stop(&mut self, trial: u64, progress: &Progress) -> bool {
+                let $this = self;
+                // Each of them is asked.
+                $all.fold(false, |stops, observer| observer.should_stop(trial, progress) || stops)
             }
 
             fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {

@@ -7,7 +7,8 @@ use crate::space::SearchSpace;
 impl<S: SearchSpace> SearchReport<S> {
     /// Returns the Pareto front of accuracy against a cost: the measured trials for which no other is at least as
     /// accurate and cheaper, or as cheap and more accurate. The cheapest comes first, so accuracies ascend; of equal
-    /// trials only the earliest is returned. Trials whose cost is not known are left out.
+    /// trials only the earliest is returned. Trials whose cost is not known, and those that were stopped early, are
+    /// left out.
     ///
     /// ```
     /// use blockqnn::agent::RandomAgent;
@@ -27,7 +28,7 @@ impl<S: SearchSpace> SearchReport<S> {
     #[must_use]
     pub fn pareto_front(&self, quantity: CostQuantity) -> Vec<&RecordOf<S>> {
         let place = |record: &RecordOf<S>| {
-            let accuracy = record.evaluation.accuracy()?;
+            let accuracy = record.evaluation.final_accuracy()?;
             Some((record.cost?.quantity(quantity), accuracy, record.id))
         };
         pareto_front(&self.records, place)

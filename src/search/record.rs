@@ -94,14 +94,16 @@ pub struct SearchReport<S: SearchSpace> {
 }
 
 impl<S: SearchSpace> SearchReport<S> {
-    /// Returns the finished trials by reward, best first, and the earlier first among equals. Infeasible trials come
-    /// last.
+    /// Returns the finished trials by reward, best first, and the earlier first among equals. Trials that were stopped
+    /// early come after all others, since their rewards are not comparable, and infeasible ones last.
     #[must_use]
     pub fn best(&self) -> Vec<&RecordOf<S>> {
         let mut records: Vec<_> = self.records.iter().collect();
         records.sort_by(|a, b| {
-            let feasible = |record: &RecordOf<S>| record.evaluation.accuracy().is_some();
-            feasible(b).cmp(&feasible(a)).then(b.reward.cmp(&a.reward)).then(a.id.cmp(&b.id))
+            let (measured, finished) = (Evaluation::accuracy, Evaluation::final_accuracy);
+            let class =
+                |record: &RecordOf<S>| [finished, measured].map(|accuracy| accuracy(&record.evaluation).is_none());
+            class(a).cmp(&class(b)).then(b.reward.cmp(&a.reward)).then(a.id.cmp(&b.id))
         });
         records
     }
@@ -119,7 +121,14 @@ impl<S: SearchSpace> SearchReport<S> {
         self.records.iter().filter(|record| record.evaluation.depends_on_machine()).count()
     }
 
-    /// Returns the mean accuracy in percent of the measured trials among `records`, or `None` if there are none.
+    /// Returns the number of trials that were stopped early.
+    #[must_use]
+    pub fn stopped(&self) -> usize {
+        self.records.iter().filter(|record| record.evaluation.is_stopped()).count()
+    }
+
+    /// Returns the mean accuracy in percent of the measured trials among `records`, or `None` if there are none. Trials
+    /// that were stopped early count with their last accuracy.
     #[must_use]
     pub fn mean_accuracy<'a>(records: impl IntoIterator<Item = &'a RecordOf<S>>) -> Option<f64>
     where

@@ -9,15 +9,17 @@ impl<S: SearchSpace> SearchReport<S> {
     ///
     /// Columns: `rank`, `trial`, `minibatch`, `accuracy` (percent; empty if infeasible), `reward`, `parameters`,
     /// `flops` (multiply-adds for one image), `activation_bytes` (for one image), `depth`, `nodes`, `edges`, `epochs`,
-    /// `restarts`, `seconds`, `cached`, `seed`, `fingerprint`, `architecture` (the space's text) and `infeasible` (the
-    /// reason). The columns from `parameters` to `edges` are left out if no trial has a cost.
+    /// `restarts`, `seconds`, `cached`, `stopped` (early), `seed`, `fingerprint`, `architecture` (the space's text) and
+    /// `infeasible` (the reason). The columns from `parameters` to `edges` are left out if no trial has a cost, and
+    /// `stopped` is if no trial was.
     ///
     /// # Errors
     /// Returns an error if `out` cannot be written.
     pub fn write_csv(&self, space: &S, out: &mut dyn Write) -> io::Result<()> {
         let mut csv = csv::Writer::from_writer(out);
         let costs: &[&str] = if self.records.iter().any(|record| record.cost.is_some()) { &COSTS } else { &[] };
-        csv.write_record(FIRST.iter().chain(costs).chain(&LAST))?;
+        let stopped: &[&str] = if self.stopped() > 0 { &["stopped"] } else { &[] };
+        csv.write_record(FIRST.iter().chain(costs).chain(&COURSE).chain(stopped).chain(&LAST))?;
         for (position, record) in self.best().into_iter().enumerate() {
             let metrics = record.evaluation.metrics();
             let reason = match &record.evaluation {
@@ -41,6 +43,9 @@ impl<S: SearchSpace> SearchReport<S> {
                 metrics.map(|metrics| metrics.restarts.to_string()).unwrap_or_default(),
                 metrics.map(|metrics| format!("{:.3}", metrics.seconds)).unwrap_or_default(),
                 record.cached.to_string(),
+            ]);
+            fields.extend(stopped.iter().map(|_| record.evaluation.is_stopped().to_string()));
+            fields.extend([
                 record.seed.to_string(),
                 record.fingerprint.to_string(),
                 space.describe(&record.architecture),
@@ -50,12 +55,29 @@ impl<S: SearchSpace> SearchReport<S> {
         }
         csv.flush()
     }
+
+    /// Writes the learning curves of all trials as CSV, after a line of column names: a line for each measured epoch,
+    /// with the columns `trial`, `epoch` (from 1) and `accuracy` (percent). Trials are in the order of proposal; those
+    /// without a curve have no line.
+    ///
+    /// # Errors
+    /// Returns an error if `out` cannot be written.
+    pub fn write_curves(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record(["trial", "epoch", "accuracy"])?;
+        for record in &self.records {
+            for (epoch, accuracy) in record.evaluation.metrics().iter().flat_map(|metrics| &metrics.curve) {
+                csv.write_record([record.id.to_string(), epoch.to_string(), accuracy.to_string()])?;
+            }
+        }
+        csv.flush()
+    }
 }
 
 const FIRST: [&str; 5] = ["rank", "trial", "minibatch", "accuracy", "reward"];
 const COSTS: [&str; 6] = ["parameters", "flops", "activation_bytes", "depth", "nodes", "edges"];
-const LAST: [&str; 8] =
-    ["epochs", "restarts", "seconds", "cached", "seed", "fingerprint", "architecture", "infeasible"];
+const COURSE: [&str; 4] = ["epochs", "restarts", "seconds", "cached"];
+const LAST: [&str; 4] = ["seed", "fingerprint", "architecture", "infeasible"];
 
 #[cfg(test)]
 mod tests {

@@ -22,13 +22,18 @@ impl<'o, S: SearchSpace, G> Search<'o, S, G, String> {
     {
         self.config.validate()?;
         let log = match self.folder.take() {
-            Some(folder) => folder.log(&self.config, self.parts())?,
+            Some(folder) => {
+                self.warm_start = folder.recall(self.warm_start)?;
+                folder.log(&self.config, self.parts(), &self.warm_start)?
+            }
             None => Log::default(),
         };
         let mut session = Session::new(self, log);
         session.verify_needs()?;
+        session.verify_first()?;
         session.verify_past()?;
         let checkpoint = session.restore_agent()?;
+        session.recall_history(checkpoint.is_some())?;
         if session.log.is_new() {
             session.log.begin()?;
         }
@@ -46,7 +51,10 @@ impl<'o, S: SearchSpace, G> Search<'o, S, G, String> {
     where
         G: Agent<S>,
     {
+        let [first, history] = self.warm_start.identities();
         Parts {
+            first,
+            history,
             environment: self.evaluator.clone(),
             space: Some(self.space.identity()),
             agent: Some(self.agent.identity()),

@@ -2,6 +2,7 @@
 
 use super::{RecordOf, SearchConfig, SearchError};
 use crate::agent::TrajectoryOf;
+use crate::environment::{EarlyStop, Thresholds};
 use crate::evaluation::{Evaluation, Infeasibility, Metrics, Trial};
 use crate::evaluator::Assignment;
 use crate::graph::{Cost, CostError, CostLimits, LayerGraph};
@@ -18,6 +19,8 @@ pub(super) struct Proposed<S: SearchSpace> {
     pub(super) priced: Option<Cost>,
     /// Attempts begun.
     pub(super) attempts: u32,
+    /// What may stop the last attempt early.
+    pub(super) early_stop: EarlyStop,
     /// Whether it is evaluated alone, so that running out of time or memory is final.
     pub(super) alone: bool,
 }
@@ -37,10 +40,12 @@ pub(super) enum Entered<S: SearchSpace> {
 }
 
 impl<S: SearchSpace> Proposed<S> {
-    /// Begins another attempt.
-    pub(super) fn attempt(&mut self) -> Assignment<S::Architecture> {
+    /// Begins another attempt, which must reach these accuracies or is stopped early.
+    pub(super) fn attempt(&mut self, thresholds: &Arc<Thresholds>) -> Assignment<S::Architecture> {
         self.attempts += 1;
+        self.early_stop = EarlyStop::new().with_thresholds(Arc::clone(thresholds));
         Assignment::new(self.trial.clone(), self.attempts, Arc::clone(&self.architecture))
+            .with_early_stop(self.early_stop.clone())
     }
 }
 
@@ -90,12 +95,17 @@ pub(super) fn lacked_room(evaluation: &Evaluation) -> Option<&Infeasibility> {
     }
 }
 
-/// Turns an accuracy that is not a finite number into a failed evaluation: it has no reward.
+/// Turns an accuracy that is not a finite number into a failed evaluation: it has no reward. Points of a curve that are
+/// not finite are left out, since JSON has no form for them.
 pub(super) fn checked(evaluation: Evaluation) -> Evaluation {
     match evaluation {
         Evaluation::Measured(Metrics { accuracy, .. }) if !accuracy.is_finite() => {
             let message = format!("the environment reported an accuracy of {accuracy}");
             Evaluation::Infeasible(Infeasibility::Rejected { message })
+        }
+        Evaluation::Measured(mut metrics) => {
+            metrics.curve.retain(|(_, accuracy)| accuracy.is_finite());
+            Evaluation::Measured(metrics)
         }
         evaluation => evaluation,
     }

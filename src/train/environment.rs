@@ -234,7 +234,8 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
         }
         match trained {
             Ok(Outcome::Trained(trained)) => {
-                if let Some(keep) = &self.keep {
+                // A network that was not trained to the end is of no use.
+                if let Some(keep) = self.keep.as_ref().filter(|_| !trained.metrics.stopped) {
                     let saved = self.save(keep, graph, trained.network, context.trial());
                     self.broken |= saved.is_err();
                     saved?;

@@ -1,11 +1,12 @@
 //! Trainers in Python: what they are told and what they answer, and what is said of those that do not work.
 
+mod curves;
 mod environment;
 mod schema;
 
 use super::{TRIALS, end, space};
 use blockqnn::agent::RandomAgent;
-use blockqnn::environment::{Cancellation, Environment, TrialContext, environment_fn};
+use blockqnn::environment::{Cancellation, EarlyStop, Environment, Thresholds, TrialContext, environment_fn};
 use blockqnn::evaluation::{Evaluation, Infeasibility, Trial};
 use blockqnn::evaluator::{
     Assignment, Evaluator, Event, InlineEvaluator, PYTHON_WORKER, ProcessConfig, ProcessEvaluator, TrainerCommand,
@@ -382,6 +383,9 @@ fn recorded(log: &Path) -> Vec<(&'static str, Value)> {
 #[test]
 fn the_lines_that_are_sent_keep_to_the_schema() {
     let mixed = "    task.progress(0.2)
+    if task.trial == 5:
+        time.sleep(0.2)
+        return {'accuracy': 40, 'stopped': task.progress(1, accuracy=40)}
     if task.may_continue: task.continued_from(1)
     if task.trial == 0: return 50
     if task.trial == 1: raise Diverged(1)
@@ -399,6 +403,10 @@ fn the_lines_that_are_sent_keep_to_the_schema() {
     for (id, attempt) in [(0, 1), (1, 2), (2, 1), (3, 1), (4, 1)] {
         verdict(&mut evaluator, trial(id), attempt, block()).unwrap();
     }
+    let early_stop = EarlyStop::new().with_thresholds(Thresholds::new([(1, 50.0)]));
+    early_stop.ask();
+    evaluator.submit(Assignment::new(trial(5), 1, Arc::new(block())).with_early_stop(early_stop)).unwrap();
+    evaluator.wait(&Cancellation::new(), &mut |_| {}).unwrap();
     // The children of this crate speak it too.
     let own_log = python.path().join("own log");
     let own = [recorder.as_os_str(), own_log.as_os_str(), std::env::current_exe().unwrap().as_os_str()]
@@ -420,6 +428,12 @@ fn the_lines_that_are_sent_keep_to_the_schema() {
         "/done/outcome/evaluated/measured",
         "/done/outcome/evaluated/infeasible",
         "/done/outcome/fault",
+        "/ready/can_stop",
+        "/progress/accuracy",
+        "/done/outcome/evaluated/measured/curve",
+        "/done/outcome/evaluated/measured/stopped",
+        "/thresholds",
+        "/stop",
     ];
     for kind in ["/briefing", "/forms/graph", "/budget/epochs", "/done/continued_from"].into_iter().chain(kinds) {
         assert!(

@@ -5,6 +5,7 @@
 mod agent_learns;
 mod agents;
 mod conformance;
+mod early_stop;
 mod interface;
 mod mistakes;
 mod priors;
@@ -14,5 +15,6 @@ mod resume;
 mod rolling;
 mod sessions;
 mod spaces;
+mod warm_start;
 mod widths;
 mod without_cost;

@@ -131,7 +131,7 @@ impl Arguments {
 
     /// The trial of the rank.
     fn record<'a>(&self, history: &'a RunHistory<BlockSpace>) -> Result<&'a RecordOf<BlockSpace>, String> {
-        let measured = history.records.iter().filter(|record| record.evaluation.accuracy().is_some());
+        let measured = history.records.iter().filter(|record| record.evaluation.final_accuracy().is_some());
         let mut records: Vec<_> = measured.collect();
         records.sort_by(|a, b| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
         if let Some(damage) = &history.damage {

@@ -4,6 +4,7 @@ mod dry_run;
 mod evaluator;
 mod experiment;
 mod results;
+mod warm_start;
 
 use super::Outcome;
 use crate::progress::Search as Display;
@@ -18,6 +19,7 @@ use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use warm_start::WarmStart;
 
 /// Search convolutional blocks with Q-learning (BlockQNN) on real images
 ///
@@ -82,6 +84,24 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     minibatch: Option<u64>,
 
+    /// Stop a block early that is behind the others: after an epoch (not one of the first N, by default 3), if its best
+    /// accuracy so far is below the median of the running averages that blocks of earlier minibatches had at that
+    /// epoch. Saves epochs. A stopped block is recorded with its last accuracy and ranks behind all others. Measures
+    /// every block after each epoch (recipe.measure_every=1); a trainer of your own has to report these accuracies
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3", conflicts_with = "rolling")]
+    median_stopping: Option<u32>,
+
+    /// Block to evaluate first, before the agent proposes any, such as "conv3(0) conv3(1) add(0,2) terminal(3)", or a
+    /// file with one on each line (repeatable). It counts like all others, and the agent learns from it
+    #[arg(long, value_name = "BLOCK")]
+    first: Vec<String>,
+
+    /// Results from elsewhere, from which the agent learns before it proposes anything: the folder of another run, or a
+    /// CSV file with the columns architecture and accuracy (in percent), such as the results.csv of a run (repeatable).
+    /// Its blocks are not proposed again and are not part of this run; evaluate some of them anew with --first
+    #[arg(long, value_name = "RUN")]
+    history: Vec<PathBuf>,
+
     /// Maximum number of layers of a block, including Terminal [default: the preset's]
     #[arg(long, value_name = "N")]
     max_layers: Option<u8>,
@@ -106,7 +126,7 @@ pub(crate) struct Arguments {
 
     /// Continue the run in --out DIR with the settings it was started with, whether it was stopped, killed or has
     /// finished (then with more --trials). Only --device, --workers, --processes and --top have to be given again, and
-    /// --trainer with its --data
+    /// --trainer with its --data; --first and --history are kept in the folder
     #[arg(long, requires = "out")]
     resume: bool,
 
@@ -123,6 +143,8 @@ Examples:
   blockqnn search --dataset folder --data PHOTOS --size 32
   blockqnn search --trainer torch --device cuda:0,cuda:1
   blockqnn search --trainer 'python3 train.py' --processes 2
+  blockqnn search --first 'conv3(0) conv3(1) add(0,2) terminal(3)' --history my-run
+  blockqnn search --set recipe.epochs=12 --median-stopping
   blockqnn search --out my-run --resume
   blockqnn search --preset paper --dry-run";
 
@@ -171,13 +193,16 @@ fn search(
     experiment: &Experiment,
     begin: impl FnOnce(&Path) -> Result<(Chosen, Option<PathBuf>), Box<dyn Error>>,
 ) -> Outcome {
+    let warm_start = WarmStart::read(arguments, experiment)?;
     let folder = results::run_folder(arguments, experiment)?.with_details(&experiment.details())?;
     // Held until the results are written.
     let owner = folder.owner();
     let run = owner.path();
     let (chosen, data) = begin(run)?;
     let (space, settings) = (experiment.space.clone(), experiment.search.clone());
-    let report = Search::with_evaluator(space, experiment.agent.build()?, chosen.evaluator, settings)
+    let search = Search::with_evaluator(space, experiment.agent.build()?, chosen.evaluator, settings);
+    let report = warm_start
+        .apply(search)
         .with_reward(experiment.reward)
         .with_run_folder(folder)
         .with_observer(results::RememberData { run: run.to_owned(), data })
@@ -201,6 +226,9 @@ fn end(arguments: &Arguments, experiment: &Experiment, report: &SearchReport<Blo
              may not reproduce this run; the column infeasible of results.csv has the reasons",
             report.machine_dependent()
         );
+    }
+    if report.stopped() > 0 {
+        errln!("{} of {} blocks were stopped early, and rank last", report.stopped(), report.records.len());
     }
     if report.utilisation.busy > 0.0 {
         errln!("{}", report.utilisation);

@@ -1,7 +1,7 @@
 use super::*;
 use blockqnn::agent::{EvolutionConfig, LeastSquaresConfig, ReplayConfig};
 use blockqnn::environment::synthetic::Synthetic;
-use blockqnn::search::{RunFolder, Search};
+use blockqnn::search::{MedianStopping, RunFolder, Search};
 use blockqnn::space::block::BlockSpace;
 use blockqnn::train::{OptimizerConfig, Schedule};
 use serde_json::json;
@@ -64,6 +64,21 @@ fn several_changes_of_one_section_all_count() {
     overrides.set("search.minibatch", 2);
     let experiment = overrides.apply(Preset::Quick).unwrap();
     assert_eq!((experiment.search.trials, experiment.search.minibatch), (4, 2));
+}
+
+#[test]
+fn a_change_of_the_rule_for_stopping_turns_it_on_with_its_other_settings_at_their_defaults() {
+    let rule = |settings: &[&str]| {
+        let mut overrides = Overrides::new();
+        settings.iter().for_each(|setting| overrides.set_text(setting).unwrap());
+        overrides.apply(Preset::Quick).unwrap().search.median_stopping
+    };
+    let (grace, trials) = ("search.median_stopping.grace_epochs=1", "search.median_stopping.min_trials=4");
+    let defaults = MedianStopping::default();
+    assert_eq!(rule(&[]), None);
+    assert_eq!(rule(&[grace]), Some(MedianStopping { grace_epochs: 1, ..defaults }));
+    assert_eq!(rule(&[grace, trials]), Some(MedianStopping { grace_epochs: 1, min_trials: 4 }));
+    assert_eq!(rule(&[grace, "search.median_stopping=null"]), None);
 }
 
 #[test]

@@ -135,7 +135,7 @@ impl Search {
             self.timed += 1;
             self.seconds += seconds;
         }
-        if let Some(accuracy) = record.evaluation.accuracy()
+        if let Some(accuracy) = record.evaluation.final_accuracy()
             && self.best.as_ref().is_none_or(|(best, _)| accuracy > *best)
         {
             self.best = Some((accuracy, record.architecture.to_string()));

@@ -1,5 +1,7 @@
 """`search` and `verify`: nothing that is finished is lost by whatever ends them."""
 
+import csv
+import json
 import shutil
 import signal
 import unittest
@@ -22,7 +24,7 @@ from programs import (
     wait_for,
 )
 
-RESULTS = ["best.json", "results.csv", "utilisation.json"]
+RESULTS = ["best.json", "curves.csv", "results.csv", "utilisation.json"]
 
 
 class SearchTest(ProgramTest):
@@ -45,6 +47,11 @@ class SearchTest(ProgramTest):
         """Accuracy and block of every trial, best first."""
         lines = (self.folder / out / "results.csv").read_text().splitlines()
         return [line.split(",")[1:5] for line in lines[1:] if line]
+
+    def ranked(self, out="run"):
+        """Trial, accuracy, reward and block of every trial, best first."""
+        rows = csv.DictReader((self.folder / out / "results.csv").open())
+        return [(row["trial"], row["accuracy"], row["reward"], row["architecture"]) for row in rows]
 
     def begun(self, trials, **options):
         """A search that has finished a trial."""
@@ -69,6 +76,52 @@ class Searches(SearchTest):
         process = self.begun(100_000)
         self.check(self.call("search", "--out", "run", "--resume"), 1, f"run is in use by process {process.pid}")
         self.stop(process, signal.SIGTERM)
+
+    def test_a_search_begins_with_blocks_and_results_that_are_known(self):
+        first = "conv3(0) conv1(1) add(0,2) terminal(3)"
+        self.check(self.call(*self.search(), "--first", first), 0, "all 3 trials are in run")
+        record = json.loads((self.out / "journal.jsonl").read_text().splitlines()[2])["event"]["proposed"]
+        self.assertEqual(record["trial"], 0)
+        measured = {block for _, accuracy, _, block in self.ranked() if accuracy}
+        self.assertIn(first, measured)
+        lines = (self.out / "curves.csv").read_text().splitlines()
+        self.assertEqual((lines[0], len(lines)), ("trial,epoch,accuracy", 1 + len(measured)))
+        # Its table and its folder are the same history, which is not proposed again.
+        for number, history in enumerate(["run", "run/results.csv"]):
+            out = f"later{number}"
+            (self.folder / "first.txt").write_text("conv5(0) terminal(1)\n\nconv3(0) terminal(1)\n")
+            call = self.call(*self.search(4, out), "--history", history, "--first", "first.txt")
+            self.check(call, 0, f"{len(measured)} results from {history}, from which the agent learns first")
+            found = {block for *_, block in self.ranked(out)}
+            self.assertTrue({"conv5(0) terminal(1)", "conv3(0) terminal(1)"} <= found and first not in found, found)
+        self.assertEqual(self.ranked("later0"), self.ranked("later1"))
+        # Both are kept: a longer search goes on without them, and refuses others by name.
+        self.check(self.call("search", "--out", "later0", "--resume", "--trials", 6), 0, "all 6 trials are in later0")
+        self.check(self.call("search", "--out", "later0", "--resume", "--first", first), 1, 'first: "2 architectures')
+
+    def test_what_a_search_cannot_begin_with_is_refused_by_name(self):
+        for option, words in [
+            (["--first", "conv9(0) terminal(1)"], "is no file and no block"),
+            (["--first", "conv3(0) terminal(1)", "--first", "conv3(0) terminal(1)"], "is the same architecture as number 1"),
+            (["--history", "missing.csv"], "--history: cannot read missing.csv"),
+            (["--history", "."], "is not a run folder"),
+        ]:
+            self.check(self.call(*self.search(), *option), 1, words)
+
+    def test_blocks_that_are_behind_are_stopped_and_rank_last(self):
+        self.check(self.call(*self.search(), "--median-stopping"), 1, "(options --epochs, --median-stopping)")
+        self.check(self.call(*self.search(), "--median-stopping", "--rolling"), 2, "cannot be used with")
+        options = ["--set", "recipe.epochs=4", "--set", "search.median_stopping.min_trials=2", "--median-stopping", 0]
+        self.check(self.call(*self.search(8), *options), 0, "were stopped early, and rank last")
+        table = list(csv.DictReader((self.out / "results.csv").open()))
+        stopped = [row["stopped"] == "true" for row in table if row["accuracy"]]
+        self.assertEqual(stopped, sorted(stopped))
+        self.assertTrue(any(stopped) and not stopped[0], stopped)
+        epochs = [int(row["epochs"]) for row in table if row["stopped"] == "true"]
+        self.assertTrue(all(1 <= epoch < 4 for epoch in epochs), epochs)
+        self.check(self.call("report", "run"), 0, "report.html")
+        page = (self.out / "report.html").read_text()
+        self.assertTrue("stopped early" in page and "Accuracy by epoch" in page)
 
     def test_of_simultaneous_starts_each_has_its_own_folder(self):
         many = [start(*self.search(2, None), cwd=self.folder) for _ in range(4)]

@@ -11,10 +11,10 @@ use crate::report::text::{percent, size};
 
 const FLOPS: &str = "FLOPs: multiply-adds of the whole network for one image (logarithmic)";
 
-/// Returns the measured trials as points: the decimal logarithm of FLOPs, and the accuracy.
+/// Returns the trials that were measured to the end as points: the decimal logarithm of FLOPs, and the accuracy.
 fn places<'a>(trials: impl IntoIterator<Item = &'a Finished>) -> Vec<Point> {
     let flops = |trial: &Finished| trial.flops().filter(|flops| *flops > 0);
-    trials.into_iter().filter_map(|trial| Some(((flops(trial)? as f64).log10(), trial.accuracy()?))).collect()
+    trials.into_iter().filter_map(|trial| Some(((flops(trial)? as f64).log10(), trial.final_accuracy()?))).collect()
 }
 
 /// Creates a chart of accuracy against FLOPs with room for these points.

@@ -1,6 +1,7 @@
 //! The figures of a report, each with a caption, and the reasons for those that are not drawn.
 
 mod blocks;
+mod curves;
 mod learning;
 mod outcomes;
 mod regret;
@@ -76,6 +77,7 @@ pub(super) fn of_run(run: &Run, best: usize) -> Figures {
     let minibatches = minibatches(run);
     let drawn = [
         learning::of_run(run, &minibatches),
+        curves::of_run(run),
         outcomes::early_stop(run),
         blocks::cost(run),
         blocks::lengths(run, &minibatches),

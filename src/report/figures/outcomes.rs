@@ -20,7 +20,7 @@ const TOP: usize = 100;
 
 pub(super) fn early_stop(run: &Run) -> Drawn {
     let verified = |trial: &Finished| run.verified.get(&trial.id).copied();
-    let mut top: Vec<&Finished> = run.trials.iter().filter(|trial| trial.outcome.is_ok()).collect();
+    let mut top: Vec<&Finished> = run.best();
     let is_verified = top.iter().any(|trial| verified(trial).is_some());
     if !is_verified && !run.redefines_reward() {
         return Err("Early stop against converged training is not drawn: no block of this run is verified, and its \

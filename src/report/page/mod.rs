@@ -86,6 +86,7 @@ struct KeyFigures {
     last_mean: Option<f64>,
     epsilon: Option<f64>,
     infeasible: u64,
+    stopped: u64,
     cached: u64,
     trained: Option<f64>,
 }
@@ -96,10 +97,11 @@ impl KeyFigures {
         let last = minibatches.iter().rev().find(|minibatch| minibatch.complete);
         let trained: f64 = minibatches.iter().map(|minibatch| minibatch.seconds).sum();
         Self {
-            best: run.trials.iter().filter_map(Finished::accuracy).max_by(f64::total_cmp),
+            best: run.trials.iter().filter_map(Finished::final_accuracy).max_by(f64::total_cmp),
             last_mean: last.and_then(|minibatch| minibatch.accuracy).map(|accuracy| accuracy.mean),
             epsilon: run.epsilon(minibatches.last().map_or(0, |minibatch| minibatch.number)),
             infeasible: run.trials.iter().filter(|trial| trial.outcome.is_err()).count() as u64,
+            stopped: run.trials.iter().filter(|trial| trial.is_stopped()).count() as u64,
             cached: run.trials.iter().filter(|trial| trial.cached).count() as u64,
             trained: (trained > 0.0).then_some(trained),
         }
@@ -182,6 +184,7 @@ fn key_figures(html: &mut String, run: &Run) {
     ];
     items.extend(figures.epsilon.map(|epsilon| ("epsilon", epsilon.to_string())));
     items.push(("infeasible", count(figures.infeasible)));
+    items.extend((figures.stopped > 0).then(|| ("stopped early", count(figures.stopped))));
     let hits = match figures.cached {
         0 => "0".to_owned(),
         hits if saved > 0.0 => format!("{}, saving {}", count(hits), duration(saved)),

@@ -399,6 +399,11 @@ impl SearchSpace for BlockSpace {
         BlockCode::new(actions.to_vec()).map_err(|error| SpaceError::Undecodable { message: error.to_string() })
     }
 
+    /// Returns the layers.
+    fn encode(&self, block: &BlockCode) -> Option<Vec<LayerCode>> {
+        Some(block.layers().to_vec())
+    }
+
     fn identity(&self) -> String {
         crate::identity::with_settings("BlockSpace", self)
     }

@@ -114,6 +114,11 @@ impl SearchSpace for CellSpace {
         Ok(CellCode::new(edges))
     }
 
+    /// Returns the operations of the edges.
+    fn encode(&self, cell: &CellCode) -> Option<Vec<CellOperation>> {
+        Some(cell.edges().to_vec())
+    }
+
     fn identity(&self) -> String {
         crate::identity::with_settings("CellSpace", self)
     }

@@ -1,6 +1,7 @@
 //! Whole trainings of tiny networks.
 
 mod device_faults;
+mod early_stop;
 mod environment;
 mod faults_in_children;
 mod fitting;

@@ -4,7 +4,7 @@ use blockqnn::agent::{AgentConfig, NextValues, QLearningConfig};
 use blockqnn::experiment::Experiment;
 use blockqnn::graph::{NetworkConfig, StemConfig, ToGraph, WidthRule};
 use blockqnn::reward::{Credit, FlopsOf};
-use blockqnn::search::Repeats;
+use blockqnn::search::{MedianStopping, Repeats};
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::{BlockCode, BlockSpace, ConnectionRule, ConvolutionRule, TerminalRule};
 use blockqnn::train::Recipe;
@@ -59,7 +59,7 @@ pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>
     } else {
         outln!("\nAgent\n  {agent}");
     }
-    print_training(recipe);
+    print_training(recipe, search.median_stopping);
     print_sizes(experiment)?;
     print_readings(experiment);
     outln!("\nEvery setting (for --config FILE, or one by one with --set PATH=VALUE)");
@@ -67,7 +67,7 @@ pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>
     Ok(())
 }
 
-fn print_training(recipe: &Recipe) {
+fn print_training(recipe: &Recipe, stopping: Option<MedianStopping>) {
     outln!("\nTraining of a block");
     outln!("  optimizer {:?}", recipe.optimizer);
     outln!("  batch {}, learning rate {}, schedule {:?}", recipe.batch_size, recipe.learning_rate, recipe.schedule);
@@ -79,6 +79,12 @@ fn print_training(recipe: &Recipe) {
         recipe.restarts.factor,
         recipe.restarts.max
     );
+    if let Some(MedianStopping { grace_epochs, min_trials }) = stopping {
+        outln!(
+            "  stopped early after an epoch above {grace_epochs}, if its best accuracy is below the median of {min_trials} \
+             or more blocks of earlier minibatches (search.median_stopping)"
+        );
+    }
 }
 
 fn print_sizes(experiment: &Experiment) -> Result<(), Box<dyn Error>> {

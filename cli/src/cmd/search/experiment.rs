@@ -60,6 +60,9 @@ impl Arguments {
             overrides.set_if("search.trials", self.trials);
             overrides.set_if("search.minibatch", self.minibatch);
             overrides.set_if("search.scheduling", self.rolling.then_some("rolling"));
+            overrides.set_if("search.median_stopping.grace_epochs", self.median_stopping);
+            // Without a curve nothing could be compared.
+            overrides.set_if("recipe.measure_every", self.median_stopping.map(|_| 1));
             overrides.set_if("space.max_layers", self.max_layers);
             overrides.set_if("recipe.epochs", self.recipe.epochs);
             self.recipe.put(overrides);

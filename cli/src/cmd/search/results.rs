@@ -5,6 +5,7 @@ use crate::output;
 use crate::terminal::quoted;
 use blockqnn::data::ImageSet;
 use blockqnn::environment::BoxError;
+use blockqnn::evaluation::Evaluation;
 use blockqnn::evaluator::TrainerCommand;
 use blockqnn::experiment::Experiment;
 use blockqnn::files;
@@ -40,10 +41,14 @@ pub(crate) fn run_folder(arguments: &Arguments, experiment: &Experiment) -> Resu
     }
 }
 
-/// Writes `results.csv` (all trials, best first), `best.json` (the complete record of the best one) and
-/// `utilisation.json` (how busy the workers were) beside the run.
+/// Writes `results.csv` (all trials, best first), `curves.csv` (their learning curves, if there are any), `best.json`
+/// (the complete record of the best one) and `utilisation.json` (how busy the workers were) beside the run.
 pub(crate) fn write(run: &Path, space: &BlockSpace, report: &SearchReport<BlockSpace>) -> Result<(), String> {
     write_file(run, "results.csv", |out| report.write_csv(space, out))?;
+    let has_curve = |evaluation: &Evaluation| evaluation.metrics().is_some_and(|metrics| !metrics.curve.is_empty());
+    if report.records.iter().any(|record| has_curve(&record.evaluation)) {
+        write_file(run, "curves.csv", |out| report.write_curves(out))?;
+    }
     // A run that had nothing left to do keeps the earlier file.
     if report.utilisation.busy > 0.0 {
         write_file(run, "utilisation.json", |out| Ok(serde_json::to_writer_pretty(out, &report.utilisation)?))?;
@@ -169,10 +174,11 @@ pub(crate) fn print_table(report: &SearchReport<BlockSpace>, top: usize) {
         let [parameters, flops] =
             record.cost.map_or_else(Default::default, |cost| [cost.parameters.to_string(), cost.flops.to_string()]);
         outln!(
-            "{:>4}  {accuracy:>8}  {:>7.3}  {parameters:>10}  {flops:>11}  {}",
+            "{:>4}  {accuracy:>8}  {:>7.3}  {parameters:>10}  {flops:>11}  {}{}",
             position + 1,
             record.reward.value(),
-            record.architecture
+            record.architecture,
+            if record.evaluation.is_stopped() { "  (stopped early)" } else { "" }
         );
     }
 }
