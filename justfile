@@ -60,7 +60,7 @@ gpu-bundle *ARGS:
 
 # Resident memory of 200 trainings in one process.
 bench-memory:
-    cargo bench -p blockqnn --bench memory
+    cargo run --release -p blockqnn-measure -- memory --networks 200
 
 # A search over NATS in which everything is killed, its leases and refusals (needs nats-server and openssl).
 nats *ARGS:
