@@ -77,7 +77,7 @@ mod tests {
     }
 
     fn experiment_error(data: DataConfig) -> String {
-        data.load(None).unwrap_err().to_string()
+        data.load(None, &mut |_| {}).unwrap_err().to_string()
     }
 
     #[test]

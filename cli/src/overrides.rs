@@ -4,10 +4,11 @@ mod file;
 #[cfg(test)]
 mod tests;
 
-use blockqnn::agent::{AgentConfig, QLearningConfig, UnknownAgent};
+use blockqnn::agent::{AgentConfig, QLearningConfig};
 use blockqnn::experiment::{DataConfig, Experiment, Preset};
 use blockqnn::graph::ImageShape;
 use blockqnn::search::{MedianStopping, RunSettings};
+use blockqnn::setting::InvalidSetting;
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -165,7 +166,7 @@ fn change_agent(settings: &mut Map<String, Value>, mut change: Value) -> Result<
     // The Q-learner's settings stand without a kind, so a few of them alone are not an agent.
     let mut is_whole = serde_json::from_value::<QLearningConfig>(change.clone()).is_ok();
     if let Value::String(name) = &change {
-        let agent: AgentConfig = name.parse().map_err(|error: UnknownAgent| format!("agent: {error}"))?;
+        let agent: AgentConfig = name.parse().map_err(|error: InvalidSetting| error.to_string())?;
         change = serde_json::to_value(agent).map_err(|error| error.to_string())?;
         is_whole = true;
     }

@@ -54,7 +54,7 @@ pub enum TableError {
         /// What is wrong with it.
         message: String,
     },
-    /// The table has not what is asked of it: a column, an architecture, or the rows of exactly one data set.
+    /// The table lacks what is asked of it: a column, an architecture, or the rows of exactly one data set.
     #[error("table {name} {problem}")]
     Lacks {
         /// Name of the table.

@@ -160,20 +160,6 @@ impl TrainingEnvironment {
         folder.join(format!("{fingerprint}-{seed:016x}"))
     }
 
-    /// Returns the configuration of the network around each block.
-    #[must_use]
-    pub fn network(&self) -> &NetworkConfig {
-        &self.network
-    }
-
-    /// Returns the recipe by which each network is trained.
-    #[must_use]
-    pub fn recipe(&self) -> &Recipe {
-        &self.recipe
-    }
-}
-
-impl TrainingEnvironment {
     fn train(&self, graph: &LayerGraph, context: &TrialContext<'_>) -> Result<Outcome<Network>, TrainError> {
         let build = |rng: &mut dyn rand::Rng, device: &Device| Ok(Network::new(graph, &self.network, rng, device)?);
         let Self { recipe, training, validation, .. } = self;

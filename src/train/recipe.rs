@@ -224,7 +224,6 @@ impl Recipe {
             restarts: Restarts { max: 0, factor: 1.0 },
             augmentation: Augmentation::cifar(),
             measure_every: Some(10),
-            precision: Precision::F32,
             ..Self::early_stop()
         }
     }
@@ -246,7 +245,6 @@ impl Recipe {
             schedule: Schedule::Milestones { epochs: vec![30, 60], factor: 0.1 },
             augmentation: Augmentation { flip: true, ..Augmentation::default() },
             measure_every: Some(1),
-            precision: Precision::F32,
             ..Self::cifar()
         }
     }

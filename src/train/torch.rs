@@ -1,5 +1,6 @@
 //! Trainings by `PyTorch`: the same recipe, images and initial weights, in Python processes.
 
+use super::checkpoint;
 use super::environment::{check, identity};
 use super::image_classifier::facts;
 use super::{Recipe, TrainError, TrainingEnvironment, check_parts_of};
@@ -177,16 +178,11 @@ impl TorchTraining {
     /// # Errors
     /// [`TrainError::Write`] if it cannot be deleted.
     pub fn delete_checkpoint(folder: &Path, fingerprint: Fingerprint, seed: u64) -> Result<(), TrainError> {
-        let path = TrainingEnvironment::trial_folder(folder, fingerprint, seed).join("checkpoint.pt");
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(TrainError::Write { path, source }),
-            _ => Ok(()),
-        }
+        checkpoint::remove(TrainingEnvironment::trial_folder(folder, fingerprint, seed).join("checkpoint.pt"))
     }
 
     /// Starts a process for each name and device, and waits until they are ready. A device is `cpu`, `cuda`, `cuda:N`
-    /// or
-    /// `mps`; without one it is a CUDA card if there is one, otherwise the CPU, whose cores the processes share
+    /// or `mps`; without one it is a CUDA card if there is one, otherwise the CPU, whose cores the processes share
     /// equally.
     ///
     /// # Errors

@@ -27,3 +27,9 @@ use std::str::FromStr;
 pub(crate) fn at_least_one<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| "it must be a whole number of at least 1".to_owned())
 }
+
+/// Parses a finite number that is not below 0.
+pub(crate) fn not_negative(text: &str) -> Result<f64, String> {
+    let valid = |value: &f64| value.is_finite() && *value >= 0.0;
+    text.parse().ok().filter(valid).ok_or_else(|| "it must be a number of at least 0".to_owned())
+}

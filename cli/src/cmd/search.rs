@@ -172,7 +172,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     // PyTorch has devices of its own.
     let devices = if torch.is_some() { Vec::new() } else { arguments.devices.open()? };
     let data = images::folder(experiment.data.dataset, data.as_deref(), arguments.pictures.download)?;
-    let (training, validation) = experiment.data.load_telling(data.as_deref(), &mut images::tell_left_out)?;
+    let (training, validation) = experiment.data.load(data.as_deref(), &mut images::tell_left_out)?;
     images::print_classes(&training, &validation);
     let experiment = experiment.for_data(training.shape(), training.classes().len());
     let begin = |run: &Path| {

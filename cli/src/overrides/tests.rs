@@ -302,7 +302,7 @@ fn another_agent_takes_the_place_of_the_q_learner() {
     let unused = error("agent.learning_rate=0.1");
     assert!(unused.contains("agent.learning_rate would not be used, because the agent is least-squares"), "{unused}");
     let unknown = error("agent=genius");
-    assert!(unknown.contains("agent: unknown agent \"genius\": choose one of paper, metaqnn"), "{unknown}");
+    assert!(unknown.contains("agent is \"genius\": it must be paper, metaqnn"), "{unknown}");
 }
 
 /// Once an agent other than the Q-learner was a section `searcher` beside `agent`.
@@ -345,7 +345,7 @@ fn a_run_with_a_section_searcher_is_resumed() {
     let resume = |experiment: Experiment| {
         let folder = RunFolder::resume(&path).unwrap().with_details(&experiment.details()).unwrap();
         let Experiment { space, agent, reward, search, recipe, data } = experiment;
-        let (training, validation) = data.load(None).unwrap();
+        let (training, validation) = data.load(None, &mut |_| {}).unwrap();
         let network = search.network.clone().unwrap();
         let trainer =
             TrainingEnvironment::with_parts(&training, &validation, network, recipe, &Device::flex()).unwrap();

@@ -225,18 +225,6 @@ impl<S: SearchSpace> LeastSquares<S> {
         })
     }
 
-    /// Finds out which priors there are, in the first call.
-    fn prepare(&mut self, space: &S, memory: &Memory<S>) -> Result<(), AgentError> {
-        if !self.is_prepared
-            && self.config.priors
-            && let Some((network, limits)) = memory.network()
-        {
-            self.priors = Priors::new(space, network, *limits)?;
-        }
-        self.is_prepared = true;
-        Ok(())
-    }
-
     /// Returns the number of trials at the beginning.
     fn beginning(&self) -> u64 {
         if self.priors.is_some() { self.config.uniform.div_ceil(2) } else { self.config.uniform }
@@ -278,7 +266,13 @@ impl<S: SearchSpace> LeastSquares<S> {
 
     /// Adds the episodes that were not known before.
     fn catch_up(&mut self, space: &S, memory: &Memory<S>) -> Result<(), AgentError> {
-        self.prepare(space, memory)?;
+        if !self.is_prepared
+            && self.config.priors
+            && let Some((network, limits)) = memory.network()
+        {
+            self.priors = Priors::new(space, network, *limits)?;
+        }
+        self.is_prepared = true;
         let episodes = memory.episodes();
         let held = self.priors.as_ref().is_none_or(Priors::hold);
         for episode in &episodes[self.known.len()..] {

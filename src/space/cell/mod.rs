@@ -66,12 +66,6 @@ impl CellSpace {
         self
     }
 
-    /// Returns which cells count as the same.
-    #[must_use]
-    pub fn identity(&self) -> CellIdentity {
-        self.identity
-    }
-
     /// Returns the closest that [`NetworkConfig`] can come to the benchmark's network: 3x3 stem, three stages of five
     /// cells at 16, 32 and 64 filters, batch normalisation, ReLU, average pool, linear layer.
     ///

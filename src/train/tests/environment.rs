@@ -1,7 +1,7 @@
 use super::*;
 use crate::environment::{Cancellation, Environment, TrialContext};
 use crate::evaluation::{Evaluation, Infeasibility, Metrics, Trial};
-use crate::graph::WidthRule;
+use crate::graph::{Node, Operation, WidthRule};
 use crate::train::TrainingEnvironment;
 use std::path::Path;
 

@@ -12,7 +12,7 @@ use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Node, Operation, To
 use blockqnn::network::Network;
 use blockqnn::network::device::parse_device;
 use blockqnn::seed;
-use blockqnn::space::block::{BlockSpace, ConnectionRule, ConvolutionRule, TerminalRule};
+use blockqnn::space::block::{BlockCode, BlockSpace, ConnectionRule, ConvolutionRule, TerminalRule};
 use blockqnn::space::cell::CellSpace;
 use blockqnn::space::{SearchSpace, random_trajectory};
 use blockqnn::train::{
@@ -58,15 +58,9 @@ fn trial(id: u64, graph: &LayerGraph, network: &NetworkConfig) -> Trial {
     Trial { id, seed: SEED + id, fingerprint: graph.fingerprint(), cost: Some(cost) }
 }
 
-/// The block of the paper's Figure 2, or one like it.
+/// A convolution with a shortcut.
 fn block() -> LayerGraph {
-    LayerGraph::new(vec![
-        Node::new(Operation::Input, []),
-        Node::new(Operation::PreActivationConvolution { kernel: 3 }, [0]),
-        Node::new(Operation::Add, [0, 1]),
-        Node::new(Operation::Output, [2]),
-    ])
-    .unwrap()
+    "conv3(0) add(0,1) terminal(2)".parse::<BlockCode>().unwrap().to_graph()
 }
 
 /// Random architectures of a space, small enough for a test.

@@ -24,9 +24,7 @@ impl Arguments {
     pub(super) fn refuse_unused(&self) -> Result<(), String> {
         #[cfg(feature = "nats")]
         if self.controller.is_used() {
-            return Err(
-                "--nats has blocks trained by workers, and of trainers they only know torch: omit it".to_owned()
-            );
+            return Err("--nats has blocks trained by workers, whose only trainer is torch: omit it".to_owned());
         }
         if self.pictures.download {
             return Err("--download would not be used: the images are those of the trainer".to_owned());
