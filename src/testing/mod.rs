@@ -39,7 +39,7 @@ mod reward;
 mod space;
 
 pub use agent::check_agent;
-pub use environment::check_environment;
+pub use environment::{check_environment, check_environment_for};
 pub use evaluator::check_evaluator;
 pub use reward::check_reward;
 pub use space::check_space;
@@ -99,8 +99,8 @@ pub enum Rule {
     EvaluationsSucceed,
     /// An evaluation depends on the architecture and the trial's seed alone.
     EvaluationsRepeat,
-    /// An accuracy is between 0 and 100 percent.
-    AccuracyIsAPercentage,
+    /// The value and the measurements of an evaluation are finite numbers, and an accuracy is between 0 and 100 percent.
+    ValuesArePossible,
     /// Reported progress is possible: no more epochs than there are, and a fraction from 0 to 1.
     ProgressIsPossible,
     /// A reward is a finite number.
@@ -143,7 +143,7 @@ impl fmt::Display for Rule {
             Self::IdentityIsStable => "an identity must not be empty and must not change",
             Self::EvaluationsSucceed => "an environment must evaluate every architecture without an error",
             Self::EvaluationsRepeat => "an evaluation must depend on architecture and seed alone",
-            Self::AccuracyIsAPercentage => "an accuracy must be between 0 and 100 percent",
+            Self::ValuesArePossible => "values must be finite, and an accuracy between 0 and 100 percent",
             Self::ProgressIsPossible => "reported progress must be possible",
             Self::RewardsAreFinite => "a reward must be a finite number",
             Self::RewardsRepeat => "the same evaluation must have the same reward",

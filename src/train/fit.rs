@@ -39,7 +39,7 @@ use std::time::Instant;
 /// let outcome = Training::new(&recipe, &images, &validation, 7)
 ///     .fit(|rng, device| Ok(Network::new(&block, &config, rng, device)?))?;
 /// let trained = outcome.trained().ok_or("no result")?;
-/// println!("{} % after {} epochs", trained.metrics.accuracy, trained.epochs.len());
+/// println!("{} % after {} epochs", trained.metrics.value, trained.epochs.len());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy)]

@@ -6,6 +6,7 @@ mod agent_learns;
 mod agents;
 mod conformance;
 mod interface;
+mod measurements;
 mod mistakes;
 mod priors;
 mod published;

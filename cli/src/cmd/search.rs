@@ -178,7 +178,7 @@ fn search(
     let (chosen, data) = begin(run)?;
     let (space, settings) = (experiment.space.clone(), experiment.search.clone());
     let report = Search::with_evaluator(space, experiment.agent.build()?, chosen.evaluator, settings)
-        .with_reward(experiment.reward)
+        .with_reward(&experiment.reward)
         .with_run_folder(folder)
         .with_observer(results::RememberData { run: run.to_owned(), data })
         .with_observer(Display::new(experiment, chosen.workers, chosen.waiting))

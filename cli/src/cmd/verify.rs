@@ -181,7 +181,7 @@ impl Arguments {
         if let Some(damage) = &history.damage {
             errln!("warning: {damage}; verifying the trials before the damage");
         }
-        if history.records.iter().any(|record| record.evaluation.accuracy().is_some()) {
+        if history.records.iter().any(|record| record.evaluation.value().is_some()) {
             return Ok(history);
         }
         Err(format!(
