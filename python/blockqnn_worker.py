@@ -31,7 +31,9 @@ __all__ = ["Diverged", "Infeasible", "OutOfMemory", "OverTime", "Rejected", "Tas
 PROTOCOL = 1
 CHILD = "BLOCKQNN_TRAINER"
 MARK = "@blockqnn "
-METRICS = ("accuracy", "training_loss", "epochs", "restarts", "seconds", "curve", "stopped")
+METRICS = (
+    "accuracy", "value", "training_loss", "epochs", "restarts", "seconds", "curve", "stopped", "measurements",
+)
 LONGEST_MESSAGE = 10_000
 SECONDS_BETWEEN_PROGRESS = 0.05
 
@@ -154,9 +156,10 @@ class Task:
 
 
 def run(function=None, *, identity=None):
-    """Evaluates with a function that takes a `Task` and returns an accuracy in percent, or a dict with "accuracy" and,
-    as far as they are known, "training_loss", "epochs", "restarts" and "seconds", "stopped" if it stopped early, and
-    "curve", a list of epochs and accuracies; the default is what `Task.progress` was told. It may raise `OutOfMemory`,
+    """Evaluates with a function that takes a `Task` and returns an accuracy in percent, or a dict with "accuracy" (or
+    "value", if the search has another objective) and, as far as they are known, "training_loss", "epochs", "restarts",
+    "seconds", "stopped" if it stopped early, "curve", a list of epochs and values, by default what `Task.progress` was
+    told, and "measurements", a dict of further numbers by name, such as {"latency_ms": 3.2}. It may raise `OutOfMemory`,
     `Diverged`, `OverTime` or `Rejected`; any other error is a fault, and the search tries again.
 
     identity: a text that names everything that results depend on besides architecture and seed, such as data and
@@ -283,14 +286,22 @@ def _evaluate(function, task):
 def _metrics(result, task, seconds):
     given = dict(result) if hasattr(result, "keys") else {"accuracy": result}
     unknown = [name for name in given if name not in METRICS]
-    if unknown or "accuracy" not in given:
+    if unknown or ("accuracy" in given) == ("value" in given):
         allowed = ", ".join(METRICS)
-        raise ValueError(f"the function returned {list(given)}: it must return an accuracy, or a dict of {allowed}")
-    accuracy, loss = float(given["accuracy"]), given.get("training_loss")
-    if not math.isfinite(accuracy):
-        raise Rejected(f"its accuracy is {accuracy}")
-    if not 0 <= accuracy <= 100:
-        raise ValueError(f"the accuracy is {accuracy}, but it is in percent: 0 to 100")
+        raise ValueError(
+            f"the function returned {list(given)}: it must return an accuracy, or a dict of {allowed} with either "
+            "accuracy or value"
+        )
+    name = "accuracy" if "accuracy" in given else "value"
+    value, loss = float(given[name]), given.get("training_loss")
+    measurements = {str(key): float(measured) for key, measured in dict(given.get("measurements", {})).items()}
+    for what, number in [(name, value), *measurements.items()]:
+        if not math.isfinite(number):
+            raise Rejected(f"its {what} is {number}")
+    if name == "accuracy" and not 0 <= value <= 100:
+        raise ValueError(
+            f"the accuracy is {value}, but it is in percent: 0 to 100. Return {{'value': {value}}} for another objective"
+        )
     loss = None if loss is None else float(loss)
     curve = [(int(epoch), float(value)) for epoch, value in given.get("curve", task._curve)]
     # Without these, the answer is one that earlier versions understand.
@@ -298,12 +309,13 @@ def _metrics(result, task, seconds):
     if given.get("stopped"):
         course["stopped"] = True
     return {
-        "accuracy": accuracy,
+        name: value,
         "training_loss": loss if loss is not None and math.isfinite(loss) else None,
         "epochs": int(given.get("epochs", task._epoch)),
         "restarts": int(given.get("restarts", 0)),
         "seconds": float(given.get("seconds", seconds)),
         **course,
+        "measurements": measurements,
     }
 
 

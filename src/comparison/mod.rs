@@ -392,7 +392,7 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         let mut best = None;
         let mut worth = 0.0;
         let after = |record: &RecordOf<S>| {
-            if record.evaluation.final_accuracy().is_some() && best.is_none_or(|best| record.reward > best) {
+            if record.evaluation.final_value().is_some() && best.is_none_or(|best| record.reward > best) {
                 best = Some(record.reward);
                 worth = (self.benchmark.worth)(&record.architecture);
             }

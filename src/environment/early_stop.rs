@@ -97,15 +97,15 @@ pub(super) struct Course {
 impl Course {
     /// Takes note of an accuracy that is reported for the first time. A restart begins anew.
     pub(super) fn follow(&mut self, progress: &Progress, thresholds: &Thresholds) {
-        let &Progress { epoch, restarts, accuracy, .. } = progress;
+        let &Progress { epoch, restarts, value, .. } = progress;
         if restarts != self.restarts {
             *self = Self { restarts, ..Self::default() };
         }
-        let Some(accuracy) = accuracy.filter(|accuracy| accuracy.is_finite()) else { return };
+        let Some(value) = value.filter(|value| value.is_finite()) else { return };
         if self.curve.last().is_some_and(|(last, _)| *last >= epoch) {
             return;
         }
-        self.curve.push((epoch, accuracy));
+        self.curve.push((epoch, value));
         let best = self.curve.iter().map(|(_, accuracy)| *accuracy).fold(f64::NEG_INFINITY, f64::max);
         self.is_behind |= thresholds.at(epoch).is_some_and(|threshold| best < threshold);
     }
@@ -128,7 +128,7 @@ mod tests {
         let early_stop = EarlyStop::new().with_thresholds(thresholds.clone());
         let context = TrialContext::new(&trial).with_early_stop(early_stop);
         reports.iter().position(|&(restarts, epoch, accuracy)| {
-            context.report(Progress::new(epoch, 9, restarts, 0.0).with_accuracy(accuracy));
+            context.report(Progress::new(epoch, 9, restarts, 0.0).with_value(accuracy));
             context.should_stop()
         })
     }
@@ -149,7 +149,7 @@ mod tests {
         let trial = trial();
         let context = TrialContext::new(&trial);
         let report = |restarts, epoch, accuracy| {
-            context.report(Progress::new(epoch, 9, restarts, 0.0).with_accuracy(accuracy));
+            context.report(Progress::new(epoch, 9, restarts, 0.0).with_value(accuracy));
             context.report(Progress::new(epoch, 9, restarts, 0.5));
         };
         for (restarts, epoch, accuracy) in [(0, 1, 5.0), (1, 1, 6.0), (1, 1, 7.0), (1, 2, f64::NAN), (1, 3, 8.0)] {

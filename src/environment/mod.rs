@@ -29,22 +29,24 @@ pub struct Progress {
     pub restarts: u32,
     /// Fraction of the current epoch that is done, 0 to 1.
     pub fraction: f64,
-    /// The validation accuracy in percent after `epoch` epochs, in a report that follows its measurement.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accuracy: Option<f64>,
+    /// The objective's value after `epoch` epochs, usually the validation accuracy in percent, in a report that follows
+    /// its measurement.
+    #[serde(default, alias = "accuracy", skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
 }
 
 impl Progress {
     /// Creates the progress within epoch `epoch + 1` of `epochs`.
     #[must_use]
     pub fn new(epoch: u32, epochs: u32, restarts: u32, fraction: f64) -> Self {
-        Self { epoch, epochs, restarts, fraction, accuracy: None }
+        Self { epoch, epochs, restarts, fraction, value: None }
     }
 
-    /// Adds the validation accuracy in percent after the finished epochs: a point of the learning curve.
+    /// Adds the objective's value after the finished epochs, usually the validation accuracy in percent: a point of the
+    /// learning curve.
     #[must_use]
-    pub fn with_accuracy(self, accuracy: f64) -> Self {
-        Self { accuracy: Some(accuracy), ..self }
+    pub fn with_value(self, value: f64) -> Self {
+        Self { value: Some(value), ..self }
     }
 }
 

@@ -353,7 +353,7 @@ fn evaluate<A, E: Environment<A>>(
     let mut said: Option<Instant> = None;
     let verdict = evaluate_once(environment, assignment, stop, &mut |event| {
         if let Event::Progress { progress, .. } = event
-            && (progress.accuracy.is_some() || said.is_none_or(|said| said.elapsed() >= PROGRESS))
+            && (progress.value.is_some() || said.is_none_or(|said| said.elapsed() >= PROGRESS))
         {
             said = Some(Instant::now());
             say(Line::Progress(progress));

@@ -33,6 +33,15 @@ pub enum SearchError {
         #[source]
         source: RewardError,
     },
+    /// A measurement that the search limits is missing.
+    #[error("the limits of `search.measurement_limits` cannot be checked for trial {trial}: {source}")]
+    Limit {
+        /// Number of the trial.
+        trial: u64,
+        /// What is missing.
+        #[source]
+        source: RewardError,
+    },
     /// The reward cannot be computed for any trial of this search.
     #[error(transparent)]
     NoReward(RewardError),

@@ -85,7 +85,8 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         };
         if self.log.learned(minibatch, trials, self.report.resampled, save)? {
             let start = usize::try_from(minibatch * size).unwrap_or(usize::MAX);
-            let summary = MinibatchSummary::of::<S>(minibatch, records, start, agent.priors_hold());
+            let objective = &self.search.config.objective;
+            let summary = MinibatchSummary::of::<S>(minibatch, records, start, objective, agent.priors_hold());
             self.search.observers.on_learned(&summary).map_err(SearchError::Observer)?;
         }
         Ok(())

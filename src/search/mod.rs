@@ -35,6 +35,8 @@ pub use observer::{MinibatchSummary, Observer, Start};
 #[cfg(feature = "report")]
 pub(crate) use pareto::pareto_front;
 pub use record::{Record, RecordOf, SearchReport, StopReason};
+#[cfg(feature = "report")]
+pub(crate) use results::free_name;
 pub use run_folder::{Durability, Fault, JournalError, RunFolder, RunFolderError, RunHistory, RunSettings};
 pub use session::Session;
 pub use stopping::MedianStopping;

@@ -2,7 +2,7 @@
 
 use super::{RecordOf, SearchConfig, SearchReport};
 use crate::environment::{BoxError, Progress};
-use crate::evaluation::Trial;
+use crate::evaluation::{Objective, Trial};
 use crate::space::SearchSpace;
 
 /// A search is about to begin.
@@ -25,14 +25,15 @@ pub struct MinibatchSummary {
     pub minibatch: u64,
     /// Trials in it.
     pub trials: u64,
-    /// Mean accuracy in percent of the measured trials, if there are any.
-    pub mean_accuracy: Option<f64>,
+    /// Mean value of the objective of the measured trials, if there are any: their accuracy in percent, unless the
+    /// search has another objective.
+    pub mean: Option<f64>,
     /// Infeasible trials in it.
     pub infeasible: u64,
-    /// Trials in it that were stopped early. Their last accuracies are part of the mean, and never the best.
+    /// Trials in it that were stopped early. Their last values are part of the mean, and never the best.
     pub stopped: u64,
-    /// Highest accuracy of the run so far in percent, if any was measured to the end.
-    pub best_accuracy: Option<f64>,
+    /// Best value of the objective in the run so far, if any was measured to the end.
+    pub best: Option<f64>,
     /// Whether the evaluations do not contradict the priors of the space; none if the agent uses none. See
     /// [`Agent::priors_hold`](crate::agent::Agent::priors_hold).
     pub priors_hold: Option<bool>,
@@ -44,18 +45,19 @@ impl MinibatchSummary {
         minibatch: u64,
         records: &[RecordOf<S>],
         start: usize,
+        objective: &Objective,
         priors_hold: Option<bool>,
     ) -> Self {
-        let measured = |record: &RecordOf<S>| record.evaluation.accuracy();
-        let final_accuracy = |record: &RecordOf<S>| record.evaluation.final_accuracy();
+        let measured = |record: &RecordOf<S>| record.evaluation.value();
+        let final_value = |record: &RecordOf<S>| record.evaluation.final_value();
         let last = &records[start..];
         Self {
             minibatch,
             trials: last.len() as u64,
-            mean_accuracy: SearchReport::<S>::mean_accuracy(last),
+            mean: SearchReport::<S>::mean_value(last),
             infeasible: last.iter().filter(|record| measured(record).is_none()).count() as u64,
             stopped: last.iter().filter(|record| record.evaluation.is_stopped()).count() as u64,
-            best_accuracy: records.iter().filter_map(final_accuracy).max_by(f64::total_cmp),
+            best: records.iter().filter_map(final_value).reduce(|one, other| objective.better(one, other)),
             priors_hold,
         }
     }

@@ -212,8 +212,8 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         }
     }
 
-    /// The reward of an evaluation. An infeasible architecture is rewarded like one that guesses, as far as it is known
-    /// among how many classes.
+    /// The reward of an evaluation, computed from the score of its value. An infeasible architecture is rewarded as if
+    /// it had the worst value.
     pub(super) fn worth(
         &self,
         trial: u64,
@@ -221,8 +221,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         cost: Option<&Cost>,
     ) -> Result<Reward, SearchError> {
         let Search { config, shaper, .. } = &self.search;
-        let chance = || config.network.as_ref().map_or(0.0, |network| 100.0 / network.classes as f64);
-        let accuracy = evaluation.accuracy().unwrap_or_else(chance);
-        shaper.reward(accuracy, evaluation, cost).map_err(|source| SearchError::Reward { trial, source })
+        let score = config.objective.score(evaluation.value().unwrap_or_else(|| config.worst_value()));
+        shaper.reward(score, evaluation, cost).map_err(|source| SearchError::Reward { trial, source })
     }
 }

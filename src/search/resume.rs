@@ -7,6 +7,7 @@ use crate::agent::Agent;
 use crate::evaluation::{Evaluation, Metrics};
 use crate::reward::RewardError;
 use crate::seed;
+use crate::setting::InvalidSetting;
 use crate::space::{SearchSpace, random_trajectory, walk};
 use std::collections::BTreeMap;
 
@@ -21,6 +22,12 @@ impl<'o, S: SearchSpace, G> Search<'o, S, G, String> {
         G: Agent<S>,
     {
         self.config.validate()?;
+        for of in &self.warm_start.objectives {
+            let (path, objective) = ("search.objective", &self.config.objective);
+            let expected = format!("{} ({}), as in the history", of.label(), of.direction.name());
+            let found = format!("{} ({})", objective.label(), objective.direction.name());
+            InvalidSetting::check(path, found, of == objective, expected)?;
+        }
         let log = match self.folder.take() {
             Some(folder) => {
                 self.warm_start = folder.recall(self.warm_start)?;

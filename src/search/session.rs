@@ -104,7 +104,8 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
         };
         let utilisation = Utilisation::default();
         let (stop, priors_hold) = (StopReason::Completed, None);
-        let report = SearchReport { records: Vec::new(), stop, resampled: 0, utilisation, priors_hold };
+        let objective = search.config.objective.clone();
+        let report = SearchReport { objective, records: Vec::new(), stop, resampled: 0, utilisation, priors_hold };
         Self {
             search,
             log,
@@ -254,7 +255,9 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
                 }
                 Evaluation::Infeasible(Infeasibility::Failed { attempts, message })
             }
-            Verdict::Evaluated(evaluation) => checked(evaluation),
+            Verdict::Evaluated(evaluation) => {
+                checked(evaluation, &self.search.config).map_err(|source| SearchError::Limit { trial, source })?
+            }
         };
         if !proposed.alone
             && let Some(reason) = lacked_room(&evaluation)

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 /// Only trials of earlier minibatches count, so a rule of [`SearchConfig`](super::SearchConfig) gives the same search
 /// with any number of workers: its [`Thresholds`] are known before a minibatch is evaluated and travel with each trial.
 /// It needs [`Scheduling::Minibatch`](super::Scheduling::Minibatch), and an environment that
-/// [reports](crate::environment::Progress::accuracy) the accuracy after its epochs and stops when it
+/// [reports](crate::environment::Progress::value) the accuracy after its epochs and stops when it
 /// [should](crate::environment::TrialContext::should_stop).
 ///
 /// ```

@@ -2,7 +2,7 @@
 
 use super::{RunFolder, RunFolderError, RunHistory, SearchError, Session};
 use crate::agent::Agent;
-use crate::evaluation::{Episode, Evaluation, Metrics};
+use crate::evaluation::{Episode, Evaluation, Metrics, Objective};
 use crate::files::csv_records;
 use crate::graph::Fingerprint;
 use crate::identity::short_hash;
@@ -44,6 +44,8 @@ use std::str::FromStr;
 #[derive(Debug, Clone, PartialEq)]
 pub struct History<Action> {
     results: Vec<Known<Action>>,
+    /// What the results are values of, as far as it is known.
+    objectives: Vec<Objective>,
 }
 
 /// A result from elsewhere.
@@ -102,7 +104,7 @@ pub enum HistoryError {
 
 impl<Action> Default for History<Action> {
     fn default() -> Self {
-        Self { results: Vec::new() }
+        Self { results: Vec::new(), objectives: Vec::new() }
     }
 }
 
@@ -128,10 +130,11 @@ impl<Action: Datum> History<Action> {
     /// Adds the results of another history after these.
     pub fn extend(&mut self, other: Self) {
         self.results.extend(other.results);
+        self.objectives.extend(other.objectives);
     }
 
     /// Adds what was measured for the architecture at the end of a walk. Metrics that were
-    /// [stopped](Metrics::stopped) early, and those whose accuracy is not finite, are left out.
+    /// [stopped](Metrics::stopped) early, and those whose value is not finite, are left out.
     ///
     /// # Errors
     /// [`SpaceError`] if the space rejects the walk.
@@ -143,8 +146,8 @@ impl<Action: Datum> History<Action> {
     ) -> Result<(), SpaceError> {
         walk(space, actions)?;
         space.decode(actions)?;
-        if !metrics.stopped && metrics.accuracy.is_finite() {
-            // Nothing is learned from the way to an accuracy.
+        if !metrics.stopped && metrics.value.is_finite() {
+            // Nothing is learned from the way to a value.
             let metrics = Metrics { curve: Vec::new(), ..metrics };
             self.results.push(Known { actions: actions.to_vec(), metrics });
         }
@@ -176,7 +179,7 @@ impl<Action: Datum> History<Action> {
     /// # Errors
     /// [`HistoryError::Foreign`] if its architectures do not belong to `space`.
     pub fn of_run<S: SearchSpace<Action = Action>>(space: &S, run: &RunHistory<S>) -> Result<Self, HistoryError> {
-        let mut history = Self { results: Vec::new() };
+        let mut history = Self { results: Vec::new(), objectives: vec![run.settings.search.objective.clone()] };
         for record in run.records.iter().filter(|record| !record.cached) {
             let Some(metrics) = record.evaluation.metrics() else { continue };
             let foreign = |message: String| HistoryError::Foreign {
@@ -220,7 +223,7 @@ impl<Action: Datum> History<Action> {
             place(name).ok_or_else(|| table(path.display().to_string(), lacks()))
         };
         let (architecture, accuracy, stopped) = (needed("architecture")?, needed("accuracy")?, place("stopped"));
-        let mut history = Self { results: Vec::new() };
+        let mut history = Self { results: Vec::new(), objectives: vec![Objective::default()] };
         for (line, row) in records {
             let field = |column: usize| row.get(column).unwrap_or_default();
             if field(accuracy).is_empty() || stopped.is_some_and(|column| field(column) == "true") {
@@ -265,17 +268,20 @@ pub(super) struct WarmStart<Action> {
     /// The walks to evaluate first.
     pub(super) first: Vec<Vec<Action>>,
     history: Vec<Known<Action>>,
+    /// What the results of a history that was given are values of.
+    #[serde(skip)]
+    pub(super) objectives: Vec<Objective>,
 }
 
 impl<Action> Default for WarmStart<Action> {
     fn default() -> Self {
-        Self { first: Vec::new(), history: Vec::new() }
+        Self { first: Vec::new(), history: Vec::new(), objectives: Vec::new() }
     }
 }
 
 impl<Action: Serialize> WarmStart<Action> {
     pub(super) fn set_history(&mut self, history: History<Action>) {
-        self.history = history.results;
+        (self.history, self.objectives) = (history.results, history.objectives);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -289,14 +295,14 @@ impl<Action: Serialize> WarmStart<Action> {
 
     /// Takes from `then` what was not given again to a search that is resumed.
     pub(super) fn or(self, then: Self) -> Self {
-        let Self { mut first, mut history } = self;
+        let Self { mut first, mut history, objectives } = self;
         if first.is_empty() {
             first = then.first;
         }
         if history.is_empty() {
             history = then.history;
         }
-        Self { first, history }
+        Self { first, history, objectives }
     }
 }
 

@@ -39,7 +39,7 @@ mod reward;
 mod space;
 
 pub use agent::check_agent;
-pub use environment::check_environment;
+pub use environment::{check_environment, check_environment_for};
 pub use evaluator::check_evaluator;
 pub use reward::check_reward;
 pub use space::check_space;
@@ -116,8 +116,8 @@ rules! {
     EvaluationsSucceed = "an environment must evaluate every architecture without an error",
     /// An evaluation depends on the architecture and the trial's seed alone.
     EvaluationsRepeat = "an evaluation must depend on architecture and seed alone",
-    /// An accuracy is between 0 and 100 percent.
-    AccuracyIsAPercentage = "an accuracy must be between 0 and 100 percent",
+    /// The value and the measurements of an evaluation are finite numbers, and an accuracy is between 0 and 100 percent.
+    ValuesArePossible = "values must be finite, and an accuracy between 0 and 100 percent",
     /// Reported progress is possible: no more epochs than there are, and a fraction from 0 to 1.
     ProgressIsPossible = "reported progress must be possible",
     /// A reward is a finite number.

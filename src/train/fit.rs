@@ -39,7 +39,7 @@ use std::time::Instant;
 /// let outcome = Training::new(&recipe, &images, &validation, 7)
 ///     .fit(|rng, device| Ok(Network::new(&block, &config, rng, device)?))?;
 /// let trained = outcome.trained().ok_or("no result")?;
-/// println!("{} % after {} epochs", trained.metrics.accuracy, trained.epochs.len());
+/// println!("{} % after {} epochs", trained.metrics.value, trained.epochs.len());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy)]
@@ -429,7 +429,7 @@ impl Session<'_> {
     }
 
     fn report_accuracy(&self, epoch: u32, restarts: u32, accuracy: f64) {
-        self.of.watch.report(Progress::new(epoch, self.of.recipe.epochs, restarts, 0.0).with_accuracy(accuracy));
+        self.of.watch.report(Progress::new(epoch, self.of.recipe.epochs, restarts, 0.0).with_value(accuracy));
     }
 
     fn check(&self) -> Result<(), Stop> {

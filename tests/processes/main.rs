@@ -73,7 +73,7 @@ impl Frail {
         (1..=self.epochs).find_map(|epoch| {
             std::thread::sleep(Duration::from_millis(2));
             let accuracy = pace * f64::from(epoch) / f64::from(self.epochs);
-            context.report(Progress::new(epoch, self.epochs, 0, 0.0).with_accuracy(accuracy));
+            context.report(Progress::new(epoch, self.epochs, 0, 0.0).with_value(accuracy));
             (context.should_stop() && epoch < self.epochs).then(|| Metrics::stopped_after(context.curve()))
         })
     }

@@ -7,7 +7,7 @@ mod schema;
 use super::{TRIALS, end, space};
 use blockqnn::agent::RandomAgent;
 use blockqnn::environment::{Cancellation, EarlyStop, Environment, Thresholds, TrialContext, environment_fn};
-use blockqnn::evaluation::{Evaluation, Infeasibility, Trial};
+use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics, Trial};
 use blockqnn::evaluator::{
     Assignment, Evaluator, Event, InlineEvaluator, PYTHON_WORKER, ProcessConfig, ProcessEvaluator, TrainerCommand,
     Verdict,
@@ -137,18 +137,32 @@ fn every_outcome_of_a_function_arrives_as_what_it_is() {
         ("    raise OverTime(60)", Infeasibility::TimedOut { limit_seconds: 60.0 }),
         ("    raise Rejected('too deep')", Infeasibility::Rejected { message: message("too deep") }),
         ("    return float('nan')", Infeasibility::Rejected { message: message("its accuracy is nan") }),
+        (
+            "    return {'value': 1, 'measurements': {'energy': float('inf')}}",
+            Infeasibility::Rejected { message: message("its energy is inf") },
+        ),
     ] {
         assert_eq!(infeasible(body), reason, "{body}");
     }
     let body =
         "    task.progress(3)\n    return {'accuracy': 61.5, 'training_loss': 0.25, 'restarts': 2, 'seconds': 7}";
     let Verdict::Evaluated(Evaluation::Measured(metrics)) = answer(body) else { panic!() };
-    assert_eq!((metrics.accuracy, metrics.training_loss), (61.5, Some(0.25)));
+    assert_eq!((metrics.value, metrics.training_loss), (61.5, Some(0.25)));
     assert_eq!((metrics.epochs, metrics.restarts, metrics.seconds), (3, 2, 7.0));
+    assert!(metrics.measurements.is_empty());
+    let body = "    return {'value': -230.5, 'seconds': 7, 'measurements': {'latency_ms': 3, 'f1': 0.5}}";
+    let Verdict::Evaluated(Evaluation::Measured(metrics)) = answer(body) else { panic!() };
+    let expected = Metrics { seconds: 7.0, ..Metrics::new(-230.5) };
+    assert_eq!(metrics, expected.with("latency_ms", 3.0).with("f1", 0.5));
     for (body, words) in [
         ("    return 1 / 0", "ZeroDivisionError: division by zero"),
         ("    return 101", "the accuracy is 101.0, but it is in percent: 0 to 100"),
-        ("    return {'accuracy': 1, 'f1': 1}", "it must return an accuracy, or a dict of accuracy, training_loss"),
+        (
+            "    return {'accuracy': 1, 'f1': 1}",
+            "it must return an accuracy, or a dict of accuracy, value, training_loss",
+        ),
+        ("    return {'accuracy': 1, 'value': 1}", "with either accuracy or value"),
+        ("    return 230.5", "Return {'value': 230.5} for another objective"),
         ("    return None", "TypeError"),
         ("    return task.network()", "the search sends no PyTorch source"),
     ] {
@@ -195,7 +209,7 @@ fn any_architecture_that_serialises_can_be_evaluated() {
     let trial = Trial { cost: None, ..trial(0) };
     let verdict = verdict(&mut evaluator(folder.path()), trial, 1, mlp).unwrap();
     let Verdict::Evaluated(evaluation) = verdict else { panic!("{verdict:?}") };
-    assert_eq!(evaluation.accuracy(), Some(42.0));
+    assert_eq!(evaluation.value(), Some(42.0));
 }
 
 /// A trainer that speaks the protocol itself, wrongly.

@@ -3,7 +3,7 @@
 use blockqnn::agent::{Agent, QLearning, QLearningConfig, RandomAgent};
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::environment::{Environment, Progress, TrialContext};
-use blockqnn::evaluation::{Evaluation, Metrics};
+use blockqnn::evaluation::{Evaluation, Metrics, Objective};
 use blockqnn::evaluator::{Evaluator, InlineEvaluator, ThreadEvaluator};
 use blockqnn::graph::CostQuantity;
 use blockqnn::reward::RedefinedReward;
@@ -38,8 +38,8 @@ impl Environment<BlockCode> for Learning {
         let Evaluation::Measured(metrics) = evaluation else { return Ok(evaluation) };
         let pace = 0.2 + seed::unit(&mut seed::stream(context.trial().seed, "pace", 0));
         for epoch in 1..=EPOCHS {
-            let accuracy = metrics.accuracy * (1.0 - (-pace * f64::from(epoch)).exp());
-            context.report(Progress::new(epoch, EPOCHS, 0, 0.0).with_accuracy(accuracy));
+            let accuracy = metrics.value * (1.0 - (-pace * f64::from(epoch)).exp());
+            context.report(Progress::new(epoch, EPOCHS, 0, 0.0).with_value(accuracy));
             if context.should_stop() && epoch < EPOCHS && !self.is_stubborn {
                 return Ok(Evaluation::Measured(Metrics::stopped_after(context.curve())));
             }
@@ -120,7 +120,7 @@ fn the_median_rule_stops_each_trial_after_the_epoch_that_its_definition_says() {
         let epochs = stop.unwrap_or(EPOCHS as usize);
         assert_eq!((metrics.epochs as usize, metrics.curve.len()), (epochs, epochs), "trial {}", record.id);
         if metrics.stopped {
-            assert_eq!(metrics.accuracy.to_bits(), curve[epochs - 1].to_bits(), "it has its last value");
+            assert_eq!(metrics.value.to_bits(), curve[epochs - 1].to_bits(), "it has its last value");
         }
     }
     assert!((10..80).contains(&report.stopped()), "{}", report.stopped());
@@ -173,6 +173,9 @@ fn rolling_scheduling_no_trials_and_another_rule_on_resuming_are_refused_by_name
     let rolling = refusal(config().with_scheduling(Scheduling::Rolling), None);
     let expected = "search.scheduling is rolling: it must be minibatch, which search.median_stopping needs";
     assert_eq!(rolling, expected);
+    let least = refusal(config().with_objective(Objective::minimise("loss", 5.0, 0.0)), None);
+    let expected = "search.objective.direction is minimise: it must be maximise, which search.median_stopping needs";
+    assert_eq!(least, expected);
     let none = refusal(config().with_median_stopping(MedianStopping { min_trials: 0, ..RULE }), None);
     assert!(none.starts_with("search.median_stopping.min_trials is 0"), "{none}");
     let parent = tempfile::tempdir().unwrap();
@@ -199,11 +202,11 @@ fn a_stopped_trial_is_never_the_best_and_not_on_the_front_but_the_agent_learns_i
     struct Meddler(f64, u64);
     impl Observer<BlockSpace> for Meddler {
         fn should_stop(&mut self, _: u64, progress: &Progress) -> bool {
-            progress.epoch == EPOCHS - 1 && progress.accuracy > Some(self.0)
+            progress.epoch == EPOCHS - 1 && progress.value > Some(self.0)
         }
         fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), blockqnn::environment::BoxError> {
             self.1 += summary.stopped;
-            assert!(summary.best_accuracy.is_none_or(|best| best <= self.0 + 3.0), "{summary:?}");
+            assert!(summary.best.is_none_or(|best| best <= self.0 + 3.0), "{summary:?}");
             Ok(())
         }
     }
@@ -214,7 +217,7 @@ fn a_stopped_trial_is_never_the_best_and_not_on_the_front_but_the_agent_learns_i
     };
     let undisturbed = run(&mut Meddler(100.0, 0));
     let mut finals: Vec<f64> =
-        undisturbed.records.iter().filter_map(|record| record.evaluation.final_accuracy()).collect();
+        undisturbed.records.iter().filter_map(|record| record.evaluation.final_value()).collect();
     finals.sort_by(f64::total_cmp);
     let mut meddler = Meddler(finals[finals.len() * 3 / 4], 0);
     let report = run(&mut meddler);
@@ -222,7 +225,7 @@ fn a_stopped_trial_is_never_the_best_and_not_on_the_front_but_the_agent_learns_i
     assert!(stopped > 3 && meddler.1 == stopped as u64, "{stopped}");
     let classes: Vec<u8> = best
         .iter()
-        .map(|record| match (record.evaluation.final_accuracy(), record.evaluation.accuracy()) {
+        .map(|record| match (record.evaluation.final_value(), record.evaluation.value()) {
             (Some(_), _) => 0,
             (None, Some(_)) => 1,
             (None, None) => 2,

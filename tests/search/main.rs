@@ -7,6 +7,7 @@ mod agents;
 mod conformance;
 mod early_stop;
 mod interface;
+mod measurements;
 mod mistakes;
 mod priors;
 mod published;

@@ -4,7 +4,7 @@ use super::agents::{NAMES, agent};
 use blockqnn::agent::{Agent, EpsilonPhase, EpsilonSchedule, QLearning, QLearningConfig, RandomAgent};
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::environment::{Environment, TrialContext};
-use blockqnn::evaluation::{Evaluation, Metrics};
+use blockqnn::evaluation::{Evaluation, Metrics, Objective};
 use blockqnn::reward::{Credit, RedefinedReward};
 use blockqnn::search::{
     History, Repeats, RunFolder, RunHistory, Scheduling, Search, SearchConfig, SearchError, SearchReport,
@@ -306,7 +306,7 @@ fn repeats_of_the_history_are_learned_again_or_evaluated_as_the_setting_says() {
     assert_eq!(has(&run(Repeats::Resample)), None);
     assert_eq!(has(&run(Repeats::Replay)), None);
     let evaluated = has(&run(Repeats::Reuse)).unwrap();
-    assert!(evaluated.accuracy().unwrap() < 99.0, "a trial has its own result: {evaluated:?}");
+    assert!(evaluated.value().unwrap() < 99.0, "a trial has its own result: {evaluated:?}");
 }
 
 #[test]
@@ -317,7 +317,7 @@ fn a_history_is_read_from_a_run_and_from_its_table() {
     let config = SearchConfig::paper().with_seed(2).with_trials(24, 8);
     let search = Search::new(space.clone(), RandomAgent, Synthetic::new(), config);
     let report = search.with_run_folder(RunFolder::create(&path).unwrap()).run().unwrap();
-    let measured = report.records.iter().filter(|record| record.evaluation.accuracy().is_some()).count();
+    let measured = report.records.iter().filter(|record| record.evaluation.value().is_some()).count();
     let of_run = History::read_run(&space, &path).unwrap();
     assert_eq!(of_run.len(), measured);
     let table = parent.path().join("results.csv");
@@ -325,6 +325,20 @@ fn a_history_is_read_from_a_run_and_from_its_table() {
     report.write_csv(&space, &mut bytes).unwrap();
     fs::write(&table, bytes).unwrap();
     assert_eq!(History::read_csv(&space, &table).unwrap().len(), measured);
+}
+
+#[test]
+fn a_history_of_another_objective_is_refused_by_name() {
+    let mut history = History::new();
+    let space = BlockSpace::paper();
+    let folder = tempfile::tempdir().unwrap();
+    let run = Search::new(space.clone(), RandomAgent, Synthetic::new(), SearchConfig::new(4));
+    run.with_run_folder(RunFolder::open(folder.path().join("run")).unwrap()).run().unwrap();
+    history.extend(History::read_run(&space, folder.path().join("run")).unwrap());
+    let config = SearchConfig::new(4).with_objective(Objective::minimise("RMSE", 8.0, 0.0).with_unit("mm"));
+    let search = Search::new(space, RandomAgent, Synthetic::new(), config).with_history(history);
+    let expected = "search.objective is RMSE (mm) (minimise): it must be accuracy (%) (maximise), as in the history";
+    assert_eq!(search.run().unwrap_err().to_string(), expected);
 }
 
 #[test]

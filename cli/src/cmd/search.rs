@@ -203,7 +203,7 @@ fn search(
     let search = Search::with_evaluator(space, experiment.agent.build()?, chosen.evaluator, settings);
     let report = warm_start
         .apply(search)
-        .with_reward(experiment.reward)
+        .with_reward(&experiment.reward)
         .with_run_folder(folder)
         .with_observer(results::RememberData { run: run.to_owned(), data })
         .with_observer(Display::new(experiment, chosen.workers, chosen.waiting))

@@ -180,7 +180,7 @@ impl Arguments {
         if let Some(damage) = &history.damage {
             errln!("warning: {damage}; verifying the trials before the damage");
         }
-        if history.records.iter().any(|record| record.evaluation.final_accuracy().is_some()) {
+        if history.records.iter().any(|record| record.evaluation.final_value().is_some()) {
             return Ok(history);
         }
         Err(format!(

@@ -112,7 +112,7 @@ impl Session<'_> {
                 Ok(Some(Line::Progress(progress))) => {
                     hand.advance(Some(progress));
                     // The next heartbeat may have a later one, without the accuracy.
-                    told &= progress.accuracy.is_none();
+                    told &= progress.value.is_none();
                 }
                 Ok(Some(Line::Done { outcome, condition, .. })) => {
                     // A trainer that cannot evaluate anything more is replaced.

@@ -1,11 +1,11 @@
 //! How did the trainings go? The learning curves of the trials.
 
-use super::{ACCURACY, Chart, Drawn, colour_of, range};
+use super::{Chart, Drawn, axis, capitalised, colour_of, range, value_scale};
 use crate::report::colours::AXIS;
 use crate::report::plot::{Plot, Point, Swatch};
 use crate::report::run::{Finished, Run};
 use crate::report::scale::Scale;
-use crate::report::text::{count, percent};
+use crate::report::text::count;
 
 /// The number of curves that are drawn for the best trials, each in its colour.
 const BEST: usize = 5;
@@ -16,17 +16,21 @@ const OTHERS: usize = 200;
 pub(super) fn of_run(run: &Run) -> Drawn {
     let curved = |trial: &&Finished| trial.curve().len() > 1;
     let all: Vec<&Finished> = run.trials.iter().filter(curved).collect();
-    let values = all.iter().flat_map(|trial| trial.curve().iter().map(|(_, accuracy)| *accuracy));
+    let values = all.iter().flat_map(|trial| trial.curve().iter().map(|(_, value)| *value));
     let Some((low, high)) = range(values) else {
-        return Err("Accuracy by epoch is not drawn: no block of this run was measured after several epochs.");
+        return Err("No learning curve is drawn: no block of this run was measured after several epochs.");
     };
     let best: Vec<&Finished> = run.best().into_iter().filter(curved).take(BEST).collect();
     let others: Vec<&Finished> =
         all.iter().copied().filter(|trial| !best.iter().any(|best| best.id == trial.id)).collect();
     let drawn = others.iter().step_by(others.len().div_ceil(OTHERS).max(1));
     let last = all.iter().filter_map(|trial| trial.curve().last()).map(|(epoch, _)| *epoch).max().unwrap_or(1);
-    let y = (ACCURACY, Scale::round(low, high, 6, 0.0..100.0));
-    let mut plot = Plot::new("Accuracy by epoch", ("epoch", Scale::counting(last.into())), y);
+    let y = (axis(run), value_scale(run, low, high));
+    let mut plot = Plot::new(
+        &capitalised(&format!("{} by epoch", run.objective().name)),
+        ("epoch", Scale::counting(last.into())),
+        y,
+    );
     for trial in drawn.clone() {
         plot.line(places(trial), AXIS, 0.6, false);
     }
@@ -39,7 +43,7 @@ pub(super) fn of_run(run: &Run) -> Drawn {
         plot.curve(places(trial), colour_of(number), false);
     }
     for (number, trial) in best.iter().enumerate() {
-        let text = format!("no. {}: block {}, {}", number + 1, trial.id, percent(trial.accuracy()));
+        let text = format!("no. {}: block {}, {}", number + 1, trial.id, run.show(trial.value()));
         plot.entry(Swatch::Line { dashed: false }, colour_of(number), text);
     }
     if !others.is_empty() {
@@ -51,7 +55,7 @@ pub(super) fn of_run(run: &Run) -> Drawn {
 }
 
 fn places(trial: &Finished) -> Vec<Point> {
-    trial.curve().iter().map(|&(epoch, accuracy)| (epoch.into(), accuracy)).collect()
+    trial.curve().iter().map(|&(epoch, value)| (epoch.into(), value)).collect()
 }
 
 fn caption(run: &Run, all: &[&Finished], others: usize, drawn: usize) -> String {
@@ -74,5 +78,8 @@ fn caption(run: &Run, all: &[&Finished], others: usize, drawn: usize) -> String 
         ),
     };
     let all = count(all.len() as u64);
-    format!("The accuracy of {all} blocks in the course of their trainings, the best in colour.{few}{stopped}")
+    format!(
+        "The {} of {all} blocks in the course of their trainings, the best in colour.{few}{stopped}",
+        run.objective().name
+    )
 }

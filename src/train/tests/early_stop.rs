@@ -28,7 +28,7 @@ impl Watch for Impatient {
 
     fn report(&self, progress: Progress) {
         self.done.set(f64::from(progress.epoch) + progress.fraction);
-        self.told.borrow_mut().extend(progress.accuracy.map(|accuracy| (progress.epoch, accuracy)));
+        self.told.borrow_mut().extend(progress.value.map(|accuracy| (progress.epoch, accuracy)));
     }
 }
 
@@ -46,7 +46,7 @@ fn the_curve_has_every_accuracy_that_was_measured_and_was_reported_as_it_was() {
         let measured: Vec<f64> = trained.epochs.iter().filter_map(|epoch| epoch.accuracy).collect();
         assert_eq!(curve.iter().map(|(_, accuracy)| *accuracy).collect::<Vec<_>>(), measured);
         assert_eq!(patient.told.into_inner(), curve);
-        assert_eq!((curve.last().unwrap().1, trained.metrics.stopped), (trained.metrics.accuracy, false));
+        assert_eq!((curve.last().unwrap().1, trained.metrics.stopped), (trained.metrics.value, false));
     }
 }
 

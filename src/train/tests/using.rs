@@ -22,7 +22,7 @@ fn trained(folder: &std::path::Path) -> (ImageClassifier, f64) {
     let path = TrainingEnvironment::trial_folder(folder, trial.fingerprint, trial.seed);
     assert!(path.join("epochs.csv").exists() && path.join("checkpoint.safetensors").exists());
     let classifier = ImageClassifier::load(path.join("network.safetensors"), &Device::flex()).unwrap();
-    (classifier, evaluation.accuracy().unwrap())
+    (classifier, evaluation.value().unwrap())
 }
 
 #[test]

@@ -65,8 +65,8 @@ fn the_curve_of_a_function_is_that_of_its_last_attempt_and_every_accuracy_is_rep
     let folder = folder(&function(CURVE));
     let (metrics, reported) = evaluated(folder.path(), &EarlyStop::new(), None);
     let curve: Vec<(u32, f64)> = (1..7).map(|epoch| (epoch, f64::from(10 * epoch) - 2.0)).collect();
-    assert_eq!((metrics.curve, metrics.stopped, metrics.accuracy), (curve, false, 60.0));
-    assert_eq!(reported.iter().filter(|progress| progress.accuracy.is_some()).count(), 12);
+    assert_eq!((metrics.curve, metrics.stopped, metrics.value), (curve, false, 60.0));
+    assert_eq!(reported.iter().filter(|progress| progress.value.is_some()).count(), 12);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_function_stops_after_the_epoch_of_the_threshold_in_a_child_and_as_an_enviro
     let thresholds = Thresholds::new([(2, 18.0), (4, 39.0), (5, 0.0)]);
     let early_stop = EarlyStop::new().with_thresholds(thresholds);
     let expected = (vec![(1, 8.0), (2, 18.0), (3, 28.0), (4, 38.0)], true, 38.0, 4);
-    let told = |metrics: Metrics| (metrics.curve, metrics.stopped, metrics.accuracy, metrics.epochs);
+    let told = |metrics: Metrics| (metrics.curve, metrics.stopped, metrics.value, metrics.epochs);
     assert_eq!(told(evaluated(folder.path(), &early_stop, None).0), expected);
     let trial = trial(0);
     let context = TrialContext::new(&trial).with_early_stop(early_stop);
@@ -125,6 +125,6 @@ sys.exit(1 if rest else 0)
 fn a_trainer_of_an_earlier_version_is_sent_nothing_that_it_does_not_know_and_finishes() {
     let folder = folder(DEAF);
     let (metrics, reported) = evaluated(folder.path(), &EarlyStop::new(), Some(2));
-    assert_eq!((metrics.accuracy, metrics.stopped, metrics.curve), (50.0, false, vec![]));
+    assert_eq!((metrics.value, metrics.stopped, metrics.curve), (50.0, false, vec![]));
     assert!(reported.len() > 10);
 }

@@ -152,14 +152,23 @@ fn reward_readings(experiment: &Experiment) {
         Repeats::Replay => "a block that was evaluated before is learned once more and replaced (search.repeats)",
         _ => "a block that was evaluated before is rewarded from the cache (search.repeats)",
     };
-    let guess = 100.0 / experiment.network().classes as f64;
     let (mu, rho) = (reward.mu, reward.rho);
-    let formula = format!("accuracy in percent - {mu} ln(FLOPs) - {rho} ln(density), natural logarithms");
+    let score = if search.objective.is_accuracy() {
+        "accuracy in percent".to_owned()
+    } else {
+        format!("score of the {} (search.objective)", search.objective.name)
+    };
+    let formula = format!("{score} - {mu} ln(FLOPs) - {rho} ln(density), natural logarithms");
     reading("reward", format!("{formula} (reward.mu, reward.rho)"));
     reading("FLOPs", flops);
     reading("density", "edges / nodes of the block as proposed; start and terminal count as nodes");
     reading("repeats", repeats);
-    let infeasible = format!("rewarded with the chance accuracy: {guess:.2} % (search.limits sets the limits)");
+    let worst = search.objective.show(search.worst_value());
+    let infeasible = if search.objective.worst.is_none() {
+        format!("rewarded with the chance accuracy: {worst} (search.limits sets the limits)")
+    } else {
+        format!("rewarded as if the {} were {worst} (search.objective.worst)", search.objective.name)
+    };
     reading("infeasible", infeasible);
 }
 
