@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// What messages of the library name, and the option that sets it.
-const OPTIONS: [(&str, &str); 25] = [
+const OPTIONS: [(&str, &str); 28] = [
     ("data.broken_images", "broken-images"),
     ("data.dataset", "dataset"),
     ("data.size", "size"),
@@ -17,8 +17,11 @@ const OPTIONS: [(&str, &str); 25] = [
     ("network.width", "width"),
     ("recipe.batch_size", "batch-size"),
     ("recipe.epochs", "epochs"),
+    ("recipe.latency", "latency"),
     ("recipe.learning_rate", "learning-rate"),
     ("recipe.precision", "precision"),
+    ("reward.targets", "target"),
+    ("search.measurement_limits", "limit"),
     ("search.minibatch", "minibatch"),
     ("search.scheduling", "rolling"),
     ("search.seed", "seed"),

@@ -4,6 +4,7 @@ mod device_faults;
 mod environment;
 mod faults_in_children;
 mod fitting;
+mod latency;
 mod precision;
 mod resuming;
 mod streaming;
