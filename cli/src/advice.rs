@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// What messages of the library name, and the option that sets it.
-const OPTIONS: [(&str, &str); 27] = [
+const OPTIONS: [(&str, &str); 30] = [
     ("data.broken_images", "broken-images"),
     ("data.dataset", "dataset"),
     ("data.size", "size"),
@@ -17,10 +17,13 @@ const OPTIONS: [(&str, &str); 27] = [
     ("network.width", "width"),
     ("recipe.batch_size", "batch-size"),
     ("recipe.epochs", "epochs"),
+    ("recipe.latency", "latency"),
     ("recipe.learning_rate", "learning-rate"),
     ("recipe.precision", "precision"),
     ("architectures to evaluate first", "first"),
     ("search.median_stopping", "median-stopping"),
+    ("reward.targets", "target"),
+    ("search.measurement_limits", "limit"),
     ("search.minibatch", "minibatch"),
     ("search.scheduling", "rolling"),
     ("search.seed", "seed"),

@@ -12,6 +12,9 @@ use blockqnn::setting::InvalidSetting;
 use serde_json::{Map, Value};
 use std::path::Path;
 
+/// Settings that list values by name, and are no choices between forms.
+const LISTS: [&str; 2] = ["targets", "measurement_limits"];
+
 /// What follows an error about a setting.
 const SHOWN: &str = "; --dry-run prints all settings";
 
@@ -206,8 +209,9 @@ fn agent_kind(agent: &Value) -> Option<&'static str> {
 /// Merges `changes` into `settings`, field by field.
 fn merge(settings: &mut Map<String, Value>, changes: Map<String, Value>) {
     for (name, change) in changes {
+        let is_list = LISTS.contains(&name.as_str());
         match (settings.get_mut(&name), change) {
-            (Some(Value::Object(old)), Value::Object(new)) if !is_other_choice(old, &new) => merge(old, new),
+            (Some(Value::Object(old)), Value::Object(new)) if is_list || !is_other_choice(old, &new) => merge(old, new),
             (_, change) => {
                 settings.insert(name, change);
             }

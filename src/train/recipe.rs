@@ -72,6 +72,10 @@ pub struct Recipe {
     /// The number type of the activations. The paper does not say; single precision is our reading.
     #[serde(default, skip_serializing_if = "setting::is_default")]
     pub precision: Precision,
+    /// Whether [`TrainingEnvironment`](super::TrainingEnvironment) measures the latency of each network once it is
+    /// trained. Omitted from files while it does not.
+    #[serde(default, skip_serializing_if = "setting::is_default")]
+    pub latency: bool,
 }
 
 /// How the weights change with the gradients.
@@ -202,6 +206,7 @@ impl Recipe {
             weight_averaging: None,
             measure_every: None,
             precision: Precision::F32,
+            latency: false,
         }
     }
 

@@ -12,6 +12,7 @@ use crate::evaluator::{
 use crate::export::Blueprint;
 use crate::files;
 use crate::graph::{Fingerprint, LayerGraph, NetworkConfig, ToGraph};
+use crate::setting::InvalidSetting;
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -102,6 +103,8 @@ impl TorchTraining {
         recipe: Recipe,
     ) -> Result<Self, TorchError> {
         check(training, &network, &recipe)?;
+        let expected = "false with PyTorch: latency is measured of the networks that this crate builds";
+        InvalidSetting::check("recipe.latency", recipe.latency, !recipe.latency, expected).map_err(TrainError::from)?;
         check_parts_of((training.shape(), training.classes().len()), (validation.shape(), validation.classes().len()))?;
         let in_cache = || cache::folder().unwrap_or_else(std::env::temp_dir).join(NAME);
         let folder = folder.map_or_else(in_cache, Path::to_owned);

@@ -3,6 +3,7 @@
 #[cfg(feature = "nats")]
 mod broker;
 mod devices;
+mod goals;
 mod network;
 mod pictures;
 mod processes;
@@ -14,6 +15,7 @@ mod trainer;
 #[cfg(feature = "nats")]
 pub(crate) use broker::{Access, Controller};
 pub(crate) use devices::{Devices, OneDevice, workers_of};
+pub(crate) use goals::Goals;
 pub(crate) use network::Network;
 pub(crate) use pictures::Pictures;
 pub(crate) use processes::{Processes, serve_if_child};

@@ -113,6 +113,9 @@ pub(crate) struct Arguments {
     network: args::Network,
 
     #[command(flatten)]
+    goals: args::Goals,
+
+    #[command(flatten)]
     settings: args::Settings,
 
     /// Print the resolved configuration and its cost, without training anything
@@ -141,6 +144,7 @@ Examples:
   blockqnn search --seed 1 --agent best
   blockqnn search --dataset cifar100 --data DIR --train-limit 2000 --out my-run
   blockqnn search --dataset folder --data PHOTOS --size 32
+  blockqnn search --target latency_ms=5 --limit latency_ratio=4
   blockqnn search --trainer torch --device cuda:0,cuda:1
   blockqnn search --trainer 'python3 train.py' --processes 2
   blockqnn search --first 'conv3(0) conv3(1) add(0,2) terminal(3)' --history my-run
@@ -157,6 +161,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         dry_run::print(&experiment, &arguments.origin(), data.as_deref())?;
         return Ok(ExitCode::SUCCESS);
     }
+    arguments.refuse_other_objective(&experiment)?;
     let torch = arguments.processes.torch()?;
     if let Some(command) = arguments.processes.trainer() {
         arguments.refuse_unused()?;

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 import signal
 import unittest
@@ -193,6 +194,58 @@ class Searches(SearchTest):
         with small_disk(self.folder / "disk", "1m"):
             remount(self.folder / "disk", "ro")
             self.check(self.call(*self.search(1, "disk/run")), 1, "disk/run", "Read-only file system")
+
+
+class Latencies(SearchTest):
+    def rows(self, out="run"):
+        with (self.folder / out / "results.csv").open() as file:
+            return {row["trial"]: row for row in csv.DictReader(file)}
+
+    def test_a_target_for_latency_ends_with_a_front_in_the_report_and_a_resumed_run_measures_nothing_again(self):
+        goals = ["--target", "latency_ms=0.001", "--target", "latency_ratio=1000:2"]
+        options = ["--train-limit", 40, "--validation", 20, "--batch-size", 20, "--width", 2, "--epochs", 1]
+        search = ["search", "--trials", 4, "--minibatch", 2, "--processes", 2, "--out", "run", *options]
+        _, out, _ = result = self.call(*search, *goals)
+        self.check(result, 0, "all 4 trials are in")
+        self.assertIn("latency_batch_ms  latency_ms  latency_ratio", out)
+        rows = self.rows()
+        for row in rows.values():
+            value, latency, ratio = (float(row[name]) for name in ["accuracy", "latency_ms", "latency_ratio"])
+            self.assertGreater(float(row["latency_batch_ms"]), 0)
+            self.assertTrue(0.01 < ratio < 1000, ratio)
+            self.assertAlmostEqual(float(row["reward"]), value - 3 * math.log2(latency / 0.001), places=6)
+        self.check(self.call("report", "run", "--csv", "tables"), 0)
+        page = (self.out / "report.html").read_text()
+        self.assertIn("Accuracy against latency_ms", page)
+        self.assertIn("Pareto front", page)
+        front = (self.folder / "tables" / "pareto-latency_ms.csv").read_text().splitlines()
+        self.assertEqual(front[0], "trial,latency_ms,accuracy_percent,architecture")
+        fastest = min(rows.values(), key=lambda row: float(row["latency_ms"]))
+        self.assertEqual(front[1].split(",")[0], fastest["trial"])
+
+        process = start("search", "--out", "run", "--resume", "--trials", 100_000, cwd=self.folder)
+        wait_for(lambda: (self.out / "journal.jsonl").read_text().count('"finished"') > 5, process)
+        process.kill()
+        process.communicate(timeout=LIMIT)
+        self.check(self.call("search", "--out", "run", "--resume", "--trials", 8), 0, "all 8 trials are in")
+        again = self.rows()
+        columns = ["accuracy", "latency_ms", "latency_batch_ms", "latency_ratio", "reward"]
+        for trial, row in rows.items():
+            self.assertEqual([again[trial][name] for name in columns], [row[name] for name in columns])
+
+    def test_a_limit_on_latency_is_a_reason_with_its_figures(self):
+        self.check(self.call(*self.search(2), "--limit", "latency_ms=0.000001", "--limit", "flops=1e9"), 0, "all 2 trials are in")
+        for row in self.rows().values():
+            self.assertEqual((row["accuracy"], "latency_ms" in row), ("", False))
+            self.assertRegex(row["infeasible"], r"^latency_ms of [0-9.]+ exceeds the limit of 0.000001 \(its value was [0-9.]+\)$")
+
+    def test_what_does_not_measure_latency_says_so(self):
+        torch = ["--trainer", "torch", "--target", "latency_ms=5"]
+        self.check(self.call("search", "--train-limit", 40, "--validation", 20, *torch), 1, "recipe.latency is true: it must be false with PyTorch")
+        self.check(self.call("search", "--trainer", "x", "--latency"), 1, "--latency would not be used")
+        self.check(self.call(*self.search(2), "--target", "latency=5"), 1, 'the measurement "latency" is needed', "nothing besides the value")
+        other = 'search.objective={"name":"RMSE","direction":"minimise","worst":8,"best":0}'
+        self.check(self.call(*self.search(2, "other"), "--set", other), 1, "measured by their accuracy", "--trainer")
 
 
 class Verifications(SearchTest):

@@ -5,6 +5,7 @@ mod early_stop;
 mod environment;
 mod faults_in_children;
 mod fitting;
+mod latency;
 mod precision;
 mod resuming;
 mod streaming;

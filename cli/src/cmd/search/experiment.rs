@@ -6,6 +6,7 @@ use crate::overrides::{Overrides, image_of};
 use blockqnn::agent::AgentConfig;
 use blockqnn::data::cifar::Missing;
 use blockqnn::data::{BrokenImages, Pictures};
+use blockqnn::evaluation::Objective;
 use blockqnn::experiment::{Dataset, Experiment};
 use blockqnn::search::RunFolder;
 use std::error::Error;
@@ -32,6 +33,20 @@ impl Arguments {
         Ok(())
     }
 
+    /// Refuses an objective that what trains here does not measure. A trainer of the user's may measure anything.
+    pub(super) fn refuse_other_objective(&self, experiment: &Experiment) -> Result<(), String> {
+        let (objective, accuracy) = (&experiment.search.objective, Objective::default());
+        let is_accuracy = Objective { worst: None, best: accuracy.best, ..objective.clone() } == accuracy;
+        if is_accuracy || self.processes.trainer().is_some() {
+            return Ok(());
+        }
+        Err(format!(
+            "search.objective is {:?}, but blocks are trained to classify images here, and measured by their accuracy: \
+             omit the setting, or train with a program that measures it (--trainer)",
+            objective.name
+        ))
+    }
+
     /// What the settings start from, in words.
     pub(super) fn origin(&self) -> String {
         match self.resumed() {
@@ -52,7 +67,10 @@ impl Arguments {
                 Some(serde_json::to_value(agent)?)
             }
         };
+        let mut goals = Overrides::new();
+        self.goals.put(&mut goals, self.processes.trainer().is_some())?;
         let given = self.settings.around(|overrides| {
+            overrides.append(goals);
             self.pictures.put(overrides);
             overrides.set_if("search.seed", self.seed);
             overrides.set_if("search.trials", self.trials);
