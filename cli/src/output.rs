@@ -41,6 +41,12 @@ pub(crate) fn check_writable(path: &Path) -> Result<(), String> {
     files::check_writable(path).map_err(|error| unwritable(path, &error))
 }
 
+/// The name of a folder, whatever path leads to it, without the folders above it.
+pub(crate) fn name_of(folder: &Path) -> String {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    folder.file_name().unwrap_or_default().display().to_string()
+}
+
 /// What to say of a file that cannot be written.
 pub(crate) fn unwritable(path: &Path, error: &io::Error) -> String {
     format!("cannot write {}: {error}", path.display())

@@ -1,4 +1,4 @@
-//! Export of an architecture as JSON, DOT, `PyTorch` source or ONNX.
+//! Export of an architecture as JSON, DOT, `PyTorch` source or ONNX, or of all that its users need as a folder.
 //!
 //! A [`Blueprint`] is a block with the network around it, as plain data. Its `PyTorch` module and the weights that
 //! `Network` saves use the same names, so that either side loads what the other trained. Nothing that is written
@@ -6,9 +6,13 @@
 
 mod dot;
 #[cfg(feature = "onnx")]
+mod hub;
+#[cfg(feature = "onnx")]
 mod onnx;
 mod pytorch;
 
+#[cfg(feature = "onnx")]
+pub use hub::{HubError, HubFolder};
 #[cfg(feature = "onnx")]
 pub use onnx::{OnnxError, OnnxOptions, PixelInput};
 

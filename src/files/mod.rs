@@ -2,17 +2,20 @@
 //!
 //! Everything in this crate that writes a file uses [`write()`]: after a full disk, a killed process or an error
 //! halfway through, the previous file is still there. Everything that fills a folder over time holds an
-//! [`OwnedFolder`], so that two processes never mix their results and nobody else's folder is filled.
+//! [`OwnedFolder`], so that two processes never mix their results and nobody else's folder is filled. What is handed over as
+//! a folder is written as a whole, by [`write_folder`].
 
 mod owned_folder;
 mod table;
 mod temporary;
+mod whole_folder;
 
 pub(crate) use owned_folder::LOCK;
 pub use owned_folder::{FolderError, OwnedFolder, new_folder};
 pub(crate) use table::csv_records;
 #[cfg(feature = "train")]
 pub(crate) use temporary::remove_leftovers;
+pub use whole_folder::write_folder;
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};

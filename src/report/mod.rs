@@ -3,7 +3,8 @@
 //! [`Run::read`] reads a run folder, also while its search is running. [`Report`] turns one or several runs into a
 //! self-contained page ([`Report::html`]), figures as SVG and PNG ([`Report::figures`]), and every series as CSV
 //! ([`Report::series`]).
-//! [`draw`] draws a single block, [`regret`] how fast agents come near the optimum in a comparison.
+//! [`draw`] draws a single block, [`regret`] how fast agents come near the optimum in a comparison. [`TensorBoard`] watches
+//! a search and writes event files for that program.
 //!
 //! The page needs no network and no script: the figures in it are SVG, and text from outside (names, messages) is never
 //! markup. Where scripts run, tables can be sorted. PNGs are drawn with a font that comes with the crate, so that they
@@ -20,6 +21,7 @@ mod run;
 mod scale;
 mod series;
 mod svg;
+mod tensorboard;
 mod text;
 
 pub use drawing::{BlockDrawing, draw};
@@ -27,6 +29,7 @@ pub use figure::Figure;
 pub use figures::regret;
 pub use run::Run;
 pub use series::Series;
+pub use tensorboard::TensorBoard;
 
 use crate::environment::tabular::TableError;
 use crate::files::{self, FolderError, LOCK, OwnedFolder};

@@ -7,7 +7,7 @@ use crate::data::{
 };
 use crate::export::Blueprint;
 #[cfg(feature = "onnx")]
-use crate::export::{OnnxOptions, PixelInput};
+use crate::export::{HubError, HubFolder, OnnxOptions, PixelInput};
 use crate::files;
 use crate::network::{Device, Network, WeightsError, fact};
 use crate::seed;
@@ -118,6 +118,10 @@ pub enum ClassifierError {
     #[cfg(feature = "onnx")]
     #[error(transparent)]
     Onnx(#[from] crate::export::OnnxError),
+    /// The network cannot be written as a folder of a model hub.
+    #[cfg(feature = "onnx")]
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// The images could not be used.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -279,6 +283,20 @@ impl ImageClassifier {
         Ok(self.blueprint.to_onnx(&weights, &options)?)
     }
 
+    /// Returns the classifier as a folder of a model hub, with the weights as [`save`](Self::save) writes them.
+    ///
+    /// # Errors
+    /// [`ClassifierError`] if the device fails, or the network is too large for ONNX.
+    #[cfg(feature = "onnx")]
+    pub fn to_hub(&self) -> Result<HubFolder, ClassifierError> {
+        Ok(HubFolder::from_weights(self.to_safetensors()?)?)
+    }
+
+    /// Its weights and their description.
+    fn to_safetensors(&self) -> Result<Vec<u8>, ClassifierError> {
+        Ok(self.network.to_safetensors(HashMap::from([(KEY.to_owned(), self.facts())]))?)
+    }
+
     /// The metadata of its files.
     fn facts(&self) -> String {
         facts(&self.blueprint, &self.classes, &self.statistics, self.preprocessing)
@@ -293,7 +311,7 @@ impl ImageClassifier {
     /// [`ClassifierError`] if the device or the disk fails.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ClassifierError> {
         let path = path.as_ref().to_owned();
-        let bytes = self.network.to_safetensors(HashMap::from([(KEY.to_owned(), self.facts())]))?;
+        let bytes = self.to_safetensors()?;
         files::write(&path, |out| out.write_all(&bytes)).map_err(|source| ClassifierError::Write { path, source })
     }
 

@@ -149,7 +149,7 @@ fn the_papers_learner_has_values_of_the_history_before_its_first_proposal() {
         let walk = random_trajectory(&space, &mut seed::stream(8, "elsewhere", number)).unwrap();
         taken.extend(walk.states.into_iter().zip(walk.actions));
     }
-    let config = SearchConfig::paper().with_seed(1).with_trials(1, 1);
+    let config = SearchConfig { repeats: Repeats::Reuse, ..SearchConfig::paper().with_seed(1).with_trials(1, 1) };
     let search = Search::new(space.clone(), agent, Synthetic::new(), config);
     let report =
         search.with_reward(RedefinedReward::accuracy(Credit::EveryLayer)).with_history(history()).run().unwrap();
@@ -260,7 +260,7 @@ fn another_warm_start_or_a_damaged_one_is_refused_by_name_on_resuming() {
 
     let file = path.join("warm-start.json");
     let text = fs::read_to_string(&file).unwrap();
-    fs::write(&file, text.replacen("\"accuracy\":", "\"accuracy\":1", 1)).unwrap();
+    fs::write(&file, text.replacen("\"value\":", "\"value\":1", 1)).unwrap();
     let damaged = refusal(plain("evolution", config()), &path);
     assert!(damaged.contains("warm-start.json is damaged: it does not hold what search.json says"), "{damaged}");
     fs::remove_file(&file).unwrap();

@@ -1,5 +1,7 @@
 //! `export`: a block that was found, in formats for use elsewhere.
 
+mod hub;
+
 use super::Outcome;
 use crate::output;
 use blockqnn::export::Blueprint;
@@ -15,15 +17,16 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Write a block that a search found as JSON, DOT, PyTorch source, ONNX, or trained weights
+/// Write a block that a search found as JSON, DOT, PyTorch source, ONNX, trained weights, or a folder with all of them
 ///
 /// The PyTorch source depends only on torch, and its function preprocess on Pillow. Weights are those that `verify`
 /// trained; the function load of the PyTorch source reads them. An ONNX file contains the trained weights; its metadata
-/// has the names of the classes and the preprocessing.
+/// has the names of the classes and the preprocessing. A folder for a model hub has a card with the measured figures,
+/// and how to load the network in PyTorch, onnxruntime and Rust. Nothing is uploaded.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// Folder of a search (its --out), or of a training by blockqnn transfer
+    /// Folder of a search (its --out) or of a training by blockqnn transfer, or a file of exported weights
     #[arg(value_name = "RUN")]
     run: PathBuf,
 
@@ -44,7 +47,8 @@ pub(crate) struct Arguments {
     #[arg(long)]
     fold: bool,
 
-    /// File to write, or - for standard output; required for safetensors and onnx [default: standard output]
+    /// File to write, or - for standard output; required for safetensors and onnx. For hub the folder to write, which
+    /// must be new or empty [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -66,6 +70,9 @@ enum Form {
     /// The network with the weights that `verify` trained
     #[cfg(feature = "onnx")]
     Onnx,
+    /// A folder as model hubs have them: a card, weights, PyTorch source, ONNX, and a picture of the block
+    #[cfg(feature = "onnx")]
+    Hub,
 }
 
 impl Form {
@@ -80,16 +87,20 @@ const EXAMPLES: &str = "\
 Examples:
   blockqnn export RUN --rank 1 --to pytorch --out block.py
   blockqnn export RUN --rank 2 --to safetensors --out block.safetensors
-  blockqnn export RUN --to onnx --pixels --out block.onnx";
+  blockqnn export RUN --to onnx --pixels --out block.onnx
+  blockqnn export RUN --to hub --out my-classifier";
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     arguments.check()?;
     let trained = arguments.run.join("network.safetensors");
+    if arguments.run.is_file() {
+        return of_one(arguments, &arguments.run, "a file of weights");
+    }
     if trained.exists() && !arguments.run.join("search.json").exists() {
-        return of_transfer(arguments, &trained);
+        return of_one(arguments, &trained, "a folder of blockqnn transfer");
     }
     let history: RunHistory<BlockSpace> = RunFolder::read(&arguments.run)?;
-    let record = arguments.record(&history)?;
+    let (record, measured) = arguments.record(&history)?;
     let folder = arguments.verification.clone().unwrap_or_else(|| arguments.run.join("verification"));
     let weights = weights(&folder.join("networks"), &record.fingerprint.to_string())?;
 
@@ -103,7 +114,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
                 rank = arguments.rank
             )
         })?;
-        return write_trained(arguments, &weights);
+        let place = (arguments.rank, measured);
+        return write_trained(arguments, &weights, || hub::of_run(&history, record, place, &folder));
     }
     // The network of the weights if there are any, so that source and weights fit each other.
     let network = match &weights {
@@ -132,8 +144,8 @@ impl Arguments {
         Ok(())
     }
 
-    /// The trial of the rank.
-    fn record<'a>(&self, history: &'a RunHistory<BlockSpace>) -> Result<&'a RecordOf<BlockSpace>, String> {
+    /// The trial of the rank, and how many blocks have one.
+    fn record<'a>(&self, history: &'a RunHistory<BlockSpace>) -> Result<(&'a RecordOf<BlockSpace>, usize), String> {
         let measured = history.records.iter().filter(|record| record.evaluation.final_value().is_some());
         let mut records: Vec<_> = measured.collect();
         records.sort_by(|a, b| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
@@ -147,7 +159,8 @@ impl Arguments {
             ),
             count => format!("--rank is {}, but the run has {count} measured blocks: choose 1 to {count}", self.rank),
         };
-        self.rank.checked_sub(1).and_then(|position| records.get(position).copied()).ok_or_else(missing)
+        let record = self.rank.checked_sub(1).and_then(|position| records.get(position).copied());
+        Ok((record.ok_or_else(missing)?, records.len()))
     }
 
     /// The file to write, unless it is the standard output.
@@ -156,26 +169,35 @@ impl Arguments {
     }
 }
 
-/// The only network in a folder of `transfer`.
-fn of_transfer(arguments: &Arguments, trained: &Path) -> Outcome {
-    let of_transfer = format!("{} is a folder of blockqnn transfer", arguments.run.display());
+/// The only network of a file, or in a folder of `transfer`.
+fn of_one(arguments: &Arguments, trained: &Path, what: &str) -> Outcome {
+    let what = format!("{} is {what}", arguments.run.display());
     if arguments.rank != 1 {
-        return Err(format!("{of_transfer}, which has only one network: omit --rank").into());
+        return Err(format!("{what}, which has only one network: omit --rank").into());
     }
     if arguments.verification.is_some() {
-        return Err(format!("{of_transfer}, whose weights are its own: omit --verification").into());
+        return Err(format!("{what}, whose weights are its own: omit --verification").into());
     }
     if arguments.to.is_trained() {
-        return write_trained(arguments, trained);
+        return write_trained(arguments, trained, || hub::of_transfer(&arguments.run));
     }
     let classifier = ImageClassifier::load(trained, &default_device()?)?;
-    write_text(arguments, classifier.blueprint(), "as transferred")
+    write_text(arguments, classifier.blueprint(), "as trained")
 }
 
-/// Writes a form that has the trained weights.
-fn write_trained(arguments: &Arguments, weights: &Path) -> Outcome {
+/// Writes a form that has the trained weights. `figures` reads what was measured of them.
+fn write_trained(
+    arguments: &Arguments,
+    weights: &Path,
+    figures: impl FnOnce() -> Result<Vec<hub::Figure>, Box<dyn Error>>,
+) -> Outcome {
     let out =
-        arguments.out_file().ok_or("weights cannot be written to standard output: name a file with --out FILE")?;
+        arguments.out_file().ok_or("weights cannot be written to standard output: name where to write with --out")?;
+    #[cfg(feature = "onnx")]
+    if arguments.to == Form::Hub {
+        return hub::write(out, weights, figures()?);
+    }
+    drop(figures);
     let (from, to) = (weights.display(), out.display());
     #[cfg(feature = "onnx")]
     if arguments.to == Form::Onnx {

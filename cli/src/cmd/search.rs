@@ -11,6 +11,8 @@ use crate::progress::Search as Display;
 use crate::{args, images, terminal};
 use blockqnn::agent::AgentConfig;
 use blockqnn::experiment::{Experiment, Preset};
+#[cfg(feature = "report")]
+use blockqnn::report::TensorBoard;
 use blockqnn::search::{Search, SearchReport, StopReason};
 use blockqnn::space::block::BlockSpace;
 use clap::builder::PossibleValuesParser;
@@ -128,10 +130,16 @@ pub(crate) struct Arguments {
     out: Option<PathBuf>,
 
     /// Continue the run in --out DIR with the settings it was started with, whether it was stopped, killed or has
-    /// finished (then with more --trials). Only --device, --workers, --processes and --top have to be given again, and
-    /// --trainer with its --data; --first and --history are kept in the folder
+    /// finished (then with more --trials). Only --device, --workers, --processes, --tensorboard and --top have to be
+    /// given again, and --trainer with its --data; --first and --history are kept in the folder
     #[arg(long, requires = "out")]
     resume: bool,
+
+    /// Write event files for TensorBoard into RUN/tensorboard while the search is running; `tensorboard --logdir RUN`
+    /// shows them. Given with --resume, it also writes the trials that were finished before
+    #[cfg(feature = "report")]
+    #[arg(long)]
+    tensorboard: bool,
 
     /// Blocks in the table that is printed at the end
     #[arg(long, value_name = "N", default_value_t = 10)]
@@ -206,11 +214,18 @@ fn search(
     let (chosen, data) = begin(run)?;
     let (space, settings) = (experiment.space.clone(), experiment.search.clone());
     let search = Search::with_evaluator(space, experiment.agent.build()?, chosen.evaluator, settings);
-    let report = warm_start
+    let search = warm_start
         .apply(search)
         .with_reward(&experiment.reward)
         .with_run_folder(folder)
-        .with_observer(results::RememberData { run: run.to_owned(), data })
+        .with_observer(results::RememberData { run: run.to_owned(), data });
+    #[cfg(feature = "report")]
+    let search = if arguments.tensorboard {
+        search.with_observer(TensorBoard::new(run.join("tensorboard"), experiment.space.clone()))
+    } else {
+        search
+    };
+    let report = search
         .with_observer(Display::new(experiment, chosen.workers, chosen.waiting))
         .with_cancellation(terminal::stop_on_signals("finished trials are on disk, --resume continues the run")?)
         .run()?;

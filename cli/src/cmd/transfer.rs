@@ -3,7 +3,7 @@
 mod block;
 mod folder;
 mod recipe;
-mod settings;
+pub(super) mod settings;
 
 use super::Outcome;
 use crate::images::{print_classes, tell_left_out};

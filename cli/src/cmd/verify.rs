@@ -12,6 +12,8 @@ use blockqnn::experiment::{Experiment, Verification, VerificationReport};
 use blockqnn::files;
 use blockqnn::network::Device;
 use blockqnn::network::device::default_device;
+#[cfg(feature = "report")]
+use blockqnn::report::TensorBoard;
 use blockqnn::reward::{Credit, RedefinedReward};
 use blockqnn::search::{RunFolder, RunHistory, Search, SearchReport, StopReason};
 use blockqnn::space::block::{BlockCode, BlockSpace};
@@ -86,6 +88,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 10)]
     checkpoint_every: u32,
 
+    /// Write event files for TensorBoard, with the learning curves, into the folder tensorboard of the verification;
+    /// `tensorboard --logdir DIR` shows them
+    #[cfg(feature = "report")]
+    #[arg(long)]
+    tensorboard: bool,
+
     /// Folder for the results, checkpoints and trained networks [default: DIR/verification]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -132,9 +140,16 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     );
     let config = verification.config(experiment.search.seed, experiment.search.network.clone());
     let agent = verification.agent(&experiment.space)?;
-    let report = Search::with_evaluator(experiment.space.clone(), agent, workers, config)
+    let search = Search::with_evaluator(experiment.space.clone(), agent, workers, config)
         .with_reward(RedefinedReward::accuracy(Credit::Terminal))
-        .with_run_folder(run_folder)
+        .with_run_folder(run_folder);
+    #[cfg(feature = "report")]
+    let search = if arguments.tensorboard {
+        search.with_observer(TensorBoard::new(folder.join("tensorboard"), experiment.space.clone()))
+    } else {
+        search
+    };
+    let report = search
         .with_observer(Trainings::new(training.len()))
         .with_cancellation(terminal::stop_on_signals("checkpoints are on disk, the same command continues")?)
         .run()?;
