@@ -5,7 +5,9 @@ use blockqnn::environment::{BoxError, Environment, TrialContext};
 use blockqnn::evaluation::{Direction, Evaluation, Infeasibility, Metrics, Objective, Reward};
 use blockqnn::graph::{Cost, CostLimits, NetworkConfig};
 use blockqnn::reward::{Credit, RedefinedReward, RewardError, RewardShaper, SoftTargets};
-use blockqnn::search::{MinibatchSummary, Observer, RecordOf, RunFolder, Search, SearchConfig, SearchReport};
+use blockqnn::search::{
+    Durability, MinibatchSummary, Observer, RecordOf, RunFolder, Search, SearchConfig, SearchReport,
+};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use blockqnn::testing::{Rule, check_environment, check_environment_for};
 use std::cell::RefCell;
@@ -121,7 +123,7 @@ fn a_search_that_minimises_is_killed_anywhere_and_resumed() {
     let summaries = RefCell::new(Vec::new());
     let search = |path: &Path, stop| {
         Search::new(BlockSpace::paper(), agent(), Regression, config())
-            .with_run_folder(RunFolder::open(path).unwrap())
+            .with_run_folder(RunFolder::open(path).unwrap().with_durability(Durability::EveryMinibatch))
             .with_observer(Stop(stop, &summaries))
             .run()
             .is_ok()

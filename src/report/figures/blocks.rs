@@ -77,7 +77,11 @@ impl<'a> Field<'a> {
 /// Draws the objective against FLOPs, with the Pareto front.
 pub(super) fn against_flops(run: &Run) -> Drawn {
     if !run.has_costs() && !run.best().is_empty() {
-        return Err("Nothing is drawn against FLOPs: this search knows no cost.");
+        return Err(if run.objective().is_accuracy() {
+            "Accuracy against FLOPs is not drawn: this search knows no cost."
+        } else {
+            "The objective against FLOPs is not drawn: this search knows no cost."
+        });
     }
     let drawn = front(run, Against::Flops)?;
     let name = if run.objective().is_accuracy() { "accuracy-flops".to_owned() } else { "objective-flops".to_owned() };
@@ -130,8 +134,11 @@ fn front<'a>(run: &'a Run, against: Against<'_>) -> Result<Front<'a>, &'static s
         Against::Measurement(name) => name,
     };
     let title = capitalised(&format!("{} against {name}", objective.name));
-    let mut field = Field::new(&title, run, against, run.trials.iter())
-        .ok_or("Nothing is drawn against FLOPs: no block has been measured yet.")?;
+    let mut field = Field::new(&title, run, against, run.trials.iter()).ok_or(if objective.is_accuracy() {
+        "Accuracy against FLOPs is not drawn: no block has been measured yet."
+    } else {
+        "The objective against FLOPs is not drawn: no block has been measured yet."
+    })?;
     let front = pareto_front(run, against);
     let front_places = field.places(front.iter().copied());
     // Late blocks are drawn above early ones, to show where the search arrived.
