@@ -88,7 +88,7 @@
 //! | [`Environment`] | an architecture's accuracy | [`Synthetic`], [`TableEnvironment`], `train::TrainingEnvironment` |
 //! | [`RewardShaper`] | the reward of each layer | [`RedefinedReward`], with [`SoftTargets`] for cost |
 //! | [`Evaluator`] | where trials are evaluated | [`ThreadEvaluator`], [`ProcessEvaluator`], `NatsEvaluator` |
-//! | [`Observer`] | nothing, but it may stop the search | [`SecondsObserver`] |
+//! | [`Observer`] | nothing, but it may stop the search | [`SecondsObserver`], `report::TensorBoard` |
 //!
 //! An architecture need not be a network. Where it has a graph and the search a network around it, its shapes, cost and
 //! density are computed; otherwise nothing is said of them. A closure becomes an environment with
@@ -116,7 +116,7 @@
 //! | `wgpu` | | GPUs through Vulkan, Metal, DirectX 12 or WebGPU |
 //! | `nats` | | the module `distributed`: workers on other machines, through NATS JetStream |
 //! | `download` | | `data::download`: fetches CIFAR-10 and CIFAR-100 |
-//! | `onnx` | | trained networks as ONNX files; works without burn |
+//! | `onnx` | | trained networks as ONNX files, and as folders for model hubs; works without burn |
 //! | `report` | | the module `report`: a page, plots, CSV and drawings of blocks from run folders; works without burn |
 //!
 //! `default-features = false` leaves only the search: no burn, about 30 small dependencies.

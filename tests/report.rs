@@ -6,7 +6,7 @@ use blockqnn::environment::{BoxError, Environment, Progress, TrialContext, synth
 use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics, Objective};
 use blockqnn::files::{FolderError, OwnedFolder};
 use blockqnn::graph::NetworkConfig;
-use blockqnn::report::{Report, ReportError, Run, Series};
+use blockqnn::report::{Report, ReportError, Run, Series, TensorBoard};
 use blockqnn::reward::RedefinedReward;
 use blockqnn::search::{
     Durability, MedianStopping, MinibatchSummary, Observer, Repeats, RunFolder, Search, SearchConfig,
@@ -15,6 +15,7 @@ use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 const HOSTILE: &str = "<script>alert(1)</script>";
 
@@ -541,4 +542,30 @@ fn a_measurement_has_a_column_a_chart_and_a_front_beside_the_accuracy() {
     assert!(report.figures().iter().any(|figure| figure.name == "accuracy-by-latency_ms"));
     let front = report.series().into_iter().find(|series| series.name() == "pareto-latency_ms").unwrap().csv();
     assert_eq!(front.lines().count(), 16, "every block but the one without a latency:\n{front}");
+}
+
+/// The reader of `TensorBoard` itself finds the numbers of the CSV.
+#[test]
+#[ignore = "needs tensorboard (pip install tensorboard; name that Python with BLOCKQNN_TENSORBOARD_PYTHON)"]
+fn tensorboard_reads_the_numbers_of_the_csv() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let space = BlockSpace::paper();
+    // Ended after two minibatches, and extended.
+    for trials in [32, 64] {
+        let config = SearchConfig::paper().with_trials(trials, 16);
+        let environment = Eventful { inner: Synthetic::new(), calls: 0 };
+        let report = Search::new(space.clone(), RandomAgent, environment, config)
+            .with_run_folder(RunFolder::open(&run).unwrap())
+            .with_observer(TensorBoard::new(run.join("tensorboard"), space.clone()))
+            .run()
+            .unwrap();
+        assert_eq!(report.records.len() as u64, trials);
+    }
+    Report::read([&run]).unwrap().write_csv(folder.path().join("csv")).unwrap();
+    let python = std::env::var("BLOCKQNN_TENSORBOARD_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report/tensorboard.py");
+    let output = Command::new(python).arg(script).arg(folder.path()).output().unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.contains("64 trials agree"), "{text}{errors}");
 }

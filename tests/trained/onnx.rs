@@ -1,7 +1,8 @@
 //! Networks as ONNX files compute in onnxruntime what they compute here.
 
 use blockqnn::data::{ChannelStatistics, Cropping, DeviceSet, ImageFolder, ImageSet, Pictures, Preprocessing};
-use blockqnn::export::{Blueprint, OnnxError, OnnxOptions};
+use blockqnn::export::{Blueprint, HubError, HubFolder, OnnxError, OnnxOptions};
+use blockqnn::files::FolderError;
 use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, ToGraph, WidthRule};
 use blockqnn::network::Network;
 use blockqnn::network::device::parse_device;
@@ -185,6 +186,40 @@ fn weights_of_another_network_and_other_images_are_refused() {
     let options = OnnxOptions { pixels: Some(pixels), ..plain };
     let error = blueprint.to_onnx(&weights, &options).unwrap_err().to_string();
     assert_eq!(error, "the preprocessing makes images of 3x7x8 (channels, height, width), but the network takes 3x8x8");
+}
+
+#[test]
+fn the_folder_for_a_model_hub_holds_the_network_and_says_what_is_known_of_it() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("model");
+    let shape = ImageShape { channels: 3, height: 12, width: 12 };
+    let (classifier, _) = classifier(2, shape, Preprocessing::whole(shape).unwrap());
+    let hub = classifier.to_hub().unwrap();
+    assert!(hub.card().contains("None are known"));
+    let hub = hub.with_figure("accuracy", "50.00 %", "7 images | of a test").with_picture("<svg/>");
+    hub.write(&path).unwrap();
+    let text = |name: &str| fs::read_to_string(path.join(name)).unwrap();
+    let card = text("README.md");
+    assert!(
+        card.contains("| accuracy | 50.00 % | 7 images \\| of a test |") && card.contains("](block.svg)"),
+        "{card}"
+    );
+    assert!(card.contains("`ant`, `bee`, `cat`, `dog`, `elk`") && card.contains("add it to the head"), "{card}");
+    assert_eq!((text("model.py"), text("block.svg")), (classifier.blueprint().to_pytorch(), "<svg/>".to_owned()));
+    let config: serde_json::Value = serde_json::from_str(&text("config.json")).unwrap();
+    assert_eq!((&config["id2label"]["4"], &config["mean"][0]), (&"elk".into(), &0.5.into()));
+    let onnx = classifier.to_onnx(OnnxForm { pixels: true, fold: true }).unwrap();
+    assert_eq!(fs::read(path.join("model.onnx")).unwrap(), onnx);
+    // The weights are a file as `save` writes it, and load as one.
+    classifier.save(parent.path().join("saved")).unwrap();
+    let saved = fs::read(parent.path().join("saved")).unwrap();
+    assert_eq!(fs::read(path.join("model.safetensors")).unwrap(), saved);
+    assert!(matches!(HubFolder::from_weights(saved[..saved.len() - 4].to_vec()), Err(HubError::Weights { .. })));
+    let bare = classifier.network().to_safetensors(std::collections::HashMap::default()).unwrap();
+    let error = HubFolder::from_weights(bare).unwrap_err().to_string();
+    assert!(error.contains("their metadata has no \"classifier\""), "{error}");
+    // What is there is not replaced.
+    assert!(matches!(hub.write(&path), Err(FolderError::NotEmpty { .. })));
 }
 
 /// The class that onnxruntime finds from the bytes of real pictures is that of this crate.

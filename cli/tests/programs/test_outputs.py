@@ -115,6 +115,31 @@ class Exports(OutputTest):
                 self.assertEqual((out.read_text(), temporary_files(disk)), ("good", []))
                 out.unlink()
 
+    def test_a_folder_for_a_model_hub_is_whole_or_not_there(self):
+        self.make_transfer()
+        files = ["README.md", "block.svg", "config.json", "model.onnx", "model.py", "model.safetensors"]
+        hub = ["export", "large", "--to", "hub", "--out"]
+        self.check(self.call(*hub, "model"), 0, "nothing was uploaded")
+        self.assertEqual(sorted(contents(self.folder / "model")), files)
+        weights = self.folder / "large/network.safetensors"
+        self.assertEqual((self.folder / "model/model.safetensors").read_bytes(), weights.read_bytes())
+        card = (self.folder / "model/README.md").read_text()
+        top = json.loads((self.folder / "large/result.json").read_text())["top_1"]
+        self.assertIn(f"| top-1 accuracy | {top:.2f} % | these weights, after 1 epochs on", card)
+        # What is there stays, and so does what belongs to somebody else.
+        before = contents(self.folder / "model")
+        self.check(self.call(*hub, "model"), 1, "model contains README.md, which does not belong to this program")
+        self.check(self.call(*hub, "pictures"), 1, "choose another folder")
+        self.check(self.call(*hub, "-"), 1, "--out")
+        self.assertEqual(contents(self.folder / "model"), before)
+        # Nothing is known of weights alone.
+        self.check(self.call("export", weights, "--to", "hub", "--out", "alone"), 0)
+        self.assertIn("None are known", (self.folder / "alone/README.md").read_text())
+        self.check(self.call("export", weights, "--rank", 2, "--to", "hub", "--out", "second"), 1, "omit --rank")
+        with small_disk(self.folder / "disk", "16k") as disk:
+            self.check(self.call(*hub, "disk/model"), 1, "disk/model", "No space left")
+            self.assertEqual([path for path in disk.iterdir() if path.name != "lost+found"], [])
+
     def test_read_only_files_and_folders_are_named(self):
         self.make_transfer()
         out = self.folder / "protected.py"

@@ -182,3 +182,24 @@ fn code(text: &str) -> String {
 fn cell(text: &str) -> String {
     text.replace(['\n', '\r'], " ").replace('|', "\\|")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_classes_stay_text_whatever_they_contain() {
+        assert_eq!(code("T-shirt/top"), "`T-shirt/top`");
+        assert_eq!(code("a `b` ``c"), "``` a `b` ``c ```");
+        assert_eq!(code("two\nlines"), "`two lines`");
+        assert_eq!(cell("a | b\nc"), "a \\| b c");
+    }
+
+    #[test]
+    fn many_classes_are_counted_and_not_listed() {
+        let names: Vec<String> = (0..LISTED + 3).map(|number| format!("class {number}")).collect();
+        let mut text = String::new();
+        classes(&mut text, &names);
+        assert!(text.contains("`class 49`, and 3 more in `config.json`") && !text.contains("class 50"), "{text}");
+    }
+}

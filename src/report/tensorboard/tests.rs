@@ -26,9 +26,8 @@ fn read(folder: &Path) -> (Numbers, Vec<i64>) {
         events.push(Event::decode(event).unwrap());
         rest = &rest[16 + length..];
     }
-    let mut first = events[0].clone();
-    first.wall_time = 0.0;
-    assert_eq!(first, Event::version());
+    events[0].wall_time = 0.0;
+    assert_eq!(events[0], Event::version());
     let (mut numbers, mut pictures) = (Numbers::new(), Vec::new());
     for Event { step, summary, .. } in events {
         for value in summary.unwrap_or_else(|| Summary { value: Vec::new() }).value {
