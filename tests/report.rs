@@ -267,7 +267,7 @@ fn blocks_of_a_search_without_a_network_are_drawn_without_channels_and_nothing_h
     for unknown in [" channel", ">parameters</th>", ">FLOPs</th>", ">depth</th>", "Pareto", "too many"] {
         assert!(!html.contains(unknown), "{unknown}");
     }
-    assert!(html.contains("Nothing is drawn against FLOPs: this search knows no cost."));
+    assert!(html.contains("Accuracy against FLOPs is not drawn: this search knows no cost."));
     let names: Vec<String> = report.figures().into_iter().map(|figure| figure.name).collect();
     for name in ["lengths", "kinds", "block-1"] {
         assert!(names.iter().any(|known| known == name), "{name} in {names:?}");

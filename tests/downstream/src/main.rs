@@ -276,7 +276,7 @@ mod tests {
         for unknown in ["accuracy-flops", "lengths", "kinds", "block-1"] {
             assert!(!figures.contains(&unknown.to_owned()), "{unknown} in {figures:?}");
         }
-        assert!(html.contains("Nothing is drawn against FLOPs: this search knows no cost."));
+        assert!(html.contains("Accuracy against FLOPs is not drawn: this search knows no cost."));
         Ok(())
     }
 }
