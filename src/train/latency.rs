@@ -166,6 +166,10 @@ impl Watch for Yielding<'_> {
         self.watch.is_cancelled()
     }
 
+    fn should_stop(&self) -> bool {
+        self.watch.should_stop()
+    }
+
     fn report(&self, progress: Progress) {
         self.watch.report(progress);
     }

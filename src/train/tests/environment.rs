@@ -107,8 +107,8 @@ fn a_trial_reports_its_progress() {
     };
     let trial = trial(1);
     environment(recipe()).evaluate(&block(), &TrialContext::new(&trial).with_progress(&listener)).unwrap();
-    // 6 epochs of 15 batches, and 10 batches of validation twice.
-    assert_eq!(reports.get(), 110);
+    // 6 epochs of 15 batches, and twice 10 batches of validation and the accuracy.
+    assert_eq!(reports.get(), 112);
 }
 
 #[test]
