@@ -103,7 +103,6 @@ impl SoftTarget {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests {
     use super::*;
     use crate::evaluation::{Infeasibility, Metrics};

@@ -68,7 +68,7 @@ fn the_lowest_error_wins_and_infeasible_trials_get_the_worst_one() {
     assert!(!infeasible.is_empty() && infeasible.iter().all(|record| record.reward == Reward::default()));
     for record in &report.records {
         let Some(error) = record.evaluation.value() else { continue };
-        assert_eq!(record.reward.value(), 100.0 * ((error - 4.0) / -4.0));
+        assert_eq!(record.reward, Reward::new(100.0 * ((error - 4.0) / -4.0)).unwrap());
     }
     // The agent has learned which way is better.
     let mean = |records| SearchReport::<BlockSpace>::mean_value(records).unwrap();
@@ -229,6 +229,23 @@ fn a_measurement_over_its_limit_makes_a_trial_infeasible() {
     assert!(invalid(limit("flops", 1.0)).contains("limit this cost with search.limits.flops"));
 }
 
+/// A reward whose identity does not tell its settings.
+struct Unnamed(RedefinedReward);
+
+impl RewardShaper for Unnamed {
+    fn reward(&self, score: f64, evaluation: &Evaluation, cost: Option<&Cost>) -> Result<Reward, RewardError> {
+        self.0.reward(score, evaluation, cost)
+    }
+
+    fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
+        self.0.credit(reward, layers)
+    }
+
+    fn identity(&self) -> String {
+        "unnamed".to_owned()
+    }
+}
+
 #[test]
 fn a_measurement_that_is_needed_and_missing_is_named_at_the_first_trial_and_on_resuming() {
     let missing = "the measurement \"latency\" is needed, but the environment measured \"latency_ms\", \"r2\": have it \
@@ -240,18 +257,6 @@ fn a_measurement_that_is_needed_and_missing_is_named_at_the_first_trial_and_on_r
     assert_eq!(run(config(), targeted()).unwrap_err(), format!("trial 0 has no reward: {missing}"));
 
     // A run whose trials lack it does not go on: that is found when it is opened.
-    struct Unnamed(RedefinedReward);
-    impl RewardShaper for Unnamed {
-        fn reward(&self, score: f64, evaluation: &Evaluation, cost: Option<&Cost>) -> Result<Reward, RewardError> {
-            self.0.reward(score, evaluation, cost)
-        }
-        fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
-            self.0.credit(reward, layers)
-        }
-        fn identity(&self) -> String {
-            "unnamed".to_owned()
-        }
-    }
     let parent = tempfile::tempdir().unwrap();
     let open = |reward| {
         let search = Search::without_evaluator(BlockSpace::paper(), RandomAgent, "x", config());

@@ -14,7 +14,7 @@ pub(crate) struct Goals {
     /// Target for a cost or a measurement: a block that exceeds it loses WEIGHT percentage points of reward for each
     /// doubling over the target [default weight: 3]. Costs are parameters, flops and `activation_bytes`; measurements
     /// are `latency_ms` (one image), `latency_batch_ms` (a batch) and `latency_ratio` (one image, relative to a network
-    /// of ResNet's basic block), or what a --trainer reports. For example --target `latency_ms=5` (repeatable)
+    /// of the block resnet-basic), or what a --trainer reports. For example --target `latency_ms=5` (repeatable)
     #[arg(long = "target", value_name = "NAME=VALUE[:WEIGHT]", value_parser = target)]
     targets: Vec<(String, f64, f64)>,
 
@@ -88,7 +88,6 @@ fn limit(text: &str) -> Result<(String, f64), String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests {
     use super::*;
     use blockqnn::experiment::Preset;
