@@ -81,12 +81,11 @@ class Searches(SearchTest):
     def test_a_search_begins_with_blocks_and_results_that_are_known(self):
         first = "conv3(0) conv1(1) add(0,2) terminal(3)"
         self.check(self.call(*self.search(), "--first", first), 0, "all 3 trials are in run")
-        record = json.loads((self.out / "journal.jsonl").read_text().splitlines()[2])["event"]["proposed"]
-        self.assertEqual(record["trial"], 0)
         measured = {block for _, accuracy, _, block in self.ranked() if accuracy}
         self.assertIn(first, measured)
         lines = (self.out / "curves.csv").read_text().splitlines()
-        self.assertEqual((lines[0], len(lines)), ("trial,epoch,accuracy", 1 + len(measured)))
+        trials = {line.split(",")[0] for line in lines[1:]}
+        self.assertEqual((lines[0], len(trials)), ("trial,epoch,accuracy", len(measured)))
         # Its table and its folder are the same history, which is not proposed again.
         for number, history in enumerate(["run", "run/results.csv"]):
             out = f"later{number}"
@@ -113,7 +112,7 @@ class Searches(SearchTest):
         self.check(self.call(*self.search(), "--median-stopping"), 1, "(options --epochs, --median-stopping)")
         self.check(self.call(*self.search(), "--median-stopping", "--rolling"), 2, "cannot be used with")
         options = ["--set", "recipe.epochs=4", "--set", "search.median_stopping.min_trials=2", "--median-stopping", 0]
-        self.check(self.call(*self.search(8), *options), 0, "were stopped early, and rank last")
+        self.check(self.call(*self.search(24), *options), 0, "were stopped early, and rank last")
         table = list(csv.DictReader((self.out / "results.csv").open()))
         stopped = [row["stopped"] == "true" for row in table if row["accuracy"]]
         self.assertEqual(stopped, sorted(stopped))
@@ -184,10 +183,10 @@ class Searches(SearchTest):
 
     def test_a_finished_search_that_is_resumed_says_so(self):
         self.check(self.call(*self.search()), 0)
-        before = contents(self.out, without=["lock", "results.csv", "best.json", "journal.reserve"])
+        before = contents(self.out, without=["lock", "results.csv", "curves.csv", "best.json", "journal.reserve"])
         results = self.blocks()
         self.check(self.call("search", "--out", "run", "--resume"), 0, "all 3 trials were finished before")
-        after = contents(self.out, without=["lock", "results.csv", "best.json", "journal.reserve"])
+        after = contents(self.out, without=["lock", "results.csv", "curves.csv", "best.json", "journal.reserve"])
         self.assertEqual((after, self.blocks()), (before, results))
 
     def test_a_disk_that_is_read_only_is_named(self):

@@ -110,7 +110,7 @@ class Trainers(ProgramTest):
         self.assertIn("RMSE against energy_mj", page)
         for text in [out, err, page.split("<body")[1], self.records()]:
             self.assertNotIn("accuracy", text)
-        self.check(self.call("export", "run"), 0, "RMSE ")
+        self.check(self.call("export", "run", "--to", "json", "--out", "block.json"), 0, "RMSE ")
         self.check(self.call("calibrate", "--run", "run"), 1, 'has the objective "RMSE": only accuracies are verified')
 
     def test_the_network_is_that_of_the_settings(self):

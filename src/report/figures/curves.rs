@@ -27,7 +27,7 @@ pub(super) fn of_run(run: &Run) -> Drawn {
     let last = all.iter().filter_map(|trial| trial.curve().last()).map(|(epoch, _)| *epoch).max().unwrap_or(1);
     let y = (axis(run), value_scale(run, low, high));
     let mut plot = Plot::new(
-        &capitalised(&format!("{} by epoch", run.objective().name)),
+        capitalised(&format!("{} by epoch", run.objective().name)),
         ("epoch", Scale::counting(last.into())),
         y,
     );

@@ -18,7 +18,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What the names of event files begin and end with.
 const PREFIX: &str = "events.out.tfevents.";
@@ -171,8 +171,8 @@ impl<S: SearchSpace> TensorBoard<S> {
         let drawing = BlockDrawing::new(&graph, self.network.as_ref()).with_title(title);
         let png = drawing.with_caption(format!("reward {:.3}", record.reward.value())).figure().png().ok()?;
         // Behind the signature and the name of the first part: width and height.
-        let side = |at: usize| Some(u32::from_be_bytes(png.get(at..at + 4)?.try_into().ok()?));
-        let size = [side(20)?, side(16)?];
+        let length_at = |at: usize| Some(u32::from_be_bytes(png.get(at..at + 4)?.try_into().ok()?));
+        let size = [length_at(20)?, length_at(16)?];
         Some(Value::picture("block/best", png, size))
     }
 
@@ -219,7 +219,7 @@ impl EventFile {
         // A name behind all earlier ones: readers follow the order of names.
         let seconds = |name: &OsStr| name.to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse::<u64>().ok();
         let last = earlier.iter().filter_map(|name| seconds(name)).max();
-        let number = (now() as u64).max(last.map_or(0, |last| last.saturating_add(1)));
+        let number = since_1970().as_secs().max(last.map_or(0, |last| last.saturating_add(1)));
         let path = folder.join(format!("{PREFIX}{number:010}{SUFFIX}"));
         let out = File::create_new(&path).map_err(|error| failed(&path, &error))?;
         let mut file = Self { path, out: BufWriter::new(out), _owner: owner };
@@ -233,7 +233,7 @@ impl EventFile {
     }
 
     fn write(&mut self, mut event: Event) -> Result<(), BoxError> {
-        event.wall_time = now();
+        event.wall_time = since_1970().as_secs_f64();
         self.out.write_all(&frame(&event.encode_to_vec())).map_err(|error| failed(&self.path, &error))
     }
 }
@@ -247,9 +247,8 @@ fn failed(path: &Path, error: &io::Error) -> BoxError {
         .into()
 }
 
-/// Seconds since 1970.
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl<S: SearchSpace> Observer<S> for TensorBoard<S> {

@@ -28,6 +28,7 @@ pub(super) struct Summary {
 }
 
 #[derive(Clone, PartialEq, Message)]
+#[expect(clippy::struct_field_names, reason = "the format calls it so")]
 pub(super) struct Value {
     #[prost(string, tag = "1")]
     pub(super) tag: String,
