@@ -39,17 +39,17 @@ impl<S: SearchSpace> SearchReport<S> {
     }
 
     /// Writes the learning curves of all trials as CSV, after a line of column names: a line for each measured epoch,
-    /// with the columns `trial`, `epoch` (from 1) and `accuracy` (percent). Trials are in the order of proposal; those
-    /// without a curve have no line.
+    /// with the columns `trial`, `epoch` (from 1) and `accuracy` (percent; with another objective, its name and values).
+    /// Trials are in the order of proposal; those without a curve have no line.
     ///
     /// # Errors
     /// Returns an error if `out` cannot be written.
     pub fn write_curves(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut csv = csv::Writer::from_writer(out);
-        csv.write_record(["trial", "epoch", "accuracy"])?;
+        csv.write_record(["trial", "epoch", &self.objective.name])?;
         for record in &self.records {
-            for (epoch, accuracy) in record.evaluation.metrics().iter().flat_map(|metrics| &metrics.curve) {
-                csv.write_record([record.id.to_string(), epoch.to_string(), accuracy.to_string()])?;
+            for (epoch, value) in record.evaluation.metrics().iter().flat_map(|metrics| &metrics.curve) {
+                csv.write_record([record.id.to_string(), epoch.to_string(), value.to_string()])?;
             }
         }
         csv.flush()

@@ -84,7 +84,7 @@ class Searches(SearchTest):
         measured = {block for _, accuracy, _, block in self.ranked() if accuracy}
         self.assertIn(first, measured)
         lines = (self.out / "curves.csv").read_text().splitlines()
-        trials = {line.split(",")[0] for line in lines[1:]}
+        trials = {line.split(",")[0] for line in lines[1:] if line}
         self.assertEqual((lines[0], len(trials)), ("trial,epoch,accuracy", len(measured)))
         # Its table and its folder are the same history, which is not proposed again.
         for number, history in enumerate(["run", "run/results.csv"]):
