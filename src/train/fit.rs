@@ -241,9 +241,9 @@ impl Session<'_> {
             let path = checkpoint::path(checkpoints);
             let optimizer = snapshot.unpack(optimizer, &path)?;
             let Snapshot { progress, values, average, loss, .. } = snapshot;
-            curve(&progress.epochs)
-                .into_iter()
-                .for_each(|(epoch, accuracy)| self.report_accuracy(epoch, restarts, accuracy));
+            for (epoch, accuracy) in curve(&progress.epochs) {
+                self.report_accuracy(epoch, restarts, accuracy);
+            }
             let network = with_values(network, values)
                 .map_err(|error| TrainError::Checkpoint { path, message: error.to_string() })?;
             return Ok(Attempt { network, optimizer, average, loss, progress });
