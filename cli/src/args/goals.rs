@@ -57,8 +57,8 @@ impl Goals {
         }
         let is_latency = |name: &String| [LATENCY_MS, LATENCY_BATCH_MS, LATENCY_RATIO].contains(&name.as_str());
         let names = self.targets.iter().map(|(name, ..)| name).chain(self.limits.iter().map(|(name, _)| name));
-        let measures = self.latency || names.into_iter().any(is_latency);
-        overrides.set_if("recipe.latency", (measures && !has_trainer).then_some(true));
+        let has_latency = self.latency || names.into_iter().any(is_latency);
+        overrides.set_if("recipe.latency", (has_latency && !has_trainer).then_some(true));
         Ok(())
     }
 }

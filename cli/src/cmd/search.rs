@@ -30,6 +30,7 @@ use warm_start::WarmStart;
 /// few minutes on two CPU cores, on images that are part of the program.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct Arguments {
     /// Settings to start from. quick: minutes on two CPU cores (64 blocks of up to 6 layers in minibatches of 8, width
     /// 8, N = 1, 2 epochs in batches of 32 on 1,000 embedded images, 400 held out). paper: BlockQNN's search, days on
@@ -89,7 +90,7 @@ pub(crate) struct Arguments {
     /// Stop a block early that is behind the others: after an epoch (not one of the first N, by default 3), if its best
     /// accuracy so far is below the median of the running averages that blocks of earlier minibatches had at that
     /// epoch. Saves epochs. A stopped block is recorded with its last accuracy and ranks behind all others. Measures
-    /// every block after each epoch (recipe.measure_every=1); a trainer of your own has to report these accuracies
+    /// every block after each epoch (`recipe.measure_every=1`); a trainer of your own has to report these accuracies
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3", conflicts_with = "rolling")]
     median_stopping: Option<u32>,
 

@@ -70,7 +70,9 @@ fn several_changes_of_one_section_all_count() {
 fn a_change_of_the_rule_for_stopping_turns_it_on_with_its_other_settings_at_their_defaults() {
     let rule = |settings: &[&str]| {
         let mut overrides = Overrides::new();
-        settings.iter().for_each(|setting| overrides.set_text(setting).unwrap());
+        for setting in settings {
+            overrides.set_text(setting).unwrap();
+        }
         overrides.apply(Preset::Quick).unwrap().search.median_stopping
     };
     let (grace, trials) = ("search.median_stopping.grace_epochs=1", "search.median_stopping.min_trials=4");

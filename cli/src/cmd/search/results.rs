@@ -176,7 +176,8 @@ pub(crate) fn print_table(report: &SearchReport<BlockSpace>, top: usize) {
     let (objective, best) = (&report.objective, report.best());
     let metrics = best.iter().filter_map(|record| record.evaluation.metrics());
     let names: BTreeSet<&str> = metrics.flat_map(|metrics| metrics.measurements.keys().map(String::as_str)).collect();
-    let measured: String = names.iter().map(|name| format!("  {name:>9}")).collect();
+    let measured: Vec<String> = names.iter().map(|name| format!("  {name:>9}")).collect();
+    let measured = measured.concat();
     let wide = objective.name.chars().count().max(8);
     outln!("rank  {:>wide$}   reward  parameters        FLOPs{measured}  block", objective.name);
     for (position, record) in best.into_iter().take(top).enumerate() {

@@ -38,7 +38,7 @@ impl WarmStart {
         Ok(found)
     }
 
-    pub(super) fn apply<'o, G, V>(self, search: Search<'o, BlockSpace, G, V>) -> Search<'o, BlockSpace, G, V> {
+    pub(super) fn apply<G, V>(self, search: Search<'_, BlockSpace, G, V>) -> Search<'_, BlockSpace, G, V> {
         search.enqueue(self.first).with_history(self.history)
     }
 }
