@@ -41,6 +41,7 @@ Examples:
 
 /// The commands.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, and its size depends on the features")]
 pub(crate) enum Command {
     Search(search::Arguments),
     Verify(verify::Arguments),
