@@ -194,7 +194,8 @@ fn write_trained(
     if arguments.to == Form::Hub {
         return hub::write(out, weights, figures()?);
     }
-    drop(figures);
+    #[cfg(not(feature = "onnx"))]
+    let _ = figures;
     let (from, to) = (weights.display(), out.display());
     #[cfg(feature = "onnx")]
     if arguments.to == Form::Onnx {

@@ -97,6 +97,9 @@ impl HubFolder {
         let text = header.metadata().as_ref().and_then(|facts| facts.get(KEY)).cloned();
         let text = text.ok_or_else(|| wrong(format!("their metadata has no {KEY:?}")))?;
         let value: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        if !value.is_object() {
+            return Err(wrong("their description is not a JSON object".to_owned()));
+        }
         let facts = Facts::deserialize(&value).map_err(|error| wrong(error.to_string()))?;
         let blueprint = Blueprint::from_json(&facts.architecture.to_string())?;
         let (classes, given) = (blueprint.network().classes, facts.classes.len());

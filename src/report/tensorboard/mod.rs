@@ -17,7 +17,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What the names of event files begin and end with.
 const PREFIX: &str = "events.out.tfevents.";
@@ -213,7 +213,7 @@ impl EventFile {
         // A name behind all earlier ones: readers follow the order of names.
         let seconds = |name: &OsStr| name.to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse::<u64>().ok();
         let last = earlier.iter().filter_map(|name| seconds(name)).max();
-        let number = (now() as u64).max(last.map_or(0, |last| last.saturating_add(1)));
+        let number = now().as_secs().max(last.map_or(0, |last| last.saturating_add(1)));
         let path = folder.join(format!("{PREFIX}{number:010}{SUFFIX}"));
         let out = File::create_new(&path).map_err(|error| failed(&path, &error))?;
         let mut file = Self { path, out: BufWriter::new(out), _owner: owner };
@@ -227,7 +227,7 @@ impl EventFile {
     }
 
     fn write(&mut self, mut event: Event) -> Result<(), BoxError> {
-        event.wall_time = now();
+        event.wall_time = now().as_secs_f64();
         self.out.write_all(&frame(&event.encode_to_vec())).map_err(|error| failed(&self.path, &error))
     }
 }
@@ -241,9 +241,9 @@ fn failed(path: &Path, error: &io::Error) -> BoxError {
         .into()
 }
 
-/// Seconds since 1970.
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+/// The time since 1970.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 impl<S: SearchSpace> Observer<S> for TensorBoard<S> {
