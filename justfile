@@ -40,10 +40,6 @@ agreement TABLE SEEDS="200" FIRST="1000":
             --seeds {{ SEEDS }} --first-seed {{ FIRST }} | python3 tools/agreement.py "$dataset"
     done
 
-# Whether reading images keeps up with training.
-bench-loader:
-    cargo bench -p blockqnn --bench loader
-
 # What the search costs beside the training, the journal, the report of 11,392 blocks; ends with a table.
 bench:
     cargo bench -p blockqnn --no-default-features --bench search --bench journal
@@ -60,7 +56,7 @@ gpu-bundle *ARGS:
 
 # Resident memory of 200 trainings in one process.
 bench-memory:
-    cargo bench -p blockqnn --bench memory
+    cargo run --release -p blockqnn-measure -- memory --networks 200
 
 # A search over NATS in which everything is killed, its leases and refusals (needs nats-server and openssl).
 nats *ARGS:

@@ -74,7 +74,7 @@ fn search(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     let mut out = stdout().lock();
     writeln!(out, "rank  accuracy   reward  parameters       FLOPs  block")?;
     for (rank, record) in (1..).zip(report.best().into_iter().take(10)) {
-        let accuracy = record.evaluation.accuracy().unwrap_or_default();
+        let accuracy = record.evaluation.value().unwrap_or_default();
         let reward = record.reward.value();
         let (parameters, flops) = record.cost.map(|cost| (cost.parameters, cost.flops)).unwrap_or_default();
         writeln!(

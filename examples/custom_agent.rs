@@ -61,5 +61,5 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn best(agent: impl Agent<BlockSpace>, seed: u64) -> Result<f64, Box<dyn Error>> {
     let config = SearchConfig::paper().with_seed(seed).with_trials(200, 10);
     let report: SearchReport<_> = Search::new(BlockSpace::paper(), agent, Synthetic::new(), config).run()?;
-    Ok(report.best()[0].evaluation.accuracy().unwrap_or_default())
+    Ok(report.best()[0].evaluation.value().unwrap_or_default())
 }

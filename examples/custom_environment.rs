@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The agent learns from the accuracy at every layer; the paper's own reward also has terms for the cost.
     let report = search.with_reward(RedefinedReward::accuracy(Credit::EveryLayer)).run()?;
 
-    let mean = |records| SearchReport::<BlockSpace>::mean_accuracy(records).unwrap_or_default();
+    let mean = |records| SearchReport::<BlockSpace>::mean_value(records).unwrap_or_default();
     let (random, learned) = (&report.records[..20 * 32], &report.records[30 * 32..]);
     let mut out = stdout().lock();
     writeln!(
@@ -74,7 +74,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     writeln!(out, "rank  accuracy  parameters         FLOPs  block")?;
     for (rank, record) in report.best().into_iter().take(10).enumerate() {
-        let accuracy = record.evaluation.accuracy().unwrap_or_default();
+        let accuracy = record.evaluation.value().unwrap_or_default();
         let (parameters, flops) = record.cost.map(|cost| (cost.parameters, cost.flops)).unwrap_or_default();
         writeln!(out, "{:4}  {accuracy:8.2}  {parameters:10}  {flops:12}  {}", rank + 1, record.architecture)?;
     }

@@ -111,7 +111,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(out, "{} of 702 architectures evaluated, {} proposed again", report.records.len(), report.resampled)?;
     writeln!(out, "rank  accuracy  parameters         FLOPs  architecture")?;
     for (rank, record) in report.best().into_iter().take(10).enumerate() {
-        let accuracy = record.evaluation.accuracy().unwrap_or_default();
+        let accuracy = record.evaluation.value().unwrap_or_default();
         let (parameters, flops) = record.cost.map(|cost| (cost.parameters, cost.flops)).unwrap_or_default();
         let text = Chains.describe(&record.architecture);
         writeln!(out, "{:4}  {accuracy:8.2}  {parameters:10}  {flops:12}  {text}", rank + 1)?;

@@ -31,7 +31,9 @@ __all__ = ["Diverged", "Infeasible", "OutOfMemory", "OverTime", "Rejected", "Tas
 PROTOCOL = 1
 CHILD = "BLOCKQNN_TRAINER"
 MARK = "@blockqnn "
-METRICS = ("accuracy", "training_loss", "epochs", "restarts", "seconds")
+METRICS = (
+    "accuracy", "value", "training_loss", "epochs", "restarts", "seconds", "curve", "stopped", "measurements",
+)
 LONGEST_MESSAGE = 10_000
 SECONDS_BETWEEN_PROGRESS = 0.05
 
@@ -86,10 +88,11 @@ class Task:
     trial, attempt: number of the trial, from 0, and of the attempt at it, from 1
     fingerprint:  a name of the architecture
     cost:         parameters, flops, ... of the network, as the search counts them, or None if it knows none
+    should_stop:  whether the search wants no more of it than what is measured already; see `progress`
     settings:     what the search was started with; from blockqnn search: "experiment", "data" (folder), "device"
     """
 
-    def __init__(self, line, settings, say):
+    def __init__(self, line, settings, say, asked):
         trial, forms = line["trial"], line.get("forms") or {}
         self.trial, self.seed = trial["id"], trial["seed"]
         self.fingerprint, self.cost = trial["fingerprint"], trial.get("cost")
@@ -103,17 +106,41 @@ class Task:
         self._said = -math.inf
         self._epoch = 0
         self._continued_from = None
+        self._thresholds = dict(map(tuple, line.get("thresholds") or ()))
+        self._asked = asked
+        self._restarts, self._curve, self._is_behind = 0, [], False
 
-    def progress(self, epoch, epochs=None, restarts=0, fraction=0.0):
+    @property
+    def should_stop(self):
+        return self._asked.is_set() or self._is_behind
+
+    def progress(self, epoch, epochs=None, restarts=0, fraction=0.0, accuracy=None):
         """Reports how many epochs are finished, of how many, and how much of the next one. Call it every few seconds:
-        a training that stays silent for minutes counts as hung and is killed."""
+        a training that stays silent for minutes counts as hung and is killed.
+
+        accuracy: in percent, on validation images, if it was measured after the finished epochs: a point of the learning
+        curve. Returns whether to stop here, as `should_stop`: return {"accuracy": accuracy, "stopped": True} then. A
+        function that cannot simply finishes."""
         self._epoch = int(epoch)
-        if time.monotonic() - self._said >= SECONDS_BETWEEN_PROGRESS:
+        epochs = int(epochs or self.epochs or epoch)
+        fraction = min(max(float(fraction), 0.0), 1.0)
+        progress = {"epoch": self._epoch, "epochs": epochs, "restarts": int(restarts), "fraction": fraction}
+        if progress["restarts"] != self._restarts:
+            self._restarts, self._curve, self._is_behind = progress["restarts"], [], False
+        if accuracy is not None and math.isfinite(float(accuracy)):
+            progress["accuracy"] = float(accuracy)
+            self._follow(self._epoch, float(accuracy))
+        if "accuracy" in progress or time.monotonic() - self._said >= SECONDS_BETWEEN_PROGRESS:
             self._said = time.monotonic()
-            epochs = int(epochs or self.epochs or epoch)
-            fraction = min(max(float(fraction), 0.0), 1.0)
-            progress = {"epoch": self._epoch, "epochs": epochs, "restarts": int(restarts), "fraction": fraction}
             self._say(progress=progress)
+        return self.should_stop
+
+    def _follow(self, epoch, accuracy):
+        # The same rule as in the search, so that a trial ends after the same epoch wherever it is evaluated.
+        if not self._curve or self._curve[-1][0] < epoch:
+            self._curve.append((epoch, accuracy))
+            best = max(accuracy for _, accuracy in self._curve)
+            self._is_behind = self._is_behind or best < self._thresholds.get(epoch, -math.inf)
 
     def continued_from(self, epoch):
         """Reports that training continued from a checkpoint of this epoch; otherwise it counts as started again."""
@@ -129,8 +156,10 @@ class Task:
 
 
 def run(function=None, *, identity=None):
-    """Evaluates with a function that takes a `Task` and returns an accuracy in percent, or a dict with "accuracy" and,
-    as far as they are known, "training_loss", "epochs", "restarts" and "seconds". It may raise `OutOfMemory`,
+    """Evaluates with a function that takes a `Task` and returns an accuracy in percent, or a dict with "accuracy" (or
+    "value", if the search has another objective) and, as far as they are known, "training_loss", "epochs", "restarts",
+    "seconds", "stopped" if it stopped early, "curve", a list of epochs and values, by default what `Task.progress` was
+    told, and "measurements", a dict of further numbers by name, such as {"latency_ms": 3.2}. It may raise `OutOfMemory`,
     `Diverged`, `OverTime` or `Rejected`; any other error is a fault, and the search tries again.
 
     identity: a text that names everything that results depend on besides architecture and seed, such as data and
@@ -186,8 +215,15 @@ def _serve(function, identity):
     lines, lock = queue.SimpleQueue(), threading.Lock()
 
     def read():
+        asked = threading.Event()
         for line in source:
-            lines.put(line)
+            line = json.loads(line)
+            if "stop" in line:
+                # It is about the last task, even if that has ended.
+                asked.set()
+                continue
+            asked = threading.Event()
+            lines.put((line, asked))
         # The search is gone: nobody waits for what is evaluated here.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -200,7 +236,7 @@ def _serve(function, identity):
             sink.flush()
 
     threading.Thread(target=read, daemon=True).start()
-    hello = json.loads(lines.get())
+    hello, _ = lines.get()
     if hello.get("protocol") != PROTOCOL:
         version = f"the search speaks version {hello.get('protocol')} of the protocol, but this file version {PROTOCOL}"
         advice = f"replace {os.path.basename(__file__)} with the one of the search's version of blockqnn"
@@ -214,9 +250,10 @@ def _serve(function, identity):
                 traceback.print_exc()
             say(unready={"message": _short(error)})
             return
-    say(ready={"identity": identity, "protocol": PROTOCOL})
+    say(ready={"identity": identity, "protocol": PROTOCOL, "can_stop": True})
     while True:
-        task = Task(json.loads(lines.get()), hello["briefing"], say)
+        line, asked = lines.get()
+        task = Task(line, hello["briefing"], say, asked)
         outcome = _evaluate(function, task)
         if task.may_continue and task._continued_from is None:
             print(f"trial {task.trial}: attempt {task.attempt} started again from the first epoch", file=sys.stderr)
@@ -249,21 +286,36 @@ def _evaluate(function, task):
 def _metrics(result, task, seconds):
     given = dict(result) if hasattr(result, "keys") else {"accuracy": result}
     unknown = [name for name in given if name not in METRICS]
-    if unknown or "accuracy" not in given:
+    if unknown or ("accuracy" in given) == ("value" in given):
         allowed = ", ".join(METRICS)
-        raise ValueError(f"the function returned {list(given)}: it must return an accuracy, or a dict of {allowed}")
-    accuracy, loss = float(given["accuracy"]), given.get("training_loss")
-    if not math.isfinite(accuracy):
-        raise Rejected(f"its accuracy is {accuracy}")
-    if not 0 <= accuracy <= 100:
-        raise ValueError(f"the accuracy is {accuracy}, but it is in percent: 0 to 100")
+        raise ValueError(
+            f"the function returned {list(given)}: it must return an accuracy, or a dict of {allowed} with either "
+            "accuracy or value"
+        )
+    name = "accuracy" if "accuracy" in given else "value"
+    value, loss = float(given[name]), given.get("training_loss")
+    measurements = {str(key): float(measured) for key, measured in dict(given.get("measurements", {})).items()}
+    for what, number in [(name, value), *measurements.items()]:
+        if not math.isfinite(number):
+            raise Rejected(f"its {what} is {number}")
+    if name == "accuracy" and not 0 <= value <= 100:
+        raise ValueError(
+            f"the accuracy is {value}, but it is in percent: 0 to 100. Return {{'value': {value}}} for another objective"
+        )
     loss = None if loss is None else float(loss)
+    curve = [(int(epoch), float(value)) for epoch, value in given.get("curve", task._curve)]
+    # Without these, the answer is one that earlier versions understand.
+    course = {"curve": [point for point in curve if math.isfinite(point[1])]} if curve else {}
+    if given.get("stopped"):
+        course["stopped"] = True
     return {
-        "accuracy": accuracy,
+        name: value,
         "training_loss": loss if loss is not None and math.isfinite(loss) else None,
         "epochs": int(given.get("epochs", task._epoch)),
         "restarts": int(given.get("restarts", 0)),
         "seconds": float(given.get("seconds", seconds)),
+        **course,
+        "measurements": measurements,
     }
 
 

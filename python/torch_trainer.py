@@ -469,7 +469,8 @@ class Training:
             loss = self.train(attempt, forward, epoch - 1)
             is_last, is_trial = epoch == epochs, epoch == 1 and may_restart
             correct = None
-            if is_last or is_trial or (every and epoch % every == 0):
+            is_asked = not is_last and self.task.should_stop
+            if is_last or is_trial or (every and epoch % every == 0) or is_asked:
                 network = attempt.measured()
                 # An average is measured without being compiled.
                 measured = forward if network is attempt.network else network
@@ -484,12 +485,16 @@ class Training:
             rate = learning_rate_at(self.recipe, epoch - 1, attempt.restarts)
             attempt.epochs.append((rate, loss, accuracy, self.seconds()))
             self.log(attempt.epochs)
+            if accuracy is not None:
+                self.task.progress(epoch, epochs, attempt.restarts, accuracy=accuracy)
             if is_trial and not correct * self.of.classes > images:
                 raise NoBetterThanChance()
-            if is_last:
-                self.keep(network)
+            is_stopped = accuracy is not None and not is_last and self.task.should_stop
+            if is_last or is_stopped:
+                if is_last:
+                    self.keep(network)
                 facts = {"epochs": epoch, "restarts": attempt.restarts, "seconds": self.seconds()}
-                return {"accuracy": accuracy, "training_loss": loss, **facts}
+                return {"accuracy": accuracy, "training_loss": loss, "stopped": is_stopped, **facts}
             self.save(attempt)
         raise AssertionError("an attempt has epochs left")
 
@@ -581,6 +586,9 @@ class Training:
             print(f"{self.checkpoint} cannot be used ({error}): the training starts again", file=sys.stderr)
             return None
         attempt.average, attempt.epochs, self.before = state["average"], state["epochs"], state["seconds"]
+        for epoch, (_, _, accuracy, _) in enumerate(attempt.epochs, 1):
+            if accuracy is not None:
+                self.task.progress(epoch, self.recipe["epochs"], attempt.restarts, accuracy=accuracy)
         self.task.continued_from(len(attempt.epochs))
         return attempt
 

@@ -31,10 +31,51 @@ pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+/// Gives the values of an enum names: `ALL`, `name`, `Display`, and `FromStr`, whose error names the setting.
+macro_rules! named {
+    ($type:ty, $setting:literal, $($value:ident = $name:literal),+ $(,)?) => {
+        impl $type {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$value),+];
+
+            /// Returns the name, as settings have it.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$value => $name),+
+                }
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = $crate::setting::InvalidSetting;
+
+            fn from_str(name: &str) -> Result<Self, Self::Err> {
+                let unknown = || Self::Err::unknown($setting, name, &[$($name),+]);
+                Self::ALL.iter().copied().find(|value| value.name() == name).ok_or_else(unknown)
+            }
+        }
+    };
+}
+pub(crate) use named;
+
 impl InvalidSetting {
     /// Creates the error for the setting at `path`, which must be `expected`.
     pub fn new(path: impl Into<String>, value: impl Display, expected: impl Into<String>) -> Self {
         Self { path: path.into(), value: value.to_string(), expected: expected.into() }
+    }
+
+    /// Creates the error for a name that is none of the known ones.
+    pub(crate) fn unknown(path: impl Into<String>, name: &str, known: &[&str]) -> Self {
+        let all = known.join(", ");
+        let expected = all.rsplit_once(", ").map(|(most, last)| format!("{most} or {last}"));
+        Self::new(path, format!("{name:?}"), expected.unwrap_or(all))
     }
 
     /// Returns an error unless `valid`.

@@ -2,12 +2,15 @@
 #![cfg(feature = "report")]
 
 use blockqnn::agent::{QLearning, QLearningConfig, RandomAgent, ReplayConfig};
-use blockqnn::environment::{BoxError, Environment, TrialContext, synthetic::Synthetic};
-use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics};
+use blockqnn::environment::{BoxError, Environment, Progress, TrialContext, synthetic::Synthetic};
+use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics, Objective};
 use blockqnn::files::{FolderError, OwnedFolder};
-use blockqnn::report::{Report, ReportError, Run, TensorBoard};
+use blockqnn::graph::NetworkConfig;
+use blockqnn::report::{Report, ReportError, Run, Series, TensorBoard};
 use blockqnn::reward::RedefinedReward;
-use blockqnn::search::{Durability, MinibatchSummary, Observer, Repeats, RunFolder, Search, SearchConfig};
+use blockqnn::search::{
+    Durability, MedianStopping, MinibatchSummary, Observer, Repeats, RunFolder, Search, SearchConfig,
+};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::collections::HashMap;
 use std::fs;
@@ -40,7 +43,7 @@ impl Environment<BlockCode> for Eventful {
         match self.inner.evaluate(block, context) {
             Ok(Evaluation::Measured(metrics)) => {
                 let seconds = 30.0 + block.len() as f64;
-                Ok(Evaluation::Measured(Metrics { seconds, accuracy: 20.0 + metrics.accuracy * 0.5, ..metrics }))
+                Ok(Evaluation::Measured(Metrics { seconds, value: 20.0 + metrics.value * 0.5, ..metrics }))
             }
             Ok(other) => Ok(other),
             Err(never) => match never {},
@@ -273,6 +276,64 @@ fn blocks_of_a_search_without_a_network_are_drawn_without_channels_and_nothing_h
     assert!(trials.starts_with("trial,minibatch,accuracy_percent,reward,layers,seconds,"), "{trials}");
 }
 
+/// Goes through six epochs, each block at its own pace.
+struct Learning;
+
+impl Environment<BlockCode> for Learning {
+    type Error = Fault;
+
+    fn evaluate(&mut self, _: &BlockCode, context: &TrialContext<'_>) -> Result<Evaluation, Fault> {
+        let pace = (context.trial().seed % 100) as f64 / 10.0;
+        for epoch in 1..=6 {
+            context.report(Progress::new(epoch, 6, 0, 0.0).with_value(pace * f64::from(epoch)));
+            if context.should_stop() && epoch < 6 {
+                return Ok(Evaluation::Measured(Metrics::stopped_after(context.curve())));
+            }
+        }
+        Ok(Evaluation::Measured(Metrics { epochs: 6, ..Metrics::from_accuracy(pace * 6.0) }))
+    }
+
+    fn identity(&self) -> String {
+        "learning".to_owned()
+    }
+}
+
+#[test]
+fn learning_curves_are_drawn_and_blocks_that_were_stopped_early_are_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let rule = MedianStopping { grace_epochs: 1, min_trials: 3 };
+    let config = SearchConfig::new(48).with_minibatch(8).with_median_stopping(rule);
+    let search = Search::new(BlockSpace::paper(), RandomAgent, Learning, config);
+    let found = search.with_run_folder(create(&path)).run().unwrap();
+    assert!(found.stopped() > 5, "{}", found.stopped());
+    let report = Report::read([&path]).unwrap();
+    let html = report.html();
+    let stopped = format!("<dt>stopped early</dt><dd>{}</dd>", found.stopped());
+    assert!(html.contains(&stopped) && html.contains(&format!(" {} were stopped early, after ", found.stopped())));
+    let figure = report.figures().into_iter().find(|figure| figure.name == "curves").unwrap();
+    assert!(figure.svg.contains("no. 1: block ") && figure.svg.contains("a ring ends one that was stopped early"));
+
+    let series = report.series();
+    let rows = |name: &str| -> Vec<HashMap<String, String>> {
+        let csv = series.iter().find(|series| series.name() == name).unwrap().csv();
+        csv::Reader::from_reader(csv.as_bytes()).deserialize().collect::<Result<_, _>>().unwrap()
+    };
+    let curves: Vec<_> = found.records.iter().filter_map(|record| record.evaluation.metrics()).collect();
+    assert_eq!(rows("curves").len(), curves.iter().map(|metrics| metrics.curve.len()).sum::<usize>());
+    let of_trials = rows("trials");
+    assert_eq!(of_trials.iter().filter(|row| row["stopped"] == "true").count(), found.stopped());
+    let mut table = Vec::new();
+    found.write_csv(&BlockSpace::paper(), &mut table).unwrap();
+    let table: Vec<HashMap<String, String>> =
+        csv::Reader::from_reader(table.as_slice()).deserialize().collect::<Result<_, _>>().unwrap();
+    let ranked: Vec<bool> = table.iter().map(|row| row["stopped"] == "true").collect();
+    assert!(ranked.is_sorted() && !ranked[0]);
+    let mut lines = Vec::new();
+    found.write_curves(&mut lines).unwrap();
+    assert_eq!(String::from_utf8(lines).unwrap().lines().count(), 1 + rows("curves").len());
+}
+
 #[test]
 fn a_run_of_an_earlier_version_is_reported_with_its_costs() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/run-format-1");
@@ -372,6 +433,115 @@ fn pages_for_a_browser_are_written() {
         report.write_html(out.join(format!("{name}.html"))).unwrap();
         assert!(out.join(format!("{name}.html")).exists());
     }
+}
+
+/// A regression in the units of its target: the closer to four layers, the smaller the error.
+fn regression(path: &Path, measures: bool) -> SearchConfig {
+    let objective = Objective::minimise("RMSE", 4.0, 0.0).with_unit("mm");
+    let mut config = SearchConfig::new(48).with_objective(objective).with_network(NetworkConfig::cifar());
+    config.maximised_measurements.insert("f1 <score>".to_owned());
+    let space = BlockSpace::paper().with_max_layers(7).unwrap();
+    let search = Search::without_evaluator(space, RandomAgent, "a regression", config.clone());
+    let mut session = search.with_run_folder(create(path)).open().unwrap();
+    while let Some(asked) = session.ask().unwrap() {
+        let layers = asked.architecture.len() as f64;
+        let metrics = Metrics::new(0.25 + (layers - 4.0).abs() / 8.0 + asked.trial.id as f64 / 1_000.0);
+        let evaluation = match asked.trial.id {
+            7 => Evaluation::Infeasible(Infeasibility::Diverged { epoch: 1, restarts: 0 }),
+            _ if measures => {
+                Evaluation::Measured(metrics.with("latency_ms", layers / 2.0).with("f1 <score>", layers / 10.0))
+            }
+            _ => Evaluation::Measured(metrics),
+        };
+        session.tell(asked.trial.id, evaluation).unwrap();
+    }
+    session.finish().unwrap();
+    config
+}
+
+#[test]
+fn the_report_of_another_objective_speaks_of_it_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    regression(&path, true);
+    let report = Report::read([&path]).unwrap();
+    let html = report.html();
+    // Shares are percentages whatever the objective, and so are widths of the style.
+    let (_, body) = html.split_once("<body").unwrap();
+    let (body, _) = body.split_once("<script").unwrap();
+    assert!(!html.contains("accuracy") && !html.contains("Accuracy"));
+    for (place, _) in body.match_indices('%') {
+        let around: String = body[..place].chars().rev().take(60).collect();
+        let around: String = around.chars().rev().collect();
+        assert!(around.contains("share") || around.contains("<td class=\"number\">"), "{around}%");
+    }
+    for text in ["best RMSE", "RMSE by minibatch", "RMSE (mm)", " mm</td>", "Blocks without RMSE", "were 4.0000 mm"] {
+        assert!(html.contains(text), "{text}");
+    }
+    assert!(html.contains("f1 &lt;score&gt;") && !html.contains("<score>"));
+
+    let series = report.series();
+    let csv = |name: &str| series.iter().find(|series| series.name() == name).map(Series::csv).unwrap();
+    for series in &series {
+        let (head, text) = (series.csv().lines().next().unwrap().to_owned(), series.csv());
+        assert!(!head.contains("percent") && !text.contains("accuracy") && !text.contains('%'), "{head}");
+    }
+    assert!(csv("trials").starts_with("trial,minibatch,RMSE_mm,reward,parameters,flops,"));
+    assert!(csv("trials").lines().next().unwrap().contains(",f1 <score>,latency_ms,seconds,"));
+    assert!(csv("minibatches").contains("mean_RMSE_mm,tenth_RMSE_mm,nine_tenths_RMSE_mm,best_RMSE_mm"));
+
+    // The best falls, and fronts go the way of both directions.
+    let rows = |name: &str| -> Vec<HashMap<String, String>> {
+        csv::Reader::from_reader(csv(name).as_bytes()).deserialize().map(Result::unwrap).collect()
+    };
+    let numbers =
+        |name: &str, column: &str| -> Vec<f64> { rows(name).iter().map(|row| row[column].parse().unwrap()).collect() };
+    assert!(numbers("minibatches", "best_RMSE_mm").is_sorted_by(|a, b| a >= b));
+    for (name, column, rises) in [("pareto-latency_ms", "latency_ms", true), ("pareto-f1--score", "f1 <score>", false)]
+    {
+        let (measured, errors) = (numbers(name, column), numbers(name, "RMSE_mm"));
+        assert!(!measured.is_empty() && errors.is_sorted_by(|a, b| a > b), "{errors:?}");
+        assert!(measured.is_sorted_by(|a, b| if rises { a < b } else { a > b }), "{measured:?}");
+    }
+    let names: Vec<String> = report.figures().into_iter().map(|figure| figure.name).collect();
+    for name in ["objective-flops", "objective-by-latency_ms", "objective-by-f1--score"] {
+        assert!(names.contains(&name.to_owned()), "{names:?}");
+    }
+}
+
+#[test]
+fn runs_with_different_objectives_are_not_drawn_into_one_chart() {
+    let folder = tempfile::tempdir().unwrap();
+    let [error, accuracy] = ["error", "accuracy"].map(|name| folder.path().join(name));
+    regression(&error, false);
+    search(&accuracy, 32, Nobody);
+    let report = Report::read([&error, &accuracy]).unwrap();
+    let html = report.html();
+    assert!(html.contains("the runs have different objectives") && html.contains("best value"));
+    let names: Vec<String> = report.figures().into_iter().map(|figure| figure.name).collect();
+    assert!(!names.iter().any(|name| name.starts_with("comparison")), "{names:?}");
+    assert!(names.contains(&"accuracy-accuracy-flops".to_owned()), "{names:?}");
+}
+
+#[test]
+fn a_measurement_has_a_column_a_chart_and_a_front_beside_the_accuracy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let search = Search::without_evaluator(BlockSpace::paper(), RandomAgent, "x", SearchConfig::new(16));
+    let mut session = search.with_run_folder(create(&path)).open().unwrap();
+    while let Some(asked) = session.ask().unwrap() {
+        let metrics = Metrics::from_accuracy(60.0 + asked.trial.id as f64);
+        let measured = if asked.trial.id == 3 { metrics } else { metrics.with("latency_ms", asked.trial.id as f64) };
+        session.tell(asked.trial.id, Evaluation::Measured(measured)).unwrap();
+    }
+    session.finish().unwrap();
+    let report = Report::read([&path]).unwrap();
+    let trials = report.series().into_iter().find(|series| series.name() == "trials").unwrap().csv();
+    assert!(trials.starts_with("trial,minibatch,accuracy_percent,reward,layers,latency_ms,seconds,"), "{trials}");
+    assert!(report.html().contains(">latency_ms</th>"));
+    assert!(report.figures().iter().any(|figure| figure.name == "accuracy-by-latency_ms"));
+    let front = report.series().into_iter().find(|series| series.name() == "pareto-latency_ms").unwrap().csv();
+    assert_eq!(front.lines().count(), 16, "every block but the one without a latency:\n{front}");
 }
 
 /// The reader of `TensorBoard` itself finds the numbers of the CSV.

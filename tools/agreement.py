@@ -28,34 +28,22 @@ ROUNDING = 0.01
 ALLOWED = 1
 
 
-def main(dataset, lines):
-    reference = REFERENCE[dataset]
-    found, columns = {}, None
-    for line in lines:
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if cells[0] == "agent":
-            columns = cells[1:]
-        elif columns and cells[0] in reference:
-            found[cells[0]] = dict(zip(columns, cells[1:]))
-    missing = [name for name in reference if not set(BUDGETS) <= set(found.get(name, {}))]
-    if missing:
-        sys.exit(f"no row with the budgets {', '.join(BUDGETS)} for: {', '.join(missing)}")
+def main(dataset, table):
+    cells = {line.split("|")[1].strip(): re.findall(r"([\d.]+) ± ([\d.]+)", line) for line in table if "|" in line}
     far = 0
-    for name, means in reference.items():
-        for budget, mean in zip(BUDGETS, means):
-            match = re.fullmatch(r"([\d.]+) ± ([\d.]+)", found[name][budget])
-            if match is None:
-                sys.exit(f"{name} at {budget} is {found[name][budget]!r}: a mean and its standard error are needed")
-            own, error = map(float, match.groups())
-            combined = error * 2**0.5
+    for name, means in REFERENCE[dataset].items():
+        if len(cells.get(name, [])) != len(BUDGETS):
+            sys.exit(f"no row of {name} with the budgets {', '.join(BUDGETS)}")
+        for budget, mean, cell in zip(BUDGETS, means, cells[name]):
+            own, error = map(float, cell)
             difference = own - mean
             # What rounding explains is no deviation.
-            deviation = max(abs(difference) - ROUNDING, 0.0) / max(combined, 1e-9)
+            deviation = max(abs(difference) - ROUNDING, 0.0) / max(error * 2**0.5, 1e-9)
             far += deviation > 3.0
             mark = "  <-- more than three" if deviation > 3.0 else ""
             apart = f"{difference:+.2f}, {deviation:.1f} errors{mark}"
             print(f"{dataset} {name:12} {budget:>4}: {own:.2f} against {mean:.2f}, {apart}")
-    print(f"{far} of {4 * len(reference)} cells are off by more than three combined standard errors")
+    print(f"{far} of {4 * len(BUDGETS)} cells are off by more than three combined standard errors")
     sys.exit(far > ALLOWED)
 
 

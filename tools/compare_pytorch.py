@@ -108,8 +108,6 @@ def serve(arguments):
     optimizer = torch.optim.Adam(network.parameters(), lr=0.001)
     forward = network
     if arguments.compile:
-        if not hasattr(torch, "compile"):
-            raise SideError(f"PyTorch {torch.__version__} has no torch.compile")
         forward = torch.compile(network)
     shape = re.search(r"Input: float images \[batch, (\d+), (\d+), (\d+)\]", module.__doc__)
     classes = int(re.search(r"Output: logits \[batch, (\d+)\]", module.__doc__).group(1))

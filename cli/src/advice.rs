@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// What messages of the library name, and the option that sets it.
-const OPTIONS: [(&str, &str); 25] = [
+const OPTIONS: [(&str, &str); 30] = [
     ("data.broken_images", "broken-images"),
     ("data.dataset", "dataset"),
     ("data.size", "size"),
@@ -17,8 +17,13 @@ const OPTIONS: [(&str, &str); 25] = [
     ("network.width", "width"),
     ("recipe.batch_size", "batch-size"),
     ("recipe.epochs", "epochs"),
+    ("recipe.latency", "latency"),
     ("recipe.learning_rate", "learning-rate"),
     ("recipe.precision", "precision"),
+    ("architectures to evaluate first", "first"),
+    ("search.median_stopping", "median-stopping"),
+    ("reward.targets", "target"),
+    ("search.measurement_limits", "limit"),
     ("search.minibatch", "minibatch"),
     ("search.scheduling", "rolling"),
     ("search.seed", "seed"),
@@ -75,7 +80,7 @@ mod tests {
     }
 
     fn experiment_error(data: DataConfig) -> String {
-        data.load(None).unwrap_err().to_string()
+        data.load(None, &mut |_| {}).unwrap_err().to_string()
     }
 
     #[test]

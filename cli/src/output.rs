@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// Files that a command keeps in its folder and needs again.
-const KEPT: [&str; 10] = [
+const KEPT: [&str; 11] = [
     "best.json",
     "block.json",
     "checkpoint",
@@ -16,6 +16,7 @@ const KEPT: [&str; 10] = [
     "transfer.json",
     "utilisation.json",
     "verified.csv",
+    "warm-start.json",
 ];
 
 /// Refuses to replace a file that a search, a verification or a transfer keeps in its folder.

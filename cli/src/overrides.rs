@@ -4,12 +4,16 @@ mod file;
 #[cfg(test)]
 mod tests;
 
-use blockqnn::agent::{AgentConfig, QLearningConfig, UnknownAgent};
+use blockqnn::agent::{AgentConfig, QLearningConfig};
 use blockqnn::experiment::{DataConfig, Experiment, Preset};
 use blockqnn::graph::ImageShape;
-use blockqnn::search::RunSettings;
+use blockqnn::search::{MedianStopping, RunSettings};
+use blockqnn::setting::InvalidSetting;
 use serde_json::{Map, Value};
 use std::path::Path;
+
+/// Settings that list values by name, and are no choices between forms.
+const LISTS: [&str; 2] = ["targets", "measurement_limits"];
 
 /// What follows an error about a setting.
 const SHOWN: &str = "; --dry-run prints all settings";
@@ -110,6 +114,7 @@ impl Overrides {
             if let Some(agent) = change.remove("agent") {
                 change_agent(&mut settings, agent)?;
             }
+            turn_on_median_stopping(&mut settings, &change);
             merge(&mut settings, change);
         }
         let mut experiment = Experiment {
@@ -164,7 +169,7 @@ fn change_agent(settings: &mut Map<String, Value>, mut change: Value) -> Result<
     // The Q-learner's settings stand without a kind, so a few of them alone are not an agent.
     let mut is_whole = serde_json::from_value::<QLearningConfig>(change.clone()).is_ok();
     if let Value::String(name) = &change {
-        let agent: AgentConfig = name.parse().map_err(|error: UnknownAgent| format!("agent: {error}"))?;
+        let agent: AgentConfig = name.parse().map_err(|error: InvalidSetting| error.to_string())?;
         change = serde_json::to_value(agent).map_err(|error| error.to_string())?;
         is_whole = true;
     }
@@ -186,6 +191,16 @@ fn change_agent(settings: &mut Map<String, Value>, mut change: Value) -> Result<
     Ok(())
 }
 
+/// Prepares the setting for a change of some of its fields: while it is off, it is no part of the settings.
+fn turn_on_median_stopping(settings: &mut Map<String, Value>, change: &Map<String, Value>) {
+    let is_changed = change.get("search").is_some_and(|search| search["median_stopping"].is_object());
+    let of_search = settings.get_mut("search").and_then(Value::as_object_mut);
+    if let (true, Some(search), Ok(defaults)) = (is_changed, of_search, serde_json::to_value(MedianStopping::default()))
+    {
+        search.entry("median_stopping").or_insert(defaults);
+    }
+}
+
 /// The kind of the agent in settings; `None` for the Q-learner.
 fn agent_kind(agent: &Value) -> Option<&'static str> {
     AgentConfig::KINDS.into_iter().find(|kind| agent.as_str() == Some(*kind) || agent.get(kind).is_some())
@@ -194,8 +209,9 @@ fn agent_kind(agent: &Value) -> Option<&'static str> {
 /// Merges `changes` into `settings`, field by field.
 fn merge(settings: &mut Map<String, Value>, changes: Map<String, Value>) {
     for (name, change) in changes {
+        let is_list = LISTS.contains(&name.as_str());
         match (settings.get_mut(&name), change) {
-            (Some(Value::Object(old)), Value::Object(new)) if !is_other_choice(old, &new) => merge(old, new),
+            (Some(Value::Object(old)), Value::Object(new)) if is_list || !is_other_choice(old, &new) => merge(old, new),
             (_, change) => {
                 settings.insert(name, change);
             }

@@ -78,7 +78,7 @@ fn a_mistake_is_explained_with_the_option_that_mends_it() {
         assert!(message.contains(expected), "{arguments:?}: {message}");
     }
     for (arguments, expected) in [
-        (&["search", "--dataset", "mnist"][..], "unknown data set \"mnist\""),
+        (&["search", "--dataset", "mnist"][..], "data.dataset is \"mnist\": it must be embedded"),
         (&["search", "--broken-images", "mend"], "it must be refuse or skip"),
         (&["verify", "run", "--recipe", "slow"], "it must be cifar, imagenet or early-stop"),
         (&["transfer", "--out", "out", "--resume", "--width", "2"], "cannot be used with"),

@@ -52,15 +52,6 @@ pub enum AgentConfig {
     QLearning(QLearningConfig),
 }
 
-/// No agent has this name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown agent {name:?}: choose one of {}", AgentConfig::names().collect::<Vec<_>>().join(", "))]
-#[non_exhaustive]
-pub struct UnknownAgent {
-    /// The name.
-    pub name: String,
-}
-
 /// Returns the settings of an agent for a number of minibatches and their size.
 pub(crate) type Preset = fn(minibatches: u64, size: u64) -> AgentConfig;
 
@@ -105,15 +96,17 @@ impl AgentConfig {
     /// [`FromStr`] does the same for the paper's 178 minibatches of 64.
     ///
     /// # Errors
-    /// [`UnknownAgent`] lists the names.
-    pub fn named(name: &str, minibatches: u64, size: u64) -> Result<Self, UnknownAgent> {
+    /// [`InvalidSetting`] lists the names.
+    pub fn named(name: &str, minibatches: u64, size: u64) -> Result<Self, InvalidSetting> {
         Self::preset(name).map(|preset| preset(minibatches, size))
     }
 
     /// As [`named`](Self::named), but for searches whose size is given later.
-    pub(crate) fn preset(name: &str) -> Result<Preset, UnknownAgent> {
+    pub(crate) fn preset(name: &str) -> Result<Preset, InvalidSetting> {
         let preset = PRESETS.iter().find(|(other, _)| *other == name);
-        preset.map(|(_, preset)| *preset).ok_or_else(|| UnknownAgent { name: name.to_owned() })
+        preset
+            .map(|(_, preset)| *preset)
+            .ok_or_else(|| InvalidSetting::unknown("agent", name, &Self::names().collect::<Vec<_>>()))
     }
 
     /// Moves the section `searcher` of an experiment's settings to `agent`. In run folders and configuration files of
@@ -153,9 +146,9 @@ impl AgentConfig {
 }
 
 impl FromStr for AgentConfig {
-    type Err = UnknownAgent;
+    type Err = InvalidSetting;
 
-    fn from_str(name: &str) -> Result<Self, UnknownAgent> {
+    fn from_str(name: &str) -> Result<Self, InvalidSetting> {
         Self::named(name, 178, 64)
     }
 }
@@ -254,7 +247,7 @@ mod tests {
         assert_eq!(other.to_string(), r#"{"evolution":{"population":7,"sample":2}}"#);
         let error = "genius".parse::<AgentConfig>().unwrap_err().to_string();
         assert!(error.ends_with(
-            "choose one of paper, metaqnn, tuned, rank, best, best-with-priors, random, evolution, evolution50, local, local10"
+            "agent is \"genius\": it must be paper, metaqnn, tuned, rank, best, best-with-priors, random, evolution, evolution50, local or local10"
         ));
     }
 

@@ -86,7 +86,7 @@ impl<S: SearchSpace> Agent<S> for RegularizedEvolution {
     fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
         let EvolutionConfig { population, sample } = self.config;
         let episodes = memory.episodes();
-        if memory.proposed() < population as u64 || episodes.is_empty() {
+        if memory.known() < population as u64 || episodes.is_empty() {
             return random_trajectory(space, rng);
         }
         let living = &episodes[episodes.len().saturating_sub(population)..];

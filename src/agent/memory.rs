@@ -6,9 +6,9 @@ use crate::space::SearchSpace;
 use std::collections::HashSet;
 use std::fmt;
 
-/// All finished episodes of a search in the order in which they were learned, and the fingerprints of everything
-/// proposed. An architecture has more than one episode only if repeats count as trials or are learned again
-/// ([`Repeats`](crate::search::Repeats)).
+/// All finished episodes of a search in the order in which they were learned, after those of its
+/// [history](crate::search::History), and the fingerprints of everything proposed. An architecture has more than one
+/// episode only if repeats count as trials or are learned again ([`Repeats`](crate::search::Repeats)).
 ///
 /// The controller keeps it and lends it to the agent. It is the replay memory of the Q-learner (Section "Experiment
 /// Details"), and a population-based agent chooses parents from it.
@@ -16,6 +16,8 @@ pub struct Memory<S: SearchSpace> {
     episodes: Vec<EpisodeOf<S>>,
     seen: HashSet<Fingerprint>,
     proposed: u64,
+    /// Results from elsewhere.
+    elsewhere: u64,
     minibatch_size: u64,
     network: Option<(NetworkConfig, CostLimits)>,
 }
@@ -34,7 +36,7 @@ impl<S: SearchSpace> Memory<S> {
     /// Creates an empty memory for a search with minibatches of `minibatch_size` trials.
     #[must_use]
     pub fn new(minibatch_size: u64) -> Self {
-        Self { episodes: Vec::new(), seen: HashSet::new(), proposed: 0, minibatch_size, network: None }
+        Self { episodes: Vec::new(), seen: HashSet::new(), proposed: 0, elsewhere: 0, minibatch_size, network: None }
     }
 
     /// Sets the network in which the architectures of the search are trained, and the limits on its cost.
@@ -68,7 +70,15 @@ impl<S: SearchSpace> Memory<S> {
         self.proposed
     }
 
-    /// Returns whether an architecture with this fingerprint was proposed before.
+    /// Returns the number of trials proposed so far and of results from elsewhere
+    /// ([`Search::with_history`](crate::search::Search::with_history)). An agent that begins at random does so until
+    /// this is enough; schedules count [`proposed`](Self::proposed).
+    #[must_use]
+    pub fn known(&self) -> u64 {
+        self.proposed + self.elsewhere
+    }
+
+    /// Returns whether an architecture with this fingerprint was proposed before, or has a result from elsewhere.
     #[must_use]
     pub fn contains(&self, fingerprint: &Fingerprint) -> bool {
         self.seen.contains(fingerprint)
@@ -78,6 +88,12 @@ impl<S: SearchSpace> Memory<S> {
     pub fn note_proposed(&mut self, fingerprint: Fingerprint) {
         self.seen.insert(fingerprint);
         self.proposed += 1;
+    }
+
+    /// Records that an architecture has a result from elsewhere.
+    pub fn note_known(&mut self, fingerprint: Fingerprint) {
+        self.seen.insert(fingerprint);
+        self.elsewhere += 1;
     }
 
     /// Appends a finished episode.

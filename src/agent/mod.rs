@@ -13,7 +13,7 @@ mod q_table;
 mod random;
 mod saved;
 
-pub use config::{AgentConfig, UnknownAgent};
+pub use config::AgentConfig;
 pub use edit::Edit;
 pub use epsilon::{EpsilonPhase, EpsilonSchedule};
 pub use evolution::{EvolutionConfig, RegularizedEvolution};

@@ -332,7 +332,7 @@ impl<S: SearchSpace> Agent<S> for QLearning<S> {
         let trial = memory.proposed();
         let epsilon = match config.policy {
             Policy::EpsilonGreedy => config.epsilon.at(trial, memory.minibatch_size()),
-            Policy::Softmax { uniform, .. } => f64::from(u8::from(trial < uniform)),
+            Policy::Softmax { uniform, .. } => f64::from(u8::from(memory.known() < uniform)),
         };
         let mut position = 0;
         walk_by(space, |state| {

@@ -14,13 +14,20 @@ use std::sync::Arc;
 
 /// A space, an environment that answers at once, and the worth of each architecture.
 pub struct Benchmark<S: SearchSpace> {
-    name: String,
-    space: S,
-    environment: Environments<S>,
-    worth: Worth<S>,
-    optimum: f64,
-    mean_seconds: Option<f64>,
-    network: Option<NetworkConfig>,
+    /// Its name.
+    pub name: String,
+    /// The space.
+    pub space: S,
+    /// Creates an environment.
+    pub(super) environment: Environments<S>,
+    /// The worth of an architecture, in percent.
+    pub(super) worth: Worth<S>,
+    /// The highest worth in the space, in percent.
+    pub optimum: f64,
+    /// How many seconds an evaluation takes on average, which budgets in seconds require.
+    pub mean_seconds: Option<f64>,
+    /// The network that an architecture stands for: agents may use the priors of the space in it.
+    pub network: Option<NetworkConfig>,
 }
 
 type Environments<S> = Box<dyn Fn() -> BoxedEnvironment<<S as SearchSpace>::Architecture> + Send + Sync>;
@@ -44,7 +51,7 @@ impl<S: SearchSpace> Benchmark<S> {
     /// let quality = |block: &BlockCode| 100.0 - (block.len() as f64 - 6.0).abs();
     /// let environment = move || environment_fn("six layers", move |block: &BlockCode, _| quality(block)).boxed();
     /// let benchmark = Benchmark::new("six layers", BlockSpace::paper(), environment, quality, 100.0);
-    /// assert_eq!(benchmark.optimum(), 100.0);
+    /// assert_eq!(benchmark.optimum, 100.0);
     /// ```
     pub fn new(
         name: impl Into<String>,
@@ -64,19 +71,6 @@ impl<S: SearchSpace> Benchmark<S> {
         }
     }
 
-    /// Sets how long an evaluation takes on average, which budgets in seconds require.
-    #[must_use]
-    pub fn with_mean_seconds(self, seconds: f64) -> Self {
-        Self { mean_seconds: Some(seconds), ..self }
-    }
-
-    /// Sets the network that an architecture stands for: agents may use the priors of the space in it.
-    #[must_use]
-    pub fn with_network(mut self, network: NetworkConfig) -> Self {
-        self.network = Some(network);
-        self
-    }
-
     /// Creates a benchmark of `space` on a table of all its architectures. The worth is the final accuracy, or the
     /// accuracy if the table has no final ones.
     pub fn of_table(space: S, table: impl Into<Arc<Table>>) -> Self
@@ -94,48 +88,7 @@ impl<S: SearchSpace> Benchmark<S> {
             table.entry(&architecture.to_string()).ok().and_then(worth).unwrap_or(f64::NAN)
         };
         let benchmark = Self::new(name, space, move || environment.clone().boxed(), worth, optimum);
-        if mean_seconds > 0.0 { benchmark.with_mean_seconds(mean_seconds) } else { benchmark }
-    }
-
-    /// Returns the name of the benchmark.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Returns the space.
-    #[must_use]
-    pub fn space(&self) -> &S {
-        &self.space
-    }
-
-    /// Creates an environment.
-    #[must_use]
-    pub fn environment(&self) -> BoxedEnvironment<S::Architecture> {
-        (self.environment)()
-    }
-
-    /// Returns the worth of an architecture, in percent.
-    #[must_use]
-    pub(super) fn worth(&self, architecture: &S::Architecture) -> f64 {
-        (self.worth)(architecture)
-    }
-
-    /// Returns the highest worth in the space, in percent.
-    #[must_use]
-    pub fn optimum(&self) -> f64 {
-        self.optimum
-    }
-
-    /// Returns the network that an architecture stands for, if there is one.
-    pub(super) fn network(&self) -> Option<&NetworkConfig> {
-        self.network.as_ref()
-    }
-
-    /// Returns how many seconds an evaluation takes on average, if known.
-    #[must_use]
-    pub(super) fn mean_seconds(&self) -> Option<f64> {
-        self.mean_seconds
+        Self { mean_seconds: (mean_seconds > 0.0).then_some(mean_seconds), ..benchmark }
     }
 }
 
@@ -144,7 +97,7 @@ impl Benchmark<CellSpace> {
     /// as a separate architecture, since NAS-Bench-201 trained them all.
     pub fn cells(table: impl Into<Arc<Table>>) -> Self {
         let space = CellSpace::new().with_identity(CellIdentity::Code);
-        Self::of_table(space, table).with_network(NetworkConfig::cifar())
+        Self { network: Some(NetworkConfig::cifar()), ..Self::of_table(space, table) }
     }
 }
 
@@ -171,7 +124,7 @@ impl Benchmark<BlockSpace> {
                 Self::new(name, space, move || noisy.clone().boxed(), move |block| task.quality(block), optimum)
             }
         };
-        benchmark.with_network(NetworkConfig::cifar())
+        Self { network: Some(NetworkConfig::cifar()), ..benchmark }
     }
 }
 

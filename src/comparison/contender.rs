@@ -1,7 +1,8 @@
 //! Agents that take part in a comparison.
 
-use crate::agent::{Agent, AgentConfig, EpsilonSchedule, UnknownAgent};
+use crate::agent::{Agent, AgentConfig, EpsilonSchedule};
 use crate::reward::{Credit, RedefinedReward};
+use crate::setting::InvalidSetting;
 use crate::space::SearchSpace;
 use std::fmt;
 
@@ -54,19 +55,13 @@ impl<S: SearchSpace> Contender<S> {
         Self { name: name.into(), minibatches: Some(minibatches.max(1)), make, credit: Credit::Terminal }
     }
 
-    /// Sets how rewards are spread over layers; by default they are given at Terminal alone.
-    #[must_use]
-    pub fn with_credit(self, credit: Credit) -> Self {
-        Self { credit, ..self }
-    }
-
     /// Creates a contender from one of the [names](AgentConfig::named) of this crate's agents. Here, `paper` has one
     /// round of replay after each minibatch. `paper` and `tuned` learn from Equation 2, the others from the reward at
     /// Terminal alone.
     ///
     /// # Errors
-    /// [`UnknownAgent`] lists the names.
-    pub fn named(name: &str) -> Result<Self, UnknownAgent>
+    /// [`InvalidSetting`] lists the names.
+    pub fn named(name: &str) -> Result<Self, InvalidSetting>
     where
         S: 'static,
     {

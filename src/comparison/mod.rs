@@ -252,16 +252,16 @@ impl Comparison {
         if let Some((missing, _)) = missing.into_iter().find(|(_, missing)| *missing) {
             return Err(ComparisonError::Empty { missing });
         }
-        if benchmark.mean_seconds().is_none() && config.budgets.iter().any(|b| matches!(b, Budget::Seconds(_))) {
-            return Err(ComparisonError::NoSeconds { benchmark: benchmark.name().to_owned() });
+        if benchmark.mean_seconds.is_none() && config.budgets.iter().any(|b| matches!(b, Budget::Seconds(_))) {
+            return Err(ComparisonError::NoSeconds { benchmark: benchmark.name.clone() });
         }
         let plan = Plan { benchmark, contenders, config };
         let jobs = plan.jobs();
         let finished = plan.work(&jobs, on_progress)?;
         let standings = (0..contenders.len()).map(|contender| plan.standing(contender, &finished)).collect();
         Ok(Self {
-            benchmark: benchmark.name().to_owned(),
-            optimum: benchmark.optimum(),
+            benchmark: benchmark.name.clone(),
+            optimum: benchmark.optimum,
             budgets: config.budgets.clone(),
             standings,
         })
@@ -280,7 +280,7 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         match budget {
             Budget::Evaluations(evaluations) => evaluations,
             Budget::Seconds(seconds) => {
-                let mean = self.benchmark.mean_seconds().unwrap_or(1.0);
+                let mean = self.benchmark.mean_seconds.unwrap_or(1.0);
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded, from 1")]
                 let evaluations = (seconds / mean).round().clamp(1.0, 1e15) as u64;
                 evaluations
@@ -298,8 +298,8 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
     fn jobs(&self) -> Vec<Job> {
         let mut jobs = Vec::new();
         for (contender, agent) in self.contenders.iter().enumerate() {
-            let all: Vec<usize> = (0..self.config.budgets.len()).collect();
-            let budgets = if agent.is_scheduled() { all } else { vec![self.largest()] };
+            let largest = self.largest();
+            let budgets = if agent.is_scheduled() { 0..self.config.budgets.len() } else { largest..largest + 1 };
             for budget in budgets {
                 let seeds = (0..self.config.seeds).map(|seed| self.config.first_seed.wrapping_add(seed));
                 jobs.extend(seeds.map(|seed| Job { contender, seed, budget }));
@@ -345,40 +345,31 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         let budget = self.config.budgets[job.budget];
         let evaluations = self.evaluations(budget);
         let (agent, minibatch) = contender.agent(evaluations, self.config.minibatch);
+        // Without a schedule the agent proposes the same at every budget, so one search serves all.
+        let served = if contender.is_scheduled() { job.budget..job.budget + 1 } else { 0..self.config.budgets.len() };
         let seconds = |budget: &Budget| match budget {
             Budget::Seconds(seconds) => Some(*seconds),
             Budget::Evaluations(_) => None,
         };
-        let most_seconds = if contender.is_scheduled() {
-            seconds(&budget)
-        } else {
-            self.config.budgets.iter().filter_map(seconds).reduce(f64::max)
-        };
-        let by_count = !matches!(budget, Budget::Seconds(_)) && (contender.is_scheduled() || most_seconds.is_none());
+        let most_seconds = self.config.budgets[served.clone()].iter().filter_map(seconds).reduce(f64::max);
         // A budget in seconds ends the search itself; the number of trials is only an upper bound.
-        let trials = if by_count { evaluations } else { evaluations.saturating_mul(20).saturating_add(1_000) };
-        let network = self.benchmark.network().cloned();
+        let trials = most_seconds.map_or(evaluations, |_| evaluations.saturating_mul(20).saturating_add(1_000));
+        let network = self.benchmark.network.clone();
         let settings = SearchConfig { attempts: 1, network, ..SearchConfig::new(trials) };
         let settings = settings.with_minibatch(minibatch).with_seed(job.seed);
         let cancellation = Cancellation::new();
-        let mut search = Search::new(self.benchmark.space().clone(), agent, self.benchmark.environment(), settings)
+        let mut search = Search::new(self.benchmark.space.clone(), agent, (self.benchmark.environment)(), settings)
             .with_reward(contender.reward())
             .with_cancellation(cancellation.clone());
-        if let (Some(seconds), false) = (most_seconds, by_count) {
+        if let Some(seconds) = most_seconds {
             search = search.with_observer(SecondsBudget::new(seconds).observer(cancellation));
         }
-        let fail = |source| ComparisonError::Search {
-            agent: contender.name().to_owned(),
-            seed: job.seed,
-            source: Box::new(source),
-        };
-        let report = search.run().map_err(fail)?;
-        debug_assert!(report.stop != StopReason::Cancelled || !by_count);
-        let served: Vec<usize> =
-            if contender.is_scheduled() { vec![job.budget] } else { (0..self.config.budgets.len()).collect() };
+        let (agent, seed) = (contender.name(), job.seed);
+        let failed = |source| ComparisonError::Search { agent: agent.to_owned(), seed, source: Box::new(source) };
+        let report = search.run().map_err(failed)?;
+        debug_assert!(report.stop != StopReason::Cancelled || most_seconds.is_some());
         let curve = self.curve(&report.records);
-        let mut results = Vec::new();
-        for place in served {
+        let result = |place: usize| -> Result<_, ComparisonError> {
             let budget = self.config.budgets[place];
             let within = match budget {
                 Budget::Evaluations(count) => {
@@ -386,17 +377,12 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
                 }
                 Budget::Seconds(seconds) => SecondsBudget::new(seconds).within(&report.records),
             };
-            let Some(last) = within.len().checked_sub(1) else {
-                return Err(ComparisonError::NoEvaluation {
-                    agent: contender.name().to_owned(),
-                    seed: job.seed,
-                    budget,
-                });
-            };
-            let worth = curve[last];
+            let last = within.len().checked_sub(1);
+            let last = last.ok_or_else(|| ComparisonError::NoEvaluation { agent: agent.to_owned(), seed, budget })?;
             let seconds = within.iter().filter_map(|record| record.evaluation.metrics()).map(|m| m.seconds).sum();
-            results.push((place, BudgetResult { seed: job.seed, worth, evaluations: within.len() as u64, seconds }));
-        }
+            Ok((place, BudgetResult { seed, worth: curve[last], evaluations: within.len() as u64, seconds }))
+        };
+        let results = served.map(result).collect::<Result<_, _>>()?;
         Ok(Finished { job, results, curve })
     }
 
@@ -406,9 +392,9 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         let mut best = None;
         let mut worth = 0.0;
         let after = |record: &RecordOf<S>| {
-            if record.evaluation.accuracy().is_some() && best.is_none_or(|best| record.reward > best) {
+            if record.evaluation.final_value().is_some() && best.is_none_or(|best| record.reward > best) {
                 best = Some(record.reward);
-                worth = self.benchmark.worth(&record.architecture);
+                worth = (self.benchmark.worth)(&record.architecture);
             }
             worth
         };
@@ -432,7 +418,7 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         let regret = (0..longest).map(|trial| {
             let at = |curve: &&Vec<f64>| curve.get(trial).or(curve.last()).copied();
             let worths: Vec<f64> = curves.iter().filter_map(at).collect();
-            self.benchmark.optimum() - worths.iter().sum::<f64>() / worths.len().max(1) as f64
+            self.benchmark.optimum - worths.iter().sum::<f64>() / worths.len().max(1) as f64
         });
         Standing { agent: self.contenders[contender].name().to_owned(), estimates, regret: regret.collect(), results }
     }

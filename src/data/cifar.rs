@@ -174,11 +174,7 @@ fn load(
             let present = present.join(", ");
             format!("{}, or allow missing files (data.missing_files=allow) to load only {present}", format.source.hint)
         };
-        return Err(DataError::MissingFiles {
-            path: folder,
-            missing: absent.into_iter().map(str::to_owned).collect(),
-            hint,
-        });
+        return Err(DataError::folder(&folder, format!("does not contain {}: {hint}", absent.join(", "))));
     }
     let mut records = Records::default();
     for file in present {

@@ -1,4 +1,4 @@
-use burn::tensor::{DType, Device, FloatDType, Int, IntDType, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 
 use super::{
     Augmentation, BatchIterator, BatchSource, Batches, ChannelStatistics, DataError, Draw, ImageSet, ImageShape,
@@ -9,8 +9,8 @@ use crate::seed;
 ///
 /// For each batch the host transfers only its indices; it neither copies pixels nor waits for them.
 ///
-/// Pixels take one byte each on every device. Devices that compute with `u8` (`flex`, `ndarray`, CUDA, Vulkan, Metal)
-/// store them as such; on others (WebGPU) four pixels share a 32-bit integer, and each batch is unpacked there.
+/// Pixels take one byte each on devices that compute with `u8` (`flex`, `ndarray`, CUDA, Vulkan, Metal), and four on
+/// others (WebGPU).
 ///
 /// ```
 /// use blockqnn::data::{Batches, DeviceSet, embedded};
@@ -30,7 +30,8 @@ use crate::seed;
 /// ```
 #[derive(Debug, Clone)]
 pub struct DeviceSet {
-    pixels: Pixels,
+    /// One image per row.
+    pixels: Tensor<2, Int>,
     labels: Tensor<1, Int>,
     /// A pixel `p` becomes `p * scale + offset`, with one value of each per channel.
     scale: Tensor<4>,
@@ -41,31 +42,12 @@ pub struct DeviceSet {
     device: Device,
 }
 
-/// The pixels of all images, one image per row.
-#[derive(Debug, Clone)]
-enum Pixels {
-    /// A `u8` tensor whose rows are the images.
-    Bytes(Tensor<2, Int>),
-    /// Four bytes in an `i32`, the first in the lowest bits; rows are padded to whole integers.
-    Words(Tensor<2, Int>),
-}
-
 impl DeviceSet {
     /// Copies a set to a device, to be normalised with the `statistics` of its training part.
     ///
     /// # Errors
     /// Returns an error if the statistics have a different number of channels.
     pub fn new(set: &ImageSet, statistics: &ChannelStatistics, device: &Device) -> Result<Self, DataError> {
-        let pixels = if device.supports_dtype(DType::U8) { Pixels::bytes } else { Pixels::words };
-        Self::with_pixels(set, statistics, device, pixels)
-    }
-
-    fn with_pixels(
-        set: &ImageSet,
-        statistics: &ChannelStatistics,
-        device: &Device,
-        pixels: impl FnOnce(&ImageSet, &Device) -> Pixels,
-    ) -> Result<Self, DataError> {
         let shape = set.shape();
         let channels = shape.channels;
         statistics.check(set.name(), channels)?;
@@ -74,9 +56,11 @@ impl DeviceSet {
         };
         let scale: Vec<f32> = statistics.deviation.iter().map(|deviation| 1.0 / (255.0 * deviation)).collect();
         let offset = statistics.mean.iter().zip(&statistics.deviation).map(|(mean, deviation)| -mean / deviation);
+        let byte = if device.supports_dtype(DType::U8) { DType::U8 } else { DType::I32 };
+        let pixels = TensorData::new(set.pixels().to_vec(), [set.len(), set.pixels().len() / set.len()]);
         let labels: Vec<i32> = set.labels().iter().map(|&label| label.into()).collect();
         Ok(Self {
-            pixels: pixels(set, device),
+            pixels: Tensor::from_data(pixels, (device, byte)),
             labels: Tensor::from_data(TensorData::new(labels, [set.len()]), device),
             offset: per_channel(offset.collect()),
             scale: per_channel(scale),
@@ -141,7 +125,7 @@ impl DeviceSet {
         let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [size]), &self.device);
         let labels = self.labels.clone().select(0, indices.clone());
         let ImageShape { channels, height, width } = self.shape;
-        let images = self.pixels.rows(indices, channels * height * width).reshape([size, channels, height, width]);
+        let images = self.pixels.clone().select(0, indices).reshape([size, channels, height, width]);
         (images.cast(FloatDType::F32), labels)
     }
 
@@ -237,47 +221,13 @@ fn whole(size: usize) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
 
-impl Pixels {
-    fn bytes(set: &ImageSet, device: &Device) -> Self {
-        let size = [set.len(), set.pixels().len() / set.len()];
-        Self::Bytes(Tensor::from_data(TensorData::new(set.pixels().to_vec(), size), (device, DType::U8)))
-    }
-
-    fn words(set: &ImageSet, device: &Device) -> Self {
-        let row_words = set.image(0).len().div_ceil(4);
-        let mut words = Vec::with_capacity(set.len() * row_words);
-        for image in 0..set.len() {
-            words.extend(set.image(image).chunks(4).map(|bytes| {
-                let mut four = [0; 4];
-                four[..bytes.len()].copy_from_slice(bytes);
-                i32::from_le_bytes(four)
-            }));
-        }
-        Self::Words(Tensor::from_data(TensorData::new(words, [set.len(), row_words]), (device, DType::I32)))
-    }
-
-    /// Returns the rows at `indices`, with one pixel per element.
-    fn rows(&self, indices: Tensor<1, Int>, width: usize) -> Tensor<2, Int> {
-        match self {
-            Self::Bytes(pixels) => pixels.clone().select(0, indices),
-            Self::Words(pixels) => {
-                let words = pixels.clone().select(0, indices).cast(IntDType::I32);
-                let [rows, row_words] = words.dims();
-                // The mask also removes the sign bits that shifting a negative number brings in.
-                let bytes =
-                    [0, 8, 16, 24].map(|bits| words.clone().bitwise_right_shift_scalar(bits).bitwise_and_scalar(0xff));
-                Tensor::stack::<3>(bytes.to_vec(), 2).reshape([rows, row_words * 4]).narrow(1, 0, width)
-            }
-        }
-    }
-}
-
 #[cfg(all(test, feature = "flex"))]
 mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
     use crate::data::{Batches, embedded};
+    use burn::tensor::IntDType;
 
     /// Makes a small set of two channels whose images have an odd number of bytes and contain every byte value.
     fn small() -> ImageSet {
@@ -319,7 +269,7 @@ mod tests {
     fn a_batch_equals_the_hosts_computation() {
         for set in [small(), embedded::train().limit(50, 7).unwrap()] {
             let resident = DeviceSet::new(&set, &set.channel_statistics(), &Device::flex()).unwrap();
-            assert!(matches!(resident.pixels, Pixels::Bytes(_)));
+            assert_eq!(resident.pixels.dtype(), DType::U8);
             // Of 20 and 50 images, the last batch of 7 is short; of 50 images, it has one image.
             assert_batches_match(&set, &resident, 7);
         }
@@ -355,24 +305,12 @@ mod tests {
     }
 
     #[test]
-    fn packed_words_give_the_same_batches_as_bytes() {
-        for set in [small(), embedded::train().limit(50, 7).unwrap()] {
-            let statistics = set.channel_statistics();
-            let device = Device::flex();
-            let words = DeviceSet::with_pixels(&set, &statistics, &device, Pixels::words).unwrap();
-            assert!(matches!(words.pixels, Pixels::Words(_)));
-            assert_batches_match(&set, &words, 7);
-            let bytes = DeviceSet::new(&set, &statistics, &device).unwrap();
-            let all: Vec<usize> = (0..set.len()).collect();
-            assert_eq!(words.batch(&all).0.into_data(), bytes.batch(&all).0.into_data());
-        }
-    }
-
-    #[test]
-    fn pixels_take_one_byte_each_on_the_device() {
-        let resident = DeviceSet::new(&small(), &small().channel_statistics(), &Device::flex()).unwrap();
-        let Pixels::Bytes(pixels) = resident.pixels else { panic!("bytes") };
-        assert_eq!((pixels.dtype(), pixels.dims()), (DType::U8, [20, 18]));
+    fn a_device_without_bytes_gives_the_same_batches() {
+        let set = small();
+        let bytes = DeviceSet::new(&set, &set.channel_statistics(), &Device::flex()).unwrap();
+        let words = DeviceSet { pixels: bytes.pixels.clone().cast(IntDType::I32), ..bytes.clone() };
+        let all: Vec<usize> = (0..set.len()).collect();
+        assert_eq!(words.batch(&all).0.into_data(), bytes.batch(&all).0.into_data());
     }
 
     #[test]

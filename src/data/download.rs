@@ -90,12 +90,6 @@ impl Archive {
         }
     }
 
-    /// Sets another address, such as a mirror's. It must give the same bytes.
-    #[must_use]
-    pub fn with_url(self, url: impl Into<String>) -> Self {
-        Self { url: url.into(), ..self }
-    }
-
     /// Sets how long a download may stall before it is abandoned, and how many attempts are made. The defaults are one
     /// minute and five attempts.
     #[must_use]

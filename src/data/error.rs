@@ -27,16 +27,6 @@ pub enum DataError {
         /// Where to get the set.
         source_hint: &'static str,
     },
-    /// Files of the set are missing from the folder.
-    #[error("the folder {} does not contain {missing}: {hint}", path.display(), missing = missing.join(", "))]
-    MissingFiles {
-        /// The folder that was searched.
-        path: PathBuf,
-        /// The names of the missing files.
-        missing: Vec<String>,
-        /// What to do about it, as an instruction.
-        hint: String,
-    },
     /// A file is damaged, or not the file that it should be.
     #[error("the file {} {problem}", path.display())]
     File {
@@ -70,7 +60,8 @@ pub enum DataError {
         /// What is ignored, and why.
         what: String,
     },
-    /// An image folder does not hold what it should: one folder of pictures per class, the same in all of its parts.
+    /// A folder does not hold what it should: the files of a set, or one folder of pictures per class, the same in all
+    /// parts of a set.
     #[error("the folder {} {problem}", path.display())]
     Folder {
         /// The folder.

@@ -9,17 +9,15 @@ use super::error::quoted;
 use super::picture::{FORMATS, is_picture};
 use super::read::check_folder;
 use super::{Cropping, DataError, ImageSet, Picture, Pictures};
-use crate::setting::InvalidSetting;
+use crate::setting::named;
 use listing::{Kind, OtherFiles, canonical, entries, kind};
 use names::spelt_out;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
-use std::fmt;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 pub(crate) use listing::list;
 pub use parts::FolderParts;
@@ -41,23 +39,7 @@ pub enum BrokenImages {
     Skip,
 }
 
-impl fmt::Display for BrokenImages {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Refuse => "refuse",
-            Self::Skip => "skip",
-        })
-    }
-}
-
-impl FromStr for BrokenImages {
-    type Err = InvalidSetting;
-
-    fn from_str(name: &str) -> Result<Self, InvalidSetting> {
-        let known = [Self::Refuse, Self::Skip].into_iter().find(|choice| choice.to_string() == name);
-        known.ok_or_else(|| InvalidSetting::new("data.broken_images", format!("{name:?}"), "refuse or skip"))
-    }
-}
+named!(BrokenImages, "data.broken_images", Refuse = "refuse", Skip = "skip");
 
 /// A folder of pictures with one subfolder per class: its files and their classes.
 ///

@@ -79,9 +79,9 @@ fn fashion_mnist(name: &str, dir: &Path, part: &str) -> Result<ImageSet, DataErr
     let [images, labels] = places.map(|places| places.into_iter().find(|path| path.exists()));
     let (Some(images), Some(labels)) = (&images, &labels) else {
         let missing = [&images, &labels].into_iter().zip(zipped).filter(|(found, _)| found.is_none());
-        let missing = missing.map(|(_, name)| name).collect();
-        let hint = format!("{} (uncompressed files without .gz also work)", SOURCE.hint);
-        return Err(DataError::MissingFiles { path: folder, missing, hint });
+        let missing: Vec<String> = missing.map(|(_, name)| name).collect();
+        let problem = format!("does not contain {}: {}", missing.join(", "), SOURCE.hint);
+        return Err(DataError::folder(&folder, format!("{problem} (uncompressed files without .gz also work)")));
     };
     load(name, images, labels, FASHION_MNIST_CLASSES)
 }

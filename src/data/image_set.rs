@@ -28,18 +28,12 @@ impl ChannelStatistics {
     /// The least deviation, one step of a byte, so that constant images normalise to 0 and not to NaN.
     const SMALLEST_DEVIATION: f32 = 1.0 / 255.0;
 
-    /// Returns the number of channels.
-    #[must_use]
-    pub fn channels(&self) -> usize {
-        self.mean.len().min(self.deviation.len())
-    }
-
     /// Checks that these are the statistics of a set with so many channels.
     pub(super) fn check(&self, set: &str, channels: usize) -> Result<(), DataError> {
         if (self.mean.len(), self.deviation.len()) == (channels, channels) {
             return Ok(());
         }
-        let problem = format!("has {channels} channels, but the statistics are for {}", self.channels());
+        let problem = format!("has {channels} channels, but the statistics are for {}", self.mean.len());
         Err(DataError::set(set, format!("{problem}; take the statistics of its training part")))
     }
 

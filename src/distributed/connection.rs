@@ -162,7 +162,17 @@ impl Broker {
         }
         let addresses: Vec<&str> = self.url.split(',').collect();
         options.connect(addresses).await.map_err(|source| {
+            let message = causes(&source);
             let hint = match source.kind() {
+                // TLS failures are reported as I/O errors too.
+                ConnectErrorKind::Io if message.contains("certificate") => {
+                    "the broker requires TLS with a certificate that is not trusted here: give the certificate of its \
+                     authority"
+                }
+                ConnectErrorKind::Io if message.contains("corrupt message") => {
+                    "the broker has no TLS at all: use nats:// instead of tls://, or configure a certificate in the \
+                     broker"
+                }
                 ConnectErrorKind::ServerParse => "the address must have the form nats://host:4222 or tls://host:4222",
                 ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
                     "the broker does not accept these credentials: give the nkey, the credentials file or the \
@@ -173,16 +183,6 @@ impl Broker {
                      here (give the certificate of its authority), asks for a certificate, or has no TLS at all"
                 }
                 _ => "is a nats-server running there (nats-server -js), and does a firewall let its port through?",
-            };
-            let message = causes(&source);
-            // TLS failures are reported as I/O errors too.
-            let hint = if source.kind() == ConnectErrorKind::Io && message.contains("certificate") {
-                "the broker requires TLS with a certificate that is not trusted here: give the certificate of its \
-                 authority"
-            } else if source.kind() == ConnectErrorKind::Io && message.contains("corrupt message") {
-                "the broker has no TLS at all: use nats:// instead of tls://, or configure a certificate in the broker"
-            } else {
-                hint
             };
             DistributedError::Connect { url: self.shown(), message, hint }
         })

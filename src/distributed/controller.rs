@@ -43,6 +43,7 @@ const RESULT_CONSUMER: &str = "controller";
 pub(super) enum Command {
     Submit { trial: u64, key: String, payload: Vec<u8> },
     Acknowledge { trial: u64 },
+    Stop { trial: u64 },
     Close { done: oneshot::Sender<()> },
 }
 
@@ -51,6 +52,8 @@ struct Flight {
     trial: u64,
     payload: Vec<u8>,
     told_started: bool,
+    /// Whether it should stop early.
+    stops: bool,
 }
 
 /// A known worker.
@@ -159,6 +162,7 @@ impl Controller {
                 command = commands.recv() => match command {
                     Some(Command::Submit { trial, key, payload }) => self.submit(trial, key, payload).await,
                     Some(Command::Acknowledge { trial }) => self.acknowledge(trial).await,
+                    Some(Command::Stop { trial }) => self.stop(trial).await,
                     Some(Command::Close { done }) => {
                         // Fails only without a connection; see the evaluator's `Drop`.
                         let _ = self.client.flush().await;
@@ -172,7 +176,7 @@ impl Controller {
                     None => self.results = None,
                 },
                 Some(message) = hello.next() => self.greet(&message).await,
-                Some(message) = status.next() => self.hear(&message),
+                Some(message) = status.next() => self.hear(&message).await,
                 Some(message) = claims.next() => self.answer(&message).await,
                 _ = tick.tick() => {
                     if let Err(error) = self.guard.check(&self.names) {
@@ -194,7 +198,7 @@ impl Controller {
 
     /// Accepts a trial: looks for an existing result, and otherwise stores the task.
     async fn submit(&mut self, trial: u64, key: String, payload: Vec<u8>) {
-        self.flights.insert(key.clone(), Flight { trial, payload, told_started: false });
+        self.flights.insert(key.clone(), Flight { trial, payload, told_started: false, stops: false });
         if self.known.remove(&key) {
             match self.fetch(&key, true).await {
                 Ok(true) => return,
@@ -333,8 +337,15 @@ impl Controller {
         self.count.store(self.workers.len(), Ordering::Relaxed);
     }
 
+    /// Asks the worker of a trial to stop it early.
+    async fn stop(&mut self, trial: u64) {
+        let Some((key, flight)) = self.flights.iter_mut().find(|(_, flight)| flight.trial == trial) else { return };
+        flight.stops = true;
+        connection::tell(&self.client, self.names.subject("stop", key), &()).await;
+    }
+
     /// Handles the status of a worker.
-    fn hear(&mut self, message: &Message) {
+    async fn hear(&mut self, message: &Message) {
         let Ok(Status { worker, every, doing }) = serde_json::from_slice(&message.payload) else { return };
         self.see(&worker, every);
         match doing {
@@ -342,6 +353,10 @@ impl Controller {
             Doing::Evaluating { key, progress } => {
                 let Some(flight) = self.flights.get_mut(&key) else { return };
                 let trial = flight.trial;
+                if flight.stops {
+                    // The message may have been lost, or it has another worker now.
+                    connection::tell(&self.client, self.names.subject("stop", &key), &()).await;
+                }
                 if !flight.told_started {
                     flight.told_started = true;
                     self.tell(Event::Started { trial, worker });

@@ -3,10 +3,10 @@
 use super::controller::{Command, Controller};
 use super::protocol::{Names, Task, key, short_identity};
 use super::{Broker, DistributedError, connection};
-use crate::environment::Cancellation;
+use crate::environment::{Cancellation, EarlyStop};
 use crate::evaluator::{Assignment, Evaluator, EvaluatorError, Event, POLL, Verdict};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -69,7 +69,8 @@ impl NatsConfig {
 pub struct NatsEvaluator<A> {
     commands: UnboundedSender<Command>,
     events: Receiver<Event>,
-    submitted: BTreeSet<u64>,
+    /// What may stop each of the submitted trials early, until it was passed on.
+    submitted: BTreeMap<u64, Option<EarlyStop>>,
     identity: String,
     environment: String,
     workers: Arc<AtomicUsize>,
@@ -98,7 +99,7 @@ impl<A: Serialize> NatsEvaluator<A> {
         let (count, reason) = (Arc::clone(&workers), Arc::clone(&failure));
         let controller = runtime.block_on(Controller::connect(broker, names, config, sender, count, reason))?;
         runtime.spawn(controller.run(queue));
-        let (submitted, runtime, architecture) = (BTreeSet::new(), Some(runtime), PhantomData);
+        let (submitted, runtime, architecture) = (BTreeMap::new(), Some(runtime), PhantomData);
         Ok(Self { commands, events, submitted, identity, environment, workers, failure, runtime, architecture })
     }
 }
@@ -109,16 +110,29 @@ impl<A> NatsEvaluator<A> {
         let reason = self.failure.get().map_or("the connection to the broker was closed", String::as_str);
         EvaluatorError(reason.into())
     }
+
+    /// Passes on which trials should stop early.
+    fn pass_on_stops(&mut self) -> Result<(), EvaluatorError> {
+        let asked = |early_stop: &mut EarlyStop| early_stop.is_asked();
+        let asked: Vec<u64> = self
+            .submitted
+            .iter_mut()
+            .filter_map(|(trial, early_stop)| early_stop.take_if(asked).map(|_| *trial))
+            .collect();
+        asked.into_iter().try_for_each(|trial| self.commands.send(Command::Stop { trial }).map_err(|_| self.gone()))
+    }
 }
 
 impl<A: Serialize> Evaluator<A> for NatsEvaluator<A> {
     fn submit(&mut self, assignment: Assignment<A>) -> Result<(), EvaluatorError> {
-        let Assignment { trial, attempt, architecture } = assignment;
-        let (id, key) = (trial.id, key(&trial, attempt, &self.environment));
-        let task = Task { trial, attempt, environment: self.environment.clone(), architecture: &*architecture };
+        let Assignment { trial, attempt, architecture, early_stop } = assignment;
+        let thresholds = early_stop.thresholds().clone();
+        let (id, key) = (trial.id, key(&trial, attempt, &self.environment, &thresholds));
+        let (environment, architecture) = (self.environment.clone(), &*architecture);
+        let task = Task { trial, attempt, environment, architecture, thresholds };
         let payload = serde_json::to_vec(&task).map_err(|error| EvaluatorError(Box::new(error)))?;
         self.commands.send(Command::Submit { trial: id, key, payload }).map_err(|_| self.gone())?;
-        self.submitted.insert(id);
+        self.submitted.insert(id, Some(early_stop));
         Ok(())
     }
 
@@ -129,14 +143,15 @@ impl<A: Serialize> Evaluator<A> for NatsEvaluator<A> {
         loop {
             // Queued and running trials continue elsewhere, for whoever resumes this search.
             if cancellation.is_cancelled()
-                && let Some(trial) = self.submitted.pop_first()
+                && let Some((trial, _)) = self.submitted.pop_first()
             {
                 listener(Event::Ended { trial, verdict: Verdict::Cancelled });
                 return Ok(());
             }
+            self.pass_on_stops()?;
             match self.events.recv_timeout(POLL) {
                 Ok(Event::Ended { trial, verdict }) => {
-                    if self.submitted.remove(&trial) {
+                    if self.submitted.remove(&trial).is_some() {
                         listener(Event::Ended { trial, verdict });
                         return Ok(());
                     }

@@ -22,6 +22,8 @@ struct Held {
     advanced: Instant,
     /// Whether the training is over, and only the result is still to be stored.
     trained: bool,
+    /// Whether it should stop early.
+    stops: bool,
     /// All leases of it: a broker that was unreachable delivers a trial again while its worker is evaluating it.
     leases: Vec<String>,
 }
@@ -45,7 +47,8 @@ impl Hand {
 
     pub(super) fn take_up(&self, key: &str, lease: String) {
         let (key, leases) = (key.to_owned(), vec![lease]);
-        *self.lock() = Some(Held { key, progress: None, advanced: Instant::now(), trained: false, leases });
+        let advanced = Instant::now();
+        *self.lock() = Some(Held { key, progress: None, advanced, trained: false, stops: false, leases });
     }
 
     pub(super) fn advance(&self, progress: Option<Progress>) {
@@ -69,6 +72,18 @@ impl Hand {
 
     fn hanging(&self, held: &Held) -> bool {
         !held.trained && held.advanced.elapsed() > self.patience
+    }
+
+    /// Notes that the trial with this key should stop early, if it is the current one.
+    fn ask_to_stop(&self, key: &str) {
+        if let Some(held) = self.lock().as_mut().filter(|held| held.key == key) {
+            held.stops = true;
+        }
+    }
+
+    /// Returns whether the trial should stop early.
+    pub(super) fn should_stop(&self) -> bool {
+        self.lock().as_ref().is_some_and(|held| held.stops)
     }
 
     /// Gives up the trial and returns its leases.
@@ -126,6 +141,10 @@ impl Presence {
             // Without these messages a trial may be trained twice; the second result is refused.
             return tracing::warn!("this worker cannot receive messages of other workers");
         };
+        let Ok(mut stops) = self.client.subscribe(self.names.subject("stop", "*")).await else {
+            // Without them every trial is finished, which is a result as well.
+            return tracing::warn!("this worker cannot receive messages of the controller");
+        };
         let mut tick = interval(every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -135,6 +154,9 @@ impl Presence {
                     for lease in self.hand.leases() {
                         let _ = self.lease(&lease).ack_with(AckKind::Progress).await;
                     }
+                }
+                Some(stop) = stops.next() => {
+                    self.hand.ask_to_stop(stop.subject.rsplit('.').next().unwrap_or_default());
                 }
                 claim = claims.next() => match claim {
                     Some(claim) => self.answer(&claim).await,

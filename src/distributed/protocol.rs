@@ -1,7 +1,7 @@
 //! What is sent over the broker: subjects, streams and messages.
 
 use super::DistributedError;
-use crate::environment::Progress;
+use crate::environment::{Progress, Thresholds};
 use crate::evaluation::Trial;
 use crate::evaluator::Verdict;
 use crate::identity::short_hash;
@@ -128,6 +128,9 @@ pub(super) struct Task<A> {
     /// The short name of the environment that it is meant for.
     pub(super) environment: String,
     pub(super) architecture: A,
+    /// The accuracies that it must reach, or it is stopped early.
+    #[serde(default, skip_serializing_if = "Thresholds::is_empty")]
+    pub(super) thresholds: Thresholds,
 }
 
 /// Returns the short name of an environment's identity.
@@ -136,12 +139,16 @@ pub(super) fn short_identity(identity: &str) -> String {
 }
 
 /// Returns the name of an attempt at a trial. It is the same wherever it is computed, and attempts of the same name
-/// have the same result.
-pub(super) fn key(trial: &Trial, attempt: u32, environment: &str) -> String {
+/// have the same result, as far as a trial is not stopped early by whoever watches the search.
+pub(super) fn key(trial: &Trial, attempt: u32, environment: &str, thresholds: &Thresholds) -> String {
     let mut hasher = Sha256::new();
     hasher.update(environment);
     hasher.update(trial.seed.to_le_bytes());
     hasher.update(trial.fingerprint.as_bytes());
+    for (epoch, accuracy) in thresholds.iter() {
+        hasher.update(epoch.to_le_bytes());
+        hasher.update(accuracy.to_le_bytes());
+    }
     format!("{}-{attempt}-{}", trial.id, short_hash(&hasher.finalize()))
 }
 
@@ -319,7 +326,7 @@ pub(super) fn read_any(bytes: &[u8]) {
         let _ = task_consumer(welcome.consumer, welcome.ack_wait);
     }
     if let Ok(task) = serde_json::from_slice::<Task<crate::space::block::BlockCode>>(bytes) {
-        let _ = key(&task.trial, task.attempt, &task.environment);
+        let _ = key(&task.trial, task.attempt, &task.environment, &task.thresholds);
     }
     if let Ok(duty) = serde_json::from_slice::<Duty>(bytes) {
         assert!(!duty.yields_to(&duty));

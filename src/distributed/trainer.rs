@@ -1,7 +1,7 @@
 //! The trainer of a worker: a child process that lives as long as the worker, or a thread of it.
 
 use super::DistributedError;
-use crate::environment::{Cancellation, Environment};
+use crate::environment::{Cancellation, EarlyStop, Environment};
 use crate::evaluator::{ChildProcess, Program, Verdict, prepare, serve_one};
 pub(super) use crate::evaluator::{Factory, Line, is_child, serve};
 use serde::de::DeserializeOwned;
@@ -17,7 +17,7 @@ pub(super) struct Trainer {
 
 enum Kind {
     Process(ChildProcess),
-    Thread { tasks: mpsc::Sender<Vec<u8>>, stop: Cancellation },
+    Thread { tasks: mpsc::Sender<(Vec<u8>, EarlyStop)>, last: EarlyStop, stop: Cancellation },
 }
 
 impl Trainer {
@@ -42,7 +42,7 @@ impl Trainer {
         X: Display + 'static,
     {
         let (factory, briefing) = (Arc::clone(factory), briefing.clone());
-        let (tasks, queue) = mpsc::channel::<Vec<u8>>();
+        let (tasks, queue) = mpsc::channel::<(Vec<u8>, EarlyStop)>();
         let (sender, lines) = unbounded_channel();
         let stop = Cancellation::new();
         let stopped = stop.clone();
@@ -52,22 +52,32 @@ impl Trainer {
                 let _ = sender.send(line);
             };
             if let Some(mut environment) = prepare(&*factory, &briefing, &say) {
-                for task in queue {
-                    serve_one::<A, E>(&mut environment, &task, &stopped, &say);
+                for (task, early_stop) in queue {
+                    serve_one::<A, E>(&mut environment, &task, early_stop, &stopped, &say);
                 }
             }
         });
         spawned.map_err(|error| DistributedError::Trainer { message: error.to_string() })?;
-        Ok(Self { kind: Kind::Thread { tasks, stop }, lines })
+        Ok(Self { kind: Kind::Thread { tasks, last: EarlyStop::new(), stop }, lines })
     }
 
     /// Sends a task. If the trainer is gone, [`next`](Self::next) shows it.
     pub(super) fn send(&mut self, task: &[u8]) {
         match &mut self.kind {
             Kind::Process(child) => child.send(task),
-            Kind::Thread { tasks, .. } => {
-                let _ = tasks.send(task.to_vec());
+            Kind::Thread { tasks, last, .. } => {
+                *last = EarlyStop::new();
+                let _ = tasks.send((task.to_vec(), last.clone()));
             }
+        }
+    }
+
+    /// Asks for the last task to be stopped early.
+    pub(super) fn ask_to_stop(&mut self, trial: u64) {
+        match &mut self.kind {
+            // It is this program, so it understands.
+            Kind::Process(child) => child.ask_to_stop(trial),
+            Kind::Thread { last, .. } => last.ask(),
         }
     }
 

@@ -18,9 +18,10 @@ impl<F> fmt::Debug for EnvironmentFn<F> {
     }
 }
 
-/// Makes an environment from a closure that takes an architecture and a seed and returns an accuracy in percent.
+/// Makes an environment from a closure that takes an architecture and a seed and returns an accuracy in percent, or the
+/// value of another [`Objective`](crate::evaluation::Objective) of the search.
 ///
-/// An accuracy that is not a finite number is recorded as [`Infeasibility::Rejected`].
+/// A value that is not a finite number is recorded as [`Infeasibility::Rejected`].
 ///
 /// ```
 /// use blockqnn::environment::{Environment, environment_fn};
@@ -40,11 +41,11 @@ impl<A: ?Sized, F: FnMut(&A, u64) -> f64 + Send> Environment<A> for EnvironmentF
     type Error = Infallible;
 
     fn evaluate(&mut self, architecture: &A, context: &TrialContext<'_>) -> Result<Evaluation, Infallible> {
-        let accuracy = (self.function)(architecture, context.trial().seed);
-        Ok(if accuracy.is_finite() {
-            Evaluation::Measured(Metrics::from_accuracy(accuracy))
+        let value = (self.function)(architecture, context.trial().seed);
+        Ok(if value.is_finite() {
+            Evaluation::Measured(Metrics::new(value))
         } else {
-            let message = format!("the environment returned an accuracy of {accuracy}");
+            let message = format!("the environment returned {value}");
             Evaluation::Infeasible(Infeasibility::Rejected { message })
         })
     }

@@ -1,14 +1,18 @@
 //! Environments, which measure how good an architecture is.
 
+mod early_stop;
 mod function;
 pub mod synthetic;
 pub mod tabular;
 
+pub use early_stop::{EarlyStop, Thresholds};
 pub use function::{EnvironmentFn, environment_fn};
 
 use crate::evaluation::{Evaluation, Trial};
+use early_stop::Course;
 use serde::{Deserialize, Serialize};
 use std::any::Any;
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,13 +29,24 @@ pub struct Progress {
     pub restarts: u32,
     /// Fraction of the current epoch that is done, 0 to 1.
     pub fraction: f64,
+    /// The objective's value after `epoch` epochs, usually the validation accuracy in percent, in a report that follows
+    /// its measurement.
+    #[serde(default, alias = "accuracy", skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
 }
 
 impl Progress {
     /// Creates the progress within epoch `epoch + 1` of `epochs`.
     #[must_use]
     pub fn new(epoch: u32, epochs: u32, restarts: u32, fraction: f64) -> Self {
-        Self { epoch, epochs, restarts, fraction }
+        Self { epoch, epochs, restarts, fraction, value: None }
+    }
+
+    /// Adds the objective's value after the finished epochs, usually the validation accuracy in percent: a point of the
+    /// learning curve.
+    #[must_use]
+    pub fn with_value(self, value: f64) -> Self {
+        Self { value: Some(value), ..self }
     }
 }
 
@@ -58,18 +73,21 @@ impl Cancellation {
     }
 }
 
-/// The context of a running evaluation: its trial, the listener for its progress, and whether it should stop.
+/// The context of a running evaluation: its trial, the listener for its progress, and whether it should end.
 pub struct TrialContext<'a> {
     trial: &'a Trial,
     cancellation: Cancellation,
     on_progress: &'a (dyn Fn(Progress) + 'a),
+    early_stop: EarlyStop,
+    course: RefCell<Course>,
 }
 
 impl<'a> TrialContext<'a> {
     /// Creates a context that reports progress to nobody and is never cancelled.
     #[must_use]
     pub fn new(trial: &'a Trial) -> Self {
-        Self { trial, cancellation: Cancellation::new(), on_progress: &|_| {} }
+        let (cancellation, early_stop) = (Cancellation::new(), EarlyStop::new());
+        Self { trial, cancellation, on_progress: &|_| {}, early_stop, course: RefCell::default() }
     }
 
     /// Sets the flag that cancels the evaluation.
@@ -84,6 +102,13 @@ impl<'a> TrialContext<'a> {
         Self { on_progress: listener, ..self }
     }
 
+    /// Sets what may stop the evaluation early; it comes with the trial
+    /// ([`Assignment::early_stop`](crate::evaluator::Assignment::early_stop)).
+    #[must_use]
+    pub fn with_early_stop(self, early_stop: EarlyStop) -> Self {
+        Self { early_stop, ..self }
+    }
+
     /// Returns the trial.
     #[must_use]
     pub fn trial(&self) -> &Trial {
@@ -96,9 +121,37 @@ impl<'a> TrialContext<'a> {
         self.cancellation.is_cancelled()
     }
 
+    /// Returns whether the evaluation should end early with what it has measured so far: the last accuracy, marked as
+    /// [stopped](crate::evaluation::Metrics::stopped), as
+    /// [`Metrics::stopped_after`](crate::evaluation::Metrics::stopped_after) makes it of the [curve](Self::curve).
+    /// Worth asking after each report of an accuracy. An environment that cannot stop early simply finishes, and its
+    /// result counts as usual.
+    ///
+    /// If the search has a rule for stopping, the answer is a function of the accuracies reported until now, so that a
+    /// search can be repeated; the search itself may also have asked at any time
+    /// ([`Observer::should_stop`](crate::search::Observer::should_stop)).
+    #[must_use]
+    pub fn should_stop(&self) -> bool {
+        self.early_stop.is_asked() || self.course.borrow().is_behind
+    }
+
+    /// Returns what may stop the evaluation early, for an environment that has it evaluated elsewhere.
+    #[must_use]
+    pub fn early_stop(&self) -> &EarlyStop {
+        &self.early_stop
+    }
+
+    /// Returns the learning curve of the current attempt, as far as it was reported: epochs, from 1, and the validation
+    /// accuracy after each, in percent. It becomes that of the result if the environment returns none of its own.
+    #[must_use]
+    pub fn curve(&self) -> Vec<(u32, f64)> {
+        self.course.borrow().curve.clone()
+    }
+
     /// Reports the progress of the evaluation. Long evaluations should call this at least every few seconds: progress
     /// bars and heartbeats depend on it.
     pub fn report(&self, progress: Progress) {
+        self.course.borrow_mut().follow(&progress, self.early_stop.thresholds());
         (self.on_progress)(progress);
     }
 }

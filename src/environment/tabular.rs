@@ -54,7 +54,7 @@ pub enum TableError {
         /// What is wrong with it.
         message: String,
     },
-    /// The table has not what is asked of it: a column, an architecture, or the rows of exactly one data set.
+    /// The table lacks what is asked of it: a column, an architecture, or the rows of exactly one data set.
     #[error("table {name} {problem}")]
     Lacks {
         /// Name of the table.
@@ -301,7 +301,7 @@ fn digest(entries: &[TableEntry]) -> String {
 /// let environment = TableEnvironment::new(Table::parse("made up", &csv, None)?);
 /// let space = CellSpace::new().with_identity(CellIdentity::Code);
 /// let report = Search::new(space, RandomAgent, environment, SearchConfig::paper().with_trials(200, 1)).run()?;
-/// assert!(report.best()[0].evaluation.accuracy() > Some(90.0));
+/// assert!(report.best()[0].evaluation.value() > Some(90.0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -395,7 +395,7 @@ mod tests {
         let mut evaluate = |text: &str| environment.evaluate(&text, &TrialContext::new(&trial));
         assert!(matches!(evaluate("a").unwrap(), Evaluation::Infeasible(Infeasibility::Rejected { .. })));
         let metrics = evaluate("b").unwrap().metrics().unwrap().clone();
-        assert_eq!((metrics.accuracy, metrics.seconds), (50.0, 7.0));
+        assert_eq!((metrics.value, metrics.seconds), (50.0, 7.0));
         assert!(evaluate("c").unwrap_err().to_string().contains("t.csv has no architecture \"c\""));
     }
 

@@ -4,7 +4,7 @@
 
 use super::inline::evaluate_once;
 use super::{Assignment, Event, Verdict};
-use crate::environment::{Cancellation, Condition, Environment, Progress};
+use crate::environment::{Cancellation, Condition, EarlyStop, Environment, Progress, Thresholds};
 use crate::evaluation::{Evaluation, Infeasibility, Trial};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,16 @@ pub(crate) struct Task<A> {
     pub(crate) trial: Trial,
     pub(crate) attempt: u32,
     pub(crate) architecture: A,
+    /// The accuracies that it must reach, or it is stopped early.
+    #[serde(default, skip_serializing_if = "Thresholds::is_empty")]
+    pub(crate) thresholds: Thresholds,
+}
+
+/// Asks to stop the last task early. It refers to a task that may have ended meanwhile.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stop {
+    /// Number of the trial.
+    stop: u64,
 }
 
 /// A message from a child.
@@ -60,6 +70,9 @@ pub(crate) enum Line {
         /// Version of its protocol; earlier ones had none.
         #[serde(default)]
         protocol: Option<u32>,
+        /// Whether it understands that it should stop a trial early.
+        #[serde(default)]
+        can_stop: bool,
     },
     /// The environment could not be made.
     Unready { message: String },
@@ -176,6 +189,13 @@ impl ChildProcess {
         let _ = input.write_all(task).and_then(|()| input.write_all(b"\n")).and_then(|()| input.flush());
     }
 
+    /// Asks the child to stop its trial early. Only for one that has said that it understands this.
+    pub(crate) fn ask_to_stop(&mut self, trial: u64) {
+        if let Ok(line) = serde_json::to_vec(&Stop { stop: trial }) {
+            self.send(&line);
+        }
+    }
+
     /// Returns what the end of the child means for its task.
     pub(crate) fn end(&mut self) -> Verdict {
         match self.child.wait() {
@@ -225,9 +245,15 @@ where
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     let (sender, tasks) = mpsc::channel();
     std::thread::spawn(move || {
+        let mut last = EarlyStop::new();
         for line in io::stdin().lines() {
             let Ok(line) = line else { break };
-            if sender.send(line).is_err() {
+            if serde_json::from_str::<Stop>(&line).is_ok() {
+                last.ask();
+                continue;
+            }
+            last = EarlyStop::new();
+            if sender.send((line, last.clone())).is_err() {
                 break;
             }
         }
@@ -241,7 +267,7 @@ where
         let _ = output.write_all(format!("\n{MARK}{text}\n").as_bytes());
         let _ = output.flush();
     };
-    let hello = tasks.recv().unwrap_or_default();
+    let (hello, _) = tasks.recv().unwrap_or_default();
     let environment = match read_hello(&hello) {
         Ok(briefing) => prepare(factory, &briefing, &say),
         Err(message) => {
@@ -251,8 +277,8 @@ where
     };
     if let Some(mut environment) = environment {
         let nobody = Cancellation::new();
-        for task in tasks {
-            serve_one::<A, E>(&mut environment, task.as_bytes(), &nobody, &say);
+        for (task, early_stop) in tasks {
+            serve_one::<A, E>(&mut environment, task.as_bytes(), early_stop, &nobody, &say);
         }
     }
     std::process::exit(0);
@@ -278,7 +304,7 @@ where
 {
     match factory(briefing) {
         Ok(environment) => {
-            say(Line::Ready { identity: environment.identity(), protocol: Some(PROTOCOL) });
+            say(Line::Ready { identity: environment.identity(), protocol: Some(PROTOCOL), can_stop: true });
             Some(environment)
         }
         Err(error) => {
@@ -289,14 +315,21 @@ where
 }
 
 /// Evaluates one task and reports the result.
-pub(crate) fn serve_one<A, E>(environment: &mut E, task: &[u8], stop: &Cancellation, say: &dyn Fn(Line))
-where
+pub(crate) fn serve_one<A, E>(
+    environment: &mut E,
+    task: &[u8],
+    early_stop: EarlyStop,
+    stop: &Cancellation,
+    say: &dyn Fn(Line),
+) where
     A: DeserializeOwned,
     E: Environment<A>,
 {
     let outcome = match serde_json::from_slice::<Task<A>>(task) {
         Ok(task) => {
+            let early_stop = early_stop.with_thresholds(task.thresholds);
             let assignment = Assignment::new(task.trial, task.attempt, Arc::new(task.architecture));
+            let assignment = assignment.with_early_stop(early_stop);
             evaluate(environment, &assignment, stop, say)
         }
         Err(error) => Verdict::Fault { message: format!("the task cannot be read: {error}") },
@@ -320,7 +353,7 @@ fn evaluate<A, E: Environment<A>>(
     let mut said: Option<Instant> = None;
     let verdict = evaluate_once(environment, assignment, stop, &mut |event| {
         if let Event::Progress { progress, .. } = event
-            && said.is_none_or(|said| said.elapsed() >= PROGRESS)
+            && (progress.value.is_some() || said.is_none_or(|said| said.elapsed() >= PROGRESS))
         {
             said = Some(Instant::now());
             say(Line::Progress(progress));

@@ -2,6 +2,7 @@
 
 use super::{Assignment, Evaluator, EvaluatorError, Event, Verdict};
 use crate::environment::{Cancellation, Environment, TrialContext, panic_message};
+use crate::evaluation::{Evaluation, Metrics};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::Write;
@@ -77,12 +78,17 @@ pub(super) fn evaluate_once<A, E: Environment<A>>(
     let trial = assignment.trial.id;
     let listener = RefCell::new(listener);
     let on_progress = |progress| (listener.borrow_mut())(Event::Progress { trial, progress });
-    let context =
-        TrialContext::new(&assignment.trial).with_cancellation(cancellation.clone()).with_progress(&on_progress);
+    let context = TrialContext::new(&assignment.trial)
+        .with_cancellation(cancellation.clone())
+        .with_early_stop(assignment.early_stop.clone())
+        .with_progress(&on_progress);
     let result = catch_unwind(AssertUnwindSafe(|| environment.evaluate(&assignment.architecture, &context)));
     match result {
         // The result of a cancelled evaluation is meaningless.
         Ok(_) if cancellation.is_cancelled() => Verdict::Cancelled,
+        Ok(Ok(Evaluation::Measured(metrics))) if metrics.curve.is_empty() => {
+            Evaluation::Measured(Metrics { curve: context.curve(), ..metrics }).into()
+        }
         Ok(Ok(evaluation)) => Verdict::Evaluated(evaluation),
         Ok(Err(error)) => Verdict::Fault { message: error.to_string() },
         Err(panic) => {

@@ -17,7 +17,7 @@ pub use processes::{
 };
 pub use threads::ThreadEvaluator;
 
-use crate::environment::{BoxError, Cancellation, Progress};
+use crate::environment::{BoxError, Cancellation, EarlyStop, Progress};
 use crate::evaluation::{Evaluation, Trial};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -36,13 +36,23 @@ pub struct Assignment<A> {
     pub attempt: u32,
     /// What to evaluate.
     pub architecture: Arc<A>,
+    /// What may stop this attempt early. An evaluator passes it on to the
+    /// [context](crate::environment::TrialContext::with_early_stop) of the evaluation; one that does not has trials
+    /// that are never stopped.
+    pub early_stop: EarlyStop,
 }
 
 impl<A> Assignment<A> {
     /// Creates attempt number `attempt`, from 1, at `trial` with `architecture`.
     #[must_use]
     pub fn new(trial: Trial, attempt: u32, architecture: Arc<A>) -> Self {
-        Self { trial, attempt, architecture }
+        Self { trial, attempt, architecture, early_stop: EarlyStop::new() }
+    }
+
+    /// Sets what may stop this attempt early.
+    #[must_use]
+    pub fn with_early_stop(self, early_stop: EarlyStop) -> Self {
+        Self { early_stop, ..self }
     }
 }
 

@@ -262,7 +262,7 @@ mod tests {
         let report = search.with_cancellation(cancellation).run().unwrap();
         later.join().unwrap();
         assert_eq!(report.stop, StopReason::Cancelled);
-        assert!(report.records.iter().all(|record| record.evaluation.accuracy().is_none()));
+        assert!(report.records.iter().all(|record| record.evaluation.value().is_none()));
     }
 
     #[test]

@@ -5,12 +5,10 @@ use crate::data::{
     BrokenImages, Cropping, DataError, FolderParts, ImageFolder, ImageSet, Pictures, Split, TestSet, cifar, embedded,
 };
 use crate::graph::ImageShape;
-use crate::setting::InvalidSetting;
+use crate::setting::{self, InvalidSetting, named};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::str::FromStr;
 
 /// The data sets that the crate contains or reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,45 +26,9 @@ pub enum Dataset {
     Folder,
 }
 
-impl fmt::Display for Dataset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// No data set has this name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown data set {name:?}: choose embedded, cifar10, cifar100 or folder")]
-pub struct UnknownDataset {
-    name: String,
-}
-
-impl FromStr for Dataset {
-    type Err = UnknownDataset;
-
-    fn from_str(name: &str) -> Result<Self, UnknownDataset> {
-        Self::ALL
-            .into_iter()
-            .find(|dataset| dataset.name() == name)
-            .ok_or_else(|| UnknownDataset { name: name.to_owned() })
-    }
-}
+named!(Dataset, "data.dataset", Embedded = "embedded", Cifar10 = "cifar10", Cifar100 = "cifar100", Folder = "folder");
 
 impl Dataset {
-    /// All data sets.
-    pub const ALL: [Self; 4] = [Self::Embedded, Self::Cifar10, Self::Cifar100, Self::Folder];
-
-    /// Returns the name of the data set.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Embedded => "embedded",
-            Self::Cifar10 => "cifar10",
-            Self::Cifar100 => "cifar100",
-            Self::Folder => "folder",
-        }
-    }
-
     /// Returns the number of training images of the official set, or `None` for a folder.
     fn official_images(self) -> Option<usize> {
         match self {
@@ -109,7 +71,7 @@ pub struct DataConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
     /// What to do with pictures of a folder that cannot be decoded.
-    #[serde(default, skip_serializing_if = "is_refuse")]
+    #[serde(default, skip_serializing_if = "setting::is_default")]
     pub broken_images: BrokenImages,
     /// Seed of the choice of images, separate from the search's own, so that runs with many seeds share one split.
     pub seed: u64,
@@ -173,25 +135,20 @@ impl DataConfig {
         Ok(ImageFolder::open(self.parts(folder)?.training())?)
     }
 
-    fn parts(&self, folder: Option<&Path>) -> Result<FolderParts, ExperimentError> {
-        let folder = folder.ok_or(ExperimentError::NoFolder { dataset: self.dataset.name() })?;
-        Ok(FolderParts::find(folder)?)
+    fn needed<'a>(&self, folder: Option<&'a Path>) -> Result<&'a Path, ExperimentError> {
+        folder.ok_or(ExperimentError::NoFolder { dataset: self.dataset.name() })
     }
 
-    /// Reads the data set and returns the training and the validation images. The embedded set needs no folder.
+    fn parts(&self, folder: Option<&Path>) -> Result<FolderParts, ExperimentError> {
+        Ok(FolderParts::find(self.needed(folder)?)?)
+    }
+
+    /// Reads the data set and returns the training and the validation images. The embedded set needs no folder. Calls
+    /// `left_out` for every broken picture that is skipped and for everything else in an image folder that is not read.
     ///
     /// # Errors
     /// [`ExperimentError`] if a folder is needed and missing, a file cannot be read, or there are too few images.
-    pub fn load(&self, folder: Option<&Path>) -> Result<(ImageSet, ImageSet), ExperimentError> {
-        self.load_telling(folder, &mut |_| {})
-    }
-
-    /// Does the same as [`load`](Self::load), and calls `left_out` for every broken picture that is skipped and for
-    /// everything else in an image folder that is not read.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load).
-    pub fn load_telling(
+    pub fn load(
         &self,
         folder: Option<&Path>,
         left_out: &mut dyn FnMut(&DataError),
@@ -225,17 +182,15 @@ impl DataConfig {
 
     /// Reads all images of the training set.
     fn read(&self, folder: Option<&Path>, left_out: &mut dyn FnMut(&DataError)) -> Result<ImageSet, ExperimentError> {
-        let path = folder;
-        let folder = || folder.ok_or(ExperimentError::NoFolder { dataset: self.dataset.name() });
         Ok(match self.dataset {
             Dataset::Folder => {
-                let parts = self.parts(path)?;
+                let parts = self.parts(folder)?;
                 parts.left_out().iter().for_each(&mut *left_out);
                 self.decode(&ImageFolder::open(parts.training())?, left_out)?
             }
             Dataset::Embedded => embedded::train(),
-            Dataset::Cifar10 => cifar::cifar10_train(folder()?, self.missing_files)?,
-            Dataset::Cifar100 => cifar::cifar100_train(folder()?, cifar::CifarLabels::Fine)?,
+            Dataset::Cifar10 => cifar::cifar10_train(self.needed(folder)?, self.missing_files)?,
+            Dataset::Cifar100 => cifar::cifar100_train(self.needed(folder)?, cifar::CifarLabels::Fine)?,
         })
     }
 
@@ -251,41 +206,27 @@ impl DataConfig {
     /// Reads the official test images, for verifying what was chosen without them. Those of an image folder are in its
     /// test part, such as `test`, or otherwise in its validation part, such as `val`.
     ///
-    /// # Errors
-    /// [`ExperimentError`] if a folder is needed and missing, or a file cannot be read.
-    pub fn load_test(&self, folder: Option<&Path>) -> Result<TestSet, ExperimentError> {
-        self.load_test_telling(folder, &mut |_| {})
-    }
-
-    /// Does the same as [`load_test`](Self::load_test), and calls `left_out` as [`load_telling`](Self::load_telling)
-    /// does.
+    /// `left_out` is called as by [`load`](Self::load).
     ///
     /// # Errors
-    /// As [`load_test`](Self::load_test).
-    pub fn load_test_telling(
+    /// [`ExperimentError`] if a folder is needed and missing, or a file cannot be read.
+    pub fn load_test(
         &self,
         folder: Option<&Path>,
         left_out: &mut dyn FnMut(&DataError),
     ) -> Result<TestSet, ExperimentError> {
-        let path = folder;
-        let folder = || folder.ok_or(ExperimentError::NoFolder { dataset: self.dataset.name() });
         Ok(match self.dataset {
             Dataset::Embedded => embedded::test(),
-            Dataset::Cifar10 => cifar::cifar10_test(folder()?)?,
-            Dataset::Cifar100 => cifar::cifar100_test(folder()?, cifar::CifarLabels::Fine)?,
+            Dataset::Cifar10 => cifar::cifar10_test(self.needed(folder)?)?,
+            Dataset::Cifar100 => cifar::cifar100_test(self.needed(folder)?, cifar::CifarLabels::Fine)?,
             Dataset::Folder => {
-                let parts = self.parts(path)?;
+                let parts = self.parts(folder)?;
                 let training = ImageFolder::open(parts.training())?;
                 // If there is neither, the error names the folder that should exist.
-                let missing = folder()?.join("val");
+                let missing = self.needed(folder)?.join("val");
                 let part = training.open_part(parts.test().or(parts.validation()).unwrap_or(&missing))?;
                 TestSet::new(self.decode(&part, left_out)?)
             }
         })
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
-fn is_refuse(broken: &BrokenImages) -> bool {
-    *broken == BrokenImages::Refuse
 }

@@ -6,7 +6,7 @@
 mod data;
 mod verification;
 
-pub use data::{DataConfig, Dataset, UnknownDataset};
+pub use data::{DataConfig, Dataset};
 pub use verification::{Verification, VerificationReport, VerificationRow};
 
 use crate::agent::{AgentConfig, EpsilonPhase, EpsilonSchedule, QLearningConfig};
@@ -17,13 +17,11 @@ use crate::network::Network;
 use crate::reward::{Credit, RedefinedReward};
 use crate::search::SearchConfig;
 use crate::seed;
-use crate::setting::InvalidSetting;
+use crate::setting::{InvalidSetting, named};
 use crate::space::block::{BlockSpace, LayerSet};
 use crate::space::{SearchSpace, random_trajectory};
 use crate::train::{Recipe, Restarts, Schedule};
 use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
 
 /// Names of ready-made experiments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,23 +46,18 @@ pub enum Preset {
     Mobile,
 }
 
+named!(
+    Preset,
+    "preset",
+    Quick = "quick",
+    Paper = "paper",
+    Short = "short",
+    Metaqnn = "metaqnn",
+    Modern = "modern",
+    Mobile = "mobile"
+);
+
 impl Preset {
-    /// All presets.
-    pub const ALL: [Self; 6] = [Self::Quick, Self::Paper, Self::Short, Self::Metaqnn, Self::Modern, Self::Mobile];
-
-    /// Returns the name of the preset.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Quick => "quick",
-            Self::Paper => "paper",
-            Self::Short => "short",
-            Self::Metaqnn => "metaqnn",
-            Self::Modern => "modern",
-            Self::Mobile => "mobile",
-        }
-    }
-
     /// Returns the experiment of the preset.
     #[must_use]
     pub fn experiment(self) -> Experiment {
@@ -76,30 +69,6 @@ impl Preset {
             Self::Modern => Experiment::quick_in(LayerSet::Modern),
             Self::Mobile => Experiment::quick_in(LayerSet::Mobile),
         }
-    }
-}
-
-impl fmt::Display for Preset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// No preset has this name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown preset {name:?}: choose quick, paper, short, metaqnn, modern or mobile")]
-pub struct UnknownPreset {
-    name: String,
-}
-
-impl FromStr for Preset {
-    type Err = UnknownPreset;
-
-    fn from_str(name: &str) -> Result<Self, UnknownPreset> {
-        Self::ALL
-            .into_iter()
-            .find(|preset| preset.name() == name)
-            .ok_or_else(|| UnknownPreset { name: name.to_owned() })
     }
 }
 
@@ -306,7 +275,19 @@ impl Experiment {
         self.search.validate()?;
         let expected = "given: an experiment trains networks";
         InvalidSetting::check("search.network", "missing", self.search.network.is_some(), expected)?;
-        Ok(self.recipe.validate()?)
+        self.recipe.validate()?;
+        Ok(self.validate_stopping()?)
+    }
+
+    /// Checks that the rule for stopping trials early has something to compare, and something to stop.
+    fn validate_stopping(&self) -> Result<(), InvalidSetting> {
+        let (Some(rule), recipe) = (&self.search.median_stopping, &self.recipe) else { return Ok(()) };
+        let expected = "given, such as 1: search.median_stopping compares the accuracies after the epochs";
+        InvalidSetting::check("recipe.measure_every", "missing", recipe.measure_every.is_some(), expected)?;
+        let (grace, epochs) = (rule.grace_epochs, recipe.epochs);
+        let stops = grace.saturating_add(1) < epochs;
+        let expected = format!("at least 2 below recipe.epochs, which is {epochs}, or nothing is ever stopped");
+        InvalidSetting::check("search.median_stopping.grace_epochs", grace, stops, expected)
     }
 
     /// Returns every section except `search` as JSON: the settings that a [`RunFolder`](crate::search::RunFolder)

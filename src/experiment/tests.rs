@@ -10,11 +10,11 @@ fn q_learning(experiment: &Experiment) -> &QLearningConfig {
 
 #[test]
 fn every_preset_is_valid_and_has_a_name() {
-    for preset in Preset::ALL {
+    for &preset in Preset::ALL {
         preset.experiment().validate().unwrap();
         assert_eq!(preset.name().parse::<Preset>().unwrap(), preset);
     }
-    for dataset in Dataset::ALL {
+    for &dataset in Dataset::ALL {
         assert_eq!(dataset.to_string().parse(), Ok(dataset));
     }
     assert!("mnist".parse::<Dataset>().unwrap_err().to_string().contains("embedded, cifar10, cifar100 or folder"));
@@ -70,12 +70,12 @@ fn the_presets_of_other_layers_are_the_quick_search_in_their_space_on_any_data()
 
 #[test]
 fn the_embedded_images_load_without_a_folder_and_others_ask_for_one() {
-    let (training, validation) = Experiment::quick().data.load(None).unwrap();
+    let (training, validation) = Experiment::quick().data.load(None, &mut |_| {}).unwrap();
     assert_eq!((training.len(), validation.len()), (1_000, 400));
     let whole = DataConfig { train_limit: None, validation: 0, ..Experiment::quick().data };
     assert_eq!(whole.load_whole(None, &mut |_| {}).unwrap().len(), 3_000);
-    assert!(whole.load(None).unwrap_err().to_string().starts_with("data.validation is 0"));
-    let message = Experiment::paper().data.load(None).unwrap_err().to_string();
+    assert!(whole.load(None, &mut |_| {}).unwrap_err().to_string().starts_with("data.validation is 0"));
+    let message = Experiment::paper().data.load(None, &mut |_| {}).unwrap_err().to_string();
     assert_eq!(
         message,
         "the images of the data set cifar100 are read from files, but no folder is given: name the folder of the \
@@ -110,23 +110,25 @@ fn an_image_folder_is_read_at_the_size_of_the_experiment() {
     let greedy = DataConfig { validation: 20, ..experiment.data };
     let error = greedy.training_images(Some(folder.path())).unwrap_err().to_string();
     assert!(error.contains("cannot hold out 20 of its 20 images"), "{error}");
-    let (training, validation) = experiment.data.load(Some(folder.path())).unwrap();
+    let (training, validation) = experiment.data.load(Some(folder.path()), &mut |_| {}).unwrap();
     assert_eq!(
         (training.len(), validation.len(), training.classes()),
         (14, 6, &["day".to_owned(), "night".into()][..])
     );
-    assert_eq!(experiment.data.load_test(Some(folder.path())).unwrap().images().len(), 4);
-    assert_eq!(experiment.data.load(None).unwrap_err().to_string().lines().count(), 1);
+    assert_eq!(experiment.data.load_test(Some(folder.path()), &mut |_| {}).unwrap().images().len(), 4);
+    assert_eq!(experiment.data.load(None, &mut |_| {}).unwrap_err().to_string().lines().count(), 1);
     // A folder without parts holds the training images directly.
-    let (training, _) = experiment.data.load(Some(&folder.path().join("train"))).unwrap();
+    let (training, _) = experiment.data.load(Some(&folder.path().join("train")), &mut |_| {}).unwrap();
     assert_eq!(training.len(), 14);
 
     std::fs::write(folder.path().join("train/day/bad.png"), "words").unwrap();
-    assert!(experiment.data.load(Some(folder.path())).unwrap_err().to_string().contains("bad.png is broken"));
+    assert!(
+        experiment.data.load(Some(folder.path()), &mut |_| {}).unwrap_err().to_string().contains("bad.png is broken")
+    );
     let mut told = Vec::new();
     let experiment = with(DataConfig { broken_images: BrokenImages::Skip, ..experiment.data });
     let tell = &mut |error: &DataError| told.push(error.to_string());
-    assert_eq!(experiment.data.load_telling(Some(folder.path()), tell).unwrap().0.len(), 14);
+    assert_eq!(experiment.data.load(Some(folder.path()), tell).unwrap().0.len(), 14);
     assert!(told[0].contains("bad.png") && told.len() == 1);
 
     let error = with(DataConfig { dataset: Dataset::Cifar10, ..experiment.data }).validate().unwrap_err();
@@ -149,7 +151,7 @@ fn an_experiment_with_a_section_searcher_is_read() {
 
 #[test]
 fn settings_of_earlier_versions_mean_growing_widths_and_every_preset_has_bounded_ones() {
-    for preset in Preset::ALL {
+    for &preset in Preset::ALL {
         let experiment = preset.experiment();
         assert_eq!(experiment.network().widths, WidthRule::Bounded, "{preset}");
         let mut json = serde_json::to_value(&experiment).unwrap();

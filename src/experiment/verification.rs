@@ -86,10 +86,11 @@ pub struct VerificationReport<S: SearchSpace = BlockSpace> {
 }
 
 impl<S: SearchSpace> Verification<S> {
-    /// Takes the best `top` of the records of a search by reward, each architecture once and no infeasible ones.
+    /// Takes the best `top` of the records of a search by reward, each architecture once, and none that is infeasible
+    /// or was stopped early.
     #[must_use]
     pub fn new(records: &[RecordOf<S>], top: usize) -> Self {
-        let measured = records.iter().filter_map(|record| Some((record, record.evaluation.accuracy()?)));
+        let measured = records.iter().filter_map(|record| Some((record, record.evaluation.final_value()?)));
         let mut order: Vec<(&RecordOf<S>, f64)> = measured.collect();
         order.sort_by(|(a, _), (b, _)| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
         let mut seen = HashSet::new();
@@ -154,7 +155,7 @@ impl<S: SearchSpace> Verification<S> {
         let rows = search.records.iter().filter_map(|record| {
             let position = self.candidates.iter().position(|candidate| candidate.fingerprint == record.fingerprint)?;
             let Candidate { trial, rank: early_rank, early_accuracy, reward, .. } = self.candidates[position];
-            let accuracy = record.evaluation.accuracy();
+            let accuracy = record.evaluation.value();
             Some(VerificationRow { trial, early_rank, early_accuracy, reward, accuracy, record: record.clone() })
         });
         let mut rows: Vec<VerificationRow<S>> = rows.collect();
@@ -254,13 +255,13 @@ mod tests {
     fn each_architecture_is_taken_once_by_reward_unless_it_failed() {
         let mut records = found().records;
         let measured = |records: &[RecordOf<BlockSpace>]| {
-            records.iter().filter(|record| record.evaluation.accuracy().is_some()).count()
+            records.iter().filter(|record| record.evaluation.value().is_some()).count()
         };
         let (best, all) = (Verification::<BlockSpace>::new(&records, 40), measured(&records));
         assert_eq!(best.len(), all);
         assert!(best.candidates.windows(2).all(|pair| pair[0].reward >= pair[1].reward));
         let [failing, twin] = [0, 1].map(|place| {
-            let measured = |record: &RecordOf<BlockSpace>| record.evaluation.accuracy().is_some();
+            let measured = |record: &RecordOf<BlockSpace>| record.evaluation.value().is_some();
             records
                 .iter()
                 .enumerate()

@@ -96,6 +96,27 @@ pub enum CostQuantity {
     ActivationBytes,
 }
 
+impl CostQuantity {
+    /// All quantities.
+    pub const ALL: [Self; 3] = [Self::Parameters, Self::Flops, Self::ActivationBytes];
+
+    /// Returns the name of the quantity in settings and files: `parameters`, `flops` or `activation_bytes`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Parameters => "parameters",
+            Self::Flops => "flops",
+            Self::ActivationBytes => "activation_bytes",
+        }
+    }
+
+    /// Returns the quantity of this name, if there is one.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|quantity| quantity.name() == name)
+    }
+}
+
 impl CostLimits {
     /// Checks `cost` against the limits.
     ///

@@ -16,7 +16,6 @@ mod shape;
 
 pub use cost::{Cost, CostError, CostLimits, CostQuantity, OverLimit};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
-pub use named::UnknownBlock;
 pub use network_config::{NetworkConfig, StemConfig, WidthRule};
 pub(crate) use operation::{CELL, PyTorch};
 pub use operation::{ConvolutionShape, Groups, Operation, Order, Width};

@@ -6,14 +6,7 @@
 //! [`WidthRule::Growing`](super::WidthRule::Growing); those that need more channels or fewer say so themselves.
 
 use super::{ConvolutionShape, Groups, LayerGraph, Node, Operation, Order, Width};
-
-/// No published block has this name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown block {name:?}: choose one of {}", LayerGraph::NAMES.join(", "))]
-pub struct UnknownBlock {
-    /// The name.
-    name: String,
-}
+use crate::setting::InvalidSetting;
 
 impl LayerGraph {
     /// The names that [`named`](Self::named) knows.
@@ -33,7 +26,7 @@ impl LayerGraph {
     /// | `darts-v2` | the normal cell that second-order DARTS found on CIFAR-10 (Liu et al., ICLR 2019) |
     ///
     /// # Errors
-    /// [`UnknownBlock`] if there is none.
+    /// [`InvalidSetting`] if there is none.
     ///
     /// ```
     /// use blockqnn::graph::{LayerGraph, NetworkConfig};
@@ -43,7 +36,7 @@ impl LayerGraph {
     /// assert!(cost.parameters < LayerGraph::named("resnet-basic")?.cost(&network)?.parameters);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn named(name: &str) -> Result<Self, UnknownBlock> {
+    pub fn named(name: &str) -> Result<Self, InvalidSetting> {
         let nodes = match name {
             "resnet-basic" => resnet_basic(),
             "resnet-bottleneck" => bottleneck(Width { times: 1, per: 4 }, Groups::Dense),
@@ -53,7 +46,7 @@ impl LayerGraph {
             "mobilenet-v2" => mobilenet(),
             "nasnet-a" => cell(&NASNET_A),
             "darts-v2" => cell(&DARTS_V2),
-            _ => return Err(UnknownBlock { name: name.to_owned() }),
+            _ => return Err(InvalidSetting::unknown("the block", name, &Self::NAMES)),
         };
         match Self::new(nodes) {
             Ok(graph) => Ok(graph),
@@ -211,7 +204,7 @@ mod tests {
             fingerprints.push(graph.fingerprint());
         }
         let error = LayerGraph::named("resnet").expect_err("unknown").to_string();
-        assert!(error.contains("choose one of resnet-basic, resnet-bottleneck"), "{error}");
+        assert!(error.contains("it must be resnet-basic, resnet-bottleneck"), "{error}");
     }
 
     #[test]

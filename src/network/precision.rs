@@ -10,15 +10,13 @@
 
 use super::device::DeviceError;
 use super::{Device, Tensor};
-use crate::setting::InvalidSetting;
+use crate::setting::named;
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::Conv2d;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, FloatDType};
 use serde::{Deserialize, Serialize};
-use std::fmt;
-use std::str::FromStr;
 
 /// The number type of a network's activations.
 ///
@@ -45,16 +43,9 @@ pub enum Precision {
     Bf16,
 }
 
-impl Precision {
-    /// Returns its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::Bf16 => "bf16",
-        }
-    }
+named!(Precision, "recipe.precision", F32 = "f32", Bf16 = "bf16");
 
+impl Precision {
     /// Returns burn's name of the type.
     #[must_use]
     pub fn dtype(self) -> FloatDType {
@@ -73,21 +64,6 @@ impl Precision {
             return Ok(());
         }
         Err(DeviceError::Precision { device: format!("{device:?}"), precision: self })
-    }
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Precision {
-    type Err = InvalidSetting;
-
-    fn from_str(name: &str) -> Result<Self, InvalidSetting> {
-        let known = [Self::F32, Self::Bf16].into_iter().find(|precision| precision.name() == name);
-        known.ok_or_else(|| InvalidSetting::new("recipe.precision", format!("{name:?}"), "f32 or bf16"))
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) enum Part {
     Activation(Activation),
 }
 
-/// Each channel times a number from 0 to 1 that is computed of the means of all channels.
+/// Each channel times a number from 0 to 1 that is computed from the means of all channels.
 #[derive(Module, Debug)]
 pub(super) struct Squeeze {
     pub(super) reduce: Conv2d,

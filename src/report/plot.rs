@@ -43,8 +43,8 @@ pub(super) struct Plot {
     title: String,
     pub(super) x: Scale,
     pub(super) y: Scale,
-    x_title: &'static str,
-    y_title: &'static str,
+    x_title: String,
+    y_title: String,
     legend: Vec<(Swatch, Colour, String)>,
     /// Each is drawn over those before.
     layers: Vec<(Colour, Layer)>,
@@ -60,9 +60,10 @@ pub(super) struct Plot {
 impl Plot {
     pub(super) fn new(
         title: impl Into<String>,
-        (x_title, x): (&'static str, Scale),
-        (y_title, y): (&'static str, Scale),
+        (x_title, x): (impl Into<String>, Scale),
+        (y_title, y): (impl Into<String>, Scale),
     ) -> Self {
+        let (x_title, y_title) = (x_title.into(), y_title.into());
         let (legend, layers, bands, hints, texts) = Default::default();
         Self { title: title.into(), x, y, x_title, y_title, legend, layers, bands, hints, texts, height: HEIGHT }
     }
@@ -224,10 +225,10 @@ impl Frame<'_> {
             }
             svg.text((left - 10.0, self.y(*value) + MIDDLE), "end", TEXT, colours::INK, text);
         }
-        svg.text((f64::midpoint(*left, RIGHT), plot.height - 11.0), "middle", TEXT, colours::MUTED, plot.x_title);
+        svg.text((f64::midpoint(*left, RIGHT), plot.height - 11.0), "middle", TEXT, colours::MUTED, &plot.x_title);
         if !has_bars {
             svg.add(format_args!("<g transform=\"translate(17.5 {}) rotate(270)\">", f64::midpoint(*top, *bottom)));
-            svg.text((0.0, 0.0), "middle", TEXT, colours::MUTED, plot.y_title);
+            svg.text((0.0, 0.0), "middle", TEXT, colours::MUTED, &plot.y_title);
             svg.add(format_args!("</g>"));
         }
     }

@@ -2,15 +2,16 @@
 
 use super::ReportError;
 use super::kind::Kind;
+use super::text::slug;
 use crate::agent::EpsilonSchedule;
 use crate::comparison::verified_accuracies;
 use crate::environment::tabular::TableError;
-use crate::evaluation::{Evaluation, Infeasibility, Metrics};
+use crate::evaluation::{Evaluation, Infeasibility, Metrics, Objective};
 use crate::graph::{Cost, LayerGraph};
 use crate::search::{Fault, RunFolder, RunHistory, RunSettings, Utilisation};
 use crate::space::SearchSpace;
 use crate::space::block::BlockSpace;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The file of a run folder with the accuracies of retrained blocks.
@@ -93,8 +94,31 @@ pub(super) struct Finished {
 }
 
 impl Finished {
-    pub(super) fn accuracy(&self) -> Option<f64> {
-        self.outcome.as_ref().ok().map(|metrics| metrics.accuracy)
+    /// Returns the value of the objective.
+    pub(super) fn value(&self) -> Option<f64> {
+        self.outcome.as_ref().ok().map(|metrics| metrics.value)
+    }
+
+    pub(super) fn measurement(&self, name: &str) -> Option<f64> {
+        self.outcome.as_ref().ok()?.measurements.get(name).copied()
+    }
+
+    /// Returns the accuracy unless the evaluation was stopped early.
+    pub(super) fn final_value(&self) -> Option<f64> {
+        if self.is_stopped() { None } else { self.value() }
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.outcome.as_ref().is_ok_and(|metrics| metrics.stopped)
+    }
+
+    /// Returns the epochs after which the accuracy was measured, and the accuracies in percent.
+    pub(super) fn curve(&self) -> &[(u32, f64)] {
+        self.outcome.as_ref().map_or(&[], |metrics| &metrics.curve)
+    }
+
+    pub(super) fn epochs(&self) -> u64 {
+        self.outcome.as_ref().map_or(0, |metrics| metrics.epochs.into())
     }
 
     /// Returns the FLOPs, if they are known and fit into 64 bits.
@@ -108,13 +132,14 @@ impl Finished {
     }
 }
 
-/// Returns the reason why an architecture has no accuracy, in a few words.
+/// Returns the reason why an architecture has no value, in a few words.
 pub(super) fn failure_name(reason: &Infeasibility) -> &'static str {
     match reason {
         Infeasibility::OverLimit { .. } => "over a cost limit",
         Infeasibility::Overflow { .. } => "size overflow",
         Infeasibility::Diverged { .. } => "diverged",
         Infeasibility::Rejected { .. } => "rejected",
+        Infeasibility::OverMeasurementLimit { .. } => "over a limit of a measurement",
         Infeasibility::TimedOut { .. } => "timed out",
         Infeasibility::OutOfMemory { .. } => "out of memory",
         Infeasibility::Failed { .. } => "failed",
@@ -190,8 +215,7 @@ impl Run {
             verified: BTreeMap::new(),
             utilisation: None,
         };
-        let best: std::collections::BTreeSet<u64> =
-            run.best().into_iter().take(super::MOST_BEST).map(|trial| trial.id).collect();
+        let best: BTreeSet<u64> = run.best().into_iter().take(super::MOST_BEST).map(|trial| trial.id).collect();
         let chosen = history.records.iter().filter(|record| best.contains(&record.id));
         run.graphs = chosen.filter_map(|record| Some((record.id, space.graph(&record.architecture)?))).collect();
         run
@@ -210,9 +234,9 @@ impl Run {
         &self.name
     }
 
-    /// Returns the measured trials by reward, best first, and the earlier first among equals.
+    /// Returns the trials that were measured to the end by reward, best first, and the earlier first among equals.
     pub(super) fn best(&self) -> Vec<&Finished> {
-        let mut measured: Vec<&Finished> = self.trials.iter().filter(|trial| trial.outcome.is_ok()).collect();
+        let mut measured: Vec<&Finished> = self.trials.iter().filter(|trial| trial.final_value().is_some()).collect();
         measured.sort_by(|a, b| b.reward.total_cmp(&a.reward).then(a.id.cmp(&b.id)));
         measured
     }
@@ -225,6 +249,33 @@ impl Run {
     /// Returns whether an architecture has layers.
     pub(super) fn has_layers(&self) -> bool {
         self.trials.iter().any(|trial| trial.layers.is_some())
+    }
+
+    /// Returns what was optimised.
+    pub(super) fn objective(&self) -> &Objective {
+        &self.settings.search.objective
+    }
+
+    /// Returns a value of the objective as text, or the sign of a missing number.
+    pub(super) fn show(&self, value: Option<f64>) -> String {
+        value.map_or_else(|| "–".to_owned(), |value| self.objective().show(value))
+    }
+
+    /// Returns the names of all measurements, in alphabetical order.
+    pub(super) fn measurements(&self) -> Vec<&str> {
+        let names = self.trials.iter().filter_map(|trial| trial.outcome.as_ref().ok());
+        let names: BTreeSet<&str> = names.flat_map(|metrics| metrics.measurements.keys().map(String::as_str)).collect();
+        names.into_iter().collect()
+    }
+
+    /// Returns a measurement's name as a part of a file name that no other measurement has.
+    pub(super) fn slug_of(&self, measurement: &str) -> String {
+        let names = self.measurements();
+        let before = names.iter().take_while(|name| **name != measurement);
+        match before.filter(|name| slug(name) == slug(measurement)).count() {
+            0 => slug(measurement),
+            others => format!("{}-{}", slug(measurement), others + 1),
+        }
     }
 
     /// Returns the number of trials of the whole run.
@@ -243,9 +294,10 @@ impl Run {
         self.schedule.as_ref().map(|schedule| schedule.at(minibatch.saturating_mul(size), size))
     }
 
-    /// Returns whether the reward differs from the accuracy for some trial.
+    /// Returns whether the reward differs from the score for some trial.
     pub(super) fn redefines_reward(&self) -> bool {
-        self.trials.iter().any(|trial| trial.accuracy().is_some_and(|accuracy| (accuracy - trial.reward).abs() > 1e-9))
+        let differs = |trial: &Finished, value| (self.objective().score(value) - trial.reward).abs() > 1e-9;
+        self.trials.iter().any(|trial| trial.value().is_some_and(|value| differs(trial, value)))
     }
 }
 

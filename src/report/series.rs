@@ -2,7 +2,8 @@
 
 use super::kind::Kind;
 use super::run::{Finished, Run, failure_name};
-use crate::search;
+use crate::evaluation::{Direction, Objective};
+use crate::search::{self, free_name};
 use std::collections::BTreeMap;
 
 /// A series of numbers, as a table.
@@ -45,6 +46,29 @@ impl Series {
         self
     }
 
+    /// Leaves out a column.
+    pub(super) fn without(mut self, column: &str) -> Self {
+        if let Some(place) = self.columns.iter().position(|name| name == column) {
+            for fields in self.rows.iter_mut().chain([&mut self.columns]) {
+                fields.remove(place);
+            }
+        }
+        self
+    }
+
+    /// Adds a column before another one.
+    pub(super) fn with_column_before(
+        mut self,
+        column: &str,
+        name: String,
+        fields: impl Iterator<Item = String>,
+    ) -> Self {
+        let place = self.columns.iter().position(|name| name == column).unwrap_or(self.columns.len());
+        self.columns.insert(place, name);
+        self.rows.iter_mut().zip(fields).for_each(|(row, field)| row.insert(place, field));
+        self
+    }
+
     /// Returns the name of the series: letters, digits, `-` and `_`.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -73,9 +97,9 @@ pub(super) struct Minibatch {
     pub(super) infeasible: u64,
     pub(super) cached: u64,
     pub(super) epsilon: Option<f64>,
-    /// Mean, lowest tenth and highest tenth of the accuracies, in percent.
-    pub(super) accuracy: Option<Spread>,
-    /// Best accuracy of the run so far, in percent.
+    /// Mean, lowest tenth and highest tenth of the values of the objective.
+    pub(super) value: Option<Spread>,
+    /// Best value of the run so far.
     pub(super) best: Option<f64>,
     pub(super) mean_reward: f64,
     /// Mean and tenths of the number of layers, if there are any.
@@ -127,9 +151,9 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
     groups
         .into_iter()
         .map(|(number, trials)| {
-            let accuracies: Vec<f64> = trials.iter().filter_map(|trial| trial.accuracy()).collect();
-            for &accuracy in &accuracies {
-                best = Some(best.map_or(accuracy, |best| best.max(accuracy)));
+            let values: Vec<f64> = trials.iter().filter_map(|trial| trial.value()).collect();
+            for value in trials.iter().filter_map(|trial| trial.final_value()) {
+                best = Some(best.map_or(value, |best| run.objective().better(best, value)));
             }
             let count = trials.len() as u64;
             let expected = run.total().saturating_sub(number.saturating_mul(size)).min(size);
@@ -142,10 +166,10 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
                 number,
                 complete: count >= expected,
                 trials: count,
-                infeasible: count - accuracies.len() as u64,
+                infeasible: count - values.len() as u64,
                 cached: trials.iter().filter(|trial| trial.cached).count() as u64,
                 epsilon: run.epsilon(number),
-                accuracy: Spread::of(accuracies),
+                value: Spread::of(values),
                 best,
                 mean_reward: trials.iter().map(|trial| trial.reward).sum::<f64>() / count as f64,
                 layers: Spread::of(layers.map(|layers| layers as f64).collect()),
@@ -156,9 +180,48 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
         .collect()
 }
 
-/// Returns the measured trials that no other trial with at most as many FLOPs beats in accuracy, by increasing FLOPs.
-pub(super) fn pareto_front(run: &Run) -> Vec<&Finished> {
-    search::pareto_front(&run.trials, |trial| Some((trial.flops()?, trial.accuracy()?, trial.id)))
+/// What the objective is drawn against: FLOPs, or a measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Against<'a> {
+    Flops,
+    Measurement(&'a str),
+}
+
+impl Against<'_> {
+    /// Returns the quantity of a trial, if it is known.
+    pub(super) fn of(self, trial: &Finished) -> Option<f64> {
+        match self {
+            Self::Flops => trial.flops().map(|flops| flops as f64),
+            Self::Measurement(name) => trial.measurement(name),
+        }
+    }
+
+    /// Returns which quantities are better.
+    pub(super) fn direction(self, run: &Run) -> Direction {
+        match self {
+            Self::Flops => Direction::Minimise,
+            Self::Measurement(name) => run.settings.search.direction_of(name),
+        }
+    }
+}
+
+/// Returns the trials measured to the end that no other trial with at most as many FLOPs, or a measurement that is at least as
+/// good, beats in the objective; the one with the best quantity first.
+pub(super) fn pareto_front<'a>(run: &'a Run, against: Against<'_>) -> Vec<&'a Finished> {
+    let sign = if against.direction(run) == Direction::Maximise { -1.0 } else { 1.0 };
+    search::pareto_front(&run.trials, run.objective().direction, |trial: &Finished| {
+        Some((sign * against.of(trial)?, trial.final_value()?, trial.id))
+    })
+}
+
+/// Returns the name of a column for the objective: `mean_accuracy_percent`.
+fn column_of(objective: &Objective, prefix: &str) -> String {
+    let unit = match objective.unit.as_str() {
+        "" => String::new(),
+        "%" => "_percent".to_owned(),
+        unit => format!("_{unit}"),
+    };
+    format!("{prefix}{}{unit}", objective.name)
 }
 
 /// Returns the number of infeasible trials for each reason, most frequent first.
@@ -186,17 +249,22 @@ pub(super) fn all(run: &Run) -> Vec<Series> {
     let mut series = vec![trials(run), by_minibatch(run)];
     series.extend(run.has_layers().then(|| kinds_by_minibatch(run)));
     series.extend(run.has_costs().then(|| pareto(run)));
-    series.extend([
+    series.extend(run.trials.iter().any(|trial| !trial.curve().is_empty()).then(|| curves(run)));
+    series.extend(run.measurements().into_iter().map(|name| measurement_front(run, name)));
+    // Only accuracies are verified.
+    series.extend(run.objective().is_accuracy().then(|| {
         Series::of(
             "verified",
             verified,
             &[
                 ("trial", &|(trial, _)| trial.id.to_string()),
-                ("early_stop_percent", &|(trial, _)| optional(trial.accuracy())),
+                ("early_stop_percent", &|(trial, _)| optional(trial.value())),
                 ("reward", &|(trial, _)| trial.reward.to_string()),
                 ("verified_percent", &|(_, accuracy)| accuracy.to_string()),
             ],
-        ),
+        )
+    }));
+    series.extend([
         Series::of(
             "failures",
             failures(run),
@@ -218,43 +286,77 @@ pub(super) fn all(run: &Run) -> Vec<Series> {
 fn pareto(run: &Run) -> Series {
     Series::of(
         "pareto",
-        pareto_front(run),
+        pareto_front(run, Against::Flops),
         &[
             ("trial", &|trial| trial.id.to_string()),
             ("flops", &|trial| optional(trial.flops())),
             ("parameters", &|trial| optional(trial.cost.map(|cost| cost.parameters))),
-            ("accuracy_percent", &|trial| optional(trial.accuracy())),
+            (&column_of(run.objective(), ""), &|trial| optional(trial.value())),
             ("architecture", &|trial| trial.text.clone()),
         ],
     )
 }
 
-fn trials(run: &Run) -> Series {
-    let series = Series::of(
-        "trials",
-        &run.trials,
+fn curves(run: &Run) -> Series {
+    let points = run.trials.iter().flat_map(|trial| trial.curve().iter().map(|point| (trial.id, point)));
+    Series::of(
+        "curves",
+        points,
         &[
-            ("trial", &|trial| trial.id.to_string()),
-            ("minibatch", &|trial| trial.minibatch.to_string()),
-            ("accuracy_percent", &|trial| optional(trial.accuracy())),
-            ("reward", &|trial| trial.reward.to_string()),
-            ("parameters", &|trial| optional(trial.cost.map(|cost| cost.parameters))),
-            ("flops", &|trial| optional(trial.cost.map(|cost| cost.flops))),
-            ("activation_bytes", &|trial| optional(trial.cost.map(|cost| cost.activation_bytes))),
-            ("depth", &|trial| optional(trial.cost.map(|cost| cost.depth))),
-            ("layers", &|trial| optional(trial.layers)),
-            ("density", &|trial| optional(trial.cost.map(|cost| cost.density()))),
-            ("seconds", &|trial| trial.seconds().to_string()),
-            ("cached", &|trial| trial.cached.to_string()),
-            ("verified_percent", &|trial| optional(run.verified.get(&trial.id))),
-            ("infeasible", &|trial| optional(trial.outcome.as_ref().err())),
-            ("architecture", &|trial| trial.text.clone()),
+            ("trial", &|(trial, _)| trial.to_string()),
+            ("epoch", &|(_, (epoch, _))| epoch.to_string()),
+            (&column_of(run.objective(), ""), &|(_, (_, value))| value.to_string()),
         ],
-    );
-    series.without_empty(&["parameters", "flops", "activation_bytes", "depth", "layers", "density"])
+    )
+}
+
+fn measurement_front(run: &Run, name: &str) -> Series {
+    let mut columns = ["trial", "architecture"].map(str::to_owned).to_vec();
+    columns.insert(1, free_name(&column_of(run.objective(), ""), &columns));
+    columns.insert(1, free_name(name, &columns));
+    let rows = pareto_front(run, Against::Measurement(name)).into_iter().map(|trial| {
+        let numbers = [Some(trial.id as f64), trial.measurement(name), trial.value()];
+        numbers.map(optional).into_iter().chain([trial.text.clone()]).collect()
+    });
+    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+    Series::new(&format!("pareto-{}", run.slug_of(name)), &columns, rows.collect())
+}
+
+fn trials(run: &Run) -> Series {
+    let value = column_of(run.objective(), "");
+    let columns: &[Column<'_, &Finished>] = &[
+        ("trial", &|trial| trial.id.to_string()),
+        ("minibatch", &|trial| trial.minibatch.to_string()),
+        (&value, &|trial| optional(trial.value())),
+        ("reward", &|trial| trial.reward.to_string()),
+        ("parameters", &|trial| optional(trial.cost.map(|cost| cost.parameters))),
+        ("flops", &|trial| optional(trial.cost.map(|cost| cost.flops))),
+        ("activation_bytes", &|trial| optional(trial.cost.map(|cost| cost.activation_bytes))),
+        ("depth", &|trial| optional(trial.cost.map(|cost| cost.depth))),
+        ("layers", &|trial| optional(trial.layers)),
+        ("density", &|trial| optional(trial.cost.map(|cost| cost.density()))),
+        ("seconds", &|trial| trial.seconds().to_string()),
+        ("cached", &|trial| trial.cached.to_string()),
+        ("stopped", &|trial| optional(trial.is_stopped().then_some(true))),
+        ("verified_percent", &|trial| optional(run.verified.get(&trial.id))),
+        ("infeasible", &|trial| optional(trial.outcome.as_ref().err())),
+        ("architecture", &|trial| trial.text.clone()),
+    ];
+    let mut series = Series::of("trials", &run.trials, columns);
+    if !run.objective().is_accuracy() {
+        series = series.without("verified_percent");
+    }
+    for name in run.measurements() {
+        let column = free_name(name, &series.columns);
+        let fields = run.trials.iter().map(|trial| optional(trial.measurement(name)));
+        series = series.with_column_before("seconds", column, fields);
+    }
+    series.without_empty(&["parameters", "flops", "activation_bytes", "depth", "layers", "density", "stopped"])
 }
 
 fn by_minibatch(run: &Run) -> Series {
+    let [mean, tenth, nine_tenths, best] =
+        ["mean_", "tenth_", "nine_tenths_", "best_"].map(|prefix| column_of(run.objective(), prefix));
     let series = Series::of(
         "minibatches",
         minibatches(run),
@@ -263,10 +365,10 @@ fn by_minibatch(run: &Run) -> Series {
             ("trials", &|m| m.trials.to_string()),
             ("complete", &|m| m.complete.to_string()),
             ("epsilon", &|m| optional(m.epsilon)),
-            ("mean_accuracy_percent", &|m| optional(m.accuracy.map(|accuracy| accuracy.mean))),
-            ("tenth_accuracy_percent", &|m| optional(m.accuracy.map(|accuracy| accuracy.low))),
-            ("nine_tenths_accuracy_percent", &|m| optional(m.accuracy.map(|accuracy| accuracy.high))),
-            ("best_accuracy_percent", &|m| optional(m.best)),
+            (&mean, &|m| optional(m.value.map(|value| value.mean))),
+            (&tenth, &|m| optional(m.value.map(|value| value.low))),
+            (&nine_tenths, &|m| optional(m.value.map(|value| value.high))),
+            (&best, &|m| optional(m.best)),
             ("mean_reward", &|m| m.mean_reward.to_string()),
             ("mean_layers", &|m| optional(m.layers.map(|layers| layers.mean))),
             ("tenth_layers", &|m| optional(m.layers.map(|layers| layers.low))),

@@ -5,14 +5,14 @@ mod target;
 
 pub use target::{SoftTarget, SoftTargets};
 
-use crate::evaluation::{Evaluation, NotFinite, Reward};
+use crate::evaluation::{Evaluation, Metrics, NotFinite, Reward};
 use crate::graph::Cost;
 use crate::setting::{self, InvalidSetting};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Why an architecture has no reward.
-#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RewardError {
     /// The formula does not give a finite number.
@@ -24,6 +24,36 @@ pub enum RewardError {
          whose `graph` returns the layers, or use a reward without cost"
     )]
     NoCost,
+    /// The formula depends on a measurement that the environment did not report.
+    #[error(
+        "the measurement {name:?} is needed, but the environment measured {found}: have it report {name:?} \
+         (`Metrics::with`), or correct the name"
+    )]
+    NoMeasurement {
+        /// Name of the measurement.
+        name: String,
+        /// The names of what was measured, as a text.
+        found: String,
+    },
+}
+
+impl RewardError {
+    /// Creates the error of a reward that needs a measurement which is not among the metrics.
+    ///
+    /// ```
+    /// use blockqnn::evaluation::Metrics;
+    /// use blockqnn::reward::RewardError;
+    ///
+    /// let metrics = Metrics::from_accuracy(61.5).with("latency", 3.2);
+    /// let error = RewardError::missing("latency_ms", &metrics).to_string();
+    /// assert!(error.starts_with(r#"the measurement "latency_ms" is needed, but the environment measured "latency":"#));
+    /// ```
+    #[must_use]
+    pub fn missing(name: impl Into<String>, metrics: &Metrics) -> Self {
+        let names: Vec<String> = metrics.measurements.keys().map(|name| format!("{name:?}")).collect();
+        let found = if names.is_empty() { "nothing besides the value".to_owned() } else { names.join(", ") };
+        Self::NoMeasurement { name: name.into(), found }
+    }
 }
 
 /// Turns an evaluation into the reward of an architecture, and spreads that over its layers.
@@ -37,15 +67,19 @@ pub enum RewardError {
 pub trait RewardShaper: Send + Sync {
     /// Returns the reward of an architecture.
     ///
-    /// `accuracy` is in percent: the measured one. For an infeasible architecture it is the chance accuracy of the
-    /// search's network (100 / classes), or 0 in a search without a network. `evaluation` holds everything that was
-    /// measured. `cost` is the cost of the network, if the search knows it; sizes that do not fit into 64 bits are
-    /// `u64::MAX`.
+    /// `score` is the value of the search's objective in percentage points, of which more is better: the accuracy in
+    /// percent, or the [score](crate::evaluation::Objective::score) of another objective. For an infeasible architecture
+    /// it is that of the worst value: the chance accuracy of the search's network (100 / classes; 0 in a search without
+    /// a network), or 0 for another objective. `evaluation` holds everything that was measured; one that is infeasible
+    /// holds no measurements. `cost` is the cost of the network, if the search knows it; sizes that do not fit into 64
+    /// bits are `u64::MAX`.
     ///
     /// # Errors
     /// [`RewardError::NotFinite`] if the formula does not give a finite number, and the search stops.
     /// [`RewardError::NoCost`] if it needs a cost and there is none; a search without costs then does not begin.
-    fn reward(&self, accuracy: f64, evaluation: &Evaluation, cost: Option<&Cost>) -> Result<Reward, RewardError>;
+    /// [`RewardError::NoMeasurement`] if it needs a measurement that the environment did not report
+    /// ([`RewardError::missing`]); the search then stops with its first trial, or does not continue a run without it.
+    fn reward(&self, score: f64, evaluation: &Evaluation, cost: Option<&Cost>) -> Result<Reward, RewardError>;
 
     /// Returns the reward for the update of each of the `layers` actions, first layer first; Terminal is one of them.
     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward>;
@@ -70,8 +104,8 @@ pub trait RewardShaper: Send + Sync {
 macro_rules! reward_behind {
     ($($pointer:ty),*) => {$(
         impl<R: RewardShaper + ?Sized> RewardShaper for $pointer {
-            fn reward(&self, accuracy: f64, evaluation: &Evaluation, cost: Option<&Cost>) -> Result<Reward, RewardError> {
-                (**self).reward(accuracy, evaluation, cost)
+            fn reward(&self, score: f64, evaluation: &Evaluation, cost: Option<&Cost>) -> Result<Reward, RewardError> {
+                (**self).reward(score, evaluation, cost)
             }
 
             fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
@@ -157,11 +191,11 @@ impl Credit {
 
 /// The redefined reward of the paper (formula 1), with its two coefficients free.
 ///
-/// `reward = accuracy - mu * ln(FLOPs) - rho * ln(density)`. The accuracy is in percent; FLOPs are multiply-adds of the
-/// whole network or of one block ([`FlopsOf`]) for one image, at least 1; density is the number of edges of the block
-/// divided by its number of nodes. The paper uses mu = rho = 1/2; with 0 the reward is the accuracy alone. Either may
-/// be negative. Unless both are 0 and there are no targets, the search must know the cost of the network
-/// ([`RewardError::NoCost`]).
+/// `reward = accuracy - mu * ln(FLOPs) - rho * ln(density)`. The accuracy is in percent; in a search with another
+/// objective, its score takes its place. FLOPs are multiply-adds of the whole network or of one block ([`FlopsOf`]) for
+/// one image, at least 1; density is the number of edges of the block divided by its number of nodes. The paper uses
+/// mu = rho = 1/2; with 0 the reward is the accuracy alone. Either may be negative. Unless both are 0 and no target is
+/// one of cost, the search must know the cost of the network ([`RewardError::NoCost`]).
 ///
 /// ```
 /// use blockqnn::evaluation::{Evaluation, Metrics};
@@ -176,7 +210,7 @@ impl Credit {
 /// assert!((reward.value() - expected).abs() < 1e-12);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RedefinedReward {
     /// The coefficient of ln(FLOPs), in percentage points.
@@ -188,7 +222,7 @@ pub struct RedefinedReward {
     /// What FLOPs are counted for, both in the formula and in a target for FLOPs.
     #[serde(skip_serializing_if = "setting::is_default")]
     pub flops_of: FlopsOf,
-    /// Target costs.
+    /// Targets for costs and measurements.
     #[serde(skip_serializing_if = "setting::is_default")]
     pub targets: SoftTargets,
 }
@@ -200,15 +234,17 @@ impl RedefinedReward {
         Self { mu: 0.5, rho: 0.5, ..Self::accuracy(Credit::EveryLayer) }
     }
 
-    /// Returns a reward that is the accuracy alone, spread according to `credit`.
+    /// Returns a reward that is the accuracy alone, or the score of another objective, spread according to `credit`.
     #[must_use]
     pub fn accuracy(credit: Credit) -> Self {
         Self { credit, ..Self::default() }
     }
 
-    /// Whether the reward depends on the cost of the network, and not on the accuracy alone.
-    fn needs_cost(&self) -> bool {
-        self.mu != 0.0 || self.rho != 0.0 || self.targets != SoftTargets::default()
+    /// Sets the targets.
+    #[must_use]
+    pub fn with_targets(mut self, targets: SoftTargets) -> Self {
+        self.targets = targets;
+        self
     }
 
     /// Checks that the coefficients are finite and the targets valid.
@@ -224,16 +260,16 @@ impl RedefinedReward {
 }
 
 impl RewardShaper for RedefinedReward {
-    fn reward(&self, accuracy: f64, _evaluation: &Evaluation, cost: Option<&Cost>) -> Result<Reward, RewardError> {
-        if !self.needs_cost() {
-            return Ok(Reward::new(accuracy)?);
+    fn reward(&self, score: f64, evaluation: &Evaluation, cost: Option<&Cost>) -> Result<Reward, RewardError> {
+        let mut formula = score;
+        if self.mu != 0.0 || self.rho != 0.0 {
+            let cost = cost.ok_or(RewardError::NoCost)?;
+            // With a coefficient of 0, the logarithm of 0 must not give NaN.
+            let term = |coefficient: f64, value: f64| if coefficient == 0.0 { 0.0 } else { coefficient * value.ln() };
+            // A block of pools and identities has no FLOPs of its own.
+            formula = score - term(self.mu, cost.flops.max(1) as f64) - term(self.rho, cost.density());
         }
-        let cost = cost.ok_or(RewardError::NoCost)?;
-        // With a coefficient of 0, the logarithm of 0 must not give NaN.
-        let term = |coefficient: f64, value: f64| if coefficient == 0.0 { 0.0 } else { coefficient * value.ln() };
-        // A block of pools and identities has no FLOPs of its own.
-        let formula = accuracy - term(self.mu, cost.flops.max(1) as f64) - term(self.rho, cost.density());
-        Ok(Reward::new(formula - self.targets.penalty(cost))?)
+        Ok(Reward::new(formula - self.targets.penalty(evaluation, cost)?)?)
     }
 
     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
@@ -273,10 +309,9 @@ mod tests {
         let evaluation = Evaluation::Measured(Metrics::from_accuracy(50.0));
         let of = |reward: RedefinedReward| reward.reward(50.0, &evaluation, None);
         let plain = RedefinedReward::accuracy(Credit::Shared);
-        assert_eq!(of(plain).unwrap().value(), 50.0);
-        let flops = Some(SoftTarget { target: 1.0, weight: 1.0 });
-        let aimed = RedefinedReward { targets: SoftTargets { flops, ..SoftTargets::default() }, ..plain };
-        for needy in [RedefinedReward { mu: 0.5, ..plain }, RedefinedReward { rho: -0.5, ..plain }, aimed] {
+        assert_eq!(of(plain.clone()).unwrap().value(), 50.0);
+        let aimed = plain.clone().with_targets(SoftTargets::default().with("flops", 1.0, 1.0));
+        for needy in [RedefinedReward { mu: 0.5, ..plain.clone() }, RedefinedReward { rho: -0.5, ..plain }, aimed] {
             assert_eq!(of(needy), Err(RewardError::NoCost));
         }
     }
@@ -287,7 +322,7 @@ mod tests {
         let paper = RedefinedReward { flops_of: FlopsOf::Block, ..RedefinedReward::paper() };
         let of =
             |reward: &dyn RewardShaper| (reward.identity(), reward.flops_of(), reward.credit(Reward::default(), 3));
-        for pointer in [&&paper as &dyn RewardShaper, &Box::new(paper), &Arc::new(paper)] {
+        for pointer in [&&paper as &dyn RewardShaper, &Box::new(paper.clone()), &Arc::new(paper.clone())] {
             assert_eq!(of(pointer), of(&paper));
             assert_eq!(pointer.reward(50.0, &evaluation, None), Err(RewardError::NoCost));
         }

@@ -1,7 +1,8 @@
 //! Putting a search together.
 
 use super::observer::Observers;
-use super::{Observer, RunFolder, SearchConfig};
+use super::warm_start::WarmStart;
+use super::{History, Observer, RunFolder, SearchConfig};
 use crate::environment::Cancellation;
 use crate::evaluator::InlineEvaluator;
 use crate::reward::{RedefinedReward, RewardShaper};
@@ -41,6 +42,7 @@ pub struct Search<'o, S: SearchSpace, G, V> {
     pub(super) observers: Observers<'o, S>,
     pub(super) cancellation: Cancellation,
     pub(super) folder: Option<RunFolder>,
+    pub(super) warm_start: WarmStart<S::Action>,
 }
 
 impl<S: SearchSpace, G: fmt::Debug, V> fmt::Debug for Search<'_, S, G, V> {
@@ -88,6 +90,7 @@ impl<'o, S: SearchSpace, G, V> Search<'o, S, G, V> {
             observers: Observers::default(),
             cancellation: Cancellation::new(),
             folder: None,
+            warm_start: WarmStart::default(),
         }
     }
 
@@ -119,10 +122,52 @@ impl<'o, S: SearchSpace, G, V> Search<'o, S, G, V> {
         self
     }
 
+    /// Adds architectures to evaluate first, before the agent proposes any: walks, such as [`SearchSpace::encode`]
+    /// gives for an architecture. They are trials like all others, the first ones of the run, and the agent learns from
+    /// them; only one that the history has as well is evaluated nevertheless.
+    ///
+    /// They are kept in the run folder. A search that is resumed need not be given them again; one that is given others
+    /// is refused.
+    ///
+    /// ```
+    /// use blockqnn::agent::RandomAgent;
+    /// use blockqnn::environment::synthetic::Synthetic;
+    /// use blockqnn::search::{Search, SearchConfig};
+    /// use blockqnn::space::block::{BlockCode, BlockSpace};
+    ///
+    /// let block: BlockCode = "conv3(0) conv3(1) add(0,2) terminal(3)".parse()?;
+    /// let search = Search::new(BlockSpace::paper(), RandomAgent, Synthetic::new(), SearchConfig::new(16));
+    /// let report = search.enqueue([block.layers().to_vec()]).run()?;
+    /// assert_eq!(report.records[0].architecture, block);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn enqueue(mut self, walks: impl IntoIterator<Item = Vec<S::Action>>) -> Self {
+        self.warm_start.first.extend(walks);
+        self
+    }
+
+    /// Sets results from elsewhere, from which the agent learns before its first proposal. They are not part of the
+    /// run: neither its records nor its budget, its schedules or its best. Their rewards are computed anew by this
+    /// search.
+    ///
+    /// With [`Repeats::Resample`](super::Repeats::Resample) and [`Repeats::Replay`](super::Repeats::Replay), the
+    /// agent's proposals of these architectures are repeats; [`enqueue`](Self::enqueue) those to evaluate again. With
+    /// [`Repeats::Reuse`](super::Repeats::Reuse) they are evaluated, since a trial must not have a result from
+    /// elsewhere.
+    ///
+    /// They are kept in the run folder, as with [`enqueue`](Self::enqueue).
+    #[must_use]
+    pub fn with_history(mut self, history: History<S::Action>) -> Self {
+        self.warm_start.set_history(history);
+        self
+    }
+
     /// Takes the evaluator out and leaves `identity` in its place.
     pub(super) fn split(self, identity: String) -> (Search<'o, S, G, String>, V) {
-        let Self { space, agent, evaluator, config, shaper, observers, cancellation, folder } = self;
-        let search = Search { space, agent, evaluator: identity, config, shaper, observers, cancellation, folder };
+        let Self { space, agent, evaluator, config, shaper, observers, cancellation, folder, warm_start } = self;
+        let search =
+            Search { space, agent, evaluator: identity, config, shaper, observers, cancellation, folder, warm_start };
         (search, evaluator)
     }
 }

@@ -1,8 +1,11 @@
 //! Settings of the block list controller.
 
-use crate::graph::{CostLimits, NetworkConfig};
-use crate::setting::InvalidSetting;
+use super::MedianStopping;
+use crate::evaluation::{Direction, Objective};
+use crate::graph::{CostLimits, CostQuantity, NetworkConfig};
+use crate::setting::{self, InvalidSetting};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What to do with a proposal whose architecture was evaluated before, perhaps in another notation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -44,12 +47,22 @@ impl Scheduling {
     fn is_minibatch(&self) -> bool {
         *self == Self::Minibatch
     }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Minibatch => "minibatch",
+            Self::Rolling => "rolling",
+        }
+    }
 }
 
 /// Settings of the block list controller.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SearchConfig {
+    /// What is optimised: what the value of an evaluation is. Omitted from files while it is the accuracy in percent.
+    #[serde(default, skip_serializing_if = "setting::is_default")]
+    pub objective: Objective,
     /// Seed of all randomness of the search.
     pub seed: u64,
     /// Trials in a minibatch; the paper has 64.
@@ -73,6 +86,18 @@ pub struct SearchConfig {
     /// Limits above which an architecture is recorded as infeasible and not trained. They need architectures whose cost
     /// is known.
     pub limits: CostLimits,
+    /// The rule by which trials are stopped early that are behind the others; none by default, and then omitted from
+    /// files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub median_stopping: Option<MedianStopping>,
+    /// Limits on measurements, by name: a trial with a measurement above its limit is infeasible. The environment must
+    /// report each of them. Omitted from files if there are none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub measurement_limits: BTreeMap<String, f64>,
+    /// The measurements of which more is better, such as an F1 score, for Pareto fronts: of all others less is. Omitted
+    /// from files if there are none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub maximised_measurements: BTreeSet<String>,
 }
 
 impl SearchConfig {
@@ -80,6 +105,7 @@ impl SearchConfig {
     #[must_use]
     pub fn new(trials: u64) -> Self {
         Self {
+            objective: Objective::default(),
             seed: 0,
             minibatch: 16,
             trials,
@@ -89,6 +115,9 @@ impl SearchConfig {
             attempts: 3,
             network: None,
             limits: CostLimits::default(),
+            median_stopping: None,
+            measurement_limits: BTreeMap::new(),
+            maximised_measurements: BTreeSet::new(),
         }
     }
 
@@ -110,6 +139,50 @@ impl SearchConfig {
     pub fn with_network(mut self, network: NetworkConfig) -> Self {
         self.network = Some(network);
         self
+    }
+
+    /// Sets what is optimised.
+    ///
+    /// ```
+    /// use blockqnn::agent::RandomAgent;
+    /// use blockqnn::environment::environment_fn;
+    /// use blockqnn::evaluation::Objective;
+    /// use blockqnn::search::{Search, SearchConfig};
+    /// use blockqnn::space::block::{BlockCode, BlockSpace};
+    ///
+    /// let loss = environment_fn("long is good", |block: &BlockCode, _| 4.0 / block.len() as f64);
+    /// // An infeasible block counts like one with a loss of 4.
+    /// let config = SearchConfig::new(32).with_objective(Objective::minimise("loss", 4.0, 0.0));
+    /// let report = Search::new(BlockSpace::paper(), RandomAgent, loss, config).run()?;
+    /// let losses: Vec<_> = report.best().iter().filter_map(|record| record.evaluation.value()).collect();
+    /// assert!(losses.is_sorted());
+    /// # Ok::<(), blockqnn::search::SearchError>(())
+    /// ```
+    #[must_use]
+    pub fn with_objective(mut self, objective: Objective) -> Self {
+        self.objective = objective;
+        self
+    }
+
+    /// Sets a limit on a measurement: trials above it are infeasible.
+    #[must_use]
+    pub fn with_measurement_limit(mut self, measurement: impl Into<String>, limit: f64) -> Self {
+        self.measurement_limits.insert(measurement.into(), limit);
+        self
+    }
+
+    /// Returns the value that an infeasible architecture is rewarded for: what the objective states, or the chance
+    /// accuracy in percent, which without a network is 0.
+    #[must_use]
+    pub fn worst_value(&self) -> f64 {
+        let chance = || self.network.as_ref().map_or(0.0, |network| 100.0 / network.classes as f64);
+        self.objective.worst.unwrap_or_else(chance)
+    }
+
+    /// Returns which values of a measurement are better.
+    #[must_use]
+    pub fn direction_of(&self, measurement: &str) -> Direction {
+        if self.maximised_measurements.contains(measurement) { Direction::Maximise } else { Direction::Minimise }
     }
 
     /// Sets the seed.
@@ -134,6 +207,13 @@ impl SearchConfig {
         self
     }
 
+    /// Sets the rule by which trials are stopped early.
+    #[must_use]
+    pub fn with_median_stopping(mut self, rule: MedianStopping) -> Self {
+        self.median_stopping = Some(rule);
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -147,6 +227,29 @@ impl SearchConfig {
         ];
         for (field, value) in positive {
             InvalidSetting::at_least_one(format!("search.{field}"), value)?;
+        }
+        if let Some(rule) = &self.median_stopping {
+            rule.validate()?;
+            let direction = self.objective.direction;
+            let expected = "maximise, which search.median_stopping needs";
+            let is_known = direction == Direction::Maximise;
+            InvalidSetting::check("search.objective.direction", direction.name(), is_known, expected)?;
+            // Without a barrier there are no earlier minibatches to compare with, and no two runs would be equal.
+            let (scheduling, expected) = (self.scheduling, "minibatch, which search.median_stopping needs");
+            InvalidSetting::check(
+                "search.scheduling",
+                scheduling.name(),
+                scheduling == Scheduling::Minibatch,
+                expected,
+            )?;
+        }
+        self.objective.validate()?;
+        for (name, limit) in &self.measurement_limits {
+            let path = format!("search.measurement_limits.{name}");
+            InvalidSetting::check(path.as_str(), limit, limit.is_finite(), "a finite number")?;
+            let is_cost = CostQuantity::named(name).is_some();
+            let expected = format!("the name of a measurement: limit this cost with search.limits.{name}");
+            InvalidSetting::check(path, name, !is_cost, expected)?;
         }
         self.network.as_ref().map_or(Ok(()), |network| network.validate().map_err(|error| error.within("search")))
     }

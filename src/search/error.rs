@@ -33,6 +33,15 @@ pub enum SearchError {
         #[source]
         source: RewardError,
     },
+    /// A measurement that the search limits is missing.
+    #[error("the limits of `search.measurement_limits` cannot be checked for trial {trial}: {source}")]
+    Limit {
+        /// Number of the trial.
+        trial: u64,
+        /// What is missing.
+        #[source]
+        source: RewardError,
+    },
     /// The reward cannot be computed for any trial of this search.
     #[error(transparent)]
     NoReward(RewardError),
@@ -49,6 +58,14 @@ pub enum SearchError {
     /// The run folder cannot be used.
     #[error(transparent)]
     RunFolder(#[from] RunFolderError),
+    /// One of the architectures to evaluate first cannot be evaluated.
+    #[error("number {number} of the architectures to evaluate first: {message}")]
+    First {
+        /// Its place, from 1.
+        number: usize,
+        /// What is wrong.
+        message: String,
+    },
     /// A proposal or a reward differs from the one in the journal.
     #[error(
         "trial {trial} differs from the journal: {message}. The agent, the search space or the reward has changed \

@@ -42,8 +42,12 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
     /// Adds a finished trial to memory, cache and report.
     pub(super) fn remember(&mut self, finished: Finished<S>) -> Result<EpisodeOf<S>, SearchError> {
         let Finished { trajectory, record } = finished;
-        // A result that depends on the machine is no fact about the architecture and must not serve another trial.
-        if !record.cached && !record.evaluation.depends_on_machine() {
+        // A result that depends on the machine is no fact about the architecture and must not serve another trial, nor
+        // must one that was stopped early: its accuracy is not known.
+        if record.evaluation.is_stopped() {
+            self.stopped.insert(record.fingerprint);
+        } else if !record.cached && !record.evaluation.depends_on_machine() {
+            self.stopped.remove(&record.fingerprint);
             self.cache.insert(record.fingerprint, record.evaluation.clone());
         }
         self.under_way.remove(&record.fingerprint);
@@ -81,7 +85,8 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         };
         if self.log.learned(minibatch, trials, self.report.resampled, save)? {
             let start = usize::try_from(minibatch * size).unwrap_or(usize::MAX);
-            let summary = MinibatchSummary::of::<S>(minibatch, records, start, agent.priors_hold());
+            let objective = &self.search.config.objective;
+            let summary = MinibatchSummary::of::<S>(minibatch, records, start, objective, agent.priors_hold());
             self.search.observers.on_learned(&summary).map_err(SearchError::Observer)?;
         }
         Ok(())

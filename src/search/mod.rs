@@ -22,8 +22,10 @@ mod resume;
 mod run;
 mod run_folder;
 mod session;
+mod stopping;
 mod trial;
 mod utilisation;
+mod warm_start;
 
 pub use budget::{SecondsBudget, SecondsObserver};
 pub use builder::Search;
@@ -33,9 +35,13 @@ pub use observer::{MinibatchSummary, Observer, Start};
 #[cfg(feature = "report")]
 pub(crate) use pareto::pareto_front;
 pub use record::{Record, RecordOf, SearchReport, StopReason};
+#[cfg(feature = "report")]
+pub(crate) use results::free_name;
 pub use run_folder::{Durability, Fault, JournalError, RunFolder, RunFolderError, RunHistory, RunSettings};
 pub use session::Session;
+pub use stopping::MedianStopping;
 pub use utilisation::Utilisation;
+pub use warm_start::{History, HistoryError};
 
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "exact values are meant")]

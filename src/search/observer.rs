@@ -2,7 +2,7 @@
 
 use super::{RecordOf, SearchConfig, SearchReport};
 use crate::environment::{BoxError, Progress};
-use crate::evaluation::Trial;
+use crate::evaluation::{Objective, Trial};
 use crate::space::SearchSpace;
 
 /// A search is about to begin.
@@ -25,12 +25,15 @@ pub struct MinibatchSummary {
     pub minibatch: u64,
     /// Trials in it.
     pub trials: u64,
-    /// Mean accuracy in percent of the measured trials, if there are any.
-    pub mean_accuracy: Option<f64>,
+    /// Mean value of the objective of the measured trials, if there are any: their accuracy in percent, unless the
+    /// search has another objective.
+    pub mean: Option<f64>,
     /// Infeasible trials in it.
     pub infeasible: u64,
-    /// Highest accuracy of the run so far in percent, if any was measured.
-    pub best_accuracy: Option<f64>,
+    /// Trials in it that were stopped early. Their last values are part of the mean, and never the best.
+    pub stopped: u64,
+    /// Best value of the objective in the run so far, if any was measured to the end.
+    pub best: Option<f64>,
     /// Whether the evaluations do not contradict the priors of the space; none if the agent uses none. See
     /// [`Agent::priors_hold`](crate::agent::Agent::priors_hold).
     pub priors_hold: Option<bool>,
@@ -42,16 +45,19 @@ impl MinibatchSummary {
         minibatch: u64,
         records: &[RecordOf<S>],
         start: usize,
+        objective: &Objective,
         priors_hold: Option<bool>,
     ) -> Self {
-        let measured = |record: &RecordOf<S>| record.evaluation.accuracy();
+        let measured = |record: &RecordOf<S>| record.evaluation.value();
+        let final_value = |record: &RecordOf<S>| record.evaluation.final_value();
         let last = &records[start..];
         Self {
             minibatch,
             trials: last.len() as u64,
-            mean_accuracy: SearchReport::<S>::mean_accuracy(last),
+            mean: SearchReport::<S>::mean_value(last),
             infeasible: last.iter().filter(|record| measured(record).is_none()).count() as u64,
-            best_accuracy: records.iter().filter_map(measured).max_by(f64::total_cmp),
+            stopped: last.iter().filter(|record| record.evaluation.is_stopped()).count() as u64,
+            best: records.iter().filter_map(final_value).reduce(|one, other| objective.better(one, other)),
             priors_hold,
         }
     }
@@ -129,6 +135,18 @@ pub trait Observer<S: SearchSpace> {
 
     /// The evaluation of a trial made progress. Called often.
     fn on_progress(&mut self, trial: u64, progress: &Progress) {}
+
+    /// Whether a trial should stop early, with what it has measured so far. Asked after each
+    /// [`on_progress`](Self::on_progress).
+    ///
+    /// The trial stops when its environment next looks, if it [can](crate::environment::TrialContext::should_stop), so
+    /// a search that is stopped like this is not repeatable; [`MedianStopping`](super::MedianStopping) is. A trial that
+    /// has stopped is recorded with its last accuracy and marked
+    /// ([`Metrics::stopped`](crate::evaluation::Metrics::stopped)). One for which this comes too late finishes as
+    /// usual.
+    fn should_stop(&mut self, trial: u64, progress: &Progress) -> bool {
+        false
+    }
 
     /// An attempt to evaluate a trial failed; there may be another.
     fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {}
@@ -210,6 +228,12 @@ macro_rules! passes_on {
             fn on_progress(&mut self, trial: u64, progress: &Progress) {
                 let $this = self;
                 $all.for_each(|observer| observer.on_progress(trial, progress));
+            }
+
+            fn should_stop(&mut self, trial: u64, progress: &Progress) -> bool {
+                let $this = self;
+                // Each of them is asked.
+                $all.fold(false, |stops, observer| observer.should_stop(trial, progress) || stops)
             }
 
             fn on_fault(&mut self, trial: u64, attempt: u32, message: &str) {

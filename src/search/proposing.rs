@@ -4,11 +4,12 @@ use super::repeats::Repeat;
 use super::trial::{Entered, Finished, Proposed, appraise};
 use super::{Observer, Record, Repeats, Scheduling, Search, SearchConfig, SearchError, Session};
 use crate::agent::{Agent, TrajectoryOf};
+use crate::environment::{EarlyStop, Thresholds};
 use crate::evaluation::{Evaluation, Reward, Trial};
 use crate::graph::{Cost, Fingerprint};
 use crate::reward::FlopsOf;
 use crate::seed;
-use crate::space::SearchSpace;
+use crate::space::{SearchSpace, walk};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         }
         let mut settled = Vec::new();
         self.minibatch = 0;
+        self.thresholds = Arc::new(self.thresholds());
         for id in self.memory.proposed()..self.end_of_minibatch() {
             match self.propose(id)? {
                 Some(Entered::Proposed(proposed)) => self.ready.push_back(proposed),
@@ -49,6 +51,15 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         }
         settled.into_iter().try_for_each(|finished| self.settle(finished))?;
         Ok(self.minibatch > 0)
+    }
+
+    /// What the trials of the next minibatch must reach. Those of one that is completed later, since the search was
+    /// extended, are compared with the same trials as the rest of it.
+    fn thresholds(&self) -> Thresholds {
+        let Some(rule) = &self.search.config.median_stopping else { return Thresholds::default() };
+        let minibatch = self.memory.proposed() / self.search.config.minibatch;
+        let earlier = self.report.records.iter().filter(|record| record.minibatch < minibatch && !record.cached);
+        rule.thresholds(earlier.filter_map(|record| record.evaluation.metrics()))
     }
 
     /// The number of the trial after the next minibatch. A minibatch in the journal keeps its size; a run that ended
@@ -73,8 +84,14 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         Ok(!self.is_exhausted)
     }
 
-    /// Has the agent propose a trial that was not proposed before. Returns `None` if the space is exhausted.
+    /// Has the agent propose a trial that was not proposed before, after those that come first. Returns `None` if the
+    /// space is exhausted.
     pub(super) fn propose(&mut self, id: u64) -> Result<Option<Entered<S>>, SearchError> {
+        let first = usize::try_from(id).ok().and_then(|id| self.search.warm_start.first.get(id));
+        if let Some(actions) = first {
+            let drawn = self.decode(walk(&self.search.space, actions)?)?;
+            return self.enter(id, drawn).map(Some);
+        }
         let mut rng = seed::stream(self.search.config.seed, "propose", id);
         let mut discarded = Vec::new();
         for _ in 0..self.search.config.max_resamples {
@@ -82,7 +99,12 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
             let trajectory = agent.propose(space, &self.memory, &mut rng)?;
             let drawn = self.decode(trajectory)?;
             let is_repeated = match self.search.config.repeats {
-                Repeats::Resample | Repeats::Replay => self.memory.contains(&drawn.fingerprint),
+                Repeats::Resample => self.memory.contains(&drawn.fingerprint),
+                // One that was stopped early has no accuracy to learn again, so it is evaluated again.
+                Repeats::Replay => {
+                    let is_known = !self.stopped.contains(&drawn.fingerprint);
+                    self.under_way.contains(&drawn.fingerprint) || self.memory.contains(&drawn.fingerprint) && is_known
+                }
                 Repeats::Reuse => self.under_way.contains(&drawn.fingerprint),
             };
             if !is_repeated {
@@ -145,7 +167,8 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         self.search.observers.on_proposed(&trial, &architecture).map_err(SearchError::Observer)?;
         let (priced, attempts) = (self.priced(&architecture, cost), self.log.attempts(id));
         let architecture = Arc::new(architecture);
-        let proposed = Proposed { trial, trajectory, architecture, priced, attempts, alone: false };
+        let early_stop = EarlyStop::new();
+        let proposed = Proposed { trial, trajectory, architecture, priced, attempts, early_stop, alone: false };
         let finished = match (refusal, self.cache.get(&fingerprint)) {
             (Some(reason), _) => self.finished(proposed, Evaluation::Infeasible(reason), false)?,
             (None, Some(known)) => self.finished(proposed, known.clone(), true)?,
@@ -189,8 +212,8 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         }
     }
 
-    /// The reward of an evaluation. An infeasible architecture is rewarded like one that guesses, as far as it is known
-    /// among how many classes.
+    /// The reward of an evaluation, computed from the score of its value. An infeasible architecture is rewarded as if
+    /// it had the worst value.
     pub(super) fn worth(
         &self,
         trial: u64,
@@ -198,8 +221,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         cost: Option<&Cost>,
     ) -> Result<Reward, SearchError> {
         let Search { config, shaper, .. } = &self.search;
-        let chance = || config.network.as_ref().map_or(0.0, |network| 100.0 / network.classes as f64);
-        let accuracy = evaluation.accuracy().unwrap_or_else(chance);
-        shaper.reward(accuracy, evaluation, cost).map_err(|source| SearchError::Reward { trial, source })
+        let score = config.objective.score(evaluation.value().unwrap_or_else(|| config.worst_value()));
+        shaper.reward(score, evaluation, cost).map_err(|source| SearchError::Reward { trial, source })
     }
 }

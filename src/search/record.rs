@@ -1,7 +1,7 @@
 //! The results of a search.
 
 use super::Utilisation;
-use crate::evaluation::{Evaluation, Reward};
+use crate::evaluation::{Evaluation, Objective, Reward};
 use crate::graph::{Cost, Fingerprint};
 use crate::space::SearchSpace;
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,8 @@ impl fmt::Display for StopReason {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SearchReport<S: SearchSpace> {
+    /// What was optimised.
+    pub objective: Objective,
     /// All finished trials, in the order of proposal.
     pub records: Vec<RecordOf<S>>,
     /// Why the search ended.
@@ -94,14 +96,15 @@ pub struct SearchReport<S: SearchSpace> {
 }
 
 impl<S: SearchSpace> SearchReport<S> {
-    /// Returns the finished trials by reward, best first, and the earlier first among equals. Infeasible trials come
-    /// last.
+    /// Returns the finished trials by reward, best first, and the earlier first among equals. Trials that were stopped
+    /// early come after all others, since their rewards are not comparable, and infeasible ones last.
     #[must_use]
     pub fn best(&self) -> Vec<&RecordOf<S>> {
         let mut records: Vec<_> = self.records.iter().collect();
         records.sort_by(|a, b| {
-            let feasible = |record: &RecordOf<S>| record.evaluation.accuracy().is_some();
-            feasible(b).cmp(&feasible(a)).then(b.reward.cmp(&a.reward)).then(a.id.cmp(&b.id))
+            let (measured, finished) = (Evaluation::value, Evaluation::final_value);
+            let class = |record: &RecordOf<S>| [finished, measured].map(|value| value(&record.evaluation).is_none());
+            class(a).cmp(&class(b)).then(b.reward.cmp(&a.reward)).then(a.id.cmp(&b.id))
         });
         records
     }
@@ -119,13 +122,20 @@ impl<S: SearchSpace> SearchReport<S> {
         self.records.iter().filter(|record| record.evaluation.depends_on_machine()).count()
     }
 
-    /// Returns the mean accuracy in percent of the measured trials among `records`, or `None` if there are none.
+    /// Returns the number of trials that were stopped early.
     #[must_use]
-    pub fn mean_accuracy<'a>(records: impl IntoIterator<Item = &'a RecordOf<S>>) -> Option<f64>
+    pub fn stopped(&self) -> usize {
+        self.records.iter().filter(|record| record.evaluation.is_stopped()).count()
+    }
+
+    /// Returns the mean value of the measured trials among `records`, or `None` if there are none. Trials that were stopped
+    /// early count with their last value.
+    #[must_use]
+    pub fn mean_value<'a>(records: impl IntoIterator<Item = &'a RecordOf<S>>) -> Option<f64>
     where
         S: 'a,
     {
-        let accuracies: Vec<f64> = records.into_iter().filter_map(|record| record.evaluation.accuracy()).collect();
-        if accuracies.is_empty() { None } else { Some(accuracies.iter().sum::<f64>() / accuracies.len() as f64) }
+        let values: Vec<f64> = records.into_iter().filter_map(|record| record.evaluation.value()).collect();
+        if values.is_empty() { None } else { Some(values.iter().sum::<f64>() / values.len() as f64) }
     }
 }

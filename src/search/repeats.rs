@@ -5,6 +5,7 @@ use crate::agent::{Agent, TrajectoryOf};
 use crate::graph::{Cost, Fingerprint};
 use crate::seed;
 use crate::space::SearchSpace;
+use std::collections::HashMap;
 
 /// A proposal of an architecture that was proposed before.
 pub(super) struct Repeat<S: SearchSpace> {
@@ -19,12 +20,13 @@ pub(super) struct Repeat<S: SearchSpace> {
 impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
     /// Has the agent learn a repeat, or keeps it while its architecture is still being evaluated.
     pub(super) fn learn_repeat(&mut self, repeat: Repeat<S>) -> Result<(), SearchError> {
-        let Some(evaluation) = self.cache.get(&repeat.fingerprint) else {
+        let known = |from: &HashMap<_, _>| from.get(&repeat.fingerprint).cloned();
+        let Some(evaluation) = known(&self.cache).or_else(|| known(&self.elsewhere)) else {
             self.kept_repeats.push(repeat);
             return Ok(());
         };
         let Repeat { trial, fingerprint, trajectory, cost } = repeat;
-        let reward = self.worth(trial, evaluation, cost.as_ref())?;
+        let reward = self.worth(trial, &evaluation, cost.as_ref())?;
         let episode = self.episode(trajectory, trial, reward, fingerprint)?;
         self.memory.push(episode.clone());
         let mut rng = seed::stream(self.search.config.seed, "repeat", self.learned_repeats);

@@ -1,61 +1,116 @@
 //! The records of a search as files for other programs.
 
-use super::SearchReport;
+use super::{RecordOf, SearchReport};
+use crate::evaluation::{Evaluation, Metrics};
 use crate::space::SearchSpace;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 impl<S: SearchSpace> SearchReport<S> {
     /// Writes all trials as CSV, best first, after a line of column names.
     ///
-    /// Columns: `rank`, `trial`, `minibatch`, `accuracy` (percent; empty if infeasible), `reward`, `parameters`,
-    /// `flops` (multiply-adds for one image), `activation_bytes` (for one image), `depth`, `nodes`, `edges`, `epochs`,
-    /// `restarts`, `seconds`, `cached`, `seed`, `fingerprint`, `architecture` (the space's text) and `infeasible` (the
-    /// reason). The columns from `parameters` to `edges` are left out if no trial has a cost.
+    /// Columns: `rank`, `trial`, `minibatch`, `accuracy` (percent; empty if infeasible; with another objective, its name
+    /// and values), `reward`, `parameters`, `flops` (multiply-adds for one image), `activation_bytes` (for one image),
+    /// `depth`, `nodes`, `edges`, a column for each measurement by its name, `epochs`, `restarts`, `seconds`, `cached`,
+    /// `stopped` (early), `seed`, `fingerprint`, `architecture` (the space's text) and `infeasible` (the reason). The columns from
+    /// `parameters` to `edges` are left out if no trial has a cost, and `stopped` is if no trial was. An objective or a measurement whose name is that of
+    /// another column is called `measured_NAME`.
     ///
     /// # Errors
     /// Returns an error if `out` cannot be written.
     pub fn write_csv(&self, space: &S, out: &mut dyn Write) -> io::Result<()> {
         let mut csv = csv::Writer::from_writer(out);
         let costs: &[&str] = if self.records.iter().any(|record| record.cost.is_some()) { &COSTS } else { &[] };
-        csv.write_record(FIRST.iter().chain(costs).chain(&LAST))?;
+        let metrics = self.records.iter().filter_map(|record| record.evaluation.metrics());
+        let names: BTreeSet<&str> =
+            metrics.flat_map(|metrics| metrics.measurements.keys().map(String::as_str)).collect();
+        let stopped: &[&str] = if self.stopped() > 0 { &["stopped"] } else { &[] };
+        let columns = FIRST.iter().chain(costs).chain(&COURSE).chain(stopped).chain(&LAST);
+        let mut columns: Vec<String> = columns.map(|&name| name.to_owned()).collect();
+        columns.insert(3, free_name(&self.objective.name, &columns));
+        for (place, name) in names.iter().enumerate() {
+            columns.insert(FIRST.len() + 1 + costs.len() + place, free_name(name, &columns));
+        }
+        csv.write_record(&columns)?;
         for (position, record) in self.best().into_iter().enumerate() {
-            let metrics = record.evaluation.metrics();
-            let reason = match &record.evaluation {
-                crate::evaluation::Evaluation::Infeasible(reason) => reason.to_string(),
-                crate::evaluation::Evaluation::Measured(_) => String::new(),
-            };
-            let mut fields = vec![
-                (position + 1).to_string(),
-                record.id.to_string(),
-                record.minibatch.to_string(),
-                metrics.map(|metrics| metrics.accuracy.to_string()).unwrap_or_default(),
-                record.reward.to_string(),
-            ];
-            let parts = record
-                .cost
-                .map(|cost| [cost.parameters, cost.flops, cost.activation_bytes, cost.depth, cost.nodes, cost.edges]);
-            fields
-                .extend((0..costs.len()).map(|place| parts.map(|parts| parts[place].to_string()).unwrap_or_default()));
-            fields.extend([
-                metrics.map(|metrics| metrics.epochs.to_string()).unwrap_or_default(),
-                metrics.map(|metrics| metrics.restarts.to_string()).unwrap_or_default(),
-                metrics.map(|metrics| format!("{:.3}", metrics.seconds)).unwrap_or_default(),
-                record.cached.to_string(),
-                record.seed.to_string(),
-                record.fingerprint.to_string(),
-                space.describe(&record.architecture),
-                reason,
-            ]);
-            csv.write_record(fields)?;
+            csv.write_record(fields(space, position + 1, record, [costs, stopped], &names))?;
+        }
+        csv.flush()
+    }
+
+    /// Writes the learning curves of all trials as CSV, after a line of column names: a line for each measured epoch,
+    /// with the columns `trial`, `epoch` (from 1) and `accuracy` (percent). Trials are in the order of proposal; those
+    /// without a curve have no line.
+    ///
+    /// # Errors
+    /// Returns an error if `out` cannot be written.
+    pub fn write_curves(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record(["trial", "epoch", "accuracy"])?;
+        for record in &self.records {
+            for (epoch, accuracy) in record.evaluation.metrics().iter().flat_map(|metrics| &metrics.curve) {
+                csv.write_record([record.id.to_string(), epoch.to_string(), accuracy.to_string()])?;
+            }
         }
         csv.flush()
     }
 }
 
-const FIRST: [&str; 5] = ["rank", "trial", "minibatch", "accuracy", "reward"];
+/// The fields of a trial, in the order of the columns.
+fn fields<S: SearchSpace>(
+    space: &S,
+    rank: usize,
+    record: &RecordOf<S>,
+    [costs, stopped]: [&[&str]; 2],
+    measurements: &BTreeSet<&str>,
+) -> Vec<String> {
+    let metrics = record.evaluation.metrics();
+    let of_metrics = |field: &dyn Fn(&Metrics) -> String| metrics.map(field).unwrap_or_default();
+    let mut fields = vec![
+        rank.to_string(),
+        record.id.to_string(),
+        record.minibatch.to_string(),
+        of_metrics(&|metrics| metrics.value.to_string()),
+        record.reward.to_string(),
+    ];
+    let parts = record
+        .cost
+        .map(|cost| [cost.parameters, cost.flops, cost.activation_bytes, cost.depth, cost.nodes, cost.edges]);
+    fields.extend((0..costs.len()).map(|place| parts.map(|parts| parts[place].to_string()).unwrap_or_default()));
+    let measured = |name: &&str| record.evaluation.measurement(name).map(|value| value.to_string());
+    fields.extend(measurements.iter().map(|name| measured(name).unwrap_or_default()));
+    fields.extend([
+        of_metrics(&|metrics| metrics.epochs.to_string()),
+        of_metrics(&|metrics| metrics.restarts.to_string()),
+        of_metrics(&|metrics| format!("{:.3}", metrics.seconds)),
+        record.cached.to_string(),
+    ]);
+    fields.extend(stopped.iter().map(|_| record.evaluation.is_stopped().to_string()));
+    fields.extend([
+        record.seed.to_string(),
+        record.fingerprint.to_string(),
+        space.describe(&record.architecture),
+        match &record.evaluation {
+            Evaluation::Infeasible(reason) => reason.to_string(),
+            Evaluation::Measured(_) => String::new(),
+        },
+    ]);
+    fields
+}
+
+/// Returns a name for the column of an objective or a measurement that no other column has.
+pub(crate) fn free_name(name: &str, taken: &[String]) -> String {
+    let mut free = name.to_owned();
+    while taken.contains(&free) {
+        free.insert_str(0, "measured_");
+    }
+    free
+}
+
+const FIRST: [&str; 4] = ["rank", "trial", "minibatch", "reward"];
 const COSTS: [&str; 6] = ["parameters", "flops", "activation_bytes", "depth", "nodes", "edges"];
-const LAST: [&str; 8] =
-    ["epochs", "restarts", "seconds", "cached", "seed", "fingerprint", "architecture", "infeasible"];
+const COURSE: [&str; 4] = ["epochs", "restarts", "seconds", "cached"];
+const LAST: [&str; 4] = ["seed", "fingerprint", "architecture", "infeasible"];
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ use crate::agent::Agent;
 use crate::evaluation::{Evaluation, Metrics};
 use crate::reward::RewardError;
 use crate::seed;
+use crate::setting::InvalidSetting;
 use crate::space::{SearchSpace, random_trajectory, walk};
 use std::collections::BTreeMap;
 
@@ -21,14 +22,25 @@ impl<'o, S: SearchSpace, G> Search<'o, S, G, String> {
         G: Agent<S>,
     {
         self.config.validate()?;
+        for of in &self.warm_start.objectives {
+            let (path, objective) = ("search.objective", &self.config.objective);
+            let expected = format!("{} ({}), as in the history", of.label(), of.direction.name());
+            let found = format!("{} ({})", objective.label(), objective.direction.name());
+            InvalidSetting::check(path, found, of == objective, expected)?;
+        }
         let log = match self.folder.take() {
-            Some(folder) => folder.log(&self.config, self.parts())?,
+            Some(folder) => {
+                self.warm_start = folder.recall(self.warm_start)?;
+                folder.log(&self.config, self.parts(), &self.warm_start)?
+            }
             None => Log::default(),
         };
         let mut session = Session::new(self, log);
         session.verify_needs()?;
+        session.verify_first()?;
         session.verify_past()?;
         let checkpoint = session.restore_agent()?;
+        session.recall_history(checkpoint.is_some())?;
         if session.log.is_new() {
             session.log.begin()?;
         }
@@ -46,7 +58,10 @@ impl<'o, S: SearchSpace, G> Search<'o, S, G, String> {
     where
         G: Agent<S>,
     {
+        let [first, history] = self.warm_start.identities();
         Parts {
+            first,
+            history,
             environment: self.evaluator.clone(),
             space: Some(self.space.identity()),
             agent: Some(self.agent.identity()),

@@ -85,7 +85,7 @@ where
     /// Waits for the next trial to end, and tells the observers what happens meanwhile.
     fn wait(&mut self) -> Result<Option<(u64, Verdict)>, SearchError> {
         let barrier = self.has_barrier();
-        let Search { observers, cancellation, .. } = &mut self.session.search;
+        let Session { search: Search { observers, cancellation, .. }, asked, .. } = &mut self.session;
         let tally = &mut self.tally;
         let mut ended = None;
         self.evaluator.wait(cancellation, &mut |event| match event {
@@ -93,7 +93,14 @@ where
                 tally.started(Instant::now(), trial);
                 observers.on_started(trial, &worker);
             }
-            Event::Progress { trial, progress } => observers.on_progress(trial, &progress),
+            Event::Progress { trial, progress } => {
+                observers.on_progress(trial, &progress);
+                if observers.should_stop(trial, &progress)
+                    && let Some(proposed) = asked.get(&trial)
+                {
+                    proposed.early_stop.ask();
+                }
+            }
             Event::Ended { trial, verdict } => ended = Some((trial, verdict)),
             Event::Waiting { message } => {
                 tracing::warn!(%message, "trials wait");

@@ -5,12 +5,14 @@ use super::run_folder::Log;
 use super::trial::{Finished, Proposed, checked, lacked_room};
 use super::{Observer, Scheduling, Search, SearchConfig, SearchError, SearchReport, StopReason, Utilisation};
 use crate::agent::{Agent, Memory};
+use crate::environment::Thresholds;
 use crate::evaluation::{Evaluation, Infeasibility};
 use crate::evaluator::{Assignment, Verdict};
 use crate::graph::Fingerprint;
 use crate::space::SearchSpace;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 
 /// A search in progress whose trials the caller evaluates: [`ask`](Self::ask) for trials, and [`tell`](Self::tell) it
 /// the results.
@@ -54,6 +56,12 @@ pub struct Session<'o, S: SearchSpace, G> {
     pub(super) report: SearchReport<S>,
     /// Evaluations by fingerprint. Rewards are computed again, because different blocks may describe the same network.
     pub(super) cache: HashMap<Fingerprint, Evaluation>,
+    /// Architectures whose last evaluation was stopped early, so that their accuracy is not known.
+    pub(super) stopped: HashSet<Fingerprint>,
+    /// Results from elsewhere; a trial never has one of them.
+    pub(super) elsewhere: HashMap<Fingerprint, Evaluation>,
+    /// What the trials of the current minibatch must reach, or they are stopped early.
+    pub(super) thresholds: Arc<Thresholds>,
     /// Repeats of architectures that are still being evaluated, and the number of repeats that the agent has learned.
     pub(super) kept_repeats: Vec<Repeat<S>>,
     pub(super) learned_repeats: u64,
@@ -62,7 +70,7 @@ pub struct Session<'o, S: SearchSpace, G> {
     /// Trials to hand out, in this order.
     pub(super) ready: VecDeque<Proposed<S>>,
     /// Trials that are handed out and whose results are not known yet.
-    asked: BTreeMap<u64, Proposed<S>>,
+    pub(super) asked: BTreeMap<u64, Proposed<S>>,
     /// Trials that ran out of time or memory next to others, and wait to be evaluated alone.
     crowded: BTreeMap<u64, Proposed<S>>,
     /// Finished trials of the current minibatch, which has `minibatch` trials.
@@ -96,13 +104,17 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
         };
         let utilisation = Utilisation::default();
         let (stop, priors_hold) = (StopReason::Completed, None);
-        let report = SearchReport { records: Vec::new(), stop, resampled: 0, utilisation, priors_hold };
+        let objective = search.config.objective.clone();
+        let report = SearchReport { objective, records: Vec::new(), stop, resampled: 0, utilisation, priors_hold };
         Self {
             search,
             log,
             memory,
             report,
             cache: HashMap::new(),
+            stopped: HashSet::new(),
+            elsewhere: HashMap::new(),
+            thresholds: Arc::default(),
             kept_repeats: Vec::new(),
             learned_repeats: 0,
             under_way: HashSet::new(),
@@ -222,7 +234,7 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
     fn hand_out(&mut self, mut proposed: Proposed<S>) -> Result<Assignment<S::Architecture>, SearchError> {
         // If the folder cannot be written to, fail before an evaluation is paid for.
         self.log.begin()?;
-        let assignment = proposed.attempt();
+        let assignment = proposed.attempt(&self.thresholds);
         self.asked.insert(proposed.trial.id, proposed);
         Ok(assignment)
     }
@@ -243,7 +255,9 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
                 }
                 Evaluation::Infeasible(Infeasibility::Failed { attempts, message })
             }
-            Verdict::Evaluated(evaluation) => checked(evaluation),
+            Verdict::Evaluated(evaluation) => {
+                checked(evaluation, &self.search.config).map_err(|source| SearchError::Limit { trial, source })?
+            }
         };
         if !proposed.alone
             && let Some(reason) = lacked_room(&evaluation)

@@ -106,8 +106,8 @@ fn a_repeat_is_served_from_the_cache_with_structure_terms_of_its_own() {
     assert_eq!(calls.load(Ordering::SeqCst), 200 - report.cache_hits());
     let mut first = HashMap::new();
     for record in &report.records {
-        let accuracy = first.entry(record.fingerprint).or_insert(record.evaluation.accuracy());
-        assert_eq!(record.evaluation.accuracy(), *accuracy);
+        let accuracy = first.entry(record.fingerprint).or_insert(record.evaluation.value());
+        assert_eq!(record.evaluation.value(), *accuracy);
         let cost = record.architecture.to_graph().cost(&NetworkConfig::cifar()).unwrap();
         assert_eq!(
             record.reward.value(),
@@ -122,7 +122,7 @@ fn the_flops_of_the_reward_are_those_of_the_network_or_of_one_block() {
         let reward = RedefinedReward { flops_of, ..RedefinedReward::paper() };
         let search = Search::new(BlockSpace::paper(), RandomAgent, Synthetic::new(), config());
         let records = search.with_reward(reward).run().unwrap().records;
-        records.into_iter().filter(|record| record.evaluation.accuracy().is_some()).collect::<Vec<_>>()
+        records.into_iter().filter(|record| record.evaluation.value().is_some()).collect::<Vec<_>>()
     };
     let network = NetworkConfig::cifar();
     let (whole, alone) = (price(FlopsOf::Network), price(FlopsOf::Block));
@@ -186,7 +186,7 @@ fn a_trial_that_ran_out_of_time_or_memory_is_tried_once_more_alone() {
 fn an_accuracy_that_is_not_a_number_is_recorded_as_infeasible() {
     let (environment, _) = faulty(|_| Ok(measured(f64::NAN)));
     let report = Search::new(BlockSpace::paper(), RandomAgent, environment, config().with_trials(2, 2)).run().unwrap();
-    assert!(report.records.iter().all(|record| record.evaluation.accuracy().is_none()));
+    assert!(report.records.iter().all(|record| record.evaluation.value().is_none()));
 }
 
 #[test]

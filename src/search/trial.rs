@@ -2,9 +2,11 @@
 
 use super::{RecordOf, SearchConfig, SearchError};
 use crate::agent::TrajectoryOf;
-use crate::evaluation::{Evaluation, Infeasibility, Metrics, Trial};
+use crate::environment::{EarlyStop, Thresholds};
+use crate::evaluation::{Evaluation, Infeasibility, Trial};
 use crate::evaluator::Assignment;
 use crate::graph::{Cost, CostError, CostLimits, LayerGraph};
+use crate::reward::RewardError;
 use crate::setting::InvalidSetting;
 use crate::space::SearchSpace;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ pub(super) struct Proposed<S: SearchSpace> {
     pub(super) priced: Option<Cost>,
     /// Attempts begun.
     pub(super) attempts: u32,
+    /// What may stop the last attempt early.
+    pub(super) early_stop: EarlyStop,
     /// Whether it is evaluated alone, so that running out of time or memory is final.
     pub(super) alone: bool,
 }
@@ -37,10 +41,12 @@ pub(super) enum Entered<S: SearchSpace> {
 }
 
 impl<S: SearchSpace> Proposed<S> {
-    /// Begins another attempt.
-    pub(super) fn attempt(&mut self) -> Assignment<S::Architecture> {
+    /// Begins another attempt, which must reach these accuracies or is stopped early.
+    pub(super) fn attempt(&mut self, thresholds: &Arc<Thresholds>) -> Assignment<S::Architecture> {
         self.attempts += 1;
+        self.early_stop = EarlyStop::new().with_thresholds(Arc::clone(thresholds));
         Assignment::new(self.trial.clone(), self.attempts, Arc::clone(&self.architecture))
+            .with_early_stop(self.early_stop.clone())
     }
 }
 
@@ -90,13 +96,29 @@ pub(super) fn lacked_room(evaluation: &Evaluation) -> Option<&Infeasibility> {
     }
 }
 
-/// Turns an accuracy that is not a finite number into a failed evaluation: it has no reward.
-pub(super) fn checked(evaluation: Evaluation) -> Evaluation {
-    match evaluation {
-        Evaluation::Measured(Metrics { accuracy, .. }) if !accuracy.is_finite() => {
-            let message = format!("the environment reported an accuracy of {accuracy}");
-            Evaluation::Infeasible(Infeasibility::Rejected { message })
-        }
-        evaluation => evaluation,
+/// Turns an evaluation into a failed one if a number of it is not finite, for which there is no reward, or if a
+/// measurement exceeds its limit. Points of a curve that are not finite are left out, since JSON has no form for them.
+pub(super) fn checked(mut evaluation: Evaluation, config: &SearchConfig) -> Result<Evaluation, RewardError> {
+    let Evaluation::Measured(metrics) = &mut evaluation else { return Ok(evaluation) };
+    metrics.curve.retain(|(_, value)| value.is_finite());
+    if !metrics.value.is_finite() {
+        let (name, value) = (&config.objective.name, metrics.value);
+        return Ok(rejected(format!("the environment reported {value} as its {name}")));
     }
+    if let Some((name, value)) = metrics.measurements.iter().find(|(_, value)| !value.is_finite()) {
+        return Ok(rejected(format!("the environment reported {value} as its measurement {name:?}")));
+    }
+    for (name, &limit) in &config.measurement_limits {
+        let Some(&measured) = metrics.measurements.get(name) else { return Err(RewardError::missing(name, metrics)) };
+        if measured > limit {
+            let (measurement, value) = (name.clone(), metrics.value);
+            let over = Infeasibility::OverMeasurementLimit { measurement, measured, limit, value };
+            return Ok(Evaluation::Infeasible(over));
+        }
+    }
+    Ok(evaluation)
+}
+
+fn rejected(message: String) -> Evaluation {
+    Evaluation::Infeasible(Infeasibility::Rejected { message })
 }

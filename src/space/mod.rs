@@ -103,6 +103,14 @@ pub trait SearchSpace: Send + Sync {
     /// [`SpaceError`] if the actions are not a complete legal walk.
     fn decode(&self, actions: &[Self::Action]) -> Result<Self::Architecture, SpaceError>;
 
+    /// Returns the actions of a walk that leads to `architecture`, if the space can tell: the reverse of
+    /// [`decode`](Self::decode). The default is none. With it, architectures are read from tables as the
+    /// [history](crate::search::History) of a search.
+    fn encode(&self, architecture: &Self::Architecture) -> Option<Vec<Self::Action>> {
+        let _ = architecture;
+        None
+    }
+
     /// Returns what the walks and architectures of this space depend on: its rules and their settings. A run is resumed
     /// only with the identity that it was started with, so that one journal never holds the walks of two spaces.
     ///

@@ -2,7 +2,7 @@
 
 use super::{Rule, Violation, samples};
 use crate::environment::{Environment, Progress, TrialContext};
-use crate::evaluation::{Evaluation, Trial};
+use crate::evaluation::{Evaluation, Objective, Trial};
 use crate::space::SearchSpace;
 use std::cell::RefCell;
 
@@ -11,7 +11,7 @@ use std::cell::RefCell;
 /// `make` must return equal environments. Each architecture is evaluated three times: by one environment, by a second
 /// one in the opposite order, and by the first again. All evaluations must be the same, except for their times;
 /// evaluations that depend on the machine (lack of memory, time limit, failure) are not compared. Accuracies must be
-/// between 0 and 100 percent, reported progress must be possible, and both environments must have the same identity. If
+/// between 0 and 100 percent, measurements finite, reported progress must be possible, and both environments must have the same identity. If
 /// a training takes a minute, check only a few architectures.
 ///
 /// Training on a GPU rarely repeats to the bit, which the check reports as a violation; check it on a CPU. The check
@@ -41,7 +41,25 @@ use std::cell::RefCell;
 /// };
 /// assert_eq!(check_environment(&space, tiring, 20).unwrap_err().rule, Rule::EvaluationsRepeat);
 /// ```
-pub fn check_environment<S, E>(space: &S, mut make: impl FnMut() -> E, architectures: usize) -> Result<(), Violation>
+pub fn check_environment<S, E>(space: &S, make: impl FnMut() -> E, architectures: usize) -> Result<(), Violation>
+where
+    S: SearchSpace,
+    E: Environment<S::Architecture>,
+{
+    check_environment_for(&Objective::default(), space, make, architectures)
+}
+
+/// Checks an environment as [`check_environment`] does, for searches with another objective than the accuracy: its
+/// values only have to be finite.
+///
+/// # Errors
+/// The first [`Violation`] found.
+pub fn check_environment_for<S, E>(
+    objective: &Objective,
+    space: &S,
+    mut make: impl FnMut() -> E,
+    architectures: usize,
+) -> Result<(), Violation>
 where
     S: SearchSpace,
     E: Environment<S::Architecture>,
@@ -50,10 +68,11 @@ where
     let identity = one.identity();
     check_identity(&identity, &[other.identity(), one.identity()])?;
     let samples = samples(space, architectures)?;
-    let forth = samples.iter().map(|sample| evaluate(&mut one, sample)).collect::<Result<Vec<_>, _>>()?;
-    let mut back = samples.iter().rev().map(|sample| evaluate(&mut other, sample)).collect::<Result<Vec<_>, _>>()?;
+    let forth = samples.iter().map(|sample| evaluate(objective, &mut one, sample)).collect::<Result<Vec<_>, _>>()?;
+    let mut back =
+        samples.iter().rev().map(|sample| evaluate(objective, &mut other, sample)).collect::<Result<Vec<_>, _>>()?;
     back.reverse();
-    let again = samples.iter().map(|sample| evaluate(&mut one, sample)).collect::<Result<Vec<_>, _>>()?;
+    let again = samples.iter().map(|sample| evaluate(objective, &mut one, sample)).collect::<Result<Vec<_>, _>>()?;
     for (place, (_, architecture)) in samples.iter().enumerate() {
         for (evaluation, what) in
             [(&back[place], "from another environment in another order"), (&again[place], "a second time")]
@@ -85,6 +104,7 @@ pub(super) fn timeless(mut evaluation: Evaluation) -> Evaluation {
 }
 
 fn evaluate<A>(
+    objective: &Objective,
     environment: &mut impl Environment<A>,
     (trial, architecture): &(Trial, A),
 ) -> Result<Evaluation, Violation> {
@@ -102,8 +122,12 @@ fn evaluate<A>(
     if let Some(progress) = impossible.into_inner() {
         return Err(Rule::ProgressIsPossible.broken(format!("{progress:?} was reported")));
     }
-    let accuracy = evaluation.accuracy();
-    let possible = accuracy.is_none_or(|accuracy| (0.0..=100.0).contains(&accuracy));
-    Rule::AccuracyIsAPercentage.hold(possible, || format!("trial {} has {accuracy:?}", trial.id))?;
+    let is_possible = |value: f64| value.is_finite() && (!objective.is_accuracy() || (0.0..=100.0).contains(&value));
+    if let Some(metrics) = evaluation.metrics() {
+        let (id, name, value) = (trial.id, &objective.name, metrics.value);
+        Rule::ValuesArePossible.hold(is_possible(value), || format!("trial {id} has the {name} {value}"))?;
+        let wrong = metrics.measurements.iter().find(|(_, value)| !value.is_finite());
+        Rule::ValuesArePossible.hold(wrong.is_none(), || format!("trial {id} has the measurement {wrong:?}"))?;
+    }
     Ok(timeless(evaluation))
 }

@@ -39,7 +39,7 @@ mod reward;
 mod space;
 
 pub use agent::check_agent;
-pub use environment::check_environment;
+pub use environment::{check_environment, check_environment_for};
 pub use evaluator::check_evaluator;
 pub use reward::check_reward;
 pub use space::check_space;
@@ -53,107 +53,87 @@ use rand::Rng;
 use std::collections::HashSet;
 use std::fmt;
 
-/// A rule that the checks of this module test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Rule {
-    /// A space gives the same answer to the same question.
-    SpaceRepeats,
-    /// Every state offers an action.
-    SpaceOffersActions,
-    /// The actions of a state are distinct.
-    ActionsAreDistinct,
-    /// Every offered action can be taken.
-    LegalActionsLeadOn,
-    /// An action that is not offered is refused.
-    IllegalActionsAreRefused,
-    /// Every walk ends.
-    WalksEnd,
-    /// A complete walk decodes to an architecture.
-    WalksDecode,
-    /// A walk that is not complete, or continues after its end, does not decode.
-    IncompleteWalksAreRefused,
-    /// States, actions and architectures are equal to themselves after a round trip through JSON.
-    DataRoundTrips,
-    /// Most architectures that differ have different fingerprints.
-    FingerprintsTellApart,
-    /// An action carried over to another state is legal there, and stays the same between equal states.
-    TransfersAreLegal,
-    /// A proposal is a complete walk of legal actions, with the states in between.
-    ProposalsAreTrajectories,
-    /// An agent does what it is asked.
-    AgentGoesOn,
-    /// Equal agents with equal seeds propose the same.
-    AgentRepeats,
-    /// An agent learns nothing from being asked for a proposal.
-    ProposingTeachesNothing,
-    /// Equal agents are saved as equal bytes.
-    EqualAgentsSaveEqualBytes,
-    /// A loaded agent continues like the saved one.
-    LoadedAgentsGoOn,
-    /// Data that is not a saved agent is refused.
-    DamagedSavesAreRefused,
-    /// The identity of a part is not empty, and does not change, whatever the part learns.
-    IdentityIsStable,
-    /// An environment evaluates what it is given without a fault.
-    EvaluationsSucceed,
-    /// An evaluation depends on the architecture and the trial's seed alone.
-    EvaluationsRepeat,
-    /// An accuracy is between 0 and 100 percent.
-    AccuracyIsAPercentage,
-    /// Reported progress is possible: no more epochs than there are, and a fraction from 0 to 1.
-    ProgressIsPossible,
-    /// A reward is a finite number.
-    RewardsAreFinite,
-    /// The same evaluation has the same reward.
-    RewardsRepeat,
-    /// A credit has one reward per layer.
-    CreditHasOneRewardALayer,
-    /// An evaluator accepts trials and ends each of them.
-    TrialsEnd,
-    /// Each call of `wait` ends with the end of one trial, and every trial ends exactly once.
-    WaitEndsOneTrial,
-    /// `wait` returns an error if nothing was submitted.
-    WaitingForNothingIsAnError,
-    /// An evaluator has at least one worker.
-    EvaluatorsHaveWorkers,
+/// Defines [`Rule`] and its text form.
+macro_rules! rules {
+    ($($(#[$doc:meta])* $rule:ident = $text:literal,)*) => {
+        /// A rule that the checks of this module test.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Rule {
+            $($(#[$doc])* $rule,)*
+        }
+
+        impl fmt::Display for Rule {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self {
+                    $(Self::$rule => $text,)*
+                })
+            }
+        }
+    };
 }
 
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::SpaceRepeats => "a space must give the same answer to the same question",
-            Self::SpaceOffersActions => "every state must offer an action",
-            Self::ActionsAreDistinct => "the actions of a state must be distinct",
-            Self::LegalActionsLeadOn => "every action that is offered must be accepted",
-            Self::IllegalActionsAreRefused => "an action that is not offered must be refused",
-            Self::WalksEnd => "every walk must end",
-            Self::WalksDecode => "a complete walk must decode to an architecture",
-            Self::IncompleteWalksAreRefused => "a walk that is not complete must not decode",
-            Self::DataRoundTrips => "data must be equal to itself after a round trip through JSON",
-            Self::FingerprintsTellApart => "architectures that differ must not count as one",
-            Self::TransfersAreLegal => "an action that is carried over to another state must be legal there",
-            Self::ProposalsAreTrajectories => "a proposal must be a complete walk of legal actions",
-            Self::AgentGoesOn => "an agent must do what it is asked",
-            Self::AgentRepeats => "equal agents with equal seeds must propose the same",
-            Self::ProposingTeachesNothing => "an agent must not learn from being asked for a proposal",
-            Self::EqualAgentsSaveEqualBytes => "equal agents must be saved as equal bytes",
-            Self::LoadedAgentsGoOn => "a loaded agent must continue like the saved one",
-            Self::DamagedSavesAreRefused => "data that is not a saved agent must be refused",
-            Self::IdentityIsStable => "an identity must not be empty and must not change",
-            Self::EvaluationsSucceed => "an environment must evaluate every architecture without an error",
-            Self::EvaluationsRepeat => "an evaluation must depend on architecture and seed alone",
-            Self::AccuracyIsAPercentage => "an accuracy must be between 0 and 100 percent",
-            Self::ProgressIsPossible => "reported progress must be possible",
-            Self::RewardsAreFinite => "a reward must be a finite number",
-            Self::RewardsRepeat => "the same evaluation must have the same reward",
-            Self::CreditHasOneRewardALayer => "a credit must have one reward per layer",
-            Self::TrialsEnd => "an evaluator must accept trials and end them",
-            Self::WaitEndsOneTrial => "each wait must end exactly one trial, and no trial may end twice",
-            Self::WaitingForNothingIsAnError => "waiting must return an error if nothing was submitted",
-            Self::EvaluatorsHaveWorkers => "an evaluator must have at least one worker",
-        })
-    }
+rules! {
+    /// A space gives the same answer to the same question.
+    SpaceRepeats = "a space must give the same answer to the same question",
+    /// Every state offers an action.
+    SpaceOffersActions = "every state must offer an action",
+    /// The actions of a state are distinct.
+    ActionsAreDistinct = "the actions of a state must be distinct",
+    /// Every offered action can be taken.
+    LegalActionsLeadOn = "every action that is offered must be accepted",
+    /// An action that is not offered is refused.
+    IllegalActionsAreRefused = "an action that is not offered must be refused",
+    /// Every walk ends.
+    WalksEnd = "every walk must end",
+    /// A complete walk decodes to an architecture.
+    WalksDecode = "a complete walk must decode to an architecture",
+    /// A walk that is not complete, or continues after its end, does not decode.
+    IncompleteWalksAreRefused = "a walk that is not complete must not decode",
+    /// States, actions and architectures are equal to themselves after a round trip through JSON.
+    DataRoundTrips = "data must be equal to itself after a round trip through JSON",
+    /// Most architectures that differ have different fingerprints.
+    FingerprintsTellApart = "architectures that differ must not count as one",
+    /// An action carried over to another state is legal there, and stays the same between equal states.
+    TransfersAreLegal = "an action that is carried over to another state must be legal there",
+    /// A proposal is a complete walk of legal actions, with the states in between.
+    ProposalsAreTrajectories = "a proposal must be a complete walk of legal actions",
+    /// An agent does what it is asked.
+    AgentGoesOn = "an agent must do what it is asked",
+    /// Equal agents with equal seeds propose the same.
+    AgentRepeats = "equal agents with equal seeds must propose the same",
+    /// An agent learns nothing from being asked for a proposal.
+    ProposingTeachesNothing = "an agent must not learn from being asked for a proposal",
+    /// Equal agents are saved as equal bytes.
+    EqualAgentsSaveEqualBytes = "equal agents must be saved as equal bytes",
+    /// A loaded agent continues like the saved one.
+    LoadedAgentsGoOn = "a loaded agent must continue like the saved one",
+    /// Data that is not a saved agent is refused.
+    DamagedSavesAreRefused = "data that is not a saved agent must be refused",
+    /// The identity of a part is not empty, and does not change, whatever the part learns.
+    IdentityIsStable = "an identity must not be empty and must not change",
+    /// An environment evaluates what it is given without a fault.
+    EvaluationsSucceed = "an environment must evaluate every architecture without an error",
+    /// An evaluation depends on the architecture and the trial's seed alone.
+    EvaluationsRepeat = "an evaluation must depend on architecture and seed alone",
+    /// The value and the measurements of an evaluation are finite numbers, and an accuracy is between 0 and 100 percent.
+    ValuesArePossible = "values must be finite, and an accuracy between 0 and 100 percent",
+    /// Reported progress is possible: no more epochs than there are, and a fraction from 0 to 1.
+    ProgressIsPossible = "reported progress must be possible",
+    /// A reward is a finite number.
+    RewardsAreFinite = "a reward must be a finite number",
+    /// The same evaluation has the same reward.
+    RewardsRepeat = "the same evaluation must have the same reward",
+    /// A credit has one reward per layer.
+    CreditHasOneRewardALayer = "a credit must have one reward per layer",
+    /// An evaluator accepts trials and ends each of them.
+    TrialsEnd = "an evaluator must accept trials and end them",
+    /// Each call of `wait` ends with the end of one trial, and every trial ends exactly once.
+    WaitEndsOneTrial = "each wait must end exactly one trial, and no trial may end twice",
+    /// `wait` returns an error if nothing was submitted.
+    WaitingForNothingIsAnError = "waiting must return an error if nothing was submitted",
+    /// An evaluator has at least one worker.
+    EvaluatorsHaveWorkers = "an evaluator must have at least one worker",
 }
 
 /// A broken rule and what was observed.

@@ -5,8 +5,10 @@ use super::{Rule, Violation};
 use crate::evaluation::{Evaluation, Infeasibility, Metrics, Reward};
 use crate::graph::Cost;
 use crate::reward::{RewardError, RewardShaper};
+use std::collections::BTreeSet;
 
-/// Checks a reward shaper for accuracies from 0 to 100 and costs from the smallest to those that overflow.
+/// Checks a reward shaper for accuracies from 0 to 100, costs from the smallest to those that overflow, and values
+/// from 0 to 10,000 of the measurements that it asks for ([`RewardError::NoMeasurement`]).
 ///
 /// Rewards must be finite, also for infeasible architectures and for sizes saturated at `u64::MAX`: a search stops at a
 /// reward that is not. Without a cost a reward must be finite or say that it needs one. The same evaluation must have
@@ -47,12 +49,14 @@ pub fn check_reward(shaper: &(impl RewardShaper + ?Sized)) -> Result<(), Violati
         Some(Cost { depth: 40, nodes: 24, edges: 45, ..size(1_000_000_000) }),
         Some(Cost { depth: u64::MAX, ..size(u64::MAX) }),
     ];
+    let names = needed_measurements(shaper, costs[1].as_ref());
     for cost in costs.iter().map(Option::as_ref) {
         for accuracy in (0..=100).map(f64::from) {
             let infeasible = Infeasibility::Rejected { message: "checked".to_owned() };
-            for evaluation in
-                [Evaluation::Measured(Metrics::from_accuracy(accuracy)), Evaluation::Infeasible(infeasible)]
-            {
+            // From 0 to 10,000, whatever is measured.
+            let metrics = Metrics::from_accuracy(accuracy);
+            let metrics = names.iter().fold(metrics, |metrics, name| metrics.with(name, accuracy * accuracy));
+            for evaluation in [Evaluation::Measured(metrics), Evaluation::Infeasible(infeasible)] {
                 let reward = || {
                     let told = |error| format!("{error}, for {accuracy} % and {cost:?}");
                     match shaper.reward(accuracy, &evaluation, cost) {
@@ -79,4 +83,16 @@ pub fn check_reward(shaper: &(impl RewardShaper + ?Sized)) -> Result<(), Violati
         }
     }
     Ok(())
+}
+
+/// Returns the names of the measurements that a reward says it needs.
+fn needed_measurements(shaper: &(impl RewardShaper + ?Sized), cost: Option<&Cost>) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    loop {
+        let metrics = names.iter().fold(Metrics::from_accuracy(50.0), |metrics, name: &String| metrics.with(name, 1.0));
+        match shaper.reward(50.0, &Evaluation::Measured(metrics), cost) {
+            Err(RewardError::NoMeasurement { name, .. }) if !names.contains(&name) => drop(names.insert(name)),
+            _ => return names,
+        }
+    }
 }

@@ -172,6 +172,14 @@ fn check_walk<S: SearchSpace>(space: &S, actions: &[S::Action]) -> Result<(Finge
     let graph = space.graph(&architecture);
     let same = as_json("architecture", &read)? == json && space.graph(&read) == graph;
     Rule::DataRoundTrips.hold(same, || format!("{json} is read as {}", space.describe(&read)))?;
+    if let Some(encoded) = space.encode(&architecture) {
+        let again = space.decode(&encoded).map_err(|error| {
+            Rule::DataRoundTrips.broken(format!("{json} is encoded as {encoded:?}, which does not decode: {error}"))
+        })?;
+        Rule::DataRoundTrips.hold(as_json("architecture", &again)? == json, || {
+            format!("{json} is encoded as {encoded:?}, which decodes to {}", space.describe(&again))
+        })?;
+    }
     let fingerprint = space.fingerprint(&architecture);
     let repeats = space.graph(&architecture) == graph
         && space.fingerprint(&read) == fingerprint

@@ -63,11 +63,7 @@ impl Checkpoints {
     /// # Errors
     /// [`TrainError::Write`] if it cannot be deleted.
     pub fn delete(&self) -> Result<(), TrainError> {
-        let path = self.folder.join(FILE);
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(TrainError::Write { path, source }),
-            _ => Ok(()),
-        }
+        remove(self.folder.join(FILE))
     }
 
     /// Returns whether a checkpoint is due after this many epochs.
@@ -197,6 +193,14 @@ impl Snapshot {
             optimizer,
             progress: description.progress,
         }))
+    }
+}
+
+/// Removes a file, if it is there.
+pub(super) fn remove(path: PathBuf) -> Result<(), TrainError> {
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(TrainError::Write { path, source }),
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Training as an environment of a search.
 
 use super::device_reads::{DeviceReads, Direct, known_fault};
+use super::latency::{Road, Yielding, latencies};
 use super::{Checkpoints, ClassifierError, ImageClassifier, Outcome, Recipe, TrainError, Training, check_parts};
 use crate::data::{BatchSource, ChannelStatistics, DeviceSet, ImageSet, Split};
 use crate::environment::{Condition, Environment, TrialContext, panic_message};
@@ -8,9 +9,11 @@ use crate::evaluation::{Evaluation, Infeasibility, Trial};
 use crate::export::Blueprint;
 use crate::graph::{Fingerprint, LayerGraph, NetworkConfig, ToGraph};
 use crate::network::{Network, NetworkError};
+use crate::seed;
 use crate::setting::InvalidSetting;
 use burn::tensor::Device;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -25,6 +28,15 @@ use std::sync::Arc;
 ///
 /// A network that diverges, takes too long, exhausts the memory of the device or is too large to be built is
 /// [`Evaluation::Infeasible`]. The environment has no limit on cost: that is up to the search that proposes trials.
+///
+/// # Latency
+/// With [`Recipe::latency`], each network is measured once it is trained, and its metrics have the measurements
+/// [`LATENCY_MS`](super::LATENCY_MS) (one image), [`LATENCY_BATCH_MS`](super::LATENCY_BATCH_MS) (a batch as large as the
+/// recipe's) and [`LATENCY_RATIO`](super::LATENCY_RATIO) (one image, relative to a network of the block `resnet-basic`
+/// that is measured in turn with it). They are those of this device and this number of threads, and are not repeatable
+/// to the bit; the ratio can be compared between moments. Meanwhile all other trainings of this machine that measure
+/// too wait, in this process and in others: they give way between two batches, for a few seconds. Other machines are
+/// not waited for, nor other programs.
 ///
 /// ```
 /// use blockqnn::data::{Split, embedded};
@@ -160,35 +172,43 @@ impl TrainingEnvironment {
         folder.join(format!("{fingerprint}-{seed:016x}"))
     }
 
-    /// Returns the configuration of the network around each block.
-    #[must_use]
-    pub fn network(&self) -> &NetworkConfig {
-        &self.network
-    }
-
-    /// Returns the recipe by which each network is trained.
-    #[must_use]
-    pub fn recipe(&self) -> &Recipe {
-        &self.recipe
-    }
-}
-
-impl TrainingEnvironment {
     fn train(&self, graph: &LayerGraph, context: &TrialContext<'_>) -> Result<Outcome<Network>, TrainError> {
-        let build = |rng: &mut dyn rand::Rng, device: &Device| Ok(Network::new(graph, &self.network, rng, device)?);
-        let Self { recipe, training, validation, .. } = self;
-        let seed = context.trial().seed;
-        let checkpoints = self.keep.as_ref().map(|keep| keep.of_trial(context.trial()));
-        let training = Training::new(recipe, training, validation, seed)
-            .with_watch(context)
-            .with_checkpoints(checkpoints.as_ref())
-            .with_reads(self.reads.as_ref());
-        catch_unwind(AssertUnwindSafe(|| training.fit(build))).unwrap_or_else(|panic| {
+        catch_unwind(AssertUnwindSafe(|| self.train_and_measure(graph, context))).unwrap_or_else(|panic| {
             match panic_message(panic.as_ref()).and_then(known_fault) {
                 Some(fault) => Err(fault),
                 None => resume_unwind(panic),
             }
         })
+    }
+
+    fn train_and_measure(
+        &self,
+        graph: &LayerGraph,
+        context: &TrialContext<'_>,
+    ) -> Result<Outcome<Network>, TrainError> {
+        let build = |rng: &mut dyn rand::Rng, device: &Device| Ok(Network::new(graph, &self.network, rng, device)?);
+        let Self { recipe, training, validation, .. } = self;
+        let seed = context.trial().seed;
+        let checkpoints = self.keep.as_ref().map(|keep| keep.of_trial(context.trial()));
+        let road = recipe.latency.then(Road::enter).transpose()?;
+        let mut outcome = Training::new(recipe, training, validation, seed)
+            .with_watch(&Yielding { watch: context, road: road.as_ref() })
+            .with_checkpoints(checkpoints.as_ref())
+            .with_reads(self.reads.as_ref())
+            .fit(build)?;
+        if let (Outcome::Trained(trained), Some(road)) = (&mut outcome, road) {
+            trained.metrics.measurements.extend(self.latencies(&trained.network, road)?);
+        }
+        Ok(outcome)
+    }
+
+    /// Measures the latency of a trained network while nothing else trains on this machine.
+    fn latencies(&self, network: &Network, road: Road) -> Result<BTreeMap<String, f64>, TrainError> {
+        let block = LayerGraph::named("resnet-basic").unwrap_or_else(|error| unreachable!("{error}"));
+        let mut rng = seed::stream(0, "reference", 0);
+        let reference = Network::new(&block, &self.network, &mut rng, self.validation.device())?;
+        let Self { validation, recipe, reads, .. } = self;
+        road.alone(|| latencies(network, &reference, validation, recipe, reads.as_ref()))
     }
 
     /// Returns the memory of the last network to the device, and logs how much is still in use.
@@ -234,7 +254,8 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
         }
         match trained {
             Ok(Outcome::Trained(trained)) => {
-                if let Some(keep) = &self.keep {
+                // A network that was not trained to the end is of no use.
+                if let Some(keep) = self.keep.as_ref().filter(|_| !trained.metrics.stopped) {
                     let saved = self.save(keep, graph, trained.network, context.trial());
                     self.broken |= saved.is_err();
                     saved?;
@@ -258,6 +279,7 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
                         | TrainError::Read { .. }
                         | TrainError::Write { .. }
                         | TrainError::Checkpoint { .. }
+                        | TrainError::Lock { .. }
                 );
                 Err(error)
             }
@@ -307,6 +329,7 @@ pub(super) fn check(training: &ImageSet, network: &NetworkConfig, recipe: &Recip
 
 /// What the results of trainings on these images depend on.
 pub(super) fn identity(training: &ImageSet, validation: &ImageSet, network: &NetworkConfig, recipe: &Recipe) -> String {
+    let measured = if recipe.latency { ", with latency" } else { "" };
     // Writing cannot fail: both are structs of numbers and strings.
     let network = serde_json::to_string(network).unwrap_or_default();
     let recipe = serde_json::to_string(recipe).unwrap_or_default();
@@ -315,7 +338,7 @@ pub(super) fn identity(training: &ImageSet, validation: &ImageSet, network: &Net
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part);
     }
-    format!("training 1 sha256:{:x}", hasher.finalize())
+    format!("training 1 sha256:{:x}{measured}", hasher.finalize())
 }
 
 #[cfg(test)]

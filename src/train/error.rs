@@ -64,6 +64,19 @@ pub enum TrainError {
         #[source]
         source: std::io::Error,
     },
+    /// A lock file in the folder for temporary files cannot be locked, so latency cannot be measured alone.
+    #[error(
+        "cannot lock {}: {source}. While latency is measured, other trainings of this machine wait for this lock: set \
+         TMPDIR to a folder of this machine that can be written to",
+        path.display()
+    )]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
     /// The trained network could not be saved.
     #[error("cannot save the trained network: {message}")]
     Save {

@@ -39,7 +39,7 @@ use std::time::Instant;
 /// let outcome = Training::new(&recipe, &images, &validation, 7)
 ///     .fit(|rng, device| Ok(Network::new(&block, &config, rng, device)?))?;
 /// let trained = outcome.trained().ok_or("no result")?;
-/// println!("{} % after {} epochs", trained.metrics.accuracy, trained.epochs.len());
+/// println!("{} % after {} epochs", trained.metrics.value, trained.epochs.len());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy)]
@@ -112,8 +112,9 @@ impl<'a> Training<'a> {
     ///
     /// # Cost
     /// The validation images are evaluated after the last epoch, after the first epoch of an attempt that may still be
-    /// given up, and as often as the recipe's `measure_every` says. The host waits for the device once per epoch, to
-    /// read the loss and, if they were evaluated, the results on the validation images.
+    /// given up, as often as the recipe's `measure_every` says, and when the training is to end early. The host waits
+    /// for the device once per epoch, to read the loss and, if they were evaluated, the results on the validation
+    /// images.
     ///
     /// # Errors
     /// [`TrainError`] if the recipe is not valid, the two sets do not fit each other, or `build` or the device fails.
@@ -240,6 +241,9 @@ impl Session<'_> {
             let path = checkpoint::path(checkpoints);
             let optimizer = snapshot.unpack(optimizer, &path)?;
             let Snapshot { progress, values, average, loss, .. } = snapshot;
+            curve(&progress.epochs)
+                .into_iter()
+                .for_each(|(epoch, accuracy)| self.report_accuracy(epoch, restarts, accuracy));
             let network = with_values(network, values)
                 .map_err(|error| TrainError::Checkpoint { path, message: error.to_string() })?;
             return Ok(Attempt { network, optimizer, average, loss, progress });
@@ -265,9 +269,11 @@ impl Session<'_> {
             let last = epoch == self.of.recipe.epochs;
             let probation = epoch == 1 && self.may_restart(restarts);
             let measured = self.of.recipe.measure_every.is_some_and(|every| epoch.is_multiple_of(every));
+            // An accuracy decides below, once it is known.
+            let asked = !last && self.of.watch.should_stop();
             let mut figures = vec![attempt.loss.clone()];
             let mut evaluated = None;
-            if last || probation || measured {
+            if last || probation || measured || asked {
                 let network = match &attempt.average {
                     Some(average) => with_values(attempt.network.valid(), average.clone())?,
                     None => attempt.network.valid(),
@@ -290,21 +296,18 @@ impl Session<'_> {
             let log = |checkpoints| checkpoint::log(checkpoints, &progress.epochs, self.of.images.len());
             let logged = self.of.checkpoints.map_or(Ok(()), log);
             if let Some((score, network)) = validation.zip(evaluated) {
+                self.report_accuracy(epoch, restarts, self.accuracy(score.correct));
                 if probation && !self.beats_chance(score.correct) {
                     return Err(Stop::NoBetterThanChance);
                 }
-                if last {
+                let stopped = !last && self.of.watch.should_stop();
+                if last || stopped {
                     // The network is more valuable than the last line of its log.
                     if let Err(error) = logged {
                         tracing::warn!(%error, "the log of the training is not complete");
                     }
-                    let metrics = Metrics {
-                        training_loss: Some(training_loss),
-                        epochs: epoch,
-                        restarts,
-                        seconds: self.seconds(),
-                        ..Metrics::from_accuracy(self.accuracy(score.correct))
-                    };
+                    let metrics = self.metrics(&attempt.progress, training_loss, self.accuracy(score.correct));
+                    let metrics = Metrics { stopped, ..metrics };
                     return Ok(Trained { network, metrics, epochs: attempt.progress.epochs });
                 }
             }
@@ -313,6 +316,18 @@ impl Session<'_> {
             }
             // Only after the checkpoint, which is more valuable.
             logged?;
+        }
+    }
+
+    /// The metrics after the last epoch of an attempt.
+    fn metrics(&self, progress: &checkpoint::Progress, training_loss: f64, accuracy: f64) -> Metrics {
+        Metrics {
+            training_loss: Some(training_loss),
+            epochs: progress.epoch,
+            restarts: progress.restarts,
+            seconds: self.seconds(),
+            curve: curve(&progress.epochs),
+            ..Metrics::from_accuracy(accuracy)
         }
     }
 
@@ -413,6 +428,10 @@ impl Session<'_> {
         self.of.watch.report(Progress::new(epoch, self.of.recipe.epochs, restarts, fraction));
     }
 
+    fn report_accuracy(&self, epoch: u32, restarts: u32, accuracy: f64) {
+        self.of.watch.report(Progress::new(epoch, self.of.recipe.epochs, restarts, 0.0).with_value(accuracy));
+    }
+
     fn check(&self) -> Result<(), Stop> {
         if self.of.watch.is_cancelled() {
             return Err(Stop::Cancelled);
@@ -436,6 +455,11 @@ fn read(reads: &dyn DeviceReads, figures: Vec<Tensor<1>>) -> Result<(f64, Option
         _ => None,
     };
     Ok((figures[0].into(), validation))
+}
+
+/// Returns the epochs after which the accuracy was measured, from 1, and the accuracies.
+fn curve(epochs: &[Epoch]) -> Vec<(u32, f64)> {
+    (1..).zip(epochs).filter_map(|(number, epoch)| Some((number, epoch.accuracy?))).collect()
 }
 
 /// Returns the fraction of `set` that `images` images are.

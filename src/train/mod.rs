@@ -13,6 +13,7 @@ mod environment;
 mod error;
 mod fit;
 mod image_classifier;
+mod latency;
 mod memory;
 mod optimizer;
 mod outcome;
@@ -31,6 +32,7 @@ pub use fit::Training;
 #[cfg(feature = "onnx")]
 pub use image_classifier::OnnxForm;
 pub use image_classifier::{ClassifiedFile, ClassifierError, ImageClassifier, Prediction};
+pub use latency::{LATENCY_BATCH_MS, LATENCY_MS, LATENCY_RATIO};
 pub use memory::memory_estimate;
 pub use outcome::{Epoch, Outcome, Trained};
 pub use recipe::{OptimizerConfig, Recipe, Restarts, Schedule};

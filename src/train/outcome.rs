@@ -34,7 +34,8 @@ impl<M> Outcome<M> {
 pub struct Trained<M> {
     /// The network after the last epoch, on the plain device and in inference mode.
     pub network: M,
-    /// Its accuracy on the validation images after the last epoch, and the effort of the training.
+    /// Its accuracy on the validation images after the last epoch, and the effort of the training. If the training was
+    /// [stopped](Metrics::stopped) early, that is the epoch in which it was.
     pub metrics: Metrics,
     /// Every epoch of the attempt that counts.
     pub epochs: Vec<Epoch>,

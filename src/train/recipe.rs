@@ -65,12 +65,17 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_averaging: Option<f64>,
     /// Epochs between two measurements on the validation images. If absent, they are measured at the end (and after the
-    /// first epoch of an attempt that may still be abandoned). Measuring changes nothing else.
+    /// first epoch of an attempt that may still be abandoned). Measuring changes nothing but the learning curve, of
+    /// which 1 gives every point; what stops trials early by their curves needs that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measure_every: Option<u32>,
     /// The number type of the activations. The paper does not say; single precision is our reading.
     #[serde(default, skip_serializing_if = "setting::is_default")]
     pub precision: Precision,
+    /// Whether [`TrainingEnvironment`](super::TrainingEnvironment) measures the latency of each network once it is
+    /// trained. Omitted from files while it does not.
+    #[serde(default, skip_serializing_if = "setting::is_default")]
+    pub latency: bool,
 }
 
 /// How the weights change with the gradients.
@@ -201,6 +206,7 @@ impl Recipe {
             weight_averaging: None,
             measure_every: None,
             precision: Precision::F32,
+            latency: false,
         }
     }
 
@@ -223,7 +229,6 @@ impl Recipe {
             restarts: Restarts { max: 0, factor: 1.0 },
             augmentation: Augmentation::cifar(),
             measure_every: Some(10),
-            precision: Precision::F32,
             ..Self::early_stop()
         }
     }
@@ -245,7 +250,6 @@ impl Recipe {
             schedule: Schedule::Milestones { epochs: vec![30, 60], factor: 0.1 },
             augmentation: Augmentation { flip: true, ..Augmentation::default() },
             measure_every: Some(1),
-            precision: Precision::F32,
             ..Self::cifar()
         }
     }

@@ -1,5 +1,6 @@
 //! Trainings by `PyTorch`: the same recipe, images and initial weights, in Python processes.
 
+use super::checkpoint;
 use super::environment::{check, identity};
 use super::image_classifier::facts;
 use super::{Recipe, TrainError, TrainingEnvironment, check_parts_of};
@@ -11,6 +12,7 @@ use crate::evaluator::{
 use crate::export::Blueprint;
 use crate::files;
 use crate::graph::{Fingerprint, LayerGraph, NetworkConfig, ToGraph};
+use crate::setting::InvalidSetting;
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -101,6 +103,8 @@ impl TorchTraining {
         recipe: Recipe,
     ) -> Result<Self, TorchError> {
         check(training, &network, &recipe)?;
+        let expected = "false with PyTorch: latency is measured of the networks that this crate builds";
+        InvalidSetting::check("recipe.latency", recipe.latency, !recipe.latency, expected).map_err(TrainError::from)?;
         check_parts_of((training.shape(), training.classes().len()), (validation.shape(), validation.classes().len()))?;
         let in_cache = || cache::folder().unwrap_or_else(std::env::temp_dir).join(NAME);
         let folder = folder.map_or_else(in_cache, Path::to_owned);
@@ -177,16 +181,11 @@ impl TorchTraining {
     /// # Errors
     /// [`TrainError::Write`] if it cannot be deleted.
     pub fn delete_checkpoint(folder: &Path, fingerprint: Fingerprint, seed: u64) -> Result<(), TrainError> {
-        let path = TrainingEnvironment::trial_folder(folder, fingerprint, seed).join("checkpoint.pt");
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(TrainError::Write { path, source }),
-            _ => Ok(()),
-        }
+        checkpoint::remove(TrainingEnvironment::trial_folder(folder, fingerprint, seed).join("checkpoint.pt"))
     }
 
     /// Starts a process for each name and device, and waits until they are ready. A device is `cpu`, `cuda`, `cuda:N`
-    /// or
-    /// `mps`; without one it is a CUDA card if there is one, otherwise the CPU, whose cores the processes share
+    /// or `mps`; without one it is a CUDA card if there is one, otherwise the CPU, whose cores the processes share
     /// equally.
     ///
     /// # Errors

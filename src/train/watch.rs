@@ -11,7 +11,14 @@ pub trait Watch {
         false
     }
 
-    /// Receives the progress of the training, after every batch of training and of validation.
+    /// Whether the training should end early, after the epoch that it is in, with the accuracy that it then has. Asked
+    /// after every epoch, once the accuracy has been reported if it was measured.
+    fn should_stop(&self) -> bool {
+        false
+    }
+
+    /// Receives the progress of the training, after every batch of training and of validation, and each accuracy that
+    /// is measured. A training that continues from a checkpoint reports the earlier accuracies once more.
     ///
     /// The share of the epoch times the number of training images is the number of images done in it. On a GPU they may
     /// still be queued.
@@ -23,6 +30,10 @@ impl Watch for () {}
 impl Watch for TrialContext<'_> {
     fn is_cancelled(&self) -> bool {
         self.is_cancelled()
+    }
+
+    fn should_stop(&self) -> bool {
+        self.should_stop()
     }
 
     fn report(&self, progress: Progress) {

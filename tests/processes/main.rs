@@ -5,12 +5,12 @@
 
 mod python;
 
-use blockqnn::agent::{Agent, QLearning, QLearningConfig};
+use blockqnn::agent::{Agent, QLearning, QLearningConfig, RandomAgent};
 use blockqnn::environment::synthetic::Synthetic;
-use blockqnn::environment::{Cancellation, Condition, Environment, TrialContext};
-use blockqnn::evaluation::{Evaluation, Infeasibility};
+use blockqnn::environment::{Cancellation, Condition, Environment, Progress, TrialContext};
+use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics};
 use blockqnn::evaluator::{Evaluator, InlineEvaluator, ProcessConfig, ProcessEvaluator, StartError, ThreadEvaluator};
-use blockqnn::search::{MinibatchSummary, Observer, RecordOf, Search, SearchConfig, StopReason};
+use blockqnn::search::{MedianStopping, MinibatchSummary, Observer, RecordOf, Search, SearchConfig, StopReason};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -47,6 +47,8 @@ struct Frail {
     mishaps: BTreeMap<u64, Mishap>,
     /// Number of bytes that each evaluation leaks.
     leak: u64,
+    /// Number of epochs after which it reports an accuracy.
+    epochs: u32,
     #[serde(skip)]
     held: u64,
     #[serde(skip)]
@@ -55,13 +57,25 @@ struct Frail {
 
 impl Frail {
     fn new(folder: &Path, mishaps: impl IntoIterator<Item = (u64, Mishap)>) -> Self {
-        Self { folder: folder.to_owned(), mishaps: mishaps.into_iter().collect(), leak: 0, held: 0, poisoned: false }
+        let (folder, mishaps) = (folder.to_owned(), mishaps.into_iter().collect());
+        Self { folder, mishaps, leak: 0, epochs: 0, held: 0, poisoned: false }
     }
 
     /// Writes a line to the log of all processes.
     fn log(&self, line: &str) {
         let mut file = OpenOptions::new().create(true).append(true).open(self.folder.join("log")).unwrap();
         file.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// Goes through its epochs, each trial at its own pace. Returns its metrics if it should stop.
+    fn learn(&self, context: &TrialContext<'_>) -> Option<Metrics> {
+        let pace = (context.trial().seed % 97) as f64 / 97.0;
+        (1..=self.epochs).find_map(|epoch| {
+            std::thread::sleep(Duration::from_millis(2));
+            let accuracy = pace * f64::from(epoch) / f64::from(self.epochs);
+            context.report(Progress::new(epoch, self.epochs, 0, 0.0).with_value(accuracy));
+            (context.should_stop() && epoch < self.epochs).then(|| Metrics::stopped_after(context.curve()))
+        })
     }
 
     /// Whether this is the first attempt of any process at the trial.
@@ -100,6 +114,9 @@ impl Environment<BlockCode> for Frail {
             None => {}
         }
         self.held += self.leak;
+        if let Some(stopped) = self.learn(context) {
+            return Ok(Evaluation::Measured(stopped));
+        }
         // Long enough for evaluations to overlap.
         std::thread::sleep(Duration::from_millis(5));
         let evaluation = Synthetic::new().evaluate(block, context).map_err(|_| DeviceFault("impossible"));
@@ -339,5 +356,49 @@ fn a_poisoned_device_ends_a_search_in_this_process_without_blaming_a_trial() {
         let text = format!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string));
         assert!(text.contains("the device is poisoned") && text.contains("start the program again"), "{text}");
         assert!(heard.lock().unwrap().faults.is_empty());
+    }
+}
+
+/// Asks for the end of every trial after an epoch.
+struct Impatient(u32);
+
+impl Observer<BlockSpace> for Impatient {
+    fn should_stop(&mut self, _: u64, progress: &Progress) -> bool {
+        progress.epoch >= self.0
+    }
+}
+
+#[test]
+fn the_median_rule_gives_the_same_search_in_child_processes_although_some_die() {
+    let folder = tempfile::tempdir().unwrap();
+    let frail = |mishaps: &[(u64, Mishap)]| {
+        let parent = tempfile::tempdir_in(folder.path()).unwrap().keep();
+        Frail { epochs: 8, ..Frail::new(&parent, mishaps.iter().copied()) }
+    };
+    let run = |evaluator: Box<dyn Evaluator<BlockCode>>| {
+        let rule = MedianStopping { grace_epochs: 1, min_trials: 3 };
+        let config = SearchConfig::paper().with_seed(3).with_trials(40, 8).with_median_stopping(rule);
+        let report = Search::with_evaluator(space(), RandomAgent, evaluator, config).run().unwrap();
+        assert!((5..35).contains(&report.stopped()), "{}", report.stopped());
+        report.records.iter().map(|record| serde_json::to_string(record).unwrap()).collect::<Vec<_>>()
+    };
+    let expected = run(Box::new(InlineEvaluator::new(frail(&[]))));
+    let mishaps = [(9, Mishap::Killed), (20, Mishap::Aborts)];
+    assert_eq!(run(Box::new(processes(&frail(&mishaps), 3, config()))), expected);
+}
+
+#[test]
+fn an_observer_stops_trials_in_child_processes() {
+    let folder = tempfile::tempdir().unwrap();
+    let frail = Frail { epochs: 5_000, ..Frail::new(folder.path(), []) };
+    let evaluator = processes(&frail, 2, config());
+    let config = SearchConfig::paper().with_seed(3).with_trials(6, 3);
+    let search = Search::with_evaluator(space(), RandomAgent, evaluator, config).with_observer(Impatient(4));
+    let report = search.run().unwrap();
+    let measured: Vec<_> = report.records.iter().filter_map(|record| record.evaluation.metrics()).collect();
+    assert!(!measured.is_empty());
+    for metrics in measured {
+        assert!(metrics.stopped && (4..4_000).contains(&metrics.epochs), "{}", metrics.epochs);
+        assert_eq!(metrics.curve.len(), metrics.epochs as usize);
     }
 }

@@ -1,12 +1,13 @@
 //! Trainers in Python: what they are told and what they answer, and what is said of those that do not work.
 
+mod curves;
 mod environment;
 mod schema;
 
 use super::{TRIALS, end, space};
 use blockqnn::agent::RandomAgent;
-use blockqnn::environment::{Cancellation, Environment, TrialContext, environment_fn};
-use blockqnn::evaluation::{Evaluation, Infeasibility, Trial};
+use blockqnn::environment::{Cancellation, EarlyStop, Environment, Thresholds, TrialContext, environment_fn};
+use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics, Trial};
 use blockqnn::evaluator::{
     Assignment, Evaluator, Event, InlineEvaluator, PYTHON_WORKER, ProcessConfig, ProcessEvaluator, TrainerCommand,
     Verdict,
@@ -136,18 +137,32 @@ fn every_outcome_of_a_function_arrives_as_what_it_is() {
         ("    raise OverTime(60)", Infeasibility::TimedOut { limit_seconds: 60.0 }),
         ("    raise Rejected('too deep')", Infeasibility::Rejected { message: message("too deep") }),
         ("    return float('nan')", Infeasibility::Rejected { message: message("its accuracy is nan") }),
+        (
+            "    return {'value': 1, 'measurements': {'energy': float('inf')}}",
+            Infeasibility::Rejected { message: message("its energy is inf") },
+        ),
     ] {
         assert_eq!(infeasible(body), reason, "{body}");
     }
     let body =
         "    task.progress(3)\n    return {'accuracy': 61.5, 'training_loss': 0.25, 'restarts': 2, 'seconds': 7}";
     let Verdict::Evaluated(Evaluation::Measured(metrics)) = answer(body) else { panic!() };
-    assert_eq!((metrics.accuracy, metrics.training_loss), (61.5, Some(0.25)));
+    assert_eq!((metrics.value, metrics.training_loss), (61.5, Some(0.25)));
     assert_eq!((metrics.epochs, metrics.restarts, metrics.seconds), (3, 2, 7.0));
+    assert!(metrics.measurements.is_empty());
+    let body = "    return {'value': -230.5, 'seconds': 7, 'measurements': {'latency_ms': 3, 'f1': 0.5}}";
+    let Verdict::Evaluated(Evaluation::Measured(metrics)) = answer(body) else { panic!() };
+    let expected = Metrics { seconds: 7.0, ..Metrics::new(-230.5) };
+    assert_eq!(metrics, expected.with("latency_ms", 3.0).with("f1", 0.5));
     for (body, words) in [
         ("    return 1 / 0", "ZeroDivisionError: division by zero"),
         ("    return 101", "the accuracy is 101.0, but it is in percent: 0 to 100"),
-        ("    return {'accuracy': 1, 'f1': 1}", "it must return an accuracy, or a dict of accuracy, training_loss"),
+        (
+            "    return {'accuracy': 1, 'f1': 1}",
+            "it must return an accuracy, or a dict of accuracy, value, training_loss",
+        ),
+        ("    return {'accuracy': 1, 'value': 1}", "with either accuracy or value"),
+        ("    return 230.5", "Return {'value': 230.5} for another objective"),
         ("    return None", "TypeError"),
         ("    return task.network()", "the search sends no PyTorch source"),
     ] {
@@ -194,7 +209,7 @@ fn any_architecture_that_serialises_can_be_evaluated() {
     let trial = Trial { cost: None, ..trial(0) };
     let verdict = verdict(&mut evaluator(folder.path()), trial, 1, mlp).unwrap();
     let Verdict::Evaluated(evaluation) = verdict else { panic!("{verdict:?}") };
-    assert_eq!(evaluation.accuracy(), Some(42.0));
+    assert_eq!(evaluation.value(), Some(42.0));
 }
 
 /// A trainer that speaks the protocol itself, wrongly.
@@ -382,6 +397,9 @@ fn recorded(log: &Path) -> Vec<(&'static str, Value)> {
 #[test]
 fn the_lines_that_are_sent_keep_to_the_schema() {
     let mixed = "    task.progress(0.2)
+    if task.trial == 5:
+        time.sleep(0.2)
+        return {'accuracy': 40, 'stopped': task.progress(1, accuracy=40)}
     if task.may_continue: task.continued_from(1)
     if task.trial == 0: return 50
     if task.trial == 1: raise Diverged(1)
@@ -399,6 +417,10 @@ fn the_lines_that_are_sent_keep_to_the_schema() {
     for (id, attempt) in [(0, 1), (1, 2), (2, 1), (3, 1), (4, 1)] {
         verdict(&mut evaluator, trial(id), attempt, block()).unwrap();
     }
+    let early_stop = EarlyStop::new().with_thresholds(Thresholds::new([(1, 50.0)]));
+    early_stop.ask();
+    evaluator.submit(Assignment::new(trial(5), 1, Arc::new(block())).with_early_stop(early_stop)).unwrap();
+    evaluator.wait(&Cancellation::new(), &mut |_| {}).unwrap();
     // The children of this crate speak it too.
     let own_log = python.path().join("own log");
     let own = [recorder.as_os_str(), own_log.as_os_str(), std::env::current_exe().unwrap().as_os_str()]
@@ -420,6 +442,12 @@ fn the_lines_that_are_sent_keep_to_the_schema() {
         "/done/outcome/evaluated/measured",
         "/done/outcome/evaluated/infeasible",
         "/done/outcome/fault",
+        "/ready/can_stop",
+        "/progress/accuracy",
+        "/done/outcome/evaluated/measured/curve",
+        "/done/outcome/evaluated/measured/stopped",
+        "/thresholds",
+        "/stop",
     ];
     for kind in ["/briefing", "/forms/graph", "/budget/epochs", "/done/continued_from"].into_iter().chain(kinds) {
         assert!(

@@ -19,11 +19,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const NAMES: [&str; 9] =
+pub(super) const NAMES: [&str; 9] =
     ["paper", "tuned", "rank", "best", "best-with-priors", "random", "evolution", "local", "local10"];
 
 /// Settings with which an agent leaves its random beginning within a few dozen trials.
-fn agent(name: &str) -> Box<dyn Agent<BlockSpace>> {
+pub(super) fn agent(name: &str) -> Box<dyn Agent<BlockSpace>> {
     let tabular = |config| Box::new(QLearning::new(config).unwrap()) as Box<dyn Agent<BlockSpace>>;
     match name {
         "paper" => {

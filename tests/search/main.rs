@@ -5,7 +5,9 @@
 mod agent_learns;
 mod agents;
 mod conformance;
+mod early_stop;
 mod interface;
+mod measurements;
 mod mistakes;
 mod priors;
 mod published;
@@ -14,5 +16,6 @@ mod resume;
 mod rolling;
 mod sessions;
 mod spaces;
+mod warm_start;
 mod widths;
 mod without_cost;

@@ -81,7 +81,8 @@ fn with_priors_twenty_evaluations_are_worth_about_fifty() {
 fn reversed_priors_cost_at_most_a_point_at_fifty_evaluations() {
     for dataset in ["cifar10", "cifar100"] {
         let space = CellSpace::new().with_identity(CellIdentity::Code);
-        let reversed = Benchmark::of_table(Reversed(space), table(dataset)).with_network(NetworkConfig::cifar());
+        let mut reversed = Benchmark::of_table(Reversed(space), table(dataset));
+        reversed.network = Some(NetworkConfig::cifar());
         let deceived = compare(&reversed, &["best-with-priors"], 300_000);
         let without = compare(&Benchmark::cells(table(dataset)), &["best"], 300_000);
         let (deceived, without) = (deceived[0][1], without[0][1]);

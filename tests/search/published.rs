@@ -125,7 +125,8 @@ fn every_published_search_with_the_papers_learner_proposes_something_else_when_i
         let settings = numbers(&code, SCALED)
             .map_or_else(QLearningConfig::paper, |minibatches| QLearningConfig::paper().scaled_to(minibatches[0]));
         let learner = || QLearning::new(settings.clone()).unwrap();
-        let (learning, deaf) = (proposals(learner(), &config, reward), proposals(Deaf(learner()), &config, reward));
+        let (learning, deaf) =
+            (proposals(learner(), &config, reward.clone()), proposals(Deaf(learner()), &config, reward));
         assert_eq!(learning.len(), deaf.len());
         assert_ne!(learning, deaf, "{place}: what the agent learns changes nothing in\n{code}");
     }

@@ -184,7 +184,7 @@ fn trials_running_when_a_run_is_killed_are_evaluated_again_and_none_twice() {
         let (report, _) = finish(evaluator, Some(RunFolder::resume(&path).unwrap()), config(TRIALS)).unwrap();
         let ids: BTreeSet<u64> = report.records.iter().map(|record| record.id).collect();
         assert_eq!((ids.len() as u64, report.records.len() as u64), (TRIALS, TRIALS));
-        let infeasible = report.records.iter().filter(|record| record.evaluation.accuracy().is_none()).count();
+        let infeasible = report.records.iter().filter(|record| record.evaluation.value().is_none()).count();
         let anew = evaluations.load(Ordering::SeqCst);
         assert!(anew + kept <= report.records.len() + 1, "{anew} evaluated, {kept} kept");
         assert!(anew + kept + infeasible >= report.records.len(), "{anew} evaluated, {kept} kept");
@@ -258,7 +258,7 @@ fn a_trial_that_lacked_room_next_to_others_is_tried_again_alone_before_it_counts
     let failed: Vec<u64> = report.records.iter().filter(too_little).map(|record| record.id).collect();
     assert_eq!(failed, [3]);
     // Blocks whose size overflows are never evaluated.
-    let evaluated = report.records.iter().filter(|record| record.id == 3 || record.evaluation.accuracy().is_some());
+    let evaluated = report.records.iter().filter(|record| record.id == 3 || record.evaluation.value().is_some());
     let alone: BTreeSet<u64> = environment.alone.lock().unwrap().iter().copied().collect();
     assert_eq!(alone, evaluated.map(|record| record.id).collect());
 }

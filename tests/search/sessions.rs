@@ -280,7 +280,7 @@ fn a_session_that_failed_cannot_be_used() {
     struct Full;
     impl Observer<BlockSpace> for Full {
         fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
-            if record.evaluation.accuracy().is_some() { Err("the disk is full".into()) } else { Ok(()) }
+            if record.evaluation.value().is_some() { Err("the disk is full".into()) } else { Ok(()) }
         }
     }
     let search = Search::without_evaluator(space(), agent(), "by hand", config(Scheduling::Rolling));

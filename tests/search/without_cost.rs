@@ -299,7 +299,7 @@ struct Measured;
 
 impl RewardShaper for Measured {
     fn reward(&self, _: f64, evaluation: &Evaluation, _: Option<&Cost>) -> Result<Reward, RewardError> {
-        Ok(Reward::new(evaluation.metrics().map_or(f64::NAN, |metrics: &Metrics| metrics.accuracy))?)
+        Ok(Reward::new(evaluation.metrics().map_or(f64::NAN, |metrics: &Metrics| metrics.value))?)
     }
     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
         Credit::Shared.spread(reward, layers)

@@ -46,10 +46,10 @@ fn a_search_over_cells_trains_them_including_those_whose_output_is_zero() {
         let cost = graph.cost(&network).unwrap();
         let trial = Trial { id: 0, seed: 1, fingerprint: graph.fingerprint(), cost: Some(cost) };
         let evaluation = environment.evaluate(&graph, &TrialContext::new(&trial)).unwrap();
-        assert!(evaluation.accuracy().is_some(), "{text}: {evaluation:?}");
+        assert!(evaluation.value().is_some(), "{text}: {evaluation:?}");
     }
     let config = SearchConfig::new(4).with_minibatch(2).with_network(network);
     let agent = LeastSquares::new(LeastSquaresConfig { uniform: 2, ..Default::default() }).unwrap();
     let report = Search::new(CellSpace::new(), agent, environment, config).run().unwrap();
-    assert!(report.records.iter().all(|record| record.evaluation.accuracy().is_some()));
+    assert!(report.records.iter().all(|record| record.evaluation.value().is_some()));
 }

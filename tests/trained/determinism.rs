@@ -42,7 +42,7 @@ fn search(environment: TrainingEnvironment, seed: u64) -> Vec<RecordOf<BlockSpac
 fn trace(records: &[RecordOf<BlockSpace>]) -> Vec<(String, u64, Option<[u64; 2]>, u64)> {
     let bits = |record: &RecordOf<BlockSpace>| {
         let metrics = record.evaluation.metrics()?;
-        Some([metrics.accuracy, metrics.training_loss.unwrap_or(-1.0)].map(f64::to_bits))
+        Some([metrics.value, metrics.training_loss.unwrap_or(-1.0)].map(f64::to_bits))
     };
     let line = |record: &RecordOf<BlockSpace>| {
         (record.architecture.to_string(), record.seed, bits(record), record.reward.value().to_bits())

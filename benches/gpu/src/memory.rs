@@ -53,7 +53,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let draws = networks.saturating_mul(DRAWS);
     let blocks = random_blocks(&experiment, "memory", draws);
     let distinct = blocks.filter(|(graph, _)| seen.insert(graph.fingerprint()));
-    for (id, (graph, cost)) in (0u64..).zip(distinct.take(*networks)) {
+    // The largest first, because an allocator keeps what it used.
+    let mut blocks: Vec<_> = distinct.take(*networks).collect();
+    if let Some(largest) = (0..blocks.len()).max_by_key(|&place| blocks[place].1.activation_bytes) {
+        blocks.swap(0, largest);
+    }
+    for (id, (graph, cost)) in (0u64..).zip(blocks) {
         let trial = Trial { id, seed: id, fingerprint: graph.fingerprint(), cost: Some(cost) };
         let start = Instant::now();
         let evaluation =

@@ -2,9 +2,7 @@
 
 use super::training::{CELLS, Training};
 use super::{NetworkArguments, caught, graph, print_row, random_blocks};
-use blockqnn::graph::{
-    ConvolutionShape, Groups, ImageShape, LayerGraph, NetworkConfig, Operation, StemConfig, ToGraph, Width, WidthRule,
-};
+use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Operation, StemConfig, ToGraph, WidthRule};
 use blockqnn::network::device::parse_device;
 use blockqnn::network::{Device, Precision, Tensor};
 use blockqnn::space::block::BlockCode;
@@ -67,50 +65,40 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, Box<dyn Error>> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Layers of block codes that are tried alone.
+#[rustfmt::skip]
+const LAYERS: [&str; 19] = [
+    "conv1", "conv3", "conv5", "plainconv1", "plainconv3", "plainconv5", "g4conv3", "dw3", "dilconv3", "expand6", "sep5",
+    "dilsep3", "pair7", "mb3e6se", "se", "max3", "avg3", "id", "relu",
+];
+
+/// Blocks of layers that need others. Behind normalisation stands a rectifier: otherwise the head's normalisation undoes
+/// it and leaves it no gradient. One addition has a projection.
+const JOINED: [&str; 4] = [
+    "bn(0) relu(1) terminal(2)",
+    "conv1(0) conv3(0) add(1,2) terminal(3)",
+    "conv1(0) conv3(0) concat(1,2) add(1,3) terminal(4)",
+    "conv1(0) concat(0,1) terminal(2)",
+];
+
 /// Every kind of layer, alone between stem and head, in sizes that fit the tiles of kernels and in sizes that do not.
 fn layers() -> Result<Vec<Case>, Box<dyn Error>> {
-    use Operation::{Add, BatchNorm, Concat, Identity, Input, Output, Relu, Zero};
+    use Operation::{Add, AveragePool, Input, MaxPool, Output, Relu6, Zero};
     let one = |operation| graph([(Input, &[]), (operation, &[0]), (Output, &[1])]);
-    let cell = |kernel| Operation::PreActivationConvolution { kernel };
     let mut kinds = vec![
         ("stem and head".to_owned(), graph([(Input, &[]), (Output, &[0])])?),
-        ("identity".to_owned(), one(Identity)?),
-        ("relu".to_owned(), one(Relu)?),
-        // Followed by a rectifier: otherwise the head's normalisation undoes it and leaves it no gradient.
-        ("batch norm".to_owned(), graph([(Input, &[]), (BatchNorm, &[0]), (Relu, &[1]), (Output, &[2])])?),
-        ("add".to_owned(), graph([(Input, &[]), (cell(1), &[0]), (cell(3), &[0]), (Add, &[1, 2]), (Output, &[3])])?),
-        (
-            "add, with a projection".to_owned(),
-            graph([(Input, &[]), (cell(1), &[0]), (cell(3), &[0]), (Concat, &[1, 2]), (Add, &[3, 1]), (Output, &[4])])?,
-        ),
-        ("concat".to_owned(), graph([(Input, &[]), (cell(1), &[0]), (Concat, &[0, 1]), (Output, &[2])])?),
         ("zero".to_owned(), graph([(Input, &[]), (Zero, &[0]), (Add, &[0, 1]), (Output, &[2])])?),
+        ("relu6".to_owned(), one(Relu6)?),
+        ("max pool 5x5".to_owned(), one(MaxPool { kernel: 5 })?),
+        ("average pool 5x5".to_owned(), one(AveragePool { kernel: 5 })?),
     ];
-    for kernel in [1, 3, 5] {
-        kinds.push((format!("cell of a convolution {kernel}x{kernel}"), one(cell(kernel))?));
-        kinds.push((format!("convolution {kernel}x{kernel}"), one(Operation::Convolution { kernel })?));
-    }
-    let shape = ConvolutionShape::new(3);
-    let later: [(&str, Operation); 9] = [
-        ("grouped convolution", ConvolutionShape { groups: Groups::Number(4), ..shape }.into()),
-        ("depthwise convolution", ConvolutionShape { groups: Groups::Depthwise, ..shape }.into()),
-        ("dilated convolution", ConvolutionShape { dilation: 2, ..shape }.into()),
-        ("expansion", ConvolutionShape { width: Width { times: 6, per: 1 }, ..ConvolutionShape::new(1) }.into()),
-        ("separable convolution", Operation::SeparableConvolution { kernel: 5, dilation: 1 }),
-        ("dilated separable convolution", Operation::SeparableConvolution { kernel: 3, dilation: 2 }),
-        ("factorised convolution", Operation::FactorisedConvolution { kernel: 7 }),
-        ("inverted bottleneck", Operation::InvertedBottleneck { kernel: 3, expansion: 6, squeeze: true }),
-        ("relu6", Operation::Relu6),
-    ];
-    for (name, operation) in later {
-        kinds.push((name.to_owned(), one(operation)?));
-    }
     for name in LayerGraph::NAMES {
         kinds.push((name.to_owned(), LayerGraph::named(name)?));
     }
-    for kernel in [3, 5] {
-        kinds.push((format!("max pool {kernel}x{kernel}"), one(Operation::MaxPool { kernel })?));
-        kinds.push((format!("average pool {kernel}x{kernel}"), one(Operation::AveragePool { kernel })?));
+    let single = LAYERS.map(|layer| format!("{layer}(0) terminal(1)"));
+    for code in single.into_iter().chain(JOINED.map(str::to_owned)) {
+        let graph = code.parse::<BlockCode>()?.to_graph();
+        kinds.push((code, graph));
     }
     let config = |height, width, filters| NetworkConfig {
         image: ImageShape { channels: 3, height, width },

@@ -42,6 +42,16 @@ pub(crate) fn workers_of<E: Clone, F>(
     Ok(workers.map(|(number, (device, environment))| (format!("{number} on {device}"), environment.clone())).collect())
 }
 
+/// `count` processes, but at least one per device, distributed over the devices in turn, each with its name and its
+/// device. Without devices they are called by their `kind`.
+pub(super) fn processes_of(kind: &str, count: usize, devices: &[String]) -> Vec<(String, Option<String>)> {
+    let process = |number: usize| match devices.get(number % devices.len().max(1)) {
+        Some(device) => (format!("{number} on {device}"), Some(device.clone())),
+        None => (format!("{kind} {number}"), None),
+    };
+    (0..count.max(devices.len())).map(process).collect()
+}
+
 /// The device of a command that works on one.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct OneDevice {

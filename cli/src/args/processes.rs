@@ -1,5 +1,6 @@
 //! `--processes`: trainings in child processes of this machine.
 
+use super::devices::processes_of;
 use super::trainer::{self, Trainer};
 use blockqnn::environment::BoxError;
 use blockqnn::evaluator::{ProcessConfig, ProcessEvaluator, TrainerCommand};
@@ -65,7 +66,7 @@ struct Briefing {
 pub(crate) fn serve_if_child() {
     ProcessEvaluator::<BlockCode>::serve_if_child(|briefing| -> Result<TrainingEnvironment, BoxError> {
         let Briefing { experiment, data, device } = serde_json::from_value(briefing.clone())?;
-        let (training, validation) = experiment.data.load(data.as_deref())?;
+        let (training, validation) = experiment.data.load(data.as_deref(), &mut |_| {})?;
         let (network, recipe) = (experiment.network(), experiment.recipe);
         Ok(TrainingEnvironment::with_parts(&training, &validation, network, recipe, &parse_device(&device)?)?)
     });
@@ -92,9 +93,13 @@ impl Processes {
 
     /// The options of trainings by `PyTorch`, if it is to train.
     pub(crate) fn torch(&self) -> Result<Option<&super::TorchOptions>, String> {
-        let is_torch = matches!(self.trainer, Some(Trainer::Torch));
-        self.torch.check(is_torch)?;
-        Ok(is_torch.then_some(&self.torch))
+        match self.trainer {
+            Some(Trainer::Torch) => Ok(Some(&self.torch)),
+            _ if self.torch.torch_compile => {
+                Err("--torch-compile is for --trainer torch: omit it, or choose that trainer".to_owned())
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Processes of `PyTorch`, assigned to the devices in turn.
@@ -115,15 +120,9 @@ impl Processes {
         data: Option<&Path>,
         devices: &[String],
     ) -> Result<ProcessEvaluator<BlockCode>, Box<dyn Error>> {
-        let count = self.processes.map_or(1, NonZeroUsize::get).max(devices.len());
-        let children = (0..count).map(|number| {
-            let device = devices.get(number % devices.len().max(1)).map(String::as_str);
-            let name = device.map_or_else(|| format!("trainer {number}"), |device| format!("{number} on {device}"));
-            Ok((name, serde_json::to_value(trainer::Briefing { experiment, data, device })?))
-        });
+        let processes = processes_of("trainer", self.processes.map_or(1, NonZeroUsize::get), devices);
         let config = self.config().with_trainer(command.clone().with_epochs(experiment.recipe.epochs));
-        let processes = ProcessEvaluator::new(children.collect::<Result<_, serde_json::Error>>()?, config)?;
-        Ok(trainer::with_forms(processes, experiment))
+        Ok(trainer::with_forms(started(processes, experiment, data, config)?, experiment))
     }
 
     fn config(&self) -> ProcessConfig {
@@ -137,13 +136,9 @@ impl Processes {
         &self,
         experiment: &Experiment,
         data: Option<&Path>,
-        devices: &[&str],
+        devices: &[String],
     ) -> Result<Option<ProcessEvaluator<BlockCode>>, Box<dyn Error>> {
         let Some(count) = self.processes else { return Ok(None) };
-        let children = (0..count.get().max(devices.len())).zip(devices.iter().cycle()).map(|(number, device)| {
-            let briefing = trainer::Briefing { experiment, data, device: Some(*device) };
-            Ok((format!("process {number} on {device}"), serde_json::to_value(briefing)?))
-        });
         let mut config = self.config();
         if let Some(bytes) = self.device_memory {
             let recipe = experiment.recipe.clone();
@@ -151,9 +146,22 @@ impl Processes {
             let bytes = bytes.saturating_mul(devices.len() as u64);
             config = config.with_device_memory(bytes, move |cost| memory_estimate(cost, &recipe));
         }
-        let children = children.collect::<Result<_, serde_json::Error>>()?;
-        Ok(Some(ProcessEvaluator::new(children, config)?))
+        started(processes_of("process", count.get(), devices), experiment, data, config).map(Some)
     }
+}
+
+/// Starts processes that are briefed as trainers are.
+fn started(
+    processes: Vec<(String, Option<String>)>,
+    experiment: &Experiment,
+    data: Option<&Path>,
+    config: ProcessConfig,
+) -> Result<ProcessEvaluator<BlockCode>, Box<dyn Error>> {
+    let children = processes.into_iter().map(|(name, device)| {
+        let briefing = trainer::Briefing { experiment, data, device: device.as_deref() };
+        Ok((name, serde_json::to_value(briefing)?))
+    });
+    Ok(ProcessEvaluator::new(children.collect::<Result<_, serde_json::Error>>()?, config)?)
 }
 
 fn gibibytes(text: &str) -> Result<u64, String> {

@@ -1,5 +1,6 @@
 //! `--trainer torch`.
 
+use super::devices::processes_of;
 use super::trainer::TORCH;
 use blockqnn::data::ImageSet;
 use blockqnn::evaluator::{ChildProblem, ProcessConfig, ProcessEvaluator, StartError};
@@ -17,18 +18,10 @@ pub(crate) struct TorchOptions {
     /// With --trainer torch: compile each network with torch.compile (PyTorch 2), which takes about a minute and pays
     /// in long trainings
     #[arg(long, requires = "trainer")]
-    torch_compile: bool,
+    pub(super) torch_compile: bool,
 }
 
 impl TorchOptions {
-    /// Refuses options that would not be used.
-    pub(crate) fn check(&self, is_torch: bool) -> Result<(), String> {
-        if self.torch_compile && !is_torch {
-            return Err("--torch-compile is for --trainer torch: omit it, or choose that trainer".to_owned());
-        }
-        Ok(())
-    }
-
     /// The trainings of an experiment.
     pub(crate) fn training(
         &self,
@@ -46,11 +39,6 @@ impl TorchOptions {
     }
 }
 
-/// The name of the only trainer that a command has.
-pub(crate) fn only_torch(name: &str) -> Result<String, String> {
-    if name == TORCH { Ok(name.to_owned()) } else { Err("it must be torch".to_owned()) }
-}
-
 /// `count` processes, but at least one per device, distributed over the devices in turn.
 pub(crate) fn evaluator(
     torch: &TorchTraining,
@@ -58,11 +46,7 @@ pub(crate) fn evaluator(
     count: usize,
     config: ProcessConfig,
 ) -> Result<ProcessEvaluator<BlockCode>, Box<dyn Error>> {
-    let processes = (0..count.max(devices.len())).map(|number| {
-        let device = devices.get(number % devices.len().max(1)).cloned();
-        (device.as_ref().map_or_else(|| format!("torch {number}"), |device| format!("{number} on {device}")), device)
-    });
-    torch.evaluator(processes.collect(), config).map_err(|error| advised(&error).into())
+    torch.evaluator(processes_of(TORCH, count, devices), config).map_err(|error| advised(&error).into())
 }
 
 /// An error of the processes with what to do about a missing Python.

@@ -94,6 +94,15 @@ fn of_table(path: &Path, dataset: Option<&str>) -> Result<Vec<Pair>, Box<dyn Err
 /// The pairs of a run's verified blocks: `verified.csv` has a line `trial,accuracy` for each.
 fn of_run(run: &Path) -> Result<Vec<Pair>, Box<dyn Error>> {
     let history: RunHistory<BlockSpace> = RunFolder::read(run)?;
+    let objective = &history.settings.search.objective;
+    if !objective.is_accuracy() {
+        return Err(format!(
+            "the run in {} has the objective {:?}: only accuracies are verified, and rewards calibrated to them",
+            run.display(),
+            objective.name
+        )
+        .into());
+    }
     let path = run.join("verified.csv");
     let advice = format!("create it again with `blockqnn verify {}`", run.display());
     let accuracies = verified_accuracies(&path).map_err(|error| format!("{error}; {advice}"))?;
@@ -107,7 +116,7 @@ fn of_run(run: &Path) -> Result<Vec<Pair>, Box<dyn Error>> {
                 format!("{path} has an accuracy of trial {trial}, which the run has not measured: {advice}").into()
             );
         };
-        pairs.push(Pair::new(metrics.accuracy, last, record.cost.as_ref(), metrics.seconds));
+        pairs.push(Pair::new(metrics.value, last, record.cost.as_ref(), metrics.seconds));
     }
     outln!("{} verified blocks of {} trials", pairs.len(), history.records.len());
     Ok(pairs)

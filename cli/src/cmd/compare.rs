@@ -34,7 +34,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TASK", default_value = "places")]
     synthetic: SyntheticTask,
     /// Standard deviation of the noise on synthetic accuracies, in percentage points
-    #[arg(long, value_name = "POINTS", default_value_t = 0.0, value_parser = deviation, allow_negative_numbers = true)]
+    #[arg(long, value_name = "POINTS", default_value_t = 0.0, value_parser = crate::args::not_negative,
+        allow_negative_numbers = true)]
     noise: f64,
     /// Agent to compare: paper, metaqnn, tuned, rank, best, best-with-priors, random, evolution, evolution50, local or
     /// local10 (repeatable) [default: all]
@@ -63,13 +64,6 @@ pub(crate) struct Arguments {
     /// (requires the feature report, which is on by default)
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-}
-
-fn deviation(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(points) if points.is_finite() && points >= 0.0 => Ok(points),
-        _ => Err("it must be a number of percentage points, 0 or more, such as 1.5".to_owned()),
-    }
 }
 
 /// What `--help` ends with.

@@ -124,8 +124,11 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     };
     let name = BlockSpace::paper().describe(&record.architecture);
     let blueprint = Blueprint::new(name, record.architecture.to_graph(), network)?;
-    let accuracy = record.evaluation.accuracy().unwrap_or_default();
-    write_text(arguments, &blueprint, &format!("{accuracy:.2} % in the search"))
+    let objective = &history.settings.search.objective;
+    let value = objective.show(record.evaluation.value().unwrap_or_default());
+    // What is a percentage is known to be the accuracy.
+    let name = if objective.is_accuracy() { String::new() } else { format!("{} ", objective.name) };
+    write_text(arguments, &blueprint, &format!("{name}{value} in the search"))
 }
 
 impl Arguments {
@@ -143,7 +146,7 @@ impl Arguments {
 
     /// The trial of the rank, and how many blocks have one.
     fn record<'a>(&self, history: &'a RunHistory<BlockSpace>) -> Result<(&'a RecordOf<BlockSpace>, usize), String> {
-        let measured = history.records.iter().filter(|record| record.evaluation.accuracy().is_some());
+        let measured = history.records.iter().filter(|record| record.evaluation.final_value().is_some());
         let mut records: Vec<_> = measured.collect();
         records.sort_by(|a, b| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
         if let Some(damage) = &history.damage {

@@ -68,12 +68,6 @@ fn positive(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(valid).ok_or_else(|| "it must be a number above 0".to_owned())
 }
 
-/// Parses seconds, or a rate.
-fn not_negative(text: &str) -> Result<f64, String> {
-    let valid = |value: &f64| value.is_finite() && *value >= 0.0;
-    text.parse().ok().filter(valid).ok_or_else(|| "it must be a number of at least 0".to_owned())
-}
-
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let history = RunFolder::read::<BlockSpace>(&arguments.run)?;
     let times = scaled(training_times(arguments, &history)?, arguments.mean);

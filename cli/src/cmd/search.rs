@@ -4,6 +4,7 @@ mod dry_run;
 mod evaluator;
 mod experiment;
 mod results;
+mod warm_start;
 
 use super::Outcome;
 use crate::progress::Search as Display;
@@ -20,6 +21,7 @@ use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use warm_start::WarmStart;
 
 /// Search convolutional blocks with Q-learning (BlockQNN) on real images
 ///
@@ -84,6 +86,24 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     minibatch: Option<u64>,
 
+    /// Stop a block early that is behind the others: after an epoch (not one of the first N, by default 3), if its best
+    /// accuracy so far is below the median of the running averages that blocks of earlier minibatches had at that
+    /// epoch. Saves epochs. A stopped block is recorded with its last accuracy and ranks behind all others. Measures
+    /// every block after each epoch (recipe.measure_every=1); a trainer of your own has to report these accuracies
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3", conflicts_with = "rolling")]
+    median_stopping: Option<u32>,
+
+    /// Block to evaluate first, before the agent proposes any, such as "conv3(0) conv3(1) add(0,2) terminal(3)", or a
+    /// file with one on each line (repeatable). It counts like all others, and the agent learns from it
+    #[arg(long, value_name = "BLOCK")]
+    first: Vec<String>,
+
+    /// Results from elsewhere, from which the agent learns before it proposes anything: the folder of another run, or a
+    /// CSV file with the columns architecture and accuracy (in percent), such as the results.csv of a run (repeatable).
+    /// Its blocks are not proposed again and are not part of this run; evaluate some of them anew with --first
+    #[arg(long, value_name = "RUN")]
+    history: Vec<PathBuf>,
+
     /// Maximum number of layers of a block, including Terminal [default: the preset's]
     #[arg(long, value_name = "N")]
     max_layers: Option<u8>,
@@ -93,6 +113,9 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     network: args::Network,
+
+    #[command(flatten)]
+    goals: args::Goals,
 
     #[command(flatten)]
     settings: args::Settings,
@@ -108,7 +131,7 @@ pub(crate) struct Arguments {
 
     /// Continue the run in --out DIR with the settings it was started with, whether it was stopped, killed or has
     /// finished (then with more --trials). Only --device, --workers, --processes, --tensorboard and --top have to be
-    /// given again, and --trainer with its --data
+    /// given again, and --trainer with its --data; --first and --history are kept in the folder
     #[arg(long, requires = "out")]
     resume: bool,
 
@@ -129,8 +152,11 @@ Examples:
   blockqnn search --seed 1 --agent best
   blockqnn search --dataset cifar100 --data DIR --train-limit 2000 --out my-run
   blockqnn search --dataset folder --data PHOTOS --size 32
+  blockqnn search --target latency_ms=5 --limit latency_ratio=4
   blockqnn search --trainer torch --device cuda:0,cuda:1
   blockqnn search --trainer 'python3 train.py' --processes 2
+  blockqnn search --first 'conv3(0) conv3(1) add(0,2) terminal(3)' --history my-run
+  blockqnn search --set recipe.epochs=12 --median-stopping
   blockqnn search --out my-run --resume
   blockqnn search --preset paper --dry-run";
 
@@ -143,6 +169,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         dry_run::print(&experiment, &arguments.origin(), data.as_deref())?;
         return Ok(ExitCode::SUCCESS);
     }
+    arguments.refuse_other_objective(&experiment)?;
     let torch = arguments.processes.torch()?;
     if let Some(command) = arguments.processes.trainer() {
         arguments.refuse_unused()?;
@@ -158,7 +185,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     // PyTorch has devices of its own.
     let devices = if torch.is_some() { Vec::new() } else { arguments.devices.open()? };
     let data = images::folder(experiment.data.dataset, data.as_deref(), arguments.pictures.download)?;
-    let (training, validation) = experiment.data.load_telling(data.as_deref(), &mut images::tell_left_out)?;
+    let (training, validation) = experiment.data.load(data.as_deref(), &mut images::tell_left_out)?;
     images::print_classes(&training, &validation);
     let experiment = experiment.for_data(training.shape(), training.classes().len());
     let begin = |run: &Path| {
@@ -179,14 +206,17 @@ fn search(
     experiment: &Experiment,
     begin: impl FnOnce(&Path) -> Result<(Chosen, Option<PathBuf>), Box<dyn Error>>,
 ) -> Outcome {
+    let warm_start = WarmStart::read(arguments, experiment)?;
     let folder = results::run_folder(arguments, experiment)?.with_details(&experiment.details())?;
     // Held until the results are written.
     let owner = folder.owner();
     let run = owner.path();
     let (chosen, data) = begin(run)?;
     let (space, settings) = (experiment.space.clone(), experiment.search.clone());
-    let search = Search::with_evaluator(space, experiment.agent.build()?, chosen.evaluator, settings)
-        .with_reward(experiment.reward)
+    let search = Search::with_evaluator(space, experiment.agent.build()?, chosen.evaluator, settings);
+    let search = warm_start
+        .apply(search)
+        .with_reward(&experiment.reward)
         .with_run_folder(folder)
         .with_observer(results::RememberData { run: run.to_owned(), data });
     #[cfg(feature = "report")]
@@ -216,6 +246,9 @@ fn end(arguments: &Arguments, experiment: &Experiment, report: &SearchReport<Blo
              may not reproduce this run; the column infeasible of results.csv has the reasons",
             report.machine_dependent()
         );
+    }
+    if report.stopped() > 0 {
+        errln!("{} of {} blocks were stopped early, and rank last", report.stopped(), report.records.len());
     }
     if report.utilisation.busy > 0.0 {
         errln!("{}", report.utilisation);

@@ -73,7 +73,7 @@ pub(crate) struct Arguments {
     devices: args::Devices,
 
     /// Train with PyTorch, as search --trainer torch does; --device is then cpu, cuda, cuda:N or mps
-    #[arg(long, value_name = "torch", value_parser = args::torch::only_torch)]
+    #[arg(long, value_name = "torch", value_parser = ["torch"], hide_possible_values = true)]
     trainer: Option<String>,
 
     #[command(flatten)]
@@ -110,7 +110,6 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let experiment = arguments.experiment(&history)?;
     experiment.validate()?;
     let verification = arguments.verification(&history, experiment.search.seed);
-    arguments.torch.check(arguments.trainer.is_some())?;
     // PyTorch has devices of its own; the test images are then measured on the CPU.
     let devices = match arguments.trainer {
         Some(_) => vec![(String::new(), default_device()?)],
@@ -196,7 +195,7 @@ impl Arguments {
         if let Some(damage) = &history.damage {
             errln!("warning: {damage}; verifying the trials before the damage");
         }
-        if history.records.iter().any(|record| record.evaluation.accuracy().is_some()) {
+        if history.records.iter().any(|record| record.evaluation.final_value().is_some()) {
             return Ok(history);
         }
         Err(format!(
@@ -235,17 +234,17 @@ impl Arguments {
         let left_out = &mut images::tell_left_out;
         let (experiment, training, measured) = if self.paper {
             let training = experiment.data.load_whole(data, left_out)?;
-            let test = experiment.data.load_test(data)?.images().clone();
+            let test = experiment.data.load_test(data, &mut |_| {})?.images().clone();
             (experiment::of_the_paper(experiment), training, test)
         } else {
-            let (training, validation) = experiment.data.load_telling(data, left_out)?;
+            let (training, validation) = experiment.data.load(data, left_out)?;
             (experiment, training, validation)
         };
         images::print_classes(&training, &measured);
         let experiment = experiment.for_data(training.shape(), training.classes().len());
         if self.test {
             // Read already here, so that missing test images are reported before the trainings.
-            let test = experiment.data.load_test_telling(data, left_out)?;
+            let test = experiment.data.load_test(data, left_out)?;
             errln!("test on {} images of {}", test.images().len(), test.images().name());
         }
         Ok((experiment, training, measured))

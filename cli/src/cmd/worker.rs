@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     device: OneDevice,
 
     /// Train with PyTorch, for a search with --trainer torch; --device is then cpu, cuda, cuda:N or mps
-    #[arg(long, value_name = "torch", value_parser = args::torch::only_torch)]
+    #[arg(long, value_name = "torch", value_parser = ["torch"], hide_possible_values = true)]
     trainer: Option<String>,
 
     #[command(flatten)]
@@ -61,7 +61,6 @@ Examples:
   blockqnn worker --nats nats://broker:4222 --trainer torch --device cuda:0";
 
 pub(crate) fn run(arguments: &Arguments) -> super::Outcome {
-    arguments.torch.check(arguments.trainer.is_some())?;
     let mut worker = NatsWorker::new(arguments.access.broker(&arguments.nats))
         .with_search(arguments.access.nats_name.as_str())
         .with_patience(Duration::from_secs(arguments.patience));
@@ -92,7 +91,7 @@ impl Arguments {
     /// What trains, by the experiment that the search sent.
     fn environment(&self, briefing: &serde_json::Value) -> Result<BoxedEnvironment<BlockCode>, BoxError> {
         let experiment: Experiment = serde_json::from_value(briefing.clone())?;
-        let (training, validation) = experiment.data.load(self.data.as_deref())?;
+        let (training, validation) = experiment.data.load(self.data.as_deref(), &mut |_| {})?;
         if self.trainer.is_some() {
             let torch = self.torch.training(&experiment, &training, &validation)?;
             let config = ProcessConfig::new().with_patience(Duration::from_secs(self.patience));

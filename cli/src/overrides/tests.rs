@@ -1,7 +1,7 @@
 use super::*;
 use blockqnn::agent::{EvolutionConfig, LeastSquaresConfig, ReplayConfig};
 use blockqnn::environment::synthetic::Synthetic;
-use blockqnn::search::{RunFolder, Search};
+use blockqnn::search::{MedianStopping, RunFolder, Search};
 use blockqnn::space::block::BlockSpace;
 use blockqnn::train::{OptimizerConfig, Schedule};
 use serde_json::json;
@@ -64,6 +64,21 @@ fn several_changes_of_one_section_all_count() {
     overrides.set("search.minibatch", 2);
     let experiment = overrides.apply(Preset::Quick).unwrap();
     assert_eq!((experiment.search.trials, experiment.search.minibatch), (4, 2));
+}
+
+#[test]
+fn a_change_of_the_rule_for_stopping_turns_it_on_with_its_other_settings_at_their_defaults() {
+    let rule = |settings: &[&str]| {
+        let mut overrides = Overrides::new();
+        settings.iter().for_each(|setting| overrides.set_text(setting).unwrap());
+        overrides.apply(Preset::Quick).unwrap().search.median_stopping
+    };
+    let (grace, trials) = ("search.median_stopping.grace_epochs=1", "search.median_stopping.min_trials=4");
+    let defaults = MedianStopping::default();
+    assert_eq!(rule(&[]), None);
+    assert_eq!(rule(&[grace]), Some(MedianStopping { grace_epochs: 1, ..defaults }));
+    assert_eq!(rule(&[grace, trials]), Some(MedianStopping { grace_epochs: 1, min_trials: 4 }));
+    assert_eq!(rule(&[grace, "search.median_stopping=null"]), None);
 }
 
 #[test]
@@ -287,7 +302,7 @@ fn another_agent_takes_the_place_of_the_q_learner() {
     let unused = error("agent.learning_rate=0.1");
     assert!(unused.contains("agent.learning_rate would not be used, because the agent is least-squares"), "{unused}");
     let unknown = error("agent=genius");
-    assert!(unknown.contains("agent: unknown agent \"genius\": choose one of paper, metaqnn"), "{unknown}");
+    assert!(unknown.contains("agent is \"genius\": it must be paper, metaqnn"), "{unknown}");
 }
 
 /// Once an agent other than the Q-learner was a section `searcher` beside `agent`.
@@ -330,7 +345,7 @@ fn a_run_with_a_section_searcher_is_resumed() {
     let resume = |experiment: Experiment| {
         let folder = RunFolder::resume(&path).unwrap().with_details(&experiment.details()).unwrap();
         let Experiment { space, agent, reward, search, recipe, data } = experiment;
-        let (training, validation) = data.load(None).unwrap();
+        let (training, validation) = data.load(None, &mut |_| {}).unwrap();
         let network = search.network.clone().unwrap();
         let trainer =
             TrainingEnvironment::with_parts(&training, &validation, network, recipe, &Device::flex()).unwrap();

@@ -3,7 +3,7 @@
 use super::{done, seconds_as_text};
 use blockqnn::agent::{AgentConfig, EpsilonSchedule};
 use blockqnn::environment::{BoxError, Progress};
-use blockqnn::evaluation::Trial;
+use blockqnn::evaluation::{Objective, Trial};
 use blockqnn::experiment::Experiment;
 use blockqnn::search::{MinibatchSummary, Observer, RecordOf, SearchReport, Start};
 use blockqnn::space::block::{BlockCode, BlockSpace};
@@ -22,6 +22,7 @@ pub(crate) struct Search {
     schedule: Option<EpsilonSchedule>,
     minibatch: u64,
     trials: u64,
+    objective: Objective,
     workers: usize,
     /// Every worker that has reported and is not lost.
     names: BTreeSet<String>,
@@ -30,7 +31,7 @@ pub(crate) struct Search {
     started: Instant,
     bars: Option<Bars>,
     best: Option<(f64, String)>,
-    /// Mean accuracy of the last complete minibatch.
+    /// Mean value of the last complete minibatch.
     last_mean: Option<f64>,
     /// Progress of each running training.
     trainings: BTreeMap<u64, Progress>,
@@ -80,6 +81,7 @@ impl Search {
             schedule,
             minibatch: experiment.search.minibatch,
             trials,
+            objective: experiment.search.objective.clone(),
             workers,
             names: BTreeSet::new(),
             at: BTreeMap::new(),
@@ -135,15 +137,15 @@ impl Search {
             self.timed += 1;
             self.seconds += seconds;
         }
-        if let Some(accuracy) = record.evaluation.accuracy()
-            && self.best.as_ref().is_none_or(|(best, _)| accuracy > *best)
+        if let Some(value) = record.evaluation.final_value()
+            && self.best.as_ref().is_none_or(|(best, _)| self.objective.direction.compare(value, *best).is_gt())
         {
-            self.best = Some((accuracy, record.architecture.to_string()));
+            self.best = Some((value, record.architecture.to_string()));
         }
         if let Some(bars) = &self.bars {
             bars.blocks.inc(1);
-            if let Some((accuracy, block)) = &self.best {
-                bars.best.set_message(format!("{accuracy:.2} % {block}"));
+            if let Some((value, block)) = &self.best {
+                bars.best.set_message(format!("{} {block}", self.objective.show(*value)));
             }
         }
     }
@@ -152,6 +154,11 @@ impl Search {
     fn epsilon(&self, trial: u64) -> String {
         let schedule = self.schedule.as_ref();
         schedule.map_or("-".to_owned(), |schedule| schedule.at(trial, self.minibatch).to_string())
+    }
+
+    /// A value of the objective as text; a dash if there is none.
+    fn value(&self, value: Option<f64>) -> String {
+        value.map_or("-".to_owned(), |value| self.objective.show(value))
     }
 
     fn minibatches(&self) -> u64 {
@@ -163,10 +170,6 @@ impl Search {
         let workers = self.workers.max(self.names.len());
         if workers == 1 { "1 worker".to_owned() } else { format!("{workers} workers") }
     }
-}
-
-fn percent(accuracy: Option<f64>) -> String {
-    accuracy.map_or("-".to_owned(), |accuracy| format!("{accuracy:.2} %"))
 }
 
 /// Where a training is: `block 12 epoch 3/12 (0 on flex, 41 s)`.
@@ -198,9 +201,10 @@ impl Observer<BlockSpace> for Search {
         self.show_time_left();
         if let Some(bars) = &self.bars {
             let (minibatch, of) = (trial.id / self.minibatch.max(1) + 1, self.minibatches());
-            let (epsilon, mean) = (self.epsilon(trial.id), percent(self.last_mean));
+            let (epsilon, mean) = (self.epsilon(trial.id), self.value(self.last_mean));
             bars.learning.set_message(format!(
-                "minibatch {minibatch}/{of}, epsilon {epsilon}, mean accuracy of the last one {mean}"
+                "minibatch {minibatch}/{of}, epsilon {epsilon}, mean {} of the last one {mean}",
+                self.objective.name
             ));
         }
         Ok(())
@@ -246,7 +250,7 @@ impl Observer<BlockSpace> for Search {
     fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
         let gone = self.started.elapsed().as_secs_f64();
         let left = self.seconds_left().unwrap_or_default();
-        self.last_mean = summary.mean_accuracy;
+        self.last_mean = summary.mean;
         let priors = if summary.priors_hold == Some(false) { "  priors contradicted" } else { "" };
         let line = format!(
             "minibatch {:>3}/{}  epsilon {:<4} mean {}  best {}  infeasible {}  {}  {gone:.0} s elapsed, {left:.0} s \
@@ -254,8 +258,8 @@ impl Observer<BlockSpace> for Search {
             summary.minibatch + 1,
             self.minibatches(),
             self.epsilon(summary.minibatch * self.minibatch),
-            percent(summary.mean_accuracy),
-            percent(summary.best_accuracy),
+            self.value(summary.mean),
+            self.value(summary.best),
             summary.infeasible,
             self.workers(),
         );

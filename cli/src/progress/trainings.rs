@@ -76,7 +76,7 @@ impl Observer<BlockSpace> for Trainings {
     fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
         let block = record.id + 1;
         match (record.evaluation.metrics(), &record.evaluation) {
-            (Some(metrics), _) => errln!("block {block}: {:.2} % in {:.0} s", metrics.accuracy, metrics.seconds),
+            (Some(metrics), _) => errln!("block {block}: {:.2} % in {:.0} s", metrics.value, metrics.seconds),
             (None, Evaluation::Infeasible(reason)) => errln!("block {block}: not measured: {reason}"),
             (None, _) => errln!("block {block}: not measured"),
         }

@@ -1,5 +1,8 @@
 """`search` and `verify`: nothing that is finished is lost by whatever ends them."""
 
+import csv
+import json
+import math
 import shutil
 import signal
 import unittest
@@ -22,7 +25,7 @@ from programs import (
     wait_for,
 )
 
-RESULTS = ["best.json", "results.csv", "utilisation.json"]
+RESULTS = ["best.json", "curves.csv", "results.csv", "utilisation.json"]
 
 
 class SearchTest(ProgramTest):
@@ -45,6 +48,11 @@ class SearchTest(ProgramTest):
         """Accuracy and block of every trial, best first."""
         lines = (self.folder / out / "results.csv").read_text().splitlines()
         return [line.split(",")[1:5] for line in lines[1:] if line]
+
+    def ranked(self, out="run"):
+        """Trial, accuracy, reward and block of every trial, best first."""
+        rows = csv.DictReader((self.folder / out / "results.csv").open())
+        return [(row["trial"], row["accuracy"], row["reward"], row["architecture"]) for row in rows]
 
     def begun(self, trials, **options):
         """A search that has finished a trial."""
@@ -69,6 +77,52 @@ class Searches(SearchTest):
         process = self.begun(100_000)
         self.check(self.call("search", "--out", "run", "--resume"), 1, f"run is in use by process {process.pid}")
         self.stop(process, signal.SIGTERM)
+
+    def test_a_search_begins_with_blocks_and_results_that_are_known(self):
+        first = "conv3(0) conv1(1) add(0,2) terminal(3)"
+        self.check(self.call(*self.search(), "--first", first), 0, "all 3 trials are in run")
+        record = json.loads((self.out / "journal.jsonl").read_text().splitlines()[2])["event"]["proposed"]
+        self.assertEqual(record["trial"], 0)
+        measured = {block for _, accuracy, _, block in self.ranked() if accuracy}
+        self.assertIn(first, measured)
+        lines = (self.out / "curves.csv").read_text().splitlines()
+        self.assertEqual((lines[0], len(lines)), ("trial,epoch,accuracy", 1 + len(measured)))
+        # Its table and its folder are the same history, which is not proposed again.
+        for number, history in enumerate(["run", "run/results.csv"]):
+            out = f"later{number}"
+            (self.folder / "first.txt").write_text("conv5(0) terminal(1)\n\nconv3(0) terminal(1)\n")
+            call = self.call(*self.search(4, out), "--history", history, "--first", "first.txt")
+            self.check(call, 0, f"{len(measured)} results from {history}, from which the agent learns first")
+            found = {block for *_, block in self.ranked(out)}
+            self.assertTrue({"conv5(0) terminal(1)", "conv3(0) terminal(1)"} <= found and first not in found, found)
+        self.assertEqual(self.ranked("later0"), self.ranked("later1"))
+        # Both are kept: a longer search goes on without them, and refuses others by name.
+        self.check(self.call("search", "--out", "later0", "--resume", "--trials", 6), 0, "all 6 trials are in later0")
+        self.check(self.call("search", "--out", "later0", "--resume", "--first", first), 1, 'first: "2 architectures')
+
+    def test_what_a_search_cannot_begin_with_is_refused_by_name(self):
+        for option, words in [
+            (["--first", "conv9(0) terminal(1)"], "is no file and no block"),
+            (["--first", "conv3(0) terminal(1)", "--first", "conv3(0) terminal(1)"], "is the same architecture as number 1"),
+            (["--history", "missing.csv"], "--history: cannot read missing.csv"),
+            (["--history", "."], "is not a run folder"),
+        ]:
+            self.check(self.call(*self.search(), *option), 1, words)
+
+    def test_blocks_that_are_behind_are_stopped_and_rank_last(self):
+        self.check(self.call(*self.search(), "--median-stopping"), 1, "(options --epochs, --median-stopping)")
+        self.check(self.call(*self.search(), "--median-stopping", "--rolling"), 2, "cannot be used with")
+        options = ["--set", "recipe.epochs=4", "--set", "search.median_stopping.min_trials=2", "--median-stopping", 0]
+        self.check(self.call(*self.search(8), *options), 0, "were stopped early, and rank last")
+        table = list(csv.DictReader((self.out / "results.csv").open()))
+        stopped = [row["stopped"] == "true" for row in table if row["accuracy"]]
+        self.assertEqual(stopped, sorted(stopped))
+        self.assertTrue(any(stopped) and not stopped[0], stopped)
+        epochs = [int(row["epochs"]) for row in table if row["stopped"] == "true"]
+        self.assertTrue(all(1 <= epoch < 4 for epoch in epochs), epochs)
+        self.check(self.call("report", "run"), 0, "report.html")
+        page = (self.out / "report.html").read_text()
+        self.assertTrue("stopped early" in page and "Accuracy by epoch" in page)
 
     def test_of_simultaneous_starts_each_has_its_own_folder(self):
         many = [start(*self.search(2, None), cwd=self.folder) for _ in range(4)]
@@ -140,6 +194,58 @@ class Searches(SearchTest):
         with small_disk(self.folder / "disk", "1m"):
             remount(self.folder / "disk", "ro")
             self.check(self.call(*self.search(1, "disk/run")), 1, "disk/run", "Read-only file system")
+
+
+class Latencies(SearchTest):
+    def rows(self, out="run"):
+        with (self.folder / out / "results.csv").open() as file:
+            return {row["trial"]: row for row in csv.DictReader(file)}
+
+    def test_a_target_for_latency_ends_with_a_front_in_the_report_and_a_resumed_run_measures_nothing_again(self):
+        goals = ["--target", "latency_ms=0.001", "--target", "latency_ratio=1000:2"]
+        options = ["--train-limit", 40, "--validation", 20, "--batch-size", 20, "--width", 2, "--epochs", 1]
+        search = ["search", "--trials", 4, "--minibatch", 2, "--processes", 2, "--out", "run", *options]
+        _, out, _ = result = self.call(*search, *goals)
+        self.check(result, 0, "all 4 trials are in")
+        self.assertIn("latency_batch_ms  latency_ms  latency_ratio", out)
+        rows = self.rows()
+        for row in rows.values():
+            value, latency, ratio = (float(row[name]) for name in ["accuracy", "latency_ms", "latency_ratio"])
+            self.assertGreater(float(row["latency_batch_ms"]), 0)
+            self.assertTrue(0.01 < ratio < 1000, ratio)
+            self.assertAlmostEqual(float(row["reward"]), value - 3 * math.log2(latency / 0.001), places=6)
+        self.check(self.call("report", "run", "--csv", "tables"), 0)
+        page = (self.out / "report.html").read_text()
+        self.assertIn("Accuracy against latency_ms", page)
+        self.assertIn("Pareto front", page)
+        front = (self.folder / "tables" / "pareto-latency_ms.csv").read_text().splitlines()
+        self.assertEqual(front[0], "trial,latency_ms,accuracy_percent,architecture")
+        fastest = min(rows.values(), key=lambda row: float(row["latency_ms"]))
+        self.assertEqual(front[1].split(",")[0], fastest["trial"])
+
+        process = start("search", "--out", "run", "--resume", "--trials", 100_000, cwd=self.folder)
+        wait_for(lambda: (self.out / "journal.jsonl").read_text().count('"finished"') > 5, process)
+        process.kill()
+        process.communicate(timeout=LIMIT)
+        self.check(self.call("search", "--out", "run", "--resume", "--trials", 8), 0, "all 8 trials are in")
+        again = self.rows()
+        columns = ["accuracy", "latency_ms", "latency_batch_ms", "latency_ratio", "reward"]
+        for trial, row in rows.items():
+            self.assertEqual([again[trial][name] for name in columns], [row[name] for name in columns])
+
+    def test_a_limit_on_latency_is_a_reason_with_its_figures(self):
+        self.check(self.call(*self.search(2), "--limit", "latency_ms=0.000001", "--limit", "flops=1e9"), 0, "all 2 trials are in")
+        for row in self.rows().values():
+            self.assertEqual((row["accuracy"], "latency_ms" in row), ("", False))
+            self.assertRegex(row["infeasible"], r"^latency_ms of [0-9.]+ exceeds the limit of 0.000001 \(its value was [0-9.]+\)$")
+
+    def test_what_does_not_measure_latency_says_so(self):
+        torch = ["--trainer", "torch", "--target", "latency_ms=5"]
+        self.check(self.call("search", "--train-limit", 40, "--validation", 20, *torch), 1, "recipe.latency is true: it must be false with PyTorch")
+        self.check(self.call("search", "--trainer", "x", "--latency"), 1, "--latency would not be used")
+        self.check(self.call(*self.search(2), "--target", "latency=5"), 1, 'the measurement "latency" is needed', "nothing besides the value")
+        other = 'search.objective={"name":"RMSE","direction":"minimise","worst":8,"best":0}'
+        self.check(self.call(*self.search(2, "other"), "--set", other), 1, "measured by their accuracy", "--trainer")
 
 
 class Verifications(SearchTest):

@@ -45,7 +45,7 @@ class WithoutTorch(ProgramTest):
         call = lambda *arguments: run(*arguments, cwd=self.folder)
         self.check(call("search", "--torch-compile", "--trainer", "python3 x.py"), 1, "--torch-compile is for --trainer torch")
         self.check(call("search", "--torch-compile"), 2, "--trainer")
-        self.check(call("verify", "run", "--trainer", "python3 x.py"), 2, "it must be torch")
+        self.check(call("verify", "run", "--trainer", "python3 x.py"), 2, "[possible values: torch]")
         self.check(call("search", "--trainer", "torch", "--dry-run"), 0)
         self.check(call("search", "--trainer", "python3 x.py", "--download", "--dataset", "cifar10"), 1, "--download would not")
 

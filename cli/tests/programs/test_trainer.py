@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import signal
@@ -91,6 +92,26 @@ class Trainers(ProgramTest):
         self.check(self.call(*longer, "--trainer", f"{sys.executable} other.py"), 1, "other, trained by", "lengths, trained by")
         self.assertEqual(contents(self.folder / "run", without=["lock"]), before)
         self.check(self.call(*longer, "--trainer", self.command), 0, "all 8 trials are in")
+
+    def test_a_trainer_may_report_an_error_that_is_minimised_and_measurements_of_its_own(self):
+        answer = '{"value": 1 + task.seed % 7, "seconds": 0, "measurements": {"energy_mj": len(task.text)}}'
+        (self.folder / "lengths.py").write_text(re.sub('return {"accuracy".*', f"return {answer}", TRAINER))
+        objective = 'search.objective={"name":"RMSE","unit":"mm","direction":"minimise","worst":9,"best":0}'
+        goals = ["--set", objective, "--limit", "energy_mj=40", "--target", "energy_mj=1:1"]
+        _, out, err = result = self.call(*self.search(*goals))
+        self.check(result, 0, "all 24 trials are in", "objective RMSE (mm)")
+        self.assertIn("RMSE", out)
+        rows = list(csv.DictReader(io.StringIO(self.records())))
+        measured = [row for row in rows if row["RMSE"]]
+        self.assertTrue(measured and all(float(row["energy_mj"]) <= 40 for row in measured))
+        self.assertTrue(all("exceeds the limit of 40" in row["infeasible"] for row in rows if not row["RMSE"]))
+        self.check(self.call("report", "run", "--csv", "tables"), 0)
+        page = (self.folder / "run" / "report.html").read_text()
+        self.assertIn("RMSE against energy_mj", page)
+        for text in [out, err, page.split("<body")[1], self.records()]:
+            self.assertNotIn("accuracy", text)
+        self.check(self.call("export", "run"), 0, "RMSE ")
+        self.check(self.call("calibrate", "--run", "run"), 1, 'has the objective "RMSE": only accuracies are verified')
 
     def test_the_network_is_that_of_the_settings(self):
         self.check(self.call(*self.search("--dataset", "cifar100", trials=2)), 0, "3x32x32 and 100 classes")

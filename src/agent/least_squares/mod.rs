@@ -225,18 +225,6 @@ impl<S: SearchSpace> LeastSquares<S> {
         })
     }
 
-    /// Finds out which priors there are, in the first call.
-    fn prepare(&mut self, space: &S, memory: &Memory<S>) -> Result<(), AgentError> {
-        if !self.is_prepared
-            && self.config.priors
-            && let Some((network, limits)) = memory.network()
-        {
-            self.priors = Priors::new(space, network, *limits)?;
-        }
-        self.is_prepared = true;
-        Ok(())
-    }
-
     /// Returns the number of trials at the beginning.
     fn beginning(&self) -> u64 {
         if self.priors.is_some() { self.config.uniform.div_ceil(2) } else { self.config.uniform }
@@ -244,7 +232,7 @@ impl<S: SearchSpace> LeastSquares<S> {
 
     /// Returns a random walk, or, for every other trial at the beginning, the one of highest prior among several.
     fn begin(&self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
-        let by_prior = memory.proposed() < self.beginning() && memory.proposed().is_multiple_of(2);
+        let by_prior = memory.known() < self.beginning() && memory.proposed().is_multiple_of(2);
         let Some(priors) = self.priors.as_ref().filter(|_| by_prior) else { return random_trajectory(space, rng) };
         let mut best: Option<(f64, TrajectoryOf<S>)> = None;
         for _ in 0..priors::BEGINNING {
@@ -278,7 +266,13 @@ impl<S: SearchSpace> LeastSquares<S> {
 
     /// Adds the episodes that were not known before.
     fn catch_up(&mut self, space: &S, memory: &Memory<S>) -> Result<(), AgentError> {
-        self.prepare(space, memory)?;
+        if !self.is_prepared
+            && self.config.priors
+            && let Some((network, limits)) = memory.network()
+        {
+            self.priors = Priors::new(space, network, *limits)?;
+        }
+        self.is_prepared = true;
         let episodes = memory.episodes();
         let held = self.priors.as_ref().is_none_or(Priors::hold);
         for episode in &episodes[self.known.len()..] {
@@ -413,7 +407,7 @@ impl<S: SearchSpace> Agent<S> for LeastSquares<S> {
     fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
         let episodes = memory.episodes();
         self.catch_up(space, memory)?;
-        if memory.proposed() < self.beginning() || episodes.is_empty() {
+        if memory.known() < self.beginning() || episodes.is_empty() {
             return self.begin(space, memory, rng);
         }
         let neighbours = self.neighbours_of_the_best(space, episodes, rng)?;

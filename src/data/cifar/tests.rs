@@ -78,8 +78,8 @@ fn missing_training_files_are_named_or_allowed() {
     let records = records(&[&[1]]);
     let folder = folder(&[("data_batch_1.bin", &records), ("data_batch_4.bin", &records)]);
     let error = cifar10_train(folder.path(), Missing::Refuse).unwrap_err();
-    let DataError::MissingFiles { missing, .. } = &error else { panic!("{error}") };
-    assert_eq!(missing, &["data_batch_2.bin", "data_batch_3.bin", "data_batch_5.bin"]);
+    let missing = " does not contain data_batch_2.bin, data_batch_3.bin, data_batch_5.bin: ";
+    assert!(matches!(error, DataError::Folder { .. }) && error.to_string().contains(missing), "{error}");
     assert!(error.to_string().ends_with("to load only data_batch_1.bin, data_batch_4.bin"), "{error}");
     let set = cifar10_train(folder.path(), Missing::Allow).unwrap();
     assert_eq!((set.len(), set.name()), (2, "CIFAR-10 train (2 of 5 files)"));
@@ -89,7 +89,7 @@ fn missing_training_files_are_named_or_allowed() {
 fn a_folder_without_any_file_is_refused_even_if_missing_files_are_allowed() {
     let folder = folder(&[("train.bin", &records(&[&[0, 0]]))]);
     let error = cifar10_train(folder.path(), Missing::Allow).unwrap_err();
-    assert!(matches!(&error, DataError::MissingFiles { missing, .. } if missing.len() == 5), "{error}");
+    assert!(error.to_string().contains(" does not contain data_batch_1.bin, "), "{error}");
     assert!(error.to_string().contains("give the folder with the CIFAR-10 files"), "{error}");
 }
 

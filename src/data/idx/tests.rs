@@ -157,10 +157,7 @@ fn fashion_mnist_is_found_by_its_file_names() {
     let train = fashion_mnist_train(folder.path()).unwrap();
     assert_eq!((train.len(), train.classes()[2].as_str()), (2, "Pullover"));
     let error = fashion_mnist_test(folder.path()).unwrap_err();
-    assert!(
-        matches!(&error, DataError::MissingFiles { missing, .. } if missing == &["t10k-labels-idx1-ubyte.gz"]),
-        "{error}"
-    );
+    assert!(error.to_string().contains(" does not contain t10k-labels-idx1-ubyte.gz: "), "{error}");
     let error = fashion_mnist_test(folder.path().join("nothing")).unwrap_err();
     assert!(matches!(error, DataError::MissingFolder { .. }), "{error}");
 }

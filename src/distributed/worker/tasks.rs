@@ -1,7 +1,7 @@
 //! How a worker handles one task, from the delivery to the stored result.
 
 use super::super::connection::store;
-use super::super::protocol::{AGAIN, Claimed, Doing, Report, Task, Welcome, short_identity};
+use super::super::protocol::{AGAIN, Claimed, Doing, Report, Task, Welcome, short_identity, trial_of};
 use super::super::trainer::{Line, Trainer};
 use super::{LOOK, Presence, RENEW, REQUEST, Session};
 use crate::evaluation::{Evaluation, Infeasibility};
@@ -105,10 +105,15 @@ impl Session<'_> {
         hand.take_up(key, lease.to_owned());
         trainer.send(task);
         let begun = Instant::now();
-        let mut told = false;
+        let (mut told, mut told_to_stop) = (false, false);
+        let trial = trial_of(key).unwrap_or_default();
         let (verdict, end) = loop {
             match timeout(LOOK, trainer.next()).await {
-                Ok(Some(Line::Progress(progress))) => hand.advance(Some(progress)),
+                Ok(Some(Line::Progress(progress))) => {
+                    hand.advance(Some(progress));
+                    // The next heartbeat may have a later one, without the accuracy.
+                    told &= progress.value.is_none();
+                }
                 Ok(Some(Line::Done { outcome, condition, .. })) => {
                     // A trainer that cannot evaluate anything more is replaced.
                     break (outcome, if condition.broken { End::NoTrainer } else { End::Next });
@@ -133,6 +138,10 @@ impl Session<'_> {
                     let _ = self.presence.lease(&lease).ack_with(AckKind::Nak(None)).await;
                 }
                 return End::NoTrainer;
+            }
+            if !told_to_stop && hand.should_stop() {
+                told_to_stop = true;
+                trainer.ask_to_stop(trial);
             }
             if !told && begun.elapsed() > LOOK {
                 told = true;

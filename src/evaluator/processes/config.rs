@@ -120,7 +120,7 @@ impl ProcessConfig {
 
     /// Makes the children share a device with `bytes` of memory: in the order of submission, a trial starts when the
     /// memory that `estimate` gives for it fits next to that of the running trials. A trial that never fits runs alone,
-    /// and one whose cost is not known as well.
+    /// and so does one whose cost is not known.
     #[must_use]
     pub fn with_device_memory(mut self, bytes: u64, estimate: impl Fn(&Cost) -> u64 + Send + Sync + 'static) -> Self {
         self.device_memory = Some(bytes);

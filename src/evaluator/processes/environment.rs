@@ -3,7 +3,7 @@
 use super::{Form, Forms, ProcessConfig};
 use crate::environment::{Environment, TrialContext};
 use crate::evaluation::Evaluation;
-use crate::evaluator::child::{ChildProcess, Line};
+use crate::evaluator::child::{ChildProcess, Line, Task};
 use crate::evaluator::{ChildProblem, POLL, StartError, Verdict};
 use serde::Serialize;
 use serde_json::Value;
@@ -52,6 +52,8 @@ impl<A> fmt::Debug for TrainerEnvironment<A> {
 struct Running {
     process: ChildProcess,
     lines: Receiver<Option<Line>>,
+    /// Whether it understands that it should stop a trial early.
+    can_stop: bool,
 }
 
 /// Why a trainer did not evaluate.
@@ -88,12 +90,12 @@ impl<A: Serialize> TrainerEnvironment<A> {
         let (sender, lines) = channel();
         let deliver = move |line| sender.send(line).is_ok();
         let process = ChildProcess::start(&program, &self.briefing, deliver).map_err(ChildProblem::Start)?;
-        let mut running = Running { process, lines };
+        let mut running = Running { process, lines, can_stop: false };
         let patience = self.config.patience;
         match running.lines.recv_timeout(patience) {
-            Ok(Some(Line::Ready { identity, protocol })) => {
+            Ok(Some(Line::Ready { identity, protocol, can_stop })) => {
                 let identity = self.config.identity(&identity, protocol)?;
-                Ok((running, identity))
+                Ok((Running { can_stop, ..running }, identity))
             }
             Ok(Some(Line::Unready { message })) => Err(ChildProblem::Unready { message }),
             Ok(Some(Line::Unreadable { message })) => Err(ChildProblem::Unreadable { message }),
@@ -132,11 +134,16 @@ impl<A: Serialize> TrainerEnvironment<A> {
 
     /// Waits for what the program answers. If it can evaluate another architecture, it is kept.
     fn answer(&mut self, mut running: Running, context: &TrialContext<'_>) -> Verdict {
-        let mut heard = Instant::now();
+        let (mut heard, mut is_told) = (Instant::now(), false);
         let fault = |message: &str| Verdict::Fault { message: message.to_owned() };
         loop {
             if context.is_cancelled() {
                 return Verdict::Cancelled;
+            }
+            // The trainer has the thresholds; on those it decides itself, at an epoch and not at a moment.
+            if running.can_stop && !is_told && context.early_stop().is_asked() {
+                running.process.ask_to_stop(context.trial().id);
+                is_told = true;
             }
             match running.lines.recv_timeout(POLL) {
                 Ok(Some(Line::Progress(progress))) => {
@@ -170,7 +177,9 @@ impl<A: Serialize> Environment<A> for TrainerEnvironment<A> {
     fn evaluate(&mut self, architecture: &A, context: &TrialContext<'_>) -> Result<Evaluation, TrainerFault> {
         let attempt = self.attempt(context.trial().id);
         let mut running = self.running()?;
-        let task = self.forms.request(context.trial().clone(), attempt, self.config.terms(attempt), architecture);
+        let (trial, thresholds) = (context.trial().clone(), context.early_stop().thresholds().clone());
+        let task = Task { trial, attempt, architecture, thresholds };
+        let task = self.forms.request(task, self.config.terms(attempt));
         running.process.send(&task.map_err(|error| TrainerFault(error.to_string()))?);
         match self.answer(running, context) {
             Verdict::Evaluated(evaluation) => Ok(evaluation),

@@ -13,7 +13,6 @@ pub use trainer::{ChildProblem, PYTHON_WORKER, TrainerCommand};
 use super::child::{ChildProcess, Factory, Line, Task, is_child, serve};
 use super::{Assignment, Evaluator, EvaluatorError, Event, POLL, StartError, Verdict};
 use crate::environment::{Cancellation, Condition, Environment};
-use crate::evaluation::Trial;
 use packing::Packing;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -90,15 +89,9 @@ impl<A> fmt::Debug for Forms<A> {
 
 impl<A: Serialize> Forms<A> {
     /// The line that a child receives for a trial.
-    fn request(
-        &self,
-        trial: Trial,
-        attempt: u32,
-        terms: Option<Terms>,
-        architecture: &A,
-    ) -> serde_json::Result<Vec<u8>> {
-        let forms = self.0.iter().map(|(name, form)| (name.as_str(), form(architecture))).collect();
-        serde_json::to_vec(&Request { task: Task { trial, attempt, architecture }, terms, forms })
+    fn request(&self, task: Task<&A>, terms: Option<Terms>) -> serde_json::Result<Vec<u8>> {
+        let forms = self.0.iter().map(|(name, form)| (name.as_str(), form(task.architecture))).collect();
+        serde_json::to_vec(&Request { task, terms, forms })
     }
 }
 
@@ -221,8 +214,11 @@ impl<A: Serialize> ProcessEvaluator<A> {
     /// The identity of a child that says that it is ready.
     fn introduction(&mut self, number: usize, line: Option<Line>) -> Result<Option<String>, StartError> {
         let problem = match line {
-            Some(Line::Ready { identity, protocol }) => match self.config.identity(&identity, protocol) {
-                Ok(identity) => return Ok(Some(identity)),
+            Some(Line::Ready { identity, protocol, can_stop }) => match self.config.identity(&identity, protocol) {
+                Ok(identity) => {
+                    self.slots[number].can_stop = can_stop;
+                    return Ok(Some(identity));
+                }
                 Err(problem) => problem,
             },
             Some(Line::Unready { message }) => ChildProblem::Unready { message },
@@ -241,14 +237,15 @@ impl<A: Serialize> ProcessEvaluator<A> {
             if !self.packing.admits(bytes) {
                 break;
             }
-            let Assignment { trial, attempt, architecture } = assignment;
+            let Assignment { trial, attempt, architecture, early_stop } = assignment;
             let terms = self.config.terms(*attempt);
-            let task = self.forms.request(trial.clone(), *attempt, terms, &**architecture);
-            let task = task.map_err(|error| EvaluatorError(Box::new(error)))?;
-            let trial = assignment.trial.id;
+            let (thresholds, architecture) = (early_stop.thresholds().clone(), &**architecture);
+            let task = Task { trial: trial.clone(), attempt: *attempt, architecture, thresholds };
+            let task = self.forms.request(task, terms).map_err(|error| EvaluatorError(Box::new(error)))?;
+            let (trial, early_stop) = (trial.id, early_stop.clone());
             self.queue.pop_front();
             self.packing.enter(bytes);
-            slot.give(&task, Work { trial, bytes });
+            slot.give(&task, Work { trial, bytes, early_stop, is_told: false });
             listener(Event::Started { trial, worker: slot.name.clone() });
         }
         Ok(())
@@ -417,6 +414,7 @@ impl<A: Serialize> Evaluator<A> for ProcessEvaluator<A> {
                 return self.cancel_one(listener);
             }
             self.hand_out(listener)?;
+            self.slots.iter_mut().for_each(Slot::pass_on_stop);
             // The end of a trial must be the last event that the listener is given.
             let mut late = Vec::new();
             let mut end = None;

@@ -1,5 +1,6 @@
 //! A slot for one child process at a time.
 
+use crate::environment::EarlyStop;
 use crate::evaluator::Verdict;
 use crate::evaluator::child::ChildProcess;
 use std::time::{Duration, Instant};
@@ -11,6 +12,9 @@ pub(super) struct Work {
     pub(super) trial: u64,
     /// Estimated bytes of device memory that it needs.
     pub(super) bytes: u64,
+    /// What may stop it early, and whether the child was told that it should.
+    pub(super) early_stop: EarlyStop,
+    pub(super) is_told: bool,
 }
 
 #[derive(Debug)]
@@ -21,6 +25,8 @@ pub(super) struct Slot {
     pub(super) generation: u64,
     /// Whether the environment of the current child is ready.
     pub(super) ready: bool,
+    /// Whether it understands that it should stop a trial early.
+    pub(super) can_stop: bool,
     pub(super) work: Option<Work>,
     child: Option<ChildProcess>,
     heard: Instant,
@@ -28,7 +34,16 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(name: String, briefing: serde_json::Value) -> Self {
-        Self { name, briefing, generation: 0, ready: false, work: None, child: None, heard: Instant::now() }
+        Self {
+            name,
+            briefing,
+            generation: 0,
+            ready: false,
+            can_stop: false,
+            work: None,
+            child: None,
+            heard: Instant::now(),
+        }
     }
 
     /// Puts a new child into the slot.
@@ -49,6 +64,17 @@ impl Slot {
         }
         self.work = Some(work);
         self.hear();
+    }
+
+    /// Tells the child that its trial should stop early, if somebody asks for that and it understands.
+    pub(super) fn pass_on_stop(&mut self) {
+        if let (true, Some(child), Some(work)) = (self.can_stop, &mut self.child, &mut self.work)
+            && work.early_stop.is_asked()
+            && !work.is_told
+        {
+            child.ask_to_stop(work.trial);
+            work.is_told = true;
+        }
     }
 
     pub(super) fn hear(&mut self) {

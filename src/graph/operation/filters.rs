@@ -2,6 +2,7 @@
 
 use super::colour::Colour;
 use super::sequence::{Channels, Sequence, Step};
+use crate::setting;
 use serde::{Deserialize, Serialize};
 
 /// A convolution without bias that chooses its kernel, dilation, groups, width, and what is around it.
@@ -26,13 +27,13 @@ pub struct ConvolutionShape {
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub dilation: u8,
     /// Which input channels a filter reads.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "setting::is_default")]
     pub groups: Groups,
     /// The number of filters. A depthwise convolution has as many as its input has channels, and says 1/1 here.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "setting::is_default")]
     pub width: Width,
     /// What is before and after the convolution.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "setting::is_default")]
     pub order: Order,
 }
 
@@ -43,10 +44,6 @@ pub(super) fn one() -> u8 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 pub(super) fn is_one(number: &u8) -> bool {
     *number == 1
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 /// Which input channels a filter of a convolution reads.

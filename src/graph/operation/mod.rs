@@ -81,7 +81,7 @@ pub enum Operation {
         squeeze: bool,
     },
     /// Squeeze-and-excitation: each channel times a number from 0 to 1, which two 1x1 convolutions with biases, ReLU
-    /// and a sigmoid compute of the means of all channels (Hu et al., CVPR 2018).
+    /// and a sigmoid compute from the means of all channels (Hu et al., CVPR 2018).
     SqueezeExcitation {
         /// The channels between the two convolutions are those of the input divided by this, rounded down, at least
         /// one.

@@ -227,7 +227,7 @@ impl Describe for Sequence {
 }
 
 const SQUEEZE_EXCITATION: &str = r#"class SqueezeExcitation(nn.Module):
-    """Each channel times a number from 0 to 1, computed of the means of all channels."""
+    """Each channel times a number from 0 to 1, computed from the means of all channels."""
 
     def __init__(self, channels, squeezed):
         super().__init__()

@@ -1,6 +1,7 @@
 //! The figures of a report, each with a caption, and the reasons for those that are not drawn.
 
 mod blocks;
+mod curves;
 mod learning;
 mod outcomes;
 mod regret;
@@ -12,14 +13,29 @@ use super::colours::{Colour, SERIES};
 use super::drawing::BlockDrawing;
 use super::figure::Figure;
 use super::plot::{Plot, Point};
-use super::run::Run;
+use super::run::{Finished, Run};
 use super::scale::Scale;
 use super::series::{Minibatch, Series, minibatches};
 use super::text::{percent, size};
 use crate::graph::Cost;
 
-/// The title of the axis of accuracies.
-const ACCURACY: &str = "accuracy on validation images (%)";
+/// Returns the title of the axis of the objective.
+fn axis(run: &Run) -> String {
+    let objective = run.objective();
+    if objective.is_accuracy() { "accuracy on validation images (%)".to_owned() } else { objective.label() }
+}
+
+/// Returns an axis for values of the objective from `low` to `high`.
+fn value_scale(run: &Run, low: f64, high: f64) -> Scale {
+    let bounds = if run.objective().is_accuracy() { 0.0..100.0 } else { f64::NEG_INFINITY..f64::INFINITY };
+    Scale::round(low, high, 6, bounds)
+}
+
+/// Returns a text that begins with a capital letter.
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
 
 /// A chart with its caption, and the figures in it as a table.
 #[derive(Debug, Clone)]
@@ -74,17 +90,21 @@ impl Figures {
 /// Draws the figures of one run, and its `best` best blocks.
 pub(super) fn of_run(run: &Run, best: usize) -> Figures {
     let minibatches = minibatches(run);
-    let drawn = [
+    let beginning = [
         learning::of_run(run, &minibatches),
+        curves::of_run(run),
         outcomes::early_stop(run),
-        blocks::cost(run),
+        blocks::against_flops(run),
+    ];
+    let measurements = run.measurements().into_iter().map(|name| blocks::against_measurement(run, name));
+    let end = [
         blocks::lengths(run, &minibatches),
         blocks::kinds(run, &minibatches),
         outcomes::times(run, &minibatches),
         outcomes::failures(run),
         outcomes::workers(run),
     ];
-    Figures::new(drawn, drawings(run, best))
+    Figures::new(beginning.into_iter().chain(measurements).chain(end), drawings(run, best))
 }
 
 /// Draws the figures of several runs side by side.
@@ -94,6 +114,11 @@ pub(super) fn of_runs(runs: &[Run]) -> Figures {
 
 fn drawings(run: &Run, best: usize) -> Vec<Figure> {
     let best = run.best().into_iter().take(best).enumerate();
+    // A number alone says of a percentage what it is.
+    let value = |trial: &Finished| match run.objective() {
+        objective if objective.is_accuracy() => run.show(trial.value()),
+        objective => format!("{} {}", objective.name, run.show(trial.value())),
+    };
     best.filter_map(|(place, trial)| {
         let graph = run.graphs.get(&trial.id)?;
         let verified = run.verified.get(&trial.id);
@@ -101,7 +126,7 @@ fn drawings(run: &Run, best: usize) -> Vec<Figure> {
         let drawing = BlockDrawing::new(graph, run.settings.search.network.as_ref())
             .with_name(format!("block-{}", place + 1))
             .with_title(format!("No. {}: block {}", place + 1, trial.id))
-            .with_caption(format!("{}{verified}, reward {:.2}", percent(trial.accuracy()), trial.reward));
+            .with_caption(format!("{}{verified}, reward {:.2}", value(trial), trial.reward));
         let cost = |cost: Cost| format!("{} FLOPs, {} parameters", size(cost.flops), size(cost.parameters));
         let drawing = trial.cost.map(cost).into_iter().fold(drawing, BlockDrawing::with_caption);
         Some(drawing.figure())
@@ -110,7 +135,7 @@ fn drawings(run: &Run, best: usize) -> Vec<Figure> {
 }
 
 /// Creates a chart over the minibatches of a run.
-fn over_minibatches(run: &Run, title: &str, y: (&'static str, Scale)) -> Plot {
+fn over_minibatches(run: &Run, title: &str, y: (impl Into<String>, Scale)) -> Plot {
     Plot::new(title, ("minibatch", Scale::counting(run.minibatches())), y)
 }
 

@@ -13,25 +13,31 @@ use crate::reward::calibration::Agreement;
 type Figured<'a> = &'a dyn Fn(&Finished) -> Option<f64>;
 
 /// A line of the comparison: its name, its colour, whether it is dashed, and its values.
-type Line<'a> = (&'static str, Colour, bool, Figured<'a>);
+type Line<'a> = (&'a str, Colour, bool, Figured<'a>);
 
 /// The number of blocks in the comparison, as in Figure 4.
 const TOP: usize = 100;
 
 pub(super) fn early_stop(run: &Run) -> Drawn {
     let verified = |trial: &Finished| run.verified.get(&trial.id).copied();
-    let mut top: Vec<&Finished> = run.trials.iter().filter(|trial| trial.outcome.is_ok()).collect();
+    let mut top: Vec<&Finished> = run.best();
     let is_verified = top.iter().any(|trial| verified(trial).is_some());
     if !is_verified && !run.redefines_reward() {
-        return Err("Early stop against converged training is not drawn: no block of this run is verified, and its \
-                    reward is the accuracy itself.");
+        return Err(if run.objective().is_accuracy() {
+            "Early stop against converged training is not drawn: no block of this run is verified, and its reward is \
+             the accuracy itself."
+        } else {
+            "The reward is not drawn: it is the score of the objective itself."
+        });
     }
-    let rank = |trial: &Finished| if is_verified { verified(trial) } else { trial.accuracy() };
+    let name = &run.objective().name;
+    let score = |trial: &Finished| trial.value().map(|value| run.objective().score(value));
+    let rank = |trial: &Finished| if is_verified { verified(trial) } else { score(trial) };
     top.retain(|trial| rank(trial).is_some());
     top.sort_by(|a, b| rank(b).unwrap_or(0.0).total_cmp(&rank(a).unwrap_or(0.0)).then(a.id.cmp(&b.id)));
     top.truncate(TOP);
     let lines: [Line<'_>; 3] = [
-        ("early stop", SERIES[4], false, &Finished::accuracy),
+        (if run.objective().is_accuracy() { "early stop" } else { name }, SERIES[4], false, &score),
         ("redefined reward", SERIES[1], true, &|trial| run.redefines_reward().then_some(trial.reward)),
         ("converged", SERIES[0], false, &verified),
     ];
@@ -39,19 +45,30 @@ pub(super) fn early_stop(run: &Run) -> Drawn {
     let (low, high) = range(values).unwrap_or_default();
     let (title, x_title, shown) = if is_verified {
         (
-            "Early stop against converged",
-            "blocks by converged accuracy, best first",
-            "best verified blocks: accuracy of the search, its reward, and accuracy after training to convergence",
+            "Early stop against converged".to_owned(),
+            "blocks by converged accuracy, best first".to_owned(),
+            "best verified blocks: accuracy of the search, its reward, and accuracy after training to convergence"
+                .to_owned(),
+        )
+    } else if run.objective().is_accuracy() {
+        (
+            "Early stop and redefined reward".to_owned(),
+            "blocks by early-stop accuracy, best first".to_owned(),
+            "best blocks by accuracy of the search, and the reward from which the agent learned".to_owned(),
         )
     } else {
         (
-            "Early stop and redefined reward",
-            "blocks by early-stop accuracy, best first",
-            "best blocks by accuracy of the search, and the reward from which the agent learned",
+            format!("Score of the {name} and redefined reward"),
+            format!("blocks by {name}, best first"),
+            format!("best blocks by {name}, as scores, and the reward from which the agent learned"),
         )
     };
-    let y = Scale::round(low, high, 6, f64::NEG_INFINITY..100.0);
-    let y = ("accuracy (%) and reward (percentage points)", y);
+    let y = if run.objective().is_accuracy() {
+        let y = Scale::round(low, high, 6, f64::NEG_INFINITY..100.0);
+        ("accuracy (%) and reward (percentage points)", y)
+    } else {
+        ("score and reward (percentage points)", Scale::round(low, high, 6, f64::NEG_INFINITY..f64::INFINITY))
+    };
     let mut plot = Plot::new(title, (x_title, Scale::counting(top.len() as u64)), y);
     for (name, colour, dashed, value) in lines {
         let places = top.iter().zip(1u32..);
@@ -67,12 +84,13 @@ pub(super) fn early_stop(run: &Run) -> Drawn {
             Agreement::of_pairs(&pairs)
                 .map_or_else(|| "not defined".to_owned(), |found| format!("{:.2}", found.kendall))
         };
-        let (early, reward) = (tau(&Finished::accuracy), tau(&|trial| Some(trial.reward)));
+        let (early, reward) = (tau(&score), tau(&|trial| Some(trial.reward)));
         format!("Kendall's tau with converged accuracy: {early} for early stop, {reward} for the reward.")
     } else {
         "No block of this run is verified, so there are no converged accuracies.".to_owned()
     };
-    let caption = format!("The {} {shown}. {end} (Figure 4 of the paper.)", top.len());
+    let end = if run.objective().is_accuracy() { format!(" {end} (Figure 4 of the paper.)") } else { String::new() };
+    let caption = format!("The {} {shown}.{end}", top.len());
     Ok(Chart::new("early-stop", &plot, caption))
 }
 
@@ -130,8 +148,13 @@ pub(super) fn failures(run: &Run) -> Drawn {
     let rows: Vec<_> = failures.iter().map(|&(name, trials)| (name, trials as f64, count(trials))).collect();
     // The axis leaves room for the number beside the longest bar.
     let x = ("blocks", Scale::round(0.0, most as f64 * 1.08, 6, 0.0..f64::INFINITY));
-    let plot = Plot::bars("Blocks without accuracy, by reason", x, SERIES[1], &rows);
+    let objective = run.objective();
+    let plot = Plot::bars(&format!("Blocks without {}, by reason", objective.name), x, SERIES[1], &rows);
     let rows = rows.into_iter().map(|(name, _, trials)| vec![name.to_owned(), trials]).collect();
-    let caption = "Infeasible blocks by reason. They are rewarded with the chance accuracy.";
+    let as_if = match objective.worst {
+        Some(worst) => format!("as if their {} were {}", objective.name, objective.show(worst)),
+        None => "with the chance accuracy".to_owned(),
+    };
+    let caption = format!("Infeasible blocks by reason. They are rewarded {as_if}.");
     Ok(Chart::new("failures", &plot, caption).with_table(Series::new("failures", &["reason", "blocks"], rows)))
 }

@@ -8,7 +8,7 @@ use super::figures::{self, Chart, Figures};
 use super::run::{Finished, Run, State};
 use super::series::{Column, Series, minibatches, most_frequent};
 use super::text::{count, duration, escape, percent, size};
-use crate::evaluation::Evaluation;
+use crate::evaluation::{Evaluation, significant};
 use std::fmt::Write;
 
 /// Rows of the table of best blocks.
@@ -53,12 +53,14 @@ fn comparison(html: &mut String, runs: &[Run]) {
     html.push_str(
         "<section class=\"run\" aria-labelledby=\"side-by-side\"><h2 id=\"side-by-side\">Side by side</h2>\n",
     );
+    let is_one = runs.iter().all(|run| run.objective().name == runs[0].objective().name);
+    let best = if is_one { format!("best {}", runs[0].objective().name) } else { "best value".to_owned() };
     let columns: [Column<'_, (&Run, KeyFigures)>; 7] = [
         ("run", &|(run, _)| run.name.clone()),
         ("state", &|(run, _)| state_name(run.state).to_owned()),
         ("blocks", &|(run, _)| format!("{} of {}", count(run.trials.len() as u64), count(run.total()))),
-        ("best accuracy", &|(_, figures)| percent(figures.best)),
-        ("mean of the last minibatch", &|(_, figures)| percent(figures.last_mean)),
+        (&best, &|(run, figures)| run.show(figures.best)),
+        ("mean of the last minibatch", &|(run, figures)| run.show(figures.last_mean)),
         ("infeasible", &|(_, figures)| count(figures.infeasible)),
         ("training time", &|(_, figures)| figures.trained.map_or_else(|| "–".to_owned(), duration)),
     ];
@@ -86,6 +88,7 @@ struct KeyFigures {
     last_mean: Option<f64>,
     epsilon: Option<f64>,
     infeasible: u64,
+    stopped: u64,
     cached: u64,
     trained: Option<f64>,
 }
@@ -96,10 +99,11 @@ impl KeyFigures {
         let last = minibatches.iter().rev().find(|minibatch| minibatch.complete);
         let trained: f64 = minibatches.iter().map(|minibatch| minibatch.seconds).sum();
         Self {
-            best: run.trials.iter().filter_map(Finished::accuracy).max_by(f64::total_cmp),
-            last_mean: last.and_then(|minibatch| minibatch.accuracy).map(|accuracy| accuracy.mean),
+            best: minibatches.last().and_then(|minibatch| minibatch.best),
+            last_mean: last.and_then(|minibatch| minibatch.value).map(|value| value.mean),
             epsilon: run.epsilon(minibatches.last().map_or(0, |minibatch| minibatch.number)),
             infeasible: run.trials.iter().filter(|trial| trial.outcome.is_err()).count() as u64,
+            stopped: run.trials.iter().filter(|trial| trial.is_stopped()).count() as u64,
             cached: run.trials.iter().filter(|trial| trial.cached).count() as u64,
             trained: (trained > 0.0).then_some(trained),
         }
@@ -175,13 +179,15 @@ fn key_figures(html: &mut String, run: &Run) {
     }
     let figures = KeyFigures::of(run);
     let saved = figures::saved_seconds(run);
+    let best = format!("best {}", run.objective().name);
     let mut items = vec![
         ("blocks evaluated", count(run.trials.len() as u64)),
-        ("best accuracy", percent(figures.best)),
-        ("mean of the last minibatch", percent(figures.last_mean)),
+        (best.as_str(), run.show(figures.best)),
+        ("mean of the last minibatch", run.show(figures.last_mean)),
     ];
     items.extend(figures.epsilon.map(|epsilon| ("epsilon", epsilon.to_string())));
     items.push(("infeasible", count(figures.infeasible)));
+    items.extend((figures.stopped > 0).then(|| ("stopped early", count(figures.stopped))));
     let hits = match figures.cached {
         0 => "0".to_owned(),
         hits if saved > 0.0 => format!("{}, saving {}", count(hits), duration(saved)),
@@ -195,7 +201,7 @@ fn key_figures(html: &mut String, run: &Run) {
     }));
     html.push_str("<dl class=\"figures\">");
     for (name, value) in items {
-        let _ = write!(html, "<div><dt>{name}</dt><dd>{}</dd></div>", escape(&value));
+        let _ = write!(html, "<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(&value));
     }
     html.push_str("</dl>\n");
 }
@@ -281,10 +287,10 @@ fn best_blocks(html: &mut String, run: &Run, drawings: &[Figure]) {
         }
     }
     let verified = |(_, trial): &(usize, &Finished)| percent(run.verified.get(&trial.id).copied());
-    let mut columns: Vec<Column<'_, (usize, &Finished)>> = vec![
+    let columns: &[Column<'_, (usize, &Finished)>] = &[
         ("rank", &|(rank, _)| rank.to_string()),
         ("block", &|(_, trial)| trial.id.to_string()),
-        ("accuracy", &|(_, trial)| percent(trial.accuracy())),
+        (&run.objective().name, &|(_, trial)| run.show(trial.value())),
         ("verified", &verified),
         ("reward", &|(_, trial)| format!("{:.3}", trial.reward)),
         ("parameters", &|(_, trial)| trial.cost.map(|cost| size(cost.parameters)).unwrap_or_default()),
@@ -293,10 +299,21 @@ fn best_blocks(html: &mut String, run: &Run, drawings: &[Figure]) {
         ("minibatch", &|(_, trial)| (trial.minibatch + 1).to_string()),
         ("layers", &|(_, trial)| trial.text.clone()),
     ];
-    columns.retain(|(name, _)| *name != "verified" || !run.verified.is_empty());
-    let best = Series::of("best", (1..).zip(best).take(BEST_ROWS), &columns);
-    let best = best.without_empty(&["parameters", "FLOPs", "depth"]);
+    let rows: Vec<(usize, &Finished)> = (1..).zip(best).take(BEST_ROWS).collect();
+    let mut best = Series::of("best", rows.iter().copied(), columns).without_empty(&["parameters", "FLOPs", "depth"]);
+    if run.verified.is_empty() {
+        best = best.without("verified");
+    }
+    for name in run.measurements() {
+        let fields = rows.iter().map(|(_, trial)| measurement(trial, name));
+        best = best.with_column_before("minibatch", name.to_owned(), fields);
+    }
     table(html, &format!("The {} best blocks by reward", best.rows.len()), &best, true);
+}
+
+/// Returns a measurement as text, or the sign of a missing number.
+fn measurement(trial: &Finished, name: &str) -> String {
+    trial.measurement(name).map_or_else(|| "–".to_owned(), significant)
 }
 
 fn failed_attempts(html: &mut String, run: &Run) {

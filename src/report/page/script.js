@@ -5,7 +5,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   const units = { k: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15, E: 1e18 };
   const value = (row, column) => {
     const text = row.cells[column].textContent.trim();
-    const found = /^(-?[\d.,]+)\s*([kMGTPE%]?)/.exec(text);
+    const found = /^(-?[\d.,]+(?:e-?\d+)?)\s*([kMGTPE%]?)/.exec(text);
     if (!found) return text === "–" ? -Infinity : text;
     return Number(found[1].replaceAll(",", "")) * (units[found[2]] || 1);
   };

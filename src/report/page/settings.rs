@@ -26,6 +26,8 @@ pub(super) fn settings(html: &mut String, run: &Run) {
         ("environment".to_owned(), run.settings.environment.clone()),
         ("blockqnn".to_owned(), run.version.clone()),
     ];
+    let warm_start = [("evaluated first", &run.settings.first), ("history", &run.settings.history)];
+    rows.extend(warm_start.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))));
     let search = serde_json::to_value(&run.settings.search).unwrap_or_default();
     flatten("search", &search, &mut rows);
     flatten("", &run.settings.details, &mut rows);

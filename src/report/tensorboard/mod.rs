@@ -5,6 +5,7 @@ mod proto;
 
 use super::BlockDrawing;
 use crate::environment::BoxError;
+use crate::evaluation::Objective;
 use crate::files::OwnedFolder;
 use crate::graph::NetworkConfig;
 use crate::search::{MinibatchSummary, Observer, RecordOf, SearchReport, Start};
@@ -31,11 +32,11 @@ const CURVES: usize = 1_000;
 ///
 /// | tag | step | value |
 /// | --- | --- | --- |
-/// | `trial/accuracy`, `trial/training_loss`, `trial/epochs`, `trial/seconds` | trial | what was measured, as in the CSV of the search; accuracies in percent |
+/// | `trial/accuracy`, `trial/training_loss`, `trial/epochs`, `trial/seconds` | trial | what was measured, as in the CSV of the search; the accuracy in percent. With another objective, its name stands for `accuracy` here and below |
 /// | `trial/reward` | trial | its reward |
 /// | `trial/parameters`, `trial/flops` | trial | its cost, if the search knows one |
 /// | `measurement/NAME` | trial | what else the environment measured |
-/// | `minibatch/mean_accuracy`, `minibatch/best_accuracy`, `minibatch/infeasible` | minibatch | of its measured trials; the best of the run so far; how many trials have no accuracy |
+/// | `minibatch/mean_accuracy`, `minibatch/best_accuracy`, `minibatch/infeasible` | minibatch | of its measured trials; the best of the run so far; how many trials have none |
 /// | `curve/trial_NUMBER` | epoch | the learning curve of a trial: of all until there are 1,000, then of those that are the best so far |
 /// | `block/best` | trial | a drawing of each block that is the best so far, by reward |
 ///
@@ -72,7 +73,8 @@ pub struct TensorBoard<S: SearchSpace> {
     next: u64,
     waiting: BTreeMap<u64, RecordOf<S>>,
     curves: usize,
-    /// Highest reward, and accuracy in percent, of what is written.
+    objective: Objective,
+    /// Highest reward, and best value of the objective, of what was written and not stopped early.
     best: Option<(f64, f64)>,
     minibatch: Minibatch,
 }
@@ -81,7 +83,7 @@ pub struct TensorBoard<S: SearchSpace> {
 #[derive(Debug, Default)]
 struct Minibatch {
     number: u64,
-    accuracies: Vec<f64>,
+    values: Vec<f64>,
     infeasible: u32,
 }
 
@@ -107,6 +109,7 @@ impl<S: SearchSpace> TensorBoard<S> {
             next: 0,
             waiting: BTreeMap::new(),
             curves: 0,
+            objective: Objective::default(),
             best: None,
             minibatch: Minibatch::default(),
         }
@@ -136,11 +139,13 @@ impl<S: SearchSpace> TensorBoard<S> {
             self.minibatch.infeasible += 1;
             return self.event(record.id, values);
         };
-        self.minibatch.accuracies.push(metrics.accuracy);
-        let (best_reward, best_accuracy) = self.best.unwrap_or((f64::NEG_INFINITY, f64::NEG_INFINITY));
-        let is_best = reward > best_reward;
-        self.best = Some((best_reward.max(reward), best_accuracy.max(metrics.accuracy)));
-        values.push(Value::number("trial/accuracy", metrics.accuracy));
+        self.minibatch.values.push(metrics.value);
+        let is_best = !metrics.stopped && self.best.is_none_or(|(best, _)| reward > best);
+        if let Some(value) = record.evaluation.final_value() {
+            let better = |(most, best): (f64, f64)| (most.max(reward), self.objective.better(best, value));
+            self.best = Some(self.best.map_or((reward, value), better));
+        }
+        values.push(Value::number(format!("trial/{}", self.objective.name), metrics.value));
         values.extend(metrics.training_loss.map(|loss| Value::number("trial/training_loss", loss)));
         values.push(Value::number("trial/epochs", f64::from(metrics.epochs)));
         values.push(Value::number("trial/seconds", metrics.seconds));
@@ -152,8 +157,8 @@ impl<S: SearchSpace> TensorBoard<S> {
         if !metrics.curve.is_empty() && (is_best || self.curves < CURVES) {
             self.curves += 1;
             let tag = format!("curve/trial_{}", record.id);
-            for (epoch, accuracy) in &metrics.curve {
-                self.event((*epoch).into(), vec![Value::number(&tag, *accuracy)])?;
+            for (epoch, value) in &metrics.curve {
+                self.event((*epoch).into(), vec![Value::number(&tag, *value)])?;
             }
         }
         Ok(())
@@ -174,16 +179,17 @@ impl<S: SearchSpace> TensorBoard<S> {
     /// Writes the numbers of the minibatch, if any of its trials was finished, and begins another.
     fn end_minibatch(&mut self, number: u64) -> Result<(), BoxError> {
         let ended = std::mem::replace(&mut self.minibatch, Minibatch { number, ..Minibatch::default() });
-        let Minibatch { number, accuracies, infeasible } = ended;
-        if accuracies.is_empty() && infeasible == 0 {
+        let Minibatch { number, values: measured, infeasible } = ended;
+        if measured.is_empty() && infeasible == 0 {
             return Ok(());
         }
         let mut values = vec![Value::number("minibatch/infeasible", infeasible.into())];
-        if !accuracies.is_empty() {
-            let mean = accuracies.iter().sum::<f64>() / accuracies.len() as f64;
-            values.push(Value::number("minibatch/mean_accuracy", mean));
+        let name = &self.objective.name;
+        if !measured.is_empty() {
+            let mean = measured.iter().sum::<f64>() / measured.len() as f64;
+            values.push(Value::number(format!("minibatch/mean_{name}"), mean));
         }
-        values.extend(self.best.map(|(_, accuracy)| Value::number("minibatch/best_accuracy", accuracy)));
+        values.extend(self.best.map(|(_, best)| Value::number(format!("minibatch/best_{name}"), best)));
         self.event(number, values)
     }
 
@@ -249,6 +255,7 @@ fn now() -> Duration {
 impl<S: SearchSpace> Observer<S> for TensorBoard<S> {
     fn on_start(&mut self, start: &Start<'_>) -> Result<(), BoxError> {
         self.network.clone_from(&start.config.network);
+        self.objective.clone_from(&start.config.objective);
         self.file = Some(EventFile::create(&self.folder)?);
         Ok(())
     }

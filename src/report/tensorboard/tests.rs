@@ -105,7 +105,7 @@ fn check(run: &Path, report: &SearchReport<BlockSpace>) {
         add("trial/parameters", record.id, cost.parameters as f64);
         add("trial/flops", record.id, cost.flops as f64);
         let Some(metrics) = record.evaluation.metrics() else { continue };
-        add("trial/accuracy", record.id, metrics.accuracy);
+        add("trial/accuracy", record.id, metrics.value);
         add("trial/epochs", record.id, 3.0);
         add("trial/seconds", record.id, metrics.seconds);
         add("measurement/latency", record.id, metrics.measurements["latency"]);
@@ -119,10 +119,10 @@ fn check(run: &Path, report: &SearchReport<BlockSpace>) {
     }
     for (records, number) in report.records.chunk_by(|a, b| a.minibatch == b.minibatch).zip(0..) {
         let upto = report.records.iter().filter(|record| record.minibatch <= number);
-        let best = upto.filter_map(|record| record.evaluation.accuracy()).max_by(f64::total_cmp);
-        let infeasible = records.iter().filter(|record| record.evaluation.accuracy().is_none()).count();
+        let best = upto.filter_map(|record| record.evaluation.value()).max_by(f64::total_cmp);
+        let infeasible = records.iter().filter(|record| record.evaluation.value().is_none()).count();
         add("minibatch/infeasible", number, infeasible as f64);
-        if let Some(mean) = SearchReport::<BlockSpace>::mean_accuracy(records) {
+        if let Some(mean) = SearchReport::<BlockSpace>::mean_value(records) {
             add("minibatch/mean_accuracy", number, mean);
         }
         if let Some(best) = best {

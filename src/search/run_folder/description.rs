@@ -22,6 +22,12 @@ pub(in crate::search) struct Parts {
     /// As `space`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::search) reward: Option<String>,
+    /// What was evaluated first; absent if nothing was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::search) first: Option<String>,
+    /// The results from elsewhere; absent if there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::search) history: Option<String>,
 }
 
 /// The content of `search.json`.
@@ -70,8 +76,17 @@ impl Description {
     pub(super) fn settings(self, path: &Path) -> Result<RunSettings, RunFolderError> {
         let search = serde_json::from_value(self.search)
             .map_err(|error| RunFolderError::Description { path: path.to_owned(), message: error.to_string() })?;
-        let Parts { environment, space, agent, reward } = self.parts;
-        Ok(RunSettings { search, details: self.details, environment, space, agent, reward })
+        let Parts { environment, space, agent, reward, first, history } = self.parts;
+        Ok(RunSettings { search, details: self.details, environment, space, agent, reward, first, history })
+    }
+
+    pub(super) fn space(self) -> Option<String> {
+        self.parts.space
+    }
+
+    /// The identities of what was evaluated first and of the results from elsewhere.
+    pub(super) fn warm_start(self) -> [Option<String>; 2] {
+        [self.parts.first, self.parts.history]
     }
 
     /// Trials of the whole run.
@@ -93,6 +108,8 @@ impl Description {
             space: known(self.parts.space.as_ref(), &now.parts.space),
             agent: known(self.parts.agent.as_ref(), &now.parts.agent),
             reward: known(self.parts.reward.as_ref(), &now.parts.reward),
+            first: now.parts.first.clone(),
+            history: now.parts.history.clone(),
         };
         difference::between(&self.comparable(&self.parts), &now.comparable(&parts))
     }
@@ -102,9 +119,9 @@ impl Description {
         if let Some(fields) = search.as_object_mut() {
             fields.remove("trials");
         }
-        let Parts { environment, space, agent, reward } = parts;
+        let Parts { environment, space, agent, reward, first, history } = parts;
         json!({
-            "space": space, "agent": agent, "reward": reward,
+            "space": space, "agent": agent, "reward": reward, "first": first, "history": history,
             "search": search, "details": self.details, "environment": environment,
         })
     }

@@ -112,6 +112,14 @@ pub enum RunFolderError {
         #[source]
         source: crate::agent::AgentError,
     },
+    /// What the run began with cannot be read.
+    #[error("{} is damaged: {message}. Restore it from a copy, or start a new run in another folder", path.display())]
+    WarmStart {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
     /// There is a checkpoint, but not the journal that belongs to it.
     #[error(
         "there is a checkpoint of the run, but no {}: restore it from a copy, or start a new run in another folder",

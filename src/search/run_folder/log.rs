@@ -6,7 +6,7 @@
 use super::description::Description;
 use super::journal::{End, Entry, Journal};
 use super::past::{Past, PastStep};
-use super::{CHECKPOINT, Durability, JOURNAL, JournalError, RunFolder, RunFolderError, checkpoint};
+use super::{CHECKPOINT, Durability, JOURNAL, JournalError, RunFolder, RunFolderError, checkpoint, warm_start};
 use crate::agent::AgentError;
 use crate::evaluation::Trial;
 use crate::search::{RecordOf, SearchError};
@@ -32,6 +32,8 @@ struct OpenFolder {
     folder: RunFolder,
     /// The description to write to `search.json`, if it differs from the file.
     description: Option<Description>,
+    /// What to write to `warm-start.json` before that.
+    begin: Option<Vec<u8>>,
     /// Where the journal ended when it was read.
     end: End,
     /// Opened when something is first written.
@@ -55,9 +57,15 @@ impl<S: SearchSpace> Default for Log<S> {
 }
 
 impl<S: SearchSpace> Log<S> {
-    pub(super) fn new(folder: RunFolder, description: Option<Description>, end: End, past: Past<S>) -> Self {
+    pub(super) fn new(
+        folder: RunFolder,
+        description: Option<Description>,
+        begin: Option<Vec<u8>>,
+        end: End,
+        past: Past<S>,
+    ) -> Self {
         let learned = past.learned.last().map_or(0, |(trials, _)| *trials);
-        let folder = Some(OpenFolder { folder, description, end, journal: None, minibatches: 0 });
+        let folder = Some(OpenFolder { folder, description, begin, end, journal: None, minibatches: 0 });
         Self { past, folder, learned, is_committed: true }
     }
 
@@ -215,8 +223,11 @@ impl<S: SearchSpace> Log<S> {
 
 impl OpenFolder {
     fn journal(&mut self) -> Result<&mut Journal, RunFolderError> {
-        let Self { folder, description, end, journal, .. } = self;
+        let Self { folder, description, begin, end, journal, .. } = self;
         if let Some(new) = description {
+            if let Some(json) = begin.take() {
+                warm_start::write(&folder.path, &json)?;
+            }
             new.write(&folder.path)?;
             *description = None;
         }

@@ -1,7 +1,8 @@
 //! The folder of a run, with which a search survives a killed process, a full disk and a power cut.
 //!
 //! `search.json` describes the run, `journal.jsonl` holds what happened (the truth), `checkpoint` what the agent has
-//! learned (only to resume faster), and `lock` the process that uses the folder. `docs/wire-format.md` describes each.
+//! learned (only to resume faster), `warm-start.json` what the search began with, if it began with something, and
+//! `lock` the process that uses the folder. `docs/wire-format.md` describes each.
 
 mod checkpoint;
 mod description;
@@ -11,6 +12,7 @@ mod history;
 mod journal;
 mod log;
 mod past;
+mod warm_start;
 
 pub use error::RunFolderError;
 pub use history::{Fault, RunHistory};
@@ -21,6 +23,7 @@ pub(super) use log::{Checkpoint, Log};
 pub(super) use past::PastStep;
 
 use super::SearchConfig;
+use super::warm_start::WarmStart;
 use crate::files::OwnedFolder;
 use crate::space::SearchSpace;
 use description::Description;
@@ -36,6 +39,7 @@ const FORMAT: u32 = 1;
 const DESCRIPTION: &str = "search.json";
 const JOURNAL: &str = "journal.jsonl";
 const CHECKPOINT: &str = "checkpoint";
+const WARM_START: &str = "warm-start.json";
 /// The file to which version 0.1.0 wrote the description before renaming it.
 const EARLIER_TEMPORARY: &str = "search.tmp";
 
@@ -55,6 +59,12 @@ pub struct RunSettings {
     pub agent: Option<String>,
     /// Identity of the reward; `None` as for the space.
     pub reward: Option<String>,
+    /// How many architectures were evaluated first ([`Search::enqueue`](super::Search::enqueue)), with a checksum;
+    /// `None` if none were.
+    pub first: Option<String>,
+    /// How many results from elsewhere the agent began with ([`Search::with_history`](super::Search::with_history)),
+    /// with a checksum; `None` if there were none.
+    pub history: Option<String>,
 }
 
 /// A folder that a search writes to while it runs, held exclusively by this process.
@@ -142,7 +152,8 @@ impl RunFolder {
 
     fn take_new(path: PathBuf) -> Result<Self, RunFolderError> {
         // A process that was killed between the lock and the description leaves an empty run.
-        Ok(Self::held(OwnedFolder::create(path, |name| name == EARLIER_TEMPORARY || name == DESCRIPTION)?))
+        let own = [EARLIER_TEMPORARY, DESCRIPTION, WARM_START];
+        Ok(Self::held(OwnedFolder::create(path, |name| own.iter().any(|own| name == *own))?))
     }
 
     fn held(owner: OwnedFolder) -> Self {
@@ -220,7 +231,12 @@ impl RunFolder {
 
     /// Opens the log of the run for a search: compares the search with the run's description, and reads what happened so far.
     /// Nothing is written before [`Log::begin`].
-    pub(super) fn log<S: SearchSpace>(self, config: &SearchConfig, parts: Parts) -> Result<Log<S>, RunFolderError> {
+    pub(super) fn log<S: SearchSpace>(
+        self,
+        config: &SearchConfig,
+        parts: Parts,
+        warm_start: &WarmStart<S::Action>,
+    ) -> Result<Log<S>, RunFolderError> {
         let description_path = self.path.join(DESCRIPTION);
         let now = Description::new(config, parts, self.details.clone()).map_err(|error| {
             RunFolderError::Description { path: description_path.clone(), message: error.to_string() }
@@ -250,6 +266,12 @@ impl RunFolder {
             )];
             return Err(RunFolderError::Changed { path: self.path, differences });
         }
-        Ok(Log::new(self, is_new.then_some(now), contents.end, past))
+        let now = is_new.then_some(now);
+        let begin = if warm_start.is_empty() { None } else { Some(serde_json::to_vec(warm_start)) };
+        let begin = begin.transpose().map_err(|error| RunFolderError::WarmStart {
+            path: self.path.join(WARM_START),
+            message: error.to_string(),
+        })?;
+        Ok(Log::new(self, now, begin, contents.end, past))
     }
 }

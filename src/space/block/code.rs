@@ -4,110 +4,93 @@ use crate::graph::{ConvolutionShape, Groups, Operation, Width};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The kind of a layer in a block code (Table 1).
-///
-/// Files and journals store a kind as its discriminant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-#[non_exhaustive]
-pub enum LayerKind {
-    /// The pre-activation cell: ReLU, convolution, batch normalisation. Kernel 1, 3 or 5.
-    Convolution = 1,
-    /// Max pooling with stride 1. Kernel 1 or 3.
-    MaxPool = 2,
-    /// Average pooling with stride 1. Kernel 1 or 3.
-    AveragePool = 3,
-    /// Passes its input on unchanged.
-    Identity = 4,
-    /// Element-wise sum of two layers.
-    Add = 5,
-    /// Concatenation of two layers.
-    Concat = 6,
-    /// Ends the block, and adds one layer to its output.
-    Terminal = 7,
-    /// ReLU alone (ablation space, Figure 3).
-    Relu = 8,
-    /// Batch normalisation alone (ablation space, Figure 3).
-    BatchNorm = 9,
-    /// A convolution alone, as in the ablation space. Kernel 1, 3 or 5. The paper gives no codes for the ablation; a
-    /// number of its own distinguishes it from the cell in files.
-    PlainConvolution = 10,
-    /// Ends the block without a connection of its own (the form of later work).
-    UnconnectedTerminal = 11,
-    /// ReLU, depthwise convolution, 1x1 convolution, batch normalisation. Kernel 3, 5 or 7.
-    Separable = 12,
-    /// The same with a dilation of 2. Kernel 3 or 5.
-    DilatedSeparable = 13,
-    /// The cell with a depthwise convolution: one filter for each channel. Kernel 3, 5 or 7.
-    Depthwise = 14,
-    /// The cell with a convolution in 2 groups. Kernel 3 or 5.
-    Grouped2 = 15,
-    /// The same in 4 groups.
-    Grouped4 = 16,
-    /// The same in 8 groups.
-    Grouped8 = 17,
-    /// The cell with a dilation of 2. Kernel 3 or 5.
-    Dilated = 18,
-    /// ReLU, a convolution of a row of 7 pixels, one of a column, batch normalisation.
-    Factorised = 19,
-    /// Squeeze-and-excitation to a quarter of the channels.
-    SqueezeExcitation = 20,
-    /// The cell of kernel 1 with so many times the filters: its number is not a kernel, but 2, 3, 4 or 6.
-    Expansion = 21,
-    /// The cell of kernel 1 with a fraction of the filters: its number is not a kernel, but 4, for a quarter.
-    Bottleneck = 22,
-    /// The inverted bottleneck of `MobileNetV2` without an expansion. Kernel 3, 5 or 7, as of the following.
-    Mobile1 = 23,
-    /// The inverted bottleneck with three times the channels.
-    Mobile3 = 24,
-    /// The inverted bottleneck with four times the channels.
-    Mobile4 = 25,
-    /// The inverted bottleneck with six times the channels.
-    Mobile6 = 26,
-    /// [`Mobile1`](Self::Mobile1) with squeeze-and-excitation.
-    MobileSqueeze1 = 27,
-    /// [`Mobile3`](Self::Mobile3) with squeeze-and-excitation.
-    MobileSqueeze3 = 28,
-    /// [`Mobile4`](Self::Mobile4) with squeeze-and-excitation.
-    MobileSqueeze4 = 29,
-    /// [`Mobile6`](Self::Mobile6) with squeeze-and-excitation.
-    MobileSqueeze6 = 30,
+/// Defines an enum, and the list of its values.
+macro_rules! with_list {
+    ($(#[$of_all:meta])* pub enum $name:ident { $($(#[$of_one:meta])* $value:ident = $number:literal,)+ }) => {
+        $(#[$of_all])*
+        pub enum $name {
+            $($(#[$of_one])* $value = $number,)+
+        }
+
+        impl $name {
+            const ALL: &[Self] = &[$(Self::$value),+];
+        }
+    };
+}
+
+with_list! {
+    /// The kind of a layer in a block code (Table 1).
+    ///
+    /// Files and journals store a kind as its discriminant.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    #[repr(u8)]
+    #[non_exhaustive]
+    pub enum LayerKind {
+        /// The pre-activation cell: ReLU, convolution, batch normalisation. Kernel 1, 3 or 5.
+        Convolution = 1,
+        /// Max pooling with stride 1. Kernel 1 or 3.
+        MaxPool = 2,
+        /// Average pooling with stride 1. Kernel 1 or 3.
+        AveragePool = 3,
+        /// Passes its input on unchanged.
+        Identity = 4,
+        /// Element-wise sum of two layers.
+        Add = 5,
+        /// Concatenation of two layers.
+        Concat = 6,
+        /// Ends the block, and adds one layer to its output.
+        Terminal = 7,
+        /// ReLU alone (ablation space, Figure 3).
+        Relu = 8,
+        /// Batch normalisation alone (ablation space, Figure 3).
+        BatchNorm = 9,
+        /// A convolution alone, as in the ablation space. Kernel 1, 3 or 5. The paper gives no codes for the ablation; a
+        /// number of its own distinguishes it from the cell in files.
+        PlainConvolution = 10,
+        /// Ends the block without a connection of its own (the form of later work).
+        UnconnectedTerminal = 11,
+        /// ReLU, depthwise convolution, 1x1 convolution, batch normalisation. Kernel 3, 5 or 7.
+        Separable = 12,
+        /// The same with a dilation of 2. Kernel 3 or 5.
+        DilatedSeparable = 13,
+        /// The cell with a depthwise convolution: one filter for each channel. Kernel 3, 5 or 7.
+        Depthwise = 14,
+        /// The cell with a convolution in 2 groups. Kernel 3 or 5.
+        Grouped2 = 15,
+        /// The same in 4 groups.
+        Grouped4 = 16,
+        /// The same in 8 groups.
+        Grouped8 = 17,
+        /// The cell with a dilation of 2. Kernel 3 or 5.
+        Dilated = 18,
+        /// ReLU, a convolution of a row of 7 pixels, one of a column, batch normalisation.
+        Factorised = 19,
+        /// Squeeze-and-excitation to a quarter of the channels.
+        SqueezeExcitation = 20,
+        /// The cell of kernel 1 with so many times the filters: its number is not a kernel, but 2, 3, 4 or 6.
+        Expansion = 21,
+        /// The cell of kernel 1 with a fraction of the filters: its number is not a kernel, but 4, for a quarter.
+        Bottleneck = 22,
+        /// The inverted bottleneck of `MobileNetV2` without an expansion. Kernel 3, 5 or 7, as of the following.
+        Mobile1 = 23,
+        /// The inverted bottleneck with three times the channels.
+        Mobile3 = 24,
+        /// The inverted bottleneck with four times the channels.
+        Mobile4 = 25,
+        /// The inverted bottleneck with six times the channels.
+        Mobile6 = 26,
+        /// [`Mobile1`](Self::Mobile1) with squeeze-and-excitation.
+        MobileSqueeze1 = 27,
+        /// [`Mobile3`](Self::Mobile3) with squeeze-and-excitation.
+        MobileSqueeze3 = 28,
+        /// [`Mobile4`](Self::Mobile4) with squeeze-and-excitation.
+        MobileSqueeze4 = 29,
+        /// [`Mobile6`](Self::Mobile6) with squeeze-and-excitation.
+        MobileSqueeze6 = 30,
+    }
 }
 
 impl LayerKind {
-    const ALL: [Self; 30] = [
-        Self::Convolution,
-        Self::MaxPool,
-        Self::AveragePool,
-        Self::Identity,
-        Self::Add,
-        Self::Concat,
-        Self::Terminal,
-        Self::Relu,
-        Self::BatchNorm,
-        Self::PlainConvolution,
-        Self::UnconnectedTerminal,
-        Self::Separable,
-        Self::DilatedSeparable,
-        Self::Depthwise,
-        Self::Grouped2,
-        Self::Grouped4,
-        Self::Grouped8,
-        Self::Dilated,
-        Self::Factorised,
-        Self::SqueezeExcitation,
-        Self::Expansion,
-        Self::Bottleneck,
-        Self::Mobile1,
-        Self::Mobile3,
-        Self::Mobile4,
-        Self::Mobile6,
-        Self::MobileSqueeze1,
-        Self::MobileSqueeze3,
-        Self::MobileSqueeze4,
-        Self::MobileSqueeze6,
-    ];
-
     /// Returns the kind's number in files and journals.
     #[must_use]
     pub fn number(self) -> u8 {
@@ -117,7 +100,7 @@ impl LayerKind {
     /// Returns the kind with this number, if there is one.
     #[must_use]
     fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.number() == number)
+        Self::ALL.iter().copied().find(|kind| kind.number() == number)
     }
 
     /// What Table 1 says of the kind, its word, and what a layer of it with a kernel computes.
@@ -194,7 +177,7 @@ impl LayerKind {
 
     /// Reads the word of a layer with its kernel, which is 0 if there is none.
     fn parse(text: &str) -> Option<(Self, u8)> {
-        Self::ALL.into_iter().find_map(|kind| {
+        Self::ALL.iter().find_map(|&kind| {
             let Row { word, suffix, .. } = kind.row();
             let digits = text.strip_prefix(word)?.strip_suffix(suffix)?;
             Some((kind, if digits.is_empty() { 0 } else { number(digits)? }))
@@ -491,7 +474,7 @@ mod tests {
     #[test]
     fn every_layer_is_read_from_its_own_text() {
         let mut texts = std::collections::BTreeSet::new();
-        for kind in LayerKind::ALL {
+        for &kind in LayerKind::ALL {
             for &kernel in kind.kernels() {
                 let code = LayerCode::new(3, kind, kernel, [0, u8::from(kind.connections() == 2)]).unwrap();
                 let text = code.to_string();

@@ -8,7 +8,7 @@ pub use code::{CodeRule, LayerCode, LayerKind};
 
 use super::{SearchSpace, SpaceError, Step};
 use crate::graph::{CostError, LayerGraph, NetworkConfig, ToGraph};
-use crate::setting::InvalidSetting;
+use crate::setting::{self, InvalidSetting};
 use serde::{Deserialize, Serialize};
 
 /// What the last layer of a block connects to. In Table 1 Terminal has a connection; in later work it has none.
@@ -50,13 +50,6 @@ pub enum LayerSet {
     Mobile,
 }
 
-impl LayerSet {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-    fn is_paper(&self) -> bool {
-        *self == Self::Paper
-    }
-}
-
 /// Which pairs of inputs additions and concatenations may have. Table 1 gives both the same K.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -81,11 +74,6 @@ impl ConnectionRule {
             Self::Any => true,
         }
     }
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-    fn is_ascending(&self) -> bool {
-        *self == Self::Ascending
-    }
 }
 
 /// The space of block codes: all walks of legal layer codes from the start layer to a terminal layer.
@@ -102,31 +90,32 @@ impl ConnectionRule {
 /// # Ok::<(), blockqnn::space::SpaceError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, try_from = "BlockSpaceFields", into = "BlockSpaceFields")]
+#[serde(try_from = "BlockSpaceFields")]
 pub struct BlockSpace {
     max_layers: u8,
     terminal: TerminalRule,
     convolution: ConvolutionRule,
+    #[serde(skip_serializing_if = "setting::is_default")]
     connections: ConnectionRule,
+    #[serde(skip_serializing_if = "setting::is_default")]
     layers: LayerSet,
 }
 
 /// The fields of a [`BlockSpace`] in a file, not yet checked.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct BlockSpaceFields {
     max_layers: u8,
     terminal: TerminalRule,
     convolution: ConvolutionRule,
-    #[serde(skip_serializing_if = "ConnectionRule::is_ascending")]
     connections: ConnectionRule,
-    #[serde(skip_serializing_if = "LayerSet::is_paper")]
     layers: LayerSet,
 }
 
 impl Default for BlockSpaceFields {
     fn default() -> Self {
-        BlockSpace::paper().into()
+        let BlockSpace { max_layers, terminal, convolution, connections, layers } = BlockSpace::paper();
+        Self { max_layers, terminal, convolution, connections, layers }
     }
 }
 
@@ -144,13 +133,6 @@ impl TryFrom<BlockSpaceFields> for BlockSpace {
             .with_convolution(fields.convolution)
             .with_connections(fields.connections)
             .with_max_layers(fields.max_layers)
-    }
-}
-
-impl From<BlockSpace> for BlockSpaceFields {
-    fn from(space: BlockSpace) -> Self {
-        let BlockSpace { max_layers, terminal, convolution, connections, layers } = space;
-        Self { max_layers, terminal, convolution, connections, layers }
     }
 }
 
@@ -397,6 +379,11 @@ impl SearchSpace for BlockSpace {
     fn decode(&self, actions: &[LayerCode]) -> Result<BlockCode, SpaceError> {
         super::walk(self, actions)?;
         BlockCode::new(actions.to_vec()).map_err(|error| SpaceError::Undecodable { message: error.to_string() })
+    }
+
+    /// Returns the layers.
+    fn encode(&self, block: &BlockCode) -> Option<Vec<LayerCode>> {
+        Some(block.layers().to_vec())
     }
 
     fn identity(&self) -> String {

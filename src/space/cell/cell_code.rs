@@ -1,6 +1,7 @@
 //! Cells of NAS-Bench-201: their codes, and the graphs that they stand for.
 
 use crate::graph::{LayerGraph, Node, Operation, ToGraph};
+use crate::setting::named;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -25,33 +26,15 @@ pub enum CellOperation {
     AveragePool3x3,
 }
 
-impl CellOperation {
-    /// All five operations.
-    pub const ALL: [Self; 5] =
-        [Self::None, Self::SkipConnect, Self::Convolution1x1, Self::Convolution3x3, Self::AveragePool3x3];
-
-    /// Returns the operation's word in the benchmark's architecture strings.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::SkipConnect => "skip_connect",
-            Self::Convolution1x1 => "nor_conv_1x1",
-            Self::Convolution3x3 => "nor_conv_3x3",
-            Self::AveragePool3x3 => "avg_pool_3x3",
-        }
-    }
-
-    fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|operation| operation.word() == word)
-    }
-}
-
-impl fmt::Display for CellOperation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
-    }
-}
+named!(
+    CellOperation,
+    "the operation",
+    None = "none",
+    SkipConnect = "skip_connect",
+    Convolution1x1 = "nor_conv_1x1",
+    Convolution3x3 = "nor_conv_3x3",
+    AveragePool3x3 = "avg_pool_3x3"
+);
 
 /// A cell: the operation on each of its six edges.
 ///
@@ -221,7 +204,7 @@ impl FromStr for CellCode {
                 if source.parse() != Ok(from) {
                     return Err(wrong());
                 }
-                edges[edge] = CellOperation::from_word(word).ok_or_else(wrong)?;
+                edges[edge] = word.parse().map_err(|_| wrong())?;
                 edge += 1;
             }
         }

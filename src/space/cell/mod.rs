@@ -66,12 +66,6 @@ impl CellSpace {
         self
     }
 
-    /// Returns which cells count as the same.
-    #[must_use]
-    pub fn identity(&self) -> CellIdentity {
-        self.identity
-    }
-
     /// Returns the closest that [`NetworkConfig`] can come to the benchmark's network: 3x3 stem, three stages of five
     /// cells at 16, 32 and 64 filters, batch normalisation, ReLU, average pool, linear layer.
     ///
@@ -112,6 +106,11 @@ impl SearchSpace for CellSpace {
             message: format!("a cell has {} edges", CellCode::EDGES),
         })?;
         Ok(CellCode::new(edges))
+    }
+
+    /// Returns the operations of the edges.
+    fn encode(&self, cell: &CellCode) -> Option<Vec<CellOperation>> {
+        Some(cell.edges().to_vec())
     }
 
     fn identity(&self) -> String {

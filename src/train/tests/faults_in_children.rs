@@ -104,7 +104,7 @@ fn end(evaluator: impl Evaluator<BlockCode>, folder: &Path) -> (Vec<String>, Vec
     // Read the journal, because it is the truth.
     let history: RunHistory<BlockSpace> = RunFolder::read(folder).unwrap();
     let told = history.records.iter().map(|record| {
-        let accuracy = record.evaluation.accuracy();
+        let accuracy = record.evaluation.value();
         format!("{} {} {:?} {}", record.id, record.fingerprint, accuracy, record.reward.value())
     });
     let told = told.collect();

@@ -1,9 +1,11 @@
 //! Whole trainings of tiny networks.
 
 mod device_faults;
+mod early_stop;
 mod environment;
 mod faults_in_children;
 mod fitting;
+mod latency;
 mod precision;
 mod resuming;
 mod streaming;
@@ -11,9 +13,10 @@ mod using;
 
 use super::{Classifier, OptimizerConfig, Outcome, Recipe, Schedule, TrainError, Trained, Training, Watch};
 use crate::data::{BatchSource, DeviceSet, ImageSet, Split};
-use crate::graph::{ImageShape, LayerGraph, NetworkConfig, Node, Operation};
+use crate::graph::{ImageShape, LayerGraph, NetworkConfig, ToGraph};
 use crate::network::Network;
 use crate::seed;
+use crate::space::block::BlockCode;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
@@ -62,13 +65,7 @@ fn parts(device: &Device) -> (DeviceSet, DeviceSet) {
 }
 
 fn block() -> LayerGraph {
-    LayerGraph::new(vec![
-        Node::new(Operation::Input, []),
-        Node::new(Operation::PreActivationConvolution { kernel: 3 }, [0]),
-        Node::new(Operation::Add, [0, 1]),
-        Node::new(Operation::Output, [2]),
-    ])
-    .unwrap()
+    "conv3(0) add(0,1) terminal(2)".parse::<BlockCode>().unwrap().to_graph()
 }
 
 fn network_config() -> NetworkConfig {

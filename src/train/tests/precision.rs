@@ -83,7 +83,7 @@ fn train(precision: Precision) -> Trained<Network> {
 #[test]
 fn a_training_in_mixed_precision_is_as_accurate_as_one_in_single_precision() {
     let [single, mixed] = [Precision::F32, Precision::Bf16].map(train);
-    let accuracy = |trained: &Trained<Network>| trained.metrics.accuracy;
+    let accuracy = |trained: &Trained<Network>| trained.metrics.value;
     let loss = |trained: &Trained<Network>| trained.epochs[0].training_loss;
     let text = format!(
         "f32 {:.2} % (loss {:.5}), bf16 {:.2} % (loss {:.5})",

@@ -70,13 +70,13 @@ fn a_killed_training_continues_from_its_last_checkpoint() {
     let watch = StopAfter(Cell::new(1_000));
     let again = train_in(folder.path(), &recipe, 3, &watch).unwrap().trained().unwrap();
     assert!(weights(&again) == weights(&whole));
-    // One epoch of 15 batches, and a measurement of 10.
-    assert_eq!(1_000 - watch.0.get(), 25);
+    // One epoch of 15 batches, a measurement of 10, and its accuracy; that of the first epoch is reported once more.
+    assert_eq!(1_000 - watch.0.get(), 27);
     Checkpoints::new(folder.path()).delete().unwrap();
     Checkpoints::new(folder.path()).delete().unwrap();
     let watch = StopAfter(Cell::new(1_000));
     train_in(folder.path(), &recipe, 0, &watch).unwrap();
-    assert_eq!(1_000 - watch.0.get(), 60 + 20);
+    assert_eq!(1_000 - watch.0.get(), 60 + 20 + 2);
 }
 
 #[test]

@@ -32,14 +32,14 @@ fn weights(trained: &Trained<Network>) -> Vec<u8> {
 #[test]
 fn a_training_on_streamed_pictures_learns_and_is_the_same_for_any_number_of_threads() {
     let trained = train_streamed(1, &(), None).trained().unwrap();
-    assert!(trained.metrics.accuracy > 60.0, "{:?}", trained.metrics);
+    assert!(trained.metrics.value > 60.0, "{:?}", trained.metrics);
     let other = train_streamed(4, &(), None).trained().unwrap();
     assert!(weights(&trained) == weights(&other));
     // Top-1 is the accuracy that the training measured; of three classes all are among the first five.
     let validation = stream(Arc::new(stripes(60, 2)), 2);
     let batch = NonZeroUsize::new(7).unwrap();
     let found = top_k_accuracies(&trained.network, &validation, batch, &[1, 5]).unwrap();
-    assert_eq!(found, [trained.metrics.accuracy, 100.0]);
+    assert_eq!(found, [trained.metrics.value, 100.0]);
 }
 
 #[test]

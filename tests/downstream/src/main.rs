@@ -1,9 +1,10 @@
-//! A space, an agent, an environment, a reward and an evaluator of one's own, in one file: a search of multilayer
-//! perceptrons, of which this crate knows no graph and no cost.
+//! A space, an agent, a reward and an evaluator of one's own, and an environment in Python: a search of multilayer
+//! perceptrons, of which nobody knows a graph or a cost, for accuracy and latency.
 use blockqnn::agent::{Agent, AgentError, Edit, Memory, RandomAgent, TrajectoryOf};
-use blockqnn::environment::{Cancellation, Environment, TrialContext};
-use blockqnn::evaluation::{Evaluation, Metrics, Reward};
+use blockqnn::environment::{BoxedEnvironment, Cancellation, Environment, EnvironmentExt, TrialContext};
+use blockqnn::evaluation::{Direction, Evaluation, Reward};
 use blockqnn::evaluator::{Assignment, Evaluator, EvaluatorError, Event, Verdict};
+use blockqnn::evaluator::{PYTHON_WORKER, ProcessConfig, TrainerCommand, TrainerEnvironment};
 use blockqnn::graph::Cost;
 use blockqnn::report::{Report, Run};
 use blockqnn::reward::{Credit, RewardError, RewardShaper};
@@ -11,7 +12,6 @@ use blockqnn::search::{Observer, RecordOf, RunFolder, Search, SearchConfig, Sear
 use blockqnn::seed::Rng;
 use blockqnn::space::{SearchSpace, SpaceError, Step, walk};
 use serde::{Deserialize, Serialize};
-use std::convert::Infallible;
 use std::error::Error;
 use std::path::Path;
 
@@ -85,30 +85,27 @@ impl<S: SearchSpace> Agent<S> for Climber {
     }
 }
 
-/// Wants 500 units in all, and smooth activations.
-struct Units;
-
-impl Environment<Mlp> for Units {
-    type Error = Infallible;
-
-    fn evaluate(&mut self, mlp: &Mlp, _: &TrialContext<'_>) -> Result<Evaluation, Infallible> {
-        let units: u32 = mlp.layers.iter().map(|(width, _)| width).sum();
-        let rough = mlp.layers.iter().filter(|(_, activation)| *activation == Activation::Relu).count();
-        let accuracy = 95.0 - f64::from(units.abs_diff(500)) / 20.0 - 2.0 * rough as f64;
-        Ok(Evaluation::Measured(Metrics::from_accuracy(accuracy.max(0.0))))
-    }
-    fn identity(&self) -> String {
-        "500 units 1".to_owned()
-    }
+/// Starts `units.py`, next to the module that it imports.
+fn units(folder: &Path) -> Result<BoxedEnvironment<Mlp>, Box<dyn Error>> {
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(folder.join("blockqnn_worker.py"), PYTHON_WORKER)?;
+    std::fs::write(folder.join("units.py"), include_str!("units.py"))?;
+    let trainer = TrainerCommand::new("python3", [folder.join("units.py")]).with_name("units.py");
+    Ok(TrainerEnvironment::new(serde_json::Value::Null, ProcessConfig::new().with_trainer(trainer))?.boxed())
 }
 
-/// The logarithm of the odds, so that a point near 100 % counts more than one near 50 %.
+/// The logarithm of the odds, so that a point near 100 % counts more than one near 50 %, less a tenth for each
+/// millisecond.
 struct LogOdds;
 
 impl RewardShaper for LogOdds {
-    fn reward(&self, accuracy: f64, _: &Evaluation, _: Option<&Cost>) -> Result<Reward, RewardError> {
+    fn reward(&self, accuracy: f64, evaluation: &Evaluation, _: Option<&Cost>) -> Result<Reward, RewardError> {
+        let latency = match evaluation.metrics() {
+            Some(metrics) => evaluation.measurement("latency_ms").ok_or(RewardError::missing("latency_ms", metrics))?,
+            None => 0.0,
+        };
         let share = (accuracy / 100.0).clamp(0.001, 0.999);
-        Ok(Reward::new((share / (1.0 - share)).ln())?)
+        Ok(Reward::new((share / (1.0 - share)).ln() - latency / 10.0)?)
     }
     fn credit(&self, reward: Reward, layers: usize) -> Vec<Reward> {
         Credit::Terminal.spread(reward, layers)
@@ -116,7 +113,7 @@ impl RewardShaper for LogOdds {
 }
 
 /// Evaluates what came last first.
-struct LastFirst(Units, Vec<Assignment<Mlp>>);
+struct LastFirst(BoxedEnvironment<Mlp>, Vec<Assignment<Mlp>>);
 
 impl Evaluator<Mlp> for LastFirst {
     fn submit(&mut self, assignment: Assignment<Mlp>) -> Result<(), EvaluatorError> {
@@ -126,8 +123,11 @@ impl Evaluator<Mlp> for LastFirst {
     fn wait(&mut self, stop: &Cancellation, listener: &mut dyn FnMut(Event)) -> Result<(), EvaluatorError> {
         let next = self.1.pop().ok_or_else(|| EvaluatorError("nothing was submitted".into()))?;
         let context = TrialContext::new(&next.trial).with_cancellation(stop.clone());
-        let Ok(evaluation) = self.0.evaluate(&next.architecture, &context);
-        let verdict = if stop.is_cancelled() { Verdict::Cancelled } else { Verdict::Evaluated(evaluation) };
+        let verdict = match self.0.evaluate(&next.architecture, &context) {
+            _ if stop.is_cancelled() => Verdict::Cancelled,
+            Ok(evaluation) => Verdict::Evaluated(evaluation),
+            Err(error) => Verdict::Fault { message: error.to_string() },
+        };
         listener(Event::Ended { trial: next.trial.id, verdict });
         Ok(())
     }
@@ -138,25 +138,33 @@ impl Evaluator<Mlp> for LastFirst {
 
 /// Counts the trials of a process: those that a resumed search finds in its folder are not among them.
 #[derive(Default)]
-struct Evaluated(u64);
+struct Count(u64);
 
-impl Observer<MlpSpace> for Evaluated {
+impl Observer<MlpSpace> for Count {
     fn on_finished(&mut self, _: &RecordOf<MlpSpace>) -> Result<(), blockqnn::environment::BoxError> {
         self.0 += 1;
         Ok(())
     }
 }
 
-/// Searches in a new folder, or continues the search that is in it.
-fn search(folder: &Path, trials: u64) -> Result<(SearchReport<MlpSpace>, u64), Box<dyn Error>> {
-    let (evaluator, mut evaluated) = (LastFirst(Units, Vec::new()), Evaluated::default());
+type Evaluated<'o, E> = Search<'o, MlpSpace, Climber, E>;
+
+/// The settings of a search, which begins with a perceptron that is known to be good.
+fn settings<E>(evaluator: E, trials: u64) -> Evaluated<'static, E> {
+    let layer = |width| Choice::Layer { width, activation: Activation::Gelu };
     let config = SearchConfig::new(trials).with_minibatch(8).with_seed(1);
-    let report = Search::with_evaluator(MlpSpace, Climber, evaluator, config)
-        .with_reward(LogOdds)
-        .with_observer(&mut evaluated)
-        .with_run_folder(RunFolder::open(folder)?)
-        .run()?;
-    Ok((report, evaluated.0))
+    Search::with_evaluator(MlpSpace, Climber, evaluator, config).with_reward(LogOdds).enqueue([vec![
+        layer(256),
+        layer(128),
+        Choice::End,
+    ]])
+}
+
+/// Searches in a new folder, or continues the search that is in it; returns what was evaluated now, too.
+fn search(folder: &Path, trials: u64) -> Result<(SearchReport<MlpSpace>, u64), Box<dyn Error>> {
+    let (evaluator, mut count) = (LastFirst(units(&folder.with_extension("python"))?, Vec::new()), Count::default());
+    let search = settings(evaluator, trials).with_observer(&mut count).with_run_folder(RunFolder::open(folder)?);
+    Ok((search.run()?, count.0))
 }
 
 fn page(folder: &Path) -> Result<Report, Box<dyn Error>> {
@@ -168,6 +176,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (report, evaluated) = search(&folder, 120)?;
     println!("{} is the best of {evaluated} trials", MlpSpace.describe(&report.best()[0].architecture));
     println!("its page has {} bytes", page(&folder)?.html().len());
+    for record in report.measurement_front("latency_ms", Direction::Minimise) {
+        let metrics = record.evaluation.metrics().ok_or("a front has what was measured")?;
+        println!("{:.2} ms: {:.1} %", metrics.measurements["latency_ms"], metrics.value);
+    }
+    std::fs::remove_dir_all(folder.with_extension("python"))?;
     Ok(std::fs::remove_dir_all(folder)?)
 }
 
@@ -175,15 +188,51 @@ fn main() -> Result<(), Box<dyn Error>> {
 mod tests {
     use super::*;
     use blockqnn::graph::CostQuantity;
+    use blockqnn::search::History;
     use blockqnn::testing::*;
 
     #[test]
-    fn all_parts_keep_their_contracts() -> Result<(), Violation> {
+    fn all_parts_keep_their_contracts() -> Result<(), Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
+        let units = || units(folder.path()).unwrap();
         check_space(&MlpSpace)?;
         check_agent(&MlpSpace, || Climber)?;
-        check_environment(&MlpSpace, || Units, 100)?;
+        check_environment(&MlpSpace, units, 100)?;
         check_reward(&LogOdds)?;
-        check_evaluator(&MlpSpace, || LastFirst(Units, Vec::new()))
+        Ok(check_evaluator(&MlpSpace, || LastFirst(units(), Vec::new()))?)
+    }
+
+    #[test]
+    fn a_loop_that_asks_and_tells_makes_the_same_search() -> Result<(), Box<dyn Error>> {
+        let parent = tempfile::tempdir()?;
+        let (run, _) = search(&parent.path().join("run"), 32)?;
+        let mut units = units(parent.path())?;
+        let mut session = settings(units.identity(), 32).open()?;
+        while let Some(asked) = session.ask()? {
+            session.tell(asked.trial.id, units.evaluate(&asked.architecture, &TrialContext::new(&asked.trial))?)?;
+        }
+        let values = |report: &SearchReport<MlpSpace>| -> Vec<_> {
+            report.records.iter().map(|record| (record.architecture.clone(), record.reward)).collect()
+        };
+        assert_eq!(values(&session.finish()?), values(&run));
+        Ok(())
+    }
+
+    #[test]
+    fn a_search_begins_with_what_another_found() -> Result<(), Box<dyn Error>> {
+        let parent = tempfile::tempdir()?;
+        let (old, _) = search(&parent.path().join("old"), 64)?;
+        let history = History::read_run(&MlpSpace, parent.path().join("old"))?;
+        let evaluator = LastFirst(units(parent.path())?, Vec::new());
+        let new = settings(evaluator, 16).with_history(history).run()?;
+        let known = |mlp: &Mlp| old.records.iter().any(|record| record.architecture == *mlp);
+        assert!(known(&new.records[0].architecture), "what was asked for first is evaluated again");
+        assert!(!new.records[1..].iter().any(|record| known(&record.architecture)));
+        assert!(
+            SearchReport::<MlpSpace>::mean_value(&new.records)
+                > SearchReport::<MlpSpace>::mean_value(&old.records[..16])
+        );
+        Ok(())
     }
 
     #[test]
@@ -215,12 +264,15 @@ mod tests {
                 assert!(!columns.contains(&unknown), "{unknown} in {columns:?}");
             }
         }
+        assert!(texts[0].contains(",latency_ms,"));
         let html = page.html();
-        for unknown in [">parameters</th>", ">FLOPs</th>", ">depth</th>", "channels", "conv 1", "Pareto"] {
+        for unknown in [">parameters</th>", ">FLOPs</th>", ">depth</th>", "channels", "conv 1"] {
             assert!(!html.contains(unknown), "{unknown}");
         }
         let figures: Vec<String> = page.figures().into_iter().map(|figure| figure.name).collect();
-        assert!(figures.contains(&"learning".to_owned()), "{figures:?}");
+        for known in ["learning", "accuracy-by-latency_ms"] {
+            assert!(figures.contains(&known.to_owned()), "{known} in {figures:?}");
+        }
         for unknown in ["accuracy-flops", "lengths", "kinds", "block-1"] {
             assert!(!figures.contains(&unknown.to_owned()), "{unknown} in {figures:?}");
         }

@@ -23,7 +23,7 @@ fn a_search_with_a_trainer_as_its_environment_is_that_of_the_same_function_here(
         let config = SearchConfig::paper().with_trials(8, 4);
         let space = BlockSpace::paper().with_max_layers(6).unwrap();
         let report = Search::with_evaluator(space, RandomAgent, evaluator, config).run().unwrap();
-        report.records.into_iter().map(|record| (record.architecture, record.evaluation.accuracy())).collect::<Vec<_>>()
+        report.records.into_iter().map(|record| (record.architecture, record.evaluation.value())).collect::<Vec<_>>()
     };
     let same = |block: &BlockCode, seed: u64| 90.0 - block.layers().len() as f64 + (seed % 7) as f64;
     let python = search(Box::new(InlineEvaluator::new(environment(folder.path()))));
@@ -49,7 +49,7 @@ fn a_trainer_that_ends_is_replaced_and_told_that_it_may_continue() {
     let listen = |progress: Progress| heard.borrow_mut().push(progress.epoch);
     let evaluation = environment.evaluate(&block, &TrialContext::new(&trial).with_progress(&listen)).unwrap();
     let metrics = evaluation.metrics().unwrap();
-    assert_eq!((metrics.accuracy, metrics.epochs, heard.into_inner()), (31.0, 3, vec![2]));
+    assert_eq!((metrics.value, metrics.epochs, heard.into_inner()), (31.0, 3, vec![2]));
 }
 
 #[test]

@@ -37,9 +37,11 @@ fn keep(schema: &Value, properties: Option<&Value>, keyword: &str, rule: &Value,
         "maximum" => value.as_f64().is_none_or(|number| number <= rule.as_f64().unwrap()),
         "required" => texts().all(|name| value.get(name).is_some()),
         "additionalProperties" => {
-            assert_eq!(rule, &Value::Bool(false));
-            let known = properties.and_then(Value::as_object).expect("properties");
-            value.as_object().is_none_or(|value| value.keys().all(|name| known.contains_key(name)))
+            let is_listed = |name: &String| properties.is_some_and(|known| known.get(name).is_some());
+            let is_allowed = |value| rule != &Value::Bool(false) && check_rules(schema, rule, value).is_ok();
+            value
+                .as_object()
+                .is_none_or(|fields| fields.iter().all(|(name, value)| is_listed(name) || is_allowed(value)))
         }
         "properties" => {
             let mut given =

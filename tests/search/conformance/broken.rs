@@ -272,7 +272,7 @@ impl Environment<Chain> for FirstKernel {
         match self.0 {
             Some(Rule::EvaluationsSucceed) => return Err(std::io::Error::other("no device")),
             Some(Rule::EvaluationsRepeat) => self.1 += 0.5,
-            Some(Rule::AccuracyIsAPercentage) => accuracy += 98.0,
+            Some(Rule::ValuesArePossible) => accuracy += 98.0,
             Some(Rule::ProgressIsPossible) => fraction = 1.5,
             _ => {}
         }
@@ -296,7 +296,7 @@ fn an_environment_that_breaks_a_rule_is_caught_by_that_rule() {
         Rule::IdentityIsStable,
         Rule::EvaluationsSucceed,
         Rule::EvaluationsRepeat,
-        Rule::AccuracyIsAPercentage,
+        Rule::ValuesArePossible,
         Rule::ProgressIsPossible,
     ] {
         let violation = check(Some(rule)).unwrap_err();

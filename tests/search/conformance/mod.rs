@@ -8,7 +8,7 @@ use blockqnn::agent::{QLearning, QLearningConfig, RandomAgent, RegularizedEvolut
 use blockqnn::environment::synthetic::{HiddenBlock, Motifs, Synthetic};
 use blockqnn::environment::tabular::{Table, TableEnvironment};
 use blockqnn::evaluator::{InlineEvaluator, ThreadEvaluator};
-use blockqnn::reward::{Credit, RedefinedReward, SoftTarget, SoftTargets};
+use blockqnn::reward::{Credit, RedefinedReward, SoftTargets};
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::{BlockCode, BlockSpace, ConnectionRule, ConvolutionRule, TerminalRule};
 use blockqnn::space::cell::{CellCode, CellIdentity, CellSpace};
@@ -87,9 +87,8 @@ fn every_reward_conforms() {
         check_reward(&RedefinedReward::accuracy(credit)).unwrap();
         check_reward(&RedefinedReward { credit, ..RedefinedReward::paper() }).unwrap();
     }
-    let flops = Some(SoftTarget { target: 1e8, weight: 3.0 });
-    let targets = SoftTargets { flops, ..SoftTargets::default() };
-    check_reward(&RedefinedReward { targets, ..RedefinedReward::paper() }).unwrap();
+    let targets = SoftTargets::default().with("flops", 1e8, 3.0).with("latency_ms", 5.0, 3.0);
+    check_reward(&RedefinedReward::paper().with_targets(targets)).unwrap();
 }
 
 #[test]

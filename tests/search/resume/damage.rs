@@ -50,7 +50,7 @@ fn a_group_that_was_never_committed_may_have_holes() {
     let whole = fs::read(journal(&path)).unwrap();
     let text = String::from_utf8(whole.clone()).unwrap();
     let last = text.trim_end().rfind('\n').unwrap() + 1;
-    let hole = text[..last].rfind("\"accuracy\"").unwrap();
+    let hole = text[..last].rfind("\"value\"").unwrap();
     let mut bytes = whole[..last].to_vec();
     bytes[hole..hole + 40].fill(0);
     fs::write(journal(&path), &bytes).unwrap();

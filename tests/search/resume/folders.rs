@@ -41,26 +41,26 @@ fn every_folder_that_cannot_be_used_is_refused_with_what_to_do() {
         search.with_run_folder(folder).run().map(|report| report.records.len()).map_err(|error| error.to_string())
     };
     let paper = RedefinedReward::paper();
-    assert_eq!(resumed(config(32), 3.0, "", paper), Ok(32));
+    assert_eq!(resumed(config(32), 3.0, "", paper.clone()), Ok(32));
     for (result, expected) in [
-        (resumed(config(32).with_seed(6), 3.0, "", paper), "search.seed: 5 in the folder, 6 now"),
-        (resumed(config(32), 4.0, "", paper), "environment: \"synthetic 1, noise 3\" in the folder"),
-        (resumed(config(32), 3.0, "x", paper), "details: null in the folder, \"x\" now"),
+        (resumed(config(32).with_seed(6), 3.0, "", paper.clone()), "search.seed: 5 in the folder, 6 now"),
+        (resumed(config(32), 4.0, "", paper.clone()), "environment: \"synthetic 1, noise 3\" in the folder"),
+        (resumed(config(32), 3.0, "x", paper.clone()), "details: null in the folder, \"x\" now"),
         (
             resumed(config(32), 3.0, "", RedefinedReward::accuracy(Credit::Terminal)),
             "reward.credit: \"every-layer\" in the folder, \"terminal\" now\n  reward.mu: 0.5 in the folder, 0.0 now",
         ),
-        (resumed(config(16), 3.0, "", paper), "search.trials: 32 are finished in the folder, 16 now"),
+        (resumed(config(16), 3.0, "", paper.clone()), "search.trials: 32 are finished in the folder, 16 now"),
     ] {
         let error = result.unwrap_err();
         assert!(error.contains("was started with other settings") && error.contains(expected), "{error}");
     }
     let description = fs::read_to_string(run.join("search.json")).unwrap();
     fs::write(run.join("search.json"), description.replace("\"format\": 1", "\"format\": 2")).unwrap();
-    let error = resumed(config(32), 3.0, "", paper).unwrap_err();
+    let error = resumed(config(32), 3.0, "", paper.clone()).unwrap_err();
     assert!(error.contains("search.json has format 2, but this version of blockqnn reads formats up to 1"), "{error}");
     fs::write(run.join("search.json"), &description[..40]).unwrap();
-    let error = resumed(config(32), 3.0, "", paper).unwrap_err();
+    let error = resumed(config(32), 3.0, "", paper.clone()).unwrap_err();
     assert!(error.contains("search.json is not a valid description of a run"), "{error}");
 }
 

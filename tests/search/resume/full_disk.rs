@@ -39,7 +39,7 @@ fn a_full_disk_stops_the_search_with_everything_finished_on_it() {
         let roomy = parent.path().join("roomy");
         copy(&path, &roomy);
         let report = run(RunFolder::resume(&roomy).unwrap()).unwrap();
-        let evaluated = report.records.iter().filter(|record| record.evaluation.accuracy().is_some()).count() as u64;
+        let evaluated = report.records.iter().filter(|record| record.evaluation.value().is_some()).count() as u64;
         assert_eq!(evaluations.load(Ordering::SeqCst), evaluated, "an evaluation was lost to the full disk");
         let records: Vec<String> = report.records.iter().map(|record| serde_json::to_string(record).unwrap()).collect();
         assert_eq!(records, finish(None, 640).unwrap().records);

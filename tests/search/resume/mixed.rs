@@ -10,7 +10,7 @@ use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::environment::{BoxedEnvironment, Cancellation, EnvironmentExt};
 use blockqnn::evaluation::{Evaluation, Reward};
 use blockqnn::graph::{Cost, LayerGraph};
-use blockqnn::reward::{Credit, RedefinedReward, RewardError, RewardShaper, SoftTarget, SoftTargets};
+use blockqnn::reward::{Credit, RedefinedReward, RewardError, RewardShaper, SoftTargets};
 use blockqnn::search::{RunFolder, Scheduling, Search, SearchConfig};
 use blockqnn::space::block::{BlockCode, BlockSpace, LayerCode, TerminalRule};
 use blockqnn::space::cell::{CellIdentity, CellSpace};
@@ -183,9 +183,8 @@ fn changes() -> Vec<Change> {
             with_reward(RedefinedReward { credit: Credit::Shared, ..RedefinedReward::paper() })
         }),
         change("reward's targets", "reward.targets: null in the folder, {", || {
-            let flops = Some(SoftTarget { target: 1e18, weight: 1.0 });
-            let targets = SoftTargets { flops, ..SoftTargets::default() };
-            with_reward(RedefinedReward { targets, ..RedefinedReward::paper() })
+            let targets = SoftTargets::default().with("flops", 1e18, 1.0);
+            with_reward(RedefinedReward::paper().with_targets(targets))
         }),
         change(
             "environment",

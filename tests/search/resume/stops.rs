@@ -96,7 +96,7 @@ fn a_stopped_search_evaluates_nothing_twice() {
     let second = run(RunFolder::resume(&path).unwrap(), u64::MAX);
     assert_eq!(second.stop, StopReason::Completed);
     assert_eq!(restored.load(Ordering::SeqCst), first.records.len() as u64);
-    let evaluated = second.records.iter().filter(|record| record.evaluation.accuracy().is_some()).count() as u64;
+    let evaluated = second.records.iter().filter(|record| record.evaluation.value().is_some()).count() as u64;
     assert_eq!(evaluations.load(Ordering::SeqCst), evaluated, "blocks that overflow are not evaluated at all");
     let records: Vec<String> = second.records.iter().map(|record| serde_json::to_string(record).unwrap()).collect();
     assert_eq!(records, finish(None, 64).unwrap().records);

@@ -12,7 +12,7 @@ use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Node, Operation, To
 use blockqnn::network::Network;
 use blockqnn::network::device::parse_device;
 use blockqnn::seed;
-use blockqnn::space::block::{BlockSpace, ConnectionRule, ConvolutionRule, TerminalRule};
+use blockqnn::space::block::{BlockCode, BlockSpace, ConnectionRule, ConvolutionRule, TerminalRule};
 use blockqnn::space::cell::CellSpace;
 use blockqnn::space::{SearchSpace, random_trajectory};
 use blockqnn::train::{
@@ -58,15 +58,9 @@ fn trial(id: u64, graph: &LayerGraph, network: &NetworkConfig) -> Trial {
     Trial { id, seed: SEED + id, fingerprint: graph.fingerprint(), cost: Some(cost) }
 }
 
-/// The block of the paper's Figure 2, or one like it.
+/// A convolution with a shortcut.
 fn block() -> LayerGraph {
-    LayerGraph::new(vec![
-        Node::new(Operation::Input, []),
-        Node::new(Operation::PreActivationConvolution { kernel: 3 }, [0]),
-        Node::new(Operation::Add, [0, 1]),
-        Node::new(Operation::Output, [2]),
-    ])
-    .unwrap()
+    "conv3(0) add(0,1) terminal(2)".parse::<BlockCode>().unwrap().to_graph()
 }
 
 /// Random architectures of a space, small enough for a test.
@@ -180,8 +174,8 @@ fn ten_whole_trainings_are_as_good_as_those_of_flex() {
     let mut environment = start(&torch);
     let pairs = (0..).zip(&graphs).map(|(id, graph)| {
         let trial = trial(id, graph, &network);
-        let found = environment.evaluate(graph, &TrialContext::new(&trial)).unwrap().accuracy().unwrap();
-        (found, flex(&split, &recipe, &network, graph, trial.seed).metrics.accuracy)
+        let found = environment.evaluate(graph, &TrialContext::new(&trial)).unwrap().value().unwrap();
+        (found, flex(&split, &recipe, &network, graph, trial.seed).metrics.value)
     });
     let pairs: Vec<(f64, f64)> = pairs.collect();
     let count = pairs.len() as f64;
@@ -208,7 +202,7 @@ fn what_was_trained_is_loaded_with_the_accuracy_that_was_measured() {
     let recipe = Recipe { epochs: 2, batch_size: 32, weight_averaging: Some(0.9), ..Recipe::early_stop() };
     let (torch, folder) = torch(&split, &network, &recipe);
     let (graph, trial) = (block(), trial(0, &block(), &network));
-    let accuracy = start(&torch).evaluate(&graph, &TrialContext::new(&trial)).unwrap().accuracy().unwrap();
+    let accuracy = start(&torch).evaluate(&graph, &TrialContext::new(&trial)).unwrap().value().unwrap();
     let networks = TrainingEnvironment::trial_folder(&folder.path().join("networks"), trial.fingerprint, trial.seed);
     let classifier =
         ImageClassifier::load(networks.join("network.safetensors"), &parse_device("flex").unwrap()).unwrap();
@@ -285,7 +279,7 @@ fn a_training_that_was_stopped_continues_to_the_same_result() {
     assert!(epochs.borrow().iter().all(|&epoch| epoch >= 2), "{epochs:?}");
     let figures = |evaluation: &Evaluation| {
         let metrics = evaluation.metrics().unwrap();
-        (metrics.accuracy, metrics.training_loss, metrics.epochs, metrics.restarts)
+        (metrics.value, metrics.training_loss, metrics.epochs, metrics.restarts)
     };
     assert_eq!(figures(&found), figures(&wanted));
 

@@ -56,7 +56,7 @@ pub(super) fn of_run(
             images(&verified.settings.details),
             output::name_of(verification)
         );
-        figures.push(["accuracy".to_owned(), percent(metrics.accuracy), source]);
+        figures.push(["accuracy".to_owned(), percent(metrics.value), source]);
     }
     if let Some(metrics) = record.evaluation.metrics() {
         let source = format!(
@@ -67,7 +67,7 @@ pub(super) fn of_run(
             record.id,
             output::name_of(&history.path),
         );
-        figures.push(["accuracy in the search".to_owned(), percent(metrics.accuracy), source]);
+        figures.push(["accuracy in the search".to_owned(), percent(metrics.value), source]);
     }
     Ok(figures)
 }

@@ -1,6 +1,6 @@
 //! A search on a virtual clock: how more workers, another scheduling or failing machines would change its duration.
 
-use super::not_negative;
+use crate::args::not_negative;
 use blockqnn::search::{Scheduling, Utilisation};
 use blockqnn::seed;
 use std::collections::{BTreeMap, VecDeque};

@@ -4,7 +4,7 @@ use blockqnn::agent::{AgentConfig, NextValues, QLearningConfig};
 use blockqnn::experiment::Experiment;
 use blockqnn::graph::{NetworkConfig, StemConfig, ToGraph, WidthRule};
 use blockqnn::reward::{Credit, FlopsOf};
-use blockqnn::search::Repeats;
+use blockqnn::search::{MedianStopping, Repeats};
 use blockqnn::space::SearchSpace;
 use blockqnn::space::block::{BlockCode, BlockSpace, ConnectionRule, ConvolutionRule, TerminalRule};
 use blockqnn::train::Recipe;
@@ -59,7 +59,7 @@ pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>
     } else {
         outln!("\nAgent\n  {agent}");
     }
-    print_training(recipe);
+    print_training(recipe, search.median_stopping);
     print_sizes(experiment)?;
     print_readings(experiment);
     outln!("\nEvery setting (for --config FILE, or one by one with --set PATH=VALUE)");
@@ -67,7 +67,7 @@ pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>
     Ok(())
 }
 
-fn print_training(recipe: &Recipe) {
+fn print_training(recipe: &Recipe, stopping: Option<MedianStopping>) {
     outln!("\nTraining of a block");
     outln!("  optimizer {:?}", recipe.optimizer);
     outln!("  batch {}, learning rate {}, schedule {:?}", recipe.batch_size, recipe.learning_rate, recipe.schedule);
@@ -79,6 +79,12 @@ fn print_training(recipe: &Recipe) {
         recipe.restarts.factor,
         recipe.restarts.max
     );
+    if let Some(MedianStopping { grace_epochs, min_trials }) = stopping {
+        outln!(
+            "  stopped early after an epoch above {grace_epochs}, if its best accuracy is below the median of {min_trials} \
+             or more blocks of earlier minibatches (search.median_stopping)"
+        );
+    }
 }
 
 fn print_sizes(experiment: &Experiment) -> Result<(), Box<dyn Error>> {
@@ -146,14 +152,23 @@ fn reward_readings(experiment: &Experiment) {
         Repeats::Replay => "a block that was evaluated before is learned once more and replaced (search.repeats)",
         _ => "a block that was evaluated before is rewarded from the cache (search.repeats)",
     };
-    let guess = 100.0 / experiment.network().classes as f64;
     let (mu, rho) = (reward.mu, reward.rho);
-    let formula = format!("accuracy in percent - {mu} ln(FLOPs) - {rho} ln(density), natural logarithms");
+    let score = if search.objective.is_accuracy() {
+        "accuracy in percent".to_owned()
+    } else {
+        format!("score of the {} (search.objective)", search.objective.name)
+    };
+    let formula = format!("{score} - {mu} ln(FLOPs) - {rho} ln(density), natural logarithms");
     reading("reward", format!("{formula} (reward.mu, reward.rho)"));
     reading("FLOPs", flops);
     reading("density", "edges / nodes of the block as proposed; start and terminal count as nodes");
     reading("repeats", repeats);
-    let infeasible = format!("rewarded with the chance accuracy: {guess:.2} % (search.limits sets the limits)");
+    let worst = search.objective.show(search.worst_value());
+    let infeasible = if search.objective.worst.is_none() {
+        format!("rewarded with the chance accuracy: {worst} (search.limits sets the limits)")
+    } else {
+        format!("rewarded as if the {} were {worst} (search.objective.worst)", search.objective.name)
+    };
     reading("infeasible", infeasible);
 }
 

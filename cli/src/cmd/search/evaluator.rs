@@ -41,7 +41,7 @@ impl Chosen {
         data: Option<&Path>,
         devices: &[(String, Device)],
     ) -> Result<Self, Box<dyn Error>> {
-        let names: Vec<&str> = devices.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<String> = devices.iter().map(|(name, _)| name.clone()).collect();
         let workers = arguments.processes.count().or(arguments.workers);
         let workers = workers.map_or_else(|| default_workers(&names, experiment.search.scheduling), Into::into);
         let workers = workers.max(names.len());
@@ -92,8 +92,8 @@ impl Chosen {
 
 /// Simultaneous trainings by default. Two with one core each are faster than one with two (`docs/performance.md`) and
 /// need twice the memory; without minibatches they would also make the run irreproducible.
-fn default_workers(devices: &[&str], scheduling: Scheduling) -> usize {
+fn default_workers(devices: &[String], scheduling: Scheduling) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let on_the_cpu = devices.iter().all(|name| *name == "flex");
+    let on_the_cpu = devices.iter().all(|name| name == "flex");
     if on_the_cpu && cores > 1 && scheduling == Scheduling::Minibatch { 2 } else { 1 }
 }

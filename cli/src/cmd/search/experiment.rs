@@ -6,6 +6,7 @@ use crate::overrides::{Overrides, image_of};
 use blockqnn::agent::AgentConfig;
 use blockqnn::data::cifar::Missing;
 use blockqnn::data::{BrokenImages, Pictures};
+use blockqnn::evaluation::Objective;
 use blockqnn::experiment::{Dataset, Experiment};
 use blockqnn::search::RunFolder;
 use std::error::Error;
@@ -24,14 +25,26 @@ impl Arguments {
     pub(super) fn refuse_unused(&self) -> Result<(), String> {
         #[cfg(feature = "nats")]
         if self.controller.is_used() {
-            return Err(
-                "--nats has blocks trained by workers, and of trainers they only know torch: omit it".to_owned()
-            );
+            return Err("--nats has blocks trained by workers, whose only trainer is torch: omit it".to_owned());
         }
         if self.pictures.download {
             return Err("--download would not be used: the images are those of the trainer".to_owned());
         }
         Ok(())
+    }
+
+    /// Refuses an objective that what trains here does not measure. A trainer of the user's may measure anything.
+    pub(super) fn refuse_other_objective(&self, experiment: &Experiment) -> Result<(), String> {
+        let (objective, accuracy) = (&experiment.search.objective, Objective::default());
+        let is_accuracy = Objective { worst: None, best: accuracy.best, ..objective.clone() } == accuracy;
+        if is_accuracy || self.processes.trainer().is_some() {
+            return Ok(());
+        }
+        Err(format!(
+            "search.objective is {:?}, but blocks are trained to classify images here, and measured by their accuracy: \
+             omit the setting, or train with a program that measures it (--trainer)",
+            objective.name
+        ))
     }
 
     /// What the settings start from, in words.
@@ -54,12 +67,18 @@ impl Arguments {
                 Some(serde_json::to_value(agent)?)
             }
         };
+        let mut goals = Overrides::new();
+        self.goals.put(&mut goals, self.processes.trainer().is_some())?;
         let given = self.settings.around(|overrides| {
+            overrides.append(goals);
             self.pictures.put(overrides);
             overrides.set_if("search.seed", self.seed);
             overrides.set_if("search.trials", self.trials);
             overrides.set_if("search.minibatch", self.minibatch);
             overrides.set_if("search.scheduling", self.rolling.then_some("rolling"));
+            overrides.set_if("search.median_stopping.grace_epochs", self.median_stopping);
+            // Without a curve nothing could be compared.
+            overrides.set_if("recipe.measure_every", self.median_stopping.map(|_| 1));
             overrides.set_if("space.max_layers", self.max_layers);
             overrides.set_if("recipe.epochs", self.recipe.epochs);
             self.recipe.put(overrides);

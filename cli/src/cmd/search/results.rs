@@ -5,11 +5,13 @@ use crate::output;
 use crate::terminal::quoted;
 use blockqnn::data::ImageSet;
 use blockqnn::environment::BoxError;
+use blockqnn::evaluation::Evaluation;
 use blockqnn::evaluator::TrainerCommand;
 use blockqnn::experiment::Experiment;
 use blockqnn::files;
 use blockqnn::search::{Observer, RunFolder, RunFolderError, SearchReport, Start};
 use blockqnn::space::block::BlockSpace;
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -40,10 +42,14 @@ pub(crate) fn run_folder(arguments: &Arguments, experiment: &Experiment) -> Resu
     }
 }
 
-/// Writes `results.csv` (all trials, best first), `best.json` (the complete record of the best one) and
-/// `utilisation.json` (how busy the workers were) beside the run.
+/// Writes `results.csv` (all trials, best first), `curves.csv` (their learning curves, if there are any), `best.json`
+/// (the complete record of the best one) and `utilisation.json` (how busy the workers were) beside the run.
 pub(crate) fn write(run: &Path, space: &BlockSpace, report: &SearchReport<BlockSpace>) -> Result<(), String> {
     write_file(run, "results.csv", |out| report.write_csv(space, out))?;
+    let has_curve = |evaluation: &Evaluation| evaluation.metrics().is_some_and(|metrics| !metrics.curve.is_empty());
+    if report.records.iter().any(|record| has_curve(&record.evaluation)) {
+        write_file(run, "curves.csv", |out| report.write_curves(out))?;
+    }
     // A run that had nothing left to do keeps the earlier file.
     if report.utilisation.busy > 0.0 {
         write_file(run, "utilisation.json", |out| Ok(serde_json::to_writer_pretty(out, &report.utilisation)?))?;
@@ -112,16 +118,20 @@ pub(crate) fn print_beginning(experiment: &Experiment, training: &ImageSet, vali
 
 /// Prints what a search with a trainer is about to do.
 pub(crate) fn print_trainer(experiment: &Experiment, command: &TrainerCommand, run: &Path) {
-    let network = experiment.network();
+    let (network, objective) = (experiment.network(), &experiment.search.objective);
     errln!(
         "{} trials in minibatches of {}, {} epochs each by the trainer `{command}`, in networks for images of {} and \
-         {} classes (chance accuracy {:.1} %); results in {}",
+         {} classes ({}); results in {}",
         experiment.search.trials,
         experiment.search.minibatch,
         experiment.recipe.epochs,
         network.image,
         network.classes,
-        100.0 / network.classes as f64,
+        if objective.is_accuracy() {
+            format!("chance accuracy {:.1} %", 100.0 / network.classes as f64)
+        } else {
+            format!("objective {}", objective.label())
+        },
         run.display(),
     );
 }
@@ -163,16 +173,27 @@ pub(crate) fn print_next_steps(run: &Path, has_trainer: bool) {
 
 /// Prints the best blocks, one per line.
 pub(crate) fn print_table(report: &SearchReport<BlockSpace>, top: usize) {
-    outln!("rank  accuracy   reward  parameters        FLOPs  block");
-    for (position, record) in report.best().into_iter().take(top).enumerate() {
-        let accuracy = record.evaluation.accuracy().map_or("-".to_owned(), |accuracy| format!("{accuracy:.2} %"));
+    let (objective, best) = (&report.objective, report.best());
+    let metrics = best.iter().filter_map(|record| record.evaluation.metrics());
+    let names: BTreeSet<&str> = metrics.flat_map(|metrics| metrics.measurements.keys().map(String::as_str)).collect();
+    let measured: String = names.iter().map(|name| format!("  {name:>9}")).collect();
+    let wide = objective.name.chars().count().max(8);
+    outln!("rank  {:>wide$}   reward  parameters        FLOPs{measured}  block", objective.name);
+    for (position, record) in best.into_iter().take(top).enumerate() {
+        let value = record.evaluation.value().map_or("-".to_owned(), |value| objective.show(value));
         let [parameters, flops] =
             record.cost.map_or_else(Default::default, |cost| [cost.parameters.to_string(), cost.flops.to_string()]);
+        let measured = names.iter().map(|name| {
+            let value = record.evaluation.measurement(name).map_or("-".to_owned(), |value| format!("{value:.3}"));
+            format!("  {value:>0$}", name.chars().count().max(9))
+        });
         outln!(
-            "{:>4}  {accuracy:>8}  {:>7.3}  {parameters:>10}  {flops:>11}  {}",
+            "{:>4}  {value:>wide$}  {:>7.3}  {parameters:>10}  {flops:>11}{}  {}{}",
             position + 1,
             record.reward.value(),
-            record.architecture
+            measured.collect::<String>(),
+            record.architecture,
+            if record.evaluation.is_stopped() { "  (stopped early)" } else { "" }
         );
     }
 }

@@ -67,7 +67,7 @@ fn best(path: &Path) -> Result<Block, Box<dyn Error>> {
         .into());
     }
     let history: RunHistory<BlockSpace> = RunFolder::read(path)?;
-    let measured = history.records.iter().filter(|record| record.evaluation.accuracy().is_some());
+    let measured = history.records.iter().filter(|record| record.evaluation.final_value().is_some());
     // Among equal rewards the earlier block.
     let best = measured.max_by(|a, b| a.reward.cmp(&b.reward).then(b.id.cmp(&a.id)));
     let best = best.ok_or_else(|| {

@@ -16,7 +16,7 @@ pub(super) fn test_accuracies(
     found: &VerificationReport,
     device: &Device,
 ) -> Result<Vec<Option<f64>>, Box<dyn Error>> {
-    let test = experiment.data.load_test(data)?;
+    let test = experiment.data.load_test(data, &mut |_| {})?;
     found
         .rows
         .iter()

@@ -143,7 +143,7 @@ fn an_inverted_bottleneck_multiplies_its_channels_first() {
         none,
         |(from, to, pixels)| (6 * 3 * from + 2 * to) * pixels,
     );
-    // Without an expansion, and with a gate that is computed of the means of 4 channels by way of one.
+    // Without an expansion, and with a gate that is computed from the means of 4 channels by way of one.
     check_layer(
         Operation::InvertedBottleneck { kernel: 3, expansion: 1, squeeze: true },
         2,

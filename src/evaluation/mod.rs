@@ -1,5 +1,11 @@
 //! The plain data that passes between controller, agent and environments.
 
+mod objective;
+
+#[cfg(feature = "report")]
+pub(crate) use objective::significant;
+pub use objective::{Direction, Objective};
+
 use crate::graph::{Cost, Fingerprint, OverLimit, SizeOverflow};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -25,8 +31,10 @@ pub struct Trial {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
-    /// The accuracy on the validation images, in percent (0 to 100).
-    pub accuracy: f64,
+    /// The value of the search's [`Objective`]: unless that says otherwise, the accuracy on the validation images, in
+    /// percent (0 to 100). Files of earlier versions hold it as `accuracy`.
+    #[serde(alias = "accuracy")]
+    pub value: f64,
     /// The mean loss on the training images in the last epoch, if there is one.
     pub training_loss: Option<f64>,
     /// The number of epochs in the attempt that counts.
@@ -35,31 +43,63 @@ pub struct Metrics {
     pub restarts: u32,
     /// The wall-clock time in seconds, for information only.
     pub seconds: f64,
-    /// The learning curve of the attempt that counts: epochs, from 1, and the validation accuracy after each, in
-    /// percent. Epochs after which nothing was validated are missing. Omitted from files if it is empty.
+    /// The learning curve of the attempt that counts: epochs, from 1, and the objective's value after each. Epochs after
+    /// which nothing was validated are missing. Omitted from files if it is empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub curve: Vec<(u32, f64)>,
-    /// What else was measured, by name: a latency, an energy, an F1 score. Omitted from files if there is nothing.
+    /// What else was measured, by name: a latency, an energy, an F1 score. Each must be a finite number, or the trial is
+    /// infeasible. Omitted from files if there is nothing.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub measurements: BTreeMap<String, f64>,
+    /// Whether the evaluation was stopped early, so that the value is the last one measured and not the final one.
+    /// Omitted from files if not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stopped: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde requires")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Metrics {
     /// Creates metrics that contain only an accuracy in percent.
     #[must_use]
     pub fn from_accuracy(accuracy: f64) -> Self {
+        Self::new(accuracy)
+    }
+
+    /// Creates metrics that contain only the value of the search's [`Objective`].
+    #[must_use]
+    pub fn new(value: f64) -> Self {
         Self {
-            accuracy,
+            value,
             training_loss: None,
             epochs: 0,
             restarts: 0,
             seconds: 0.0,
             curve: Vec::new(),
             measurements: BTreeMap::new(),
+            stopped: false,
         }
     }
 
+    /// Creates the metrics of an evaluation that was stopped early, from its learning curve: the value and the
+    /// epochs are the last of the curve. Of an empty curve they are 0.
+    #[must_use]
+    pub fn stopped_after(curve: Vec<(u32, f64)>) -> Self {
+        let (epochs, value) = curve.last().copied().unwrap_or_default();
+        Self { epochs, curve, stopped: true, ..Self::new(value) }
+    }
+
     /// Adds a measurement, or replaces the one of that name.
+    ///
+    /// ```
+    /// use blockqnn::evaluation::Metrics;
+    ///
+    /// let metrics = Metrics::from_accuracy(61.5).with("latency_ms", 3.2).with("energy_mj", 12.0);
+    /// assert_eq!(metrics.measurements["latency_ms"], 3.2);
+    /// ```
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: f64) -> Self {
         self.measurements.insert(name.into(), value);
@@ -76,18 +116,36 @@ impl Metrics {
 pub enum Evaluation {
     /// The architecture was trained and measured.
     Measured(Metrics),
-    /// The architecture has no accuracy; it is rewarded as if it had chance accuracy.
+    /// The architecture has no value; it is rewarded as if it had the worst one: the chance accuracy, or what the
+    /// [`Objective`] states.
     Infeasible(Infeasibility),
 }
 
 impl Evaluation {
-    /// Returns the measured accuracy in percent, if there is one.
+    /// Returns the measured value of the search's [`Objective`], if there is one: the accuracy in percent, unless the
+    /// search has another. Of an evaluation that was stopped early, the last.
     #[must_use]
-    pub fn accuracy(&self) -> Option<f64> {
-        match self {
-            Self::Measured(metrics) => Some(metrics.accuracy),
-            Self::Infeasible(_) => None,
-        }
+    pub fn value(&self) -> Option<f64> {
+        self.metrics().map(|metrics| metrics.value)
+    }
+
+    /// Returns a measurement by name, if there is one.
+    #[must_use]
+    pub fn measurement(&self, name: &str) -> Option<f64> {
+        self.metrics()?.measurements.get(name).copied()
+    }
+
+    /// Returns the measured value, unless there is none or the evaluation was stopped early. Evaluations are only
+    /// comparable by this.
+    #[must_use]
+    pub fn final_value(&self) -> Option<f64> {
+        self.metrics().filter(|metrics| !metrics.stopped).map(|metrics| metrics.value)
+    }
+
+    /// Returns whether the evaluation was stopped early.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.metrics().is_some_and(|metrics| metrics.stopped)
     }
 
     /// Returns whether another machine, or the same one at another time, might give another evaluation.
@@ -110,10 +168,9 @@ impl Evaluation {
     }
 }
 
-/// Why an architecture has no accuracy.
+/// Why an architecture has no value.
 ///
-/// The first four reasons are facts about the architecture and hold wherever it is evaluated; the last three depend on
-/// the machine, and a run reports them. The controller gives a trial that timed out or ran out of memory a second
+/// The last three reasons depend on the machine, and a run reports them; the others are facts about the architecture. The controller gives a trial that timed out or ran out of memory a second
 /// attempt, with no other trial running beside it, before it accepts the outcome.
 #[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
@@ -145,6 +202,20 @@ pub enum Infeasibility {
         /// The environment's reason.
         message: String,
     },
+    /// A measurement of it exceeds its limit ([`SearchConfig::measurement_limits`]).
+    ///
+    /// [`SearchConfig::measurement_limits`]: crate::search::SearchConfig::measurement_limits
+    #[error("{measurement} of {measured} exceeds the limit of {limit} (its value was {value})")]
+    OverMeasurementLimit {
+        /// Name of the measurement.
+        measurement: String,
+        /// What was measured.
+        measured: f64,
+        /// The limit.
+        limit: f64,
+        /// The value of the objective, which does not count.
+        value: f64,
+    },
     /// It took longer than the run allows.
     #[error("evaluation stopped after {limit_seconds} s, the time limit")]
     TimedOut {
@@ -173,7 +244,7 @@ impl From<SizeOverflow> for Infeasibility {
     }
 }
 
-/// A finite reward, in percentage points.
+/// A finite reward, in percentage points of which more is better.
 #[derive(Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct Reward(f64);
@@ -301,9 +372,25 @@ mod tests {
     }
 
     #[test]
+    fn metrics_of_earlier_versions_are_read() {
+        let old = r#"{"accuracy":61.5,"training_loss":null,"epochs":3,"restarts":0,"seconds":1.5}"#;
+        let metrics = Metrics { epochs: 3, seconds: 1.5, ..Metrics::from_accuracy(61.5) };
+        assert_eq!(serde_json::from_str::<Metrics>(old).unwrap(), metrics);
+        let twice = old.replace("61.5", r#"61.5,"value":61.5"#);
+        assert!(serde_json::from_str::<Metrics>(&twice).is_err());
+    }
+
+    #[test]
     fn an_evaluation_round_trips_through_json() {
         for evaluation in [
             Evaluation::Measured(Metrics::from_accuracy(0.1 + 0.2)),
+            Evaluation::Measured(Metrics::new(-0.3).with("latency_ms", 0.1 + 0.2)),
+            Evaluation::Infeasible(Infeasibility::OverMeasurementLimit {
+                measurement: "latency_ms".to_owned(),
+                measured: 6.5,
+                limit: 5.0,
+                value: 61.5,
+            }),
             Evaluation::Infeasible(Infeasibility::Diverged { epoch: 2, restarts: 3 }),
             Evaluation::Infeasible(Infeasibility::Overflow { quantity: "number of channels".to_owned() }),
         ] {
