@@ -41,6 +41,8 @@ const FILTER: &str = "triangle, antialiased";
 #[derive(Debug, Clone)]
 pub struct HubFolder {
     blueprint: Blueprint,
+    /// What the card calls the block.
+    name: String,
     facts: Facts,
     config: String,
     weights: Vec<u8>,
@@ -110,11 +112,19 @@ impl HubFolder {
         let options = OnnxOptions { fold: true, pixels, metadata: vec![(KEY.to_owned(), text)] };
         let onnx = blueprint.to_onnx(&weights, &options)?;
         let config = config(value, &facts.classes);
-        Ok(Self { blueprint, facts, config, weights, onnx, figures: Vec::new(), picture: None })
+        let name = blueprint.name().to_owned();
+        Ok(Self { blueprint, name, facts, config, weights, onnx, figures: Vec::new(), picture: None })
     }
 
-    /// Adds a figure to the card, such as an accuracy: what it is, its value with its unit, and its source: who measured
-    /// it, on which images, and how many.
+    /// Sets what the card calls the block, instead of the name in the weights file.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Adds a figure to the card, such as an accuracy: what it is, its value with its unit, and its source: who
+    /// measured it, on which images, and how many.
     #[must_use]
     pub fn with_figure(mut self, name: impl Into<String>, value: impl Into<String>, source: impl Into<String>) -> Self {
         self.figures.push([name.into(), value.into(), source.into()]);
