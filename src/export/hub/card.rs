@@ -67,8 +67,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 "#;
 
 /// What uses a network on images that no image file holds.
-const ARRAYS: &str = r#"The network takes arrays, of values `(byte / 255 - mean) / deviation`; `config.json` has `mean` and
-`deviation` of each channel.
+const ARRAYS: &str = r#"The network takes arrays, of values `(byte / 255 - mean) / deviation`; `config.json` has `mean`
+and `deviation` of each channel.
 
 PyTorch, with `pip install torch`:
 
