@@ -564,7 +564,7 @@ fn tensorboard_reads_the_numbers_of_the_csv() {
     }
     Report::read([&run]).unwrap().write_csv(folder.path().join("csv")).unwrap();
     let python = std::env::var("BLOCKQNN_TENSORBOARD_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report/tensorboard.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report/events.py");
     let output = Command::new(python).arg(script).arg(folder.path()).output().unwrap();
     let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && text.contains("64 trials agree"), "{text}{errors}");

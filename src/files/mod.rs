@@ -2,8 +2,8 @@
 //!
 //! Everything in this crate that writes a file uses [`write()`]: after a full disk, a killed process or an error
 //! halfway through, the previous file is still there. Everything that fills a folder over time holds an
-//! [`OwnedFolder`], so that two processes never mix their results and nobody else's folder is filled. What is handed over as
-//! a folder is written as a whole, by [`write_folder`].
+//! [`OwnedFolder`], so that two processes never mix their results and nobody else's folder is filled. What is handed
+//! over as a folder is written as a whole, by [`write_folder`].
 
 mod owned_folder;
 mod table;

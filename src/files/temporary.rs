@@ -81,7 +81,8 @@ pub(super) fn is_temporary(name: &std::ffi::OsStr) -> bool {
     name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes())
 }
 
-/// Removes the temporary files and folders that killed processes left in a folder. Those of running processes are locked.
+/// Removes the temporary files and folders that killed processes left in a folder. Those of running processes are
+/// locked.
 pub(crate) fn remove_leftovers(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten().filter(|entry| is_temporary(&entry.file_name())) {

@@ -185,19 +185,20 @@ fn of_one(arguments: &Arguments, trained: &Path, what: &str) -> Outcome {
     write_text(arguments, classifier.blueprint(), "as trained")
 }
 
-/// Writes a form that has the trained weights. `figures` reads what was measured of them.
+/// Writes a form that has the trained weights. `known` reads what was measured of them.
 fn write_trained(
     arguments: &Arguments,
     weights: &Path,
-    figures: impl FnOnce() -> Result<Vec<hub::Figure>, Box<dyn Error>>,
+    known: impl FnOnce() -> Result<hub::Known, Box<dyn Error>>,
 ) -> Outcome {
     let out =
         arguments.out_file().ok_or("weights cannot be written to standard output: name where to write with --out")?;
     #[cfg(feature = "onnx")]
     if arguments.to == Form::Hub {
-        return hub::write(out, weights, figures()?);
+        return hub::write(out, weights, known()?);
     }
-    drop(figures);
+    #[cfg(not(feature = "onnx"))]
+    let _ = known;
     let (from, to) = (weights.display(), out.display());
     #[cfg(feature = "onnx")]
     if arguments.to == Form::Onnx {

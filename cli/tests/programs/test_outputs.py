@@ -125,7 +125,7 @@ class Exports(OutputTest):
         self.assertEqual((self.folder / "model/model.safetensors").read_bytes(), weights.read_bytes())
         card = (self.folder / "model/README.md").read_text()
         top = json.loads((self.folder / "large/result.json").read_text())["top_1"]
-        self.assertIn(f"| top-1 accuracy | {top:.2f} % | these weights, after 1 epochs on", card)
+        self.assertIn(f"| top-1 accuracy | {top:.2f} % | these weights, after 1 epoch on", card)
         # What is there stays, and so does what belongs to somebody else.
         before = contents(self.folder / "model")
         self.check(self.call(*hub, "model"), 1, "model contains README.md, which does not belong to this program")

@@ -67,8 +67,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 "#;
 
 /// What uses a network on images that no image file holds.
-const ARRAYS: &str = r#"The network takes arrays, of values `(byte / 255 - mean) / deviation` with `mean` and `deviation` of each channel in
-`config.json`.
+const ARRAYS: &str = r#"The network takes arrays, of values `(byte / 255 - mean) / deviation`; `config.json` has `mean`
+and `deviation` of each channel.
 
 PyTorch, with `pip install torch`:
 
@@ -101,16 +101,15 @@ pub(super) fn write(folder: &HubFolder) -> String {
     let (network, cost) = (folder.blueprint.network(), folder.blueprint.cost());
     let image = network.image;
     let mut text = format!(
-        "{HEAD}\n# A classifier of images in {classes} classes\n\nA convolutional network for {image} images (channels, \
-         height, width): a block, repeated {repeats} times in each of {stages} stages. {parameters} parameters, {flops} \
-         multiply-adds for one image. The block was found by an architecture search; in the notation of the crate \
-         `blockqnn` it is {name}.\n\n",
-        classes = network.classes,
-        repeats = network.repeats,
-        stages = network.stages,
-        parameters = cost.parameters,
-        flops = cost.flops,
-        name = code(folder.blueprint.name()),
+        "{HEAD}\n# A classifier of images in {} classes\n\nA convolutional network for {image} images (channels, \
+         height, width), made of one block that is repeated: stages {}, blocks in each {}. It has {} parameters, and \
+         takes {} multiply-adds for one image. The block was found by an architecture search: {}.\n\n",
+        network.classes,
+        network.stages,
+        network.repeats,
+        cost.parameters,
+        cost.flops,
+        code(&folder.name),
     );
     // Writing to a string cannot fail, here and below.
     if folder.picture.is_some() {

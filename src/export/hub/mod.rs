@@ -41,6 +41,8 @@ const FILTER: &str = "triangle, antialiased";
 #[derive(Debug, Clone)]
 pub struct HubFolder {
     blueprint: Blueprint,
+    /// What the card calls the block.
+    name: String,
     facts: Facts,
     config: String,
     weights: Vec<u8>,
@@ -97,6 +99,9 @@ impl HubFolder {
         let text = header.metadata().as_ref().and_then(|facts| facts.get(KEY)).cloned();
         let text = text.ok_or_else(|| wrong(format!("their metadata has no {KEY:?}")))?;
         let value: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        if !value.is_object() {
+            return Err(wrong("their description is not a JSON object".to_owned()));
+        }
         let facts = Facts::deserialize(&value).map_err(|error| wrong(error.to_string()))?;
         let blueprint = Blueprint::from_json(&facts.architecture.to_string())?;
         let (classes, given) = (blueprint.network().classes, facts.classes.len());
@@ -107,11 +112,19 @@ impl HubFolder {
         let options = OnnxOptions { fold: true, pixels, metadata: vec![(KEY.to_owned(), text)] };
         let onnx = blueprint.to_onnx(&weights, &options)?;
         let config = config(value, &facts.classes);
-        Ok(Self { blueprint, facts, config, weights, onnx, figures: Vec::new(), picture: None })
+        let name = blueprint.name().to_owned();
+        Ok(Self { blueprint, name, facts, config, weights, onnx, figures: Vec::new(), picture: None })
     }
 
-    /// Adds a figure to the card, such as an accuracy: what it is, its value with its unit, and its source: who measured
-    /// it, on which images, and how many.
+    /// Sets what the card calls the block, instead of the name in the weights file.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Adds a figure to the card, such as an accuracy: what it is, its value with its unit, and its source: who
+    /// measured it, on which images, and how many.
     #[must_use]
     pub fn with_figure(mut self, name: impl Into<String>, value: impl Into<String>, source: impl Into<String>) -> Self {
         self.figures.push([name.into(), value.into(), source.into()]);

@@ -8,7 +8,6 @@ const TABLE: [u32; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < table.len() {
-        // Below 256.
         #[expect(clippy::cast_possible_truncation, reason = "below 256")]
         let mut remainder = byte as u32;
         let mut bit = 0;

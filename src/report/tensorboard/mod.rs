@@ -219,7 +219,7 @@ impl EventFile {
         // A name behind all earlier ones: readers follow the order of names.
         let seconds = |name: &OsStr| name.to_str()?.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse::<u64>().ok();
         let last = earlier.iter().filter_map(|name| seconds(name)).max();
-        let number = since_1970().as_secs().max(last.map_or(0, |last| last.saturating_add(1)));
+        let number = now().as_secs().max(last.map_or(0, |last| last.saturating_add(1)));
         let path = folder.join(format!("{PREFIX}{number:010}{SUFFIX}"));
         let out = File::create_new(&path).map_err(|error| failed(&path, &error))?;
         let mut file = Self { path, out: BufWriter::new(out), _owner: owner };
@@ -233,7 +233,7 @@ impl EventFile {
     }
 
     fn write(&mut self, mut event: Event) -> Result<(), BoxError> {
-        event.wall_time = since_1970().as_secs_f64();
+        event.wall_time = now().as_secs_f64();
         self.out.write_all(&frame(&event.encode_to_vec())).map_err(|error| failed(&self.path, &error))
     }
 }
@@ -247,7 +247,8 @@ fn failed(path: &Path, error: &io::Error) -> BoxError {
         .into()
 }
 
-fn since_1970() -> Duration {
+/// The time since 1970.
+fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 

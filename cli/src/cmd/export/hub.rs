@@ -8,6 +8,7 @@ use blockqnn::experiment::{DataConfig, Dataset};
 #[cfg(feature = "onnx")]
 use blockqnn::export::HubFolder;
 use blockqnn::search::{RecordOf, RunFolder, RunHistory};
+use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockSpace;
 use serde_json::Value;
 use std::error::Error;
@@ -16,15 +17,25 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// A figure: what it is, its value, its source.
-pub(super) type Figure = [String; 3];
+type Figure = [String; 3];
+
+/// What is known of a network besides its weights.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// The block in its notation, unless its weights have it.
+    block: Option<String>,
+    figures: Vec<Figure>,
+}
 
 /// Writes the folder of the network of a weights file.
 #[cfg(feature = "onnx")]
-pub(super) fn write(out: &Path, weights: &Path, figures: Vec<Figure>) -> Outcome {
+pub(super) fn write(out: &Path, weights: &Path, known: Known) -> Outcome {
     let bytes = std::fs::read(weights).map_err(|error| format!("cannot read {}: {error}", weights.display()))?;
     let mut folder =
         HubFolder::from_weights(bytes).map_err(|error| format!("cannot use {}: {error}", weights.display()))?;
-    for [name, value, source] in figures {
+    let block = known.block.unwrap_or_else(|| folder.blueprint().name().to_owned());
+    folder = folder.with_name(&*block);
+    for [name, value, source] in known.figures {
         folder = folder.with_figure(name, value, source);
     }
     #[cfg(feature = "report")]
@@ -34,7 +45,7 @@ pub(super) fn write(out: &Path, weights: &Path, figures: Vec<Figure>) -> Outcome
         folder = folder.with_picture(drawing.figure().svg);
     }
     folder.write(out)?;
-    errln!("{}: {}; nothing was uploaded", out.display(), folder.blueprint().name());
+    errln!("{}: {block}; nothing was uploaded", out.display());
     errln!("the card, {}, states no licence: add yours", out.join("README.md").display());
     Ok(ExitCode::SUCCESS)
 }
@@ -45,37 +56,39 @@ pub(super) fn of_run(
     record: &RecordOf<BlockSpace>,
     (rank, measured): (usize, usize),
     verification: &Path,
-) -> Result<Vec<Figure>, Box<dyn Error>> {
+) -> Result<Known, Box<dyn Error>> {
     let verified: RunHistory<BlockSpace> = RunFolder::read(verification)?;
     let of_block = verified.records.iter().find(|trained| trained.fingerprint == record.fingerprint);
+    let run = output::name_of(&history.path);
     let mut figures = Vec::new();
     if let Some(metrics) = of_block.and_then(|trained| trained.evaluation.metrics()) {
+        let objective = &verified.settings.search.objective;
         let source = format!(
-            "these weights, after {} epochs, on {}: verification {:?}",
-            metrics.epochs,
+            "these weights, after {}, on {}: verification {:?} of the search {run:?}",
+            epochs(metrics.epochs),
             images(&verified.settings.details),
             output::name_of(verification)
         );
-        figures.push(["accuracy".to_owned(), percent(metrics.value), source]);
+        figures.push([objective.name.clone(), objective.show(metrics.value), source]);
     }
     if let Some(metrics) = record.evaluation.metrics() {
+        let objective = &history.settings.search.objective;
         let source = format!(
-            "another training of the block, of {} epochs, on {}: trial {} of the search {:?}, whose reward was rank {rank} \
+            "another training of the block, of {}, on {}: trial {} of the search {run:?}, whose reward was rank {rank} \
              of {measured}, so that chance favours it",
-            metrics.epochs,
+            epochs(metrics.epochs),
             images(&history.settings.details),
             record.id,
-            output::name_of(&history.path),
         );
-        figures.push(["accuracy in the search".to_owned(), percent(metrics.value), source]);
+        figures.push([format!("{} in the search", objective.name), objective.show(metrics.value), source]);
     }
-    Ok(figures)
+    Ok(Known { block: Some(BlockSpace::paper().describe(&record.architecture)), figures })
 }
 
 /// What a training by `transfer` measured of its network. Of other weights nothing is known.
-pub(super) fn of_transfer(folder: &Path) -> Result<Vec<Figure>, Box<dyn Error>> {
+pub(super) fn of_transfer(folder: &Path) -> Result<Known, Box<dyn Error>> {
     if !folder.join(FILE).exists() {
-        return Ok(Vec::new());
+        return Ok(Known::default());
     }
     let (settings, _) = Settings::read(folder)?;
     let path = folder.join(RESULT);
@@ -86,18 +99,19 @@ pub(super) fn of_transfer(folder: &Path) -> Result<Vec<Figure>, Box<dyn Error>> 
     let result: Value = serde_json::from_str(&text).map_err(|error| unread(&error))?;
     let [training, measured] = settings.images;
     let source = format!(
-        "these weights, after {} epochs on {training} images, on {measured} images that were not trained on: training {:?}",
-        settings.recipe.epochs,
+        "these weights, after {} on {training} images, on {measured} images that were not trained on: training {:?}",
+        epochs(settings.recipe.epochs),
         output::name_of(folder)
     );
     let figure = |(name, key): (&str, &str)| {
-        result[key].as_f64().map(|value| [format!("{name} accuracy"), percent(value), source.clone()])
+        result[key].as_f64().map(|value| [format!("{name} accuracy"), format!("{value:.2} %"), source.clone()])
     };
-    Ok([("top-1", "top_1"), ("top-5", "top_5")].into_iter().filter_map(figure).collect())
+    let figures = [("top-1", "top_1"), ("top-5", "top_5")].into_iter().filter_map(figure).collect();
+    Ok(Known { block: None, figures })
 }
 
-fn percent(accuracy: f64) -> String {
-    format!("{accuracy:.2} %")
+fn epochs(number: u32) -> String {
+    if number == 1 { "1 epoch".to_owned() } else { format!("{number} epochs") }
 }
 
 /// The images that the accuracies of a run are measured on.

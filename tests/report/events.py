@@ -1,4 +1,4 @@
-"""Compares event files with the CSV of the same run: tensorboard.py FOLDER, which has run/tensorboard and csv/."""
+"""Compares event files with the CSV of the same run: events.py FOLDER, which has run/tensorboard and csv/."""
 
 import csv
 import pathlib
