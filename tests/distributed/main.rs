@@ -12,6 +12,7 @@ mod names;
 mod processes;
 mod refusals;
 mod server;
+mod stopping;
 mod trainers;
 
 use processes::Role;

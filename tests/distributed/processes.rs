@@ -270,14 +270,17 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
-    pub(crate) fn start(url: &str, name: &str, environment: Slow) -> Self {
+    pub(crate) fn start<E>(url: &str, name: &str, environment: E) -> Self
+    where
+        E: Environment<BlockCode> + Clone + Send + Sync + 'static,
+    {
         let cancellation = Cancellation::new();
         let worker = NatsWorker::new(Broker::new(url))
             .with_name(name)
             .with_cancellation(cancellation.clone())
             .without_child_process();
         let thread = std::thread::spawn(move || {
-            worker.run(environment.made()).unwrap();
+            worker.run(move |_| Ok::<_, Infallible>(environment.clone())).unwrap();
         });
         Self { cancellation, thread: Some(thread) }
     }

@@ -1,12 +1,14 @@
 //! Run folders that version 0.1.0 wrote, which every later version must be able to continue.
 
 use super::{StopAfter, agent, config, copy, finish, finished, journal, resume};
-use blockqnn::environment::Cancellation;
 use blockqnn::environment::synthetic::Synthetic;
+use blockqnn::environment::{Cancellation, Environment, Progress, TrialContext};
+use blockqnn::evaluation::{Evaluation, Metrics};
 use blockqnn::graph::NetworkConfig;
-use blockqnn::reward::RedefinedReward;
-use blockqnn::search::{Durability, RunFolder, Scheduling, Search, StopReason};
-use blockqnn::space::block::BlockSpace;
+use blockqnn::reward::{RedefinedReward, SoftTargets};
+use blockqnn::search::{Durability, MedianStopping, RunFolder, Scheduling, Search, StopReason};
+use blockqnn::space::block::{BlockCode, BlockSpace};
+use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -86,4 +88,67 @@ fn a_run_of_growing_widths_is_not_resumed_with_bounded_ones() {
     let search = Search::new(BlockSpace::paper(), agent(), Synthetic::new().with_noise(3.0), bounded);
     let error = search.with_run_folder(RunFolder::resume(&path).unwrap()).run().unwrap_err().to_string();
     assert!(error.contains("search.network.widths"), "{error}");
+}
+
+/// Reports a learning curve of four epochs, obeys a stop, and measures a latency.
+struct Curved;
+
+impl Environment<BlockCode> for Curved {
+    type Error = Infallible;
+
+    fn evaluate(&mut self, block: &BlockCode, context: &TrialContext<'_>) -> Result<Evaluation, Infallible> {
+        let evaluation = Synthetic::new().evaluate(block, context)?;
+        let Evaluation::Measured(metrics) = evaluation else { return Ok(evaluation) };
+        let latency = block.to_string().len() as f64 / 64.0;
+        for epoch in 1..=4 {
+            context.report(Progress::new(epoch, 4, 0, 0.0).with_value(metrics.value * f64::from(epoch) / 4.0));
+            if context.should_stop() && epoch < 4 {
+                return Ok(Evaluation::Measured(Metrics::stopped_after(context.curve()).with("latency_ms", latency)));
+            }
+        }
+        Ok(Evaluation::Measured(Metrics { epochs: 4, ..metrics }.with("latency_ms", latency)))
+    }
+
+    fn identity(&self) -> String {
+        "curved".to_owned()
+    }
+}
+
+/// Runs 48 trials with measurements and median stopping, or until `stop` of them are finished.
+fn run_curved(folder: Option<RunFolder>, stop: u64) -> (Vec<String>, StopReason) {
+    let flag = Cancellation::new();
+    let config = config(48).with_minibatch(8).with_median_stopping(MedianStopping { grace_epochs: 1, min_trials: 4 });
+    let reward = RedefinedReward::paper().with_targets(SoftTargets::default().with("latency_ms", 5.0, 3.0));
+    let mut search =
+        Search::new(BlockSpace::paper(), agent(), Curved, config.with_measurement_limit("latency_ms", 9.0))
+            .with_reward(reward)
+            .with_cancellation(flag.clone())
+            .with_observer(StopAfter(stop, flag));
+    if let Some(folder) = folder {
+        search = search.with_run_folder(folder);
+    }
+    let report = search.run().unwrap();
+    (report.records.iter().map(|record| serde_json::to_string(record).unwrap()).collect(), report.stop)
+}
+
+#[test]
+fn a_run_of_format_1_with_curves_and_measurements_is_resumed_to_the_same_end() {
+    let golden = golden("curves-format-1", |parent| {
+        let path = parent.join("run");
+        assert_eq!(run_curved(Some(RunFolder::create(&path).unwrap()), 29).0.len(), 29);
+        path
+    });
+    let expected = run_curved(None, u64::MAX);
+    assert!(expected.0.iter().any(|record| record.contains(r#""stopped":true"#)));
+    for checkpoint in [true, false] {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("run");
+        copy(&golden, &path);
+        if !checkpoint {
+            fs::remove_file(path.join("checkpoint")).unwrap();
+        }
+        let then = fs::read(journal(&path)).unwrap();
+        assert_eq!(run_curved(Some(RunFolder::resume(&path).unwrap()), u64::MAX), expected);
+        assert!(fs::read(journal(&path)).unwrap().starts_with(&then));
+    }
 }
