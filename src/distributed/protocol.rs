@@ -128,7 +128,7 @@ pub(super) struct Task<A> {
     /// The short name of the environment that it is meant for.
     pub(super) environment: String,
     pub(super) architecture: A,
-    /// The accuracies that it must reach, or it is stopped early.
+    /// The values that it must reach, or it is stopped early.
     #[serde(default, skip_serializing_if = "Thresholds::is_empty")]
     pub(super) thresholds: Thresholds,
 }
@@ -145,9 +145,9 @@ pub(super) fn key(trial: &Trial, attempt: u32, environment: &str, thresholds: &T
     hasher.update(environment);
     hasher.update(trial.seed.to_le_bytes());
     hasher.update(trial.fingerprint.as_bytes());
-    for (epoch, accuracy) in thresholds.iter() {
+    for (epoch, value) in thresholds.iter() {
         hasher.update(epoch.to_le_bytes());
-        hasher.update(accuracy.to_le_bytes());
+        hasher.update(value.to_le_bytes());
     }
     format!("{}-{attempt}-{}", trial.id, short_hash(&hasher.finalize()))
 }

@@ -5,7 +5,7 @@ use super::{Cancellation, Progress};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What may stop an evaluation early: accuracies that it must reach, and whoever watches the search. Clones share one
+/// What may stop an evaluation early: values of the objective that it must reach, and whoever watches the search. Clones share one
 /// flag.
 #[derive(Debug, Clone, Default)]
 pub struct EarlyStop {
@@ -20,7 +20,7 @@ impl EarlyStop {
         Self::default()
     }
 
-    /// Sets the accuracies that the evaluation must reach.
+    /// Sets the values that the evaluation must reach.
     #[must_use]
     pub fn with_thresholds(self, thresholds: impl Into<Arc<Thresholds>>) -> Self {
         Self { thresholds: thresholds.into(), ..self }
@@ -38,15 +38,15 @@ impl EarlyStop {
         self.asked.is_cancelled()
     }
 
-    /// Returns the accuracies that the evaluation must reach.
+    /// Returns the values that the evaluation must reach.
     #[must_use]
     pub fn thresholds(&self) -> &Thresholds {
         &self.thresholds
     }
 }
 
-/// The accuracies in percent that an evaluation must reach by an epoch, counted from 1: it is stopped after the first
-/// epoch at which its best accuracy so far is below.
+/// The values of the objective (accuracies in percent, unless the search has another) that an evaluation must reach by
+/// an epoch, counted from 1: it is stopped after the first epoch at which its best value so far is below.
 ///
 /// They are plain data and travel with the trial, so that it ends after the same epoch wherever it is evaluated.
 ///
@@ -61,16 +61,16 @@ impl EarlyStop {
 pub struct Thresholds(Vec<(u32, f64)>);
 
 impl Thresholds {
-    /// Creates thresholds from epochs and accuracies. Those that are not finite are left out.
+    /// Creates thresholds from epochs and values. Those that are not finite are left out.
     #[must_use]
     pub fn new(thresholds: impl IntoIterator<Item = (u32, f64)>) -> Self {
-        Self(thresholds.into_iter().filter(|(_, accuracy)| accuracy.is_finite()).collect())
+        Self(thresholds.into_iter().filter(|(_, value)| value.is_finite()).collect())
     }
 
-    /// Returns the accuracy to reach by `epoch`, if there is one.
+    /// Returns the value to reach by `epoch`, if there is one.
     #[must_use]
     pub fn at(&self, epoch: u32) -> Option<f64> {
-        self.0.iter().find(|(of, _)| *of == epoch).map(|(_, accuracy)| *accuracy)
+        self.0.iter().find(|(of, _)| *of == epoch).map(|(_, value)| *value)
     }
 
     /// Returns whether there are none.
@@ -79,7 +79,7 @@ impl Thresholds {
         self.0.is_empty()
     }
 
-    /// Returns epochs and accuracies, in the order in which they were given.
+    /// Returns epochs and values, in the order in which they were given.
     pub fn iter(&self) -> impl Iterator<Item = (u32, f64)> + '_ {
         self.0.iter().copied()
     }
@@ -90,12 +90,12 @@ impl Thresholds {
 pub(super) struct Course {
     restarts: u32,
     pub(super) curve: Vec<(u32, f64)>,
-    /// Whether its best accuracy was below a threshold.
+    /// Whether its best value was below a threshold.
     pub(super) is_behind: bool,
 }
 
 impl Course {
-    /// Takes note of an accuracy that is reported for the first time. A restart begins anew.
+    /// Takes note of a value that is reported for the first time. A restart begins anew.
     pub(super) fn follow(&mut self, progress: &Progress, thresholds: &Thresholds) {
         let &Progress { epoch, restarts, value, .. } = progress;
         if restarts != self.restarts {
@@ -106,7 +106,7 @@ impl Course {
             return;
         }
         self.curve.push((epoch, value));
-        let best = self.curve.iter().map(|(_, accuracy)| *accuracy).fold(f64::NEG_INFINITY, f64::max);
+        let best = self.curve.iter().map(|(_, value)| *value).fold(f64::NEG_INFINITY, f64::max);
         self.is_behind |= thresholds.at(epoch).is_some_and(|threshold| best < threshold);
     }
 }

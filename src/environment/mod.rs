@@ -121,13 +121,13 @@ impl<'a> TrialContext<'a> {
         self.cancellation.is_cancelled()
     }
 
-    /// Returns whether the evaluation should end early with what it has measured so far: the last accuracy, marked as
+    /// Returns whether the evaluation should end early with what it has measured so far: the last value, marked as
     /// [stopped](crate::evaluation::Metrics::stopped), as
     /// [`Metrics::stopped_after`](crate::evaluation::Metrics::stopped_after) makes it of the [curve](Self::curve).
-    /// Worth asking after each report of an accuracy. An environment that cannot stop early simply finishes, and its
+    /// Worth asking after each report of a value. An environment that cannot stop early simply finishes, and its
     /// result counts as usual.
     ///
-    /// If the search has a rule for stopping, the answer is a function of the accuracies reported until now, so that a
+    /// If the search has a rule for stopping, the answer is a function of the values reported until now, so that a
     /// search can be repeated; the search itself may also have asked at any time
     /// ([`Observer::should_stop`](crate::search::Observer::should_stop)).
     #[must_use]
@@ -141,8 +141,8 @@ impl<'a> TrialContext<'a> {
         &self.early_stop
     }
 
-    /// Returns the learning curve of the current attempt, as far as it was reported: epochs, from 1, and the validation
-    /// accuracy after each, in percent. It becomes that of the result if the environment returns none of its own.
+    /// Returns the learning curve of the current attempt, as far as it was reported: epochs, from 1, and the objective's
+    /// value after each, usually the validation accuracy in percent. It becomes that of the result if the environment returns none of its own.
     #[must_use]
     pub fn curve(&self) -> Vec<(u32, f64)> {
         self.course.borrow().curve.clone()

@@ -48,7 +48,7 @@ pub(crate) struct Task<A> {
     pub(crate) trial: Trial,
     pub(crate) attempt: u32,
     pub(crate) architecture: A,
-    /// The accuracies that it must reach, or it is stopped early.
+    /// The values that it must reach, or it is stopped early.
     #[serde(default, skip_serializing_if = "Thresholds::is_empty")]
     pub(crate) thresholds: Thresholds,
 }

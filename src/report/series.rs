@@ -32,7 +32,7 @@ impl Series {
         Self { name: name.to_owned(), columns: columns.iter().map(|&column| column.to_owned()).collect(), rows }
     }
 
-    /// Leaves out those of `columns` that have no value in any row: of what no trial has there is no column.
+    /// Leaves out those of `columns` that have no value in any row.
     pub(super) fn without_empty(mut self, columns: &[&str]) -> Self {
         let is_kept: Vec<bool> = (self.columns.iter().enumerate())
             .map(|(place, column)| {

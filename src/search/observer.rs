@@ -141,7 +141,7 @@ pub trait Observer<S: SearchSpace> {
     ///
     /// The trial stops when its environment next looks, if it [can](crate::environment::TrialContext::should_stop), so
     /// a search that is stopped like this is not repeatable; [`MedianStopping`](super::MedianStopping) is. A trial that
-    /// has stopped is recorded with its last accuracy and marked
+    /// has stopped is recorded with its last value and marked
     /// ([`Metrics::stopped`](crate::evaluation::Metrics::stopped)). One for which this comes too late finishes as
     /// usual.
     fn should_stop(&mut self, trial: u64, progress: &Progress) -> bool {

@@ -6,14 +6,14 @@ use crate::setting::InvalidSetting;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// The median stopping rule: a trial is stopped after an epoch if its best accuracy so far is below the median of the
+/// The median stopping rule: a trial is stopped after an epoch if its best value so far is below the median of the
 /// running averages that finished trials had at that epoch. The running average of a trial at an epoch is the mean of
-/// its accuracies until then; a trial that was itself stopped counts as far as it came.
+/// its values until then; a trial that was itself stopped counts as far as it came.
 ///
 /// Only trials of earlier minibatches count, so a rule of [`SearchConfig`](super::SearchConfig) gives the same search
 /// with any number of workers: its [`Thresholds`] are known before a minibatch is evaluated and travel with each trial.
 /// It needs [`Scheduling::Minibatch`](super::Scheduling::Minibatch), and an environment that
-/// [reports](crate::environment::Progress::value) the accuracy after its epochs and stops when it
+/// [reports](crate::environment::Progress::value) the objective's value after its epochs and stops when it
 /// [should](crate::environment::TrialContext::should_stop).
 ///
 /// ```

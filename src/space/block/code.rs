@@ -212,7 +212,7 @@ struct Row {
 #[non_exhaustive]
 pub enum CodeRule {
     /// No kind has this number.
-    #[error("{number} is not a layer kind: kinds are 1 (conv) to 30 (mb3e6se)")]
+    #[error("{number} is not the number of a layer kind: they are 1 to {}", LayerKind::ALL.len())]
     UnknownKind {
         /// The number.
         number: u8,
