@@ -3,10 +3,7 @@
 use super::{block, network_config, recipe, split};
 use crate::environment::{Environment, TrialContext};
 use crate::evaluation::{Evaluation, Metrics, Trial};
-use crate::graph::{Fingerprint, ImageShape, LayerGraph, NetworkConfig, ToGraph};
-use crate::seed;
-use crate::space::block::BlockSpace;
-use crate::space::{SearchSpace, random_trajectory};
+use crate::graph::{Fingerprint, LayerGraph};
 use crate::train::{LATENCY_BATCH_MS, LATENCY_MS, LATENCY_RATIO, Recipe, TorchTraining, TrainingEnvironment};
 use burn::tensor::Device;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -89,41 +86,4 @@ fn a_training_waits_while_another_one_is_measured() {
         ended.store(true, Ordering::SeqCst);
         assert!(still.unwrap() && went_on);
     });
-}
-
-/// The ratio of latencies repeats within 20 % for nine of ten blocks, on a machine that does other things too.
-#[test]
-#[ignore = "takes a minute or two of a machine: measures ten networks five times"]
-fn the_ratio_of_a_block_to_the_reference_repeats() {
-    let image = ImageShape { channels: 1, height: 28, width: 28 };
-    let network = NetworkConfig { stages: 2, repeats: 1, width: 8, ..NetworkConfig::cifar() }.with_data(image, 10);
-    let training = crate::data::embedded::train().limit(100, 7).unwrap();
-    let split = crate::data::Split::new(training, 40, 7).unwrap();
-    let recipe = Recipe { epochs: 1, batch_size: 32, latency: true, ..Recipe::early_stop() };
-    let mut environment = TrainingEnvironment::new(&split, network, recipe, &Device::flex()).unwrap();
-    let space = BlockSpace::paper().with_max_layers(6).unwrap();
-    let mut within = 0;
-    for number in 0..10 {
-        let walk = random_trajectory(&space, &mut seed::stream(11, "latency", number)).unwrap();
-        let block = space.decode(&walk.actions).unwrap();
-        let runs: Vec<Metrics> = (0..5).map(|_| measured(&mut environment, &block.to_graph())).collect();
-        let of = |name: &str| runs.iter().map(|run| run.measurements[name]).collect::<Vec<f64>>();
-        let spread = |values: &[f64]| {
-            let (low, high) =
-                (values.iter().copied().fold(f64::MAX, f64::min), values.iter().copied().fold(0.0, f64::max));
-            100.0 * (high / low - 1.0)
-        };
-        let (ratios, times) = (of(LATENCY_RATIO), of(LATENCY_MS));
-        within += u32::from(spread(&ratios) <= 20.0);
-        println!(
-            "{block}: ratio {:.2}, spread of the ratio {:.1} %, of the milliseconds {:.1} % ({:.2} to {:.2})",
-            ratios[0],
-            spread(&ratios),
-            spread(&times),
-            times.iter().copied().fold(f64::MAX, f64::min),
-            times.iter().copied().fold(0.0, f64::max),
-        );
-    }
-    println!("{within} of 10 within 20 %");
-    assert!(within >= 9, "{within} of 10");
 }
