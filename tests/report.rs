@@ -431,7 +431,8 @@ fn pages_for_a_browser_are_written() {
         let report = Report::read(runs.into_iter().map(path)).unwrap();
         fs::create_dir_all(&out).unwrap();
         report.write_html(out.join(format!("{name}.html"))).unwrap();
-        assert!(out.join(format!("{name}.html")).exists());
+        let page = fs::read_to_string(out.join(format!("{name}.html"))).unwrap();
+        assert!(!page.contains(r#"d="M""#) && !page.contains(r#"d="MZ""#), "{name} has a path without points");
     }
 }
 

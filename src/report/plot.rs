@@ -95,7 +95,10 @@ impl Plot {
     }
 
     pub(super) fn line(&mut self, points: Vec<Point>, colour: Colour, width: f64, dashed: bool) {
-        self.layers.push((colour, Layer::Line { points, width, dashed }));
+        // A path without points is an error of a browser.
+        if !points.is_empty() {
+            self.layers.push((colour, Layer::Line { points, width, dashed }));
+        }
     }
 
     /// Adds the area between an upper and a lower line over the same places.
@@ -106,8 +109,10 @@ impl Plot {
         colour: Colour,
         opacity: f64,
     ) {
-        let outline = upper.into_iter().chain(lower.into_iter().rev()).collect();
-        self.layers.push((colour, Layer::Area { outline, opacity }));
+        let outline: Vec<Point> = upper.into_iter().chain(lower.into_iter().rev()).collect();
+        if !outline.is_empty() {
+            self.layers.push((colour, Layer::Area { outline, opacity }));
+        }
     }
 
     /// Adds dots, but none that would hide behind an earlier one: of those within the same unit, one is kept.
