@@ -9,7 +9,7 @@ use crate::export::Blueprint;
 #[cfg(feature = "onnx")]
 use crate::export::{HubError, HubFolder, OnnxOptions, PixelInput};
 use crate::files;
-use crate::network::{Device, Network, WeightsError, fact};
+use crate::network::{Device, FoldedNetwork, Network, WeightsError, fact};
 use crate::seed;
 use burn::tensor::activation::softmax;
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,8 @@ const BATCH_PIXELS: usize = 32 * 32;
 #[derive(Debug, Clone)]
 pub struct ImageClassifier {
     network: Network,
+    /// The same network, as it classifies.
+    folded: FoldedNetwork,
     blueprint: Blueprint,
     classes: Vec<String>,
     statistics: ChannelStatistics,
@@ -203,7 +205,8 @@ impl ImageClassifier {
         }
         let preprocessing = Preprocessing::whole(config.image);
         let device = network.device().without_autodiff();
-        Ok(Self { network, blueprint, classes, statistics, preprocessing, device })
+        let folded = network.folded();
+        Ok(Self { network, folded, blueprint, classes, statistics, preprocessing, device })
     }
 
     /// Sets the part of a picture to take, such as the part that the network was measured on:
@@ -351,7 +354,7 @@ impl ImageClassifier {
         let resident = DeviceSet::new(images, &self.statistics, &self.device)?;
         let mut predictions = Vec::with_capacity(images.len());
         for batch in &Batches::in_order(images.len(), self.batch()) {
-            let probabilities = softmax(self.network.forward(resident.batch(batch).0), 1);
+            let probabilities = softmax(self.folded.forward(resident.batch(batch).0), 1);
             let probabilities = probabilities
                 .try_into_vec_as::<f32>()
                 .map_err(|error| TrainError::Device { message: error.to_string() })?;
