@@ -46,7 +46,7 @@ impl Network {
     /// Returns the network for inference alone, on its device without gradients.
     #[must_use]
     pub fn folded(&self) -> FoldedNetwork {
-        let mut network = self.clone().to_device(&self.device().without_autodiff());
+        let mut network = if self.device().is_autodiff() { self.valid() } else { self.clone() };
         for block in &mut network.blocks {
             for (layer, projection) in block.parts_mut() {
                 projection.into_iter().for_each(fold_cell);
@@ -101,7 +101,7 @@ mod tests {
 
     const BLOCKS: [&str; 3] = [
         "conv3(0) conv1(1) concat(0,2) add(1,3) terminal(4)",
-        "sep3(0) g2conv3(1) dw3(2) se(3) mb3e2(4) concat(4,5) terminal(6)",
+        "sep3(0) g2conv3(1) dw3(2) se(3) mb3e3(4) concat(4,5) terminal(6)",
         "relu(0) plainconv3(1) bn(2) pair7(3) terminal(4)",
     ];
 

@@ -1,9 +1,10 @@
 //! Trained networks in use: from a file to predictions.
 
 use super::TrainError;
+use super::classified_files::ClassifiedFiles;
 use crate::data::{
-    Ahead, Batches, ChannelStatistics, DataError, DeviceSet, FORMATS, ImageSet, ImageShape, Picture, Preprocessing,
-    list,
+    Ahead, Batches, ChannelStatistics, DataError, DeviceSet, ImageSet, ImageShape, Picture, Preprocessing,
+    picture_files,
 };
 use crate::export::Blueprint;
 #[cfg(feature = "onnx")]
@@ -364,7 +365,7 @@ impl ImageClassifier {
     }
 
     /// Returns how many images are classified at a time.
-    fn batch(&self) -> NonZeroUsize {
+    pub(super) fn batch(&self) -> NonZeroUsize {
         let ImageShape { height, width, .. } = self.blueprint.network().image;
         let pixels = height.saturating_mul(width).max(BATCH_PIXELS);
         NonZeroUsize::new(BATCH * BATCH_PIXELS / pixels).unwrap_or(NonZeroUsize::MIN)
@@ -401,39 +402,29 @@ impl ImageClassifier {
     /// [`ClassifierError`] if the folder has no pictures or cannot be read, the network takes images with other
     /// channels than files have, or the device fails.
     pub fn classify_folder(&self, folder: impl AsRef<Path>) -> Result<Vec<ClassifiedFile>, ClassifierError> {
-        let folder = folder.as_ref();
-        let preprocessing = self.files_become()?;
-        let found = list(folder, Path::new(""))?;
-        if found.pictures.is_empty() {
-            let problem = format!("has no {FORMATS} files{}", found.others.in_place());
-            return Err(DataError::folder(folder, problem).into());
-        }
-        let paths: Arc<[PathBuf]> = found.pictures.iter().map(|below| folder.join(below)).collect();
+        self.classify_files(picture_files(folder)?)?.collect()
+    }
+
+    /// Classifies image files in batches, in their order, while several threads read the next ones. A file comes with
+    /// its prediction, or with the reason why it has none.
+    ///
+    /// The items are errors if the device fails. Dropping the iterator ends the work.
+    ///
+    /// # Errors
+    /// [`ClassifierError::Channels`] if the network takes images with other channels than files have.
+    pub fn classify_files(&self, files: impl Into<Arc<[PathBuf]>>) -> Result<ClassifiedFiles<'_>, ClassifierError> {
+        let (files, preprocessing) = (files.into(), self.files_become()?);
         let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let batch = self.batch();
-        let work = Arc::clone(&paths);
-        let window = batch.saturating_add(threads.get());
-        let mut images = Ahead::new(paths.len(), threads, window, move |index| {
+        let window = self.batch().saturating_add(threads.get());
+        let work = Arc::clone(&files);
+        let images = Ahead::new(files.len(), threads, window, move |index| {
             Picture::read(&work[index]).map(|picture| preprocessing.apply(picture))
         });
-        let mut classified = Vec::with_capacity(paths.len());
-        for paths in paths.chunks(batch.get()) {
-            let images: Vec<Result<Vec<u8>, DataError>> = images.by_ref().take(paths.len()).collect();
-            let pixels: Vec<u8> = images.iter().flatten().flatten().copied().collect();
-            let count = images.iter().flatten().count();
-            let mut predictions = if count > 0 { self.classify_pixels(count, pixels)? } else { Vec::new() }.into_iter();
-            for (path, image) in paths.iter().zip(images) {
-                let prediction = image.map(|_| predictions.next());
-                if let Some(prediction) = prediction.transpose() {
-                    classified.push((path.clone(), prediction));
-                }
-            }
-        }
-        Ok(classified)
+        Ok(ClassifiedFiles::new(self, files, images))
     }
 
     /// Classifies images given as the bytes of their planes.
-    fn classify_pixels(&self, images: usize, pixels: Vec<u8>) -> Result<Vec<Prediction>, ClassifierError> {
+    pub(super) fn classify_pixels(&self, images: usize, pixels: Vec<u8>) -> Result<Vec<Prediction>, ClassifierError> {
         let shape = self.blueprint.network().image;
         self.classify(&ImageSet::new("image files", shape, self.classes.clone(), vec![0; images], pixels)?)
     }
