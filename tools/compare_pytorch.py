@@ -1,9 +1,11 @@
-"""Training steps of one network in PyTorch and in this crate, in turns, and the ratio of their speeds.
+"""Training steps, or inference, of one network in PyTorch and in this crate, in turns, and the ratio of their speeds.
 
     cargo bench --bench trainer --no-run        # prints the path of the executable
     python3 tools/compare_pytorch.py target/release/deps/trainer-... [--threads 1 2] [--rounds 5] [--steps 2]
+    python3 tools/compare_pytorch.py target/release/deps/trainer-... --inference --batch 1
 
-Any Python with torch will do. Both train the same block (conv3, conv3, add, conv1, concat; N = 1, 32 filters, three
+Any Python with torch will do. With --inference, onnxruntime takes part too if that Python has it, and the executable
+was built with the feature `onnx`. Both train the same block (conv3, conv3, add, conv1, concat; N = 1, 32 filters, three
 stages, 32x32x3, batches of 64) with Adam. One side waits while the other works. The quickest round counts.
 
 Each side is a process that answers a line with a number of steps by the seconds that they took. `benches/gpu/stages`
@@ -122,6 +124,15 @@ def serve(arguments):
         "tf32_in_convolutions": torch.backends.cudnn.allow_tf32,
     }
     print(json.dumps(told), flush=True)
+    if arguments.inference:
+        network.eval()
+        with torch.no_grad():
+            for line in sys.stdin:
+                start = time.perf_counter()
+                for _ in range(int(line)):
+                    network(images).numpy()
+                print(time.perf_counter() - start, flush=True)
+        return
     for line in sys.stdin:
         start = time.perf_counter()
         for _ in range(int(line)):
@@ -135,6 +146,40 @@ def serve(arguments):
         print(time.perf_counter() - start, flush=True)
 
 
+def serve_onnxruntime(arguments):
+    """The side of onnxruntime, for inference."""
+    import numpy
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.inter_op_num_threads = 1
+    if arguments.threads:
+        options.intra_op_num_threads = arguments.threads[0]
+    # A side that waits must leave the processor to the others.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    path = os.path.join(arguments.serve, "exported.onnx")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    shape = session.get_inputs()[0].shape[1:]
+    images = numpy.random.default_rng(0).normal(size=(arguments.batch, *shape)).astype(numpy.float32)
+    print(json.dumps({"onnxruntime": onnxruntime.__version__}), flush=True)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(int(line)):
+            session.run(None, {"images": images})
+        print(time.perf_counter() - start, flush=True)
+
+
+def others(folder, threads, arguments):
+    """The sides beside this crate's, by name."""
+    flags = ["--threads", str(threads), "--batch", str(arguments.batch)]
+    if not arguments.inference:
+        return {"PyTorch": torch_command(folder, *flags)}
+    both = {"PyTorch": torch_command(folder, *flags, "--inference")}
+    if importlib.util.find_spec("onnxruntime") and os.path.exists(os.path.join(folder, "exported.onnx")):
+        both["onnxruntime"] = torch_command(folder, *flags, "--onnxruntime")
+    return both
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("executable", nargs="*", help="one build or several, to compare them in the same rounds")
@@ -143,13 +188,15 @@ def main():
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--serve", metavar="DIR", help="be PyTorch's side, for the exported.py in DIR")
     parser.add_argument("--device", default="cpu", help="of PyTorch's side")
-    parser.add_argument("--batch", type=int, default=BATCH, help="of PyTorch's side")
+    parser.add_argument("--batch", type=int, default=BATCH, help="of PyTorch's side, and of inference")
+    parser.add_argument("--inference", action="store_true", help="classify instead of training")
+    parser.add_argument("--onnxruntime", action="store_true", help="be onnxruntime's side")
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32", help="of PyTorch's side")
     parser.add_argument("--compile", action="store_true", help="PyTorch's side with torch.compile")
     arguments = parser.parse_args()
     if arguments.serve:
         try:
-            serve(arguments)
+            (serve_onnxruntime if arguments.onnxruntime else serve)(arguments)
         except Exception as error:  # Whatever it is, the other end reads one line.
             kind = "" if isinstance(error, SideError) else f"{type(error).__name__}: "
             print("error:", " ".join(f"{kind}{error}".split())[:400], flush=True)
@@ -161,9 +208,12 @@ def main():
     print(f"images a second, best of {arguments.rounds} rounds in turns")
     for threads in arguments.threads or [1, 2]:
         with tempfile.TemporaryDirectory() as folder:
-            environment = {"BLOCKQNN_PEER": folder, "RAYON_NUM_THREADS": str(threads)}
+            environment = {"BLOCKQNN_PEER": folder, "RAYON_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+            if arguments.inference:
+                environment.update(BLOCKQNN_PEER_INFERENCE="1", BLOCKQNN_PEER_BATCH=str(arguments.batch))
             ours = [Side([executable], environment) for executable in arguments.executable]
-            sides = [Side(torch_command(folder, "--threads", str(threads))), *ours]
+            commands = others(folder, threads, arguments)
+            sides = [*(Side(command, environment) for command in commands.values()), *ours]
             best = [float("inf")] * len(sides)
             for side in sides:
                 side.seconds(1)
@@ -172,10 +222,12 @@ def main():
                     best[place] = min(best[place], side.seconds(arguments.steps) / arguments.steps)
             for side in sides:
                 side.close()
-        speed = [BATCH / seconds for seconds in best]
-        print(f"{threads} threads: PyTorch {json.loads(sides[0].told)['torch']} {speed[0]:.0f}")
-        for executable, own in zip(arguments.executable, speed[1:]):
-            print(f"  {os.path.basename(executable)}: {own:.0f}, ratio {own / speed[0]:.2f}")
+        speed = [(arguments.batch if arguments.inference else BATCH) / seconds for seconds in best]
+        versions = [next(iter(json.loads(side.told).values())) for side in sides[: len(commands)]]
+        print(f"{threads} threads: " + ", ".join(map("{} {}: {:.0f}".format, commands, versions, speed)))
+        for executable, own in zip(arguments.executable, speed[len(commands) :]):
+            ratios = ", ".join(f"{own / other:.2f}" for other in speed[: len(commands)])
+            print(f"  {os.path.basename(executable)}: {own:.0f}, ratio {ratios}")
 
 
 if __name__ == "__main__":

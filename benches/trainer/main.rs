@@ -1,4 +1,5 @@
-//! What training costs on `flex`: a step of several networks, a batch of images, and trainings side by side.
+//! What training costs on `flex`: a step of several networks, a batch of images, and trainings side by side; and what
+//! classifying a batch costs.
 //!
 //! ```sh
 //! cargo bench --bench trainer
@@ -8,6 +9,7 @@
 //! A step is forward, backward and Adam on a batch that is there already. Its name says block, images, width and batch.
 //! Trainings side by side are timed at the end, unless a filter is given.
 
+mod inference;
 mod training;
 
 use blockqnn::data::{Augmentation, BatchSource, Batches, DeviceSet, embedded};
@@ -16,6 +18,7 @@ use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, StemConfig, ToGraph
 use blockqnn::network::{Precision, device::default_device};
 use blockqnn::space::block::BlockCode;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
+use inference::Inference;
 use rayon::ThreadPoolBuilder;
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -68,6 +71,24 @@ fn steps(criterion: &mut Criterion) {
         let mut training = on_flex(&graph(block), &config, batch);
         group.throughput(Throughput::Elements(batch as u64));
         group.bench_function(BenchmarkId::new(name, id), |bencher| bencher.iter(|| training.step()));
+    }
+    group.finish();
+}
+
+fn inference(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("inference");
+    group.sample_size(10).warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(3));
+    for (name, block, config, batch) in [
+        ("cells", CELLS, cifar(32), 1),
+        ("cells", CELLS, cifar(32), 64),
+        ("small", SMALL, quick(8), 1),
+        ("small", SMALL, quick(8), 256),
+    ] {
+        let network = Inference::new(on_flex(&graph(block), &config, batch)).expect("no step was taken");
+        group.throughput(Throughput::Elements(batch as u64));
+        let id = |kind| BenchmarkId::new(name, format!("{kind}, width {}, batch {batch}", config.width));
+        group.bench_function(id("as trained"), |bencher| bencher.iter(|| network.plain()));
+        group.bench_function(id("folded"), |bencher| bencher.iter(|| network.folded()));
     }
     group.finish();
 }
@@ -139,10 +160,15 @@ fn side_by_side() {
 fn peer(folder: &Path) -> Result<(), Box<dyn Error>> {
     let (graph, config) = (graph(CELLS), cifar(32));
     let blueprint = Blueprint::new("cells", graph.clone(), config.clone())?;
-    on_flex(&graph, &config, 64).serve(&blueprint, folder)
+    if std::env::var_os("BLOCKQNN_PEER_INFERENCE").is_none() {
+        return on_flex(&graph, &config, 64).serve(&blueprint, folder);
+    }
+    let batch = std::env::var("BLOCKQNN_PEER_BATCH").map_or(Ok(64), |batch| batch.parse())?;
+    let network = Inference::new(on_flex(&graph, &config, batch)).ok_or("there is no network")?;
+    network.serve(&blueprint, folder)
 }
 
-criterion_group!(benches, steps, batches);
+criterion_group!(benches, steps, inference, batches);
 
 fn main() {
     if let Some(folder) = std::env::var_os("BLOCKQNN_PEER") {

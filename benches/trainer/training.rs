@@ -22,7 +22,7 @@ pub(crate) struct Training {
     /// Always there except in the middle of a step.
     pub(crate) network: Option<Network>,
     optimizer: ModuleOptimizer,
-    images: Tensor<4>,
+    pub(crate) images: Tensor<4>,
     labels: Tensor<1, Int>,
 }
 
@@ -75,22 +75,31 @@ impl Training {
         Ok(start.elapsed().as_secs_f64())
     }
 
-    /// The other side of `tools/compare_pytorch.py`: writes the network as `PyTorch` source into `folder`, then answers
-    /// each line of the input, a number of steps, with the seconds that they took.
+    /// The other side of `tools/compare_pytorch.py`, for training steps.
     pub(crate) fn serve(&mut self, blueprint: &Blueprint, folder: &Path) -> Result<(), Box<dyn Error>> {
-        let path = folder.join("exported.py");
-        files::write(&path, |out| out.write_all(blueprint.to_pytorch().as_bytes()))
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-        // Once the other side reads no more, it asks for nothing more.
-        if writeln!(io::stdout(), "ready").is_err() {
-            return Ok(());
-        }
-        for line in io::stdin().lines() {
-            let seconds = self.seconds(line?.trim().parse()?)?;
-            if writeln!(io::stdout(), "{seconds}").is_err() {
-                break;
-            }
-        }
-        Ok(())
+        serve(blueprint, folder, |steps| self.seconds(steps))
     }
+}
+
+/// The other side of `tools/compare_pytorch.py`: writes the network as `PyTorch` source into `folder`, then answers
+/// each line of the input, a number of steps, with the seconds that they took.
+pub(crate) fn serve(
+    blueprint: &Blueprint,
+    folder: &Path,
+    mut seconds: impl FnMut(u32) -> Result<f64, Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>> {
+    let path = folder.join("exported.py");
+    files::write(&path, |out| out.write_all(blueprint.to_pytorch().as_bytes()))
+        .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    // Once the other side reads no more, it asks for nothing more.
+    if writeln!(io::stdout(), "ready").is_err() {
+        return Ok(());
+    }
+    for line in io::stdin().lines() {
+        let seconds = seconds(line?.trim().parse()?)?;
+        if writeln!(io::stdout(), "{seconds}").is_err() {
+            break;
+        }
+    }
+    Ok(())
 }

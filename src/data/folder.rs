@@ -10,7 +10,7 @@ use super::picture::{FORMATS, is_picture};
 use super::read::check_folder;
 use super::{Cropping, DataError, ImageSet, Picture, Pictures};
 use crate::setting::named;
-use listing::{Kind, OtherFiles, canonical, entries, kind};
+use listing::{Kind, OtherFiles, canonical, entries, kind, list};
 use names::spelt_out;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
@@ -19,7 +19,7 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-pub(crate) use listing::list;
+pub use listing::picture_files;
 pub use parts::FolderParts;
 
 /// Images per thread that may be decoded ahead when a whole folder is read.

@@ -31,7 +31,8 @@ pub(super) enum Layer {
 #[derive(Module, Debug)]
 pub(super) struct PreActivation {
     pub(super) convolution: Conv2d,
-    pub(super) normalisation: BatchNorm,
+    /// None if it is part of the convolution.
+    pub(super) normalisation: Option<BatchNorm>,
 }
 
 /// The sum of its inputs, each through its projection if it has one.
@@ -122,12 +123,16 @@ impl PreActivation {
     pub(super) fn new(kernel: u8, from: u64, to: u64, initializer: &mut Initializer<'_>) -> Result<Self, NetworkError> {
         Ok(Self {
             convolution: initializer.convolution(kernel, 1, from, to)?,
-            normalisation: initializer.normalisation(to)?,
+            normalisation: Some(initializer.normalisation(to)?),
         })
     }
 
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        normalise(&self.normalisation, convolve(&self.convolution, input, Rectify::First))
+        let features = convolve(&self.convolution, input, Rectify::First);
+        match &self.normalisation {
+            Some(normalisation) => normalise(normalisation, features),
+            None => features,
+        }
     }
 }
 
@@ -138,11 +143,15 @@ pub(super) enum Rectify {
     No,
 }
 
-/// Applies a convolution without bias, to the rectified input if `rectify` says so.
+/// Applies a convolution, to the rectified input if `rectify` says so.
 pub(super) fn convolve(convolution: &Conv2d, input: Tensor<4>, rectify: Rectify) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if is_dense(convolution) && super::flex::takes(&input) {
-        return super::flex::convolve(input, convolution.weight.val(), rectify == Rectify::First);
+        let (weights, rectify) = (convolution.weight.val(), rectify == Rectify::First);
+        return match &convolution.bias {
+            Some(bias) => super::flex::convolve_with_bias(input, weights, bias.val(), rectify),
+            None => super::flex::convolve(input, weights, rectify),
+        };
     }
     convolve_in_type(convolution, if rectify == Rectify::First { relu(input) } else { input })
 }
@@ -427,7 +436,7 @@ mod tests {
         let cell = layer(Operation::PreActivationConvolution { kernel: 1 }, &[1], 1, &device);
         let Layer::PreActivation(mut cell) = cell else { panic!("not a cell") };
         cell.convolution.weight = Param::from_data(TensorData::new(vec![-3f32], [1, 1, 1, 1]), &device);
-        let running_mean = cell.normalisation.running_mean.clone();
+        let running_mean = cell.normalisation.as_ref().unwrap().running_mean.clone();
         let input = tensor([-5., 1., 2., 1.], [2, 1, 1, 2], &device);
         let output = Layer::PreActivation(cell).forward([input].into_iter());
         // Rectified: 0, 1, 2, 1. Convolved: 0, -3, -6, -3, with mean -3 and variance 4.5.

@@ -8,6 +8,7 @@ mod block;
 pub mod device;
 #[cfg(feature = "flex")]
 mod flex;
+mod fold;
 mod init;
 mod kernels;
 mod layer;
@@ -16,6 +17,7 @@ mod sequence;
 mod weights;
 
 pub use burn::tensor::{Device, Tensor};
+pub use fold::FoldedNetwork;
 pub use precision::Precision;
 pub use weights::WeightsError;
 pub(crate) use weights::{Stored, fact, numbers};
@@ -79,7 +81,7 @@ impl From<CostError> for NetworkError {
 ///
 /// It trains on a device with gradients (`device.autodiff()`): batch normalisation then uses the statistics of the
 /// batch and updates its running statistics (momentum 0.1). For inference, use burn's `network.valid()` and tensors on
-/// the plain device.
+/// the plain device, or [`folded`](Self::folded), which is faster.
 ///
 /// A clone has its own weights but shares the running statistics of batch normalisation with the original.
 ///

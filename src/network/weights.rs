@@ -187,7 +187,9 @@ fn part<'a>(name: &str, part: &'a mut Part, places: &mut Places<'a>) {
 
 fn cell<'a>(name: &str, cell: &'a mut PreActivation, places: &mut Places<'a>) {
     convolution(&format!("{name}.convolution"), &mut cell.convolution, places);
-    normalisation(&format!("{name}.normalisation"), &mut cell.normalisation, places);
+    if let Some(layer) = &mut cell.normalisation {
+        normalisation(&format!("{name}.normalisation"), layer, places);
+    }
 }
 
 fn convolution<'a>(name: &str, layer: &'a mut Conv2d, places: &mut Places<'a>) {

@@ -1,15 +1,16 @@
 //! Trained networks in use: from a file to predictions.
 
 use super::TrainError;
+use super::classified_files::ClassifiedFiles;
 use crate::data::{
-    Ahead, Batches, ChannelStatistics, DataError, DeviceSet, FORMATS, ImageSet, ImageShape, Picture, Preprocessing,
-    list,
+    Ahead, Batches, ChannelStatistics, DataError, DeviceSet, ImageSet, ImageShape, Picture, Preprocessing,
+    picture_files,
 };
 use crate::export::Blueprint;
 #[cfg(feature = "onnx")]
 use crate::export::{HubError, HubFolder, OnnxOptions, PixelInput};
 use crate::files;
-use crate::network::{Device, Network, WeightsError, fact};
+use crate::network::{Device, FoldedNetwork, Network, WeightsError, fact};
 use crate::seed;
 use burn::tensor::activation::softmax;
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,8 @@ const BATCH_PIXELS: usize = 32 * 32;
 #[derive(Debug, Clone)]
 pub struct ImageClassifier {
     network: Network,
+    /// The same network, as it classifies.
+    folded: FoldedNetwork,
     blueprint: Blueprint,
     classes: Vec<String>,
     statistics: ChannelStatistics,
@@ -203,7 +206,8 @@ impl ImageClassifier {
         }
         let preprocessing = Preprocessing::whole(config.image);
         let device = network.device().without_autodiff();
-        Ok(Self { network, blueprint, classes, statistics, preprocessing, device })
+        let folded = network.folded();
+        Ok(Self { network, folded, blueprint, classes, statistics, preprocessing, device })
     }
 
     /// Sets the part of a picture to take, such as the part that the network was measured on:
@@ -351,7 +355,7 @@ impl ImageClassifier {
         let resident = DeviceSet::new(images, &self.statistics, &self.device)?;
         let mut predictions = Vec::with_capacity(images.len());
         for batch in &Batches::in_order(images.len(), self.batch()) {
-            let probabilities = softmax(self.network.forward(resident.batch(batch).0), 1);
+            let probabilities = softmax(self.folded.forward(resident.batch(batch).0), 1);
             let probabilities = probabilities
                 .try_into_vec_as::<f32>()
                 .map_err(|error| TrainError::Device { message: error.to_string() })?;
@@ -361,7 +365,7 @@ impl ImageClassifier {
     }
 
     /// Returns how many images are classified at a time.
-    fn batch(&self) -> NonZeroUsize {
+    pub(super) fn batch(&self) -> NonZeroUsize {
         let ImageShape { height, width, .. } = self.blueprint.network().image;
         let pixels = height.saturating_mul(width).max(BATCH_PIXELS);
         NonZeroUsize::new(BATCH * BATCH_PIXELS / pixels).unwrap_or(NonZeroUsize::MIN)
@@ -398,39 +402,29 @@ impl ImageClassifier {
     /// [`ClassifierError`] if the folder has no pictures or cannot be read, the network takes images with other
     /// channels than files have, or the device fails.
     pub fn classify_folder(&self, folder: impl AsRef<Path>) -> Result<Vec<ClassifiedFile>, ClassifierError> {
-        let folder = folder.as_ref();
-        let preprocessing = self.files_become()?;
-        let found = list(folder, Path::new(""))?;
-        if found.pictures.is_empty() {
-            let problem = format!("has no {FORMATS} files{}", found.others.in_place());
-            return Err(DataError::folder(folder, problem).into());
-        }
-        let paths: Arc<[PathBuf]> = found.pictures.iter().map(|below| folder.join(below)).collect();
+        self.classify_files(picture_files(folder)?)?.collect()
+    }
+
+    /// Classifies image files in batches, in their order, while several threads read the next ones. A file comes with
+    /// its prediction, or with the reason why it has none.
+    ///
+    /// The items are errors if the device fails. Dropping the iterator ends the work.
+    ///
+    /// # Errors
+    /// [`ClassifierError::Channels`] if the network takes images with other channels than files have.
+    pub fn classify_files(&self, files: impl Into<Arc<[PathBuf]>>) -> Result<ClassifiedFiles<'_>, ClassifierError> {
+        let (files, preprocessing) = (files.into(), self.files_become()?);
         let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let batch = self.batch();
-        let work = Arc::clone(&paths);
-        let window = batch.saturating_add(threads.get());
-        let mut images = Ahead::new(paths.len(), threads, window, move |index| {
+        let window = self.batch().saturating_add(threads.get());
+        let work = Arc::clone(&files);
+        let images = Ahead::new(files.len(), threads, window, move |index| {
             Picture::read(&work[index]).map(|picture| preprocessing.apply(picture))
         });
-        let mut classified = Vec::with_capacity(paths.len());
-        for paths in paths.chunks(batch.get()) {
-            let images: Vec<Result<Vec<u8>, DataError>> = images.by_ref().take(paths.len()).collect();
-            let pixels: Vec<u8> = images.iter().flatten().flatten().copied().collect();
-            let count = images.iter().flatten().count();
-            let mut predictions = if count > 0 { self.classify_pixels(count, pixels)? } else { Vec::new() }.into_iter();
-            for (path, image) in paths.iter().zip(images) {
-                let prediction = image.map(|_| predictions.next());
-                if let Some(prediction) = prediction.transpose() {
-                    classified.push((path.clone(), prediction));
-                }
-            }
-        }
-        Ok(classified)
+        Ok(ClassifiedFiles::new(self, files, images))
     }
 
     /// Classifies images given as the bytes of their planes.
-    fn classify_pixels(&self, images: usize, pixels: Vec<u8>) -> Result<Vec<Prediction>, ClassifierError> {
+    pub(super) fn classify_pixels(&self, images: usize, pixels: Vec<u8>) -> Result<Vec<Prediction>, ClassifierError> {
         let shape = self.blueprint.network().image;
         self.classify(&ImageSet::new("image files", shape, self.classes.clone(), vec![0; images], pixels)?)
     }

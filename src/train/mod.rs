@@ -8,6 +8,7 @@
 //! Images, labels and the state of the training stay on the device; the host waits for it once an epoch.
 
 mod checkpoint;
+mod classified_files;
 mod device_reads;
 mod environment;
 mod error;
@@ -26,6 +27,7 @@ mod torch;
 mod watch;
 
 pub use checkpoint::Checkpoints;
+pub use classified_files::ClassifiedFiles;
 pub use environment::TrainingEnvironment;
 pub use error::TrainError;
 pub use fit::Training;

@@ -2,10 +2,11 @@
 
 use super::Outcome;
 use crate::args::OneDevice;
-use crate::output;
+use crate::progress::Files;
+use crate::{output, terminal};
+use blockqnn::data::picture_files;
 use blockqnn::files;
 use blockqnn::train::{ImageClassifier, Prediction};
-use std::error::Error;
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -13,9 +14,10 @@ use std::process::ExitCode;
 
 /// Classify images with the weights of a trained network
 ///
-/// Prints each file, its most probable class and the probability; with --top also the next classes. If every image is
-/// in a folder with the name of a class, the share that was classified as that class is printed at the end. Files that
-/// cannot be read as images are named, and the others are still classified.
+/// Prints a line for each file, as soon as it is classified: its most probable class and the probability; with --top
+/// also the next classes. If every image is in a folder with the name of a class, the share that was classified as that
+/// class is printed at the end. Files that cannot be read as images are named, and the others are still classified.
+/// Ctrl-C ends the work; the table then has what was classified until then.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
@@ -54,29 +56,41 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         check_output(arguments, csv)?;
     }
     let classifier = ImageClassifier::load(&arguments.weights, &arguments.device.open()?)?;
-    let (mut found, mut failed) = (Vec::new(), 0);
-    for path in &arguments.pictures {
-        for (path, prediction) in classify(&classifier, path) {
-            match prediction {
-                Ok(prediction) => found.push((path, prediction)),
-                Err(error) => {
-                    failed += 1;
-                    errln!("not classified: {error}");
-                }
+    let stop = terminal::stop_on_signals("what is classified is printed, and goes into the table")?;
+    let (files, mut failed) = list(&arguments.pictures);
+    let (count, layout) = (files.len() + failed, Layout::new(classifier.classes(), &files, arguments.top));
+    let mut found = Vec::new();
+    let mut progress = Files::new(files.len());
+    for classified in classifier.classify_files(files)? {
+        if stop.is_cancelled() {
+            break;
+        }
+        match classified? {
+            (path, Ok(prediction)) => {
+                progress.above(|| layout.print(&path, &prediction));
+                found.push((path, prediction));
+            }
+            (_, Err(error)) => {
+                failed += 1;
+                progress.above(|| errln!("not classified: {error}"));
             }
         }
+        progress.advance();
     }
-    let classes = classifier.classes();
-    print(classes, &found, arguments.top.get());
-    if let Some(share) = accuracy(classes, &found) {
+    drop(progress);
+    if let Some(share) = accuracy(classifier.classes(), &found) {
         outln!("{share:.2} % of {} images were classified as the class of their folder", found.len());
     }
     if failed > 0 {
-        errln!("{failed} of {} files could not be classified", failed + found.len());
+        errln!("{failed} of {count} files could not be classified");
     }
     if let Some(csv) = csv {
-        output::write(csv, |out| write_csv(out, classes, &found, arguments.top.get()))?;
+        output::write(csv, |out| write_csv(out, classifier.classes(), &found, arguments.top.get()))?;
         errln!("wrote {}", csv.display());
+    }
+    if stop.is_cancelled() {
+        errln!("stopped after {} of {count} files", found.len() + failed);
+        return Ok(terminal::stopped());
     }
     Ok(if found.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -90,19 +104,23 @@ fn check_output(arguments: &Arguments, csv: &Path) -> Result<(), String> {
     output::check_writable(csv)
 }
 
-/// An image file and its prediction, or the reason why there is none.
-type Tried = (PathBuf, Result<Prediction, Box<dyn Error>>);
-
-/// One image file, or all image files in a folder.
-fn classify(classifier: &ImageClassifier, path: &Path) -> Vec<Tried> {
-    let one = |result| vec![(path.to_owned(), result)];
-    if !path.is_dir() {
-        return one(classifier.classify_file(path).map_err(Into::into));
+/// The image files among `pictures` and in its folders, and how many folders have none or cannot be read.
+fn list(pictures: &[PathBuf]) -> (Vec<PathBuf>, usize) {
+    let (mut files, mut failed) = (Vec::new(), 0);
+    for path in pictures {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        match picture_files(path) {
+            Ok(found) => files.extend(found),
+            Err(error) => {
+                failed += 1;
+                errln!("not classified: {error}");
+            }
+        }
     }
-    classifier.classify_folder(path).map_or_else(
-        |error| one(Err(error.into())),
-        |files| files.into_iter().map(|(path, result)| (path, result.map_err(Into::into))).collect(),
-    )
+    (files, failed)
 }
 
 /// The most probable classes: names and probabilities.
@@ -114,15 +132,28 @@ fn best<'a>(classes: &'a [String], prediction: &Prediction, top: usize) -> Vec<(
     all
 }
 
-fn print(classes: &[String], found: &[Classified], top: usize) {
-    let width = found.iter().map(|(path, _)| path.display().to_string().chars().count()).max().unwrap_or_default();
-    let name = classes.iter().map(|class| class.chars().count()).max().unwrap_or_default();
-    for (path, prediction) in found {
-        out!("{:width$}", path.display().to_string());
-        for (class, probability) in best(classes, prediction, top) {
-            out!("  {class:name$} {:>6.2} %", 100.0 * probability);
-        }
-        outln!();
+/// The columns of what is printed.
+struct Layout<'a> {
+    classes: &'a [String],
+    top: usize,
+    /// Characters of the longest file and of the longest class.
+    widths: [usize; 2],
+}
+
+impl<'a> Layout<'a> {
+    fn new(classes: &'a [String], files: &[PathBuf], top: NonZeroUsize) -> Self {
+        let file = files.iter().map(|path| path.display().to_string().chars().count()).max().unwrap_or_default();
+        let class = classes.iter().map(|class| class.chars().count()).max().unwrap_or_default();
+        Self { classes, top: top.get(), widths: [file, class] }
+    }
+
+    fn print(&self, path: &Path, prediction: &Prediction) {
+        let [file, class] = self.widths;
+        let columns: String = best(self.classes, prediction, self.top)
+            .into_iter()
+            .map(|(name, probability)| format!("  {name:class$} {:>6.2} %", 100.0 * probability))
+            .collect();
+        outln!("{:file$}{columns}", path.display().to_string());
     }
 }
 

@@ -1,8 +1,10 @@
 //! The progress of a command, on standard error.
 
+mod files;
 mod search;
 mod trainings;
 
+pub(crate) use files::Files;
 pub(crate) use search::Search;
 pub(crate) use trainings::{Trainings, Watched};
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import unittest
 
 from programs import (
@@ -13,6 +14,7 @@ from programs import (
     run_into_closed_pipe,
     run_without_outputs,
     small_disk,
+    start,
     temporary_files,
 )
 
@@ -173,6 +175,18 @@ class Classifications(OutputTest):
         self.assertIn("pictures/val/dark/00.png is broken", result)
         self.check(self.call(*classify, "missing.png"), 1, "missing.png", "1 of 1 files could not be classified")
         self.check(self.call(*classify, "pictures/val", "--csv", "large/network.safetensors"), 1, "name another file")
+
+    def test_each_line_is_printed_at_once_and_a_signal_keeps_what_is_classified(self):
+        self.make_transfer()
+        many = ["pictures/val"] * 2000
+        process = start("classify", "large/network.safetensors", *many, "--csv", "found.csv", cwd=self.folder)
+        first = process.stdout.readline()
+        self.assertIn("pictures/val/dark/00.png", first)
+        message = self.stop(process, signal.SIGINT)
+        rows = (self.folder / "found.csv").read_text().splitlines()
+        self.assertIn("of 80000 files", message)
+        self.assertTrue(2 <= len(rows) < 80001, len(rows))
+        self.assertTrue(rows[1].startswith("pictures/val/dark/00.png,"), rows[1])
 
 
 class Comparisons(OutputTest):

@@ -1,7 +1,7 @@
 //! Which files of a folder are pictures, and which others it contains.
 
 use super::super::DataError;
-use super::super::picture::is_picture;
+use super::super::picture::{FORMATS, is_picture};
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -129,12 +129,27 @@ fn is_litter(name: &OsStr) -> bool {
 
 /// Lists the pictures below `root/folder`, as paths below `root`. Links to folders are followed, except those that lead
 /// back to a folder that contains them; a folder that several links lead to is listed once.
-pub(crate) fn list(root: &Path, folder: &Path) -> Result<Listing, DataError> {
+pub(super) fn list(root: &Path, folder: &Path) -> Result<Listing, DataError> {
     let real = canonical(&root.join(folder))?;
     let seen = HashSet::from([canonical(root)?, real.clone()]);
     let mut walk = Walk { root, seen, listing: Listing::default() };
     walk.folder(folder, &real, DEPTH)?;
     Ok(walk.listing)
+}
+
+/// Returns the pictures in a folder and the folders below it, in the order of their paths. Other files are left out, and
+/// so are those that systems leave in folders.
+///
+/// # Errors
+/// [`DataError`] if there are none, or the folder cannot be read.
+pub fn picture_files(folder: impl AsRef<Path>) -> Result<Vec<PathBuf>, DataError> {
+    let folder = folder.as_ref();
+    let found = list(folder, Path::new(""))?;
+    if found.pictures.is_empty() {
+        let problem = format!("has no {FORMATS} files{}", found.others.in_place());
+        return Err(DataError::folder(folder, problem));
+    }
+    Ok(found.pictures.iter().map(|below| folder.join(below)).collect())
 }
 
 struct Walk<'a> {

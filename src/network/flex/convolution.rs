@@ -66,11 +66,11 @@ impl Sizes {
     }
 }
 
-/// Returns the input, rectified first if `rectify` is set, convolved with `[to, from, kernel, kernel]`. The output is
-/// `[images, to, height, width]`.
-pub(super) fn convolve(sizes: Sizes, input: &[f32], weights: &[f32], rectify: bool) -> Vec<f32> {
+/// Returns the input, rectified first if `rectify` is set, convolved with `[to, from, kernel, kernel]`, plus the bias
+/// `[to]` if there is one. The output is `[images, to, height, width]`.
+pub(super) fn convolve(sizes: Sizes, input: &[f32], weights: &[f32], bias: Option<&[f32]>, rectify: bool) -> Vec<f32> {
     let packed = pack(sizes.to, sizes.weights(), |to, weight| weights[to * sizes.weights() + weight]);
-    run(sizes, input, &packed, rectify, None)
+    run(sizes, input, &packed, bias, rectify, None)
 }
 
 /// Returns the gradient of the input, `[images, from, height, width]`: 0 where a rectified input was not positive.
@@ -81,7 +81,7 @@ pub(super) fn input_gradient(sizes: Sizes, gradient: &[f32], weights: &[f32], re
         let (to, tap) = (weight / taps, weight % taps);
         weights[(to * sizes.from + from) * taps + taps - 1 - tap]
     });
-    run(Sizes { from: sizes.to, to: sizes.from, ..sizes }, gradient, &packed, false, rectified)
+    run(Sizes { from: sizes.to, to: sizes.from, ..sizes }, gradient, &packed, None, false, rectified)
 }
 
 /// Splits the output channels into blocks: as many as are needed, of about equal size.
@@ -103,13 +103,20 @@ fn pack(rows: usize, columns: usize, weight: impl Fn(usize, usize) -> f32) -> Ve
     packed
 }
 
-fn run(sizes: Sizes, input: &[f32], weights: &[[f32; ROWS]], rectify: bool, mask: Option<&[f32]>) -> Vec<f32> {
+fn run(
+    sizes: Sizes,
+    input: &[f32],
+    weights: &[[f32; ROWS]],
+    bias: Option<&[f32]>,
+    rectify: bool,
+    mask: Option<&[f32]>,
+) -> Vec<f32> {
     let mut output = vec![0.0; sizes.images * sizes.output()];
     let arch = Arch::new();
     output.par_chunks_mut(sizes.output()).enumerate().for_each_init(Vec::new, |padded, (image, output)| {
         let input = &input[image * sizes.input()..][..sizes.input()];
         let mask = mask.map(|mask| &mask[image * sizes.output()..][..sizes.output()]);
-        arch.dispatch(Image { sizes, input, weights, rectify, mask, padded, output });
+        arch.dispatch(Image { sizes, input, weights, bias, rectify, mask, padded, output });
     });
     output
 }
@@ -164,6 +171,7 @@ struct Image<'a> {
     sizes: Sizes,
     input: &'a [f32],
     weights: &'a [[f32; ROWS]],
+    bias: Option<&'a [f32]>,
     rectify: bool,
     mask: Option<&'a [f32]>,
     padded: &'a mut Vec<f32>,
@@ -175,7 +183,7 @@ impl WithSimd for Image<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { sizes, input, weights, rectify, mask, padded, output } = self;
+        let Self { sizes, input, weights, bias, rectify, mask, padded, output } = self;
         let layout = Padded::new(&sizes, S::F32_LANES);
         // The margin stays 0 from image to image.
         padded.resize(layout.plane * sizes.from, 0.0);
@@ -183,10 +191,11 @@ impl WithSimd for Image<'_> {
         let offsets = layout.offsets(&sizes);
         let count = layout.vectors * sizes.height;
         for (block, weights) in blocks(sizes.to).zip(weights.chunks_exact(sizes.weights())) {
+            let bias = from_fn(|row| bias.filter(|_| row < block.len()).map_or(0.0, |bias| bias[block.start + row]));
             let planes = block.start * sizes.plane()..block.end * sizes.plane();
             let (mask, output) = (mask.map(|mask| &mask[planes.clone()]), &mut output[planes]);
             let mut tiles =
-                Tiles { simd, sizes: &sizes, layout: &layout, padded, offsets: &offsets, weights, mask, output };
+                Tiles { simd, sizes: &sizes, layout: &layout, padded, offsets: &offsets, weights, bias, mask, output };
             match block.len() {
                 1 => tiles.all::<1>(count),
                 2 => tiles.all::<2>(count),
@@ -207,6 +216,8 @@ struct Tiles<'a, S> {
     padded: &'a [f32],
     offsets: &'a [usize],
     weights: &'a [[f32; ROWS]],
+    /// What the sums of each channel begin with.
+    bias: [f32; ROWS],
     mask: Option<&'a [f32]>,
     output: &'a mut [f32],
 }
@@ -234,7 +245,7 @@ impl<S: Simd> Tiles<'_, S> {
         // All slices have one length, so that one bounds check covers them.
         let length = self.padded.len() - begins[N - 1];
         let inputs: [&[f32]; N] = from_fn(|n| &self.padded[begins[n]..][..length]);
-        let sums = sum_up::<S, R, N>(simd, inputs, self.offsets, self.weights);
+        let sums = sum_up::<S, R, N>(simd, inputs, self.offsets, self.weights, &self.bias);
         let plane = self.sizes.plane();
         for (row, sums) in sums.iter().enumerate() {
             for (&(y, x), &sum) in places.iter().zip(sums) {
@@ -251,15 +262,16 @@ impl<S: Simd> Tiles<'_, S> {
     }
 }
 
-/// Computes the sums of a tile: of each weight of `R` output channels times its input pixels.
+/// Computes the sums of a tile: of the bias of `R` output channels, and of each of their weights times its input pixels.
 #[inline(always)]
 fn sum_up<S: Simd, const R: usize, const N: usize>(
     simd: S,
     inputs: [&[f32]; N],
     offsets: &[usize],
     weights: &[[f32; ROWS]],
+    bias: &[f32; ROWS],
 ) -> [[S::f32s; N]; R] {
-    let mut sums = [[simd.splat_f32s(0.0); N]; R];
+    let mut sums: [[S::f32s; N]; R] = from_fn(|r| [simd.splat_f32s(bias[r]); N]);
     for (&offset, weights) in offsets.iter().zip(weights) {
         let inputs: [S::f32s; N] = from_fn(|n| load::<S>(inputs[n], offset));
         let mut next = sums;

@@ -34,11 +34,17 @@ pub(super) fn convolve(input: Tensor<4>, weights: Tensor<4>, rectify: bool) -> T
     Tensor::from_dispatch(output)
 }
 
+/// Applies a convolution with a bias, `[to]`, like [`convolve`], without gradients.
+pub(super) fn convolve_with_bias(input: Tensor<4>, weights: Tensor<4>, bias: Tensor<1>, rectify: bool) -> Tensor<4> {
+    let [input, weights] = [input, weights].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(<Dispatch as Plain>::convolve_with_bias(input, weights, bias.into_dispatch(), rectify))
+}
+
 /// Returns the mean and the variance of each channel of a batch `[images, channels, height, width]` as `[2, channels]`,
 /// without gradients.
 pub(super) fn statistics(input: Tensor<4>) -> Tensor<2> {
     let input = if input.device().is_autodiff() { input.inner() } else { input };
-    Tensor::from_dispatch(<Dispatch as Statistics>::batch_statistics(input.into_dispatch()))
+    Tensor::from_dispatch(<Dispatch as Plain>::batch_statistics(input.into_dispatch()))
 }
 
 /// Normalises the input `[images, channels, height, width]` by `statistics`, as returned by [`statistics`], then scales
@@ -59,9 +65,17 @@ pub(super) fn normalise(
     Tensor::from_dispatch(output)
 }
 
-/// The kernel that is only called without gradients.
+/// The kernels that are only called without gradients.
 #[backend_extension(Flex)]
-pub(super) trait Statistics: Backend {
+pub(super) trait Plain: Backend {
+    /// See [`convolve_with_bias`].
+    fn convolve_with_bias(
+        input: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        rectify: bool,
+    ) -> FloatTensor<Self>;
+
     /// See [`statistics`].
     fn batch_statistics(input: FloatTensor<Self>) -> FloatTensor<Self>;
 }
@@ -103,7 +117,20 @@ fn batch(input: &Primitive) -> normalisation::Sizes {
     normalisation::Sizes { images, channels, plane: height * width }
 }
 
-impl Statistics for Flex {
+fn convolved(input: &Primitive, weights: &Primitive, bias: Option<&Primitive>, rectify: bool) -> Primitive {
+    let (input, weights) = (input.to_contiguous(), weights.to_contiguous());
+    let bias = bias.map(Primitive::to_contiguous);
+    let sizes = sizes(&input, &weights);
+    let bias = bias.as_ref().map(|bias| bias.storage());
+    let output = convolution::convolve(sizes, input.storage(), weights.storage(), bias, rectify);
+    tensor(output, [sizes.images, sizes.to, sizes.height, sizes.width])
+}
+
+impl Plain for Flex {
+    fn convolve_with_bias(input: Primitive, weights: Primitive, bias: Primitive, rectify: bool) -> Primitive {
+        convolved(&input, &weights, Some(&bias), rectify)
+    }
+
     fn batch_statistics(input: Primitive) -> Primitive {
         let input = input.to_contiguous();
         let sizes = batch(&input);
@@ -113,10 +140,7 @@ impl Statistics for Flex {
 
 impl Kernels for Flex {
     fn convolve_image(input: Primitive, weights: Primitive, rectify: bool) -> Primitive {
-        let (input, weights) = (input.to_contiguous(), weights.to_contiguous());
-        let sizes = sizes(&input, &weights);
-        let output = convolution::convolve(sizes, input.storage(), weights.storage(), rectify);
-        tensor(output, [sizes.images, sizes.to, sizes.height, sizes.width])
+        convolved(&input, &weights, None, rectify)
     }
 
     fn normalise(
