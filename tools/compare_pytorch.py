@@ -1,10 +1,11 @@
 """Training steps of one network in PyTorch and in this crate, in turns, and the ratio of their speeds.
 
     cargo bench --bench trainer --no-run        # prints the path of the executable
-    python3 tools/compare_pytorch.py target/release/deps/trainer-... [--threads 1 2] [--rounds 5] [--steps 2]
+    python3 tools/compare_pytorch.py target/release/deps/trainer-... [--threads 1 2] [--rounds 5] [--steps 2] \
+        [--block separable] [--batch 32]
 
-Any Python with torch will do. Both train the same block (conv3, conv3, add, conv1, concat; N = 1, 32 filters, three
-stages, 32x32x3, batches of 64) with Adam. One side waits while the other works. The quickest round counts.
+Any Python with torch will do. Both train the same block (N = 1, 32 filters, three stages, 32x32x3) with Adam. One side
+waits while the other works. The quickest round counts, and the median of the rounds is printed beside it.
 
 Each side is a process that answers a line with a number of steps by the seconds that they took. `benches/gpu/stages`
 uses the same sides on a GPU.
@@ -15,6 +16,7 @@ import importlib.util
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,11 @@ import threading
 import time
 
 BATCH = 64
+# Blocks of the comparison by name; any text of a block will do, too.
+BLOCKS = {
+    "cells": "conv3(0) conv3(1) add(1,2) conv1(0) concat(3,4) terminal(5)",
+    "separable": "sep3(0) sep3(1) add(1,2) conv1(0) concat(3,4) terminal(5)",
+}
 
 
 class SideError(Exception):
@@ -143,7 +150,8 @@ def main():
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--serve", metavar="DIR", help="be PyTorch's side, for the exported.py in DIR")
     parser.add_argument("--device", default="cpu", help="of PyTorch's side")
-    parser.add_argument("--batch", type=int, default=BATCH, help="of PyTorch's side")
+    parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--block", default="cells", help="cells, separable, or the text of a block")
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32", help="of PyTorch's side")
     parser.add_argument("--compile", action="store_true", help="PyTorch's side with torch.compile")
     arguments = parser.parse_args()
@@ -158,24 +166,36 @@ def main():
     if not arguments.executable:
         parser.error("name an executable of the bench trainer: cargo bench --bench trainer --no-run prints its path")
 
-    print(f"images a second, best of {arguments.rounds} rounds in turns")
+    print(f"images a second, best (and median) of {arguments.rounds} rounds in turns")
+    block = BLOCKS.get(arguments.block, arguments.block)
+    batch = arguments.batch
     for threads in arguments.threads or [1, 2]:
         with tempfile.TemporaryDirectory() as folder:
-            environment = {"BLOCKQNN_PEER": folder, "RAYON_NUM_THREADS": str(threads)}
+            environment = {
+                "BLOCKQNN_PEER": folder,
+                "BLOCKQNN_PEER_BLOCK": block,
+                "BLOCKQNN_PEER_BATCH": str(batch),
+                "RAYON_NUM_THREADS": str(threads),
+            }
             ours = [Side([executable], environment) for executable in arguments.executable]
-            sides = [Side(torch_command(folder, "--threads", str(threads))), *ours]
-            best = [float("inf")] * len(sides)
+            sides = [Side(torch_command(folder, "--threads", str(threads), "--batch", str(batch))), *ours]
             for side in sides:
                 side.seconds(1)
-            for _ in range(arguments.rounds):
-                for place, side in enumerate(sides):
-                    best[place] = min(best[place], side.seconds(arguments.steps) / arguments.steps)
+            rounds = [
+                [batch * arguments.steps / side.seconds(arguments.steps) for side in sides]
+                for _ in range(arguments.rounds)
+            ]
             for side in sides:
                 side.close()
-        speed = [BATCH / seconds for seconds in best]
-        print(f"{threads} threads: PyTorch {json.loads(sides[0].told)['torch']} {speed[0]:.0f}")
-        for executable, own in zip(arguments.executable, speed[1:]):
-            print(f"  {os.path.basename(executable)}: {own:.0f}, ratio {own / speed[0]:.2f}")
+        best, *own_best = map(max, zip(*rounds))
+        median, *own_median = map(statistics.median, zip(*rounds))
+        print(f"{threads} threads: PyTorch {json.loads(sides[0].told)['torch']} {best:.0f} ({median:.0f})")
+        for place, executable in enumerate(arguments.executable):
+            ratio = statistics.median(round_[1 + place] / round_[0] for round_ in rounds)
+            print(
+                f"  {os.path.basename(executable)}: {own_best[place]:.0f} ({own_median[place]:.0f}), "
+                f"ratio {own_best[place] / best:.2f} (median of the rounds' ratios {ratio:.2f})"
+            )
 
 
 if __name__ == "__main__":

@@ -135,11 +135,12 @@ fn side_by_side() {
     }
 }
 
-/// The other side of `tools/compare_pytorch.py`.
+/// The other side of `tools/compare_pytorch.py`, which passes the block and the size of a batch in the environment.
 fn peer(folder: &Path) -> Result<(), Box<dyn Error>> {
-    let (graph, config) = (graph(CELLS), cifar(32));
-    let blueprint = Blueprint::new("cells", graph.clone(), config.clone())?;
-    on_flex(&graph, &config, 64).serve(&blueprint, folder)
+    let (block, config) = (std::env::var("BLOCKQNN_PEER_BLOCK")?, cifar(32));
+    let graph = block.parse::<BlockCode>()?.to_graph();
+    let blueprint = Blueprint::new("peer", graph.clone(), config.clone())?;
+    on_flex(&graph, &config, std::env::var("BLOCKQNN_PEER_BATCH")?.parse()?).serve(&blueprint, folder)
 }
 
 criterion_group!(benches, steps, batches);

@@ -16,21 +16,22 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use convolution::Sizes;
+pub(super) use convolution::Window;
 
 /// Returns whether a tensor is on the device that these kernels support.
 pub(super) fn takes(tensor: &Tensor<4>) -> bool {
     tensor.dtype() == DType::F32 && tensor.device() == Device::flex()
 }
 
-/// Applies a convolution without bias, of stride 1 and with an odd kernel, that keeps height and width. The input is
+/// Applies a convolution without bias, with an odd kernel, padded by half the kernel times the dilation. The input is
 /// rectified first if `rectify` is set.
 ///
 /// # Shapes
 /// - `input`: `[images, from, height, width]`
-/// - `weights`: `[to, from, kernel, kernel]`
-/// - output: `[images, to, height, width]`
-pub(super) fn convolve(input: Tensor<4>, weights: Tensor<4>, rectify: bool) -> Tensor<4> {
-    let output = <Dispatch as Kernels>::convolve_image(input.into_dispatch(), weights.into_dispatch(), rectify);
+/// - `weights`: `[to, from / groups, rows, columns]`
+/// - output: `[images, to, height, width]`, with height and width divided by the stride, rounded up
+pub(super) fn convolve(input: Tensor<4>, weights: Tensor<4>, window: Window, rectify: bool) -> Tensor<4> {
+    let output = <Dispatch as Kernels>::convolve_image(input.into_dispatch(), weights.into_dispatch(), window, rectify);
     Tensor::from_dispatch(output)
 }
 
@@ -70,7 +71,12 @@ pub(super) trait Statistics: Backend {
 #[backend_extension(Flex, Autodiff)]
 pub(super) trait Kernels: Backend {
     /// See [`convolve`].
-    fn convolve_image(input: FloatTensor<Self>, weights: FloatTensor<Self>, rectify: bool) -> FloatTensor<Self>;
+    fn convolve_image(
+        input: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        window: Window,
+        rectify: bool,
+    ) -> FloatTensor<Self>;
 
     /// See [`normalise`].
     fn normalise(
@@ -92,12 +98,6 @@ fn dims<const D: usize>(tensor: &Primitive) -> [usize; D] {
     std::array::from_fn(|axis| tensor.layout().shape()[axis])
 }
 
-fn sizes(input: &Primitive, weights: &Primitive) -> Sizes {
-    let [images, from, height, width] = dims(input);
-    let [to, _, kernel, _] = dims(weights);
-    Sizes { images, from, to, kernel, height, width }
-}
-
 fn batch(input: &Primitive) -> normalisation::Sizes {
     let [images, channels, height, width] = dims(input);
     normalisation::Sizes { images, channels, plane: height * width }
@@ -112,11 +112,11 @@ impl Statistics for Flex {
 }
 
 impl Kernels for Flex {
-    fn convolve_image(input: Primitive, weights: Primitive, rectify: bool) -> Primitive {
+    fn convolve_image(input: Primitive, weights: Primitive, window: Window, rectify: bool) -> Primitive {
         let (input, weights) = (input.to_contiguous(), weights.to_contiguous());
-        let sizes = sizes(&input, &weights);
+        let sizes = Sizes::new(dims(&input), dims(&weights), window);
         let output = convolution::convolve(sizes, input.storage(), weights.storage(), rectify);
-        tensor(output, [sizes.images, sizes.to, sizes.height, sizes.width])
+        tensor(output, sizes.output_shape())
     }
 
     fn normalise(
@@ -137,22 +137,21 @@ impl Kernels for Flex {
 struct Convolution;
 
 impl Backward<Flex, 2> for Convolution {
-    type State = (Primitive, Primitive, bool);
+    type State = (Primitive, Primitive, Window, bool);
 
     fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
-        let (input, weights, rectify) = ops.state;
-        let sizes = sizes(&input, &weights);
-        let Sizes { images, from, to, kernel, height, width } = sizes;
+        let (input, weights, window, rectify) = ops.state;
+        let sizes = Sizes::new(dims(&input), dims(&weights), window);
         let [node, weights_node] = ops.parents;
         if let Some(node) = weights_node {
-            let weights = convolution::weight_gradient(sizes, input.storage(), gradient.storage(), rectify);
-            gradients.register::<Flex>(node.id, tensor(weights, [to, from, kernel, kernel]));
+            let found = convolution::weight_gradient(sizes, input.storage(), gradient.storage(), rectify);
+            gradients.register::<Flex>(node.id, tensor(found, dims::<4>(&weights)));
         }
         if let Some(node) = node {
             let rectified = rectify.then(|| input.storage());
-            let input = convolution::input_gradient(sizes, gradient.storage(), weights.storage(), rectified);
-            gradients.register::<Flex>(node.id, tensor(input, [images, from, height, width]));
+            let found = convolution::input_gradient(sizes, gradient.storage(), weights.storage(), rectified);
+            gradients.register::<Flex>(node.id, tensor(found, dims::<4>(&input)));
         }
     }
 }
@@ -189,18 +188,24 @@ impl Backward<Flex, 3> for Normalisation {
 }
 
 impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
-    fn convolve_image(input: FloatTensor<Self>, weights: FloatTensor<Self>, rectify: bool) -> FloatTensor<Self> {
+    fn convolve_image(
+        input: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        window: Window,
+        rectify: bool,
+    ) -> FloatTensor<Self> {
         let (input, input_node) = input.into_parts();
         let (weights, weights_node) = weights.into_parts();
         let (input, weights) = (input.to_contiguous(), weights.to_contiguous());
         match Convolution.prepare::<C>([input_node, weights_node]).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => {
-                let output = Flex::convolve_image(input.clone(), weights.clone(), rectify);
-                prepared.finish((input, weights, rectify), output)
+                let output = Flex::convolve_image(input.clone(), weights.clone(), window, rectify);
+                prepared.finish((input, weights, window, rectify), output)
             }
-            OpsKind::UnTracked(prepared) => prepared.finish(Flex::convolve_image(input, weights, rectify)),
+            OpsKind::UnTracked(prepared) => prepared.finish(Flex::convolve_image(input, weights, window, rectify)),
         }
     }
+
     fn normalise(
         input: FloatTensor<Self>,
         scale: FloatTensor<Self>,
