@@ -66,11 +66,6 @@ impl Sizes {
         }
     }
 
-    /// Returns the shape of the input.
-    pub(super) fn input_shape(&self) -> [usize; 4] {
-        [self.images, self.window.groups * self.from, self.input[0], self.input[1]]
-    }
-
     /// Returns the shape of the output.
     pub(super) fn output_shape(&self) -> [usize; 4] {
         [self.images, self.window.groups * self.to, self.output[0], self.output[1]]

@@ -77,7 +77,7 @@ impl WithSimd for Image<'_> {
                 let (mask, output) = (mask.map(|mask| &mask[channels.clone()]), &mut output[channels]);
                 let mut tiles = Tiles { simd, plane, inputs, offsets: &offsets, weights, mask, output };
                 match block.len() {
-                    1 => tiles.all::<1, 8>(&places),
+                    1 => tiles.all::<1, 4>(&places),
                     2 => tiles.all::<2, 4>(&places),
                     3 => tiles.all::<3, 3>(&places),
                     4 => tiles.all::<4, 2>(&places),

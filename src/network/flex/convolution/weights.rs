@@ -99,58 +99,75 @@ impl WithSimd for Part<'_> {
         let planes = Planes::new(&sizes, S::F32_LANES);
         let (offsets, places) = (planes.offsets(&sizes), planes.places(&sizes, S::F32_LANES));
         let reach = offsets.iter().copied().max().unwrap_or(0);
-        let rows = channels.rows.len();
-        // Tensors that are laid out like the copies are read where they are.
-        let copies_input = rectify || !planes.is_plain;
-        let copies_gradient = !sizes.output[1].is_multiple_of(S::F32_LANES);
-        let plane = places.len() * S::F32_LANES;
-        let input_image = if copies_input { sizes.from * planes.plane } else { sizes.input_image() };
-        let gradient_image = if copies_gradient { rows * plane } else { sizes.output_image() };
+        let (rows, plane) = (channels.rows.len(), places.len() * S::F32_LANES);
         let run = RUN_PIXELS.div_ceil(sizes.output_plane()).min(images.len());
-        let mut inputs = vec![0.0; if copies_input { run * input_image } else { 0 }];
-        let mut gradients = vec![0.0; if copies_gradient { run * gradient_image } else { 0 }];
-        let places: Vec<[usize; 2]> = (0..run)
-            .flat_map(|image| {
-                let places = places.iter().enumerate();
-                places.map(move |(at, place)| {
-                    [image * input_image + place.input, image * gradient_image + at * S::F32_LANES]
-                })
-            })
-            .collect();
+        // Tensors that are laid out like the copies are read where they are.
+        let copies = [rectify || !planes.is_plain, !sizes.output[1].is_multiple_of(S::F32_LANES)];
+        let mut inputs = Source::new(copies[0], [sizes.from * planes.plane, sizes.input_image()], run);
+        let mut gradients = Source::new(copies[1], [rows * plane, sizes.output_image()], run);
+        let of_image = |image: usize| {
+            let begins = [image * inputs.image, image * gradients.image];
+            let places = places.iter().enumerate();
+            places.map(move |(at, place)| [begins[0] + place.input, begins[1] + at * S::F32_LANES])
+        };
+        let all_places: Vec<[usize; 2]> = (0..run).flat_map(of_image).collect();
         for begin in images.clone().step_by(run) {
             let count = run.min(images.end - begin);
-            let places = &places[..places.len() / run * count];
             for (group, output) in channels.groups.clone().zip(output.chunks_exact_mut(rows * offsets.len())) {
-                let first = sizes.input_image() * begin + group * sizes.from * sizes.input_plane();
-                let input = &input[first..];
-                let first =
-                    sizes.output_image() * begin + (group * sizes.to + channels.rows.start) * sizes.output_plane();
-                let gradient = &gradient[first..];
-                for image in 0..count {
-                    if copies_input {
-                        let from = &input[image * sizes.input_image()..][..sizes.from * sizes.input_plane()];
-                        planes.fill(simd, &sizes, from, rectify, &mut inputs[image * input_image..]);
-                    }
-                    if copies_gradient {
-                        let from = &gradient[image * sizes.output_image()..][..rows * sizes.output_plane()];
-                        let to = gradients[image * gradient_image..].chunks_exact_mut(plane / sizes.output[0]);
-                        let from = from.chunks_exact(sizes.output[1]);
-                        from.zip(to).for_each(|(from, to)| to[..from.len()].copy_from_slice(from));
-                    }
-                }
+                let input = &input[begin * sizes.input_image() + group * sizes.from * sizes.input_plane()..];
+                let channel = group * sizes.to + channels.rows.start;
+                let gradient = &gradient[begin * sizes.output_image() + channel * sizes.output_plane()..];
                 let sums = Sums {
                     simd,
                     offsets: &offsets,
                     reach,
-                    places,
-                    inputs: if copies_input { &inputs } else { input },
-                    gradients: if copies_gradient { &gradients } else { gradient },
+                    places: &all_places[..count * places.len()],
+                    inputs: inputs.read(input, sizes.input_image(), count, |input, copy| {
+                        planes.fill(simd, &sizes, &input[..sizes.from * sizes.input_plane()], rectify, copy);
+                    }),
+                    gradients: gradients.read(gradient, sizes.output_image(), count, |gradient, copy| {
+                        let rows = gradient[..rows * sizes.output_plane()].chunks_exact(sizes.output[1]);
+                        let copies = copy.chunks_exact_mut(plane / sizes.output[0]);
+                        rows.zip(copies).for_each(|(row, copy)| copy[..row.len()].copy_from_slice(row));
+                    }),
                     plane,
                     rows,
                 };
                 sums.all(output);
             }
         }
+    }
+}
+
+/// What some images are read from: the tensor itself, or a copy in another layout.
+struct Source {
+    copies: bool,
+    /// The numbers from image to image.
+    image: usize,
+    copy: Vec<f32>,
+}
+
+impl Source {
+    fn new(copies: bool, [of_copy, of_tensor]: [usize; 2], images: usize) -> Self {
+        let (image, numbers) = if copies { (of_copy, images * of_copy) } else { (of_tensor, 0) };
+        Self { copies, image, copy: vec![0.0; numbers] }
+    }
+
+    /// Returns the first images of a tensor with so many numbers per image, copied one by one if they are.
+    #[inline(always)]
+    fn read<'a>(
+        &'a mut self,
+        tensor: &'a [f32],
+        image: usize,
+        images: usize,
+        copy: impl Fn(&[f32], &mut [f32]),
+    ) -> &'a [f32] {
+        if !self.copies {
+            return tensor;
+        }
+        let copies = self.copy.chunks_exact_mut(self.image).take(images);
+        copies.enumerate().for_each(|(at, to)| copy(&tensor[at * image..], to));
+        &self.copy
     }
 }
 
