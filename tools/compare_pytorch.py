@@ -1,12 +1,12 @@
 """Training steps, or inference, of one network in PyTorch and in this crate, in turns, and the ratio of their speeds.
 
     cargo bench --bench trainer --no-run        # prints the path of the executable
-    python3 tools/compare_pytorch.py target/release/deps/trainer-... [--threads 1 2] [--rounds 5] [--steps 2]
-    python3 tools/compare_pytorch.py target/release/deps/trainer-... --inference --batch 1
+    python3 tools/compare_pytorch.py target/release/deps/trainer-... [--threads 1 2] [--rounds 5] [--steps 2] \
+        [--block separable] [--batch 32] [--inference]
 
 Any Python with torch will do. With --inference, onnxruntime takes part too if that Python has it, and the executable
-was built with the feature `onnx`. Both train the same block (conv3, conv3, add, conv1, concat; N = 1, 32 filters, three
-stages, 32x32x3, batches of 64) with Adam. One side waits while the other works. The quickest round counts.
+was built with the feature `onnx`. Both train the same block (N = 1, 32 filters, three stages, 32x32x3) with Adam. One side
+waits while the other works. The quickest round counts, and the median of the rounds is printed beside it.
 
 Each side is a process that answers a line with a number of steps by the seconds that they took. `benches/gpu/stages`
 uses the same sides on a GPU.
@@ -17,6 +17,7 @@ import importlib.util
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,11 @@ import threading
 import time
 
 BATCH = 64
+# Blocks of the comparison by name; any text of a block will do, too.
+BLOCKS = {
+    "cells": "conv3(0) conv3(1) add(1,2) conv1(0) concat(3,4) terminal(5)",
+    "separable": "sep3(0) sep3(1) add(1,2) conv1(0) concat(3,4) terminal(5)",
+}
 
 
 class SideError(Exception):
@@ -188,9 +194,10 @@ def main():
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--serve", metavar="DIR", help="be PyTorch's side, for the exported.py in DIR")
     parser.add_argument("--device", default="cpu", help="of PyTorch's side")
-    parser.add_argument("--batch", type=int, default=BATCH, help="of PyTorch's side, and of inference")
+    parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--inference", action="store_true", help="classify instead of training")
     parser.add_argument("--onnxruntime", action="store_true", help="be onnxruntime's side")
+    parser.add_argument("--block", default="cells", help="cells, separable, or the text of a block")
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32", help="of PyTorch's side")
     parser.add_argument("--compile", action="store_true", help="PyTorch's side with torch.compile")
     arguments = parser.parse_args()
@@ -205,29 +212,41 @@ def main():
     if not arguments.executable:
         parser.error("name an executable of the bench trainer: cargo bench --bench trainer --no-run prints its path")
 
-    print(f"images a second, best of {arguments.rounds} rounds in turns")
+    print(f"images a second, best (and median) of {arguments.rounds} rounds in turns")
+    block = BLOCKS.get(arguments.block, arguments.block)
+    batch = arguments.batch
     for threads in arguments.threads or [1, 2]:
         with tempfile.TemporaryDirectory() as folder:
-            environment = {"BLOCKQNN_PEER": folder, "RAYON_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+            environment = {
+                "BLOCKQNN_PEER": folder,
+                "BLOCKQNN_PEER_BLOCK": block,
+                "BLOCKQNN_PEER_BATCH": str(batch),
+                "RAYON_NUM_THREADS": str(threads),
+                "OMP_WAIT_POLICY": "passive",
+            }
             if arguments.inference:
-                environment.update(BLOCKQNN_PEER_INFERENCE="1", BLOCKQNN_PEER_BATCH=str(arguments.batch))
+                environment["BLOCKQNN_PEER_INFERENCE"] = "1"
             ours = [Side([executable], environment) for executable in arguments.executable]
             commands = others(folder, threads, arguments)
             sides = [*(Side(command, environment) for command in commands.values()), *ours]
-            best = [float("inf")] * len(sides)
             for side in sides:
                 side.seconds(1)
-            for _ in range(arguments.rounds):
-                for place, side in enumerate(sides):
-                    best[place] = min(best[place], side.seconds(arguments.steps) / arguments.steps)
+            rounds = [
+                [batch * arguments.steps / side.seconds(arguments.steps) for side in sides]
+                for _ in range(arguments.rounds)
+            ]
             for side in sides:
                 side.close()
-        speed = [(arguments.batch if arguments.inference else BATCH) / seconds for seconds in best]
+        best, median = list(map(max, zip(*rounds))), list(map(statistics.median, zip(*rounds)))
         versions = [next(iter(json.loads(side.told).values())) for side in sides[: len(commands)]]
-        print(f"{threads} threads: " + ", ".join(map("{} {}: {:.0f}".format, commands, versions, speed)))
-        for executable, own in zip(arguments.executable, speed[len(commands) :]):
-            ratios = ", ".join(f"{own / other:.2f}" for other in speed[: len(commands)])
-            print(f"  {os.path.basename(executable)}: {own:.0f}, ratio {ratios}")
+        told = map("{} {} {:.0f} ({:.0f})".format, commands, versions, best, median)
+        print(f"{threads} threads: {', '.join(told)}")
+        for place, executable in enumerate(arguments.executable, len(commands)):
+            print(f"  {os.path.basename(executable)}: {best[place]:.0f} ({median[place]:.0f})", end="")
+            for other, name in enumerate(commands):
+                ratio = statistics.median(round_[place] / round_[other] for round_ in rounds)
+                print(f", ratio to {name} {best[place] / best[other]:.2f} (median of the rounds' ratios {ratio:.2f})", end="")
+            print()
 
 
 if __name__ == "__main__":

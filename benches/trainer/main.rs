@@ -156,16 +156,17 @@ fn side_by_side() {
     }
 }
 
-/// The other side of `tools/compare_pytorch.py`.
+/// The other side of `tools/compare_pytorch.py`, which passes the block and the size of a batch in the environment.
 fn peer(folder: &Path) -> Result<(), Box<dyn Error>> {
-    let (graph, config) = (graph(CELLS), cifar(32));
-    let blueprint = Blueprint::new("cells", graph.clone(), config.clone())?;
-    if std::env::var_os("BLOCKQNN_PEER_INFERENCE").is_none() {
-        return on_flex(&graph, &config, 64).serve(&blueprint, folder);
+    let (block, config) = (std::env::var("BLOCKQNN_PEER_BLOCK")?, cifar(32));
+    let graph = block.parse::<BlockCode>()?.to_graph();
+    let blueprint = Blueprint::new("peer", graph.clone(), config.clone())?;
+    let training = on_flex(&graph, &config, std::env::var("BLOCKQNN_PEER_BATCH")?.parse()?);
+    if std::env::var_os("BLOCKQNN_PEER_INFERENCE").is_some() {
+        return Inference::new(training).ok_or("there is no network")?.serve(&blueprint, folder);
     }
-    let batch = std::env::var("BLOCKQNN_PEER_BATCH").map_or(Ok(64), |batch| batch.parse())?;
-    let network = Inference::new(on_flex(&graph, &config, batch)).ok_or("there is no network")?;
-    network.serve(&blueprint, folder)
+    let mut training = training;
+    training.serve(&blueprint, folder)
 }
 
 criterion_group!(benches, steps, inference, batches);

@@ -143,24 +143,20 @@ pub(super) enum Rectify {
     No,
 }
 
-/// Applies a convolution, to the rectified input if `rectify` says so.
+/// Applies a convolution, to the rectified input if `rectify` says so. It is padded by half its kernel, as
+/// the [`Initializer`] pads.
 pub(super) fn convolve(convolution: &Conv2d, input: Tensor<4>, rectify: Rectify) -> Tensor<4> {
     #[cfg(feature = "flex")]
-    if is_dense(convolution) && super::flex::takes(&input) {
+    if super::flex::takes(&input) {
+        let Conv2d { stride: [stride, _], dilation: [dilation, _], groups, .. } = *convolution;
+        let window = super::flex::Window { stride, dilation, groups };
         let (weights, rectify) = (convolution.weight.val(), rectify == Rectify::First);
         return match &convolution.bias {
-            Some(bias) => super::flex::convolve_with_bias(input, weights, bias.val(), rectify),
-            None => super::flex::convolve(input, weights, rectify),
+            Some(bias) => super::flex::convolve_with_bias(input, weights, bias.val(), window, rectify),
+            None => super::flex::convolve(input, weights, window, rectify),
         };
     }
     convolve_in_type(convolution, if rectify == Rectify::First { relu(input) } else { input })
-}
-
-/// Whether a convolution is of the kind that our kernels compute: of stride 1, with a square kernel, neither in groups
-/// nor dilated.
-#[cfg(feature = "flex")]
-fn is_dense(Conv2d { stride, kernel_size: [height, width], dilation, groups, .. }: &Conv2d) -> bool {
-    *stride == [1; 2] && height == width && *dilation == [1; 2] && *groups == 1
 }
 
 /// Applies batch normalisation. Where gradients are recorded it uses the statistics of the batch, and updates the

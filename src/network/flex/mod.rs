@@ -16,28 +16,41 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use convolution::Sizes;
+pub(super) use convolution::Window;
 
 /// Returns whether a tensor is on the device that these kernels support.
 pub(super) fn takes(tensor: &Tensor<4>) -> bool {
     tensor.dtype() == DType::F32 && tensor.device() == Device::flex()
 }
 
-/// Applies a convolution without bias, of stride 1 and with an odd kernel, that keeps height and width. The input is
+/// Applies a convolution without bias, with an odd kernel, padded by half the kernel times the dilation. The input is
 /// rectified first if `rectify` is set.
 ///
 /// # Shapes
 /// - `input`: `[images, from, height, width]`
-/// - `weights`: `[to, from, kernel, kernel]`
-/// - output: `[images, to, height, width]`
-pub(super) fn convolve(input: Tensor<4>, weights: Tensor<4>, rectify: bool) -> Tensor<4> {
-    let output = <Dispatch as Kernels>::convolve_image(input.into_dispatch(), weights.into_dispatch(), rectify);
+/// - `weights`: `[to, from / groups, rows, columns]`
+/// - output: `[images, to, height, width]`, with height and width divided by the stride, rounded up
+pub(super) fn convolve(input: Tensor<4>, weights: Tensor<4>, window: Window, rectify: bool) -> Tensor<4> {
+    let output = <Dispatch as Kernels>::convolve_image(input.into_dispatch(), weights.into_dispatch(), window, rectify);
     Tensor::from_dispatch(output)
 }
 
 /// Applies a convolution with a bias, `[to]`, like [`convolve`], without gradients.
-pub(super) fn convolve_with_bias(input: Tensor<4>, weights: Tensor<4>, bias: Tensor<1>, rectify: bool) -> Tensor<4> {
+pub(super) fn convolve_with_bias(
+    input: Tensor<4>,
+    weights: Tensor<4>,
+    bias: Tensor<1>,
+    window: Window,
+    rectify: bool,
+) -> Tensor<4> {
     let [input, weights] = [input, weights].map(Tensor::into_dispatch);
-    Tensor::from_dispatch(<Dispatch as Plain>::convolve_with_bias(input, weights, bias.into_dispatch(), rectify))
+    Tensor::from_dispatch(<Dispatch as Plain>::convolve_with_bias(
+        input,
+        weights,
+        bias.into_dispatch(),
+        window,
+        rectify,
+    ))
 }
 
 /// Returns the mean and the variance of each channel of a batch `[images, channels, height, width]` as `[2, channels]`,
@@ -73,6 +86,7 @@ pub(super) trait Plain: Backend {
         input: FloatTensor<Self>,
         weights: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        window: Window,
         rectify: bool,
     ) -> FloatTensor<Self>;
 
@@ -84,7 +98,12 @@ pub(super) trait Plain: Backend {
 #[backend_extension(Flex, Autodiff)]
 pub(super) trait Kernels: Backend {
     /// See [`convolve`].
-    fn convolve_image(input: FloatTensor<Self>, weights: FloatTensor<Self>, rectify: bool) -> FloatTensor<Self>;
+    fn convolve_image(
+        input: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        window: Window,
+        rectify: bool,
+    ) -> FloatTensor<Self>;
 
     /// See [`normalise`].
     fn normalise(
@@ -106,29 +125,34 @@ fn dims<const D: usize>(tensor: &Primitive) -> [usize; D] {
     std::array::from_fn(|axis| tensor.layout().shape()[axis])
 }
 
-fn sizes(input: &Primitive, weights: &Primitive) -> Sizes {
-    let [images, from, height, width] = dims(input);
-    let [to, _, kernel, _] = dims(weights);
-    Sizes { images, from, to, kernel, height, width }
-}
-
 fn batch(input: &Primitive) -> normalisation::Sizes {
     let [images, channels, height, width] = dims(input);
     normalisation::Sizes { images, channels, plane: height * width }
 }
 
-fn convolved(input: &Primitive, weights: &Primitive, bias: Option<&Primitive>, rectify: bool) -> Primitive {
+fn convolved(
+    input: &Primitive,
+    weights: &Primitive,
+    bias: Option<&Primitive>,
+    window: Window,
+    rectify: bool,
+) -> Primitive {
     let (input, weights) = (input.to_contiguous(), weights.to_contiguous());
     let bias = bias.map(Primitive::to_contiguous);
-    let sizes = sizes(&input, &weights);
+    let sizes = Sizes::new(dims(&input), dims(&weights), window);
     let bias = bias.as_ref().map(|bias| bias.storage());
-    let output = convolution::convolve(sizes, input.storage(), weights.storage(), bias, rectify);
-    tensor(output, [sizes.images, sizes.to, sizes.height, sizes.width])
+    tensor(convolution::convolve(sizes, input.storage(), weights.storage(), bias, rectify), sizes.output_shape())
 }
 
 impl Plain for Flex {
-    fn convolve_with_bias(input: Primitive, weights: Primitive, bias: Primitive, rectify: bool) -> Primitive {
-        convolved(&input, &weights, Some(&bias), rectify)
+    fn convolve_with_bias(
+        input: Primitive,
+        weights: Primitive,
+        bias: Primitive,
+        window: Window,
+        rectify: bool,
+    ) -> Primitive {
+        convolved(&input, &weights, Some(&bias), window, rectify)
     }
 
     fn batch_statistics(input: Primitive) -> Primitive {
@@ -139,8 +163,8 @@ impl Plain for Flex {
 }
 
 impl Kernels for Flex {
-    fn convolve_image(input: Primitive, weights: Primitive, rectify: bool) -> Primitive {
-        convolved(&input, &weights, None, rectify)
+    fn convolve_image(input: Primitive, weights: Primitive, window: Window, rectify: bool) -> Primitive {
+        convolved(&input, &weights, None, window, rectify)
     }
 
     fn normalise(
@@ -161,22 +185,21 @@ impl Kernels for Flex {
 struct Convolution;
 
 impl Backward<Flex, 2> for Convolution {
-    type State = (Primitive, Primitive, bool);
+    type State = (Primitive, Primitive, Window, bool);
 
     fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let gradient = gradients.consume::<Flex>(&ops.node).to_contiguous();
-        let (input, weights, rectify) = ops.state;
-        let sizes = sizes(&input, &weights);
-        let Sizes { images, from, to, kernel, height, width } = sizes;
+        let (input, weights, window, rectify) = ops.state;
+        let sizes = Sizes::new(dims(&input), dims(&weights), window);
         let [node, weights_node] = ops.parents;
         if let Some(node) = weights_node {
-            let weights = convolution::weight_gradient(sizes, input.storage(), gradient.storage(), rectify);
-            gradients.register::<Flex>(node.id, tensor(weights, [to, from, kernel, kernel]));
+            let found = convolution::weight_gradient(sizes, input.storage(), gradient.storage(), rectify);
+            gradients.register::<Flex>(node.id, tensor(found, dims::<4>(&weights)));
         }
         if let Some(node) = node {
             let rectified = rectify.then(|| input.storage());
-            let input = convolution::input_gradient(sizes, gradient.storage(), weights.storage(), rectified);
-            gradients.register::<Flex>(node.id, tensor(input, [images, from, height, width]));
+            let found = convolution::input_gradient(sizes, gradient.storage(), weights.storage(), rectified);
+            gradients.register::<Flex>(node.id, tensor(found, dims::<4>(&input)));
         }
     }
 }
@@ -213,18 +236,24 @@ impl Backward<Flex, 3> for Normalisation {
 }
 
 impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
-    fn convolve_image(input: FloatTensor<Self>, weights: FloatTensor<Self>, rectify: bool) -> FloatTensor<Self> {
+    fn convolve_image(
+        input: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        window: Window,
+        rectify: bool,
+    ) -> FloatTensor<Self> {
         let (input, input_node) = input.into_parts();
         let (weights, weights_node) = weights.into_parts();
         let (input, weights) = (input.to_contiguous(), weights.to_contiguous());
         match Convolution.prepare::<C>([input_node, weights_node]).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => {
-                let output = Flex::convolve_image(input.clone(), weights.clone(), rectify);
-                prepared.finish((input, weights, rectify), output)
+                let output = Flex::convolve_image(input.clone(), weights.clone(), window, rectify);
+                prepared.finish((input, weights, window, rectify), output)
             }
-            OpsKind::UnTracked(prepared) => prepared.finish(Flex::convolve_image(input, weights, rectify)),
+            OpsKind::UnTracked(prepared) => prepared.finish(Flex::convolve_image(input, weights, window, rectify)),
         }
     }
+
     fn normalise(
         input: FloatTensor<Self>,
         scale: FloatTensor<Self>,

@@ -54,17 +54,53 @@ const SIZES: [[usize; 6]; 9] = [
     [17, 2, 66, 1, 1, 3],
 ];
 
+const DENSE: Window = Window { stride: 1, dilation: 1, groups: 1 };
+
+/// Compares the convolution, and its gradients, of an input and weights of these shapes with burn's.
+#[track_caller]
+fn assert_is_burns(input: [usize; 4], weights: [usize; 4], window: Window) {
+    let Window { stride, dilation, groups } = window;
+    for rectify in [false, true] {
+        let inputs = || [random(1, input), random(2, weights)];
+        let found = differentiate(inputs(), |[input, weights]| convolve(input, weights, window, rectify));
+        let wanted = differentiate(inputs(), |[input, weights]| {
+            let [_, _, rows, columns] = weights.dims();
+            let padding = [rows, columns].map(|side| side / 2 * dilation);
+            let options = ConvOptions::new([stride; 2], padding, [dilation; 2], groups);
+            conv2d(if rectify { relu(input) } else { input }, weights, None, options)
+        });
+        found.iter().zip(&wanted).for_each(|(found, wanted)| assert_close(found, wanted));
+    }
+}
+
 #[test]
 fn convolutions_and_their_gradients_are_those_of_burn() {
     for [images, from, to, kernel, height, width] in SIZES {
-        for rectify in [false, true] {
-            let inputs = || [random(1, [images, from, height, width]), random(2, [to, from, kernel, kernel])];
-            let found = differentiate(inputs(), |[input, weights]| convolve(input, weights, rectify));
-            let wanted = differentiate(inputs(), |[input, weights]| {
-                let options = ConvOptions::new([1; 2], [kernel / 2; 2], [1; 2], 1);
-                conv2d(if rectify { relu(input) } else { input }, weights, None, options)
-            });
-            found.iter().zip(&wanted).for_each(|(found, wanted)| assert_close(found, wanted));
+        assert_is_burns([images, from, height, width], [to, from, kernel, kernel], DENSE);
+    }
+}
+
+#[test]
+fn convolutions_in_groups_and_their_gradients_are_those_of_burn() {
+    // Channels of input and output, groups: depthwise, with two filters for each channel, and several in a group.
+    for [from, to, groups] in [[8, 8, 8], [3, 6, 3], [8, 8, 2], [12, 8, 4], [16, 16, 8], [4, 70, 2]] {
+        for [images, height, width] in [[3, 8, 8], [2, 9, 17], [33, 3, 2]] {
+            for kernel in [1, 3, 5, 7] {
+                let window = Window { groups, ..DENSE };
+                assert_is_burns([images, from, height, width], [to, from / groups, kernel, kernel], window);
+            }
+        }
+    }
+}
+
+#[test]
+fn strided_and_dilated_convolutions_and_their_gradients_are_those_of_burn() {
+    for (groups, stride, dilation) in [(1, 1, 2), (1, 2, 1), (4, 2, 1), (4, 1, 2), (2, 2, 2), (4, 3, 1), (2, 3, 2)] {
+        for [height, width] in [[1, 1], [2, 5], [7, 8], [16, 16], [9, 19]] {
+            for [rows, columns] in [[1, 1], [3, 3], [5, 5], [7, 7], [1, 7], [3, 1]] {
+                let window = Window { stride, dilation, groups };
+                assert_is_burns([2, 4, height, width], [8, 4 / groups, rows, columns], window);
+            }
         }
     }
 }
@@ -100,14 +136,17 @@ fn normalisations_and_their_gradients_are_those_of_burn() {
 fn the_number_of_threads_does_not_change_a_bit() {
     let bits = |threads: usize| {
         ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
-            let inputs = [random(1, [19, 5, 9, 11]), random(2, [37, 5, 3, 3])];
-            let all = differentiate(inputs, |[input, weights]| {
-                let output = convolve(input, weights, true);
-                let statistics = statistics(output.clone());
-                let [scale, shift] = [3, 4].map(|seed| random(seed, [37]));
-                normalise(output, [scale, shift], statistics, 1e-5)
+            let depthwise = Window { groups: 37, ..DENSE };
+            let all = [(5, DENSE), (37, depthwise), (37, Window { stride: 2, ..depthwise })].map(|(from, window)| {
+                let inputs = [random(1, [19, from, 9, 11]), random(2, [37, from / window.groups, 3, 3])];
+                differentiate(inputs, |[input, weights]| {
+                    let output = convolve(input, weights, window, true);
+                    let statistics = statistics(output.clone());
+                    let [scale, shift] = [3, 4].map(|seed| random(seed, [37]));
+                    normalise(output, [scale, shift], statistics, 1e-5)
+                })
             });
-            all.concat().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            all.as_flattened().concat().into_iter().map(f32::to_bits).collect::<Vec<_>>()
         })
     };
     let one = bits(1);
@@ -119,7 +158,7 @@ fn nan_passes_through_a_rectifier() {
     let mut pixels = vec![-1.0f32; 9];
     pixels[4] = f32::NAN;
     let input = Tensor::from_data(TensorData::new(pixels, [1, 1, 3, 3]), &Device::flex());
-    let output = convolve(input, Tensor::ones([1, 1, 1, 1], &Device::flex()), true);
+    let output = convolve(input, Tensor::ones([1, 1, 1, 1], &Device::flex()), DENSE, true);
     let output = values(output);
     assert!(output[4].is_nan());
     assert_eq!(output[..4], [0.0; 4]);
@@ -128,9 +167,9 @@ fn nan_passes_through_a_rectifier() {
 #[test]
 fn inputs_without_gradients_get_no_gradient() {
     let weights = random(2, [3, 2, 3, 3]).require_grad();
-    let output = convolve(random(1, [2, 2, 4, 4]), weights.clone(), false);
+    let output = convolve(random(1, [2, 2, 4, 4]), weights.clone(), DENSE, false);
     let gradients = output.sum().backward();
     assert_eq!(weights.grad(&gradients).unwrap().dims(), [3, 2, 3, 3]);
-    let plain = convolve(random(1, [2, 2, 4, 4]).inner(), weights.inner(), false);
+    let plain = convolve(random(1, [2, 2, 4, 4]).inner(), weights.inner(), DENSE, false);
     assert!(!plain.device().is_autodiff());
 }

@@ -13,6 +13,15 @@ pub(super) fn load<S: Simd>(slice: &[f32], at: usize) -> S::f32s {
     S::as_simd_f32s(&slice[at..at + S::F32_LANES]).0[0]
 }
 
+/// Loads the first lanes of a vector, as many as `slice` has.
+#[inline(always)]
+pub(super) fn load_some<S: Simd>(simd: S, slice: &[f32]) -> S::f32s {
+    match S::as_simd_f32s(slice) {
+        (&[whole], []) => whole,
+        _ => simd.partial_load_f32s(slice),
+    }
+}
+
 /// Stores the first lanes of a vector, as many as `slice` has.
 ///
 /// The vector's address is not taken: that would force it into memory, with all vectors computed beside it.
@@ -22,4 +31,11 @@ pub(super) fn store<S: Simd>(simd: S, slice: &mut [f32], vector: S::f32s) {
         ([whole], []) => *whole = vector,
         _ => simd.partial_store_f32s(slice, vector),
     }
+}
+
+/// Returns 0 in place of negative numbers. NaN stays NaN, so that a training that diverges is noticed.
+#[inline(always)]
+pub(super) fn rectify<S: Simd>(simd: S, vector: S::f32s) -> S::f32s {
+    let zero = simd.splat_f32s(0.0);
+    simd.select_f32s(simd.less_than_f32s(vector, zero), zero, vector)
 }
