@@ -12,6 +12,7 @@ mod named;
 mod network_config;
 mod operation;
 mod path_flow;
+mod reduction;
 mod shape;
 
 pub use cost::{Cost, CostError, CostLimits, CostQuantity, OverLimit};
@@ -21,6 +22,9 @@ pub(crate) use operation::{CELL, PyTorch};
 pub use operation::{ConvolutionShape, Groups, Operation, Order, Width};
 #[cfg(any(feature = "train", feature = "onnx"))]
 pub(crate) use operation::{SizedStep, Step};
+pub use reduction::Reduction;
+#[cfg(any(feature = "train", feature = "onnx"))]
+pub(crate) use shape::PlacedBlock;
 pub use shape::{ImageShape, NodeChannels, SizeOverflow};
 
 use serde::{Deserialize, Serialize};

@@ -54,7 +54,7 @@ impl Block {
         for (node, own) in graph.nodes().iter().zip(channels) {
             let inputs: Vec<u64> = node.inputs.iter().map(|&from| channels[from].output).collect();
             layers.push(Layer::new(node, &inputs, own.computed, initializer)?);
-            let projection = || PreActivation::new(1, own.computed, own.output, initializer);
+            let projection = || PreActivation::new(1, 1, own.computed, own.output, initializer);
             projections.push(own.is_projected().then(projection).transpose()?);
         }
         Ok(Self { layers, projections, wiring })

@@ -103,11 +103,10 @@ fn layers() -> Result<Vec<Case>, Box<dyn Error>> {
     let config = |height, width, filters| NetworkConfig {
         image: ImageShape { channels: 3, height, width },
         classes: 10,
-        stem: StemConfig::default(),
         stages: 1,
         repeats: 1,
         width: filters,
-        widths: WidthRule::Bounded,
+        ..NetworkConfig::cifar()
     };
     let sizes = [("even", config(16, 16, 32), 16), ("odd", config(9, 7, 5), 6)];
     let cases = kinds.into_iter().flat_map(|(kind, graph)| {

@@ -5,7 +5,7 @@ use crate::pytorch::python_with;
 use blockqnn::data::{Augmentation, BatchSource, Batches, DeviceSet};
 use blockqnn::evaluator::PYTHON_WORKER;
 use blockqnn::export::Blueprint;
-use blockqnn::graph::{LayerGraph, Node, Operation, WidthRule};
+use blockqnn::graph::{LayerGraph, NetworkConfig, Node, Operation, Reduction, StemConfig, WidthRule};
 use blockqnn::network::Network;
 use blockqnn::network::device::parse_device;
 use blockqnn::seed;
@@ -76,10 +76,15 @@ fn recipes() -> Vec<Recipe> {
 #[test]
 #[ignore = "needs PyTorch: a python3 with torch (Debian: python3-torch), or one that BLOCKQNN_PYTHON names"]
 fn weights_batches_and_rates_of_the_trainer_are_the_crates_own() {
-    for (graph, widths) in
-        [(every_kind(), WidthRule::Growing), (every_kind(), WidthRule::Bounded), (block(), WidthRule::Growing)]
-    {
-        let network = network(5, widths);
+    let stem = StemConfig { multiplier: 3, normalised: true, ..StemConfig::default() };
+    let strided = NetworkConfig { stem, reduction: Reduction::Convolution, ..network(5, WidthRule::Bounded) };
+    for (graph, network) in [
+        (every_kind(), network(5, WidthRule::Growing)),
+        (every_kind(), network(5, WidthRule::Bounded)),
+        (block(), network(5, WidthRule::Growing)),
+        (every_kind(), strided.clone()),
+        (LayerGraph::named("darts-v2").unwrap(), strided),
+    ] {
         let split = split(101, 30);
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("blockqnn_worker.py"), PYTHON_WORKER).unwrap();
