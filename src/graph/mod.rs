@@ -143,6 +143,21 @@ impl LayerGraph {
         self.nodes[1].operation == Operation::Previous
     }
 
+    /// Returns the paths of the block that drop-path may drop, each as a node and the position of one of its inputs, in
+    /// the order of both: the inputs of sums, except those that come over a shortcut, which is an input of the block,
+    /// an identity, or another sum or concatenation.
+    ///
+    /// This is the rule of `NASNet` (Zoph et al., CVPR 2018, Section 4.1) and DARTS (Liu et al., ICLR 2019), in whose
+    /// cells all joins but the last are sums. In a residual block it is stochastic depth (Huang et al., ECCV 2016).
+    #[cfg(feature = "train")]
+    pub(crate) fn paths(&self) -> Vec<[usize; 2]> {
+        let is_shortcut = |from: usize| self.nodes[from].operation.facts().passes_through;
+        let live = self.live_nodes();
+        let sums = (0..self.nodes.len()).filter(|&node| live[node] && self.nodes[node].operation == Operation::Add);
+        let inputs = |node: usize| (0..).zip(&self.nodes[node].inputs).map(move |(input, &from)| ([node, input], from));
+        sums.flat_map(inputs).filter(|&(_, from)| !is_shortcut(from)).map(|(path, _)| path).collect()
+    }
+
     /// Whether each node contributes to the output of the graph.
     pub(crate) fn live_nodes(&self) -> Vec<bool> {
         let mut live = vec![false; self.nodes.len()];

@@ -11,6 +11,7 @@ mod flex;
 mod init;
 mod kernels;
 mod layer;
+mod paths;
 mod precision;
 mod sequence;
 mod weights;
@@ -30,6 +31,7 @@ use burn::tensor::FloatDType;
 use burn::tensor::activation::relu;
 use init::Initializer;
 use layer::{PreActivation, Rectify, convolve, halve, normalise};
+use paths::PathFactors;
 use rand::Rng;
 use std::sync::Arc;
 
@@ -190,6 +192,35 @@ impl Network {
     /// pixels, or they are on another device.
     #[must_use]
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        self.compute(images, PathFactors::new(None))
+    }
+
+    /// Returns the logits of [`forward`](Self::forward), where each path is multiplied by a factor for each image: 0 for
+    /// an image for which it is dropped.
+    ///
+    /// A path is what a layer of a block gives to a sum. What comes over a shortcut (an input of the block, an identity,
+    /// another sum or a concatenation) is none. They are ordered by block, sum, and input of the sum.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, channels, height, width]`
+    /// - `factors`: `[path_count, batch]`, on the device of the images
+    /// - output: `[batch, classes]`
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward), or if `factors` has another shape.
+    #[must_use]
+    pub fn forward_dropping(&self, images: Tensor<4>, factors: Tensor<2>) -> Tensor<2> {
+        assert_eq!(factors.dims(), [self.path_count(), images.dims()[0]], "paths and images of the factors");
+        self.compute(images, PathFactors::new(Some(factors)))
+    }
+
+    /// Returns the number of paths in all blocks.
+    #[must_use]
+    pub fn path_count(&self) -> usize {
+        self.blocks.iter().map(Block::path_count).sum()
+    }
+
+    fn compute(&self, images: Tensor<4>, mut factors: PathFactors) -> Tensor<2> {
         let mut features = convolve(&self.stem, images, Rectify::No);
         if let Some(normalisation) = &self.stem_normalisation {
             features = normalise(normalisation, features);
@@ -205,7 +236,7 @@ impl Network {
                 previous = previous.map(|previous| self.reduce(1, stage, previous));
             }
             let input = self.plan.takes_previous.then(|| features.clone());
-            features = block.forward(features, previous);
+            features = block.forward(features, previous, &mut factors);
             previous = input;
         }
         let features = relu(normalise(&self.normalisation, features)).cast(FloatDType::F32);

@@ -341,6 +341,37 @@ fn every_parameter_that_reaches_the_output_has_a_gradient() {
 }
 
 #[test]
+fn a_path_that_is_dropped_for_an_image_leaves_the_shortcut_alone() {
+    let device = default_device().unwrap();
+    let block = graph(&[(Input, &[]), (CELL3, &[0]), (Add, &[0, 1]), (Output, &[2])]);
+    let config = tiny(1, 2);
+    let network = build(&block, &config, 1, &device);
+    assert_eq!(network.path_count(), 2);
+    let x = images(&config, 3, &device);
+    let factors = |values: [[f32; 3]; 2]| Tensor::<2>::from_floats(values, &device);
+    let rows = |logits: Tensor<2>| -> Vec<Vec<f32>> {
+        logits.into_data().try_to_vec::<f32>().unwrap().chunks(3).map(<[f32]>::to_vec).collect()
+    };
+    let whole = rows(network.forward(x.clone()));
+    assert_eq!(rows(network.forward_dropping(x.clone(), factors([[1.0; 3]; 2]))), whole);
+    // The same network where the second block computes zeros in its path.
+    let mut silent = network.clone();
+    for (name, place) in silent.places() {
+        if let ("stages.0.1.layer1.normalisation.weight", weights::Place::Vector(scale)) = (name.as_str(), place) {
+            *scale = Param::from_tensor(scale.val().zeros_like());
+        }
+    }
+    let silent = rows(silent.forward(x.clone()));
+    let dropped = rows(network.forward_dropping(x.clone(), factors([[1.0; 3], [1.0, 0.0, 1.0]])));
+    assert_eq!(dropped, [whole[0].clone(), silent[1].clone(), whole[2].clone()]);
+    assert_ne!(silent[1], whole[1]);
+    // What is kept counts by its factor.
+    let doubled = rows(network.forward_dropping(x, factors([[1.0; 3], [2.0, 1.0, 1.0]])));
+    assert_ne!(doubled[0], whole[0]);
+    assert_eq!(doubled[1..], whole[1..]);
+}
+
+#[test]
 fn an_unused_branch_is_built_but_not_computed() {
     let device = default_device().unwrap().autodiff();
     let config = tiny(1, 1);

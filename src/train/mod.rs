@@ -9,6 +9,7 @@
 
 mod checkpoint;
 mod device_reads;
+mod drop_path;
 mod environment;
 mod error;
 mod fit;
@@ -53,11 +54,33 @@ pub trait Classifier: Module {
     /// Images have the type of the recipe's [`Precision`](crate::network::Precision); logits are in single precision.
     /// Images with gradients (on a device with `autodiff`) are for training, others for inference.
     fn classify(&self, images: Tensor<4>) -> Tensor<2>;
+
+    /// Returns the number of paths that [`Recipe::drop_path`] drops at random; `None` if the module has no notion of
+    /// paths, and such a recipe is refused.
+    fn path_count(&self) -> Option<usize> {
+        None
+    }
+
+    /// Returns the logits where each path is multiplied by a factor for each image, `[paths, batch]`.
+    ///
+    /// It is only called if [`path_count`](Self::path_count) is not `None`; a module implements both or neither.
+    fn classify_dropping(&self, images: Tensor<4>, factors: Tensor<2>) -> Tensor<2> {
+        drop(factors);
+        self.classify(images)
+    }
 }
 
 impl Classifier for Network {
     fn classify(&self, images: Tensor<4>) -> Tensor<2> {
         self.forward(images)
+    }
+
+    fn path_count(&self) -> Option<usize> {
+        Some(Self::path_count(self))
+    }
+
+    fn classify_dropping(&self, images: Tensor<4>, factors: Tensor<2>) -> Tensor<2> {
+        self.forward_dropping(images, factors)
     }
 }
 
