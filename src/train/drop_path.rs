@@ -5,13 +5,13 @@ use crate::seed;
 use rand::Rng;
 
 /// The drops of one epoch.
-pub(super) struct DropPath {
+pub(super) struct Drops {
     rate: f64,
     paths: usize,
     seed: u64,
 }
 
-impl DropPath {
+impl Drops {
     /// Returns the drops of an epoch of an attempt in a network of so many paths; `None` if there are none.
     pub(super) fn of_epoch(recipe: &Recipe, paths: usize, seed: u64, restarts: u32, epoch: u32) -> Option<Self> {
         let rate = recipe.drop_path_at(epoch);
@@ -45,10 +45,10 @@ mod tests {
 
     #[test]
     fn the_share_of_dropped_paths_rises_with_the_epochs_and_their_expectation_stays() {
-        assert!(DropPath::of_epoch(&recipe(), 50, 1, 0, 0).is_none());
-        assert!(DropPath::of_epoch(&recipe(), 0, 1, 0, 3).is_none());
+        assert!(Drops::of_epoch(&recipe(), 50, 1, 0, 0).is_none());
+        assert!(Drops::of_epoch(&recipe(), 0, 1, 0, 3).is_none());
         for (epoch, rate) in [(1, 0.1), (2, 0.2), (3, 0.3)] {
-            let factors = DropPath::of_epoch(&recipe(), 50, 1, 0, epoch).unwrap().factors(0, 400);
+            let factors = Drops::of_epoch(&recipe(), 50, 1, 0, epoch).unwrap().factors(0, 400);
             let dropped = factors.iter().filter(|factor| **factor == 0.0).count() as f64 / factors.len() as f64;
             // 20,000 draws have a deviation of at most 0.0035.
             assert!((dropped - rate).abs() < 0.015, "{epoch}: {dropped}");
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn each_batch_epoch_restart_and_seed_drops_others_and_the_same_again() {
         let factors = |seed, restarts, epoch, batch| {
-            DropPath::of_epoch(&recipe(), 3, seed, restarts, epoch).unwrap().factors(batch, 40)
+            Drops::of_epoch(&recipe(), 3, seed, restarts, epoch).unwrap().factors(batch, 40)
         };
         let base = factors(1, 0, 2, 5);
         assert_eq!(base, factors(1, 0, 2, 5));

@@ -2,10 +2,10 @@
 
 use super::checkpoint::{self, Checkpoints, Snapshot, Task};
 use super::device_reads::{DeviceReads, Direct, device_error};
-use super::drop_path::DropPath;
+use super::drop_path::Drops;
 use super::optimizer::new_optimizer;
 use super::parameters::{numbered, values, with_values};
-use super::{Classifier, Epoch, Outcome, Recipe, TrainError, Trained, Watch};
+use super::{Classifier, DropPaths, Epoch, Outcome, Recipe, TrainError, Trained, Watch};
 use crate::data::{BatchSource, Batches};
 use crate::environment::Progress;
 use crate::evaluation::{Infeasibility, Metrics};
@@ -121,7 +121,7 @@ impl<'a> Training<'a> {
     ///
     /// # Errors
     /// [`TrainError`] if the recipe is not valid or drops paths of a module that does not know its own
-    /// ([`Classifier::path_count`]), the two sets do not fit each other, or `build` or the device fails.
+    /// ([`Classifier::paths`]), the two sets do not fit each other, or `build` or the device fails.
     /// With checkpoints, [`TrainError::Write`] if a checkpoint or the log cannot be written, [`TrainError::Read`] if a
     /// checkpoint cannot be read, and [`TrainError::Checkpoint`] if it is damaged or belongs to another training.
     ///
@@ -162,8 +162,8 @@ impl<'a> Training<'a> {
         let mut restarts = snapshot.as_ref().map_or(0, |snapshot| snapshot.progress.restarts);
         loop {
             let network = numbered(build(&mut seed::stream(seed, "weights", restarts.into()), &device)?);
-            let can_drop = recipe.drop_path == 0.0 || network.path_count().is_some();
-            let expected = "0 for a module that does not say what its paths are (Classifier::path_count)";
+            let can_drop = recipe.drop_path == 0.0 || network.paths().is_some();
+            let expected = "0 for a module that does not say what its paths are (Classifier::paths)";
             InvalidSetting::check("recipe.drop_path", recipe.drop_path, can_drop, expected)?;
             let attempt = session.begin(network, restarts, snapshot.take())?;
             let ends = |reason: &Infeasibility| {
@@ -347,8 +347,8 @@ impl Session<'_> {
         let batches = Batches::shuffled(self.of.images.len(), self.batch_size, self.of.seed, stream);
         let mut source =
             self.of.images.training_batches(&batches, batch, &self.of.recipe.augmentation, self.of.seed, stream);
-        let paths = network.path_count().unwrap_or(0);
-        let drops = DropPath::of_epoch(self.of.recipe, paths, self.of.seed, restarts, epoch);
+        let paths = network.paths().map_or(0, DropPaths::path_count);
+        let drops = Drops::of_epoch(self.of.recipe, paths, self.of.seed, restarts, epoch);
         let mut stop = None;
         let mut done = batch * self.batch_size.get();
         for indices in batches.iter().skip(batch) {
@@ -390,14 +390,14 @@ impl Session<'_> {
         &self,
         network: &M,
         images: Tensor<4>,
-        drops: Option<&DropPath>,
+        drops: Option<&Drops>,
         batch: usize,
     ) -> Tensor<2> {
-        let Some(drops) = drops else { return network.classify(images.autodiff()) };
+        let (Some(drops), Some(paths)) = (drops, network.paths()) else { return network.classify(images.autodiff()) };
         let [size, ..] = images.dims();
         let factors = TensorData::new(drops.factors(batch, size), [drops.paths(), size]);
         let factors = Tensor::<2>::from_data(factors, self.of.images.device());
-        network.classify_dropping(images.autodiff(), factors.autodiff())
+        paths.classify_dropping(images.autodiff(), factors.autodiff())
     }
 
     /// Writes a checkpoint if the training was cancelled.

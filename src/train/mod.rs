@@ -55,19 +55,20 @@ pub trait Classifier: Module {
     /// Images with gradients (on a device with `autodiff`) are for training, others for inference.
     fn classify(&self, images: Tensor<4>) -> Tensor<2>;
 
-    /// Returns the number of paths that [`Recipe::drop_path`] drops at random; `None` if the module has no notion of
-    /// paths, and such a recipe is refused.
-    fn path_count(&self) -> Option<usize> {
+    /// Returns the module as one whose paths [`Recipe::drop_path`] drops at random; `None` if it has no notion of paths,
+    /// and such a recipe is refused.
+    fn paths(&self) -> Option<&dyn DropPaths> {
         None
     }
+}
 
-    /// Returns the logits where each path is multiplied by a factor for each image, `[paths, batch]`.
-    ///
-    /// It is only called if [`path_count`](Self::path_count) is not `None`; a module implements both or neither.
-    fn classify_dropping(&self, images: Tensor<4>, factors: Tensor<2>) -> Tensor<2> {
-        drop(factors);
-        self.classify(images)
-    }
+/// A [`Classifier`] with paths that a training may drop, image by image.
+pub trait DropPaths {
+    /// Returns the number of paths.
+    fn path_count(&self) -> usize;
+
+    /// Returns the logits `[batch, classes]` where each path is multiplied by a factor for each image, `[paths, batch]`.
+    fn classify_dropping(&self, images: Tensor<4>, factors: Tensor<2>) -> Tensor<2>;
 }
 
 impl Classifier for Network {
@@ -75,8 +76,14 @@ impl Classifier for Network {
         self.forward(images)
     }
 
-    fn path_count(&self) -> Option<usize> {
-        Some(Self::path_count(self))
+    fn paths(&self) -> Option<&dyn DropPaths> {
+        Some(self)
+    }
+}
+
+impl DropPaths for Network {
+    fn path_count(&self) -> usize {
+        Self::path_count(self)
     }
 
     fn classify_dropping(&self, images: Tensor<4>, factors: Tensor<2>) -> Tensor<2> {
