@@ -53,7 +53,7 @@ fn transfer(folder: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
     let validation = PictureStream::new(validation, cropping, &statistics, &device)?;
 
     // A narrow network, for small images. NetworkConfig::imagenet() and Recipe::imagenet() are the paper's.
-    let stem = StemConfig { kernel: 3, stride: 2, pools: 0 };
+    let stem = StemConfig { stride: 2, ..StemConfig::default() };
     let network = NetworkConfig { stem, stages: 3, repeats: 1, width: 8, ..NetworkConfig::imagenet() };
     let network = network.with_data(cropping.shape(), classes.len());
     let block: BlockCode = BLOCK.parse()?;

@@ -130,7 +130,9 @@ class Convolution(nn.Conv2d):
     """Computes in the type of its input."""
 
     def forward(self, images):
-        return F.conv2d(images, self.weight.to(images.dtype), None, self.stride, self.padding)
+        bias = None if self.bias is None else self.bias.to(images.dtype)
+        weight = self.weight.to(images.dtype)
+        return F.conv2d(images, weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class Normalisation(nn.BatchNorm2d):
@@ -162,6 +164,35 @@ def prepare(network):
     # The head computes in single precision.
     network.normalisation.is_last = True
     return network
+
+
+class Paths:
+    """What layers give to sums, in all blocks: each is multiplied by a factor for each image while there are factors."""
+
+    def __init__(self, network, paths):
+        self.factors, self.count = None, 0
+        for stage in network.stages:
+            for block in stage.children():
+                self.hook(block, paths)
+
+    def hook(self, block, paths):
+        """`paths` has a list for each sum and its place in the block: the inputs that can be dropped."""
+        for node, inputs in paths:
+            numbers = dict(zip(inputs, range(self.count, self.count + len(inputs))))
+            self.count += len(inputs)
+
+            def multiply(_, arguments, numbers=numbers):
+                if self.factors is None:
+                    return None
+                (terms,) = arguments
+                return ([self.multiplied(term, numbers.get(place)) for place, term in enumerate(terms)],)
+
+            getattr(block, f"layer{node}").register_forward_pre_hook(multiply)
+
+    def multiplied(self, term, number):
+        if number is None:
+            return term
+        return term * self.factors[number].reshape(-1, 1, 1, 1).to(term.dtype)
 
 
 def initialise(network, seed, restarts):
@@ -330,6 +361,19 @@ def learning_rate_at(recipe, epoch, restarts):
     raise ValueError(f"unknown schedule {kind!r}: use the torch_trainer.py of the search's version of blockqnn")
 
 
+def drop_path_at(recipe, epoch):
+    """The probability with which a path is dropped in an epoch, from 0."""
+    return recipe.get("drop_path", 0.0) * min(epoch, recipe["epochs"]) / max(recipe["epochs"], 1)
+
+
+def drop_factors(rate, paths, images, seed, epoch, batch):
+    """What the paths of a batch are multiplied by: a row for each path, with a number for each image."""
+    epoch_seed = int(Stream(seed, "drops", epoch).draw(1)[0])
+    units = (Stream(epoch_seed, "drop", batch).draw(paths * images) >> 11) * WHOLE
+    factors = np.where(units < rate, np.float32(0.0), np.float32(1.0 / (1.0 - rate)))
+    return torch.from_numpy(factors.reshape(paths, images))
+
+
 def new_optimizer(network, optimizer):
     ((kind, settings),) = optimizer.items()
     if kind == "adam":
@@ -353,8 +397,9 @@ class NotFinite(Exception):
 class Attempt:
     """A network with its optimizer, between two epochs."""
 
-    def __init__(self, network, recipe, restarts):
+    def __init__(self, network, recipe, restarts, paths):
         self.network, self.restarts = network, restarts
+        self.paths = Paths(network, paths)
         self.optimizer = new_optimizer(network, recipe["optimizer"])
         self.epochs = []
         self.average = None
@@ -387,6 +432,8 @@ class Trainer:
         version = torch.__version__.split("+")[0]
         compiled = ", compiled" if settings.get("compile") else ""
         self.identity = f"{settings['identity']}, trained by PyTorch {version} on {self.device.type}{compiled}"
+        if settings.get("compile") and self.recipe.get("drop_path", 0.0) > 0.0:
+            raise ValueError("compiled networks drop no paths: set recipe.drop_path to 0, or omit torch.compile")
         if settings.get("compile") and not hasattr(torch, "compile"):
             raise ValueError(f"torch.compile needs PyTorch 2, but this is {version}: omit it, or install a newer one")
         self.dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[self.recipe.get("precision", "f32")]
@@ -459,7 +506,8 @@ class Training:
 
     def begin(self, restarts):
         network = initialise(prepare(self.task.network()), self.task.seed, restarts)
-        return Attempt(network.to(self.of.device), self.recipe, restarts)
+        paths = self.task.forms["paths"] if self.recipe.get("drop_path", 0.0) > 0.0 else []
+        return Attempt(network.to(self.of.device), self.recipe, restarts, paths)
 
     def run(self, attempt, may_restart):
         """Runs the remaining epochs of an attempt."""
@@ -506,6 +554,7 @@ class Training:
             group["lr"] = rate
         order = Stream(seed, "epoch", number).shuffled(len(images))
         drawn = draws(self.augmentation, len(images), images.pixels.shape[2:], seed, number)
+        dropped = drop_path_at(self.recipe, epoch)
         mean = torch.zeros((), device=self.of.device)
         attempt.network.train()
         for begin in range(0, len(images), size):
@@ -513,7 +562,13 @@ class Training:
             batch = slice(begin, begin + size)
             own = drawn and {name: column[batch] for name, column in drawn.items()}
             pixels, labels = images.batch(order[batch], self.augmentation, own)
-            loss = F.cross_entropy(forward(pixels.to(self.of.dtype)), labels, label_smoothing=self.smoothing)
+            if dropped > 0.0 and attempt.paths.count > 0:
+                count, place = attempt.paths.count, begin // size
+                factors = drop_factors(dropped, count, len(labels), seed, number, place)
+                attempt.paths.factors = factors.to(self.of.device)
+            logits = forward(pixels.to(self.of.dtype))
+            attempt.paths.factors = None
+            loss = F.cross_entropy(logits, labels, label_smoothing=self.smoothing)
             attempt.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             attempt.optimizer.step()
@@ -550,7 +605,7 @@ class Training:
     def describe(self):
         """What must be the same for a training to be continued, perhaps for more epochs."""
         recipe = dict(self.recipe)
-        if recipe["schedule"] != "cosine":
+        if recipe["schedule"] != "cosine" and recipe.get("drop_path", 0.0) == 0.0:
             del recipe["epochs"]
         return json.dumps([self.of.identity, recipe, self.task.seed, self.task.fingerprint], sort_keys=True)
 

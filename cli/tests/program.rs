@@ -80,7 +80,7 @@ fn a_mistake_is_explained_with_the_option_that_mends_it() {
     for (arguments, expected) in [
         (&["search", "--dataset", "mnist"][..], "data.dataset is \"mnist\": it must be embedded"),
         (&["search", "--broken-images", "mend"], "it must be refuse or skip"),
-        (&["verify", "run", "--recipe", "slow"], "it must be cifar, imagenet or early-stop"),
+        (&["verify", "run", "--recipe", "slow"], "it must be cifar, imagenet, early-stop or darts"),
         (&["transfer", "--out", "out", "--resume", "--width", "2"], "cannot be used with"),
     ] {
         let message = printed(folder.path(), arguments, 2);

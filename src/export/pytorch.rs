@@ -1,16 +1,18 @@
 //! `PyTorch` source of a network.
 
+mod network;
 mod usage;
 
 use super::Blueprint;
-use crate::graph::{CELL, LayerGraph, Node, Operation, PyTorch, WidthRule};
+use crate::graph::{CELL, LayerGraph, NetworkConfig, Node, Operation, PyTorch, WidthRule};
 use std::fmt::Write;
 
 pub(super) fn write(blueprint: &Blueprint) -> String {
-    let (graph, rule) = (blueprint.block(), blueprint.network().widths);
-    let classes = classes(graph, rule);
-    let block = block(graph, rule);
-    let parts = [header(blueprint, &classes, &block), classes, block, network(blueprint)];
+    let (graph, config) = (blueprint.block(), blueprint.network());
+    let classes = classes(graph, config);
+    let block = block(graph, config);
+    let network = network::write(graph, config);
+    let parts = [header(blueprint, &classes, &block), classes, block, network];
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     format!("{}\n\n\n{}", parts.join("\n\n\n"), usage::SOURCE)
 }
@@ -64,8 +66,8 @@ fn comment(text: &str) -> String {
 }
 
 /// Returns the classes of the layers in the block.
-fn classes(block: &LayerGraph, rule: WidthRule) -> String {
-    let projects = (0..block.node_count()).any(|node| is_projected(block, node, rule));
+fn classes(block: &LayerGraph, network: &NetworkConfig) -> String {
+    let projects = (0..block.node_count()).any(|node| is_projected(block, node, network));
     let own: Vec<&str> = block.nodes().iter().filter_map(|node| source(0, node, &[]).class).collect();
     let mut classes = Vec::new();
     if projects || own.contains(&CELL) {
@@ -87,19 +89,22 @@ const PROJECT: &str = r#"def project(inputs, outputs):
     return Cell(inputs, outputs, 1) if inputs != outputs else nn.Identity()"#;
 
 /// Whether a node's output may have to be reduced to the width of the stage. The input of a block is wider than its
-/// stage only if the block before it ends in several layers, or has a layer that is wider than the stage.
-fn is_projected(block: &LayerGraph, node: usize, rule: WidthRule) -> bool {
+/// stage only if the stem is wider, the block before it ends in several layers, or has a layer that is wider than the
+/// stage.
+fn is_projected(block: &LayerGraph, node: usize, network: &NetworkConfig) -> bool {
     let nodes = block.nodes();
     let widens = |node: &Node| match node.operation {
         Operation::ShapedConvolution(shape) => shape.width.times > shape.width.per,
         _ => false,
     };
     let (operation, inputs) = match nodes[node].operation {
-        Operation::Input | Operation::Previous if nodes.iter().any(widens) => (Operation::Concat, 2),
+        Operation::Input | Operation::Previous if network.stem.multiplier > 1 || nodes.iter().any(widens) => {
+            (Operation::Concat, 2)
+        }
         Operation::Input | Operation::Previous => (Operation::Concat, nodes[nodes.len() - 1].inputs.len()),
         operation => (operation, nodes[node].inputs.len()),
     };
-    rule == WidthRule::Bounded && operation.describe(|kind| kind.is_bounded(inputs, 0, 0))
+    network.widths == WidthRule::Bounded && operation.describe(|kind| kind.is_bounded(inputs, 0, 0))
 }
 
 /// Returns the source of a node, given the channels of all nodes before it.
@@ -110,7 +115,7 @@ fn source(position: usize, node: &Node, channels: &[String]) -> PyTorch {
 }
 
 /// Returns the class of the block.
-fn block(block: &LayerGraph, rule: WidthRule) -> String {
+fn block(block: &LayerGraph, network: &NetworkConfig) -> String {
     let nodes = block.nodes();
     let live = block.live_nodes();
     let unused = |position: usize| if live[position] { "" } else { "  # its output is not used" };
@@ -121,7 +126,7 @@ fn block(block: &LayerGraph, rule: WidthRule) -> String {
     let mut result = String::new();
     for (position, node) in nodes.iter().enumerate() {
         let PyTorch { module, output, channels: outputs, .. } = source(position, node, &channels);
-        let projected = is_projected(block, position, rule);
+        let projected = is_projected(block, position, network);
         let variable = match node.operation {
             Operation::Input if projected => {
                 let _ = writeln!(layers, "        self.layer0 = project(inputs, min(inputs, width))");
@@ -174,87 +179,5 @@ fn block(block: &LayerGraph, rule: WidthRule) -> String {
 
     def forward(self, x0{previous}):
 {steps}        return {result}"#
-    )
-}
-
-/// The parts of the network that depend on whether a block takes the output of two blocks before it.
-struct Joints {
-    channels: &'static str,
-    /// `TorchScript` gives the modules of a `Sequential` one input each.
-    stage: &'static str,
-    block: &'static str,
-    outputs: &'static str,
-    stages: &'static str,
-}
-
-const ONE: Joints = Joints {
-    channels: "channels",
-    stage: "nn.Sequential()",
-    block: "Block(channels, width)",
-    outputs: "channels = block.outputs",
-    stages: "        for number, stage in enumerate(self.stages):
-            if number > 0:
-                x = F.max_pool2d(x, 2)
-            x = stage(x)",
-};
-
-const TWO: Joints = Joints {
-    channels: "channels = previous",
-    stage: "nn.ModuleList()",
-    block: "Block(channels, previous, width)",
-    outputs: "channels, previous = block.outputs, channels",
-    stages: "        previous = x
-        for number, stage in enumerate(self.stages):
-            if number > 0:
-                x = F.max_pool2d(x, 2)
-                previous = F.max_pool2d(previous, 2)
-            for block in stage:
-                x, previous = block(x, previous), x",
-};
-
-/// Returns the class of the network around the block.
-fn network(blueprint: &Blueprint) -> String {
-    let network = blueprint.network();
-    // If the network has a cost, its widths do not overflow.
-    let widths: Vec<String> =
-        (0..network.stages).map(|stage| format!("{}", (network.width as u128) << stage.min(64))).collect();
-    let Joints { channels, stage, block, outputs, stages } = if blueprint.block().has_previous() { TWO } else { ONE };
-    let pools = "        x = F.max_pool2d(x, 2)\n".repeat(network.stem.pools.into());
-    format!(
-        r#"class Network(nn.Module):
-    """Stem, stages of blocks with a pool between two of them, classifier."""
-
-    def __init__(self):
-        super().__init__()
-        {channels} = {width}
-        self.stem = nn.Conv2d({image}, channels, {kernel}, stride={stride}, padding={padding}, bias=False)
-        self.stages = nn.ModuleList()
-        for width in [{widths}]:
-            stage = {stage}
-            for number in range({repeats}):
-                block = {block}
-                stage.add_module(str(number), block)
-                {outputs}
-            self.stages.append(stage)
-        self.normalisation = nn.BatchNorm2d(channels)
-        self.classifier = nn.Linear(channels, {classes})
-        for module in self.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        nn.init.zeros_(self.classifier.bias)
-
-    def forward(self, images):
-        x = self.stem(images)
-{pools}{stages}
-        x = torch.relu(self.normalisation(x))
-        return self.classifier(x.mean(dim=(2, 3)))"#,
-        width = network.width,
-        image = network.image.channels,
-        kernel = network.stem.kernel,
-        stride = network.stem.stride,
-        padding = network.stem.kernel / 2,
-        widths = widths.join(", "),
-        repeats = network.repeats,
-        classes = network.classes,
     )
 }

@@ -147,7 +147,9 @@ impl LayerGraph {
     pub fn cost(&self, network: &NetworkConfig) -> Result<Cost, CostError> {
         let sum = self.sum(network, &vec![true; self.node_count()])?;
         let blocks = mul(network.stages as u64, network.repeats as u64, "depth")?;
-        let depth = add(mul(blocks, self.longest_convolution_path(), "depth")?, 2, "depth")?;
+        let reductions = mul(network.stages as u64 - 1, network.reduction.depth(), "depth")?;
+        let depth = add(mul(blocks, self.longest_convolution_path(), "depth")?, reductions, "depth")?;
+        let depth = add(depth, 2, "depth")?;
         Ok(Cost {
             parameters: sum.parameters,
             flops: sum.flops,
@@ -192,10 +194,14 @@ impl LayerGraph {
     fn sum(&self, network: &NetworkConfig, counted: &[bool]) -> Result<Sum, CostError> {
         network.validate()?;
         let mut sum = Sum::default();
-        let mut channels = network.width as u64;
+        let mut channels = network.stem_width()?;
         let stem = network.stem_size();
         sum.convolution(network.stem.kernel, network.image.channels as u64, channels, pixels(stem)?)?;
         sum.tensors(1, channels, pixels(stem)?)?;
+        if network.stem.normalised {
+            sum.scale_and_shift(channels)?;
+            sum.tensors(1, channels, pixels(stem)?)?;
+        }
 
         let sizes = network.stage_sizes()?;
         let mut pooled = stem;
@@ -203,21 +209,17 @@ impl LayerGraph {
             pooled = (pooled.0 / 2, pooled.1 / 2);
             sum.tensors(1, channels, pixels(pooled)?)?;
         }
-        let mut previous = channels;
-        for (stage, &size) in sizes.iter().enumerate() {
-            let pixels = pixels(size)?;
-            if stage > 0 {
-                sum.tensors(1, channels, pixels)?;
-                if self.has_previous() {
-                    sum.tensors(1, previous, pixels)?;
+        for block in self.blocks_in(network) {
+            let block = block?;
+            let now = pixels(sizes[block.stage])?;
+            if block.is_reduced() {
+                let before = pixels(sizes[block.stage - 1])?;
+                for &from in &block.inputs[..self.input_count()] {
+                    network.reduction.cost(&mut sum, from, block.width, [before, now])?;
                 }
             }
-            let width = network.stage_width(stage)?;
-            for _ in 0..network.repeats {
-                let nodes = self.channels_after([channels, previous], width, network.widths)?;
-                sum.block(self, &nodes, counted, pixels)?;
-                (channels, previous) = (nodes.last().map_or(0, |output| output.output), channels);
-            }
+            sum.block(self, &block.nodes, counted, now)?;
+            channels = block.output();
         }
         let classes = network.classes as u64;
         sum.scale_and_shift(channels)?;

@@ -12,6 +12,7 @@ mod named;
 mod network_config;
 mod operation;
 mod path_flow;
+mod reduction;
 mod shape;
 
 pub use cost::{Cost, CostError, CostLimits, CostQuantity, OverLimit};
@@ -21,6 +22,9 @@ pub(crate) use operation::{CELL, PyTorch};
 pub use operation::{ConvolutionShape, Groups, Operation, Order, Width};
 #[cfg(any(feature = "train", feature = "onnx"))]
 pub(crate) use operation::{SizedStep, Step};
+pub use reduction::Reduction;
+#[cfg(any(feature = "train", feature = "onnx"))]
+pub(crate) use shape::PlacedBlock;
 pub use shape::{ImageShape, NodeChannels, SizeOverflow};
 
 use serde::{Deserialize, Serialize};
@@ -137,6 +141,21 @@ impl LayerGraph {
     /// Returns whether a block takes the output of the block before the one before it.
     pub(crate) fn has_previous(&self) -> bool {
         self.nodes[1].operation == Operation::Previous
+    }
+
+    /// Returns the paths of the block that drop-path may drop, each as a node and the position of one of its inputs, in
+    /// the order of both: the inputs of sums, except those that come over a shortcut, which is an input of the block,
+    /// an identity, or another sum or concatenation.
+    ///
+    /// This is the rule of `NASNet` (Zoph et al., CVPR 2018, Section 4.1) and DARTS (Liu et al., ICLR 2019), in whose
+    /// cells all joins but the last are sums. In a residual block it is stochastic depth (Huang et al., ECCV 2016).
+    #[cfg(feature = "train")]
+    pub(crate) fn paths(&self) -> Vec<[usize; 2]> {
+        let is_shortcut = |from: usize| self.nodes[from].operation.facts().passes_through;
+        let live = self.live_nodes();
+        let sums = (0..self.nodes.len()).filter(|&node| live[node] && self.nodes[node].operation == Operation::Add);
+        let inputs = |node: usize| (0..).zip(&self.nodes[node].inputs).map(move |(input, &from)| ([node, input], from));
+        sums.flat_map(inputs).filter(|&(_, from)| !is_shortcut(from)).map(|(path, _)| path).collect()
     }
 
     /// Whether each node contributes to the output of the graph.

@@ -1,6 +1,6 @@
 //! The fixed network around a block: stem, stages, head (Section "Distributed Asynchronous Framework", Figure 2).
 
-use super::{ImageShape, SizeOverflow};
+use super::{ImageShape, Reduction, SizeOverflow};
 use crate::setting::{self, InvalidSetting};
 use serde::{Deserialize, Serialize};
 
@@ -14,11 +14,24 @@ pub struct StemConfig {
     pub stride: u8,
     /// The number of 2x2 max pools with stride 2 after the stem convolution.
     pub pools: u8,
+    /// The number of filters of the stem convolution, in widths of the first stage; at least 1. `NASNet` and DARTS have
+    /// 3 on CIFAR (Zoph et al., CVPR 2018; Liu et al., ICLR 2019). Omitted from files for 1.
+    #[serde(skip_serializing_if = "is_one")]
+    pub multiplier: u8,
+    /// Whether batch normalisation follows the stem convolution, as in `NASNet` and DARTS. Omitted from files while it
+    /// does not.
+    #[serde(skip_serializing_if = "setting::is_default")]
+    pub normalised: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_one(number: &u8) -> bool {
+    *number == 1
 }
 
 impl Default for StemConfig {
     fn default() -> Self {
-        Self { kernel: 3, stride: 1, pools: 0 }
+        Self { kernel: 3, stride: 1, pools: 0, multiplier: 1, normalised: false }
     }
 }
 
@@ -44,11 +57,12 @@ pub enum WidthRule {
 
 /// How a network is built from a block: stem, stages of repeated blocks, classifier head.
 ///
-/// The network is: stem convolution (no bias, `width` filters, no normalisation), `stem.pools` max pools (2x2, stride
-/// 2), then `stages` stages of `repeats` blocks each with a max pool (2x2, stride 2) between stages; the convolutions
-/// of stage `s` (from 0) have `width * 2^s` filters. After the last stage: batch normalisation, ReLU, global average
-/// pool, linear layer with bias. Source: Figure 2 and Section "Distributed Asynchronous Framework" of the paper. What
-/// the paper leaves open is a field here, or a choice that docs/paper-map.md lists, such as the kind of the pools.
+/// The network is: stem convolution (no bias, `width` filters, no normalisation, unless `stem` says otherwise),
+/// `stem.pools` max pools (2x2, stride 2), then `stages` stages of `repeats` blocks each with a `reduction` between
+/// stages; the convolutions of stage `s` (from 0) have `width * 2^s` filters. After the last stage: batch
+/// normalisation, ReLU, global average pool, linear layer with bias. Source: Figure 2 and Section "Distributed
+/// Asynchronous Framework" of the paper. What the paper leaves open is a field here, or a choice that
+/// docs/paper-map.md lists.
 ///
 /// ```
 /// use blockqnn::graph::NetworkConfig;
@@ -67,15 +81,21 @@ pub struct NetworkConfig {
     pub classes: usize,
     /// The layers before the first stage.
     pub stem: StemConfig,
-    /// The number of stages; there is a max pool of stride 2 between two stages.
+    /// The number of stages; there is a [`Reduction`] between two stages.
     pub stages: usize,
     /// The number of blocks per stage: N in the paper.
     pub repeats: usize,
     /// The number of filters of the convolutions in the first stage; each further stage doubles it.
+    ///
+    /// All widths are multiples of it. So it is also the width multiplier of `MobileNet` (Howard et al. 2017): half of
+    /// it makes every layer but the classes half as wide.
     pub width: usize,
     /// How the widths of concatenations are treated. Omitted from files for [`WidthRule::Growing`].
     #[serde(default, skip_serializing_if = "setting::is_default")]
     pub widths: WidthRule,
+    /// What is between two stages. Omitted from files for [`Reduction::Pool`].
+    #[serde(default, skip_serializing_if = "setting::is_default")]
+    pub reduction: Reduction,
 }
 
 impl NetworkConfig {
@@ -96,6 +116,7 @@ impl NetworkConfig {
             repeats: 4,
             width: 32,
             widths: WidthRule::Bounded,
+            reduction: Reduction::Pool,
         }
     }
 
@@ -108,11 +129,12 @@ impl NetworkConfig {
         Self {
             image: ImageShape { channels: 3, height: 224, width: 224 },
             classes: 1000,
-            stem: StemConfig { kernel: 7, stride: 2, pools: 1 },
+            stem: StemConfig { kernel: 7, stride: 2, pools: 1, ..StemConfig::default() },
             stages: 4,
             repeats: 3,
             width: 64,
             widths: WidthRule::Bounded,
+            reduction: Reduction::Pool,
         }
     }
 
@@ -133,6 +155,7 @@ impl NetworkConfig {
             ("image.width", self.image.width),
             ("stem.kernel", self.stem.kernel.into()),
             ("stem.stride", self.stem.stride.into()),
+            ("stem.multiplier", self.stem.multiplier.into()),
             ("stages", self.stages),
             ("repeats", self.repeats),
             ("width", self.width),
@@ -159,6 +182,15 @@ impl NetworkConfig {
         factor.and_then(|factor| factor.checked_mul(self.width as u64)).ok_or(SizeOverflow { quantity: "width" })
     }
 
+    /// Returns the number of filters of the stem convolution.
+    ///
+    /// # Errors
+    /// [`SizeOverflow`] if the number does not fit into 64 bits.
+    pub(crate) fn stem_width(&self) -> Result<u64, SizeOverflow> {
+        let filters = self.stage_width(0)?.checked_mul(self.stem.multiplier.into());
+        filters.ok_or(SizeOverflow { quantity: "width" })
+    }
+
     /// Returns height and width after the stem convolution, which is padded by half its kernel.
     #[must_use]
     pub(crate) fn stem_size(&self) -> (usize, usize) {
@@ -170,7 +202,7 @@ impl NetworkConfig {
     /// Returns height and width of the feature maps in each stage.
     ///
     /// # Errors
-    /// [`InvalidSetting`] if pooling leaves nothing.
+    /// [`InvalidSetting`] if a pool or a reduction has nothing left to halve.
     pub(crate) fn stage_sizes(&self) -> Result<Vec<(usize, usize)>, InvalidSetting> {
         let too_small = |place| {
             let size = format!("{}x{}", self.image.height, self.image.width);
@@ -179,17 +211,13 @@ impl NetworkConfig {
             );
             InvalidSetting::new("network.image", size, expected)
         };
-        let halve = |(height, width): (usize, usize), place| match (height / 2, width / 2) {
-            (0, _) | (_, 0) => Err(too_small(place)),
-            size => Ok(size),
-        };
         let mut size = self.stem_size();
         for _ in 0..self.stem.pools {
-            size = halve(size, "the stem's pools")?;
+            size = Reduction::Pool.halve(size).ok_or_else(|| too_small("the stem's pools"))?;
         }
         let mut sizes = vec![size];
         for _ in 1..self.stages {
-            size = halve(size, "the pool between two stages")?;
+            size = self.reduction.halve(size).ok_or_else(|| too_small("the reduction between two stages"))?;
             sizes.push(size);
         }
         Ok(sizes)
@@ -233,6 +261,7 @@ mod tests {
         zeroed("image.width", |config| config.image.width = 0);
         zeroed("stem.kernel", |config| config.stem.kernel = 0);
         zeroed("stem.stride", |config| config.stem.stride = 0);
+        zeroed("stem.multiplier", |config| config.stem.multiplier = 0);
         zeroed("stages", |config| config.stages = 0);
         zeroed("repeats", |config| config.repeats = 0);
         zeroed("width", |config| config.width = 0);
@@ -261,13 +290,27 @@ mod tests {
     #[test]
     fn an_image_too_small_is_refused_with_the_place_where_it_vanishes() {
         let between = error(|config| config.stages = 7);
-        assert!(between.contains("32x32") && between.contains("the pool between two stages"), "{between}");
+        assert!(between.contains("32x32") && between.contains("the reduction between two stages"), "{between}");
         let stem = error(|config| config.stem.pools = 6);
         assert!(stem.contains("the stem's pools"), "{stem}");
         let flat = error(|config| config.image.height = 3);
         assert!(flat.contains("3x32"), "{flat}");
         // The number of stages may be absurd, because the image vanishes first.
         assert_eq!(error(|config| config.stages = usize::MAX), between);
+        let strided = error(|config| (config.stages, config.reduction) = (usize::MAX, Reduction::Convolution));
+        assert_eq!(strided, between);
+    }
+
+    #[test]
+    fn later_settings_are_omitted_from_files_while_they_mean_what_files_without_them_do() {
+        let json = serde_json::to_value(NetworkConfig::cifar()).unwrap();
+        assert!(json.get("reduction").is_none(), "{json}");
+        assert_eq!(json["stem"], serde_json::json!({ "kernel": 3, "stride": 1, "pools": 0 }));
+        let stem = StemConfig { multiplier: 3, normalised: true, ..StemConfig::default() };
+        let config = NetworkConfig { stem, reduction: Reduction::Convolution, ..NetworkConfig::cifar() };
+        let json = serde_json::to_value(&config).unwrap();
+        assert_eq!(json["reduction"], "convolution");
+        assert_eq!(serde_json::from_value::<NetworkConfig>(json).unwrap(), config);
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl LayerGraph {
     /// ```
     pub fn path_flow(&self, network: &NetworkConfig) -> Result<f64, CostError> {
         network.validate()?;
-        let width = network.width as u64;
+        let width = network.stem_width()?;
         let stem = Flow::ONES.through_convolution(network.stem.kernel, network.image.channels as u64);
         let (flow, channels) = if self.has_previous() {
             self.flow_of_two(stem, width, network)?
@@ -100,6 +100,9 @@ impl LayerGraph {
         let (mut flow, mut channels) = (stem, width);
         for stage in 0..network.stages {
             let width = network.stage_width(stage)?;
+            if stage > 0 {
+                (flow, channels) = reduced(flow, channels, width, network);
+            }
             let mut last: Option<(u64, Flow, u64)> = None;
             for _ in 0..network.repeats {
                 // Most blocks of a stage have the same input as the one before.
@@ -123,6 +126,9 @@ impl LayerGraph {
         let mut inputs = [(stem, width); 2];
         for stage in 0..network.stages {
             let width = network.stage_width(stage)?;
+            if stage > 0 {
+                inputs = inputs.map(|(flow, channels)| reduced(flow, channels, width, network));
+            }
             for _ in 0..network.repeats {
                 inputs = [self.block_flow(inputs, width, network)?, inputs[0]];
             }
@@ -150,6 +156,11 @@ impl LayerGraph {
         let (Some(&flow), Some(output)) = (flows.last(), channels.last()) else { return Ok((Flow::NONE, 0)) };
         Ok((flow, output.output))
     }
+}
+
+/// What a reduction before a stage of this width makes of a flow and its channels.
+fn reduced(flow: Flow, channels: u64, width: u64, network: &NetworkConfig) -> (Flow, u64) {
+    (network.reduction.flow(flow, channels), network.reduction.channels(channels, width))
 }
 
 #[cfg(test)]

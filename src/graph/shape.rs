@@ -1,6 +1,6 @@
 //! Shape inference: the number of output channels of each node of a graph.
 
-use super::{LayerGraph, Operation, WidthRule};
+use super::{LayerGraph, NetworkConfig, Operation, WidthRule};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -69,7 +69,61 @@ impl NodeChannels {
     }
 }
 
+/// The channels of one block of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PlacedBlock {
+    /// Its stage, from 0.
+    pub(crate) stage: usize,
+    /// Its number in the stage, from 0.
+    pub(crate) number: usize,
+    /// The width of the stage.
+    pub(crate) width: u64,
+    /// The channels of its input and of the previous one, before they are reduced if it is the first of a later stage.
+    pub(crate) inputs: [u64; 2],
+    /// The channels of its nodes.
+    pub(crate) nodes: Vec<NodeChannels>,
+}
+
+impl PlacedBlock {
+    /// Returns whether a reduction is before it.
+    pub(crate) fn is_reduced(&self) -> bool {
+        self.stage > 0 && self.number == 0
+    }
+
+    /// Returns the channels of its output.
+    pub(crate) fn output(&self) -> u64 {
+        self.nodes.last().map_or(0, |output| output.output)
+    }
+}
+
 impl LayerGraph {
+    /// Returns the blocks of a network from first to last; an error if a number of channels does not fit into 64 bits.
+    pub(crate) fn blocks_in<'a>(
+        &'a self,
+        network: &'a NetworkConfig,
+    ) -> impl Iterator<Item = Result<PlacedBlock, SizeOverflow>> + 'a {
+        let places = (0..network.stages).flat_map(|stage| (0..network.repeats).map(move |number| (stage, number)));
+        let mut next = None;
+        places.map(move |(stage, number)| {
+            let inputs = match next {
+                Some(inputs) => inputs,
+                None => [network.stem_width()?; 2],
+            };
+            let width = network.stage_width(stage)?;
+            let mut block = PlacedBlock { stage, number, width, inputs, nodes: Vec::new() };
+            let reduced =
+                inputs.map(|from| if block.is_reduced() { network.reduction.channels(from, width) } else { from });
+            block.nodes = self.channels_after(reduced, width, network.widths)?;
+            next = Some([block.output(), reduced[0]]);
+            Ok(block)
+        })
+    }
+
+    /// Returns the number of inputs of the block: two if it takes the output of two blocks before it.
+    pub(crate) fn input_count(&self) -> usize {
+        1 + usize::from(self.has_previous())
+    }
+
     /// Returns the channels of each node when the graph's inputs have `input` channels and its convolutions have
     /// `width` filters. There is one entry per node, in the order of [`nodes`](Self::nodes); the last is the graph's
     /// output.

@@ -3,6 +3,7 @@
 use super::NetworkError;
 use super::init::Initializer;
 use super::layer::{Layer, PreActivation};
+use super::paths::PathFactors;
 use crate::graph::{LayerGraph, NodeChannels};
 use burn::module::Module;
 use burn::tensor::Tensor;
@@ -15,6 +16,8 @@ pub(super) struct Wiring {
     inputs: Vec<Vec<usize>>,
     /// For each node, how often its output is taken.
     uses: Vec<usize>,
+    /// For each node, for each input, whether it is a path that can be dropped.
+    paths: Vec<Vec<bool>>,
 }
 
 impl Wiring {
@@ -27,7 +30,11 @@ impl Wiring {
                 node.inputs.iter().for_each(|&from| uses[from] += 1);
             }
         }
-        Self { inputs, uses }
+        let mut paths: Vec<Vec<bool>> = inputs.iter().map(|inputs| vec![false; inputs.len()]).collect();
+        for [node, input] in graph.paths() {
+            paths[node][input] = true;
+        }
+        Self { inputs, uses, paths }
     }
 }
 
@@ -54,15 +61,21 @@ impl Block {
         for (node, own) in graph.nodes().iter().zip(channels) {
             let inputs: Vec<u64> = node.inputs.iter().map(|&from| channels[from].output).collect();
             layers.push(Layer::new(node, &inputs, own.computed, initializer)?);
-            let projection = || PreActivation::new(1, own.computed, own.output, initializer);
+            let projection = || PreActivation::new(1, 1, own.computed, own.output, initializer);
             projections.push(own.is_projected().then(projection).transpose()?);
         }
         Ok(Self { layers, projections, wiring })
     }
 
     /// Maps `[batch, channels, height, width]` to the same shape with other channels. `previous` is the input of the
-    /// block before, if this one takes it. Each output is dropped after its last use.
-    pub(super) fn forward(&self, input: Tensor<4>, previous: Option<Tensor<4>>) -> Tensor<4> {
+    /// block before, if this one takes it. Paths are multiplied by the next of `factors`. Each output is freed after its
+    /// last use.
+    pub(super) fn forward(
+        &self,
+        input: Tensor<4>,
+        previous: Option<Tensor<4>>,
+        factors: &mut PathFactors,
+    ) -> Tensor<4> {
         let mut left = self.wiring.uses.clone();
         let mut outputs: Vec<Option<Tensor<4>>> = vec![None; self.layers.len()];
         for (node, input) in [Some(input), previous].into_iter().enumerate() {
@@ -70,14 +83,16 @@ impl Block {
                 outputs[node] = Some(self.project(node, input));
             }
         }
-        for (position, (layer, inputs)) in self.layers.iter().zip(&self.wiring.inputs).enumerate() {
+        let Wiring { inputs, paths, .. } = &*self.wiring;
+        for (position, (layer, (inputs, paths))) in self.layers.iter().zip(inputs.iter().zip(paths)).enumerate() {
             if inputs.is_empty() {
                 continue;
             }
-            let output = layer.forward(inputs.iter().map(|&from| {
+            let output = layer.forward(inputs.iter().zip(paths).map(|(&from, &is_path)| {
                 left[from] -= 1;
                 let output = if left[from] == 0 { outputs[from].take() } else { outputs[from].clone() };
-                output.expect("a node takes its inputs from earlier nodes")
+                let output = output.expect("a node takes its inputs from earlier nodes");
+                if is_path { factors.apply(output) } else { output }
             }));
             outputs[position] = Some(self.project(position, output));
         }
@@ -90,6 +105,11 @@ impl Block {
             Some(projection) => projection.forward(output),
             None => output,
         }
+    }
+
+    /// Returns the number of paths that can be dropped.
+    pub(super) fn path_count(&self) -> usize {
+        self.wiring.paths.iter().flatten().filter(|is_path| **is_path).count()
     }
 
     /// Returns the layer of each node of the graph, and its projection if it has one.
@@ -116,5 +136,28 @@ mod tests {
         let wiring = Wiring::new(&graph.unwrap());
         assert_eq!(wiring.inputs, [vec![], vec![0], vec![], vec![], vec![1, 0, 1], vec![4]]);
         assert_eq!(wiring.uses, [2, 2, 0, 0, 1, 0]);
+        // The sum leads nowhere.
+        assert!(wiring.paths.concat().iter().all(|is_path| !is_path));
+    }
+
+    #[test]
+    fn what_sums_take_over_a_layer_is_a_path_and_a_shortcut_is_none() {
+        let graph = LayerGraph::new(vec![
+            Node::new(Operation::Input, []),
+            Node::new(Operation::Previous, []),
+            Node::new(Operation::Convolution { kernel: 3 }, [0]),
+            Node::new(Operation::MaxPool { kernel: 3 }, [1]),
+            Node::new(Operation::Identity, [2]),
+            Node::new(Operation::Add, [0, 2, 3]),
+            Node::new(Operation::Add, [1, 2, 4, 5]),
+            Node::new(Operation::Concat, [2, 6]),
+            Node::new(Operation::Output, [7, 3]),
+        ])
+        .unwrap();
+        assert_eq!(graph.paths(), [[5, 1], [5, 2], [6, 1]]);
+        let wiring = Wiring::new(&graph);
+        assert_eq!(wiring.paths[5], [false, true, true]);
+        assert_eq!(wiring.paths[6], [false, true, false, false]);
+        assert_eq!(wiring.paths.concat().iter().filter(|is_path| **is_path).count(), 3);
     }
 }

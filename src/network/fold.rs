@@ -47,6 +47,10 @@ impl Network {
     #[must_use]
     pub fn folded(&self) -> FoldedNetwork {
         let mut network = if self.device().is_autodiff() { self.valid() } else { self.clone() };
+        if let Some(normalisation) = network.stem_normalisation.take() {
+            fold(&mut network.stem, &normalisation);
+        }
+        network.reductions.iter_mut().flatten().for_each(fold_cell);
         for block in &mut network.blocks {
             for (layer, projection) in block.parts_mut() {
                 projection.into_iter().for_each(fold_cell);
@@ -93,7 +97,7 @@ fn fold(convolution: &mut Conv2d, normalisation: &BatchNorm) {
 #[cfg(all(test, any(feature = "flex", feature = "ndarray")))]
 mod tests {
     use super::*;
-    use crate::graph::{ImageShape, NetworkConfig, ToGraph};
+    use crate::graph::{ImageShape, NetworkConfig, Reduction, StemConfig, ToGraph};
     use crate::network::device::default_device;
     use crate::seed;
     use crate::space::block::BlockCode;
@@ -108,8 +112,9 @@ mod tests {
     #[test]
     fn a_folded_network_computes_the_same_without_normalising_after_convolutions() {
         let image = ImageShape { channels: 2, height: 9, width: 7 };
+        let stem = StemConfig { normalised: true, ..StemConfig::default() };
         let config = NetworkConfig { stages: 2, repeats: 2, width: 8, ..NetworkConfig::cifar() };
-        let config = config.with_data(image, 5);
+        let config = NetworkConfig { stem, reduction: Reduction::Convolution, ..config }.with_data(image, 5);
         let device = default_device().unwrap();
         for block in BLOCKS {
             let graph = block.parse::<BlockCode>().unwrap().to_graph();

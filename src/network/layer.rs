@@ -4,7 +4,7 @@ use super::NetworkError;
 use super::init::Initializer;
 use super::precision::{convolve_in_type, in_single};
 use super::sequence::Sequence;
-use crate::graph::{Node, Operation};
+use crate::graph::{Node, Operation, Reduction};
 use burn::module::Module;
 use burn::nn::BatchNorm;
 use burn::nn::conv::Conv2d;
@@ -70,7 +70,7 @@ impl Layer {
         let first = inputs.first().copied().unwrap_or(0);
         Ok(match node.operation {
             Operation::PreActivationConvolution { kernel } => {
-                Self::PreActivation(PreActivation::new(kernel, first, output, initializer)?)
+                Self::PreActivation(PreActivation::new(kernel, 1, first, output, initializer)?)
             }
             Operation::Convolution { kernel } => Self::Convolution(initializer.convolution(kernel, 1, first, output)?),
             Operation::BatchNorm => Self::Normalisation(initializer.normalisation(output)?),
@@ -120,11 +120,22 @@ impl Layer {
 }
 
 impl PreActivation {
-    pub(super) fn new(kernel: u8, from: u64, to: u64, initializer: &mut Initializer<'_>) -> Result<Self, NetworkError> {
+    pub(super) fn new(
+        kernel: u8,
+        stride: u8,
+        from: u64,
+        to: u64,
+        initializer: &mut Initializer<'_>,
+    ) -> Result<Self, NetworkError> {
         Ok(Self {
-            convolution: initializer.convolution(kernel, 1, from, to)?,
+            convolution: initializer.convolution(kernel, stride, from, to)?,
             normalisation: Some(initializer.normalisation(to)?),
         })
+    }
+
+    /// Creates the cell that reduces `from` channels to a stage of `width`.
+    pub(super) fn reducing(from: u64, width: u64, initializer: &mut Initializer<'_>) -> Result<Self, NetworkError> {
+        Self::new(Reduction::KERNEL, 2, from, width, initializer)
     }
 
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {

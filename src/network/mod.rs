@@ -12,6 +12,7 @@ mod fold;
 mod init;
 mod kernels;
 mod layer;
+mod paths;
 mod precision;
 mod sequence;
 mod weights;
@@ -22,7 +23,7 @@ pub use precision::Precision;
 pub use weights::WeightsError;
 pub(crate) use weights::{Stored, fact, numbers};
 
-use crate::graph::{CostError, LayerGraph, NetworkConfig, SizeOverflow};
+use crate::graph::{CostError, LayerGraph, NetworkConfig, PlacedBlock, Reduction, SizeOverflow};
 use crate::setting::InvalidSetting;
 use block::{Block, Wiring};
 use burn::module::Module;
@@ -31,7 +32,8 @@ use burn::nn::{BatchNorm, Linear};
 use burn::tensor::FloatDType;
 use burn::tensor::activation::relu;
 use init::Initializer;
-use layer::{Rectify, convolve, halve, normalise};
+use layer::{PreActivation, Rectify, convolve, halve, normalise};
+use paths::PathFactors;
 use rand::Rng;
 use std::sync::Arc;
 
@@ -110,6 +112,9 @@ impl From<CostError> for NetworkError {
 #[derive(Module, Debug)]
 pub struct Network {
     stem: Conv2d,
+    stem_normalisation: Option<BatchNorm>,
+    /// For each input of a block, the cells that reduce it, one before each stage but the first; none where pools do.
+    reductions: Vec<Vec<PreActivation>>,
     blocks: Vec<Block>,
     normalisation: BatchNorm,
     classifier: Linear,
@@ -117,7 +122,7 @@ pub struct Network {
     plan: Plan,
 }
 
-/// Where the pools are.
+/// Where the pools and reductions are.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     stem_pools: u8,
@@ -134,9 +139,10 @@ impl Network {
     ///
     /// Weights of convolutions and of the classifier are normal with variance 2 / fan-in (He et al. 2015), the
     /// classifier's bias is 0, and batch normalisation starts with scale 1 and shift 0. They are drawn on the host,
-    /// only from `rng`, in this order: stem, blocks from first to last, classifier; within a block its nodes in order;
-    /// within an addition its projections in the order of its inputs. The projection of a node comes after its
-    /// operation. So the same generator gives the same bits on every device, whatever else runs in the process.
+    /// only from `rng`, in this order: stem, reductions from first to last (then those of previous inputs), blocks from
+    /// first to last, classifier; within a block its nodes in order; within an addition its projections in the order of
+    /// its inputs. The projection of a node comes after its operation. So the same generator gives the same bits on
+    /// every device, whatever else runs in the process.
     ///
     /// # Errors
     /// [`NetworkError`] if `config` is not valid, a size overflows, or there are more than
@@ -156,25 +162,23 @@ impl Network {
             });
         }
         let mut initializer = Initializer::new(rng, device);
-        let mut channels = config.width as u64;
+        let placed: Vec<PlacedBlock> = graph.blocks_in(config).collect::<Result<_, _>>()?;
+        let (filters, outputs) = (config.stem_width()?, placed.last().map_or(0, PlacedBlock::output));
         let stem =
-            initializer.convolution(config.stem.kernel, config.stem.stride, config.image.channels as u64, channels)?;
+            initializer.convolution(config.stem.kernel, config.stem.stride, config.image.channels as u64, filters)?;
+        let stem_normalisation = config.stem.normalised.then(|| initializer.normalisation(filters)).transpose()?;
+        let reductions = match config.reduction {
+            Reduction::Pool => Vec::new(),
+            Reduction::Convolution => reductions(graph.input_count(), &placed, &mut initializer)?,
+        };
         let wiring = Arc::new(Wiring::new(graph));
-        let mut blocks = Vec::new();
-        let mut previous = channels;
-        for stage in 0..config.stages {
-            let width = config.stage_width(stage)?;
-            for _ in 0..config.repeats {
-                let nodes = graph.channels_after([channels, previous], width, config.widths)?;
-                blocks.push(Block::new(graph, Arc::clone(&wiring), &nodes, &mut initializer)?);
-                (channels, previous) = (nodes.last().map_or(channels, |output| output.output), channels);
-            }
-        }
-        let normalisation = initializer.normalisation(channels)?;
-        let classifier = initializer.linear(channels, config.classes)?;
+        let block = |block: &PlacedBlock| Block::new(graph, Arc::clone(&wiring), &block.nodes, &mut initializer);
+        let blocks = placed.iter().map(block).collect::<Result<_, _>>()?;
+        let normalisation = initializer.normalisation(outputs)?;
+        let classifier = initializer.linear(outputs, config.classes)?;
         let takes_previous = graph.has_previous();
         let plan = Plan { stem_pools: config.stem.pools, repeats: config.repeats, takes_previous };
-        Ok(Self { stem, blocks, normalisation, classifier, plan })
+        Ok(Self { stem, stem_normalisation, reductions, blocks, normalisation, classifier, plan })
     }
 
     /// Returns the logits of a batch of images, in single precision.
@@ -190,23 +194,64 @@ impl Network {
     /// pixels, or they are on another device.
     #[must_use]
     pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        self.compute(images, PathFactors::new(None))
+    }
+
+    /// Returns the logits of [`forward`](Self::forward), where each path is multiplied by a factor for each image: 0 for
+    /// an image for which it is dropped.
+    ///
+    /// A path is what a layer of a block gives to a sum. What comes over a shortcut (an input of the block, an identity,
+    /// another sum or a concatenation) is none. They are ordered by block, sum, and input of the sum.
+    ///
+    /// # Shapes
+    /// - `images`: `[batch, channels, height, width]`
+    /// - `factors`: `[path_count, batch]`, on the device of the images
+    /// - output: `[batch, classes]`
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward), or if `factors` has another shape.
+    #[must_use]
+    pub fn forward_dropping(&self, images: Tensor<4>, factors: Tensor<2>) -> Tensor<2> {
+        assert_eq!(factors.dims(), [self.path_count(), images.dims()[0]], "paths and images of the factors");
+        self.compute(images, PathFactors::new(Some(factors)))
+    }
+
+    /// Returns the number of paths in all blocks.
+    #[must_use]
+    pub fn path_count(&self) -> usize {
+        self.blocks.iter().map(Block::path_count).sum()
+    }
+
+    fn compute(&self, images: Tensor<4>, mut factors: PathFactors) -> Tensor<2> {
         let mut features = convolve(&self.stem, images, Rectify::No);
+        if let Some(normalisation) = &self.stem_normalisation {
+            features = normalise(normalisation, features);
+        }
         for _ in 0..self.plan.stem_pools {
             features = halve(features);
         }
         let mut previous = self.plan.takes_previous.then(|| features.clone());
         for (position, block) in self.blocks.iter().enumerate() {
             if position > 0 && position.is_multiple_of(self.plan.repeats) {
-                features = halve(features);
-                previous = previous.map(halve);
+                let stage = position / self.plan.repeats;
+                features = self.reduce(0, stage, features);
+                previous = previous.map(|previous| self.reduce(1, stage, previous));
             }
             let input = self.plan.takes_previous.then(|| features.clone());
-            features = block.forward(features, previous);
+            features = block.forward(features, previous, &mut factors);
             previous = input;
         }
         let features = relu(normalise(&self.normalisation, features)).cast(FloatDType::F32);
         let pooled = features.flatten::<3>(2, 3).mean_dim(2).squeeze_dim::<2>(2);
         self.classifier.forward(pooled)
+    }
+
+    /// Halves height and width of an input of blocks (0, or 1 for the previous one) before a stage from 1.
+    fn reduce(&self, input: usize, stage: usize, features: Tensor<4>) -> Tensor<4> {
+        match self.reductions.get(input) {
+            Some(cells) => cells[stage - 1].forward(features),
+            None => halve(features),
+        }
     }
 
     /// Returns the device that the network is on.
@@ -224,6 +269,19 @@ impl Network {
         // A clone shares its tensors.
         self.clone().places().into_iter().map(|(_, place)| place.trainable()).sum()
     }
+}
+
+/// Creates the cells before all stages but the first, for each input of the block.
+fn reductions(
+    inputs: usize,
+    blocks: &[PlacedBlock],
+    initializer: &mut Initializer<'_>,
+) -> Result<Vec<Vec<PreActivation>>, NetworkError> {
+    let mut cells = |input: usize| {
+        let reduced = blocks.iter().filter(|block| block.is_reduced());
+        reduced.map(|block| PreActivation::reducing(block.inputs[input], block.width, initializer)).collect()
+    };
+    (0..inputs).map(&mut cells).collect()
 }
 
 #[cfg(all(test, any(feature = "flex", feature = "ndarray")))]

@@ -2,7 +2,9 @@
 
 use super::device::default_device;
 use super::*;
-use crate::graph::{ConvolutionShape, Groups, ImageShape, Node, Operation, Order, StemConfig, Width, WidthRule};
+use crate::graph::{
+    ConvolutionShape, Groups, ImageShape, Node, Operation, Order, Reduction, StemConfig, Width, WidthRule,
+};
 use crate::seed;
 use Operation::{Add, AveragePool, BatchNorm as Norm, Concat, Convolution, Identity, Input, MaxPool, Output, Relu};
 use burn::module::{ModuleVisitor, Param};
@@ -204,12 +206,17 @@ fn tiny(stages: usize, repeats: usize) -> NetworkConfig {
         repeats,
         width: 3,
         widths: WidthRule::Growing,
+        reduction: Reduction::Pool,
     }
 }
 
-/// Returns the same network under both width rules.
-fn both(config: &NetworkConfig) -> [NetworkConfig; 2] {
-    [WidthRule::Growing, WidthRule::Bounded].map(|widths| NetworkConfig { widths, ..config.clone() })
+/// Returns the same network under both width rules, and with reductions by convolution after another stem.
+fn variants(config: &NetworkConfig) -> [NetworkConfig; 3] {
+    let stem = StemConfig { multiplier: 3, normalised: true, ..config.stem.clone() };
+    let [growing, bounded] =
+        [WidthRule::Growing, WidthRule::Bounded].map(|widths| NetworkConfig { widths, ..config.clone() });
+    let strided = NetworkConfig { stem, reduction: Reduction::Convolution, ..bounded.clone() };
+    [growing, bounded, strided]
 }
 
 fn build(graph: &LayerGraph, config: &NetworkConfig, seed: u64, device: &Device) -> Network {
@@ -274,7 +281,7 @@ fn step(network: &Network, images: Tensor<4>) -> (Vec<f32>, f32, Vec<Vec<f32>>, 
 fn every_graph_gives_one_row_of_logits_per_image() {
     let device = default_device().unwrap();
     for (name, graph) in graphs() {
-        for config in both(&tiny(2, 2)) {
+        for config in variants(&tiny(2, 2)) {
             let logits = build(&graph, &config, 1, &device).forward(images(&config, 4, &device));
             assert_eq!(logits.dims(), [4, 3], "{name}");
             assert!(logits.into_data().try_to_vec::<f32>().unwrap().iter().all(|logit| logit.is_finite()), "{name}");
@@ -288,7 +295,7 @@ fn a_network_has_exactly_the_parameters_of_its_cost() {
     let mut graphs = graphs();
     graphs.push(("a dead branch", with_dead_branch()));
     for (name, graph) in graphs {
-        for config in [tiny(1, 1), tiny(1, 3), tiny(3, 1), tiny(2, 2)].iter().flat_map(both) {
+        for config in [tiny(1, 1), tiny(1, 3), tiny(3, 1), tiny(2, 2)].iter().flat_map(variants) {
             let network = build(&graph, &config, 1, &device);
             let cost = graph.cost(&config).unwrap();
             assert_eq!(network.num_trainable_parameters(), cost.parameters, "{name}");
@@ -305,7 +312,7 @@ fn stem_and_pools_shrink_an_image_as_the_configuration_says() {
     let device = default_device().unwrap();
     let mut config = NetworkConfig::imagenet().with_data(ImageShape { channels: 3, height: 45, width: 64 }, 4);
     (config.width, config.repeats) = (2, 1);
-    config.stem = StemConfig { kernel: 7, stride: 2, pools: 1 };
+    config.stem = StemConfig { kernel: 7, stride: 2, pools: 1, ..StemConfig::default() };
     let network = build(&graphs()[1].1, &config, 1, &device);
     let x = images(&config, 1, &device);
     let stem = network.stem.forward(x.clone());
@@ -322,7 +329,7 @@ fn stem_and_pools_shrink_an_image_as_the_configuration_says() {
 fn every_parameter_that_reaches_the_output_has_a_gradient() {
     let device = default_device().unwrap().autodiff();
     for (name, graph) in graphs() {
-        for config in both(&tiny(2, 2)) {
+        for config in variants(&tiny(2, 2)) {
             let network = build(&graph, &config, 1, &device);
             let (_, _, gradients, missing) = step(&network, images(&config, 4, &device));
             assert_eq!(missing, 0, "{name}");
@@ -331,6 +338,37 @@ fn every_parameter_that_reaches_the_output_has_a_gradient() {
             assert!(gradients.iter().all(|gradient| gradient.iter().any(|value| *value != 0.0)), "{name}");
         }
     }
+}
+
+#[test]
+fn a_path_that_is_dropped_for_an_image_leaves_the_shortcut_alone() {
+    let device = default_device().unwrap();
+    let block = graph(&[(Input, &[]), (CELL3, &[0]), (Add, &[0, 1]), (Output, &[2])]);
+    let config = tiny(1, 2);
+    let network = build(&block, &config, 1, &device);
+    assert_eq!(network.path_count(), 2);
+    let x = images(&config, 3, &device);
+    let factors = |values: [[f32; 3]; 2]| Tensor::<2>::from_floats(values, &device);
+    let rows = |logits: Tensor<2>| -> Vec<Vec<f32>> {
+        logits.into_data().try_to_vec::<f32>().unwrap().chunks(3).map(<[f32]>::to_vec).collect()
+    };
+    let whole = rows(network.forward(x.clone()));
+    assert_eq!(rows(network.forward_dropping(x.clone(), factors([[1.0; 3]; 2]))), whole);
+    // The same network where the second block computes zeros in its path.
+    let mut silent = network.clone();
+    for (name, place) in silent.places() {
+        if let ("stages.0.1.layer1.normalisation.weight", weights::Place::Vector(scale)) = (name.as_str(), place) {
+            *scale = Param::from_tensor(scale.val().zeros_like());
+        }
+    }
+    let silent = rows(silent.forward(x.clone()));
+    let dropped = rows(network.forward_dropping(x.clone(), factors([[1.0; 3], [1.0, 0.0, 1.0]])));
+    assert_eq!(dropped, [whole[0].clone(), silent[1].clone(), whole[2].clone()]);
+    assert_ne!(silent[1], whole[1]);
+    // What is kept counts by its factor.
+    let doubled = rows(network.forward_dropping(x, factors([[1.0; 3], [2.0, 1.0, 1.0]])));
+    assert_ne!(doubled[0], whole[0]);
+    assert_eq!(doubled[1..], whole[1..]);
 }
 
 #[test]
@@ -453,7 +491,7 @@ fn flex_and_ndarray_agree_on_logits_loss_and_gradients() {
         }
     };
     for (name, graph) in graphs() {
-        for config in both(&tiny(2, 1)) {
+        for config in variants(&tiny(2, 1)) {
             let run = |device: &str| {
                 let device = parse_device(device).unwrap().autodiff();
                 let network = build(&graph, &config, 5, &device);

@@ -132,6 +132,14 @@ impl Network {
     pub(super) fn places(&mut self) -> Places<'_> {
         let mut places = Vec::new();
         convolution("stem", &mut self.stem, &mut places);
+        if let Some(layer) = &mut self.stem_normalisation {
+            normalisation("stem_normalisation", layer, &mut places);
+        }
+        for (name, cells) in ["reductions", "previous_reductions"].into_iter().zip(&mut self.reductions) {
+            for (stage, reduction) in (1..).zip(cells) {
+                cell(&format!("{name}.{stage}"), reduction, &mut places);
+            }
+        }
         let repeats = self.plan.repeats.max(1);
         for (position, block) in self.blocks.iter_mut().enumerate() {
             let (stage, number) = (position / repeats, position % repeats);

@@ -2,16 +2,18 @@
 
 use super::checkpoint::{self, Checkpoints, Snapshot, Task};
 use super::device_reads::{DeviceReads, Direct, device_error};
+use super::drop_path::Drops;
 use super::optimizer::new_optimizer;
 use super::parameters::{numbered, values, with_values};
-use super::{Classifier, Epoch, Outcome, Recipe, TrainError, Trained, Watch};
+use super::{Classifier, DropPaths, Epoch, Outcome, Recipe, TrainError, Trained, Watch};
 use crate::data::{BatchSource, Batches};
 use crate::environment::Progress;
 use crate::evaluation::{Infeasibility, Metrics};
 use crate::seed;
+use crate::setting::InvalidSetting;
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
 use burn::optim::{GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::Rng;
 use std::num::NonZeroUsize;
 use std::time::Instant;
@@ -106,7 +108,8 @@ impl<'a> Training<'a> {
     /// # Randomness
     /// `build` is given the stream `(seed, "weights", restart)`. The images of epoch `e` are shuffled by the stream
     /// `(seed, "epoch", restart * 2^32 + e)` and augmented, one after the other in that order, by the stream `(seed,
-    /// "augment", restart * 2^32 + e)`; all numbers count from 0. A [`PictureStream`](crate::data::PictureStream) crops
+    /// "augment", restart * 2^32 + e)`; all numbers count from 0. The paths that drop-path drops in batch `b` come from
+    /// the stream `(d, "drop", b)`, where `d` is the first number of `(seed, "drops", restart * 2^32 + e)`. A [`PictureStream`](crate::data::PictureStream) crops
     /// by separate streams for each epoch and image. Nothing else is random: on the CPU devices the same arguments give
     /// the same bits, whatever else the process does.
     ///
@@ -117,7 +120,8 @@ impl<'a> Training<'a> {
     /// images.
     ///
     /// # Errors
-    /// [`TrainError`] if the recipe is not valid, the two sets do not fit each other, or `build` or the device fails.
+    /// [`TrainError`] if the recipe is not valid or drops paths of a module that does not know its own
+    /// ([`Classifier::paths`]), the two sets do not fit each other, or `build` or the device fails.
     /// With checkpoints, [`TrainError::Write`] if a checkpoint or the log cannot be written, [`TrainError::Read`] if a
     /// checkpoint cannot be read, and [`TrainError::Checkpoint`] if it is damaged or belongs to another training.
     ///
@@ -158,6 +162,9 @@ impl<'a> Training<'a> {
         let mut restarts = snapshot.as_ref().map_or(0, |snapshot| snapshot.progress.restarts);
         loop {
             let network = numbered(build(&mut seed::stream(seed, "weights", restarts.into()), &device)?);
+            let can_drop = recipe.drop_path == 0.0 || network.paths().is_some();
+            let expected = "0 for a module that does not say what its paths are (Classifier::paths)";
+            InvalidSetting::check("recipe.drop_path", recipe.drop_path, can_drop, expected)?;
             let attempt = session.begin(network, restarts, snapshot.take())?;
             let ends = |reason: &Infeasibility| {
                 !matches!(reason, Infeasibility::Diverged { .. }) || !session.may_restart(restarts)
@@ -340,6 +347,8 @@ impl Session<'_> {
         let batches = Batches::shuffled(self.of.images.len(), self.batch_size, self.of.seed, stream);
         let mut source =
             self.of.images.training_batches(&batches, batch, &self.of.recipe.augmentation, self.of.seed, stream);
+        let paths = network.paths().map_or(0, DropPaths::path_count);
+        let drops = Drops::of_epoch(self.of.recipe, paths, self.of.seed, restarts, epoch);
         let mut stop = None;
         let mut done = batch * self.batch_size.get();
         for indices in batches.iter().skip(batch) {
@@ -357,7 +366,8 @@ impl Session<'_> {
                 }
             };
             let images = images.cast(self.of.recipe.precision.dtype());
-            let mean = self.training_loss.forward(network.classify(images.autodiff()), labels.autodiff());
+            let logits = self.classify(&network, images, drops.as_ref(), progress.batch);
+            let mean = self.training_loss.forward(logits, labels.autodiff());
             let gradients = GradientsParams::from_grads(mean.backward(), &network);
             network = optimizer.step(learning_rate, network, gradients);
             if let (Some(average), Some(decay)) = (&mut average, self.of.recipe.weight_averaging) {
@@ -373,6 +383,21 @@ impl Session<'_> {
             self.report(&progress, share(done, self.of.images));
         }
         (Attempt { network, optimizer, average, loss, progress }, stop)
+    }
+
+    /// Returns the logits of a batch in training.
+    fn classify<M: Classifier>(
+        &self,
+        network: &M,
+        images: Tensor<4>,
+        drops: Option<&Drops>,
+        batch: usize,
+    ) -> Tensor<2> {
+        let (Some(drops), Some(paths)) = (drops, network.paths()) else { return network.classify(images.autodiff()) };
+        let [size, ..] = images.dims();
+        let factors = TensorData::new(drops.factors(batch, size), [drops.paths(), size]);
+        let factors = Tensor::<2>::from_data(factors, self.of.images.device());
+        paths.classify_dropping(images.autodiff(), factors.autodiff())
     }
 
     /// Writes a checkpoint if the training was cancelled.

@@ -10,6 +10,7 @@
 mod checkpoint;
 mod classified_files;
 mod device_reads;
+mod drop_path;
 mod environment;
 mod error;
 mod fit;
@@ -55,11 +56,40 @@ pub trait Classifier: Module {
     /// Images have the type of the recipe's [`Precision`](crate::network::Precision); logits are in single precision.
     /// Images with gradients (on a device with `autodiff`) are for training, others for inference.
     fn classify(&self, images: Tensor<4>) -> Tensor<2>;
+
+    /// Returns the module as one whose paths [`Recipe::drop_path`] drops at random; `None` if it has no notion of paths,
+    /// and such a recipe is refused.
+    fn paths(&self) -> Option<&dyn DropPaths> {
+        None
+    }
+}
+
+/// A [`Classifier`] with paths that a training may drop, image by image.
+pub trait DropPaths {
+    /// Returns the number of paths.
+    fn path_count(&self) -> usize;
+
+    /// Returns the logits `[batch, classes]` where each path is multiplied by a factor for each image, `[paths, batch]`.
+    fn classify_dropping(&self, images: Tensor<4>, factors: Tensor<2>) -> Tensor<2>;
 }
 
 impl Classifier for Network {
     fn classify(&self, images: Tensor<4>) -> Tensor<2> {
         self.forward(images)
+    }
+
+    fn paths(&self) -> Option<&dyn DropPaths> {
+        Some(self)
+    }
+}
+
+impl DropPaths for Network {
+    fn path_count(&self) -> usize {
+        Self::path_count(self)
+    }
+
+    fn classify_dropping(&self, images: Tensor<4>, factors: Tensor<2>) -> Tensor<2> {
+        self.forward_dropping(images, factors)
     }
 }
 

@@ -200,6 +200,7 @@ impl TorchTraining {
             processes.into_iter().map(|(name, device)| (name, self.briefing(device.as_deref(), threads))).collect();
         let [pytorch, classifier] = [self.clone(), self.clone()];
         Ok(ProcessEvaluator::new(children, config.with_trainer(self.command()))?
+            .with_form("paths", |architecture: &A| paths(&architecture.to_graph()))
             .with_form("pytorch", move |architecture: &A| pytorch.source(&architecture.to_graph()))
             .with_form("classifier", move |architecture: &A| classifier.facts(&architecture.to_graph())))
     }
@@ -216,6 +217,7 @@ impl TorchTraining {
         let [pytorch, classifier] = [self.clone(), self.clone()];
         let briefing = self.briefing(device, threads(1));
         Ok(TrainerEnvironment::new(briefing, config.with_trainer(self.command()))?
+            .with_form("paths", |architecture: &A| paths(&architecture.to_graph()))
             .with_form("pytorch", move |architecture: &A| pytorch.source(&architecture.to_graph()))
             .with_form("classifier", move |architecture: &A| classifier.facts(&architecture.to_graph())))
     }
@@ -267,6 +269,13 @@ impl TorchTraining {
         let facts = |blueprint| facts(&blueprint, &self.classes, &self.statistics, preprocessing);
         self.blueprint(graph).map_or(Value::Null, |blueprint| facts(blueprint).into())
     }
+}
+
+/// The sums of a block, each with the positions of the inputs that are paths.
+fn paths(graph: &LayerGraph) -> Value {
+    let paths = graph.paths();
+    let sums = paths.chunk_by(|[before, _], [after, _]| before == after);
+    sums.map(|sum| json!([sum[0][0], sum.iter().map(|[_, input]| input).collect::<Vec<_>>()])).collect()
 }
 
 /// The threads of each of several processes on the CPU.

@@ -1,8 +1,6 @@
 //! Random blocks of every block space as trainable networks.
 
-use blockqnn::graph::{
-    CostLimits, ImageShape, LayerGraph, NetworkConfig, Node, Operation, StemConfig, ToGraph, WidthRule,
-};
+use blockqnn::graph::{CostLimits, ImageShape, LayerGraph, NetworkConfig, Node, Operation, ToGraph};
 use blockqnn::network::device::parse_device;
 use blockqnn::network::{Device, Network, Tensor};
 use blockqnn::seed;
@@ -20,11 +18,10 @@ fn config() -> NetworkConfig {
     NetworkConfig {
         image: ImageShape { channels: 2, height: 7, width: 5 },
         classes: CLASSES,
-        stem: StemConfig::default(),
         stages: 3,
         repeats: 1,
         width: 2,
-        widths: WidthRule::Bounded,
+        ..NetworkConfig::cifar()
     }
 }
 

@@ -3,7 +3,7 @@
 use blockqnn::data::{ChannelStatistics, Cropping, DeviceSet, ImageFolder, ImageSet, Pictures, Preprocessing};
 use blockqnn::export::{Blueprint, HubError, HubFolder, OnnxError, OnnxOptions};
 use blockqnn::files::FolderError;
-use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, ToGraph, WidthRule};
+use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Reduction, StemConfig, ToGraph, WidthRule};
 use blockqnn::network::Network;
 use blockqnn::network::device::parse_device;
 use blockqnn::seed::{self, Rng};
@@ -21,7 +21,19 @@ const CLASSES: [&str; 5] = ["ant", "bee", "cat", "dog", "elk"];
 
 fn config(image: ImageShape, number: usize) -> NetworkConfig {
     let widths = if number.is_multiple_of(2) { WidthRule::Bounded } else { WidthRule::Growing };
-    NetworkConfig { stages: 2, repeats: 2, width: 6, widths, ..NetworkConfig::cifar().with_data(image, CLASSES.len()) }
+    let pools = NetworkConfig {
+        stages: 2,
+        repeats: 2,
+        width: 6,
+        widths,
+        ..NetworkConfig::cifar().with_data(image, CLASSES.len())
+    };
+    // Of each kind of architecture, bounded or not, some are in a network with reductions by convolution.
+    if number / 6 % 3 < 2 {
+        return pools;
+    }
+    let stem = StemConfig { multiplier: 2, normalised: true, ..StemConfig::default() };
+    NetworkConfig { stages: 3, repeats: 1, stem, reduction: Reduction::Convolution, ..pools }
 }
 
 /// A random architecture of one of the spaces in turn, or a named one, small enough for a test.

@@ -2,7 +2,7 @@
 
 use super::training::{CELLS, Training};
 use super::{NetworkArguments, caught, graph, print_row, random_blocks};
-use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Operation, StemConfig, ToGraph, WidthRule};
+use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Operation, Reduction, StemConfig, ToGraph};
 use blockqnn::network::device::parse_device;
 use blockqnn::network::{Device, Precision, Tensor};
 use blockqnn::space::block::BlockCode;
@@ -81,7 +81,8 @@ const JOINED: [&str; 4] = [
     "conv1(0) concat(0,1) terminal(2)",
 ];
 
-/// Every kind of layer, alone between stem and head, in sizes that fit the tiles of kernels and in sizes that do not.
+/// Every kind of layer, alone between stem and head, in sizes that fit the tiles of kernels and in sizes that do not;
+/// then blocks of one and of two inputs in stages with reductions by convolution between them.
 fn layers() -> Result<Vec<Case>, Box<dyn Error>> {
     use Operation::{Add, AveragePool, Input, MaxPool, Output, Relu6, Zero};
     let one = |operation| graph([(Input, &[]), (operation, &[0]), (Output, &[1])]);
@@ -103,14 +104,13 @@ fn layers() -> Result<Vec<Case>, Box<dyn Error>> {
     let config = |height, width, filters| NetworkConfig {
         image: ImageShape { channels: 3, height, width },
         classes: 10,
-        stem: StemConfig::default(),
         stages: 1,
         repeats: 1,
         width: filters,
-        widths: WidthRule::Bounded,
+        ..NetworkConfig::cifar()
     };
     let sizes = [("even", config(16, 16, 32), 16), ("odd", config(9, 7, 5), 6)];
-    let cases = kinds.into_iter().flat_map(|(kind, graph)| {
+    let alone = kinds.into_iter().flat_map(|(kind, graph)| {
         sizes.clone().map(|(size, config, batch)| Case {
             name: format!("{kind}, {size} sizes"),
             graph: graph.clone(),
@@ -118,7 +118,19 @@ fn layers() -> Result<Vec<Case>, Box<dyn Error>> {
             batch,
         })
     });
-    Ok(cases.collect())
+    let mut cases: Vec<Case> = alone.collect();
+    let stem = StemConfig { multiplier: 3, normalised: true, ..StemConfig::default() };
+    let strided = NetworkConfig { stages: 3, stem, reduction: Reduction::Convolution, ..config(9, 7, 5) };
+    for name in ["resnet-basic", "darts-v2"] {
+        let graph = LayerGraph::named(name)?;
+        cases.push(Case {
+            name: format!("{name}, reductions by convolution"),
+            graph,
+            config: strided.clone(),
+            batch: 6,
+        });
+    }
+    Ok(cases)
 }
 
 fn networks(arguments: &Arguments) -> Result<Vec<Case>, Box<dyn Error>> {

@@ -51,8 +51,9 @@ pub(crate) struct Arguments {
     paper: bool,
 
     /// Training recipe: cifar (the paper's: 300 epochs in batches of 128), imagenet (90 epochs in batches of 256),
-    /// early-stop (the 12 epochs of a search in batches of 256). With --epochs the milestones of the learning rate are
-    /// scaled in proportion
+    /// early-stop (the 12 epochs of a search in batches of 256), darts (that of DARTS on CIFAR-10, without auxiliary
+    /// head and clipped gradients: 600 epochs in batches of 96, cosine, cutout, drop-path). With --epochs the milestones
+    /// of the learning rate are scaled in proportion
     #[arg(long, value_name = "NAME", default_value = "cifar")]
     recipe: Recipe,
 

@@ -5,7 +5,7 @@ use super::builder::Builder;
 use super::proto::Attribute;
 use super::weights::{EPSILON, Normalisation, Values, Weights};
 use crate::export::Blueprint;
-use crate::graph::{LayerGraph, NodeChannels, Operation, SizedStep, Step};
+use crate::graph::{LayerGraph, NetworkConfig, NodeChannels, Operation, PlacedBlock, Reduction, SizedStep, Step};
 
 /// Writes a network, layer by layer.
 #[derive(Debug)]
@@ -20,28 +20,21 @@ impl Writer<'_> {
     /// Adds the network of `blueprint` on the images `input`; its logits are the output `logits`.
     pub(super) fn network(&mut self, blueprint: &Blueprint, input: &str) -> Result<String, OnnxError> {
         let (graph, config) = (blueprint.block(), blueprint.network());
-        let mut channels = config.width as u64;
-        let stem = [channels, config.image.channels as u64, config.stem.kernel.into(), config.stem.kernel.into()];
-        let mut features = self.convolution("stem", input, stem, config.stem.stride, None)?;
-        for number in 0..config.stem.pools {
-            features = self.halve(format!("stem.pool{number}"), &features);
-        }
-        let mut previous = (features.clone(), channels);
-        for stage in 0..config.stages {
-            if stage > 0 {
-                features = self.halve(format!("stages.{stage}.pool"), &features);
+        let mut channels = config.stem_width()?;
+        let mut features = self.stem(config, input, channels)?;
+        let mut previous = features.clone();
+        for block in graph.blocks_in(config) {
+            let block = block?;
+            if block.is_reduced() {
+                features = self.reduction(config.reduction, &block, 0, &features)?;
                 if graph.has_previous() {
-                    previous.0 = self.halve(format!("stages.{stage}.previous"), &previous.0);
+                    previous = self.reduction(config.reduction, &block, 1, &previous)?;
                 }
             }
-            let width = config.stage_width(stage)?;
-            for number in 0..config.repeats {
-                let nodes = graph.channels_after([channels, previous.1], width, config.widths)?;
-                let inputs = [&features, &previous.0];
-                let output = self.block(&format!("stages.{stage}.{number}"), graph, &nodes, inputs)?;
-                previous = (std::mem::replace(&mut features, output), channels);
-                channels = nodes.last().map_or(channels, |output| output.output);
-            }
+            let name = format!("stages.{}.{}", block.stage, block.number);
+            let output = self.block(&name, graph, &block.nodes, [&features, &previous])?;
+            previous = std::mem::replace(&mut features, output);
+            channels = block.output();
         }
         let features = self.normalisation("normalisation", &features, channels)?;
         let features = self.builder.node("relu", "Relu", &[&features], []);
@@ -51,6 +44,47 @@ impl Writer<'_> {
         let weight = self.parameter("classifier.weight", &[classes, channels])?;
         let bias = self.parameter("classifier.bias", &[classes])?;
         Ok(self.builder.node("logits", "Gemm", &[&flat, &weight, &bias], [Attribute::int("transB", 1)]))
+    }
+
+    /// Adds the stem's convolution of so many filters, its normalisation and its pools.
+    fn stem(&mut self, config: &NetworkConfig, input: &str, channels: u64) -> Result<String, OnnxError> {
+        const NORMALISATION: &str = "stem_normalisation";
+        let stem = &config.stem;
+        let shape = [channels, config.image.channels as u64, stem.kernel.into(), stem.kernel.into()];
+        let mut features = if stem.normalised && self.fold {
+            let folded = Normalisation::read(&self.weights, NORMALISATION, channels)?;
+            self.convolution("stem", input, shape, stem.stride, Some(&folded))?
+        } else {
+            self.convolution("stem", input, shape, stem.stride, None)?
+        };
+        if stem.normalised && !self.fold {
+            features = self.normalisation(NORMALISATION, &features, channels)?;
+        }
+        for number in 0..stem.pools {
+            features = self.halve(format!("stem.pool{number}"), &features);
+        }
+        Ok(features)
+    }
+
+    /// Adds what reduces an input of the first block of a stage: 0, or 1 for the previous one.
+    fn reduction(
+        &mut self,
+        reduction: Reduction,
+        block: &PlacedBlock,
+        input: usize,
+        features: &str,
+    ) -> Result<String, OnnxError> {
+        let PlacedBlock { stage, width, inputs, .. } = block;
+        match reduction {
+            Reduction::Pool => {
+                let name = ["pool", "previous"][input];
+                Ok(self.halve(format!("stages.{stage}.{name}"), features))
+            }
+            Reduction::Convolution => {
+                let name = ["reductions", "previous_reductions"][input];
+                self.cell(&format!("{name}.{stage}"), features, [*width, inputs[input]], Reduction::KERNEL, 2)
+            }
+        }
     }
 
     /// Adds a block; layers that do not reach its output are left out.
@@ -77,7 +111,7 @@ impl Writer<'_> {
                 Operation::Previous => previous.clone(),
                 operation => self.layer(&own, operation, &inputs, &widths, computed)?,
             };
-            outputs[position] = if projected { self.cell(&name, &result, [output, computed], 1)? } else { result };
+            outputs[position] = if projected { self.cell(&name, &result, [output, computed], 1, 1)? } else { result };
         }
         Ok(outputs.pop().unwrap_or_default())
     }
@@ -92,7 +126,7 @@ impl Writer<'_> {
     ) -> Result<String, OnnxError> {
         let (first, from) = (inputs[0], widths[0]);
         Ok(match operation {
-            Operation::PreActivationConvolution { kernel } => self.cell(name, first, [output, from], kernel)?,
+            Operation::PreActivationConvolution { kernel } => self.cell(name, first, [output, from], kernel, 1)?,
             Operation::Convolution { kernel } => {
                 self.convolution(name, first, [output, from, kernel.into(), kernel.into()], 1, None)?
             }
@@ -192,15 +226,22 @@ impl Writer<'_> {
     }
 
     /// Adds the pre-activation cell: ReLU, convolution, batch normalisation.
-    fn cell(&mut self, name: &str, input: &str, [to, from]: [u64; 2], kernel: u8) -> Result<String, OnnxError> {
+    fn cell(
+        &mut self,
+        name: &str,
+        input: &str,
+        [to, from]: [u64; 2],
+        kernel: u8,
+        stride: u8,
+    ) -> Result<String, OnnxError> {
         let active = self.builder.node(format!("{name}.relu"), "Relu", &[input], []);
         let (convolution, normalisation) = (format!("{name}.convolution"), format!("{name}.normalisation"));
         let shape = [to, from, kernel.into(), kernel.into()];
         if self.fold {
             let folded = Normalisation::read(&self.weights, &normalisation, to)?;
-            return self.convolution(&convolution, &active, shape, 1, Some(&folded));
+            return self.convolution(&convolution, &active, shape, stride, Some(&folded));
         }
-        let convolved = self.convolution(&convolution, &active, shape, 1, None)?;
+        let convolved = self.convolution(&convolution, &active, shape, stride, None)?;
         self.normalisation(&normalisation, &convolved, to)
     }
 

@@ -1,7 +1,7 @@
 //! Costs compared with sums written out by hand.
 
 use super::*;
-use crate::graph::{ImageShape, Node, Operation, StemConfig, WidthRule};
+use crate::graph::{ImageShape, Node, Operation, Reduction, StemConfig, WidthRule};
 
 const CONVOLUTION_1: Operation = Operation::PreActivationConvolution { kernel: 1 };
 const CONVOLUTION_3: Operation = Operation::PreActivationConvolution { kernel: 3 };
@@ -25,6 +25,7 @@ fn network(repeats: usize) -> NetworkConfig {
         repeats,
         width: 4,
         widths: WidthRule::Growing,
+        reduction: Reduction::Pool,
     }
 }
 
@@ -256,7 +257,7 @@ fn depth_follows_the_path_with_most_convolutions() {
 fn a_stem_with_stride_and_pools_has_its_own_sizes() {
     let mut network = network(1);
     network.image = ImageShape { channels: 1, height: 15, width: 16 };
-    network.stem = StemConfig { kernel: 5, stride: 2, pools: 1 };
+    network.stem = StemConfig { kernel: 5, stride: 2, pools: 1, ..StemConfig::default() };
     let cost = graph(&[(CONVOLUTION_1, &[0])], &[1]).cost(&network).expect("feasible");
     // The stem makes 8x8, its pool 4x4, the pool between the stages 2x2.
     assert_eq!(cost.parameters, 4 * 25 + (4 * 4 + 8) + (4 * 8 + 16) + 16 + 8 * 5 + 5);
@@ -363,3 +364,4 @@ fn limits_may_be_left_out_of_json_but_not_misspelled() {
 
 mod bounded;
 mod layers;
+mod reductions;

@@ -1,7 +1,7 @@
 //! Flows compared with products and sums written out by hand.
 
 use super::*;
-use crate::graph::{ImageShape, Node, Operation, StemConfig, ToGraph, WidthRule};
+use crate::graph::{ImageShape, Node, Operation, Reduction, StemConfig, ToGraph, WidthRule};
 use crate::seed;
 use crate::space::block::BlockSpace;
 use crate::space::{SearchSpace, random_trajectory};
@@ -12,7 +12,7 @@ const CONVOLUTION_3: Operation = Operation::PreActivationConvolution { kernel: 3
 /// A network for 3x8x8 images: stages of 4 and 8 filters.
 fn network(stages: usize, repeats: usize, widths: WidthRule) -> NetworkConfig {
     let image = ImageShape { channels: 3, height: 8, width: 8 };
-    NetworkConfig { image, classes: 5, stem: StemConfig::default(), stages, repeats, width: 4, widths }
+    NetworkConfig { stages, repeats, width: 4, widths, ..NetworkConfig::cifar().with_data(image, 5) }
 }
 
 fn graph(inner: &[(Operation, &[usize])], leaves: &[usize]) -> LayerGraph {
@@ -145,6 +145,30 @@ fn blocks_of_a_network_multiply() {
     // 4 channels go into three of the blocks and 8 into the last, stem and head make the layers six.
     let product = gain(27.0) * gain(36.0).powi(3) * gain(72.0) * gain(8.0);
     assert!((found - (product.ln() + 7f64.ln())).abs() < 1e-12, "{found}");
+}
+
+#[test]
+fn a_reduction_by_convolution_multiplies_by_its_gain() {
+    let strided = NetworkConfig { reduction: Reduction::Convolution, ..network(2, 1, WidthRule::Growing) };
+    let found = graph(&[(CONVOLUTION_3, &[0])], &[1]).path_flow(&strided).unwrap();
+    // 4 channels go into the first block and the reduction, 8 into the second block and the head.
+    let expected = (gain(27.0) * gain(36.0).powi(2) * gain(72.0) * gain(8.0)).ln() + 6f64.ln();
+    assert!((found - expected).abs() < 1e-12, "{found} and not {expected}");
+    // Both inputs of a block are reduced.
+    let sum = graph(&[(Operation::Previous, &[]), (Operation::Add, &[0, 1])], &[2]);
+    let found = sum.path_flow(&strided).unwrap();
+    let doubled = gain(27.0) * 2.0 * gain(36.0);
+    let expected = ((doubled + doubled / 2.0) * gain(8.0)).ln() + 4f64.ln();
+    assert!((found - expected).abs() < 1e-12, "{found} and not {expected}");
+}
+
+#[test]
+fn a_wide_stem_has_more_channels_to_sum() {
+    let stem = StemConfig { multiplier: 3, ..StemConfig::default() };
+    let wide = NetworkConfig { stem, ..network(1, 1, WidthRule::Growing) };
+    let found = graph(&[(CONVOLUTION_1, &[0])], &[1]).path_flow(&wide).unwrap();
+    let expected = (gain(27.0) * gain(12.0) * gain(4.0)).ln() + 4f64.ln();
+    assert!((found - expected).abs() < 1e-12, "{found} and not {expected}");
 }
 
 #[test]

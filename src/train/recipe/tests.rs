@@ -79,12 +79,44 @@ fn the_imagenet_learning_rate_is_a_tenth_from_epoch_30_and_again_from_60() {
 }
 
 #[test]
+fn the_darts_preset_has_the_figures_of_its_evaluation_on_cifar() {
+    let recipe: Recipe = "darts".parse().unwrap();
+    recipe.validate().unwrap();
+    let wanted = serde_json::json!({
+        "epochs": 600,
+        "batch_size": 96,
+        "optimizer": {"sgd": {"momentum": 0.9, "weight_decay": 3e-4}},
+        "learning_rate": 0.025,
+        "schedule": "cosine",
+        "restarts": {"max": 0, "factor": 1.0},
+        "time_limit_seconds": null,
+        "augmentation": {"pad": 4, "flip": true, "cutout": 16},
+        "measure_every": 10,
+        "drop_path": 0.2,
+    });
+    assert_eq!(serde_json::to_value(&recipe).unwrap(), wanted);
+    let error = "nasnet".parse::<Recipe>().unwrap_err().to_string();
+    assert_eq!(error, "recipe is \"nasnet\": it must be cifar, imagenet, early-stop or darts");
+}
+
+#[test]
+fn the_rate_of_drop_path_rises_linearly_whatever_the_number_of_epochs() {
+    for recipe in [Recipe::darts(), Recipe::darts().scaled_to(60)] {
+        assert!(recipe.drop_path_at(0) == 0.0);
+        assert_close(recipe.drop_path_at(recipe.epochs / 2), 0.1);
+        assert_close(recipe.drop_path_at(recipe.epochs - 1), 0.2 * (1.0 - 1.0 / f64::from(recipe.epochs)));
+    }
+    assert!(Recipe::cifar().drop_path_at(299) == 0.0);
+}
+
+#[test]
 fn options_that_are_on_round_trip_through_json() {
     let recipe = Recipe {
         augmentation: Augmentation { cutout: 16, ..Augmentation::cifar() },
         warm_up_epochs: 5,
         label_smoothing: 0.1,
         weight_averaging: Some(0.999),
+        drop_path: 0.2,
         schedule: Schedule::Cosine,
         ..Recipe::cifar()
     };
@@ -157,6 +189,8 @@ fn an_invalid_recipe_is_refused_by_the_path_of_the_field() {
         ("/time_limit_seconds", "-1"),
         ("/label_smoothing", "1"),
         ("/weight_averaging", "1"),
+        ("/drop_path", "1"),
+        ("/drop_path", "-0.1"),
         ("/measure_every", "0"),
     ] {
         let mut json = serde_json::to_value(Recipe::early_stop()).unwrap();

@@ -71,6 +71,26 @@ fn the_same_seed_gives_the_same_bits_alone_and_beside_other_trainings() {
 }
 
 #[test]
+fn dropped_paths_change_a_training_which_repeats_to_the_bit() {
+    let recipe = Recipe { epochs: 2, ..recipe() };
+    let dropping = Recipe { drop_path: 0.5, ..recipe.clone() };
+    let (with, without) = (trained(&dropping, 1), trained(&recipe, 1));
+    assert_eq!(bits(&with), bits(&trained(&dropping, 1)));
+    // Nothing is dropped in the first epoch.
+    assert_eq!(with.epochs[0].training_loss.to_bits(), without.epochs[0].training_loss.to_bits());
+    assert_ne!(with.epochs[1].training_loss.to_bits(), without.epochs[1].training_loss.to_bits());
+}
+
+#[test]
+fn a_module_that_knows_no_paths_is_not_trained_by_a_recipe_that_drops_them() {
+    let (training, validation) = parts(&Device::flex());
+    let dropping = Recipe { drop_path: 0.2, ..recipe() };
+    let build = |_: &mut dyn Rng, device: &Device| Ok(LinearClassifier::new(false, device));
+    let error = Training::new(&dropping, &training, &validation, 1).fit(build).unwrap_err().to_string();
+    assert!(error.starts_with("recipe.drop_path is 0.2: it must be 0 for a module"), "{error}");
+}
+
+#[test]
 fn another_seed_gives_another_result() {
     let recipe = Recipe { epochs: 2, ..recipe() };
     assert_ne!(bits(&trained(&recipe, 1)), bits(&trained(&recipe, 2)));
@@ -183,13 +203,16 @@ fn a_batch_of_one_image_trains_too() {
 
 #[test]
 fn the_trained_network_gives_the_accuracy_that_was_measured() {
-    let trained = trained(&recipe(), 3);
-    let (_, validation) = parts(&Device::flex());
-    let all: Vec<usize> = (0..validation.len()).collect();
-    let (images, labels) = validation.batch(&all);
-    let correct = trained.network.forward(images).argmax(1).squeeze_dim::<1>(1).equal(labels).int().sum();
-    let correct: f64 = correct.into_scalar::<i64>() as f64;
-    assert!((trained.metrics.value - 100.0 * correct / 60.0).abs() < 1e-9);
+    // With and without paths that are dropped in training, but not where it is measured.
+    for recipe in [recipe(), Recipe { drop_path: 0.9, ..recipe() }] {
+        let trained = trained(&recipe, 3);
+        let (_, validation) = parts(&Device::flex());
+        let all: Vec<usize> = (0..validation.len()).collect();
+        let (images, labels) = validation.batch(&all);
+        let correct = trained.network.forward(images).argmax(1).squeeze_dim::<1>(1).equal(labels).int().sum();
+        let correct: f64 = correct.into_scalar::<i64>() as f64;
+        assert!((trained.metrics.value - 100.0 * correct / 60.0).abs() < 1e-9);
+    }
 }
 
 #[test]

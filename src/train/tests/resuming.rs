@@ -15,6 +15,7 @@ fn long_recipe(optimizer: OptimizerConfig) -> Recipe {
         augmentation: Augmentation { pad: 1, flip: true, cutout: 2 },
         label_smoothing: 0.1,
         weight_averaging: Some(0.9),
+        drop_path: 0.6,
         measure_every: Some(2),
         restarts: Restarts { max: 0, factor: 1.0 },
         ..recipe()

@@ -1,10 +1,10 @@
 //! Run folders that version 0.1.0 wrote, which every later version must be able to continue.
 
-use super::{StopAfter, agent, config, copy, finish, finished, journal, resume};
+use super::{StopAfter, agent, config, copy, finish, finished, journal, network, resume};
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::environment::{Cancellation, Environment, Progress, TrialContext};
 use blockqnn::evaluation::{Evaluation, Metrics};
-use blockqnn::graph::NetworkConfig;
+use blockqnn::graph::{NetworkConfig, Reduction, StemConfig, WidthRule};
 use blockqnn::reward::{RedefinedReward, SoftTargets};
 use blockqnn::search::{Durability, MedianStopping, RunFolder, Scheduling, Search, StopReason};
 use blockqnn::space::block::{BlockCode, BlockSpace};
@@ -80,14 +80,22 @@ fn a_run_of_format_1_that_was_stopped_within_a_minibatch_is_resumed_to_the_same_
 }
 
 #[test]
-fn a_run_of_growing_widths_is_not_resumed_with_bounded_ones() {
+fn a_run_of_growing_widths_and_pools_is_not_resumed_with_others() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("run");
     copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/run-format-1"), &path);
-    let bounded = config(32).with_network(NetworkConfig::cifar());
-    let search = Search::new(BlockSpace::paper(), agent(), Synthetic::new().with_noise(3.0), bounded);
-    let error = search.with_run_folder(RunFolder::resume(&path).unwrap()).run().unwrap_err().to_string();
-    assert!(error.contains("search.network.widths"), "{error}");
+    let stem = StemConfig { normalised: true, ..StemConfig::default() };
+    let others = [
+        ("search.network.widths", NetworkConfig { widths: WidthRule::Bounded, ..network() }),
+        ("search.network.reduction", NetworkConfig { reduction: Reduction::Convolution, ..network() }),
+        ("search.network.stem.normalised", NetworkConfig { stem, ..network() }),
+    ];
+    for (setting, network) in others {
+        let config = config(32).with_network(network);
+        let search = Search::new(BlockSpace::paper(), agent(), Synthetic::new().with_noise(3.0), config);
+        let error = search.with_run_folder(RunFolder::resume(&path).unwrap()).run().unwrap_err().to_string();
+        assert!(error.contains(setting), "{error}");
+    }
 }
 
 /// Reports a learning curve of four epochs, obeys a stop, and measures a latency.

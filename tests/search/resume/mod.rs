@@ -31,9 +31,12 @@ fn agent() -> QLearning<BlockSpace> {
 }
 
 /// The golden folders were started when all widths were growing.
+fn network() -> NetworkConfig {
+    NetworkConfig { widths: WidthRule::Growing, ..NetworkConfig::cifar() }
+}
+
 fn config(trials: u64) -> SearchConfig {
-    let network = NetworkConfig { widths: WidthRule::Growing, ..NetworkConfig::cifar() };
-    SearchConfig::new(trials).with_network(network).with_seed(5)
+    SearchConfig::new(trials).with_network(network()).with_seed(5)
 }
 
 fn search(

@@ -6,7 +6,9 @@ mod trainer;
 
 use blockqnn::data::{ChannelStatistics, DeviceSet, ImageSet};
 use blockqnn::export::Blueprint;
-use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Node, Operation, ToGraph, WidthRule};
+use blockqnn::graph::{
+    ImageShape, LayerGraph, NetworkConfig, Node, Operation, Reduction, StemConfig, ToGraph, WidthRule,
+};
 use blockqnn::network::Network;
 use blockqnn::network::device::parse_device;
 use blockqnn::seed;
@@ -29,14 +31,20 @@ fn network_config(widths: WidthRule) -> NetworkConfig {
     NetworkConfig { stages: 2, repeats: 2, width: 6, widths, ..NetworkConfig::cifar().with_data(SHAPE, CLASSES.len()) }
 }
 
+/// A network whose stages of 12, 6, 3 and 2 pixels are reduced by convolutions, behind a wide stem with normalisation.
+fn strided(widths: WidthRule) -> NetworkConfig {
+    let stem = StemConfig { multiplier: 3, normalised: true, ..StemConfig::default() };
+    NetworkConfig { stages: 4, repeats: 1, width: 4, stem, reduction: Reduction::Convolution, ..network_config(widths) }
+}
+
 /// Blocks with their names.
 type Named = (String, LayerGraph);
 
 /// Random blocks, alternately from the paper's space and from its ablation, small enough for a test. If widths are
 /// bounded, each has a concatenation.
-fn blocks(widths: WidthRule) -> Vec<Named> {
+fn blocks(network: &NetworkConfig) -> Vec<Named> {
     let paper = BlockSpace::paper().with_max_layers(12).unwrap();
-    blocks_of(&[paper.clone(), paper.with_convolution(ConvolutionRule::Separate)], widths)
+    blocks_of(&[paper.clone(), paper.with_convolution(ConvolutionRule::Separate)], network)
 }
 
 fn modern() -> BlockSpace {
@@ -50,16 +58,16 @@ fn mobile() -> BlockSpace {
 }
 
 /// Random blocks from these spaces in turn.
-fn blocks_of(spaces: &[BlockSpace], widths: WidthRule) -> Vec<Named> {
+fn blocks_of(spaces: &[BlockSpace], network: &NetworkConfig) -> Vec<Named> {
     let mut rng = seed::stream(20, "exported blocks", 0);
     let mut blocks = Vec::new();
     while blocks.len() < NETWORKS {
         let space = &spaces[blocks.len() % spaces.len()];
         let block: BlockCode = space.decode(&random_trajectory(space, &mut rng).unwrap().actions).unwrap();
         let graph = block.to_graph();
-        let cost = graph.cost(&network_config(widths));
+        let cost = graph.cost(network);
         let joins = |node: &Node| node.operation == Operation::Concat && node.inputs.len() > 1;
-        let projects = widths == WidthRule::Growing || graph.nodes().iter().any(joins);
+        let projects = network.widths == WidthRule::Growing || graph.nodes().iter().any(joins);
         if graph.node_count() >= 6 && projects && cost.is_ok_and(|cost| cost.parameters < 150_000) {
             blocks.push((block.to_string(), graph));
         }
@@ -86,9 +94,8 @@ fn features(graph: &LayerGraph, widths: WidthRule) -> BTreeSet<String> {
 }
 
 /// Writes a network with all its expected results, and returns its entry in the manifest.
-fn write(folder: &Path, number: usize, (block, graph): &Named, widths: WidthRule) -> serde_json::Value {
+fn write(folder: &Path, number: usize, (block, graph): &Named, config: &NetworkConfig) -> serde_json::Value {
     let device = parse_device("flex").unwrap();
-    let config = network_config(widths);
     let blueprint = Blueprint::new(block.clone(), graph.clone(), config.clone()).unwrap();
     let number_seed = number as u64;
     let mut rng = seed::stream(number_seed, "images", 0);
@@ -99,7 +106,7 @@ fn write(folder: &Path, number: usize, (block, graph): &Named, widths: WidthRule
     let resident = DeviceSet::new(&set, &statistics, &device).unwrap();
     let all: Vec<usize> = (0..IMAGES).collect();
     let build = |rng: &mut dyn rand::Rng, device: &_| -> Result<Network, TrainError> {
-        Ok(Network::new(graph, &config, rng, device)?)
+        Ok(Network::new(graph, config, rng, device)?)
     };
 
     let recipe = |epochs| Recipe {
@@ -168,37 +175,39 @@ fn python_with(modules: &str) -> String {
 }
 
 /// Writes the networks of all blocks and a list of them to a folder.
-fn write_all(folder: &Path, blocks: &[Named], widths: WidthRule) {
-    let cases: Vec<_> = blocks.iter().enumerate().map(|(number, block)| write(folder, number, block, widths)).collect();
+fn write_all(folder: &Path, blocks: &[Named], network: &NetworkConfig) {
+    let cases: Vec<_> =
+        blocks.iter().enumerate().map(|(number, block)| write(folder, number, block, network)).collect();
     fs::write(folder.join("manifest.json"), serde_json::to_string(&cases).unwrap()).unwrap();
 }
 
 #[test]
 fn twenty_random_blocks_have_every_kind_of_layer_and_their_networks_are_read_back() {
     for widths in [WidthRule::Growing, WidthRule::Bounded] {
-        has_every_kind_of_layer(widths);
-        write_all(tempfile::tempdir().unwrap().path(), &blocks(widths), widths);
+        let network = network_config(widths);
+        has_every_kind_of_layer(&network);
+        write_all(tempfile::tempdir().unwrap().path(), &blocks(&network), &network);
     }
 }
 
 #[test]
 fn twenty_random_blocks_of_each_of_the_other_spaces_train_and_their_networks_are_read_back() {
-    let widths = WidthRule::Bounded;
-    let modern = blocks_of(&[modern()], widths);
+    let (widths, network) = (WidthRule::Bounded, network_config(WidthRule::Bounded));
+    let modern = blocks_of(&[modern()], &network);
     has_all(&modern, widths, &["ShapedConvolution", "SeparableConvolution", "FactorisedConvolution"]);
     has_all(&modern, widths, &["SqueezeExcitation", "projection", "several leaves"]);
-    let mobile = blocks_of(&[mobile()], widths);
+    let mobile = blocks_of(&[mobile()], &network);
     has_all(&mobile, widths, &["InvertedBottleneck", "several leaves"]);
     for blocks in [modern, mobile] {
-        write_all(tempfile::tempdir().unwrap().path(), &blocks, widths);
+        write_all(tempfile::tempdir().unwrap().path(), &blocks, &network);
     }
 }
 
-fn has_every_kind_of_layer(widths: WidthRule) {
-    let blocks = blocks(widths);
+fn has_every_kind_of_layer(network: &NetworkConfig) {
+    let blocks = blocks(network);
     has_all(
         &blocks,
-        widths,
+        network.widths,
         &[
             "PreActivationConvolution",
             "Convolution",
@@ -225,20 +234,23 @@ fn has_all(blocks: &[Named], widths: WidthRule, wanted: &[&str]) {
 #[test]
 #[ignore = "needs PyTorch: a python3 with torch (Debian: python3-torch), or one that BLOCKQNN_PYTHON names"]
 fn twenty_random_networks_compute_the_same_in_pytorch() {
-    compare_with_pytorch(&blocks(WidthRule::Growing), WidthRule::Growing);
+    let network = network_config(WidthRule::Growing);
+    compare_with_pytorch(&blocks(&network), &network);
 }
 
 #[test]
 #[ignore = "needs PyTorch: a python3 with torch (Debian: python3-torch), or one that BLOCKQNN_PYTHON names"]
 fn twenty_random_networks_of_bounded_width_compute_the_same_in_pytorch() {
-    compare_with_pytorch(&blocks(WidthRule::Bounded), WidthRule::Bounded);
+    let network = network_config(WidthRule::Bounded);
+    compare_with_pytorch(&blocks(&network), &network);
 }
 
 #[test]
 #[ignore = "needs PyTorch: a python3 with torch (Debian: python3-torch), or one that BLOCKQNN_PYTHON names"]
 fn twenty_random_networks_of_each_of_the_other_spaces_compute_the_same_in_pytorch() {
     for space in [modern(), mobile()] {
-        compare_with_pytorch(&blocks_of(&[space], WidthRule::Bounded), WidthRule::Bounded);
+        let network = network_config(WidthRule::Bounded);
+        compare_with_pytorch(&blocks_of(&[space], &network), &network);
     }
 }
 
@@ -248,13 +260,26 @@ fn networks_of_named_blocks_compute_the_same_in_pytorch() {
     let named: Vec<Named> =
         LayerGraph::NAMES.iter().map(|&name| (name.to_owned(), LayerGraph::named(name).unwrap())).collect();
     for widths in [WidthRule::Growing, WidthRule::Bounded] {
-        compare_with_pytorch(&named, widths);
+        compare_with_pytorch(&named, &network_config(widths));
     }
 }
 
-fn compare_with_pytorch(blocks: &[Named], widths: WidthRule) {
+#[test]
+#[ignore = "needs PyTorch: a python3 with torch (Debian: python3-torch), or one that BLOCKQNN_PYTHON names"]
+fn networks_with_reductions_by_convolution_compute_the_same_in_pytorch() {
+    let named = |name: &str| (name.to_owned(), LayerGraph::named(name).unwrap());
+    // Blocks of one input and of two.
+    let later = ["resnet-basic", "darts-v2", "nasnet-a"].map(named);
+    for widths in [WidthRule::Growing, WidthRule::Bounded] {
+        let network = strided(widths);
+        let blocks: Vec<Named> = blocks(&network).into_iter().take(8).chain(later.clone()).collect();
+        compare_with_pytorch(&blocks, &network);
+    }
+}
+
+fn compare_with_pytorch(blocks: &[Named], network: &NetworkConfig) {
     let folder = tempfile::tempdir().unwrap();
-    write_all(folder.path(), blocks, widths);
+    write_all(folder.path(), blocks, network);
     let python = python_with("torch");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trained/pytorch/compare.py");
     let output = Command::new(python).arg(script).arg(folder.path()).output().unwrap();

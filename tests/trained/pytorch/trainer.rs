@@ -8,7 +8,9 @@ use blockqnn::data::{Augmentation, DeviceSet, Split, embedded};
 use blockqnn::environment::{Environment, TrialContext};
 use blockqnn::evaluation::{Evaluation, Infeasibility, Trial};
 use blockqnn::evaluator::{ProcessConfig, TrainerEnvironment};
-use blockqnn::graph::{ImageShape, LayerGraph, NetworkConfig, Node, Operation, ToGraph, WidthRule};
+use blockqnn::graph::{
+    ImageShape, LayerGraph, NetworkConfig, Node, Operation, Reduction, StemConfig, ToGraph, WidthRule,
+};
 use blockqnn::network::Network;
 use blockqnn::network::device::parse_device;
 use blockqnn::seed;
@@ -115,6 +117,7 @@ fn one_step_an_epoch() -> [Recipe; 2] {
         label_smoothing: 0.1,
         weight_averaging: Some(0.8),
         augmentation: Augmentation { pad: 2, flip: true, cutout: 6 },
+        drop_path: 0.4,
         ..paper.clone()
     };
     [paper, other]
@@ -162,6 +165,28 @@ fn the_first_ten_losses_of_ten_blocks_of_every_space_are_those_of_flex() {
     let bounded = network(4, WidthRule::Bounded);
     compare("bounded widths", &graphs(&paper, &bounded), &bounded);
     compare("cells", &graphs(&CellSpace::new(), &growing), &growing);
+}
+
+#[test]
+#[ignore = "needs PyTorch: a python3 with torch (Debian: python3-torch), or one that BLOCKQNN_PYTHON names"]
+fn the_first_ten_losses_are_those_of_flex_with_later_layers_and_reductions_by_convolution() {
+    let bounded = network(4, WidthRule::Bounded);
+    let stem = StemConfig { multiplier: 3, normalised: true, ..StemConfig::default() };
+    let strided = NetworkConfig { stem, reduction: Reduction::Convolution, ..bounded.clone() };
+    let modern = BlockSpace::modern().with_max_layers(6).unwrap();
+    compare("modern", &graphs(&modern, &bounded), &bounded);
+    compare("reductions by convolution", &graphs(&modern, &strided), &strided);
+    let named = ["resnet-basic", "darts-v2"].map(|name| LayerGraph::named(name).unwrap());
+    compare("two inputs", &named, &NetworkConfig { width: 2, ..strided });
+}
+
+#[test]
+#[ignore = "needs PyTorch: a python3 with torch (Debian: python3-torch), or one that BLOCKQNN_PYTHON names"]
+fn compiled_networks_that_should_drop_paths_are_refused() {
+    let (split, network) = (split(64, 32), network(4, WidthRule::Growing));
+    let (torch, _folder) = torch(&split, &network, &Recipe { drop_path: 0.2, ..Recipe::early_stop() });
+    let error = torch.with_compilation().environment::<LayerGraph>(Some("cpu"), config()).unwrap_err().to_string();
+    assert!(error.contains("set recipe.drop_path to 0"), "{error}");
 }
 
 #[test]
@@ -248,6 +273,7 @@ fn a_training_that_was_stopped_continues_to_the_same_result() {
         batch_size: 32,
         weight_averaging: Some(0.9),
         augmentation: Augmentation::cifar(),
+        drop_path: 0.5,
         restarts: Restarts { max: 0, factor: 1.0 },
         ..Recipe::early_stop()
     };

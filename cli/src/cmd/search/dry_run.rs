@@ -2,7 +2,7 @@
 
 use blockqnn::agent::{AgentConfig, NextValues, QLearningConfig};
 use blockqnn::experiment::Experiment;
-use blockqnn::graph::{NetworkConfig, StemConfig, ToGraph, WidthRule};
+use blockqnn::graph::{NetworkConfig, Reduction, StemConfig, ToGraph, WidthRule};
 use blockqnn::reward::{Credit, FlopsOf};
 use blockqnn::search::{MedianStopping, Repeats};
 use blockqnn::space::SearchSpace;
@@ -199,8 +199,8 @@ fn block_readings(space: &BlockSpace) {
 
 fn network_readings(experiment: &Experiment) {
     let Experiment { recipe, data, .. } = experiment;
-    let NetworkConfig { stages, repeats, width, stem, widths, .. } = experiment.network();
-    let StemConfig { kernel, stride, pools } = stem;
+    let NetworkConfig { stages, repeats, width, stem, widths, reduction, .. } = experiment.network();
+    let StemConfig { kernel, stride, pools, multiplier, normalised } = stem;
     let widths = match widths {
         WidthRule::Bounded => {
             "a 1x1 cell brings concatenations in a block, and a block's wider input, to the stage's width \
@@ -209,8 +209,17 @@ fn network_readings(experiment: &Experiment) {
         _ => "a concatenation is as wide as its inputs together, and so is what follows (search.network.widths)",
     };
     let network = format!("{stages} stages of N = {repeats} blocks, width {width} doubled per stage");
-    let stem = format!("stem {kernel}x{kernel} stride {stride}, {pools} pools");
+    let multiplied = if multiplier > 1 { format!(", {multiplier} times the width") } else { String::new() };
+    let normalised = if normalised { ", batch norm" } else { "" };
+    let stem = format!("stem {kernel}x{kernel} stride {stride}{multiplied}{normalised}, {pools} pools");
+    let reduction = match reduction {
+        Reduction::Convolution => {
+            "a 3x3 cell of stride 2 with the filters of the next stage (search.network.reduction)"
+        }
+        _ => "a 2x2 max pool of stride 2 (search.network.reduction)",
+    };
     reading("network", format!("{network}; {stem} (search.network)"));
+    reading("reductions", reduction);
     reading("widths", widths);
     reading("head", "batch norm, ReLU, global average pool, linear layer with bias");
     reading("batch norm", "momentum 0.1, epsilon 1e-5");

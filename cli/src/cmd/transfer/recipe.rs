@@ -40,7 +40,7 @@ impl Arguments {
         self.network.change(&mut network);
         // Four halvings before and between the stages of ImageNet's network leave little of small images.
         if self.size() < 128 {
-            network.stem = StemConfig { kernel: 3, stride: 2, pools: 0 };
+            network.stem = StemConfig { stride: 2, ..StemConfig::default() };
             network.stages = 3;
         }
         let side = usize::try_from(self.size()).unwrap_or(usize::MAX);

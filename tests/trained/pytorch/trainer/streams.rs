@@ -5,10 +5,10 @@ use crate::pytorch::python_with;
 use blockqnn::data::{Augmentation, BatchSource, Batches, DeviceSet};
 use blockqnn::evaluator::PYTHON_WORKER;
 use blockqnn::export::Blueprint;
-use blockqnn::graph::{LayerGraph, Node, Operation, WidthRule};
+use blockqnn::graph::{LayerGraph, NetworkConfig, Node, Operation, Reduction, StemConfig, WidthRule};
 use blockqnn::network::Network;
 use blockqnn::network::device::parse_device;
-use blockqnn::seed;
+use blockqnn::seed::{self, Rng};
 use blockqnn::train::{Recipe, Restarts, Schedule, TORCH_TRAINER, TorchTraining};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -37,7 +37,12 @@ rates = [
     [trainer.learning_rate_at(recipe, epoch, restarts) for restarts in range(3) for epoch in range(recipe["epochs"])]
     for recipe in question["recipes"]
 ]
-json.dump({"batches": batches, "rates": rates}, open("answer.json", "w"))
+drops = [
+    trainer.drop_factors(trainer.drop_path_at(recipe, epoch), 5, 7, question["seed"], epoch, 3).tolist()
+    for recipe in question["recipes"]
+    for epoch in range(1, 4)
+]
+json.dump({"batches": batches, "rates": rates, "drops": drops}, open("answer.json", "w"))
 "#;
 
 /// A block with weights of every kind.
@@ -68,7 +73,8 @@ fn recipes() -> Vec<Recipe> {
         .enumerate()
         .map(|(number, schedule)| {
             let warm_up_epochs = u32::try_from(3 * (number % 2)).unwrap();
-            Recipe { schedule, restarts, warm_up_epochs, epochs: 23, ..Recipe::early_stop() }
+            let drop_path = 0.3 * number as f64;
+            Recipe { schedule, restarts, warm_up_epochs, drop_path, epochs: 23, ..Recipe::early_stop() }
         })
         .collect()
 }
@@ -76,10 +82,15 @@ fn recipes() -> Vec<Recipe> {
 #[test]
 #[ignore = "needs PyTorch: a python3 with torch (Debian: python3-torch), or one that BLOCKQNN_PYTHON names"]
 fn weights_batches_and_rates_of_the_trainer_are_the_crates_own() {
-    for (graph, widths) in
-        [(every_kind(), WidthRule::Growing), (every_kind(), WidthRule::Bounded), (block(), WidthRule::Growing)]
-    {
-        let network = network(5, widths);
+    let stem = StemConfig { multiplier: 3, normalised: true, ..StemConfig::default() };
+    let strided = NetworkConfig { stem, reduction: Reduction::Convolution, ..network(5, WidthRule::Bounded) };
+    for (graph, network) in [
+        (every_kind(), network(5, WidthRule::Growing)),
+        (every_kind(), network(5, WidthRule::Bounded)),
+        (block(), network(5, WidthRule::Growing)),
+        (every_kind(), strided.clone()),
+        (LayerGraph::named("darts-v2").unwrap(), strided),
+    ] {
         let split = split(101, 30);
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("blockqnn_worker.py"), PYTHON_WORKER).unwrap();
@@ -131,7 +142,22 @@ fn weights_batches_and_rates_of_the_trainer_are_the_crates_own() {
             let wanted = (0..3).flat_map(|restarts| (0..23).map(move |epoch| recipe.learning_rate_at(epoch, restarts)));
             assert_eq!(*found, json!(wanted.collect::<Vec<f64>>()));
         }
+        let recipes = recipes();
+        let epochs = recipes.iter().flat_map(|recipe| (1..4).map(move |epoch| (recipe, epoch)));
+        let wanted: Vec<_> = epochs.map(|(recipe, epoch)| drops(recipe, epoch)).collect();
+        assert_eq!(answer["drops"], json!(wanted));
     }
+}
+
+/// The factors of batch 3, of 7 images, in a network of 5 paths.
+fn drops(recipe: &Recipe, epoch: u32) -> Vec<Vec<f32>> {
+    let rate = recipe.drop_path_at(epoch);
+    let epoch_seed = seed::stream(SEED, "drops", epoch.into()).next_u64();
+    let mut rng = seed::stream(epoch_seed, "drop", 3);
+    #[expect(clippy::cast_possible_truncation, reason = "factors are in single precision")]
+    let kept = (1.0 / (1.0 - rate)) as f32;
+    let mut factor = || if seed::unit(&mut rng) < rate { 0.0 } else { kept };
+    (0..5).map(|_| (0..7).map(|_| factor()).collect()).collect()
 }
 
 /// The checksum in the name of a split is that of its contents.
