@@ -16,7 +16,7 @@ fn memory(count: u64) -> Memory<BlockSpace> {
         let reward = Reward::new(Synthetic::quality(&block)).unwrap();
         let fingerprint = block.to_graph().fingerprint();
         memory.note_proposed(fingerprint);
-        memory.push(Episode { rewards: vec![reward; trajectory.len()], trajectory, reward, fingerprint });
+        memory.push(Episode { rewards: vec![reward; trajectory.len()], trajectory, reward, fingerprint, rung: 0 });
     }
     memory
 }
@@ -135,7 +135,7 @@ fn memory_of_cells(cells: &[(CellCode, f64)]) -> Memory<CellSpace> {
         let reward = Reward::new(reward).unwrap();
         let fingerprint = space.fingerprint(&cell);
         memory.note_proposed(fingerprint);
-        memory.push(Episode { rewards: vec![reward; trajectory.len()], trajectory, reward, fingerprint });
+        memory.push(Episode { rewards: vec![reward; trajectory.len()], trajectory, reward, fingerprint, rung: 0 });
     }
     memory
 }

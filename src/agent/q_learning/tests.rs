@@ -10,7 +10,7 @@ fn episode(space: &BlockSpace, text: &str, reward: f64, credit: Credit) -> Episo
     let trajectory = walk(space, block.layers()).unwrap();
     let reward = Reward::new(reward).unwrap();
     let rewards = credit.spread(reward, trajectory.len());
-    Episode { rewards, trajectory, reward, fingerprint: block.to_graph().fingerprint() }
+    Episode { rewards, trajectory, reward, fingerprint: block.to_graph().fingerprint(), rung: 0 }
 }
 
 fn learner(learning_rate: f64, rounds: u32) -> QLearning<BlockSpace> {
@@ -235,7 +235,10 @@ fn ranks_become_values_by_position() {
     assert!((value(0, &good) - (0.5 * z + 0.5 * z / 3.0)).abs() < 1e-12);
     assert!((value(1, &good) - (0.5 * z + 0.5 * z / 2.0)).abs() < 1e-12);
     assert_eq!(value(1, &bad), 0.0);
-    assert_eq!(log_ranks([5.0, 5.0, 1.0].into_iter()), [2f64.ln(), 2f64.ln(), 0.0]);
+    let at = |rung, reward| Standing { rung, reward: Reward::new(reward).unwrap() };
+    let ranked = |standings: [Standing; 3]| log_ranks(standings.into_iter());
+    assert_eq!(ranked([at(0, 5.0), at(0, 5.0), at(0, 1.0)]), [2f64.ln(), 2f64.ln(), 0.0]);
+    assert_eq!(ranked([at(0, 5.0), at(1, 1.0), at(1, 2.0)]), [0.0, 1.5f64.ln(), 3f64.ln()], "the rung comes first");
 }
 
 #[test]
