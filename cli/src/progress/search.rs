@@ -252,9 +252,13 @@ impl Observer<BlockSpace> for Search {
         let left = self.seconds_left().unwrap_or_default();
         self.last_mean = summary.mean;
         let priors = if summary.priors_hold == Some(false) { "  priors contradicted" } else { "" };
+        let low = summary.rungs.iter().filter(|agreement| agreement.is_low());
+        let low: Vec<String> =
+            low.map(|agreement| format!("  {} epochs do not rank", agreement.lower.epochs)).collect();
+        let low = low.concat();
         let line = format!(
             "minibatch {:>3}/{}  epsilon {:<4} mean {}  best {}  infeasible {}  {}  {gone:.0} s elapsed, {left:.0} s \
-             left{priors}",
+             left{priors}{low}",
             summary.minibatch + 1,
             self.minibatches(),
             self.epsilon(summary.minibatch * self.minibatch),

@@ -32,6 +32,13 @@ pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>
         recipe.epochs,
         data.dataset.name(),
     );
+    if let Some(rungs) = &search.rungs {
+        let ladder = rungs.ladder(recipe.epochs)?;
+        let at = rungs.trials_at(ladder.len(), search.trials, search.minibatch);
+        let at: Vec<String> =
+            ladder.iter().zip(at).map(|(rung, trials)| format!("{trials} of {} epochs", rung.epochs)).collect();
+        outln!("  in rungs: {}; one in {} is promoted (search.rungs)", at.join(", "), rungs.one_in);
+    }
     outln!(
         "  {} image passes in total (forward and backward), without restarts, if every block is trained",
         experiment.image_passes(images)
