@@ -362,6 +362,17 @@ mod tests {
         assert!(duty("1", false).yields_to(&duty("2", true)), "the one that has the name keeps it");
     }
 
+    #[test]
+    fn the_attempt_at_a_rung_has_a_name_of_its_own() {
+        let fingerprint = crate::graph::Fingerprint::of_name(b"a");
+        let trial = Trial { id: 3, seed: 7, fingerprint, cost: None };
+        let name = |rung| key(&trial, 1, "e", &Thresholds::default(), rung);
+        let at = |number, epochs| name(Some(Rung { number, epochs }));
+        assert_ne!(at(0, 1), at(1, 3));
+        assert_ne!(name(None), at(0, 1));
+        assert_eq!(at(1, 3), at(1, 3));
+    }
+
     fn hello(protocol: u32, version: &str, identity: Option<&str>) -> Hello {
         let identity = identity.map(str::to_owned);
         Hello { protocol, version: version.to_owned(), worker: "w".to_owned(), identity }
