@@ -696,7 +696,7 @@ def main():
         trainers.append(Trainer(settings["torch"]))
         return trainers[0].identity
 
-    blockqnn_worker.run(lambda task: trainers[0].evaluate(task), identity=identity)
+    blockqnn_worker.run(lambda task: trainers[0].evaluate(task), identity=identity, rungs=True)
 
 
 if __name__ == "__main__":

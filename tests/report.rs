@@ -349,7 +349,10 @@ fn rungs_and_promotions_are_drawn_and_told_apart() {
     assert!(figure("learning-by-rung").svg.contains("1 epoch"));
     let best = found.best()[0];
     assert!(figure("block-1").svg.contains(&format!("No. 1: block {}", best.id)));
-    assert!(report.html().contains("Kendall&#39;s tau of 1 and 3 epochs") || report.html().contains("Kendall's tau of 1 and 3"));
+    assert!(
+        report.html().contains("Kendall&#39;s tau of 1 and 3 epochs")
+            || report.html().contains("Kendall's tau of 1 and 3")
+    );
     let series = report.series();
     let rows = |name: &str| -> Vec<HashMap<String, String>> {
         let csv = series.iter().find(|series| series.name() == name).unwrap().csv();
@@ -360,7 +363,10 @@ fn rungs_and_promotions_are_drawn_and_told_apart() {
     assert_eq!(count(low, "trials") + count(middle, "trials") + count(high, "trials"), 96);
     assert_eq!((count(low, "promoted"), count(middle, "promoted")), (count(middle, "trials"), count(high, "trials")));
     let agreement = RungAgreement::of(&found.records)[0];
-    assert_eq!((low["tau_with_next"].clone(), count(low, "compared")), (format!("{:.3}", agreement.kendall), agreement.count));
+    assert_eq!(
+        (low["tau_with_next"].clone(), count(low, "compared")),
+        (format!("{:.3}", agreement.kendall), agreement.count)
+    );
     assert_eq!(high["tau_with_next"], "");
     for (row, record) in rows("trials").iter().zip(&found.records) {
         let rung = record.rung.unwrap();

@@ -118,8 +118,8 @@ impl<'a> TrialContext<'a> {
     }
 
     /// Returns the rung of the trial, in a search with [rungs](crate::search::Rungs): the evaluation ends after the
-    /// first [`Rung::epochs`] of its epochs. Above the first rung, it may continue what the same trial, by fingerprint and
-    /// seed, left at the rung below. `None`: it lasts for all epochs.
+    /// first [`Rung::epochs`] of its epochs. Above the first rung, it may continue what the same trial, by fingerprint
+    /// and seed, left at the rung below. `None`: it lasts for all epochs.
     #[must_use]
     pub fn rung(&self) -> Option<Rung> {
         self.rung
@@ -211,8 +211,8 @@ pub trait Environment<A: ?Sized>: Send {
     fn identity(&self) -> String;
 
     /// Returns the number of epochs of a full evaluation, if this environment can also evaluate for the first of them
-    /// alone: for those of [`TrialContext::rung`], as the beginning of the full evaluation. By default it cannot, and is
-    /// refused by searches with [rungs](crate::search::Rungs).
+    /// alone: for those of [`TrialContext::rung`], as the beginning of the full evaluation. By default it cannot, and
+    /// is refused by searches with [rungs](crate::search::Rungs).
     fn full_epochs(&self) -> Option<u32> {
         None
     }

@@ -58,8 +58,8 @@ impl Synthetic {
         self
     }
 
-    /// Makes an evaluation last for so many epochs, of which a search with [rungs](crate::search::Rungs) may evaluate the
-    /// first alone: the accuracy grows to that of the full evaluation, at a pace drawn from the trial's seed.
+    /// Makes an evaluation last for so many epochs, of which a search with [rungs](crate::search::Rungs) may evaluate
+    /// the first alone: the accuracy grows to that of the full evaluation, at a pace drawn from the trial's seed.
     #[must_use]
     pub fn with_epochs(mut self, epochs: u32) -> Self {
         self.epochs = epochs;

@@ -355,8 +355,8 @@ pub struct Episode<State, Action> {
     pub reward: Reward,
     /// The fingerprint of the architecture that the walk led to.
     pub fingerprint: Fingerprint,
-    /// The number of the rung at which the reward was measured; 0 in a search without rungs, and of an architecture whose
-    /// evaluation did not finish there. Omitted from files if it is 0.
+    /// The number of the rung at which the reward was measured; 0 in a search without rungs, and of an architecture
+    /// whose evaluation did not finish there. Omitted from files if it is 0.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rung: u32,
 }

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 /// A rung of successive halving: an evaluation for the first `epochs` of all epochs.
 ///
-/// It is a prefix of the full evaluation, schedule and restarts included, and not a short evaluation of its own, so that
-/// it can be continued up to the next rung.
+/// It is a prefix of the full evaluation, schedule and restarts included, and not a short evaluation of its own, so
+/// that it can be continued up to the next rung.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rung {
@@ -18,8 +18,8 @@ pub struct Rung {
 
 /// What an architecture is worth among others: the rung that it has reached, then its reward there.
 ///
-/// Rewards of different rungs are not comparable, because one that was trained for longer has a higher accuracy. Without
-/// rungs, all have reached the same one, and this is the order of rewards.
+/// Rewards of different rungs are not comparable, because one that was trained for longer has a higher accuracy.
+/// Without rungs, all have reached the same one, and this is the order of rewards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Standing {
     /// The number of the rung.

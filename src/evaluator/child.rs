@@ -79,7 +79,8 @@ pub(crate) enum Line {
         /// The epochs of a full evaluation, if it can also evaluate for the first of them alone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         full_epochs: Option<u32>,
-        /// Whether it can evaluate for the first epochs of its budget alone: what a trainer says that is told its budget.
+        /// Whether it can evaluate for the first epochs of its budget alone: what a trainer says that is told its
+        /// budget.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         rungs: bool,
     },

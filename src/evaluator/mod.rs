@@ -40,8 +40,8 @@ pub struct Assignment<A> {
     /// [context](crate::environment::TrialContext::with_early_stop) of the evaluation; one that does not has trials
     /// that are never stopped.
     pub early_stop: EarlyStop,
-    /// The rung of the trial, in a search with [rungs](crate::search::Rungs). An evaluator that says for how many epochs it
-    /// [evaluates](Evaluator::full_epochs) passes it on to the
+    /// The rung of the trial, in a search with [rungs](crate::search::Rungs). An evaluator that says for how many
+    /// epochs it [evaluates](Evaluator::full_epochs) passes it on to the
     /// [context](crate::environment::TrialContext::with_rung) of the evaluation.
     pub rung: Option<Rung>,
 }

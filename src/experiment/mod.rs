@@ -215,9 +215,9 @@ impl Experiment {
         Self { space: quick.space.with_layers(layers), ..quick }
     }
 
-    /// Returns a search for pictures of one's own ([`Preset::Economical`]): space and network of [`quick`](Self::quick),
-    /// the least-squares learner with priors, and trainings of 1, 3 or 9 epochs on all images. The learning rate falls
-    /// once, after 5 epochs, so the rungs below rank by the same rate.
+    /// Returns a search for pictures of one's own ([`Preset::Economical`]): space and network of
+    /// [`quick`](Self::quick), the least-squares learner with priors, and trainings of 1, 3 or 9 epochs on all images.
+    /// The learning rate falls once, after 5 epochs, so the rungs below rank by the same rate.
     #[must_use]
     pub fn economical() -> Self {
         let quick = Self::quick();

@@ -86,8 +86,8 @@ pub struct VerificationReport<S: SearchSpace = BlockSpace> {
 }
 
 impl<S: SearchSpace> Verification<S> {
-    /// Takes the best `top` of the records of a search by [standing](crate::search::Record::standing), each architecture once, and none that is infeasible
-    /// or was stopped early.
+    /// Takes the best `top` of the records of a search by [standing](crate::search::Record::standing), each
+    /// architecture once, and none that is infeasible or was stopped early.
     #[must_use]
     pub fn new(records: &[RecordOf<S>], top: usize) -> Self {
         let measured = records.iter().filter_map(|record| Some((record, record.evaluation.final_value()?)));

@@ -80,8 +80,8 @@ impl<S: SearchSpace, G> Search<'_, S, G, String> {
         Self::with_parts(space, agent, identity.into(), config)
     }
 
-    /// Sets the number of epochs of a full evaluation, which a search with [rungs](super::Rungs) needs. Its trials are then
-    /// to be evaluated for the epochs of their [rung](crate::evaluator::Assignment::rung).
+    /// Sets the number of epochs of a full evaluation, which a search with [rungs](super::Rungs) needs. Its trials are
+    /// then to be evaluated for the epochs of their [rung](crate::evaluator::Assignment::rung).
     #[must_use]
     pub fn with_full_epochs(self, epochs: u32) -> Self {
         Self { full_epochs: Some(epochs), ..self }

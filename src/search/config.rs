@@ -77,7 +77,8 @@ pub struct SearchConfig {
     pub seed: u64,
     /// Trials in a minibatch; the paper has 64.
     pub minibatch: u64,
-    /// Trials of the whole run; with rungs, promotions are trials as well. If this is not a multiple of `minibatch`, the last minibatch is shorter.
+    /// Trials of the whole run; with rungs, promotions are trials as well. If this is not a multiple of `minibatch`,
+    /// the last minibatch is shorter.
     pub trials: u64,
     /// When trials are proposed and learned.
     #[serde(default, skip_serializing_if = "Scheduling::is_minibatch")]

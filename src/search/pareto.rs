@@ -67,7 +67,8 @@ impl<S: SearchSpace> SearchReport<S> {
         pareto_front(&self.records, self.objective.direction, place)
     }
 
-    /// Returns the values of trials that were measured to the end, in a search with rungs at the highest that any reached.
+    /// Returns the values of trials that were measured to the end, in a search with rungs at the highest that any
+    /// reached.
     fn at_the_top(&self) -> impl Fn(&RecordOf<S>) -> Option<f64> + use<S> {
         let highest = self.records.iter().map(|record| record.standing().rung).max().unwrap_or_default();
         move |record| record.evaluation.final_value().filter(|_| record.standing().rung == highest)

@@ -35,8 +35,9 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         rungs.map_or_else(Vec::new, |rungs| rungs.due::<S>(&self.report.records, &self.ladder))
     }
 
-    /// Begins the next minibatch with the promotions that are due, proposes the rest of it from the agent in its present
-    /// state, all different, and settles trials that need no evaluation. Returns `false` if there is nothing left.
+    /// Begins the next minibatch with the promotions that are due, proposes the rest of it from the agent in its
+    /// present state, all different, and settles trials that need no evaluation. Returns `false` if there is nothing
+    /// left.
     pub(super) fn propose_minibatch(&mut self) -> Result<bool, SearchError> {
         if !self.may_propose() {
             return Ok(false);

@@ -126,8 +126,8 @@ impl<S: SearchSpace> SearchReport<S> {
     /// Returns the finished trials by reward, best first, and the earlier first among equals. Trials that were stopped
     /// early come after all others, since their rewards are not comparable, and infeasible ones last.
     ///
-    /// In a search with rungs each architecture is there once, with its last trial, and those that have reached a higher
-    /// rung come first.
+    /// In a search with rungs each architecture is there once, with its last trial, and those that have reached a
+    /// higher rung come first.
     #[must_use]
     pub fn best(&self) -> Vec<&RecordOf<S>> {
         let superseded = superseded(&self.records);

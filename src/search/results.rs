@@ -9,13 +9,13 @@ use std::io::{self, Write};
 impl<S: SearchSpace> SearchReport<S> {
     /// Writes all trials as CSV, best first, after a line of column names.
     ///
-    /// Columns: `rank`, `trial`, `minibatch`, `accuracy` (percent; empty if infeasible; with another objective, its name
-    /// and values), `reward`, `parameters`, `flops` (multiply-adds for one image), `activation_bytes` (for one image),
-    /// `depth`, `nodes`, `edges`, a column for each measurement by its name, `epochs`, `restarts`, `seconds`, `cached`,
-    /// `stopped` (early), `rung` (from 0), `seed`, `fingerprint`, `architecture` (the space's text) and `infeasible` (the
-    /// reason). The columns from `parameters` to `edges` are left out if no trial has a cost, `stopped` is if no trial was,
-    /// and `rung` is in a search without rungs. An objective or a measurement whose name is that of
-    /// another column is called `measured_NAME`.
+    /// Columns: `rank`, `trial`, `minibatch`, `accuracy` (percent; empty if infeasible; with another objective, its
+    /// name and values), `reward`, `parameters`, `flops` (multiply-adds for one image), `activation_bytes` (for one
+    /// image), `depth`, `nodes`, `edges`, a column for each measurement by its name, `epochs`, `restarts`, `seconds`,
+    /// `cached`, `stopped` (early), `rung` (from 0), `seed`, `fingerprint`, `architecture` (the space's text) and
+    /// `infeasible` (the reason). The columns from `parameters` to `edges` are left out if no trial has a cost,
+    /// `stopped` is if no trial was, and `rung` is in a search without rungs. An objective or a measurement whose name
+    /// is that of another column is called `measured_NAME`.
     ///
     /// # Errors
     /// Returns an error if `out` cannot be written.

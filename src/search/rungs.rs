@@ -12,17 +12,17 @@ use std::collections::{HashMap, HashSet};
 /// Each rung has this many times the epochs of the one below.
 const STEP: u32 = 3;
 
-/// Successive halving within a search: a proposed architecture is evaluated at the lowest rung, for a part of its epochs,
-/// and the best at each rung are *promoted* to the next. The highest rung has all epochs, each other one a third of those
-/// above it, rounded up; equal rungs count as one.
+/// Successive halving within a search: a proposed architecture is evaluated at the lowest rung, for a part of its
+/// epochs, and the best at each rung are *promoted* to the next. The highest rung has all epochs, each other one a
+/// third of those above it, rounded up; equal rungs count as one.
 ///
-/// A trial is an architecture at a rung, so a promotion is a trial, with the same seed as the ones before. It is the same
-/// evaluation for longer, and environments may continue it where it ended.
+/// A trial is an architecture at a rung, so a promotion is a trial, with the same seed as the ones before. It is the
+/// same evaluation for longer, and environments may continue it where it ended.
 ///
 /// A minibatch begins with the promotions that are due: as long as fewer than one in [`one_in`](Self::one_in) of those
-/// measured at a rung have been promoted, the best of the others is, by reward, and the earlier one of equals. The agent
-/// proposes the rest. Everything follows from the trials learned, so any number of workers gives the same search. Agents
-/// and results order architectures by the rung that they have reached, then by reward.
+/// measured at a rung have been promoted, the best of the others is, by reward, and the earlier one of equals. The
+/// agent proposes the rest. Everything follows from the trials learned, so any number of workers gives the same search.
+/// Agents and results order architectures by the rung that they have reached, then by reward.
 ///
 /// They need [`Scheduling::Minibatch`], [`Repeats::Resample`], no other rule for stopping, and an environment that
 /// [can](crate::environment::Environment::full_epochs) evaluate for the first of its epochs alone.
@@ -79,8 +79,8 @@ impl Rungs {
         Ok((0..).zip(epochs.into_iter().rev()).map(|(number, epochs)| Rung { number, epochs }).collect())
     }
 
-    /// Returns how many of `trials` trials in minibatches of this size are at each of `rungs` rungs, lowest first, if all
-    /// of them are measured and the agent always finds something new.
+    /// Returns how many of `trials` trials in minibatches of this size are at each of `rungs` rungs, lowest first, if
+    /// all of them are measured and the agent always finds something new.
     #[must_use]
     pub fn trials_at(&self, rungs: usize, trials: u64, minibatch: u64) -> Vec<u64> {
         let mut at = vec![0; rungs];
@@ -202,8 +202,8 @@ impl RungAgreement {
         Some(Self { lower, upper, count: pairs.len(), kendall, error })
     }
 
-    /// Returns whether the lower rung probably does not rank: of at least ten architectures, tau is below its error. Such
-    /// a rung promotes at random, and a search without it finds more for the same epochs.
+    /// Returns whether the lower rung probably does not rank: of at least ten architectures, tau is below its error.
+    /// Such a rung promotes at random, and a search without it finds more for the same epochs.
     #[must_use]
     pub fn is_low(&self) -> bool {
         self.count >= Self::ENOUGH && self.kendall < self.error

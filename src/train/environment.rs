@@ -146,8 +146,8 @@ impl TrainingEnvironment {
 
     /// Keeps the training of a trial that may be promoted, in a search with [rungs](crate::search::Rungs), in a folder
     /// below `folder` (see [`trial_folder`](Self::trial_folder)), so that it is continued and not started again. It is
-    /// deleted once the trial has all its epochs; [`RungCheckpoints`](super::RungCheckpoints) deletes those that are not
-    /// promoted. Results stay the same. [`with_networks_kept`](Self::with_networks_kept) takes precedence.
+    /// deleted once the trial has all its epochs; [`RungCheckpoints`](super::RungCheckpoints) deletes those that are
+    /// not promoted. Results stay the same. [`with_networks_kept`](Self::with_networks_kept) takes precedence.
     #[must_use]
     pub fn with_rungs_kept(self, folder: impl Into<PathBuf>) -> Self {
         Self { rungs: Some(folder.into()), ..self }

@@ -72,9 +72,9 @@ impl<'a> Training<'a> {
     }
 
     /// Ends the training after the first `epochs` of the recipe's epochs, if there are more, and measures the network
-    /// there. This is the beginning of the whole training, learning rates and restarts included. With checkpoints, one is
-    /// written at the end, from which the same training for more epochs continues; without it, that training starts again
-    /// and has the same result.
+    /// there. This is the beginning of the whole training, learning rates and restarts included. With checkpoints, one
+    /// is written at the end, from which the same training for more epochs continues; without it, that training starts
+    /// again and has the same result.
     #[must_use]
     pub fn with_epochs(self, epochs: impl Into<Option<u32>>) -> Self {
         Self { epochs: epochs.into(), ..self }

@@ -10,9 +10,7 @@ use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::environment::{Cancellation, Condition, Environment, Progress, TrialContext};
 use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics};
 use blockqnn::evaluator::{Evaluator, InlineEvaluator, ProcessConfig, ProcessEvaluator, StartError, ThreadEvaluator};
-use blockqnn::search::{
-    MedianStopping, MinibatchSummary, Observer, RecordOf, Rungs, Search, SearchConfig, StopReason,
-};
+use blockqnn::search::{MedianStopping, MinibatchSummary, Observer, RecordOf, Rungs, Search, SearchConfig, StopReason};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -39,8 +39,9 @@ pub(crate) struct Arguments {
     /// reading width 32, N = 4, 5,000 images held out). short: half as many minibatches as paper. metaqnn: as paper,
     /// but with the learner of its predecessor MetaQNN (plain accuracy as the reward, only at the last layer, and
     /// Q-values that start at 50). modern: quick with the layers of later networks (separable, depthwise, grouped and
-    /// dilated convolutions, squeeze-and-excitation). mobile: quick with the inverted bottlenecks of mobile networks. economical: for pictures of
-    /// your own; the space and network of quick, 9 epochs in three rungs (--rungs), and the agent best-with-priors
+    /// dilated convolutions, squeeze-and-excitation). mobile: quick with the inverted bottlenecks of mobile networks.
+    /// economical: for pictures of your own; the space and network of quick, 9 epochs in three rungs (--rungs), and the
+    /// agent best-with-priors
     #[arg(long, default_value = "quick", value_name = "NAME", conflicts_with = "resume")]
     preset: Preset,
 
@@ -96,11 +97,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3", conflicts_with = "rolling")]
     median_stopping: Option<u32>,
 
-    /// Train every block for a part of its epochs first, and only the best for more: N times in all, each time three times
-    /// as long, the last time for all epochs. Saves most of the epochs where a short training ranks blocks as a long one
-    /// does; the search says if it does not. A promoted block continues its training. With --epochs 9 --rungs 3 the blocks
-    /// are trained for 1, 3 or 9 epochs. A trial is one such training, so --trials counts promotions as well. A trainer of
-    /// your own has to say that it can do this (docs/python.md)
+    /// Train every block for a part of its epochs first, and only the best for more: N times in all, each time three
+    /// times as long, the last time for all epochs. Saves most of the epochs where a short training ranks blocks as a
+    /// long one does; the search says if it does not. A promoted block continues its training. With --epochs 9 --rungs
+    /// 3 the blocks are trained for 1, 3 or 9 epochs. A trial is one such training, so --trials counts promotions as
+    /// well. A trainer of your own has to say that it can do this (docs/python.md)
     #[arg(long, value_name = "N", conflicts_with_all = ["rolling", "median_stopping"])]
     rungs: Option<u32>,
 

@@ -136,7 +136,8 @@ impl<S: SearchSpace> LeastSquares<S> {
             if optimum && !new.is_empty() {
                 return Ok(new);
             }
-            // A better neighbour remains better until one of the two is promoted, and an evaluated one remains evaluated.
+            // A better neighbour remains better until one of the two is promoted, and an evaluated one remains
+            // evaluated.
             self.settled[number] = true;
         }
         Ok(Vec::new())

@@ -151,7 +151,8 @@ impl ProcessConfig {
         self.trainer.as_ref().map(|trainer| trainer.terms(attempt, rung))
     }
 
-    /// The epochs of a full evaluation by a child that says how many they are, or that it keeps to a part of its budget.
+    /// The epochs of a full evaluation by a child that says how many they are, or that it keeps to a part of its
+    /// budget.
     pub(super) fn full_epochs(&self, stated: Option<u32>, rungs: bool) -> Option<u32> {
         let budget = || self.trainer.as_ref().filter(|_| rungs)?.epochs();
         stated.or_else(budget)

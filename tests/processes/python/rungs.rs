@@ -13,9 +13,9 @@ use std::path::Path;
 
 /// Its accuracy grows with the share of the epochs that it trains for, and it continues what it left below.
 const TRAINER: &str = r"
-import blockqnn_worker, functools, os
+import blockqnn_worker, os
 
-@functools.partial(blockqnn_worker.run, identity='test', rungs=True)
+@blockqnn_worker.run(identity='test', rungs=True)
 def train(task):
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f'{task.fingerprint}-{task.seed}')
     done = 0
