@@ -349,16 +349,14 @@ fn rungs_and_promotions_are_drawn_and_told_apart() {
     assert!(figure("learning-by-rung").svg.contains("1 epoch"));
     let best = found.best()[0];
     assert!(figure("block-1").svg.contains(&format!("No. 1: block {}", best.id)));
-    assert!(
-        report.html().contains("Kendall&#39;s tau of 1 and 3 epochs")
-            || report.html().contains("Kendall's tau of 1 and 3")
-    );
+    assert!(report.html().contains("tau of 1 and 3 epochs"));
     let series = report.series();
     let rows = |name: &str| -> Vec<HashMap<String, String>> {
         let csv = series.iter().find(|series| series.name() == name).unwrap().csv();
         csv::Reader::from_reader(csv.as_bytes()).deserialize().collect::<Result<_, _>>().unwrap()
     };
-    let [low, middle, high] = &rows("rungs")[..] else { panic!("three rungs") };
+    let by_rung = rows("rungs");
+    let [low, middle, high] = &by_rung[..] else { panic!("three rungs") };
     let count = |row: &HashMap<String, String>, column: &str| row[column].parse::<usize>().unwrap();
     assert_eq!(count(low, "trials") + count(middle, "trials") + count(high, "trials"), 96);
     assert_eq!((count(low, "promoted"), count(middle, "promoted")), (count(middle, "trials"), count(high, "trials")));
@@ -371,7 +369,7 @@ fn rungs_and_promotions_are_drawn_and_told_apart() {
     for (row, record) in rows("trials").iter().zip(&found.records) {
         let rung = record.rung.unwrap();
         assert_eq!((count(row, "rung"), count(row, "epochs")), (rung.number as usize, rung.epochs as usize));
-        let from = found.records[..usize::try_from(record.id).unwrap()].iter();
+        let mut from = found.records[..usize::try_from(record.id).unwrap()].iter();
         let from = from.rfind(|other| other.fingerprint == record.fingerprint).map(|other| other.id.to_string());
         assert_eq!(row["promoted_from"], from.unwrap_or_default());
     }

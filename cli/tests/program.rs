@@ -61,10 +61,10 @@ fn a_plan_of_the_papers_search_needs_no_files_and_names_every_setting() {
         assert!(plan.contains(text), "{text} is not in\n{plan}");
     }
     let economical = printed(folder.path(), &["search", "--preset", "economical", "--dry-run"], 0);
-    assert!(economical.contains("of 1 epochs, ") && economical.contains("one in 3 is promoted"), "{economical}");
+    assert!(economical.contains("in rungs of 1, 3, 9 epochs: 69, 21, 6 blocks; one in 3 is promoted"), "{economical}");
     let two = ["search", "--epochs", "9", "--rungs", "2", "--promote-one-in", "4", "--trials", "40", "--dry-run"];
     let two = printed(folder.path(), &two, 0);
-    assert!(two.contains("of 3 epochs, ") && two.contains("one in 4 is promoted"), "{two}");
+    assert!(two.contains("in rungs of 3, 9 epochs: 34, 6 blocks; one in 4 is promoted"), "{two}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 

@@ -120,8 +120,8 @@ impl Environment<BlockCode> for Frail {
         }
         // Long enough for evaluations to overlap.
         std::thread::sleep(Duration::from_millis(5));
-        let synthetic = Synthetic::new().with_epochs(self.epochs);
-        let evaluation = synthetic.evaluate(block, context).map_err(|_| DeviceFault("impossible"));
+        let evaluation = Synthetic::new().with_epochs(self.epochs).evaluate(block, context);
+        let evaluation = evaluation.map_err(|_| DeviceFault("impossible"));
         self.log(&format!("end {trial} {}", std::process::id()));
         evaluation
     }

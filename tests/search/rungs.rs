@@ -1,17 +1,17 @@
 //! Searches with rungs: every architecture for a few epochs, and the best for more.
 
 use blockqnn::agent::{
-    Agent, AgentError, EvolutionConfig, LeastSquares, LeastSquaresConfig, LocalSearch, Memory, QLearning,
+    Agent, AgentError, EpisodeOf, EvolutionConfig, LeastSquares, LeastSquaresConfig, LocalSearch, Memory, QLearning,
     QLearningConfig, RandomAgent, RegularizedEvolution, TrajectoryOf,
 };
 use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::environment::{BoxError, Cancellation, Environment, TrialContext};
-use blockqnn::evaluation::{Episode, Evaluation, Infeasibility, Metrics, Rung};
+use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics, Rung};
 use blockqnn::evaluator::{Evaluator, InlineEvaluator, ThreadEvaluator};
 use blockqnn::reward::RedefinedReward;
 use blockqnn::search::{
-    MedianStopping, MinibatchSummary, Observer, Record, RecordOf, Repeats, RunFolder, Rungs, Scheduling, Search,
-    SearchConfig, SearchReport, StopReason,
+    MedianStopping, MinibatchSummary, Observer, RecordOf, Repeats, RunFolder, Rungs, Scheduling, Search, SearchConfig,
+    SearchReport, StopReason,
 };
 use blockqnn::seed;
 use blockqnn::space::block::{BlockCode, BlockSpace};
@@ -227,7 +227,7 @@ impl Agent<BlockSpace> for Told {
     fn learn(
         &mut self,
         _: &BlockSpace,
-        minibatch: &[Episode<<BlockSpace as blockqnn::space::SearchSpace>::State, blockqnn::space::block::LayerCode>],
+        minibatch: &[EpisodeOf<BlockSpace>],
         memory: &Memory<BlockSpace>,
         _: &mut dyn Rng,
     ) -> Result<(), AgentError> {
@@ -357,7 +357,7 @@ impl Observer<BlockSpace> for RuledOut {
         Ok(())
     }
 
-    fn on_ruled_out(&mut self, record: &Record<blockqnn::space::block::LayerCode, BlockCode>) -> Result<(), BoxError> {
+    fn on_ruled_out(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
         self.told.push(record.id);
         self.of_minibatch.entry(self.last).or_default().push(record.id);
         Ok(())

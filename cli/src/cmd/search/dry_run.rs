@@ -35,9 +35,10 @@ pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>
     if let Some(rungs) = &search.rungs {
         let ladder = rungs.ladder(recipe.epochs)?;
         let at = rungs.trials_at(ladder.len(), search.trials, search.minibatch);
-        let at: Vec<String> =
-            ladder.iter().zip(at).map(|(rung, trials)| format!("{trials} of {} epochs", rung.epochs)).collect();
-        outln!("  in rungs: {}; one in {} is promoted (search.rungs)", at.join(", "), rungs.one_in);
+        let listed = |numbers: Vec<String>| numbers.join(", ");
+        let epochs = listed(ladder.iter().map(|rung| rung.epochs.to_string()).collect());
+        let trials = listed(at.iter().map(u64::to_string).collect());
+        outln!("  in rungs of {epochs} epochs: {trials} blocks; one in {} is promoted (search.rungs)", rungs.one_in);
     }
     outln!(
         "  {} image passes in total (forward and backward), without restarts, if every block is trained",
