@@ -235,7 +235,7 @@ impl<S: SearchSpace> LeastSquares<S> {
 
     /// Returns a random walk, or, for every other trial at the beginning, the one of highest prior among several.
     fn begin(&self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
-        let by_prior = memory.known() < self.beginning() && memory.proposed().is_multiple_of(2);
+        let by_prior = memory.known() < self.beginning() && memory.proposals().is_multiple_of(2);
         let Some(priors) = self.priors.as_ref().filter(|_| by_prior) else { return random_trajectory(space, rng) };
         let mut best: Option<(f64, TrajectoryOf<S>)> = None;
         for _ in 0..priors::BEGINNING {

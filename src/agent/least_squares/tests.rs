@@ -45,6 +45,27 @@ fn a_learner_that_caught_up_at_once_proposes_like_one_that_learned_step_by_step(
 }
 
 #[test]
+fn a_learner_that_saw_promotions_proposes_like_one_that_knows_only_their_outcome() {
+    let space = BlockSpace::paper();
+    for window in [2_000, 60] {
+        let mut memory = memory(100);
+        let mut stepwise = agent(window);
+        for number in [97, 3, 50] {
+            stepwise.propose(&space, &memory, &mut seed::stream(1, "asked", number)).unwrap();
+            let promoted = memory.episodes()[usize::try_from(number).unwrap()].clone();
+            // A low reward at a higher rung is worth more than any at the lowest.
+            memory.replace(Episode { rung: 1, reward: Reward::new(1.0).unwrap(), ..promoted });
+        }
+        let mut at_once = agent(window);
+        let propose = |agent: &mut LeastSquares<BlockSpace>| {
+            agent.propose(&space, &memory, &mut seed::stream(1, "propose", 0)).unwrap()
+        };
+        assert_eq!(propose(&mut stepwise), propose(&mut at_once));
+        assert!(at_once.window.contains(&3), "the window has the best");
+    }
+}
+
+#[test]
 fn a_window_keeps_the_best_and_the_latest() {
     let memory = memory(500);
     let kept = window(memory.episodes(), 90);

@@ -285,3 +285,18 @@ fn a_saved_learner_by_position_loads_to_equal_bytes_and_continues_the_same() {
         assert!(error.to_string().contains("positions"), "{error}");
     }
 }
+
+#[test]
+fn a_promoted_block_is_learned_and_replayed_with_its_later_reward_alone() {
+    let space = BlockSpace::paper();
+    let text = "conv3(0) terminal(1)";
+    let mut agent = learner(0.5, 16);
+    let mut memory = Memory::new(1);
+    learn(&mut agent, &mut memory, episode(&space, text, 8.0, Credit::Terminal));
+    assert!((values(&agent, text)[1] - 8.0).abs() < 1e-6);
+    let promoted = Episode { rung: 1, ..episode(&space, text, 40.0, Credit::Terminal) };
+    memory.replace(promoted.clone());
+    agent.learn(&space, &[promoted], &memory, &mut seed::stream(1, "learn", 1)).unwrap();
+    assert!((values(&agent, text)[1] - 40.0).abs() < 1e-6, "the earlier reward is not replayed");
+    assert_eq!((memory.episodes().len(), memory.learned(), memory.latest(2)), (1, 2, &[0, 0][..]));
+}
