@@ -32,7 +32,7 @@ fn memory(space: &BlockSpace) -> Memory<BlockSpace> {
         let fingerprint = block.to_graph().fingerprint();
         let rewards = shaper.credit(reward, trajectory.len());
         memory.note_proposed(fingerprint);
-        memory.push(Episode { trajectory, rewards, reward, fingerprint });
+        memory.push(Episode { trajectory, rewards, reward, fingerprint, rung: 0 });
     }
     memory
 }

@@ -84,7 +84,10 @@ class Task:
     forms:        these three and others that the search sends, by name
     seed:         for everything random: equal seeds must give equal results
     epochs:       how many epochs to train in all, or None if the search leaves that open
-    may_continue: whether an earlier attempt may have left a checkpoint to continue from; see `continued_from`
+    full_epochs:  how many a training has that is not ended early, which schedules are to last for: in a search with rungs
+                  `epochs` may be fewer, and the same fingerprint and seed may come again with more
+    may_continue: whether an earlier attempt, or a lower rung, may have left a checkpoint to continue from; see
+                  `continued_from`
     trial, attempt: number of the trial, from 0, and of the attempt at it, from 1
     fingerprint:  a name of the architecture
     cost:         parameters, flops, ... of the network, as the search counts them, or None if it knows none
@@ -99,7 +102,9 @@ class Task:
         self.attempt, self.architecture = line["attempt"], line["architecture"]
         self.forms = forms
         self.text, self.graph, self.pytorch = (forms.get(name) for name in ("text", "graph", "pytorch"))
-        self.epochs = (line.get("budget") or {}).get("epochs")
+        budget = line.get("budget") or {}
+        self.epochs = budget.get("epochs")
+        self.full_epochs = budget.get("of") or self.epochs
         self.may_continue = bool(line.get("continue"))
         self.settings = settings
         self._say = say
@@ -155,7 +160,7 @@ class Task:
         return names["Network"]()
 
 
-def run(function=None, *, identity=None):
+def run(function=None, *, identity=None, rungs=False):
     """Evaluates with a function that takes a `Task` and returns an accuracy in percent, or a dict with "accuracy" (or
     "value", if the search has another objective) and, as far as they are known, "training_loss", "epochs", "restarts",
     "seconds", "stopped" if it stopped early, "curve", a list of epochs and values, by default what `Task.progress` was
@@ -167,10 +172,13 @@ def run(function=None, *, identity=None):
     and a checksum of its file. It may also be a function that returns the text; it is called once, before the first
     task, with the `settings` of a task, and what it raises ends the search with its message.
 
+    rungs: whether the function trains for `Task.epochs` of `Task.full_epochs` epochs alone, as the beginning of the whole
+    training, learning rates included. A search with rungs needs that.
+
     Returns the function if no search started this process, so that it can be imported and tested.
     """
     if function is None:
-        return lambda function: run(function, identity=identity)
+        return lambda function: run(function, identity=identity, rungs=rungs)
     if CHILD not in os.environ or multiprocessing.parent_process() is not None:
         if function.__module__ == "__main__" and multiprocessing.parent_process() is None:
             command = f"blockqnn search --trainer 'python3 {sys.argv[0]}'"
@@ -178,7 +186,7 @@ def run(function=None, *, identity=None):
         return function
     # The search must not talk to programs that the function starts.
     del os.environ[CHILD]
-    _serve(function, identity or _identity(function))
+    _serve(function, identity or _identity(function), rungs)
     sys.exit(0)
 
 
@@ -203,7 +211,7 @@ def _identity(function):
     return f"{function.__qualname__} of {os.path.basename(path)} sha256:{digest}"
 
 
-def _serve(function, identity):
+def _serve(function, identity, rungs):
     # From here on, standard input and output belong to the search; whatever is printed goes to standard error.
     sys.stdout.flush()
     source = os.fdopen(os.dup(0), encoding="utf-8", newline="\n")
@@ -250,7 +258,7 @@ def _serve(function, identity):
                 traceback.print_exc()
             say(unready={"message": _short(error)})
             return
-    say(ready={"identity": identity, "protocol": PROTOCOL, "can_stop": True})
+    say(ready={"identity": identity, "protocol": PROTOCOL, "can_stop": True, **({"rungs": True} if rungs else {})})
     while True:
         line, asked = lines.get()
         task = Task(line, hello["briefing"], say, asked)

@@ -470,7 +470,8 @@ class Trainer:
                 remove(training.checkpoint)
                 raise blockqnn_worker.OutOfMemory(str(error)) from None
             raise
-        self.finished = training.checkpoint
+        # One that ends at a rung may be continued.
+        self.finished = training.checkpoint if training.is_whole else None
         return measured
 
 
@@ -479,13 +480,16 @@ class Training:
 
     def __init__(self, trainer, task):
         self.of, self.task = trainer, task
-        self.recipe = dict(trainer.recipe, epochs=task.epochs or trainer.recipe["epochs"])
+        self.recipe = dict(trainer.recipe, epochs=task.full_epochs or trainer.recipe["epochs"])
+        self.end = min(task.epochs or self.recipe["epochs"], self.recipe["epochs"])
+        self.is_whole = self.end == self.recipe["epochs"]
         self.smoothing = self.recipe.get("label_smoothing", 0.0)
         self.augmentation = self.recipe.get("augmentation", {})
         folder = trainer.settings.get("folder")
         self.folder = folder and os.path.join(folder, f"{task.fingerprint}-{task.seed:016x}")
         self.checkpoint = folder and os.path.join(self.folder, "checkpoint.pt")
         self.before, self.started, self.saved = 0.0, time.monotonic(), time.monotonic()
+        self.of_lower_rungs = 0.0
 
     def seconds(self):
         return self.before + time.monotonic() - self.started
@@ -512,13 +516,13 @@ class Training:
     def run(self, attempt, may_restart):
         """Runs the remaining epochs of an attempt."""
         forward = torch.compile(attempt.network) if self.of.settings.get("compile") else attempt.network
-        epochs, every = self.recipe["epochs"], self.recipe.get("measure_every")
+        epochs = self.end
         for epoch in range(len(attempt.epochs) + 1, epochs + 1):
             loss = self.train(attempt, forward, epoch - 1)
             is_last, is_trial = epoch == epochs, epoch == 1 and may_restart
             correct = None
             is_asked = not is_last and self.task.should_stop
-            if is_last or is_trial or (every and epoch % every == 0) or is_asked:
+            if is_last or is_asked or self.is_measured(epoch, attempt.restarts):
                 network = attempt.measured()
                 # An average is measured without being compiled.
                 measured = forward if network is attempt.network else network
@@ -539,12 +543,22 @@ class Training:
                 raise NoBetterThanChance()
             is_stopped = accuracy is not None and not is_last and self.task.should_stop
             if is_last or is_stopped:
-                if is_last:
+                seconds = self.seconds() - self.of_lower_rungs
+                if is_last and self.is_whole:
                     self.keep(network)
-                facts = {"epochs": epoch, "restarts": attempt.restarts, "seconds": self.seconds()}
+                elif is_last:
+                    self.of_lower_rungs = self.seconds()
+                    self.save(attempt, always=True)
+                facts = {"epochs": epoch, "restarts": attempt.restarts, "seconds": seconds}
                 return {"accuracy": accuracy, "training_loss": loss, "stopped": is_stopped, **facts}
             self.save(attempt)
         raise AssertionError("an attempt has epochs left")
+
+    def is_measured(self, epoch, restarts):
+        """Whether the accuracy is measured after an epoch at which the training does not end."""
+        every = self.recipe.get("measure_every")
+        may_restart = restarts < self.recipe["restarts"]["max"]
+        return (epoch == 1 and may_restart) or bool(every and epoch % every == 0)
 
     def train(self, attempt, forward, epoch):
         """Trains for an epoch, and returns its mean loss."""
@@ -576,7 +590,7 @@ class Training:
                 attempt.keep_average(self.recipe["weight_averaging"])
             mean += loss.detach() * (len(labels) / len(images))
             done = (begin + len(labels)) / len(images)
-            self.task.progress(epoch, self.recipe["epochs"], attempt.restarts, done)
+            self.task.progress(epoch, self.end, attempt.restarts, done)
         return mean
 
     def measure(self, network, attempt, epoch):
@@ -592,7 +606,7 @@ class Training:
                 logits = network(pixels.to(self.of.dtype))
                 correct += (logits.argmax(1) == labels).sum()
                 mean += F.cross_entropy(logits, labels) * (len(labels) / len(images))
-                self.task.progress(epoch, self.recipe["epochs"], attempt.restarts, 1.0)
+                self.task.progress(epoch, self.end, attempt.restarts, 1.0)
         return mean.item(), correct.item()
 
     def check_time(self):
@@ -609,9 +623,10 @@ class Training:
             del recipe["epochs"]
         return json.dumps([self.of.identity, recipe, self.task.seed, self.task.fingerprint], sort_keys=True)
 
-    def save(self, attempt):
+    def save(self, attempt, always=False):
         """Keeps the state after an epoch, unless another was kept just before."""
-        if not self.checkpoint or time.monotonic() - self.saved < self.of.settings["every"]:
+        is_due = always or time.monotonic() - self.saved >= self.of.settings["every"]
+        if not self.checkpoint or not is_due:
             return
         state = {
             "of": self.describe(),
@@ -621,6 +636,7 @@ class Training:
             "restarts": attempt.restarts,
             "epochs": attempt.epochs,
             "seconds": self.seconds(),
+            "of_lower_rungs": self.of_lower_rungs,
         }
         write(self.checkpoint, lambda file: torch.save(state, file))
         self.saved = time.monotonic()
@@ -631,7 +647,7 @@ class Training:
             return None
         try:
             state = torch.load(self.checkpoint, map_location=self.of.device)
-            if state["of"] != self.describe() or len(state["epochs"]) >= self.recipe["epochs"]:
+            if state["of"] != self.describe() or len(state["epochs"]) >= self.end:
                 return None
             attempt = self.begin(state["restarts"])
             attempt.network.load_state_dict(state["network"])
@@ -640,10 +656,14 @@ class Training:
             # A checkpoint of another version, or a damaged one, costs time and no result.
             print(f"{self.checkpoint} cannot be used ({error}): the training starts again", file=sys.stderr)
             return None
-        attempt.average, attempt.epochs, self.before = state["average"], state["epochs"], state["seconds"]
-        for epoch, (_, _, accuracy, _) in enumerate(attempt.epochs, 1):
+        attempt.average, self.before = state["average"], state["seconds"]
+        self.of_lower_rungs = state.get("of_lower_rungs", 0.0)
+        for epoch, (rate, loss, accuracy, seconds) in enumerate(state["epochs"], 1):
+            # The end of a lower rung is no point of this curve, so that it is that of a training that was not continued.
+            accuracy = accuracy if self.is_measured(epoch, attempt.restarts) else None
+            attempt.epochs.append((rate, loss, accuracy, seconds))
             if accuracy is not None:
-                self.task.progress(epoch, self.recipe["epochs"], attempt.restarts, accuracy=accuracy)
+                self.task.progress(epoch, self.end, attempt.restarts, accuracy=accuracy)
         self.task.continued_from(len(attempt.epochs))
         return attempt
 
@@ -731,7 +751,7 @@ def main():
         trainers.append(Trainer(settings["torch"]))
         return trainers[0].identity
 
-    blockqnn_worker.run(lambda task: trainers[0].evaluate(task), identity=identity)
+    blockqnn_worker.run(lambda task: trainers[0].evaluate(task), identity=identity, rungs=True)
 
 
 if __name__ == "__main__":

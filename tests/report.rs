@@ -9,7 +9,8 @@ use blockqnn::graph::NetworkConfig;
 use blockqnn::report::{Report, ReportError, Run, Series, TensorBoard};
 use blockqnn::reward::RedefinedReward;
 use blockqnn::search::{
-    Durability, MedianStopping, MinibatchSummary, Observer, Repeats, RunFolder, Search, SearchConfig,
+    Durability, MedianStopping, MinibatchSummary, Observer, Repeats, RunFolder, RungAgreement, Rungs, Search,
+    SearchConfig,
 };
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use std::collections::HashMap;
@@ -332,6 +333,46 @@ fn learning_curves_are_drawn_and_blocks_that_were_stopped_early_are_told_apart()
     let mut lines = Vec::new();
     found.write_curves(&mut lines).unwrap();
     assert_eq!(String::from_utf8(lines).unwrap().lines().count(), 1 + rows("curves").len());
+}
+
+#[test]
+fn rungs_and_promotions_are_drawn_and_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let config = SearchConfig::new(96).with_minibatch(8).with_rungs(Rungs::new(3));
+    let environment = Synthetic::new().with_noise(3.0).with_epochs(9);
+    let search = Search::new(BlockSpace::paper(), RandomAgent, environment, config);
+    let found = search.with_run_folder(create(&path)).run().unwrap();
+    let report = Report::read([&path]).unwrap();
+    let figure = |name: &str| report.figures().into_iter().find(|figure| figure.name == name).unwrap();
+    assert!(figure("rungs").svg.contains(" of 9 epochs") && figure("rungs").svg.contains("promoted"));
+    assert!(figure("learning-by-rung").svg.contains("1 epoch"));
+    let best = found.best()[0];
+    assert!(figure("block-1").svg.contains(&format!("No. 1: block {}", best.id)));
+    assert!(report.html().contains("tau of 1 and 3 epochs"));
+    let series = report.series();
+    let rows = |name: &str| -> Vec<HashMap<String, String>> {
+        let csv = series.iter().find(|series| series.name() == name).unwrap().csv();
+        csv::Reader::from_reader(csv.as_bytes()).deserialize().collect::<Result<_, _>>().unwrap()
+    };
+    let by_rung = rows("rungs");
+    let [low, middle, high] = &by_rung[..] else { panic!("three rungs") };
+    let count = |row: &HashMap<String, String>, column: &str| row[column].parse::<usize>().unwrap();
+    assert_eq!(count(low, "trials") + count(middle, "trials") + count(high, "trials"), 96);
+    assert_eq!((count(low, "promoted"), count(middle, "promoted")), (count(middle, "trials"), count(high, "trials")));
+    let agreement = RungAgreement::of(&found.records)[0];
+    assert_eq!(
+        (low["tau_with_next"].clone(), count(low, "compared")),
+        (format!("{:.3}", agreement.kendall), agreement.count)
+    );
+    assert_eq!(high["tau_with_next"], "");
+    for (row, record) in rows("trials").iter().zip(&found.records) {
+        let rung = record.rung.unwrap();
+        assert_eq!((count(row, "rung"), count(row, "epochs")), (rung.number as usize, rung.epochs as usize));
+        let mut from = found.records[..usize::try_from(record.id).unwrap()].iter();
+        let from = from.rfind(|other| other.fingerprint == record.fingerprint).map(|other| other.id.to_string());
+        assert_eq!(row["promoted_from"], from.unwrap_or_default());
+    }
 }
 
 #[test]

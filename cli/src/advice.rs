@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// What messages of the library name, and the option that sets it.
-const OPTIONS: [(&str, &str); 30] = [
+const OPTIONS: [(&str, &str); 32] = [
     ("data.broken_images", "broken-images"),
     ("data.dataset", "dataset"),
     ("data.size", "size"),
@@ -22,6 +22,8 @@ const OPTIONS: [(&str, &str); 30] = [
     ("recipe.precision", "precision"),
     ("architectures to evaluate first", "first"),
     ("search.median_stopping", "median-stopping"),
+    ("search.rungs", "rungs"),
+    ("search.rungs.one_in", "promote-one-in"),
     ("reward.targets", "target"),
     ("search.measurement_limits", "limit"),
     ("search.minibatch", "minibatch"),

@@ -7,8 +7,9 @@ mod tests;
 use blockqnn::agent::{AgentConfig, QLearningConfig};
 use blockqnn::experiment::{DataConfig, Experiment, Preset};
 use blockqnn::graph::ImageShape;
-use blockqnn::search::{MedianStopping, RunSettings};
+use blockqnn::search::{MedianStopping, RunSettings, Rungs};
 use blockqnn::setting::InvalidSetting;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::Path;
 
@@ -114,7 +115,8 @@ impl Overrides {
             if let Some(agent) = change.remove("agent") {
                 change_agent(&mut settings, agent)?;
             }
-            turn_on_median_stopping(&mut settings, &change);
+            turn_on(&mut settings, &change, "median_stopping", MedianStopping::default());
+            turn_on(&mut settings, &change, "rungs", Rungs::default());
             merge(&mut settings, change);
         }
         let mut experiment = Experiment {
@@ -191,13 +193,12 @@ fn change_agent(settings: &mut Map<String, Value>, mut change: Value) -> Result<
     Ok(())
 }
 
-/// Prepares the setting for a change of some of its fields: while it is off, it is no part of the settings.
-fn turn_on_median_stopping(settings: &mut Map<String, Value>, change: &Map<String, Value>) {
-    let is_changed = change.get("search").is_some_and(|search| search["median_stopping"].is_object());
+/// Prepares a setting of the search for a change of some of its fields: while it is off, it is no part of the settings.
+fn turn_on(settings: &mut Map<String, Value>, change: &Map<String, Value>, name: &str, defaults: impl Serialize) {
+    let is_changed = change.get("search").is_some_and(|search| search[name].is_object());
     let of_search = settings.get_mut("search").and_then(Value::as_object_mut);
-    if let (true, Some(search), Ok(defaults)) = (is_changed, of_search, serde_json::to_value(MedianStopping::default()))
-    {
-        search.entry("median_stopping").or_insert(defaults);
+    if let (true, Some(search), Ok(defaults)) = (is_changed, of_search, serde_json::to_value(defaults)) {
+        search.entry(name).or_insert(defaults);
     }
 }
 

@@ -60,6 +60,11 @@ fn a_plan_of_the_papers_search_needs_no_files_and_names_every_setting() {
     for text in ["178 minibatches of 64 = 11392 blocks", "45000 training images of cifar100", "\"learning_rate\""] {
         assert!(plan.contains(text), "{text} is not in\n{plan}");
     }
+    let economical = printed(folder.path(), &["search", "--preset", "economical", "--dry-run"], 0);
+    assert!(economical.contains("in rungs of 1, 3, 9 epochs: 69, 21, 6 blocks; one in 3 is promoted"), "{economical}");
+    let two = ["search", "--epochs", "9", "--rungs", "2", "--promote-one-in", "4", "--trials", "40", "--dry-run"];
+    let two = printed(folder.path(), &two, 0);
+    assert!(two.contains("in rungs of 3, 9 epochs: 34, 6 blocks; one in 4 is promoted"), "{two}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
@@ -71,6 +76,8 @@ fn a_mistake_is_explained_with_the_option_that_mends_it() {
         (&["search", "--batch-size", "0"], "recipe.batch_size is 0: it must be at least 1 (option --batch-size)"),
         (&["search", "--set", "recipe.epoch=3"], "unknown field `epoch`"),
         (&["search", "--device", "abacus"], "(option --device)"),
+        (&["search", "--rungs", "1"], "search.rungs.count is 1: it must be at least 2 (option --rungs)"),
+        (&["search", "--rungs", "2", "--epochs", "1"], "at least 2 epochs long (option --rungs)"),
         (&["compare", "--budgets", "100s"], "(option --budgets)"),
         (&["export", "missing", "--to", "json"], "missing is not a run folder"),
     ] {
@@ -81,6 +88,9 @@ fn a_mistake_is_explained_with_the_option_that_mends_it() {
         (&["search", "--dataset", "mnist"][..], "data.dataset is \"mnist\": it must be embedded"),
         (&["search", "--broken-images", "mend"], "it must be refuse or skip"),
         (&["verify", "run", "--recipe", "slow"], "it must be cifar, imagenet, early-stop or darts"),
+        (&["verify", "run", "--recipe", "slow"], "it must be cifar, imagenet or early-stop"),
+        (&["search", "--rungs", "3", "--rolling"], "cannot be used with"),
+        (&["search", "--rungs", "3", "--median-stopping"], "cannot be used with"),
         (&["transfer", "--out", "out", "--resume", "--width", "2"], "cannot be used with"),
     ] {
         let message = printed(folder.path(), arguments, 2);

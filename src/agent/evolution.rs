@@ -94,7 +94,7 @@ impl<S: SearchSpace> Agent<S> for RegularizedEvolution {
             let mut places: Vec<usize> = (0..living.len()).collect();
             seed::shuffle(rng, &mut places);
             let drawn = places.iter().take(sample).map(|&place| &living[place]);
-            let Some(parent) = drawn.max_by_key(|episode| episode.reward) else { break };
+            let Some(parent) = drawn.max_by_key(|episode| episode.standing()) else { break };
             let child = Edit::random(space, &parent.trajectory, rng)?;
             if is_new(space, memory, &child)? {
                 return Ok(child);

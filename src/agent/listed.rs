@@ -69,7 +69,7 @@ impl<S: SearchSpace> ListedAgent<S> {
 
 impl<S: SearchSpace> Agent<S> for ListedAgent<S> {
     fn propose(&mut self, _space: &S, memory: &Memory<S>, _rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
-        let position = memory.proposed() % self.walks.len() as u64;
+        let position = memory.proposals() % self.walks.len() as u64;
         // The position is less than the length of a list in memory.
         Ok(self.walks[usize::try_from(position).unwrap_or_default()].clone())
     }

@@ -113,10 +113,9 @@ impl<S: SearchSpace> Agent<S> for LocalSearch {
         memory: &Memory<S>,
         rng: &mut dyn Rng,
     ) -> Result<(), AgentError> {
-        let first = memory.episodes().len() - minibatch.len();
-        for (number, episode) in (first as u64..).zip(minibatch) {
-            if self.current(memory).is_none_or(|current| episode.reward > current.reward) {
-                self.place = Some(number);
+        for (&place, episode) in memory.latest(minibatch.len()).iter().zip(minibatch) {
+            if self.current(memory).is_none_or(|current| episode.standing() > current.standing()) {
+                self.place = Some(place as u64);
             }
             self.seen = self.seen.saturating_add(1);
         }

@@ -88,8 +88,9 @@ pub trait Agent<S: SearchSpace>: Send {
     /// [`AgentError`] if the agent cannot propose anything.
     fn propose(&mut self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError>;
 
-    /// Learns from the episodes of a finished minibatch, in the order of proposal. They are also the last ones of
-    /// `memory`.
+    /// Learns from the episodes of a finished minibatch, in the order of proposal. They are in `memory` already, at the
+    /// places that [`Memory::latest`] returns: at its end, except those of promoted architectures, which took the place
+    /// of earlier episodes of a search with [rungs](crate::search::Rungs).
     ///
     /// The default does nothing, for agents that need only the memory.
     ///

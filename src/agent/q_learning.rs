@@ -2,6 +2,7 @@
 
 use super::q_table::{Choice, Place};
 use super::{Agent, AgentError, EpisodeOf, EpsilonSchedule, Memory, NextValues, QTable, StateView, TrajectoryOf};
+use crate::evaluation::{Episode, Standing};
 use crate::seed;
 use crate::setting::{self, InvalidSetting};
 use crate::space::{SearchSpace, walk_by};
@@ -278,7 +279,7 @@ impl<S: SearchSpace> QLearning<S> {
 
     /// Sets all values by the ranks of all rewards ([`UpdateRule::Ranks`]).
     fn rank(&mut self, episodes: &[EpisodeOf<S>]) {
-        let standings = log_ranks(episodes.iter().map(|episode| episode.reward.value()));
+        let standings = log_ranks(episodes.iter().map(Episode::standing));
         let mut sums: HashMap<Place, (f64, f64, f64)> = HashMap::new();
         for (number, z) in standings.into_iter().enumerate() {
             for place in self.replay.episode(number) {
@@ -294,21 +295,21 @@ impl<S: SearchSpace> QLearning<S> {
     }
 }
 
-/// Returns z = ln(N / rank) for each reward, where the best has rank 1 and equal rewards share their mean rank.
-pub(super) fn log_ranks(rewards: impl Iterator<Item = f64>) -> Vec<f64> {
-    let rewards: Vec<f64> = rewards.collect();
-    let mut order: Vec<usize> = (0..rewards.len()).collect();
-    order.sort_by(|&a, &b| rewards[b].total_cmp(&rewards[a]));
-    let mut standings = vec![0.0; rewards.len()];
+/// Returns z = ln(N / rank) for each of N, where the best has rank 1 and equal ones share their mean rank.
+pub(super) fn log_ranks(standings: impl Iterator<Item = Standing>) -> Vec<f64> {
+    let standings: Vec<Standing> = standings.collect();
+    let mut order: Vec<usize> = (0..standings.len()).collect();
+    order.sort_by(|&a, &b| standings[b].cmp(&standings[a]));
+    let mut ranked = vec![0.0; standings.len()];
     let mut first = 0;
-    for equal in order.chunk_by(|&a, &b| rewards[a].total_cmp(&rewards[b]).is_eq()) {
+    for equal in order.chunk_by(|&a, &b| standings[a] == standings[b]) {
         let rank = first as f64 + f64::midpoint(equal.len() as f64, 1.0);
         for &place in equal {
-            standings[place] = (rewards.len() as f64 / rank).ln();
+            ranked[place] = (standings.len() as f64 / rank).ln();
         }
         first += equal.len();
     }
-    standings
+    ranked
 }
 
 /// Returns the median; of an even number of values, the mean of the middle two.
@@ -362,17 +363,16 @@ impl<S: SearchSpace> Agent<S> for QLearning<S> {
         }
         let rewards = episodes.iter().map(|episode| episode.reward.value());
         let floor = if self.config.clip_at_median { median(rewards) } else { None };
-        let first = episodes.len() - minibatch.len();
-        for (offset, episode) in minibatch.iter().enumerate() {
-            self.update(first + offset, episode, floor);
+        for (&place, episode) in memory.latest(minibatch.len()).iter().zip(minibatch) {
+            self.update(place, episode, floor);
         }
         if episodes.is_empty() {
             return Ok(());
         }
         let ReplayConfig { rounds, batch } = self.config.replay;
         // A minibatch that is learned in parts gets its rounds in parts.
-        let rounds_by = |learned: usize| learned as u64 * u64::from(rounds) / memory.minibatch_size().max(1);
-        let due = rounds_by(episodes.len()) - rounds_by(first);
+        let rounds_by = |learned: u64| learned * u64::from(rounds) / memory.minibatch_size().max(1);
+        let due = rounds_by(memory.learned()) - rounds_by(memory.learned() - minibatch.len() as u64);
         for _ in 0..due * u64::from(batch) {
             let number = seed::index(rng, episodes.len());
             self.update(number, &episodes[number], floor);

@@ -19,7 +19,7 @@
 //!
 //! impl<S: SearchSpace> Agent<S> for Greedy {
 //!     fn propose(&mut self, s: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
-//!         match memory.episodes().iter().max_by_key(|episode| episode.reward) {
+//!         match memory.episodes().iter().max_by_key(|episode| episode.standing()) {
 //!             Some(best) => Edit::random(s, &best.trajectory, rng),
 //!             None => RandomAgent.propose(s, memory, rng),
 //!         }
@@ -392,8 +392,8 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         let mut best = None;
         let mut worth = 0.0;
         let after = |record: &RecordOf<S>| {
-            if record.evaluation.final_value().is_some() && best.is_none_or(|best| record.reward > best) {
-                best = Some(record.reward);
+            if record.evaluation.final_value().is_some() && best.is_none_or(|best| record.standing() > best) {
+                best = Some(record.standing());
                 worth = (self.benchmark.worth)(&record.architecture);
             }
             worth

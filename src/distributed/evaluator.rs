@@ -46,6 +46,9 @@ pub struct NatsConfig {
     /// environment reports itself are limited by [`SearchConfig::attempts`](crate::search::SearchConfig::attempts)
     /// instead.
     pub attempts: u32,
+    /// The [epochs of a full evaluation](crate::environment::Environment::full_epochs), for a search with rungs. The
+    /// default is none, with which rungs are refused.
+    pub full_epochs: Option<u32>,
 }
 
 impl NatsConfig {
@@ -53,7 +56,7 @@ impl NatsConfig {
     pub fn new(identity: impl Into<String>) -> Self {
         let briefing = serde_json::Value::Null;
         let (name, ack_wait) = (Names::DEFAULT.to_owned(), Duration::from_mins(1));
-        Self { name, identity: identity.into(), briefing, ack_wait, attempts: 3 }
+        Self { name, identity: identity.into(), briefing, ack_wait, attempts: 3, full_epochs: None }
     }
 }
 
@@ -72,6 +75,7 @@ pub struct NatsEvaluator<A> {
     /// What may stop each of the submitted trials early, until it was passed on.
     submitted: BTreeMap<u64, Option<EarlyStop>>,
     identity: String,
+    full_epochs: Option<u32>,
     environment: String,
     workers: Arc<AtomicUsize>,
     /// Why the controller ended, if it failed.
@@ -95,12 +99,24 @@ impl<A: Serialize> NatsEvaluator<A> {
         let (sender, events) = channel();
         let workers = Arc::new(AtomicUsize::new(0));
         let (identity, environment) = (config.identity.clone(), short_identity(&config.identity));
+        let full_epochs = config.full_epochs;
         let failure = Arc::new(OnceLock::new());
         let (count, reason) = (Arc::clone(&workers), Arc::clone(&failure));
         let controller = runtime.block_on(Controller::connect(broker, names, config, sender, count, reason))?;
         runtime.spawn(controller.run(queue));
         let (submitted, runtime, architecture) = (BTreeMap::new(), Some(runtime), PhantomData);
-        Ok(Self { commands, events, submitted, identity, environment, workers, failure, runtime, architecture })
+        Ok(Self {
+            commands,
+            events,
+            submitted,
+            identity,
+            full_epochs,
+            environment,
+            workers,
+            failure,
+            runtime,
+            architecture,
+        })
     }
 }
 
@@ -125,11 +141,11 @@ impl<A> NatsEvaluator<A> {
 
 impl<A: Serialize> Evaluator<A> for NatsEvaluator<A> {
     fn submit(&mut self, assignment: Assignment<A>) -> Result<(), EvaluatorError> {
-        let Assignment { trial, attempt, architecture, early_stop } = assignment;
+        let Assignment { trial, attempt, architecture, early_stop, rung } = assignment;
         let thresholds = early_stop.thresholds().clone();
-        let (id, key) = (trial.id, key(&trial, attempt, &self.environment, &thresholds));
+        let (id, key) = (trial.id, key(&trial, attempt, &self.environment, &thresholds, rung));
         let (environment, architecture) = (self.environment.clone(), &*architecture);
-        let task = Task { trial, attempt, environment, architecture, thresholds };
+        let task = Task { trial, attempt, environment, architecture, thresholds, rung };
         let payload = serde_json::to_vec(&task).map_err(|error| EvaluatorError(Box::new(error)))?;
         self.commands.send(Command::Submit { trial: id, key, payload }).map_err(|_| self.gone())?;
         self.submitted.insert(id, Some(early_stop));
@@ -165,6 +181,10 @@ impl<A: Serialize> Evaluator<A> for NatsEvaluator<A> {
 
     fn identity(&self) -> String {
         self.identity.clone()
+    }
+
+    fn full_epochs(&self) -> Option<u32> {
+        self.full_epochs
     }
 
     fn workers(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use super::DistributedError;
 use crate::environment::{Progress, Thresholds};
-use crate::evaluation::Trial;
+use crate::evaluation::{Rung, Trial};
 use crate::evaluator::Verdict;
 use crate::identity::short_hash;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
@@ -131,6 +131,9 @@ pub(super) struct Task<A> {
     /// The values that it must reach, or it is stopped early.
     #[serde(default, skip_serializing_if = "Thresholds::is_empty")]
     pub(super) thresholds: Thresholds,
+    /// For how many epochs to evaluate it, in a search with rungs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) rung: Option<Rung>,
 }
 
 /// Returns the short name of an environment's identity.
@@ -140,7 +143,13 @@ pub(super) fn short_identity(identity: &str) -> String {
 
 /// Returns the name of an attempt at a trial. It is the same wherever it is computed, and attempts of the same name
 /// have the same result, as far as a trial is not stopped early by whoever watches the search.
-pub(super) fn key(trial: &Trial, attempt: u32, environment: &str, thresholds: &Thresholds) -> String {
+pub(super) fn key(
+    trial: &Trial,
+    attempt: u32,
+    environment: &str,
+    thresholds: &Thresholds,
+    rung: Option<Rung>,
+) -> String {
     let mut hasher = Sha256::new();
     hasher.update(environment);
     hasher.update(trial.seed.to_le_bytes());
@@ -148,6 +157,10 @@ pub(super) fn key(trial: &Trial, attempt: u32, environment: &str, thresholds: &T
     for (epoch, value) in thresholds.iter() {
         hasher.update(epoch.to_le_bytes());
         hasher.update(value.to_le_bytes());
+    }
+    if let Some(rung) = rung {
+        hasher.update(b"rung");
+        hasher.update(rung.epochs.to_le_bytes());
     }
     format!("{}-{attempt}-{}", trial.id, short_hash(&hasher.finalize()))
 }
@@ -326,7 +339,7 @@ pub(super) fn read_any(bytes: &[u8]) {
         let _ = task_consumer(welcome.consumer, welcome.ack_wait);
     }
     if let Ok(task) = serde_json::from_slice::<Task<crate::space::block::BlockCode>>(bytes) {
-        let _ = key(&task.trial, task.attempt, &task.environment, &task.thresholds);
+        let _ = key(&task.trial, task.attempt, &task.environment, &task.thresholds, task.rung);
     }
     if let Ok(duty) = serde_json::from_slice::<Duty>(bytes) {
         assert!(!duty.yields_to(&duty));
@@ -347,6 +360,17 @@ mod tests {
             assert_ne!(a.yields_to(&b), b.yields_to(&a), "{a:?} {b:?}");
         }
         assert!(duty("1", false).yields_to(&duty("2", true)), "the one that has the name keeps it");
+    }
+
+    #[test]
+    fn the_attempt_at_a_rung_has_a_name_of_its_own() {
+        let fingerprint = crate::graph::Fingerprint::of_name(b"a");
+        let trial = Trial { id: 3, seed: 7, fingerprint, cost: None };
+        let name = |rung| key(&trial, 1, "e", &Thresholds::default(), rung);
+        let at = |number, epochs| name(Some(Rung { number, epochs }));
+        assert_ne!(at(0, 1), at(1, 3));
+        assert_ne!(name(None), at(0, 1));
+        assert_eq!(at(1, 3), at(1, 3));
     }
 
     fn hello(protocol: u32, version: &str, identity: Option<&str>) -> Hello {

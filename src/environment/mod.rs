@@ -8,7 +8,7 @@ pub mod tabular;
 pub use early_stop::{EarlyStop, Thresholds};
 pub use function::{EnvironmentFn, environment_fn};
 
-use crate::evaluation::{Evaluation, Trial};
+use crate::evaluation::{Evaluation, Rung, Trial};
 use early_stop::Course;
 use serde::{Deserialize, Serialize};
 use std::any::Any;
@@ -79,6 +79,7 @@ pub struct TrialContext<'a> {
     cancellation: Cancellation,
     on_progress: &'a (dyn Fn(Progress) + 'a),
     early_stop: EarlyStop,
+    rung: Option<Rung>,
     course: RefCell<Course>,
 }
 
@@ -87,7 +88,7 @@ impl<'a> TrialContext<'a> {
     #[must_use]
     pub fn new(trial: &'a Trial) -> Self {
         let (cancellation, early_stop) = (Cancellation::new(), EarlyStop::new());
-        Self { trial, cancellation, on_progress: &|_| {}, early_stop, course: RefCell::default() }
+        Self { trial, cancellation, on_progress: &|_| {}, early_stop, rung: None, course: RefCell::default() }
     }
 
     /// Sets the flag that cancels the evaluation.
@@ -107,6 +108,21 @@ impl<'a> TrialContext<'a> {
     #[must_use]
     pub fn with_early_stop(self, early_stop: EarlyStop) -> Self {
         Self { early_stop, ..self }
+    }
+
+    /// Sets the rung of the trial; it comes with the trial
+    /// ([`Assignment::rung`](crate::evaluator::Assignment::rung)).
+    #[must_use]
+    pub fn with_rung(self, rung: Option<Rung>) -> Self {
+        Self { rung, ..self }
+    }
+
+    /// Returns the rung of the trial, in a search with [rungs](crate::search::Rungs): the evaluation ends after the
+    /// first [`Rung::epochs`] of its epochs. Above the first rung, it may continue what the same trial, by fingerprint
+    /// and seed, left at the rung below. `None`: it lasts for all epochs.
+    #[must_use]
+    pub fn rung(&self) -> Option<Rung> {
+        self.rung
     }
 
     /// Returns the trial.
@@ -194,6 +210,13 @@ pub trait Environment<A: ?Sized>: Send {
     /// started with.
     fn identity(&self) -> String;
 
+    /// Returns the number of epochs of a full evaluation, if this environment can also evaluate for the first of them
+    /// alone: for those of [`TrialContext::rung`], as the beginning of the full evaluation. By default it cannot, and
+    /// is refused by searches with [rungs](crate::search::Rungs).
+    fn full_epochs(&self) -> Option<u32> {
+        None
+    }
+
     /// Returns the state in which the last evaluation left this environment. By default the environment is assumed to
     /// work.
     fn condition(&self) -> Condition {
@@ -250,6 +273,10 @@ impl<A: ?Sized, E: Environment<A>> Environment<A> for EraseError<E> {
         self.0.identity()
     }
 
+    fn full_epochs(&self) -> Option<u32> {
+        self.0.full_epochs()
+    }
+
     fn condition(&self) -> Condition {
         self.0.condition()
     }
@@ -264,6 +291,10 @@ impl<A: ?Sized, E: Environment<A> + ?Sized> Environment<A> for Box<E> {
 
     fn identity(&self) -> String {
         (**self).identity()
+    }
+
+    fn full_epochs(&self) -> Option<u32> {
+        (**self).full_epochs()
     }
 
     fn condition(&self) -> Condition {

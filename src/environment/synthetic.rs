@@ -36,6 +36,8 @@ use std::convert::Infallible;
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Synthetic {
     noise: f64,
+    /// The epochs of an evaluation, or 0 if it has none.
+    epochs: u32,
 }
 
 impl Synthetic {
@@ -54,6 +56,21 @@ impl Synthetic {
     pub fn with_noise(mut self, deviation: f64) -> Self {
         self.noise = deviation;
         self
+    }
+
+    /// Makes an evaluation last for so many epochs, of which a search with [rungs](crate::search::Rungs) may evaluate
+    /// the first alone: the accuracy grows to that of the full evaluation, at a pace drawn from the trial's seed.
+    #[must_use]
+    pub fn with_epochs(mut self, epochs: u32) -> Self {
+        self.epochs = epochs;
+        self
+    }
+
+    /// Returns the share of the final accuracy that is reached after some of the epochs.
+    fn share(&self, epochs: u32, seed: u64) -> f64 {
+        let pace = 1.0 + 3.0 * seed::unit(&mut seed::stream(seed, "pace", 0));
+        let reached = |epochs: u32| 1.0 - (-pace * f64::from(epochs) / f64::from(self.epochs)).exp();
+        reached(epochs) / reached(self.epochs)
     }
 
     /// Returns the true quality of a block, 20 to 100 percent, without noise.
@@ -90,11 +107,21 @@ impl Environment<BlockCode> for Synthetic {
     type Error = Infallible;
 
     fn evaluate(&mut self, block: &BlockCode, context: &TrialContext<'_>) -> Result<Evaluation, Infallible> {
-        Ok(measured(Self::quality(block), self.noise, context))
+        let evaluation = measured(Self::quality(block), self.noise, context);
+        let Evaluation::Measured(metrics) = evaluation else { return Ok(evaluation) };
+        let Some(full) = Environment::<BlockCode>::full_epochs(self) else { return Ok(Evaluation::Measured(metrics)) };
+        let epochs = context.rung().map_or(full, |rung| rung.epochs.min(full));
+        let value = metrics.value * self.share(epochs, context.trial().seed);
+        Ok(Evaluation::Measured(Metrics { value, epochs, ..metrics }))
     }
 
     fn identity(&self) -> String {
-        format!("synthetic 1, noise {}", self.noise)
+        let epochs = if self.epochs > 0 { format!(", {} epochs", self.epochs) } else { String::new() };
+        format!("synthetic 1, noise {}{epochs}", self.noise)
+    }
+
+    fn full_epochs(&self) -> Option<u32> {
+        (self.epochs > 0).then_some(self.epochs)
     }
 }
 

@@ -1,12 +1,15 @@
 //! The plain data that passes between controller, agent and environments.
 
 mod objective;
+mod rung;
 
 #[cfg(feature = "report")]
 pub(crate) use objective::significant;
 pub use objective::{Direction, Objective};
+pub use rung::{Rung, Standing};
 
 use crate::graph::{Cost, Fingerprint, OverLimit, SizeOverflow};
+use crate::setting::is_default;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -352,6 +355,18 @@ pub struct Episode<State, Action> {
     pub reward: Reward,
     /// The fingerprint of the architecture that the walk led to.
     pub fingerprint: Fingerprint,
+    /// The number of the rung at which the reward was measured; 0 in a search without rungs, and of an architecture
+    /// whose evaluation did not finish there. Omitted from files if it is 0.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rung: u32,
+}
+
+impl<State, Action> Episode<State, Action> {
+    /// Returns what the architecture is worth among others. Agents order episodes by this, not by the reward alone.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        Standing { rung: self.rung, reward: self.reward }
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use super::inline::evaluate_once;
 use super::{Assignment, Event, Verdict};
 use crate::environment::{Cancellation, Condition, EarlyStop, Environment, Progress, Thresholds};
-use crate::evaluation::{Evaluation, Infeasibility, Trial};
+use crate::evaluation::{Evaluation, Infeasibility, Rung, Trial};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -51,6 +51,9 @@ pub(crate) struct Task<A> {
     /// The values that it must reach, or it is stopped early.
     #[serde(default, skip_serializing_if = "Thresholds::is_empty")]
     pub(crate) thresholds: Thresholds,
+    /// For how many epochs to evaluate it, in a search with rungs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rung: Option<Rung>,
 }
 
 /// Asks to stop the last task early. It refers to a task that may have ended meanwhile.
@@ -73,6 +76,13 @@ pub(crate) enum Line {
         /// Whether it understands that it should stop a trial early.
         #[serde(default)]
         can_stop: bool,
+        /// The epochs of a full evaluation, if it can also evaluate for the first of them alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        full_epochs: Option<u32>,
+        /// Whether it can evaluate for the first epochs of its budget alone: what a trainer says that is told its
+        /// budget.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        rungs: bool,
     },
     /// The environment could not be made.
     Unready { message: String },
@@ -304,7 +314,8 @@ where
 {
     match factory(briefing) {
         Ok(environment) => {
-            say(Line::Ready { identity: environment.identity(), protocol: Some(PROTOCOL), can_stop: true });
+            let (identity, full_epochs) = (environment.identity(), environment.full_epochs());
+            say(Line::Ready { identity, protocol: Some(PROTOCOL), can_stop: true, full_epochs, rungs: false });
             Some(environment)
         }
         Err(error) => {
@@ -329,7 +340,7 @@ pub(crate) fn serve_one<A, E>(
         Ok(task) => {
             let early_stop = early_stop.with_thresholds(task.thresholds);
             let assignment = Assignment::new(task.trial, task.attempt, Arc::new(task.architecture));
-            let assignment = assignment.with_early_stop(early_stop);
+            let assignment = assignment.with_early_stop(early_stop).with_rung(task.rung);
             evaluate(environment, &assignment, stop, say)
         }
         Err(error) => Verdict::Fault { message: format!("the task cannot be read: {error}") },

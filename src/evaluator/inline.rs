@@ -47,6 +47,10 @@ impl<A, E: Environment<A>> Evaluator<A> for InlineEvaluator<A, E> {
     fn identity(&self) -> String {
         self.environment.identity()
     }
+
+    fn full_epochs(&self) -> Option<u32> {
+        self.environment.full_epochs()
+    }
 }
 
 /// Returns an error if the environment, which is in this process, is broken: every further trial would fail and be
@@ -81,6 +85,7 @@ pub(super) fn evaluate_once<A, E: Environment<A>>(
     let context = TrialContext::new(&assignment.trial)
         .with_cancellation(cancellation.clone())
         .with_early_stop(assignment.early_stop.clone())
+        .with_rung(assignment.rung)
         .with_progress(&on_progress);
     let result = catch_unwind(AssertUnwindSafe(|| environment.evaluate(&assignment.architecture, &context)));
     match result {

@@ -18,7 +18,7 @@ pub use processes::{
 pub use threads::ThreadEvaluator;
 
 use crate::environment::{BoxError, Cancellation, EarlyStop, Progress};
-use crate::evaluation::{Evaluation, Trial};
+use crate::evaluation::{Evaluation, Rung, Trial};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,19 +40,29 @@ pub struct Assignment<A> {
     /// [context](crate::environment::TrialContext::with_early_stop) of the evaluation; one that does not has trials
     /// that are never stopped.
     pub early_stop: EarlyStop,
+    /// The rung of the trial, in a search with [rungs](crate::search::Rungs). An evaluator that says for how many
+    /// epochs it [evaluates](Evaluator::full_epochs) passes it on to the
+    /// [context](crate::environment::TrialContext::with_rung) of the evaluation.
+    pub rung: Option<Rung>,
 }
 
 impl<A> Assignment<A> {
     /// Creates attempt number `attempt`, from 1, at `trial` with `architecture`.
     #[must_use]
     pub fn new(trial: Trial, attempt: u32, architecture: Arc<A>) -> Self {
-        Self { trial, attempt, architecture, early_stop: EarlyStop::new() }
+        Self { trial, attempt, architecture, early_stop: EarlyStop::new(), rung: None }
     }
 
     /// Sets what may stop this attempt early.
     #[must_use]
     pub fn with_early_stop(self, early_stop: EarlyStop) -> Self {
         Self { early_stop, ..self }
+    }
+
+    /// Sets the rung of the trial.
+    #[must_use]
+    pub fn with_rung(self, rung: Option<Rung>) -> Self {
+        Self { rung, ..self }
     }
 }
 
@@ -226,6 +236,12 @@ pub trait Evaluator<A> {
     /// [`Environment::identity`](crate::environment::Environment::identity).
     fn identity(&self) -> String;
 
+    /// Returns the number of epochs of a full evaluation, if the environments can also evaluate for the first of them
+    /// alone; see [`Environment::full_epochs`](crate::environment::Environment::full_epochs).
+    fn full_epochs(&self) -> Option<u32> {
+        None
+    }
+
     /// Returns how many trials can currently be evaluated at a time, at least 1. With rolling scheduling, that many are
     /// submitted.
     fn workers(&self) -> usize {
@@ -254,6 +270,10 @@ impl<A, V: Evaluator<A> + ?Sized> Evaluator<A> for Box<V> {
 
     fn identity(&self) -> String {
         (**self).identity()
+    }
+
+    fn full_epochs(&self) -> Option<u32> {
+        (**self).full_epochs()
     }
 
     fn workers(&self) -> usize {

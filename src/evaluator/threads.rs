@@ -41,6 +41,7 @@ pub struct ThreadEvaluator<A> {
     stop: Cancellation,
     submitted: usize,
     identity: String,
+    full_epochs: Option<u32>,
 }
 
 /// The name of a worker and its environment.
@@ -62,7 +63,7 @@ impl<A: Send + Sync + 'static> ThreadEvaluator<A> {
     /// As [`new`](Self::new).
     pub fn with_names<E: Environment<A> + 'static>(environments: Vec<Named<E>>) -> Result<Self, StartError> {
         let (_, first) = environments.first().ok_or(StartError::NoWorker)?;
-        let expected = first.identity();
+        let (expected, full_epochs) = (first.identity(), first.full_epochs());
         for (number, (_, environment)) in environments.iter().enumerate() {
             StartError::compare(number, environment.identity(), &expected)?;
         }
@@ -71,8 +72,8 @@ impl<A: Send + Sync + 'static> ThreadEvaluator<A> {
         let assignments = Arc::new(Mutex::new(assignments));
         // Filled one by one, so that the workers already started are joined if a later one cannot be.
         let stop = Cancellation::new();
-        let mut evaluator =
-            Self { queue: Some(queue), events, workers: Vec::new(), stop, submitted: 0, identity: expected };
+        let (queue, workers, identity) = (Some(queue), Vec::new(), expected);
+        let mut evaluator = Self { queue, events, workers, stop, submitted: 0, identity, full_epochs };
         for (number, (name, environment)) in environments.into_iter().enumerate() {
             let (assignments, sender, stop) = (Arc::clone(&assignments), sender.clone(), evaluator.stop.clone());
             let worker = std::thread::Builder::new()
@@ -150,6 +151,10 @@ impl<A> Evaluator<A> for ThreadEvaluator<A> {
 
     fn identity(&self) -> String {
         self.identity.clone()
+    }
+
+    fn full_epochs(&self) -> Option<u32> {
+        self.full_epochs
     }
 
     fn workers(&self) -> usize {

@@ -9,13 +9,13 @@ mod verification;
 pub use data::{DataConfig, Dataset};
 pub use verification::{Verification, VerificationReport, VerificationRow};
 
-use crate::agent::{AgentConfig, EpsilonPhase, EpsilonSchedule, QLearningConfig};
+use crate::agent::{AgentConfig, EpsilonPhase, EpsilonSchedule, LeastSquaresConfig, QLearningConfig};
 use crate::data::cifar::Missing;
 use crate::data::{BrokenImages, DataError};
 use crate::graph::{CostLimits, ImageShape, NetworkConfig, StemConfig, ToGraph};
 use crate::network::Network;
 use crate::reward::{Credit, RedefinedReward};
-use crate::search::SearchConfig;
+use crate::search::{Rungs, SearchConfig};
 use crate::seed;
 use crate::setting::{InvalidSetting, named};
 use crate::space::block::{BlockSpace, LayerSet};
@@ -44,6 +44,9 @@ pub enum Preset {
     Modern,
     /// [`Quick`](Self::Quick) in the space [`BlockSpace::mobile`]: inverted bottlenecks.
     Mobile,
+    /// For pictures of one's own: the least-squares learner with priors, and nine epochs in three rungs. Not from the
+    /// paper.
+    Economical,
 }
 
 named!(
@@ -54,7 +57,8 @@ named!(
     Short = "short",
     Metaqnn = "metaqnn",
     Modern = "modern",
-    Mobile = "mobile"
+    Mobile = "mobile",
+    Economical = "economical"
 );
 
 impl Preset {
@@ -68,6 +72,7 @@ impl Preset {
             Self::Metaqnn => Experiment::metaqnn(),
             Self::Modern => Experiment::quick_in(LayerSet::Modern),
             Self::Mobile => Experiment::quick_in(LayerSet::Mobile),
+            Self::Economical => Experiment::economical(),
         }
     }
 }
@@ -210,6 +215,22 @@ impl Experiment {
         Self { space: quick.space.with_layers(layers), ..quick }
     }
 
+    /// Returns a search for pictures of one's own ([`Preset::Economical`]): space and network of
+    /// [`quick`](Self::quick), the least-squares learner with priors, and trainings of 1, 3 or 9 epochs on all images.
+    /// The learning rate falls once, after 5 epochs, so the rungs below rank by the same rate.
+    #[must_use]
+    pub fn economical() -> Self {
+        let quick = Self::quick();
+        let search = SearchConfig { rungs: Some(Rungs::new(3)), ..quick.search };
+        Self {
+            agent: AgentConfig::LeastSquares(LeastSquaresConfig::with_priors()),
+            search: search.with_trials(96, 8),
+            recipe: Recipe { epochs: 9, schedule: Schedule::Step { every: 5, factor: 0.2 }, ..quick.recipe },
+            data: DataConfig { train_limit: None, ..quick.data },
+            ..quick
+        }
+    }
+
     /// Returns how many trials the epsilon schedule lasts, or `None` if the agent has no schedule.
     #[must_use]
     pub fn scheduled_trials(&self) -> Option<u64> {
@@ -225,11 +246,23 @@ impl Experiment {
     }
 
     /// Returns how many images pass through networks in training if no training is restarted: trials x epochs x images.
+    /// With rungs, a promoted training has only the epochs that it adds.
     ///
     /// `images` is the number of training images.
     #[must_use]
     pub fn image_passes(&self, images: u64) -> u64 {
-        self.search.trials.saturating_mul(self.recipe.epochs.into()).saturating_mul(images)
+        let SearchConfig { trials, minibatch, rungs, .. } = &self.search;
+        let ladder = rungs.and_then(|rungs| Some((rungs, rungs.ladder(self.recipe.epochs).ok()?)));
+        let epochs = match ladder {
+            None => trials.saturating_mul(self.recipe.epochs.into()),
+            Some((rungs, ladder)) => {
+                let below = std::iter::once(0).chain(ladder.iter().map(|rung| rung.epochs));
+                let added = ladder.iter().zip(below).map(|(rung, below)| u64::from(rung.epochs - below));
+                let trials = rungs.trials_at(ladder.len(), *trials, *minibatch);
+                trials.into_iter().zip(added).map(|(trials, added)| trials.saturating_mul(added)).sum()
+            }
+        };
+        epochs.saturating_mul(images)
     }
 
     /// Returns the share of uniformly random blocks of the space that would be trained, from 0 to 1, counted over
@@ -276,6 +309,9 @@ impl Experiment {
         let expected = "given: an experiment trains networks";
         InvalidSetting::check("search.network", "missing", self.search.network.is_some(), expected)?;
         self.recipe.validate()?;
+        if let Some(rungs) = &self.search.rungs {
+            rungs.ladder(self.recipe.epochs)?;
+        }
         Ok(self.validate_stopping()?)
     }
 

@@ -18,9 +18,7 @@ fn every_preset_is_valid_and_has_a_name() {
         assert_eq!(dataset.to_string().parse(), Ok(dataset));
     }
     assert!("mnist".parse::<Dataset>().unwrap_err().to_string().contains("embedded, cifar10, cifar100 or folder"));
-    assert!(
-        "papers".parse::<Preset>().unwrap_err().to_string().contains("quick, paper, short, metaqnn, modern or mobile")
-    );
+    assert!("papers".parse::<Preset>().unwrap_err().to_string().contains("metaqnn, modern, mobile or economical"));
 }
 
 #[test]
@@ -34,6 +32,21 @@ fn the_paper_preset_has_the_papers_figures() {
     );
     assert_eq!(paper.image_passes(45_000), 11_392 * 12 * 45_000);
     assert_eq!(Experiment::short().search.trials, 89 * 64);
+}
+
+#[test]
+fn the_economical_preset_trains_few_blocks_for_all_epochs_and_counts_only_added_ones() {
+    let economical = Experiment::economical();
+    assert_eq!((economical.recipe.epochs, economical.search.trials), (9, 96));
+    // Of 96 trials: 1 epoch each at the lowest rung, 2 more at the next, 6 more at the highest.
+    let [low, middle, high] = Rungs::new(3).trials_at(3, 96, 8)[..] else { panic!("three rungs") };
+    assert_eq!(low + middle + high, 96);
+    assert!((60..75).contains(&low) && (18..26).contains(&middle) && (4..9).contains(&high), "{low} {middle} {high}");
+    assert_eq!(economical.image_passes(1_000), (low + 2 * middle + 6 * high) * 1_000);
+    let mut short = economical;
+    short.recipe.epochs = 1;
+    let error = short.validate().unwrap_err().to_string();
+    assert!(error.ends_with("it must be left out, or the evaluations at least 2 epochs long"), "{error}");
 }
 
 #[test]

@@ -86,13 +86,13 @@ pub struct VerificationReport<S: SearchSpace = BlockSpace> {
 }
 
 impl<S: SearchSpace> Verification<S> {
-    /// Takes the best `top` of the records of a search by reward, each architecture once, and none that is infeasible
-    /// or was stopped early.
+    /// Takes the best `top` of the records of a search by [standing](crate::search::Record::standing), each
+    /// architecture once, and none that is infeasible or was stopped early.
     #[must_use]
     pub fn new(records: &[RecordOf<S>], top: usize) -> Self {
         let measured = records.iter().filter_map(|record| Some((record, record.evaluation.final_value()?)));
         let mut order: Vec<(&RecordOf<S>, f64)> = measured.collect();
-        order.sort_by(|(a, _), (b, _)| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
+        order.sort_by(|(a, _), (b, _)| b.standing().cmp(&a.standing()).then(a.id.cmp(&b.id)));
         let mut seen = HashSet::new();
         let candidates = order
             .into_iter()

@@ -6,12 +6,12 @@ use super::text::slug;
 use crate::agent::EpsilonSchedule;
 use crate::comparison::verified_accuracies;
 use crate::environment::tabular::TableError;
-use crate::evaluation::{Evaluation, Infeasibility, Metrics, Objective};
-use crate::graph::{Cost, LayerGraph};
-use crate::search::{Fault, RunFolder, RunHistory, RunSettings, Utilisation};
+use crate::evaluation::{Evaluation, Infeasibility, Metrics, Objective, Rung};
+use crate::graph::{Cost, Fingerprint, LayerGraph};
+use crate::search::{Fault, RunFolder, RunHistory, RunSettings, RungAgreement, Utilisation};
 use crate::space::SearchSpace;
 use crate::space::block::BlockSpace;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 /// The file of a run folder with the accuracies of retrained blocks.
@@ -65,6 +65,8 @@ pub struct Run {
     pub(super) verified: BTreeMap<u64, f64>,
     /// How busy the workers were when the search last ran.
     pub(super) utilisation: Option<Utilisation>,
+    /// How similar the rankings of neighbouring rungs are.
+    pub(super) rungs: Vec<RungAgreement>,
 }
 
 /// The state of a run.
@@ -85,6 +87,11 @@ pub(super) struct Finished {
     pub(super) reward: f64,
     pub(super) cost: Option<Cost>,
     pub(super) cached: bool,
+    /// The rung, in a search with rungs, and the earlier trial of the same architecture that was promoted to it.
+    pub(super) rung: Option<Rung>,
+    pub(super) promoted_from: Option<u64>,
+    /// Whether the architecture was promoted, so that a later trial says more of it.
+    pub(super) is_promoted: bool,
     /// Number of layers between start and terminal, if the architecture has a graph.
     pub(super) layers: Option<u64>,
     /// Number of layers of each kind.
@@ -106,6 +113,12 @@ impl Finished {
     /// Returns the accuracy unless the evaluation was stopped early.
     pub(super) fn final_value(&self) -> Option<f64> {
         if self.is_stopped() { None } else { self.value() }
+    }
+
+    /// Returns the number of the rung that was reached, and the reward there, by which trials are ordered.
+    pub(super) fn standing(&self) -> (u32, f64) {
+        let rung = self.rung.filter(|_| self.final_value().is_some());
+        (rung.map_or(0, |rung| rung.number), self.reward)
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -176,6 +189,11 @@ impl Run {
             done if done >= total => State::Finished,
             _ => State::Stopped,
         };
+        let mut last: HashMap<Fingerprint, u64> = HashMap::new();
+        let climbing = history.records.iter().filter(|record| record.rung.is_some());
+        let promoted_from: BTreeMap<u64, u64> =
+            climbing.filter_map(|record| Some((record.id, last.insert(record.fingerprint, record.id)?))).collect();
+        let is_promoted: BTreeSet<u64> = promoted_from.values().copied().collect();
         let trials = history.records.iter().map(|record| {
             let mut kinds = [0; Kind::ALL.len()];
             let graph = space.graph(&record.architecture);
@@ -194,6 +212,9 @@ impl Run {
                 reward: record.reward.value(),
                 cost: record.cost,
                 cached: record.cached,
+                rung: record.rung,
+                promoted_from: promoted_from.get(&record.id).copied(),
+                is_promoted: is_promoted.contains(&record.id),
                 layers: graph.map(|graph| (graph.node_count() as u64).saturating_sub(2)),
                 kinds,
                 text: space.describe(&record.architecture),
@@ -214,6 +235,7 @@ impl Run {
             graphs: BTreeMap::new(),
             verified: BTreeMap::new(),
             utilisation: None,
+            rungs: RungAgreement::of(&history.records),
         };
         let best: BTreeSet<u64> = run.best().into_iter().take(super::MOST_BEST).map(|trial| trial.id).collect();
         let chosen = history.records.iter().filter(|record| best.contains(&record.id));
@@ -234,16 +256,34 @@ impl Run {
         &self.name
     }
 
-    /// Returns the trials that were measured to the end by reward, best first, and the earlier first among equals.
+    /// Returns the trials that were measured to the end by reward, best first, and the earlier first among equals. With
+    /// rungs each architecture is there once, and the highest rung comes first.
     pub(super) fn best(&self) -> Vec<&Finished> {
-        let mut measured: Vec<&Finished> = self.trials.iter().filter(|trial| trial.final_value().is_some()).collect();
-        measured.sort_by(|a, b| b.reward.total_cmp(&a.reward).then(a.id.cmp(&b.id)));
+        let is_last = |trial: &&Finished| trial.final_value().is_some() && !trial.is_promoted;
+        let mut measured: Vec<&Finished> = self.trials.iter().filter(is_last).collect();
+        measured.sort_by(|a, b| {
+            let (a_standing, b_standing) = (a.standing(), b.standing());
+            let by_rung = b_standing.0.cmp(&a_standing.0);
+            by_rung.then(b_standing.1.total_cmp(&a_standing.1)).then(a.id.cmp(&b.id))
+        });
         measured
     }
 
     /// Returns whether the cost of an architecture is known.
     pub(super) fn has_costs(&self) -> bool {
         self.trials.iter().any(|trial| trial.cost.is_some())
+    }
+
+    /// Returns the rungs of the trials, lowest first; none in a search without rungs.
+    pub(super) fn ladder(&self) -> Vec<Rung> {
+        let rungs: BTreeMap<u32, Rung> =
+            self.trials.iter().filter_map(|trial| trial.rung).map(|rung| (rung.number, rung)).collect();
+        rungs.into_values().collect()
+    }
+
+    /// Returns the trials at a rung.
+    pub(super) fn at(&self, rung: Rung) -> impl Iterator<Item = &Finished> + Clone {
+        self.trials.iter().filter(move |trial| trial.rung == Some(rung))
     }
 
     /// Returns whether an architecture has layers.

@@ -2,7 +2,7 @@
 
 use super::kind::Kind;
 use super::run::{Finished, Run, failure_name};
-use crate::evaluation::{Direction, Objective};
+use crate::evaluation::{Direction, Objective, Rung};
 use crate::search::{self, free_name};
 use std::collections::BTreeMap;
 
@@ -97,9 +97,9 @@ pub(super) struct Minibatch {
     pub(super) infeasible: u64,
     pub(super) cached: u64,
     pub(super) epsilon: Option<f64>,
-    /// Mean, lowest tenth and highest tenth of the values of the objective.
+    /// Mean, lowest tenth and highest tenth of the values of the objective; with rungs, at the lowest.
     pub(super) value: Option<Spread>,
-    /// Best value of the run so far.
+    /// Best value of the run so far; with rungs, at the highest that was reached.
     pub(super) best: Option<f64>,
     pub(super) mean_reward: f64,
     /// Mean and tenths of the number of layers, if there are any.
@@ -146,15 +146,22 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
     for trial in &run.trials {
         groups.entry(trial.minibatch).or_default().push(trial);
     }
-    let mut best: Option<f64> = None;
+    // The values of different rungs are not comparable.
+    let mut best: Option<(u32, f64)> = None;
     let size = run.settings.search.minibatch;
     groups
         .into_iter()
         .map(|(number, trials)| {
-            let values: Vec<f64> = trials.iter().filter_map(|trial| trial.value()).collect();
-            for value in trials.iter().filter_map(|trial| trial.final_value()) {
-                best = Some(best.map_or(value, |best| run.objective().better(best, value)));
+            let at_the_lowest = trials.iter().filter(|trial| trial.rung.is_none_or(|rung| rung.number == 0));
+            let values: Vec<f64> = at_the_lowest.filter_map(|trial| trial.value()).collect();
+            for (value, rung) in trials.iter().filter_map(|trial| Some((trial.final_value()?, trial.standing().0))) {
+                best = match best {
+                    Some((highest, best)) if highest == rung => Some((rung, run.objective().better(best, value))),
+                    Some((highest, _)) if highest > rung => best,
+                    _ => Some((rung, value)),
+                };
             }
+            let measured = trials.iter().filter(|trial| trial.value().is_some()).count() as u64;
             let count = trials.len() as u64;
             let expected = run.total().saturating_sub(number.saturating_mul(size)).min(size);
             let mut kinds = [0; Kind::ALL.len()];
@@ -166,11 +173,11 @@ pub(super) fn minibatches(run: &Run) -> Vec<Minibatch> {
                 number,
                 complete: count >= expected,
                 trials: count,
-                infeasible: count - values.len() as u64,
+                infeasible: count - measured,
                 cached: trials.iter().filter(|trial| trial.cached).count() as u64,
                 epsilon: run.epsilon(number),
                 value: Spread::of(values),
-                best,
+                best: best.map(|(_, value)| value),
                 mean_reward: trials.iter().map(|trial| trial.reward).sum::<f64>() / count as f64,
                 layers: Spread::of(layers.map(|layers| layers as f64).collect()),
                 kinds,
@@ -209,8 +216,10 @@ impl Against<'_> {
 /// good, beats in the objective; the one with the best quantity first.
 pub(super) fn pareto_front<'a>(run: &'a Run, against: Against<'_>) -> Vec<&'a Finished> {
     let sign = if against.direction(run) == Direction::Maximise { -1.0 } else { 1.0 };
+    let highest = run.trials.iter().map(|trial| trial.standing().0).max().unwrap_or_default();
     search::pareto_front(&run.trials, run.objective().direction, |trial: &Finished| {
-        Some((sign * against.of(trial)?, trial.final_value()?, trial.id))
+        let is_at_the_top = trial.standing().0 == highest;
+        Some((sign * against.of(trial)?, trial.final_value().filter(|_| is_at_the_top)?, trial.id))
     })
 }
 
@@ -248,6 +257,7 @@ pub(super) fn all(run: &Run) -> Vec<Series> {
     let verified = run.trials.iter().filter_map(|trial| Some((trial, run.verified.get(&trial.id)?)));
     let mut series = vec![trials(run), by_minibatch(run)];
     series.extend(run.has_layers().then(|| kinds_by_minibatch(run)));
+    series.extend((!run.ladder().is_empty()).then(|| by_rung(run)));
     series.extend(run.has_costs().then(|| pareto(run)));
     series.extend(run.trials.iter().any(|trial| !trial.curve().is_empty()).then(|| curves(run)));
     series.extend(run.measurements().into_iter().map(|name| measurement_front(run, name)));
@@ -336,6 +346,9 @@ fn trials(run: &Run) -> Series {
         ("layers", &|trial| optional(trial.layers)),
         ("density", &|trial| optional(trial.cost.map(|cost| cost.density()))),
         ("seconds", &|trial| trial.seconds().to_string()),
+        ("rung", &|trial| optional(trial.rung.map(|rung| rung.number))),
+        ("epochs", &|trial| optional(trial.rung.map(|rung| rung.epochs))),
+        ("promoted_from", &|trial| optional(trial.promoted_from)),
         ("cached", &|trial| trial.cached.to_string()),
         ("stopped", &|trial| optional(trial.is_stopped().then_some(true))),
         ("verified_percent", &|trial| optional(run.verified.get(&trial.id))),
@@ -351,7 +364,8 @@ fn trials(run: &Run) -> Series {
         let fields = run.trials.iter().map(|trial| optional(trial.measurement(name)));
         series = series.with_column_before("seconds", column, fields);
     }
-    series.without_empty(&["parameters", "flops", "activation_bytes", "depth", "layers", "density", "stopped"])
+    let optional = ["parameters", "flops", "activation_bytes", "depth", "layers", "density", "stopped"];
+    series.without_empty(&optional).without_empty(&["rung", "epochs", "promoted_from"])
 }
 
 fn by_minibatch(run: &Run) -> Series {
@@ -379,6 +393,27 @@ fn by_minibatch(run: &Run) -> Series {
         ],
     );
     series.without_empty(&["mean_layers", "tenth_layers", "nine_tenths_layers"])
+}
+
+/// A row for each rung: its epochs and trials, the best value, and how its ranking agrees with that of the next.
+pub(super) fn by_rung(run: &Run) -> Series {
+    let values = |rung| run.at(rung).filter_map(Finished::final_value);
+    let next = |rung: &Rung| run.rungs.iter().find(|agreement| agreement.lower == *rung);
+    let best = column_of(run.objective(), "best_");
+    Series::of(
+        "rungs",
+        run.ladder(),
+        &[
+            ("rung", &|rung| rung.number.to_string()),
+            ("epochs", &|rung| rung.epochs.to_string()),
+            ("trials", &|rung| run.at(*rung).count().to_string()),
+            ("promoted", &|rung| run.at(*rung).filter(|trial| trial.is_promoted).count().to_string()),
+            (&best, &|rung| optional(values(*rung).reduce(|best, value| run.objective().better(best, value)))),
+            ("tau_with_next", &|rung| optional(next(rung).map(|agreement| format!("{:.3}", agreement.kendall)))),
+            ("error_of_tau", &|rung| optional(next(rung).map(|agreement| format!("{:.3}", agreement.error)))),
+            ("compared", &|rung| optional(next(rung).map(|agreement| agreement.count))),
+        ],
+    )
 }
 
 fn kinds_by_minibatch(run: &Run) -> Series {

@@ -37,6 +37,8 @@ pub struct Search<'o, S: SearchSpace, G, V> {
     pub(super) space: S,
     pub(super) agent: G,
     pub(super) evaluator: V,
+    /// The epochs of a full evaluation, if it can also last for a part of them.
+    pub(super) full_epochs: Option<u32>,
     pub(super) config: SearchConfig,
     pub(super) shaper: Box<dyn RewardShaper + 'o>,
     pub(super) observers: Observers<'o, S>,
@@ -77,6 +79,13 @@ impl<S: SearchSpace, G> Search<'_, S, G, String> {
     pub fn without_evaluator(space: S, agent: G, identity: impl Into<String>, config: SearchConfig) -> Self {
         Self::with_parts(space, agent, identity.into(), config)
     }
+
+    /// Sets the number of epochs of a full evaluation, which a search with [rungs](super::Rungs) needs. Its trials are
+    /// then to be evaluated for the epochs of their [rung](crate::evaluator::Assignment::rung).
+    #[must_use]
+    pub fn with_full_epochs(self, epochs: u32) -> Self {
+        Self { full_epochs: Some(epochs), ..self }
+    }
 }
 
 impl<'o, S: SearchSpace, G, V> Search<'o, S, G, V> {
@@ -85,6 +94,7 @@ impl<'o, S: SearchSpace, G, V> Search<'o, S, G, V> {
             space,
             agent,
             evaluator,
+            full_epochs: None,
             config,
             shaper: Box::new(RedefinedReward::default()),
             observers: Observers::default(),
@@ -163,11 +173,20 @@ impl<'o, S: SearchSpace, G, V> Search<'o, S, G, V> {
         self
     }
 
-    /// Takes the evaluator out and leaves `identity` in its place.
-    pub(super) fn split(self, identity: String) -> (Search<'o, S, G, String>, V) {
-        let Self { space, agent, evaluator, config, shaper, observers, cancellation, folder, warm_start } = self;
-        let search =
-            Search { space, agent, evaluator: identity, config, shaper, observers, cancellation, folder, warm_start };
-        (search, evaluator)
+    /// Takes the evaluator out and leaves what the search needs to know of it in its place.
+    pub(super) fn split(self, identity: String, full_epochs: Option<u32>) -> (Search<'o, S, G, String>, V) {
+        let search = Search {
+            space: self.space,
+            agent: self.agent,
+            evaluator: identity,
+            full_epochs,
+            config: self.config,
+            shaper: self.shaper,
+            observers: self.observers,
+            cancellation: self.cancellation,
+            folder: self.folder,
+            warm_start: self.warm_start,
+        };
+        (search, self.evaluator)
     }
 }

@@ -1,6 +1,6 @@
 //! Settings of the block list controller.
 
-use super::MedianStopping;
+use super::{MedianStopping, Rungs};
 use crate::evaluation::{Direction, Objective};
 use crate::graph::{CostLimits, CostQuantity, NetworkConfig};
 use crate::setting::{self, InvalidSetting};
@@ -23,6 +23,16 @@ pub enum Repeats {
     /// treats repeats. Since the memory then holds more than the journal, a resumed run uses no checkpoint and learns
     /// everything again.
     Replay,
+}
+
+impl Repeats {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Resample => "resample",
+            Self::Reuse => "reuse",
+            Self::Replay => "replay",
+        }
+    }
 }
 
 /// When architectures are proposed and learned.
@@ -48,7 +58,7 @@ impl Scheduling {
         *self == Self::Minibatch
     }
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Minibatch => "minibatch",
             Self::Rolling => "rolling",
@@ -67,7 +77,8 @@ pub struct SearchConfig {
     pub seed: u64,
     /// Trials in a minibatch; the paper has 64.
     pub minibatch: u64,
-    /// Trials of the whole run. If this is not a multiple of `minibatch`, the last minibatch is shorter.
+    /// Trials of the whole run; with rungs, promotions are trials as well. If this is not a multiple of `minibatch`,
+    /// the last minibatch is shorter.
     pub trials: u64,
     /// When trials are proposed and learned.
     #[serde(default, skip_serializing_if = "Scheduling::is_minibatch")]
@@ -90,6 +101,10 @@ pub struct SearchConfig {
     /// files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub median_stopping: Option<MedianStopping>,
+    /// The rungs at which architectures are evaluated: all of them for a few epochs, and the best for more. None by
+    /// default, and then omitted from files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rungs: Option<Rungs>,
     /// Limits on measurements, by name: a trial with a measurement above its limit is infeasible. The environment must
     /// report each of them. Omitted from files if there are none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -116,6 +131,7 @@ impl SearchConfig {
             network: None,
             limits: CostLimits::default(),
             median_stopping: None,
+            rungs: None,
             measurement_limits: BTreeMap::new(),
             maximised_measurements: BTreeSet::new(),
         }
@@ -214,6 +230,25 @@ impl SearchConfig {
         self
     }
 
+    /// Sets the rungs at which architectures are evaluated.
+    ///
+    /// ```
+    /// use blockqnn::agent::RandomAgent;
+    /// use blockqnn::environment::synthetic::Synthetic;
+    /// use blockqnn::search::{Rungs, Search, SearchConfig};
+    /// use blockqnn::space::block::BlockSpace;
+    ///
+    /// let config = SearchConfig::new(64).with_rungs(Rungs::new(3));
+    /// let report = Search::new(BlockSpace::paper(), RandomAgent, Synthetic::new().with_epochs(9), config).run()?;
+    /// assert_eq!(report.best()[0].rung.map(|rung| rung.epochs), Some(9));
+    /// # Ok::<(), blockqnn::search::SearchError>(())
+    /// ```
+    #[must_use]
+    pub fn with_rungs(mut self, rungs: Rungs) -> Self {
+        self.rungs = Some(rungs);
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -242,6 +277,9 @@ impl SearchConfig {
                 scheduling == Scheduling::Minibatch,
                 expected,
             )?;
+        }
+        if let Some(rungs) = &self.rungs {
+            rungs.validate(self)?;
         }
         self.objective.validate()?;
         for (name, limit) in &self.measurement_limits {

@@ -1,7 +1,7 @@
 //! From a finished trial to what the agent learns.
 
 use super::trial::Finished;
-use super::{MinibatchSummary, Observer, Scheduling, SearchError, Session};
+use super::{MinibatchSummary, Observer, RungAgreement, Scheduling, SearchError, Session};
 use crate::agent::{Agent, EpisodeOf, TrajectoryOf};
 use crate::evaluation::{Episode, Reward};
 use crate::graph::Fingerprint;
@@ -52,7 +52,12 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         }
         self.under_way.remove(&record.fingerprint);
         let episode = self.episode(trajectory, record.id, record.reward, record.fingerprint)?;
-        self.memory.push(episode.clone());
+        let episode = Episode { rung: record.standing().rung, ..episode };
+        if record.is_promotion() {
+            self.memory.replace(episode.clone());
+        } else {
+            self.memory.push(episode.clone());
+        }
         self.report.records.push(record);
         Ok(episode)
     }
@@ -70,7 +75,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         if rewards.len() != layers {
             return Err(SearchError::Credit { trial, layers, found: rewards.len() });
         }
-        Ok(Episode { trajectory, rewards, reward, fingerprint })
+        Ok(Episode { trajectory, rewards, reward, fingerprint, rung: 0 })
     }
 
     /// Journals that everything recorded so far is learned, unless that was done already, and tells the observers.
@@ -86,8 +91,40 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         if self.log.learned(minibatch, trials, self.report.resampled, save)? {
             let start = usize::try_from(minibatch * size).unwrap_or(usize::MAX);
             let objective = &self.search.config.objective;
+            let rungs = RungAgreement::of(records);
             let summary = MinibatchSummary::of::<S>(minibatch, records, start, objective, agent.priors_hold());
+            let summary = MinibatchSummary { rungs, ..summary };
+            self.doubt(&summary.rungs);
             self.search.observers.on_learned(&summary).map_err(SearchError::Observer)?;
+            self.rule_out()?;
+        }
+        Ok(())
+    }
+
+    /// Logs which rungs do not rank, once for each time that they begin to.
+    fn doubt(&mut self, rungs: &[RungAgreement]) {
+        for agreement in rungs {
+            let number = agreement.lower.number;
+            if !agreement.is_low() {
+                self.doubted.remove(&number);
+            } else if self.doubted.insert(number) {
+                tracing::warn!(
+                    rung = number,
+                    "{agreement}: the shorter evaluation does not rank, so fewer rungs would find more"
+                );
+            }
+        }
+    }
+
+    /// Tells the observers which trials can no longer be promoted.
+    fn rule_out(&mut self) -> Result<(), SearchError> {
+        let Some(rungs) = self.search.config.rungs else { return Ok(()) };
+        let left = self.search.config.trials.saturating_sub(self.memory.proposed());
+        for position in rungs.ruled_out::<S>(&self.report.records, &self.ladder, left) {
+            let record = &self.report.records[position];
+            if self.ruled_out.insert(record.id) {
+                self.search.observers.on_ruled_out(record).map_err(SearchError::Observer)?;
+            }
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ mod results;
 mod resume;
 mod run;
 mod run_folder;
+mod rungs;
 mod session;
 mod stopping;
 mod trial;
@@ -38,6 +39,7 @@ pub use record::{Record, RecordOf, SearchReport, StopReason};
 #[cfg(feature = "report")]
 pub(crate) use results::free_name;
 pub use run_folder::{Durability, Fault, JournalError, RunFolder, RunFolderError, RunHistory, RunSettings};
+pub use rungs::{RungAgreement, Rungs};
 pub use session::Session;
 pub use stopping::MedianStopping;
 pub use utilisation::Utilisation;

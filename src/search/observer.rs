@@ -1,6 +1,6 @@
 //! Watching a search.
 
-use super::{RecordOf, SearchConfig, SearchReport};
+use super::{RecordOf, RungAgreement, SearchConfig, SearchReport};
 use crate::environment::{BoxError, Progress};
 use crate::evaluation::{Objective, Trial};
 use crate::space::SearchSpace;
@@ -32,11 +32,16 @@ pub struct MinibatchSummary {
     pub infeasible: u64,
     /// Trials in it that were stopped early. Their last values are part of the mean, and never the best.
     pub stopped: u64,
-    /// Best value of the objective in the run so far, if any was measured to the end.
+    /// Trials in it whose architectures were evaluated at a lower rung before.
+    pub promoted: u64,
+    /// Best value of the objective in the run so far, if any was measured to the end; in a search with rungs, of those
+    /// that have reached the highest.
     pub best: Option<f64>,
     /// Whether the evaluations do not contradict the priors of the space; none if the agent uses none. See
     /// [`Agent::priors_hold`](crate::agent::Agent::priors_hold).
     pub priors_hold: Option<bool>,
+    /// How similar the rankings of neighbouring rungs are in the run so far, lowest first.
+    pub rungs: Vec<RungAgreement>,
 }
 
 impl MinibatchSummary {
@@ -51,14 +56,19 @@ impl MinibatchSummary {
         let measured = |record: &RecordOf<S>| record.evaluation.value();
         let final_value = |record: &RecordOf<S>| record.evaluation.final_value();
         let last = &records[start..];
+        let rung = |record: &RecordOf<S>| record.standing().rung;
+        let highest = records.iter().map(rung).max().unwrap_or_default();
+        let at_the_top = records.iter().filter(|record| rung(record) == highest);
         Self {
             minibatch,
             trials: last.len() as u64,
             mean: SearchReport::<S>::mean_value(last),
             infeasible: last.iter().filter(|record| measured(record).is_none()).count() as u64,
             stopped: last.iter().filter(|record| record.evaluation.is_stopped()).count() as u64,
-            best: records.iter().filter_map(final_value).reduce(|one, other| objective.better(one, other)),
+            promoted: last.iter().filter(|record| record.is_promotion()).count() as u64,
+            best: at_the_top.filter_map(final_value).reduce(|one, other| objective.better(one, other)),
             priors_hold,
+            rungs: Vec::new(),
         }
     }
 }
@@ -167,6 +177,15 @@ pub trait Observer<S: SearchSpace> {
         Ok(())
     }
 
+    /// A trial will not be promoted in this search, so what was kept to continue its evaluation is of no use. Called
+    /// after [`on_learned`](Self::on_learned), and in a search that is resumed perhaps again.
+    ///
+    /// # Errors
+    /// Whatever should stop the search.
+    fn on_ruled_out(&mut self, record: &RecordOf<S>) -> Result<(), BoxError> {
+        Ok(())
+    }
+
     /// The search is over.
     ///
     /// # Errors
@@ -249,6 +268,11 @@ macro_rules! passes_on {
             fn on_learned(&mut self, summary: &MinibatchSummary) -> Result<(), BoxError> {
                 let $this = self;
                 $all.try_for_each(|observer| observer.on_learned(summary))
+            }
+
+            fn on_ruled_out(&mut self, record: &RecordOf<S>) -> Result<(), BoxError> {
+                let $this = self;
+                $all.try_for_each(|observer| observer.on_ruled_out(record))
             }
 
             fn on_end(&mut self, report: &SearchReport<S>) -> Result<(), BoxError> {

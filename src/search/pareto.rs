@@ -28,8 +28,8 @@ impl<S: SearchSpace> SearchReport<S> {
     /// ```
     #[must_use]
     pub fn pareto_front(&self, quantity: CostQuantity) -> Vec<&RecordOf<S>> {
-        let place =
-            |record: &RecordOf<S>| Some((record.cost?.quantity(quantity), record.evaluation.final_value()?, record.id));
+        let value = self.at_the_top();
+        let place = |record: &RecordOf<S>| Some((record.cost?.quantity(quantity), value(record)?, record.id));
         pareto_front(&self.records, self.objective.direction, place)
     }
 
@@ -58,12 +58,20 @@ impl<S: SearchSpace> SearchReport<S> {
     /// ```
     #[must_use]
     pub fn measurement_front(&self, name: &str, direction: Direction) -> Vec<&RecordOf<S>> {
+        let value = self.at_the_top();
         let place = |record: &RecordOf<S>| {
             let measured = record.evaluation.measurement(name)?;
             let cost = if direction == Direction::Maximise { -measured } else { measured };
-            Some((cost, record.evaluation.final_value()?, record.id))
+            Some((cost, value(record)?, record.id))
         };
         pareto_front(&self.records, self.objective.direction, place)
+    }
+
+    /// Returns the values of trials that were measured to the end, in a search with rungs at the highest that any
+    /// reached.
+    fn at_the_top(&self) -> impl Fn(&RecordOf<S>) -> Option<f64> + use<S> {
+        let highest = self.records.iter().map(|record| record.standing().rung).max().unwrap_or_default();
+        move |record| record.evaluation.final_value().filter(|_| record.standing().rung == highest)
     }
 }
 

@@ -5,12 +5,12 @@ use super::trial::{Entered, Finished, Proposed, appraise};
 use super::{Observer, Record, Repeats, Scheduling, Search, SearchConfig, SearchError, Session};
 use crate::agent::{Agent, TrajectoryOf};
 use crate::environment::{EarlyStop, Thresholds};
-use crate::evaluation::{Evaluation, Reward, Trial};
+use crate::evaluation::{Evaluation, Reward, Rung, Trial};
 use crate::graph::{Cost, Fingerprint};
 use crate::reward::FlopsOf;
 use crate::seed;
 use crate::space::{SearchSpace, walk};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// Discarded proposals among which two architectures that count as one are looked for.
@@ -24,13 +24,20 @@ pub(super) struct Drawn<S: SearchSpace> {
 }
 
 impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
-    /// Whether there is something left to propose.
+    /// Whether there is something left to propose or promote.
     pub(super) fn may_propose(&self) -> bool {
-        self.memory.proposed() < self.search.config.trials && !self.is_exhausted
+        self.memory.proposed() < self.search.config.trials && (!self.is_exhausted || !self.due().is_empty())
     }
 
-    /// Proposes the next minibatch from the agent in its present state, all different, and settles trials that need no
-    /// evaluation. Returns `false` if there is nothing left.
+    /// The promotions that are due, as positions of the trials in the report, and to which rung.
+    fn due(&self) -> Vec<(usize, Rung)> {
+        let rungs = self.search.config.rungs.as_ref();
+        rungs.map_or_else(Vec::new, |rungs| rungs.due::<S>(&self.report.records, &self.ladder))
+    }
+
+    /// Begins the next minibatch with the promotions that are due, proposes the rest of it from the agent in its
+    /// present state, all different, and settles trials that need no evaluation. Returns `false` if there is nothing
+    /// left.
     pub(super) fn propose_minibatch(&mut self) -> Result<bool, SearchError> {
         if !self.may_propose() {
             return Ok(false);
@@ -38,8 +45,15 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         let mut settled = Vec::new();
         self.minibatch = 0;
         self.thresholds = Arc::new(self.thresholds());
+        let mut due = VecDeque::from(self.due());
+        // What is promoted may lead an agent to something new, and a search that is resumed here asks it anyway.
+        self.is_exhausted = false;
         for id in self.memory.proposed()..self.end_of_minibatch() {
-            match self.propose(id)? {
+            let entered = match due.pop_front() {
+                Some((position, rung)) => Some(self.promote(id, position, rung)?),
+                None => self.propose(id)?,
+            };
+            match entered {
                 Some(Entered::Proposed(proposed)) => self.ready.push_back(proposed),
                 Some(Entered::Finished(finished)) => settled.push(finished),
                 None => {
@@ -84,13 +98,20 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         Ok(!self.is_exhausted)
     }
 
+    /// Makes the trial `id` of the architecture of a trial in the report, at a higher rung.
+    fn promote(&mut self, id: u64, position: usize, rung: Rung) -> Result<Entered<S>, SearchError> {
+        let trajectory = walk(&self.search.space, &self.report.records[position].actions)?;
+        let drawn = self.decode(trajectory)?;
+        self.enter(id, drawn, Some(rung))
+    }
+
     /// Has the agent propose a trial that was not proposed before, after those that come first. Returns `None` if the
     /// space is exhausted.
     pub(super) fn propose(&mut self, id: u64) -> Result<Option<Entered<S>>, SearchError> {
         let first = usize::try_from(id).ok().and_then(|id| self.search.warm_start.first.get(id));
         if let Some(actions) = first {
             let drawn = self.decode(walk(&self.search.space, actions)?)?;
-            return self.enter(id, drawn).map(Some);
+            return self.enter(id, drawn, self.ladder.first().copied()).map(Some);
         }
         let mut rng = seed::stream(self.search.config.seed, "propose", id);
         let mut discarded = Vec::new();
@@ -108,7 +129,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
                 Repeats::Reuse => self.under_way.contains(&drawn.fingerprint),
             };
             if !is_repeated {
-                return self.enter(id, drawn).map(Some);
+                return self.enter(id, drawn, self.ladder.first().copied()).map(Some);
             }
             self.report.resampled += 1;
             let Drawn { trajectory, architecture, fingerprint } = drawn;
@@ -150,13 +171,17 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         Ok(Drawn { trajectory, architecture, fingerprint })
     }
 
-    /// Makes the trial `id` of a walk.
-    pub(super) fn enter(&mut self, id: u64, drawn: Drawn<S>) -> Result<Entered<S>, SearchError> {
+    /// Makes the trial `id` of a walk, at a rung if the search has any.
+    pub(super) fn enter(&mut self, id: u64, drawn: Drawn<S>, rung: Option<Rung>) -> Result<Entered<S>, SearchError> {
         let Drawn { trajectory, architecture, fingerprint } = drawn;
         let config = &self.search.config;
         let (cost, refusal) = appraise(&self.search.space, &architecture, config)?;
         let trial = Trial { id, seed: seed::trial_seed(config.seed, fingerprint.as_bytes()), fingerprint, cost };
-        self.memory.note_proposed(fingerprint);
+        if rung.is_some_and(|rung| rung.number > 0) {
+            self.memory.note_promoted();
+        } else {
+            self.memory.note_proposed(fingerprint);
+        }
         self.under_way.insert(fingerprint);
         // On resuming, a minibatch is proposed again by an agent in the same state. Without a barrier that state is
         // lost.
@@ -168,8 +193,10 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         let (priced, attempts) = (self.priced(&architecture, cost), self.log.attempts(id));
         let architecture = Arc::new(architecture);
         let early_stop = EarlyStop::new();
-        let proposed = Proposed { trial, trajectory, architecture, priced, attempts, early_stop, alone: false };
-        let finished = match (refusal, self.cache.get(&fingerprint)) {
+        let proposed = Proposed { trial, rung, trajectory, architecture, priced, attempts, early_stop, alone: false };
+        // What was measured at another rung is no result for this one.
+        let known = if rung.is_some() { None } else { self.cache.get(&fingerprint) };
+        let finished = match (refusal, known) {
             (Some(reason), _) => self.finished(proposed, Evaluation::Infeasible(reason), false)?,
             (None, Some(known)) => self.finished(proposed, known.clone(), true)?,
             (None, None) => return Ok(Entered::Proposed(proposed)),
@@ -184,7 +211,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         evaluation: Evaluation,
         cached: bool,
     ) -> Result<Finished<S>, SearchError> {
-        let Proposed { trial, trajectory, architecture, priced, .. } = proposed;
+        let Proposed { trial, rung, trajectory, architecture, priced, .. } = proposed;
         let record = Record {
             id: trial.id,
             minibatch: trial.id / self.search.config.minibatch,
@@ -196,6 +223,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
             reward: self.worth(trial.id, &evaluation, priced.as_ref())?,
             evaluation,
             cached,
+            rung,
         };
         Ok(Finished { trajectory, record })
     }

@@ -1,10 +1,11 @@
 //! The results of a search.
 
 use super::Utilisation;
-use crate::evaluation::{Evaluation, Objective, Reward};
+use crate::evaluation::{Evaluation, Objective, Reward, Rung, Standing};
 use crate::graph::{Cost, Fingerprint};
 use crate::space::SearchSpace;
 use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 /// Everything about one finished trial: enough to rebuild its network and to explain its reward.
@@ -33,10 +34,36 @@ pub struct Record<Action, Architecture> {
     pub reward: Reward,
     /// Whether the evaluation was taken from an earlier trial with the same fingerprint.
     pub cached: bool,
+    /// The rung at which it was evaluated. `None` in a search without rungs, and then omitted from files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rung: Option<Rung>,
+}
+
+impl<Action, Architecture> Record<Action, Architecture> {
+    /// Returns what the trial is worth among others: its rung, if it was measured to the end there, and otherwise the
+    /// lowest; then its reward.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let rung = self.rung.filter(|_| self.evaluation.final_value().is_some()).map_or(0, |rung| rung.number);
+        Standing { rung, reward: self.reward }
+    }
+
+    /// Returns whether the architecture was evaluated at a lower rung before.
+    #[must_use]
+    pub fn is_promotion(&self) -> bool {
+        self.rung.is_some_and(|rung| rung.number > 0)
+    }
 }
 
 /// The [`Record`] of a trial in the space `S`.
 pub type RecordOf<S> = Record<<S as SearchSpace>::Action, <S as SearchSpace>::Architecture>;
+
+/// Returns the trials whose architectures were promoted, so that later trials say more of them.
+pub(super) fn superseded<A, B>(records: &[Record<A, B>]) -> HashSet<u64> {
+    let mut last: HashMap<Fingerprint, u64> = HashMap::new();
+    let climbing = records.iter().filter(|record| record.rung.is_some());
+    climbing.filter_map(|record| last.insert(record.fingerprint, record.id)).collect()
+}
 
 /// Why a search ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,13 +125,27 @@ pub struct SearchReport<S: SearchSpace> {
 impl<S: SearchSpace> SearchReport<S> {
     /// Returns the finished trials by reward, best first, and the earlier first among equals. Trials that were stopped
     /// early come after all others, since their rewards are not comparable, and infeasible ones last.
+    ///
+    /// In a search with rungs each architecture is there once, with its last trial, and those that have reached a
+    /// higher rung come first.
     #[must_use]
     pub fn best(&self) -> Vec<&RecordOf<S>> {
+        let superseded = superseded(&self.records);
+        self.ranked().into_iter().filter(|record| !superseded.contains(&record.id)).collect()
+    }
+
+    /// Returns the trials whose architectures were evaluated at a lower rung before.
+    pub fn promotions(&self) -> impl Iterator<Item = &RecordOf<S>> {
+        self.records.iter().filter(|record| record.is_promotion())
+    }
+
+    /// Returns all trials, best first.
+    pub(super) fn ranked(&self) -> Vec<&RecordOf<S>> {
         let mut records: Vec<_> = self.records.iter().collect();
         records.sort_by(|a, b| {
             let (measured, finished) = (Evaluation::value, Evaluation::final_value);
             let class = |record: &RecordOf<S>| [finished, measured].map(|value| value(&record.evaluation).is_none());
-            class(a).cmp(&class(b)).then(b.reward.cmp(&a.reward)).then(a.id.cmp(&b.id))
+            class(a).cmp(&class(b)).then(b.standing().cmp(&a.standing())).then(a.id.cmp(&b.id))
         });
         records
     }

@@ -9,12 +9,13 @@ use std::io::{self, Write};
 impl<S: SearchSpace> SearchReport<S> {
     /// Writes all trials as CSV, best first, after a line of column names.
     ///
-    /// Columns: `rank`, `trial`, `minibatch`, `accuracy` (percent; empty if infeasible; with another objective, its name
-    /// and values), `reward`, `parameters`, `flops` (multiply-adds for one image), `activation_bytes` (for one image),
-    /// `depth`, `nodes`, `edges`, a column for each measurement by its name, `epochs`, `restarts`, `seconds`, `cached`,
-    /// `stopped` (early), `seed`, `fingerprint`, `architecture` (the space's text) and `infeasible` (the reason). The columns from
-    /// `parameters` to `edges` are left out if no trial has a cost, and `stopped` is if no trial was. An objective or a measurement whose name is that of
-    /// another column is called `measured_NAME`.
+    /// Columns: `rank`, `trial`, `minibatch`, `accuracy` (percent; empty if infeasible; with another objective, its
+    /// name and values), `reward`, `parameters`, `flops` (multiply-adds for one image), `activation_bytes` (for one
+    /// image), `depth`, `nodes`, `edges`, a column for each measurement by its name, `epochs`, `restarts`, `seconds`,
+    /// `cached`, `stopped` (early), `rung` (from 0), `seed`, `fingerprint`, `architecture` (the space's text) and
+    /// `infeasible` (the reason). The columns from `parameters` to `edges` are left out if no trial has a cost,
+    /// `stopped` is if no trial was, and `rung` is in a search without rungs. An objective or a measurement whose name
+    /// is that of another column is called `measured_NAME`.
     ///
     /// # Errors
     /// Returns an error if `out` cannot be written.
@@ -25,15 +26,16 @@ impl<S: SearchSpace> SearchReport<S> {
         let names: BTreeSet<&str> =
             metrics.flat_map(|metrics| metrics.measurements.keys().map(String::as_str)).collect();
         let stopped: &[&str] = if self.stopped() > 0 { &["stopped"] } else { &[] };
-        let columns = FIRST.iter().chain(costs).chain(&COURSE).chain(stopped).chain(&LAST);
+        let rung: &[&str] = if self.records.iter().any(|record| record.rung.is_some()) { &["rung"] } else { &[] };
+        let columns = FIRST.iter().chain(costs).chain(&COURSE).chain(stopped).chain(rung).chain(&LAST);
         let mut columns: Vec<String> = columns.map(|&name| name.to_owned()).collect();
         columns.insert(3, free_name(&self.objective.name, &columns));
         for (place, name) in names.iter().enumerate() {
             columns.insert(FIRST.len() + 1 + costs.len() + place, free_name(name, &columns));
         }
         csv.write_record(&columns)?;
-        for (position, record) in self.best().into_iter().enumerate() {
-            csv.write_record(fields(space, position + 1, record, [costs, stopped], &names))?;
+        for (position, record) in self.ranked().into_iter().enumerate() {
+            csv.write_record(fields(space, position + 1, record, [costs, stopped, rung], &names))?;
         }
         csv.flush()
     }
@@ -61,7 +63,7 @@ fn fields<S: SearchSpace>(
     space: &S,
     rank: usize,
     record: &RecordOf<S>,
-    [costs, stopped]: [&[&str]; 2],
+    [costs, stopped, rung]: [&[&str]; 3],
     measurements: &BTreeSet<&str>,
 ) -> Vec<String> {
     let metrics = record.evaluation.metrics();
@@ -86,6 +88,7 @@ fn fields<S: SearchSpace>(
         record.cached.to_string(),
     ]);
     fields.extend(stopped.iter().map(|_| record.evaluation.is_stopped().to_string()));
+    fields.extend(rung.iter().map(|_| record.rung.map(|rung| rung.number.to_string()).unwrap_or_default()));
     fields.extend([
         record.seed.to_string(),
         record.fingerprint.to_string(),

@@ -4,7 +4,7 @@ use super::run_folder::{Checkpoint, Log, Parts, PastStep};
 use super::trial::{Entered, Finished, appraise};
 use super::{Observer, Repeats, Scheduling, Search, SearchConfig, SearchError, Session, Start};
 use crate::agent::Agent;
-use crate::evaluation::{Evaluation, Metrics};
+use crate::evaluation::{Evaluation, Metrics, Rung};
 use crate::reward::RewardError;
 use crate::seed;
 use crate::setting::InvalidSetting;
@@ -22,6 +22,7 @@ impl<'o, S: SearchSpace, G> Search<'o, S, G, String> {
         G: Agent<S>,
     {
         self.config.validate()?;
+        let ladder = self.ladder()?;
         for of in &self.warm_start.objectives {
             let (path, objective) = ("search.objective", &self.config.objective);
             let expected = format!("{} ({}), as in the history", of.label(), of.direction.name());
@@ -36,6 +37,7 @@ impl<'o, S: SearchSpace, G> Search<'o, S, G, String> {
             None => Log::default(),
         };
         let mut session = Session::new(self, log);
+        session.ladder = ladder;
         session.verify_needs()?;
         session.verify_first()?;
         session.verify_past()?;
@@ -51,6 +53,19 @@ impl<'o, S: SearchSpace, G> Search<'o, S, G, String> {
             (Scheduling::Rolling, checkpoint) => session.repeat_steps(checkpoint.map(|known| known.trials))?,
         }
         Ok(session)
+    }
+
+    /// The rungs, if there are any.
+    fn ladder(&self) -> Result<Vec<Rung>, InvalidSetting> {
+        match (&self.config.rungs, self.full_epochs) {
+            (None, _) => Ok(Vec::new()),
+            (Some(rungs), Some(full)) => rungs.ladder(full),
+            (Some(rungs), None) => {
+                let expected = "left out where evaluations cannot last for a part of their epochs \
+                                (`Environment::full_epochs`)";
+                Err(InvalidSetting::new("search.rungs.count", rungs.count, expected))
+            }
+        }
     }
 
     /// The identities of the parts of this search.
@@ -119,6 +134,12 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
                     "its walk now leads to the architecture {fingerprint}, but led to {then}"
                 )));
             }
+            let epochs = |rung: Rung| rung.epochs;
+            let now = record.rung.and_then(|rung| self.ladder.get(rung.number as usize).copied());
+            if record.rung != now {
+                let [then, now] = [record.rung, now].map(|rung| rung.map(epochs).unwrap_or_default());
+                return Err(diverged(format!("its rung now has {now} epochs, but had {then}")));
+            }
             let priced = self.priced(&architecture, record.cost);
             let reward = self.worth(record.id, &record.evaluation, priced.as_ref())?;
             // The logarithms of another machine may differ in the last bit; a changed formula differs by more.
@@ -160,7 +181,11 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         let records: Vec<_> = self.log.records().take_while(|record| record.id < trials).cloned().collect();
         for record in records {
             let trajectory = walk(&self.search.space, &record.actions)?;
-            self.memory.note_proposed(record.fingerprint);
+            if record.is_promotion() {
+                self.memory.note_promoted();
+            } else {
+                self.memory.note_proposed(record.fingerprint);
+            }
             self.remember(Finished { trajectory, record })?;
         }
         Ok(())
@@ -202,6 +227,6 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
     fn recall(&mut self, id: u64) -> Result<Entered<S>, SearchError> {
         let trajectory = walk(&self.search.space, &self.log.walk(id)?)?;
         let drawn = self.decode(trajectory)?;
-        self.enter(id, drawn)
+        self.enter(id, drawn, None)
     }
 }

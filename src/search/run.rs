@@ -29,8 +29,8 @@ impl<S: SearchSpace, G, V> Search<'_, S, G, V> {
         G: Agent<S>,
         V: Evaluator<S::Architecture>,
     {
-        let identity = self.evaluator.identity();
-        let (search, evaluator) = self.split(identity);
+        let (identity, full_epochs) = (self.evaluator.identity(), self.evaluator.full_epochs());
+        let (search, evaluator) = self.split(identity, full_epochs);
         Driver { session: search.open()?, evaluator, tally: Tally::default() }.run()
     }
 }

@@ -6,7 +6,7 @@ use super::trial::{Finished, Proposed, checked, lacked_room};
 use super::{Observer, Scheduling, Search, SearchConfig, SearchError, SearchReport, StopReason, Utilisation};
 use crate::agent::{Agent, Memory};
 use crate::environment::Thresholds;
-use crate::evaluation::{Evaluation, Infeasibility};
+use crate::evaluation::{Evaluation, Infeasibility, Rung};
 use crate::evaluator::{Assignment, Verdict};
 use crate::graph::Fingerprint;
 use crate::space::SearchSpace;
@@ -54,6 +54,12 @@ pub struct Session<'o, S: SearchSpace, G> {
     pub(super) log: Log<S>,
     pub(super) memory: Memory<S>,
     pub(super) report: SearchReport<S>,
+    /// The rungs, lowest first; empty without.
+    pub(super) ladder: Vec<Rung>,
+    /// Trials that can no longer be promoted, as far as the observers were told.
+    pub(super) ruled_out: HashSet<u64>,
+    /// Lower rungs that were reported not to rank.
+    pub(super) doubted: HashSet<u32>,
     /// Evaluations by fingerprint. Rewards are computed again, because different blocks may describe the same network.
     pub(super) cache: HashMap<Fingerprint, Evaluation>,
     /// Architectures whose last evaluation was stopped early, so that their accuracy is not known.
@@ -85,6 +91,10 @@ pub struct Session<'o, S: SearchSpace, G> {
     is_sound: bool,
 }
 
+/// The fault of an environment that does not stop at the rung of a trial.
+const OVERRUN: &str =
+    "it was evaluated for more epochs than its rung has: is a worker or trainer of an earlier version?";
+
 impl<S: SearchSpace, G> fmt::Debug for Session<'_, S, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
@@ -111,6 +121,9 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
             log,
             memory,
             report,
+            ladder: Vec::new(),
+            ruled_out: HashSet::new(),
+            doubted: HashSet::new(),
             cache: HashMap::new(),
             stopped: HashSet::new(),
             elsewhere: HashMap::new(),
@@ -254,6 +267,9 @@ impl<'o, S: SearchSpace, G: Agent<S>> Session<'o, S, G> {
                     return Ok(());
                 }
                 Evaluation::Infeasible(Infeasibility::Failed { attempts, message })
+            }
+            Verdict::Evaluated(evaluation) if proposed.overran(&evaluation) => {
+                return self.judge(proposed, Verdict::Fault { message: OVERRUN.to_owned() });
             }
             Verdict::Evaluated(evaluation) => {
                 checked(evaluation, &self.search.config).map_err(|source| SearchError::Limit { trial, source })?

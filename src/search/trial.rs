@@ -3,7 +3,7 @@
 use super::{RecordOf, SearchConfig, SearchError};
 use crate::agent::TrajectoryOf;
 use crate::environment::{EarlyStop, Thresholds};
-use crate::evaluation::{Evaluation, Infeasibility, Trial};
+use crate::evaluation::{Evaluation, Infeasibility, Rung, Trial};
 use crate::evaluator::Assignment;
 use crate::graph::{Cost, CostError, CostLimits, LayerGraph};
 use crate::reward::RewardError;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 /// A trial that is proposed and waits for its evaluation.
 pub(super) struct Proposed<S: SearchSpace> {
     pub(super) trial: Trial,
+    pub(super) rung: Option<Rung>,
     pub(super) trajectory: TrajectoryOf<S>,
     pub(super) architecture: Arc<S::Architecture>,
     /// The cost from which the reward is computed.
@@ -41,12 +42,19 @@ pub(super) enum Entered<S: SearchSpace> {
 }
 
 impl<S: SearchSpace> Proposed<S> {
+    /// Whether it was evaluated for more epochs than its rung has, as by a worker that knows no rungs.
+    pub(super) fn overran(&self, evaluation: &Evaluation) -> bool {
+        let epochs = evaluation.metrics().map_or(0, |metrics| metrics.epochs);
+        self.rung.is_some_and(|rung| epochs > rung.epochs)
+    }
+
     /// Begins another attempt, which must reach these accuracies or is stopped early.
     pub(super) fn attempt(&mut self, thresholds: &Arc<Thresholds>) -> Assignment<S::Architecture> {
         self.attempts += 1;
         self.early_stop = EarlyStop::new().with_thresholds(Arc::clone(thresholds));
         Assignment::new(self.trial.clone(), self.attempts, Arc::clone(&self.architecture))
             .with_early_stop(self.early_stop.clone())
+            .with_rung(self.rung)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a search begins with: architectures to evaluate first, and results from elsewhere.
 
+use super::record::superseded;
 use super::{RunFolder, RunFolderError, RunHistory, SearchError, Session};
 use crate::agent::Agent;
 use crate::evaluation::{Episode, Evaluation, Metrics, Objective};
@@ -180,7 +181,9 @@ impl<Action: Datum> History<Action> {
     /// [`HistoryError::Foreign`] if its architectures do not belong to `space`.
     pub fn of_run<S: SearchSpace<Action = Action>>(space: &S, run: &RunHistory<S>) -> Result<Self, HistoryError> {
         let mut history = Self { results: Vec::new(), objectives: vec![run.settings.search.objective.clone()] };
-        for record in run.records.iter().filter(|record| !record.cached) {
+        // Of an architecture that was promoted, the last trial says most.
+        let superseded = superseded(&run.records);
+        for record in run.records.iter().filter(|record| !record.cached && !superseded.contains(&record.id)) {
             let Some(metrics) = record.evaluation.metrics() else { continue };
             let foreign = |message: String| HistoryError::Foreign {
                 place: format!("trial {} of {}", record.id, run.path.display()),
@@ -362,6 +365,9 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         let evaluation = Evaluation::Measured(known.metrics.clone());
         let reward = self.worth(0, &evaluation, self.priced(&architecture, cost).as_ref())?;
         self.elsewhere.insert(fingerprint, evaluation);
-        self.episode(trajectory, 0, reward, fingerprint)
+        // It counts for the highest rung whose epochs it had.
+        let reached = self.ladder.iter().filter(|rung| rung.epochs <= known.metrics.epochs).next_back();
+        let rung = reached.map_or(0, |rung| rung.number);
+        Ok(Episode { rung, ..self.episode(trajectory, 0, reward, fingerprint)? })
     }
 }

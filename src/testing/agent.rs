@@ -151,7 +151,7 @@ fn propose<S: SearchSpace, A: Agent<S>>(
             let reward = (seed::trial_seed(2, fingerprint.as_bytes()) >> 11) as f64 / (1u64 << 53) as f64 * 100.0;
             let reward = Reward::new(reward).unwrap_or_default();
             let rewards = vec![reward; trajectory.len()];
-            return Ok(Some(Episode { trajectory, rewards, reward, fingerprint }));
+            return Ok(Some(Episode { trajectory, rewards, reward, fingerprint, rung: 0 }));
         }
     }
     Ok(None)

@@ -93,6 +93,16 @@ pub(super) struct Progress {
     pub(super) epochs: Vec<Epoch>,
     /// The seconds since the beginning, without pauses.
     pub(super) seconds: f64,
+    /// The part of them in which shorter trainings ended that this one continues: their results have it already.
+    #[serde(default)]
+    pub(super) seconds_of_earlier_ends: f64,
+}
+
+impl Progress {
+    /// Whether this is no further than the end of an epoch, from 1.
+    pub(super) fn is_within(&self, epoch: u32) -> bool {
+        self.epoch < epoch || self.epoch == epoch && self.batch == 0
+    }
 }
 
 #[derive(Serialize, Deserialize)]

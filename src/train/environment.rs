@@ -2,7 +2,9 @@
 
 use super::device_reads::{DeviceReads, Direct, known_fault};
 use super::latency::{Road, Yielding, latencies};
-use super::{Checkpoints, ClassifierError, ImageClassifier, Outcome, Recipe, TrainError, Training, check_parts};
+use super::{
+    Checkpoints, ClassifierError, ImageClassifier, Outcome, Recipe, RungCheckpoints, TrainError, Training, check_parts,
+};
 use crate::data::{BatchSource, ChannelStatistics, DeviceSet, ImageSet, Split};
 use crate::environment::{Condition, Environment, TrialContext, panic_message};
 use crate::evaluation::{Evaluation, Infeasibility, Trial};
@@ -69,6 +71,8 @@ pub struct TrainingEnvironment {
     statistics: ChannelStatistics,
     /// Where the folders of trials are, and how often their trainings are saved.
     keep: Option<Checkpoints>,
+    /// Where the checkpoints are of trials that may be promoted, if trainings are not kept.
+    rungs: Option<PathBuf>,
     threads: Option<NonZeroUsize>,
     reads: Arc<dyn DeviceReads>,
     /// Whether the device is lost until the process ends, or the folder for the networks cannot be used.
@@ -124,6 +128,7 @@ impl TrainingEnvironment {
             classes,
             statistics,
             keep: None,
+            rungs: None,
             threads: None,
             reads: Arc::new(Direct),
             broken: false,
@@ -137,6 +142,29 @@ impl TrainingEnvironment {
     #[must_use]
     pub fn with_networks_kept(self, folder: impl Into<PathBuf>, checkpoint_every: u32) -> Self {
         Self { keep: Some(Checkpoints::new(folder).with_every(checkpoint_every)), ..self }
+    }
+
+    /// Keeps the training of a trial that may be promoted, in a search with [rungs](crate::search::Rungs), in a folder
+    /// below `folder` (see [`trial_folder`](Self::trial_folder)), so that it is continued and not started again. It is
+    /// deleted once the trial has all its epochs; [`RungCheckpoints`](super::RungCheckpoints) deletes those that are
+    /// not promoted. Results stay the same. [`with_networks_kept`](Self::with_networks_kept) takes precedence.
+    #[must_use]
+    pub fn with_rungs_kept(self, folder: impl Into<PathBuf>) -> Self {
+        Self { rungs: Some(folder.into()), ..self }
+    }
+
+    /// Returns where the training of a trial is kept: as the user wants it, or as long as it may be promoted.
+    fn checkpoints(&self, context: &TrialContext<'_>) -> Option<Checkpoints> {
+        let of_rungs =
+            || Some(Checkpoints::new(self.rungs.as_ref().filter(|_| context.rung().is_some())?).with_every(0));
+        Some(self.keep.clone().or_else(of_rungs)?.of_trial(context.trial()))
+    }
+
+    /// Deletes what was kept of a trial that has all its epochs.
+    fn drop_rungs(&self, trial: &Trial) {
+        if let (Some(folder), None) = (&self.rungs, &self.keep) {
+            RungCheckpoints::new(folder).remove(trial.fingerprint, trial.seed);
+        }
     }
 
     /// Sets the number of threads to compute with on CPU devices, in each thread that evaluates with this environment.
@@ -189,9 +217,10 @@ impl TrainingEnvironment {
         let build = |rng: &mut dyn rand::Rng, device: &Device| Ok(Network::new(graph, &self.network, rng, device)?);
         let Self { recipe, training, validation, .. } = self;
         let seed = context.trial().seed;
-        let checkpoints = self.keep.as_ref().map(|keep| keep.of_trial(context.trial()));
+        let checkpoints = self.checkpoints(context);
         let road = recipe.latency.then(Road::enter).transpose()?;
         let mut outcome = Training::new(recipe, training, validation, seed)
+            .with_epochs(context.rung().map(|rung| rung.epochs))
             .with_watch(&Yielding { watch: context, road: road.as_ref() })
             .with_checkpoints(checkpoints.as_ref())
             .with_reads(self.reads.as_ref())
@@ -255,10 +284,14 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
         match trained {
             Ok(Outcome::Trained(trained)) => {
                 // A network that was not trained to the end is of no use.
-                if let Some(keep) = self.keep.as_ref().filter(|_| !trained.metrics.stopped) {
+                let is_whole = !trained.metrics.stopped && trained.metrics.epochs == self.recipe.epochs;
+                if let Some(keep) = self.keep.as_ref().filter(|_| is_whole) {
                     let saved = self.save(keep, graph, trained.network, context.trial());
                     self.broken |= saved.is_err();
                     saved?;
+                }
+                if is_whole {
+                    self.drop_rungs(context.trial());
                 }
                 Ok(Evaluation::Measured(trained.metrics))
             }
@@ -284,6 +317,11 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
                 Err(error)
             }
         }
+    }
+
+    /// Returns the epochs of the recipe: a training can end after the first of them.
+    fn full_epochs(&self) -> Option<u32> {
+        Some(self.recipe.epochs)
     }
 
     fn condition(&self) -> Condition {

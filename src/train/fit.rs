@@ -50,6 +50,8 @@ pub struct Training<'a> {
     images: &'a dyn BatchSource,
     validation: &'a dyn BatchSource,
     seed: u64,
+    /// After how many epochs it ends, if not after all.
+    epochs: Option<u32>,
     watch: &'a dyn Watch,
     checkpoints: Option<&'a Checkpoints>,
     reads: &'a dyn DeviceReads,
@@ -68,7 +70,16 @@ impl<'a> Training<'a> {
     /// in files.
     #[must_use]
     pub fn new(recipe: &'a Recipe, images: &'a dyn BatchSource, validation: &'a dyn BatchSource, seed: u64) -> Self {
-        Self { recipe, images, validation, seed, watch: &(), checkpoints: None, reads: &Direct }
+        Self { recipe, images, validation, seed, epochs: None, watch: &(), checkpoints: None, reads: &Direct }
+    }
+
+    /// Ends the training after the first `epochs` of the recipe's epochs, if there are more, and measures the network
+    /// there. This is the beginning of the whole training, learning rates and restarts included. With checkpoints, one
+    /// is written at the end, from which the same training for more epochs continues; without it, that training starts
+    /// again and has the same result.
+    #[must_use]
+    pub fn with_epochs(self, epochs: impl Into<Option<u32>>) -> Self {
+        Self { epochs: epochs.into(), ..self }
     }
 
     /// Reports progress to `watch`, which may stop the training.
@@ -143,14 +154,18 @@ impl<'a> Training<'a> {
             validation_images: validation.len(),
             classes: images.classes(),
         };
-        let mut snapshot = match checkpoints {
+        let end = self.epochs.map_or(recipe.epochs, |epochs| epochs.clamp(1, recipe.epochs));
+        let snapshot = match checkpoints {
             Some(checkpoints) => Snapshot::read(checkpoints, &task, &device.clone().without_autodiff())?,
             None => None,
         };
+        // What is beyond the end cannot be taken back.
+        let mut snapshot = snapshot.filter(|snapshot| snapshot.progress.is_within(end));
         #[expect(clippy::cast_possible_truncation, reason = "losses are computed in single precision")]
         let smoothing = (recipe.label_smoothing > 0.0).then_some(recipe.label_smoothing as f32);
         let session = Session {
             of: self,
+            end,
             // `validate` has checked that the batch size is not 0.
             batch_size: NonZeroUsize::new(recipe.batch_size).unwrap_or(NonZeroUsize::MIN),
             seconds_before: snapshot.as_ref().map_or(0.0, |snapshot| snapshot.progress.seconds),
@@ -200,6 +215,8 @@ impl From<TrainError> for Stop {
 /// The parts that all attempts share.
 struct Session<'a> {
     of: Training<'a>,
+    /// After how many epochs it ends.
+    end: u32,
     batch_size: NonZeroUsize,
     /// Seconds of earlier calls.
     seconds_before: f64,
@@ -247,7 +264,8 @@ impl Session<'_> {
         if let (Some(snapshot), Some(checkpoints)) = (snapshot, self.of.checkpoints) {
             let path = checkpoint::path(checkpoints);
             let optimizer = snapshot.unpack(optimizer, &path)?;
-            let Snapshot { progress, values, average, loss, .. } = snapshot;
+            let Snapshot { mut progress, values, average, loss, .. } = snapshot;
+            self.forget_earlier_end(&mut progress);
             for (epoch, accuracy) in curve(&progress.epochs) {
                 self.report_accuracy(epoch, restarts, accuracy);
             }
@@ -260,12 +278,52 @@ impl Session<'_> {
         Ok(Attempt { network, optimizer, average, loss: self.zero(), progress })
     }
 
+    /// Whether the validation images are evaluated after an epoch of an attempt that does not end there.
+    fn is_measured(&self, epoch: u32, restarts: u32) -> bool {
+        let is_on_probation = epoch == 1 && self.may_restart(restarts);
+        is_on_probation || self.of.recipe.measure_every.is_some_and(|every| epoch.is_multiple_of(every))
+    }
+
+    /// Removes the accuracy at the end of a shorter training, so that the result is that of one that was not continued.
+    fn forget_earlier_end(&self, progress: &mut checkpoint::Progress) {
+        for (number, epoch) in (1..).zip(&mut progress.epochs) {
+            if number != self.end && !self.is_measured(number, progress.restarts) {
+                epoch.accuracy = None;
+            }
+        }
+    }
+
+    /// Measures a training that ended before and was continued only now, for no epoch.
+    fn measure_again<M: Classifier>(&self, mut attempt: Attempt<M>) -> Result<Trained<M>, Stop> {
+        let network = Self::measured_network(&attempt)?;
+        let [loss, correct] = self.evaluate(&network, &attempt.progress)?;
+        let (_, score) = read(self.of.reads, vec![loss.clone(), loss, correct])?;
+        let accuracy = self.accuracy(score.map_or(0, |score| score.correct));
+        let training_loss = attempt.progress.epochs.last_mut().map_or(0.0, |epoch| {
+            epoch.accuracy = Some(accuracy);
+            epoch.training_loss
+        });
+        let metrics = self.metrics(&attempt.progress, training_loss, accuracy);
+        Ok(Trained { network, metrics, epochs: attempt.progress.epochs })
+    }
+
+    /// The network whose accuracy is measured.
+    fn measured_network<M: Classifier>(attempt: &Attempt<M>) -> Result<M, TrainError> {
+        match &attempt.average {
+            Some(average) => with_values(attempt.network.valid(), average.clone()),
+            None => Ok(attempt.network.valid()),
+        }
+    }
+
     fn zero(&self) -> Tensor<1> {
         Tensor::zeros([1], self.of.images.device())
     }
 
     /// Runs the remaining epochs.
     fn attempt<M: Classifier>(&self, mut attempt: Attempt<M>) -> Result<Trained<M>, Stop> {
+        if attempt.progress.epoch == self.end {
+            return self.measure_again(attempt);
+        }
         loop {
             let stop;
             (attempt, stop) = self.train(attempt);
@@ -273,18 +331,14 @@ impl Session<'_> {
                 return Err(self.stopped(&attempt, stop));
             }
             let (epoch, restarts) = (attempt.progress.epoch + 1, attempt.progress.restarts);
-            let last = epoch == self.of.recipe.epochs;
+            let last = epoch == self.end;
             let probation = epoch == 1 && self.may_restart(restarts);
-            let measured = self.of.recipe.measure_every.is_some_and(|every| epoch.is_multiple_of(every));
             // An accuracy decides below, once it is known.
             let asked = !last && self.of.watch.should_stop();
             let mut figures = vec![attempt.loss.clone()];
             let mut evaluated = None;
-            if last || probation || measured || asked {
-                let network = match &attempt.average {
-                    Some(average) => with_values(attempt.network.valid(), average.clone())?,
-                    None => attempt.network.valid(),
-                };
+            if last || asked || self.is_measured(epoch, restarts) {
+                let network = Self::measured_network(&attempt)?;
                 match self.evaluate(&network, &attempt.progress) {
                     Ok(validation) => figures.extend(validation),
                     Err(stop) => return Err(self.stopped(&attempt, stop)),
@@ -315,6 +369,10 @@ impl Session<'_> {
                     }
                     let metrics = self.metrics(&attempt.progress, training_loss, self.accuracy(score.correct));
                     let metrics = Metrics { stopped, ..metrics };
+                    if self.end < self.of.recipe.epochs && !stopped {
+                        attempt.progress.seconds_of_earlier_ends = self.seconds();
+                        self.save(&attempt)?;
+                    }
                     return Ok(Trained { network, metrics, epochs: attempt.progress.epochs });
                 }
             }
@@ -332,7 +390,7 @@ impl Session<'_> {
             training_loss: Some(training_loss),
             epochs: progress.epoch,
             restarts: progress.restarts,
-            seconds: self.seconds(),
+            seconds: self.seconds() - progress.seconds_of_earlier_ends,
             curve: curve(&progress.epochs),
             ..Metrics::from_accuracy(accuracy)
         }
@@ -450,11 +508,11 @@ impl Session<'_> {
 
     fn report(&self, progress: &checkpoint::Progress, fraction: f64) {
         let &checkpoint::Progress { epoch, restarts, .. } = progress;
-        self.of.watch.report(Progress::new(epoch, self.of.recipe.epochs, restarts, fraction));
+        self.of.watch.report(Progress::new(epoch, self.end, restarts, fraction));
     }
 
     fn report_accuracy(&self, epoch: u32, restarts: u32, accuracy: f64) {
-        self.of.watch.report(Progress::new(epoch, self.of.recipe.epochs, restarts, 0.0).with_value(accuracy));
+        self.of.watch.report(Progress::new(epoch, self.end, restarts, 0.0).with_value(accuracy));
     }
 
     fn check(&self) -> Result<(), Stop> {

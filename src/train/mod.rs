@@ -21,6 +21,7 @@ mod optimizer;
 mod outcome;
 mod parameters;
 mod recipe;
+mod rung_checkpoints;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 mod top_k;
@@ -39,6 +40,7 @@ pub use latency::{LATENCY_BATCH_MS, LATENCY_MS, LATENCY_RATIO};
 pub use memory::memory_estimate;
 pub use outcome::{Epoch, Outcome, Trained};
 pub use recipe::{OptimizerConfig, Recipe, Restarts, Schedule};
+pub use rung_checkpoints::RungCheckpoints;
 pub use top_k::top_k_accuracies;
 pub use torch::{TORCH_TRAINER, TorchError, TorchTraining};
 pub use watch::Watch;

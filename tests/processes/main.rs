@@ -10,7 +10,7 @@ use blockqnn::environment::synthetic::Synthetic;
 use blockqnn::environment::{Cancellation, Condition, Environment, Progress, TrialContext};
 use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics};
 use blockqnn::evaluator::{Evaluator, InlineEvaluator, ProcessConfig, ProcessEvaluator, StartError, ThreadEvaluator};
-use blockqnn::search::{MedianStopping, MinibatchSummary, Observer, RecordOf, Search, SearchConfig, StopReason};
+use blockqnn::search::{MedianStopping, MinibatchSummary, Observer, RecordOf, Rungs, Search, SearchConfig, StopReason};
 use blockqnn::space::block::{BlockCode, BlockSpace};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -70,7 +70,8 @@ impl Frail {
     /// Goes through its epochs, each trial at its own pace. Returns its metrics if it should stop.
     fn learn(&self, context: &TrialContext<'_>) -> Option<Metrics> {
         let pace = (context.trial().seed % 97) as f64 / 97.0;
-        (1..=self.epochs).find_map(|epoch| {
+        let epochs = context.rung().map_or(self.epochs, |rung| rung.epochs);
+        (1..=epochs).find_map(|epoch| {
             std::thread::sleep(Duration::from_millis(2));
             let accuracy = pace * f64::from(epoch) / f64::from(self.epochs);
             context.report(Progress::new(epoch, self.epochs, 0, 0.0).with_value(accuracy));
@@ -119,13 +120,18 @@ impl Environment<BlockCode> for Frail {
         }
         // Long enough for evaluations to overlap.
         std::thread::sleep(Duration::from_millis(5));
-        let evaluation = Synthetic::new().evaluate(block, context).map_err(|_| DeviceFault("impossible"));
+        let evaluation = Synthetic::new().with_epochs(self.epochs).evaluate(block, context);
+        let evaluation = evaluation.map_err(|_| DeviceFault("impossible"));
         self.log(&format!("end {trial} {}", std::process::id()));
         evaluation
     }
 
     fn identity(&self) -> String {
         "frail".to_owned()
+    }
+
+    fn full_epochs(&self) -> Option<u32> {
+        (self.epochs > 0).then_some(self.epochs)
     }
 
     fn condition(&self) -> Condition {
@@ -384,6 +390,25 @@ fn the_median_rule_gives_the_same_search_in_child_processes_although_some_die() 
     };
     let expected = run(Box::new(InlineEvaluator::new(frail(&[]))));
     let mishaps = [(9, Mishap::Killed), (20, Mishap::Aborts)];
+    assert_eq!(run(Box::new(processes(&frail(&mishaps), 3, config()))), expected);
+}
+
+#[test]
+fn rungs_give_the_same_search_in_child_processes_although_some_die() {
+    let folder = tempfile::tempdir().unwrap();
+    let frail = |mishaps: &[(u64, Mishap)]| {
+        let parent = tempfile::tempdir_in(folder.path()).unwrap().keep();
+        Frail { epochs: 9, ..Frail::new(&parent, mishaps.iter().copied()) }
+    };
+    let run = |evaluator: Box<dyn Evaluator<BlockCode>>| {
+        let config = SearchConfig::paper().with_seed(3).with_trials(40, 8).with_rungs(Rungs::new(3));
+        let report = Search::with_evaluator(space(), RandomAgent, evaluator, config).run().unwrap();
+        assert!(report.promotions().count() > 6);
+        report.records.iter().map(|record| serde_json::to_string(record).unwrap()).collect::<Vec<_>>()
+    };
+    let expected = run(Box::new(InlineEvaluator::new(frail(&[]))));
+    // Trials 8 and 9 are the first promotions.
+    let mishaps = [(8, Mishap::Killed), (9, Mishap::Aborts), (20, Mishap::DeviceError)];
     assert_eq!(run(Box::new(processes(&frail(&mishaps), 3, config()))), expected);
 }
 

@@ -2,12 +2,13 @@
 
 mod curves;
 mod environment;
+mod rungs;
 mod schema;
 
 use super::{TRIALS, end, space};
 use blockqnn::agent::RandomAgent;
 use blockqnn::environment::{Cancellation, EarlyStop, Environment, Thresholds, TrialContext, environment_fn};
-use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics, Trial};
+use blockqnn::evaluation::{Evaluation, Infeasibility, Metrics, Rung, Trial};
 use blockqnn::evaluator::{
     Assignment, Evaluator, Event, InlineEvaluator, PYTHON_WORKER, ProcessConfig, ProcessEvaluator, TrainerCommand,
     Verdict,
@@ -421,12 +422,16 @@ fn the_lines_that_are_sent_keep_to_the_schema() {
     early_stop.ask();
     evaluator.submit(Assignment::new(trial(5), 1, Arc::new(block())).with_early_stop(early_stop)).unwrap();
     evaluator.wait(&Cancellation::new(), &mut |_| {}).unwrap();
+    let rung = Rung { number: 1, epochs: 1 };
+    evaluator.submit(Assignment::new(trial(0), 1, Arc::new(block())).with_rung(Some(rung))).unwrap();
+    evaluator.wait(&Cancellation::new(), &mut |_| {}).unwrap();
     // The children of this crate speak it too.
     let own_log = python.path().join("own log");
     let own = [recorder.as_os_str(), own_log.as_os_str(), std::env::current_exe().unwrap().as_os_str()]
         .map(ToOwned::to_owned);
     let own = [own.to_vec(), ["child_process", "--exact", "--nocapture"].map(Into::into).to_vec()].concat();
-    let frail = serde_json::to_value(super::Frail::new(python.path(), [])).unwrap();
+    let frail = super::Frail { epochs: 2, ..super::Frail::new(python.path(), []) };
+    let frail = serde_json::to_value(frail).unwrap();
     let config = ProcessConfig::new().with_program("python3", own);
     let mut evaluator = ProcessEvaluator::new(vec![("own".to_owned(), frail)], config).unwrap();
     verdict(&mut evaluator, trial(0), 1, block()).unwrap();
@@ -448,6 +453,9 @@ fn the_lines_that_are_sent_keep_to_the_schema() {
         "/done/outcome/evaluated/measured/stopped",
         "/thresholds",
         "/stop",
+        "/budget/of",
+        "/rung/number",
+        "/ready/full_epochs",
     ];
     for kind in ["/briefing", "/forms/graph", "/budget/epochs", "/done/continued_from"].into_iter().chain(kinds) {
         assert!(

@@ -14,6 +14,7 @@ mod published;
 mod repeats;
 mod resume;
 mod rolling;
+mod rungs;
 mod sessions;
 mod spaces;
 mod warm_start;

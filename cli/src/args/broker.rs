@@ -69,7 +69,8 @@ impl Controller {
     ) -> Result<Workers, Box<dyn Error>> {
         let url = self.nats.as_deref().unwrap_or_default();
         let (name, briefing) = (&self.access.nats_name, serde_json::to_value(experiment)?);
-        let config = NatsConfig { name: name.clone(), briefing, ..NatsConfig::new(identity) };
+        let full_epochs = Some(experiment.recipe.epochs);
+        let config = NatsConfig { name: name.clone(), briefing, full_epochs, ..NatsConfig::new(identity) };
         let evaluator = NatsEvaluator::new(&self.access.broker(url), config)?;
         errln!("blocks are trained by the workers of the search {name:?} at {url}");
         Ok((evaluator, format!("blockqnn worker --nats {url} --nats-name {name}{options}")))

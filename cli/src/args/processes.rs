@@ -60,15 +60,19 @@ struct Briefing {
     experiment: Experiment,
     data: Option<PathBuf>,
     device: String,
+    /// Where trainings are kept that may be promoted.
+    rungs: Option<PathBuf>,
 }
 
 /// In a child process: trains what the search sends, and never returns.
 pub(crate) fn serve_if_child() {
     ProcessEvaluator::<BlockCode>::serve_if_child(|briefing| -> Result<TrainingEnvironment, BoxError> {
-        let Briefing { experiment, data, device } = serde_json::from_value(briefing.clone())?;
+        let Briefing { experiment, data, device, rungs } = serde_json::from_value(briefing.clone())?;
         let (training, validation) = experiment.data.load(data.as_deref(), &mut |_| {})?;
         let (network, recipe) = (experiment.network(), experiment.recipe);
-        Ok(TrainingEnvironment::with_parts(&training, &validation, network, recipe, &parse_device(&device)?)?)
+        let device = parse_device(&device)?;
+        let environment = TrainingEnvironment::with_parts(&training, &validation, network, recipe, &device)?;
+        Ok(rungs.into_iter().fold(environment, TrainingEnvironment::with_rungs_kept))
     });
 }
 
@@ -122,7 +126,7 @@ impl Processes {
     ) -> Result<ProcessEvaluator<BlockCode>, Box<dyn Error>> {
         let processes = processes_of("trainer", self.processes.map_or(1, NonZeroUsize::get), devices);
         let config = self.config().with_trainer(command.clone().with_epochs(experiment.recipe.epochs));
-        Ok(trainer::with_forms(started(processes, experiment, data, config)?, experiment))
+        Ok(trainer::with_forms(started(processes, experiment, data, None, config)?, experiment))
     }
 
     fn config(&self) -> ProcessConfig {
@@ -137,6 +141,7 @@ impl Processes {
         experiment: &Experiment,
         data: Option<&Path>,
         devices: &[String],
+        rungs: Option<&Path>,
     ) -> Result<Option<ProcessEvaluator<BlockCode>>, Box<dyn Error>> {
         let Some(count) = self.processes else { return Ok(None) };
         let mut config = self.config();
@@ -146,7 +151,7 @@ impl Processes {
             let bytes = bytes.saturating_mul(devices.len() as u64);
             config = config.with_device_memory(bytes, move |cost| memory_estimate(cost, &recipe));
         }
-        started(processes_of("process", count.get(), devices), experiment, data, config).map(Some)
+        started(processes_of("process", count.get(), devices), experiment, data, rungs, config).map(Some)
     }
 }
 
@@ -155,10 +160,11 @@ fn started(
     processes: Vec<(String, Option<String>)>,
     experiment: &Experiment,
     data: Option<&Path>,
+    rungs: Option<&Path>,
     config: ProcessConfig,
 ) -> Result<ProcessEvaluator<BlockCode>, Box<dyn Error>> {
     let children = processes.into_iter().map(|(name, device)| {
-        let briefing = trainer::Briefing { experiment, data, device: device.as_deref() };
+        let briefing = trainer::Briefing { experiment, data, device: device.as_deref(), rungs };
         Ok((name, serde_json::to_value(briefing)?))
     });
     Ok(ProcessEvaluator::new(children.collect::<Result<_, serde_json::Error>>()?, config)?)

@@ -19,6 +19,9 @@ pub(super) struct Briefing<'a> {
     pub(super) experiment: &'a Experiment,
     pub(super) data: Option<&'a Path>,
     pub(super) device: Option<&'a str>,
+    /// Where trainings are kept that may be promoted, for the processes of this program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rungs: Option<&'a Path>,
 }
 
 /// Who trains instead of this program.

@@ -13,6 +13,7 @@ use blockqnn::space::SearchSpace;
 use blockqnn::space::block::BlockSpace;
 use blockqnn::train::ImageClassifier;
 use clap::ValueEnum;
+use std::collections::HashSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -148,7 +149,10 @@ impl Arguments {
     fn record<'a>(&self, history: &'a RunHistory<BlockSpace>) -> Result<(&'a RecordOf<BlockSpace>, usize), String> {
         let measured = history.records.iter().filter(|record| record.evaluation.final_value().is_some());
         let mut records: Vec<_> = measured.collect();
-        records.sort_by(|a, b| b.reward.cmp(&a.reward).then(a.id.cmp(&b.id)));
+        records.sort_by(|a, b| b.standing().cmp(&a.standing()).then(a.id.cmp(&b.id)));
+        // A promoted block has a trial at each of its rungs.
+        let mut seen = HashSet::new();
+        records.retain(|record| record.rung.is_none() || seen.insert(record.fingerprint));
         if let Some(damage) = &history.damage {
             errln!("warning: {damage}; exporting from the trials before the damage");
         }

@@ -15,6 +15,7 @@ use blockqnn::experiment::{Experiment, Preset};
 use blockqnn::report::TensorBoard;
 use blockqnn::search::{Search, SearchReport, StopReason};
 use blockqnn::space::block::BlockSpace;
+use blockqnn::train::RungCheckpoints;
 use clap::builder::PossibleValuesParser;
 use evaluator::Chosen;
 use std::error::Error;
@@ -38,7 +39,9 @@ pub(crate) struct Arguments {
     /// reading width 32, N = 4, 5,000 images held out). short: half as many minibatches as paper. metaqnn: as paper,
     /// but with the learner of its predecessor MetaQNN (plain accuracy as the reward, only at the last layer, and
     /// Q-values that start at 50). modern: quick with the layers of later networks (separable, depthwise, grouped and
-    /// dilated convolutions, squeeze-and-excitation). mobile: quick with the inverted bottlenecks of mobile networks
+    /// dilated convolutions, squeeze-and-excitation). mobile: quick with the inverted bottlenecks of mobile networks.
+    /// economical: for pictures of your own; the space and network of quick, 9 epochs in three rungs (--rungs), and the
+    /// agent best-with-priors
     #[arg(long, default_value = "quick", value_name = "NAME", conflicts_with = "resume")]
     preset: Preset,
 
@@ -93,6 +96,18 @@ pub(crate) struct Arguments {
     /// every block after each epoch (`recipe.measure_every=1`); a trainer of your own has to report these accuracies
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3", conflicts_with = "rolling")]
     median_stopping: Option<u32>,
+
+    /// Train every block for a part of its epochs first, and only the best for more: N times in all, each time three
+    /// times as long, the last time for all epochs. Saves most of the epochs where a short training ranks blocks as a
+    /// long one does; the search says if it does not. A promoted block continues its training. With --epochs 9 --rungs
+    /// 3 the blocks are trained for 1, 3 or 9 epochs. A trial is one such training, so --trials counts promotions as
+    /// well. A trainer of your own has to say that it can do this (docs/python.md)
+    #[arg(long, value_name = "N", conflicts_with_all = ["rolling", "median_stopping"])]
+    rungs: Option<u32>,
+
+    /// Promote one in so many of the blocks of a rung to the next [default: 3]
+    #[arg(long, value_name = "N")]
+    promote_one_in: Option<u64>,
 
     /// Block to evaluate first, before the agent proposes any, such as "conv3(0) conv3(1) add(0,2) terminal(3)", or a
     /// file with one on each line (repeatable). It counts like all others, and the agent learns from it
@@ -158,6 +173,8 @@ Examples:
   blockqnn search --trainer 'python3 train.py' --processes 2
   blockqnn search --first 'conv3(0) conv3(1) add(0,2) terminal(3)' --history my-run
   blockqnn search --set recipe.epochs=12 --median-stopping
+  blockqnn search --agent best --epochs 9 --rungs 3
+  blockqnn search --preset economical --dataset folder --data PHOTOS
   blockqnn search --out my-run --resume
   blockqnn search --preset paper --dry-run";
 
@@ -194,7 +211,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         let images = (&training, &validation);
         let chosen = match torch {
             Some(torch) => Chosen::torch(arguments, torch, &experiment, images, run)?,
-            None => Chosen::new(arguments, &experiment, images, data.as_deref(), &devices)?,
+            None => Chosen::new(arguments, &experiment, images, data.as_deref(), &devices, run)?,
         };
         Ok((chosen, data))
     };
@@ -219,7 +236,8 @@ fn search(
         .apply(search)
         .with_reward(&experiment.reward)
         .with_run_folder(folder)
-        .with_observer(results::RememberData { run: run.to_owned(), data });
+        .with_observer(results::RememberData { run: run.to_owned(), data })
+        .with_observer(RungCheckpoints::new(results::checkpoints(run)));
     #[cfg(feature = "report")]
     let search = if arguments.tensorboard {
         search.with_observer(TensorBoard::new(run.join("tensorboard"), experiment.space.clone()))

@@ -1,7 +1,7 @@
 use super::*;
 use blockqnn::agent::{EvolutionConfig, LeastSquaresConfig, ReplayConfig};
 use blockqnn::environment::synthetic::Synthetic;
-use blockqnn::search::{MedianStopping, RunFolder, Search};
+use blockqnn::search::{MedianStopping, RunFolder, Rungs, Search};
 use blockqnn::space::block::BlockSpace;
 use blockqnn::train::{OptimizerConfig, Schedule};
 use serde_json::json;
@@ -81,6 +81,20 @@ fn a_change_of_the_rule_for_stopping_turns_it_on_with_its_other_settings_at_thei
     assert_eq!(rule(&[grace]), Some(MedianStopping { grace_epochs: 1, ..defaults }));
     assert_eq!(rule(&[grace, trials]), Some(MedianStopping { grace_epochs: 1, min_trials: 4 }));
     assert_eq!(rule(&[grace, "search.median_stopping=null"]), None);
+}
+
+#[test]
+fn a_change_of_the_rungs_turns_them_on_with_their_other_settings_at_their_defaults() {
+    let rungs = |preset: Preset, setting: &str| {
+        let mut overrides = Overrides::new();
+        overrides.set_text(setting).unwrap();
+        overrides.apply(preset).unwrap().search.rungs
+    };
+    assert_eq!(rungs(Preset::Quick, "search.trials=8"), None);
+    assert_eq!(rungs(Preset::Quick, "search.rungs.count=2"), Some(Rungs::new(2)));
+    assert_eq!(rungs(Preset::Quick, "search.rungs.one_in=4"), Some(Rungs { one_in: 4, ..Rungs::new(3) }));
+    assert_eq!(rungs(Preset::Economical, "search.trials=8"), Some(Rungs::new(3)));
+    assert_eq!(rungs(Preset::Economical, "search.rungs=null"), None);
 }
 
 #[test]

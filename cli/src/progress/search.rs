@@ -30,7 +30,8 @@ pub(crate) struct Search {
     at: BTreeMap<u64, (String, Instant)>,
     started: Instant,
     bars: Option<Bars>,
-    best: Option<(f64, String)>,
+    /// The highest rung that was reached, the best value there, and its block.
+    best: Option<(u32, f64, String)>,
     /// Mean value of the last complete minibatch.
     last_mean: Option<f64>,
     /// Progress of each running training.
@@ -137,14 +138,19 @@ impl Search {
             self.timed += 1;
             self.seconds += seconds;
         }
+        let rung = record.standing().rung;
+        let is_better = |(highest, best, _): &(u32, f64, String), value| {
+            let by_value = || self.objective.direction.compare(value, *best);
+            rung.cmp(highest).then_with(by_value).is_gt()
+        };
         if let Some(value) = record.evaluation.final_value()
-            && self.best.as_ref().is_none_or(|(best, _)| self.objective.direction.compare(value, *best).is_gt())
+            && self.best.as_ref().is_none_or(|best| is_better(best, value))
         {
-            self.best = Some((value, record.architecture.to_string()));
+            self.best = Some((rung, value, record.architecture.to_string()));
         }
         if let Some(bars) = &self.bars {
             bars.blocks.inc(1);
-            if let Some((value, block)) = &self.best {
+            if let Some((_, value, block)) = &self.best {
                 bars.best.set_message(format!("{} {block}", self.objective.show(*value)));
             }
         }
@@ -252,9 +258,13 @@ impl Observer<BlockSpace> for Search {
         let left = self.seconds_left().unwrap_or_default();
         self.last_mean = summary.mean;
         let priors = if summary.priors_hold == Some(false) { "  priors contradicted" } else { "" };
+        let low = summary.rungs.iter().filter(|agreement| agreement.is_low());
+        let low: Vec<String> =
+            low.map(|agreement| format!("  {} epochs do not rank", agreement.lower.epochs)).collect();
+        let low = low.concat();
         let line = format!(
             "minibatch {:>3}/{}  epsilon {:<4} mean {}  best {}  infeasible {}  {}  {gone:.0} s elapsed, {left:.0} s \
-             left{priors}",
+             left{priors}{low}",
             summary.minibatch + 1,
             self.minibatches(),
             self.epsilon(summary.minibatch * self.minibatch),

@@ -123,6 +123,24 @@ class Searches(SearchTest):
         page = (self.out / "report.html").read_text()
         self.assertTrue("stopped early" in page and "Accuracy by epoch" in page)
 
+    def test_promoted_blocks_go_on_and_a_killed_search_with_rungs_ends_the_same(self):
+        options = ["--set", "recipe.epochs=4", "--rungs", 2]
+        self.check(self.call(*self.search(12, "whole"), *options), 0, "all 12 trials are in whole")
+        # As if it had been killed amid its promotions: the journal ends within a line, and no checkpoint is left.
+        shutil.copytree(self.folder / "whole", self.folder / "cut")
+        journal = self.folder / "cut" / "journal.jsonl"
+        whole = journal.read_bytes()
+        journal.write_bytes(whole[: len(whole) * 2 // 3])
+        self.check(self.call("search", "--out", "cut", "--resume", "--rungs", 3), 1, "search.rungs.count")
+        self.check(self.call("search", "--out", "cut", "--resume", "--processes", 2), 0, "all 12 trials are in cut")
+        for run in ["whole", "cut"]:
+            table = list(csv.DictReader((self.folder / run / "results.csv").open()))
+            self.assertEqual({row["rung"]: row["epochs"] for row in table}, {"0": "2", "1": "4"})
+            rungs = [int(row["rung"]) for row in table if row["accuracy"]]
+            self.assertEqual(rungs, sorted(rungs, reverse=True))
+            self.assertFalse((self.folder / run / "checkpoints").exists())
+        self.assertEqual(*(self.ranked(run) for run in ["whole", "cut"]))
+
     def test_of_simultaneous_starts_each_has_its_own_folder(self):
         many = [start(*self.search(2, None), cwd=self.folder) for _ in range(4)]
         for process in many:

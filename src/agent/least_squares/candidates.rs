@@ -103,7 +103,7 @@ impl<S: SearchSpace> LeastSquares<S> {
         Ok(edited)
     }
 
-    /// Returns new neighbours of the best open local optimum: the architecture with the highest reward among those that
+    /// Returns new neighbours of the best open local optimum: the architecture that is worth most among those that
     /// have new neighbours and no better one. Empty if there is none.
     ///
     /// As many random edits are drawn as for a proposal. The draws depend only on the number of the episode, so which
@@ -118,14 +118,14 @@ impl<S: SearchSpace> LeastSquares<S> {
         let mut order: Vec<usize> = (0..episodes.len()).filter(|&number| !self.settled[number]).collect();
         order.sort_by(|a, b| better(episodes, *a, *b));
         for number in order {
-            let Episode { trajectory, reward, .. } = &episodes[number];
+            let Episode { trajectory, .. } = &episodes[number];
             let mut rng = seed::stream(0, "neighbours", number as u64);
             let mut new = Vec::new();
             let mut optimum = true;
             for _ in 0..self.config.parents * self.config.edits {
                 let neighbour = Edit::random(space, trajectory, &mut rng)?;
                 match self.evaluated.get(&neighbour.actions) {
-                    Some(&other) if episodes[other].reward > *reward => {
+                    Some(&other) if episodes[other].standing() > episodes[number].standing() => {
                         optimum = false;
                         break;
                     }
@@ -136,14 +136,15 @@ impl<S: SearchSpace> LeastSquares<S> {
             if optimum && !new.is_empty() {
                 return Ok(new);
             }
-            // A better neighbour remains better, and an evaluated one remains evaluated.
+            // A better neighbour remains better until one of the two is promoted, and an evaluated one remains
+            // evaluated.
             self.settled[number] = true;
         }
         Ok(Vec::new())
     }
 }
 
-/// Compares episodes by reward, highest first, and the earlier first among equals.
+/// Compares episodes by what they are worth, highest first, and the earlier first among equals.
 pub(super) fn better<State, Action>(episodes: &[Episode<State, Action>], a: usize, b: usize) -> Ordering {
-    episodes[b].reward.cmp(&episodes[a].reward).then(a.cmp(&b))
+    episodes[b].standing().cmp(&episodes[a].standing()).then(a.cmp(&b))
 }

@@ -9,7 +9,7 @@ mod values;
 use super::edit::{is_new, random_trajectory};
 use super::q_learning::log_ranks;
 use super::{Agent, AgentError, EpisodeOf, Memory, TrajectoryOf, saved};
-use crate::evaluation::Episode;
+use crate::evaluation::{Episode, Standing as Worth};
 use crate::seed;
 use crate::setting::InvalidSetting;
 use crate::space::SearchSpace;
@@ -146,6 +146,8 @@ pub struct LeastSquares<S: SearchSpace> {
     is_prepared: bool,
     /// Features of all episodes of the memory.
     known: Vec<Arc<Seen>>,
+    /// What each of them was worth when it was last looked at.
+    worth: Vec<Worth>,
     /// Walks of all episodes, with their numbers.
     evaluated: HashMap<Vec<S::Action>, usize>,
     /// Episodes with a better neighbour or no new one, by number.
@@ -215,6 +217,7 @@ impl<S: SearchSpace> LeastSquares<S> {
             priors: None,
             is_prepared: false,
             known: Vec::new(),
+            worth: Vec::new(),
             evaluated: HashMap::new(),
             settled: Vec::new(),
             spare: Vec::new(),
@@ -232,7 +235,7 @@ impl<S: SearchSpace> LeastSquares<S> {
 
     /// Returns a random walk, or, for every other trial at the beginning, the one of highest prior among several.
     fn begin(&self, space: &S, memory: &Memory<S>, rng: &mut dyn Rng) -> Result<TrajectoryOf<S>, AgentError> {
-        let by_prior = memory.known() < self.beginning() && memory.proposed().is_multiple_of(2);
+        let by_prior = memory.known() < self.beginning() && memory.proposals().is_multiple_of(2);
         let Some(priors) = self.priors.as_ref().filter(|_| by_prior) else { return random_trajectory(space, rng) };
         let mut best: Option<(f64, TrajectoryOf<S>)> = None;
         for _ in 0..priors::BEGINNING {
@@ -275,13 +278,15 @@ impl<S: SearchSpace> LeastSquares<S> {
         self.is_prepared = true;
         let episodes = memory.episodes();
         let held = self.priors.as_ref().is_none_or(Priors::hold);
+        self.follow_promotions(episodes);
         for episode in &episodes[self.known.len()..] {
             let own = self.seen(space, &episode.trajectory.actions)?;
             if let Some(priors) = &mut self.priors {
-                priors.learn(own.standing.as_ref(), episode.reward);
+                priors.learn(own.standing.as_ref(), episode.standing());
             }
             self.evaluated.insert(episode.trajectory.actions.clone(), self.known.len());
             self.known.push(own);
+            self.worth.push(episode.standing());
         }
         match self.priors.as_ref().map(Priors::hold) {
             Some(false) if held => tracing::warn!(
@@ -301,6 +306,22 @@ impl<S: SearchSpace> LeastSquares<S> {
             self.fit(number);
         }
         Ok(())
+    }
+
+    /// Takes note of architectures that were promoted since they were learned.
+    fn follow_promotions(&mut self, episodes: &[EpisodeOf<S>]) {
+        for ((seen, worth), episode) in self.known.iter().zip(&mut self.worth).zip(episodes) {
+            let before = std::mem::replace(worth, episode.standing());
+            if before == *worth {
+                continue;
+            }
+            // One that had a better neighbour may now be the better one.
+            self.settled.clear();
+            if let Some(priors) = &mut self.priors {
+                priors.forget(seen.standing.as_ref(), before);
+                priors.learn(seen.standing.as_ref(), *worth);
+            }
+        }
     }
 
     /// Adds an episode to the regression.
@@ -359,7 +380,7 @@ impl<S: SearchSpace> LeastSquares<S> {
     fn posterior(&mut self, episodes: &[EpisodeOf<S>], scale: f64, rng: &mut dyn Rng) -> Weights {
         let mut weights = Weights::prior(rng.next_u64(), scale, std::mem::take(&mut self.spare));
         let noise = scale * self.config.noise.sqrt();
-        let mut residuals = standardised(log_ranks(self.window.iter().map(|&n| episodes[n].reward.value())));
+        let mut residuals = standardised(log_ranks(self.window.iter().map(|&n| episodes[n].standing())));
         for (residual, &number) in residuals.iter_mut().zip(&self.window) {
             *residual -= weights.value(&self.known[number].features) + noise * seed::normal(rng);
         }

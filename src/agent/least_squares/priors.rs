@@ -7,7 +7,7 @@
 use super::features::{BUCKETS, Features};
 use crate::agent::edit::random_trajectory;
 use crate::agent::{AgentError, TrajectoryOf};
-use crate::evaluation::Reward;
+use crate::evaluation;
 use crate::graph::{CostLimits, NetworkConfig};
 use crate::seed;
 use crate::space::SearchSpace;
@@ -113,9 +113,16 @@ impl Priors {
     }
 
     /// Learns what an evaluated architecture is worth.
-    pub(super) fn learn(&mut self, standing: Option<&Standing>, reward: Reward) {
+    pub(super) fn learn(&mut self, standing: Option<&Standing>, worth: evaluation::Standing) {
         if let Some(standing) = standing {
-            self.agreement.push(standing.sum(), reward);
+            self.agreement.push(standing.sum(), worth);
+        }
+    }
+
+    /// Takes back what was [learned](Self::learn).
+    pub(super) fn forget(&mut self, standing: Option<&Standing>, worth: evaluation::Standing) {
+        if let Some(standing) = standing {
+            self.agreement.remove(standing.sum(), worth);
         }
     }
 
@@ -130,20 +137,31 @@ impl Priors {
     }
 }
 
-/// Kendall's rank correlation of priors and rewards.
+/// Kendall's rank correlation of priors and what the evaluations were worth.
 #[derive(Debug, Default)]
 struct Agreement {
-    pairs: Vec<(f64, Reward)>,
+    pairs: Vec<(f64, evaluation::Standing)>,
     /// The number of pairs of architectures in the same order, minus the number of those in the opposite order.
     sum: i64,
 }
 
 impl Agreement {
-    fn push(&mut self, prior: f64, reward: Reward) {
-        for (other, rewarded) in &self.pairs {
-            self.sum += prior.total_cmp(other) as i64 * reward.cmp(rewarded) as i64;
+    fn push(&mut self, prior: f64, worth: evaluation::Standing) {
+        self.sum += self.share_of(prior, worth);
+        self.pairs.push((prior, worth));
+    }
+
+    fn remove(&mut self, prior: f64, worth: evaluation::Standing) {
+        let place = self.pairs.iter().position(|known| known.0.total_cmp(&prior).is_eq() && known.1 == worth);
+        if let Some(place) = place {
+            self.pairs.swap_remove(place);
+            self.sum -= self.share_of(prior, worth);
         }
-        self.pairs.push((prior, reward));
+    }
+
+    /// The part of the sum that an architecture has in pairs with the known ones.
+    fn share_of(&self, prior: f64, worth: evaluation::Standing) -> i64 {
+        self.pairs.iter().map(|(other, known)| prior.total_cmp(other) as i64 * worth.cmp(known) as i64).sum()
     }
 
     fn holds(&self) -> bool {

@@ -16,7 +16,7 @@ fn memory(count: u64) -> Memory<BlockSpace> {
         let reward = Reward::new(Synthetic::quality(&block)).unwrap();
         let fingerprint = block.to_graph().fingerprint();
         memory.note_proposed(fingerprint);
-        memory.push(Episode { rewards: vec![reward; trajectory.len()], trajectory, reward, fingerprint });
+        memory.push(Episode { rewards: vec![reward; trajectory.len()], trajectory, reward, fingerprint, rung: 0 });
     }
     memory
 }
@@ -41,6 +41,27 @@ fn a_learner_that_caught_up_at_once_proposes_like_one_that_learned_step_by_step(
             agent.propose(&space, &memory, &mut seed::stream(1, "propose", 0)).unwrap()
         };
         assert_eq!(propose(&mut stepwise), propose(&mut at_once));
+    }
+}
+
+#[test]
+fn a_learner_that_saw_promotions_proposes_like_one_that_knows_only_their_outcome() {
+    let space = BlockSpace::paper();
+    for window in [2_000, 60] {
+        let mut memory = memory(100);
+        let mut stepwise = agent(window);
+        for number in [97, 3, 50] {
+            stepwise.propose(&space, &memory, &mut seed::stream(1, "asked", number)).unwrap();
+            let promoted = memory.episodes()[usize::try_from(number).unwrap()].clone();
+            // A low reward at a higher rung is worth more than any at the lowest.
+            memory.replace(Episode { rung: 1, reward: Reward::new(1.0).unwrap(), ..promoted });
+        }
+        let mut at_once = agent(window);
+        let propose = |agent: &mut LeastSquares<BlockSpace>| {
+            agent.propose(&space, &memory, &mut seed::stream(1, "propose", 0)).unwrap()
+        };
+        assert_eq!(propose(&mut stepwise), propose(&mut at_once));
+        assert!(at_once.window.contains(&3), "the window has the best");
     }
 }
 
@@ -135,7 +156,7 @@ fn memory_of_cells(cells: &[(CellCode, f64)]) -> Memory<CellSpace> {
         let reward = Reward::new(reward).unwrap();
         let fingerprint = space.fingerprint(&cell);
         memory.note_proposed(fingerprint);
-        memory.push(Episode { rewards: vec![reward; trajectory.len()], trajectory, reward, fingerprint });
+        memory.push(Episode { rewards: vec![reward; trajectory.len()], trajectory, reward, fingerprint, rung: 0 });
     }
     memory
 }

@@ -10,7 +10,7 @@ fn episode(space: &BlockSpace, text: &str, reward: f64, credit: Credit) -> Episo
     let trajectory = walk(space, block.layers()).unwrap();
     let reward = Reward::new(reward).unwrap();
     let rewards = credit.spread(reward, trajectory.len());
-    Episode { rewards, trajectory, reward, fingerprint: block.to_graph().fingerprint() }
+    Episode { rewards, trajectory, reward, fingerprint: block.to_graph().fingerprint(), rung: 0 }
 }
 
 fn learner(learning_rate: f64, rounds: u32) -> QLearning<BlockSpace> {
@@ -235,7 +235,10 @@ fn ranks_become_values_by_position() {
     assert!((value(0, &good) - (0.5 * z + 0.5 * z / 3.0)).abs() < 1e-12);
     assert!((value(1, &good) - (0.5 * z + 0.5 * z / 2.0)).abs() < 1e-12);
     assert_eq!(value(1, &bad), 0.0);
-    assert_eq!(log_ranks([5.0, 5.0, 1.0].into_iter()), [2f64.ln(), 2f64.ln(), 0.0]);
+    let at = |rung, reward| Standing { rung, reward: Reward::new(reward).unwrap() };
+    let ranked = |standings: [Standing; 3]| log_ranks(standings.into_iter());
+    assert_eq!(ranked([at(0, 5.0), at(0, 5.0), at(0, 1.0)]), [2f64.ln(), 2f64.ln(), 0.0]);
+    assert_eq!(ranked([at(0, 5.0), at(1, 1.0), at(1, 2.0)]), [0.0, 1.5f64.ln(), 3f64.ln()], "the rung comes first");
 }
 
 #[test]
@@ -281,4 +284,19 @@ fn a_saved_learner_by_position_loads_to_equal_bytes_and_continues_the_same() {
         let error = loaded.load(&space, &mut br#"{"format": 1, "initial": 0.0, "rows": []}"#.as_slice()).unwrap_err();
         assert!(error.to_string().contains("positions"), "{error}");
     }
+}
+
+#[test]
+fn a_promoted_block_is_learned_and_replayed_with_its_later_reward_alone() {
+    let space = BlockSpace::paper();
+    let text = "conv3(0) terminal(1)";
+    let mut agent = learner(0.5, 16);
+    let mut memory = Memory::new(1);
+    learn(&mut agent, &mut memory, episode(&space, text, 8.0, Credit::Terminal));
+    assert!((values(&agent, text)[1] - 8.0).abs() < 1e-6);
+    let promoted = Episode { rung: 1, ..episode(&space, text, 40.0, Credit::Terminal) };
+    memory.replace(promoted.clone());
+    agent.learn(&space, &[promoted], &memory, &mut seed::stream(1, "learn", 1)).unwrap();
+    assert!((values(&agent, text)[1] - 40.0).abs() < 1e-6, "the earlier reward is not replayed");
+    assert_eq!((memory.episodes().len(), memory.learned(), memory.latest(2)), (1, 2, &[0, 0][..]));
 }

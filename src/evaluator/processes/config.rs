@@ -3,6 +3,7 @@
 use super::super::StartError;
 use super::super::child::{PROTOCOL, Program};
 use super::trainer::{ChildProblem, Terms, TrainerCommand};
+use crate::evaluation::Rung;
 use crate::graph::Cost;
 use std::ffi::OsString;
 use std::fmt;
@@ -146,8 +147,15 @@ impl ProcessConfig {
     }
 
     /// What a trainer is told besides its task.
-    pub(super) fn terms(&self, attempt: u32) -> Option<Terms> {
-        self.trainer.as_ref().map(|trainer| trainer.terms(attempt))
+    pub(super) fn terms(&self, attempt: u32, rung: Option<Rung>) -> Option<Terms> {
+        self.trainer.as_ref().map(|trainer| trainer.terms(attempt, rung))
+    }
+
+    /// The epochs of a full evaluation by a child that says how many they are, or that it keeps to a part of its
+    /// budget.
+    pub(super) fn full_epochs(&self, stated: Option<u32>, rungs: bool) -> Option<u32> {
+        let budget = || self.trainer.as_ref().filter(|_| rungs)?.epochs();
+        stated.or_else(budget)
     }
 
     /// The identity of a child that says that it is ready.

@@ -35,6 +35,7 @@ pub struct TrainerEnvironment<A> {
     briefing: Value,
     forms: Forms<A>,
     identity: String,
+    full_epochs: Option<u32>,
     running: Option<Running>,
     /// The last trial, and how often it was evaluated.
     attempts: (u64, u32),
@@ -54,6 +55,7 @@ struct Running {
     lines: Receiver<Option<Line>>,
     /// Whether it understands that it should stop a trial early.
     can_stop: bool,
+    full_epochs: Option<u32>,
 }
 
 /// Why a trainer did not evaluate.
@@ -69,8 +71,9 @@ impl<A: Serialize> TrainerEnvironment<A> {
     pub fn new(briefing: Value, config: ProcessConfig) -> Result<Self, StartError> {
         let forms = Forms(BTreeMap::new());
         let (identity, attempts) = (String::new(), (0, 0));
-        let mut environment = Self { config, briefing, forms, identity, running: None, attempts };
+        let mut environment = Self { config, briefing, forms, identity, full_epochs: None, running: None, attempts };
         let (running, identity) = environment.start().map_err(|problem| environment.config.error(0, problem))?;
+        environment.full_epochs = running.full_epochs;
         (environment.running, environment.identity) = (Some(running), identity);
         Ok(environment)
     }
@@ -90,12 +93,13 @@ impl<A: Serialize> TrainerEnvironment<A> {
         let (sender, lines) = channel();
         let deliver = move |line| sender.send(line).is_ok();
         let process = ChildProcess::start(&program, &self.briefing, deliver).map_err(ChildProblem::Start)?;
-        let mut running = Running { process, lines, can_stop: false };
+        let mut running = Running { process, lines, can_stop: false, full_epochs: None };
         let patience = self.config.patience;
         match running.lines.recv_timeout(patience) {
-            Ok(Some(Line::Ready { identity, protocol, can_stop })) => {
+            Ok(Some(Line::Ready { identity, protocol, can_stop, full_epochs, rungs })) => {
                 let identity = self.config.identity(&identity, protocol)?;
-                Ok((Running { can_stop, ..running }, identity))
+                let full_epochs = self.config.full_epochs(full_epochs, rungs);
+                Ok((Running { can_stop, full_epochs, ..running }, identity))
             }
             Ok(Some(Line::Unready { message })) => Err(ChildProblem::Unready { message }),
             Ok(Some(Line::Unreadable { message })) => Err(ChildProblem::Unreadable { message }),
@@ -178,8 +182,9 @@ impl<A: Serialize> Environment<A> for TrainerEnvironment<A> {
         let attempt = self.attempt(context.trial().id);
         let mut running = self.running()?;
         let (trial, thresholds) = (context.trial().clone(), context.early_stop().thresholds().clone());
-        let task = Task { trial, attempt, architecture, thresholds };
-        let task = self.forms.request(task, self.config.terms(attempt));
+        let rung = context.rung();
+        let task = Task { trial, attempt, architecture, thresholds, rung };
+        let task = self.forms.request(task, self.config.terms(attempt, rung));
         running.process.send(&task.map_err(|error| TrainerFault(error.to_string()))?);
         match self.answer(running, context) {
             Verdict::Evaluated(evaluation) => Ok(evaluation),
@@ -189,5 +194,9 @@ impl<A: Serialize> Environment<A> for TrainerEnvironment<A> {
 
     fn identity(&self) -> String {
         self.identity.clone()
+    }
+
+    fn full_epochs(&self) -> Option<u32> {
+        self.full_epochs
     }
 }

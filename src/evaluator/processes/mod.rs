@@ -73,6 +73,7 @@ pub struct ProcessEvaluator<A> {
     messages: Receiver<Message>,
     sender: Sender<Message>,
     identity: String,
+    full_epochs: Option<u32>,
     failures: u32,
 }
 
@@ -145,7 +146,9 @@ impl<A: Serialize> ProcessEvaluator<A> {
         let queue = VecDeque::new();
         let identity = String::new();
         let forms = Forms(BTreeMap::new());
-        let mut evaluator = Self { config, slots, queue, packing, forms, messages, sender, identity, failures: 0 };
+        let (full_epochs, failures) = (None, 0);
+        let mut evaluator =
+            Self { config, slots, queue, packing, forms, messages, sender, identity, full_epochs, failures };
         // All at once: each may load data for minutes.
         for number in 0..evaluator.slots.len() {
             evaluator.start(number)?;
@@ -214,13 +217,16 @@ impl<A: Serialize> ProcessEvaluator<A> {
     /// The identity of a child that says that it is ready.
     fn introduction(&mut self, number: usize, line: Option<Line>) -> Result<Option<String>, StartError> {
         let problem = match line {
-            Some(Line::Ready { identity, protocol, can_stop }) => match self.config.identity(&identity, protocol) {
-                Ok(identity) => {
-                    self.slots[number].can_stop = can_stop;
-                    return Ok(Some(identity));
+            Some(Line::Ready { identity, protocol, can_stop, full_epochs, rungs }) => {
+                match self.config.identity(&identity, protocol) {
+                    Ok(identity) => {
+                        self.slots[number].can_stop = can_stop;
+                        self.full_epochs = self.config.full_epochs(full_epochs, rungs);
+                        return Ok(Some(identity));
+                    }
+                    Err(problem) => problem,
                 }
-                Err(problem) => problem,
-            },
+            }
             Some(Line::Unready { message }) => ChildProblem::Unready { message },
             Some(Line::Unreadable { message }) => ChildProblem::Unreadable { message },
             Some(Line::Progress(_) | Line::Done { .. }) => return Ok(None),
@@ -237,10 +243,10 @@ impl<A: Serialize> ProcessEvaluator<A> {
             if !self.packing.admits(bytes) {
                 break;
             }
-            let Assignment { trial, attempt, architecture, early_stop } = assignment;
-            let terms = self.config.terms(*attempt);
+            let Assignment { trial, attempt, architecture, early_stop, rung } = assignment;
+            let terms = self.config.terms(*attempt, *rung);
             let (thresholds, architecture) = (early_stop.thresholds().clone(), &**architecture);
-            let task = Task { trial: trial.clone(), attempt: *attempt, architecture, thresholds };
+            let task = Task { trial: trial.clone(), attempt: *attempt, architecture, thresholds, rung: *rung };
             let task = self.forms.request(task, terms).map_err(|error| EvaluatorError(Box::new(error)))?;
             let (trial, early_stop) = (trial.id, early_stop.clone());
             self.queue.pop_front();
@@ -437,6 +443,10 @@ impl<A: Serialize> Evaluator<A> for ProcessEvaluator<A> {
 
     fn identity(&self) -> String {
         self.identity.clone()
+    }
+
+    fn full_epochs(&self) -> Option<u32> {
+        self.full_epochs
     }
 
     fn workers(&self) -> usize {

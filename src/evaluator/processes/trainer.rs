@@ -1,5 +1,6 @@
 //! Programs of any language that evaluate.
 
+use crate::evaluation::Rung;
 use crate::evaluator::child::{PROTOCOL, Program};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -51,8 +52,17 @@ impl TrainerCommand {
     }
 
     /// What it is told of an attempt besides the task.
-    pub(super) fn terms(&self, attempt: u32) -> Terms {
-        Terms { budget: self.epochs.map(|epochs| json!({ "epochs": epochs })), is_continued: attempt > 1 }
+    pub(super) fn terms(&self, attempt: u32, rung: Option<Rung>) -> Terms {
+        let budget = match rung {
+            Some(Rung { epochs, .. }) => Some(json!({ "epochs": epochs, "of": self.epochs })),
+            None => self.epochs.map(|epochs| json!({ "epochs": epochs })),
+        };
+        Terms { budget, is_continued: attempt > 1 || rung.is_some_and(|rung| rung.number > 0) }
+    }
+
+    /// The epochs that it is told to train for.
+    pub(super) fn epochs(&self) -> Option<u32> {
+        self.epochs
     }
 
     /// The identity of what it evaluates, from that which it states.
@@ -86,7 +96,7 @@ impl fmt::Display for TrainerCommand {
 pub(super) struct Terms {
     /// How long it is to train, if that is limited.
     budget: Option<Value>,
-    /// Whether it may continue from what an earlier attempt left.
+    /// Whether it may continue from what an earlier attempt, or a lower rung, left.
     #[serde(rename = "continue")]
     is_continued: bool,
 }

@@ -41,9 +41,14 @@ pub(super) fn of_run(run: &Run, minibatches: &[Minibatch]) -> Drawn {
     } else {
         "The bands are the phases of the epsilon schedule."
     };
+    let rungs = if run.ladder().is_empty() {
+        ""
+    } else {
+        " The mean is that of the lowest rung, and the best that of the highest rung reached."
+    };
     let caption = format!(
         "Mean {} of the measured blocks of each minibatch of {}, and the best block so far: {} of {} finished blocks \
-         were measured. {bands}{}",
+         were measured.{rungs} {bands}{}",
         run.objective().name,
         count(run.settings.search.minibatch),
         count(run.trials.iter().filter(|trial| trial.outcome.is_ok()).count() as u64),

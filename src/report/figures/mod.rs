@@ -5,6 +5,7 @@ mod curves;
 mod learning;
 mod outcomes;
 mod regret;
+mod rungs;
 
 pub(super) use outcomes::saved_seconds;
 pub use regret::regret;
@@ -92,6 +93,8 @@ pub(super) fn of_run(run: &Run, best: usize) -> Figures {
     let minibatches = minibatches(run);
     let beginning = [
         learning::of_run(run, &minibatches),
+        rungs::learning(run),
+        rungs::promotions(run),
         curves::of_run(run),
         outcomes::early_stop(run),
         blocks::against_flops(run),

@@ -168,6 +168,9 @@ fn state(html: &mut String, run: &Run) {
             count(dependent as u64)
         ));
     }
+    for agreement in run.rungs.iter().filter(|agreement| agreement.is_low()) {
+        warn(&format!("{agreement}. The shorter training does not rank blocks: use fewer rungs, or train for longer."));
+    }
     if run.trials.is_empty() {
         let _ = writeln!(html, "<p>No block is finished yet: there is nothing to draw.</p>");
     }

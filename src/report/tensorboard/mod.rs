@@ -5,7 +5,7 @@ mod proto;
 
 use super::BlockDrawing;
 use crate::environment::BoxError;
-use crate::evaluation::Objective;
+use crate::evaluation::{Objective, Standing};
 use crate::files::OwnedFolder;
 use crate::graph::NetworkConfig;
 use crate::search::{MinibatchSummary, Observer, RecordOf, SearchReport, Start};
@@ -74,8 +74,8 @@ pub struct TensorBoard<S: SearchSpace> {
     waiting: BTreeMap<u64, RecordOf<S>>,
     curves: usize,
     objective: Objective,
-    /// Highest reward, and best value of the objective, of what was written and not stopped early.
-    best: Option<(f64, f64)>,
+    /// Highest standing, and best value of the objective at its rung, of what was written and not stopped early.
+    best: Option<(Standing, f64)>,
     minibatch: Minibatch,
 }
 
@@ -140,10 +140,16 @@ impl<S: SearchSpace> TensorBoard<S> {
             return self.event(record.id, values);
         };
         self.minibatch.values.push(metrics.value);
-        let is_best = !metrics.stopped && self.best.is_none_or(|(best, _)| reward > best);
+        let is_best = !metrics.stopped && self.best.is_none_or(|(best, _)| record.standing() > best);
         if let Some(value) = record.evaluation.final_value() {
-            let better = |(most, best): (f64, f64)| (most.max(reward), self.objective.better(best, value));
-            self.best = Some(self.best.map_or((reward, value), better));
+            let standing = record.standing();
+            self.best = match self.best {
+                Some((most, best)) if most.rung == standing.rung => {
+                    Some((most.max(standing), self.objective.better(best, value)))
+                }
+                Some((most, best)) if most.rung > standing.rung => Some((most, best)),
+                _ => Some((standing, value)),
+            };
         }
         values.push(Value::number(format!("trial/{}", self.objective.name), metrics.value));
         values.extend(metrics.training_loss.map(|loss| Value::number("trial/training_loss", loss)));

@@ -8,6 +8,7 @@ mod fitting;
 mod latency;
 mod precision;
 mod resuming;
+mod rungs;
 mod streaming;
 mod using;
 

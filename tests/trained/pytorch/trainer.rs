@@ -6,7 +6,7 @@ mod streams;
 use super::python_with;
 use blockqnn::data::{Augmentation, DeviceSet, Split, embedded};
 use blockqnn::environment::{Environment, TrialContext};
-use blockqnn::evaluation::{Evaluation, Infeasibility, Trial};
+use blockqnn::evaluation::{Evaluation, Infeasibility, Rung, Trial};
 use blockqnn::evaluator::{ProcessConfig, TrainerEnvironment};
 use blockqnn::graph::{
     ImageShape, LayerGraph, NetworkConfig, Node, Operation, Reduction, StemConfig, ToGraph, WidthRule,
@@ -314,6 +314,42 @@ fn a_training_that_was_stopped_continues_to_the_same_result() {
     let next = Trial { id: 1, seed: 99, ..trial.clone() };
     environment.evaluate(&graph, &TrialContext::new(&next)).unwrap();
     assert!(!checkpoint.exists());
+}
+
+#[test]
+#[ignore = "needs PyTorch: a python3 with torch (Debian: python3-torch), or one that BLOCKQNN_PYTHON names"]
+fn a_promoted_trial_continues_to_the_result_of_one_that_starts_again() {
+    let (split, network) = (split(200, 100), network(4, WidthRule::Growing));
+    let recipe = Recipe {
+        epochs: 4,
+        batch_size: 32,
+        schedule: Schedule::Cosine,
+        weight_averaging: Some(0.9),
+        restarts: Restarts { max: 0, factor: 1.0 },
+        ..Recipe::early_stop()
+    };
+    let (graph, trial) = (block(), trial(0, &block(), &network));
+    let (kept, folder) = torch(&split, &network, &recipe);
+    let folder = TrainingEnvironment::trial_folder(&folder.path().join("networks"), trial.fingerprint, trial.seed);
+    let mut environment = start(&kept);
+    assert_eq!(environment.full_epochs(), Some(4));
+    let figures = |evaluation: &Evaluation| {
+        let metrics = evaluation.metrics().unwrap();
+        (metrics.value, metrics.training_loss, metrics.epochs, metrics.curve.clone())
+    };
+    for (number, epochs) in [(0, 1), (1, 2), (2, 4)] {
+        let rung = Some(Rung { number, epochs });
+        let seen = std::cell::RefCell::new(Vec::new());
+        let listen = |progress: blockqnn::environment::Progress| seen.borrow_mut().push(progress.epoch);
+        let context = TrialContext::new(&trial).with_rung(rung).with_progress(&listen);
+        let continued = environment.evaluate(&graph, &context).unwrap();
+        assert!(seen.borrow().iter().all(|&epoch| epoch >= epochs / 2), "{seen:?}");
+        assert_eq!(folder.join("network.safetensors").exists(), epochs == 4);
+        let (torch, _folder) = torch(&split, &network, &recipe);
+        let anew = start(&torch).evaluate(&graph, &TrialContext::new(&trial).with_rung(rung)).unwrap();
+        assert_eq!(figures(&continued), figures(&anew), "{epochs} epochs");
+        assert_eq!(continued.metrics().unwrap().epochs, epochs);
+    }
 }
 
 #[test]

@@ -32,6 +32,14 @@ pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>
         recipe.epochs,
         data.dataset.name(),
     );
+    if let Some(rungs) = &search.rungs {
+        let ladder = rungs.ladder(recipe.epochs)?;
+        let at = rungs.trials_at(ladder.len(), search.trials, search.minibatch);
+        let listed = |numbers: Vec<String>| numbers.join(", ");
+        let epochs = listed(ladder.iter().map(|rung| rung.epochs.to_string()).collect());
+        let trials = listed(at.iter().map(u64::to_string).collect());
+        outln!("  in rungs of {epochs} epochs: {trials} blocks; one in {} is promoted (search.rungs)", rungs.one_in);
+    }
     outln!(
         "  {} image passes in total (forward and backward), without restarts, if every block is trained",
         experiment.image_passes(images)

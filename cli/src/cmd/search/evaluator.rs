@@ -40,13 +40,16 @@ impl Chosen {
         (training, validation): (&ImageSet, &ImageSet),
         data: Option<&Path>,
         devices: &[(String, Device)],
+        run: &Path,
     ) -> Result<Self, Box<dyn Error>> {
         let names: Vec<String> = devices.iter().map(|(name, _)| name.clone()).collect();
         let workers = arguments.processes.count().or(arguments.workers);
         let workers = workers.map_or_else(|| default_workers(&names, experiment.search.scheduling), Into::into);
         let workers = workers.max(names.len());
         let waiting = None;
-        if let Some(processes) = arguments.processes.evaluator(experiment, data, &names)? {
+        // Only what may be promoted has to be continued.
+        let rungs = experiment.search.rungs.map(|_| results::checkpoints(run));
+        if let Some(processes) = arguments.processes.evaluator(experiment, data, &names, rungs.as_deref())? {
             return Ok(Self { evaluator: Box::new(processes), workers, waiting });
         }
         let environments = workers_of(devices, workers, |device| {
@@ -64,7 +67,10 @@ impl Chosen {
         // Each worker has its share of the cores.
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = NonZeroUsize::new(cores.get() / workers).unwrap_or(NonZeroUsize::MIN);
-        let share = |(name, environment): (String, TrainingEnvironment)| (name, environment.with_threads(threads));
+        let share = |(name, environment): (String, TrainingEnvironment)| {
+            let environment = environment.with_threads(threads);
+            (name, rungs.iter().fold(environment, |environment, rungs| environment.with_rungs_kept(rungs)))
+        };
         let evaluator = ThreadEvaluator::with_names(environments.into_iter().map(share).collect())?;
         Ok(Self { evaluator: Box::new(evaluator), workers, waiting })
     }

@@ -79,6 +79,8 @@ impl Arguments {
             overrides.set_if("search.median_stopping.grace_epochs", self.median_stopping);
             // Without a curve nothing could be compared.
             overrides.set_if("recipe.measure_every", self.median_stopping.map(|_| 1));
+            overrides.set_if("search.rungs.count", self.rungs);
+            overrides.set_if("search.rungs.one_in", self.promote_one_in);
             overrides.set_if("space.max_layers", self.max_layers);
             overrides.set_if("recipe.epochs", self.recipe.epochs);
             self.recipe.put(overrides);

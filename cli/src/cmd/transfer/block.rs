@@ -69,7 +69,7 @@ fn best(path: &Path) -> Result<Block, Box<dyn Error>> {
     let history: RunHistory<BlockSpace> = RunFolder::read(path)?;
     let measured = history.records.iter().filter(|record| record.evaluation.final_value().is_some());
     // Among equal rewards the earlier block.
-    let best = measured.max_by(|a, b| a.reward.cmp(&b.reward).then(b.id.cmp(&a.id)));
+    let best = measured.max_by(|a, b| a.standing().cmp(&b.standing()).then(b.id.cmp(&a.id)));
     let best = best.ok_or_else(|| {
         format!(
             "--block: no block of the run in {} has been measured yet: continue the search, or choose another run",

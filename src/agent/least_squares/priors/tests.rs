@@ -1,6 +1,6 @@
 use super::*;
 use crate::agent::{Agent, LeastSquares, LeastSquaresConfig, Memory};
-use crate::evaluation::Episode;
+use crate::evaluation::{Episode, Reward};
 use crate::graph::{CostError, Fingerprint, LayerGraph, ToGraph};
 use crate::space::cell::{CellCode, CellOperation, CellSpace};
 use crate::space::{SpaceError, Step};
@@ -102,9 +102,13 @@ fn features_are_convex_and_of_mean_0_and_variance_1_over_two_priors() {
     assert_eq!(places.iter().map(|&place| usize::from(place)).collect::<Vec<_>>(), [BUCKETS, BUCKETS + 1]);
 }
 
+fn worth(rung: u32, reward: f64) -> evaluation::Standing {
+    evaluation::Standing { rung, reward: Reward::new(reward).unwrap() }
+}
+
 fn agreement(pairs: impl IntoIterator<Item = (f64, f64)>) -> Agreement {
     let mut agreement = Agreement::default();
-    pairs.into_iter().for_each(|(prior, reward)| agreement.push(prior, Reward::new(reward).unwrap()));
+    pairs.into_iter().for_each(|(prior, reward)| agreement.push(prior, worth(0, reward)));
     agreement
 }
 
@@ -125,7 +129,7 @@ fn the_gate_closes_where_rewards_contradict_and_opens_again_where_they_agree() {
     assert!(agreement((0..50).map(|n| (f64::from(n), 7.0))).holds(), "no information");
     let mut changed = opposed(5);
     for n in 10..30 {
-        changed.push(f64::from(n), Reward::new(f64::from(n)).unwrap());
+        changed.push(f64::from(n), worth(0, f64::from(n)));
     }
     assert!(changed.holds());
 }
@@ -161,7 +165,7 @@ fn search(agent: &mut LeastSquares<Scaled>, space: &Scaled, trials: u64) -> Memo
         let fingerprint = space.fingerprint(&cell);
         let reward = Reward::new(parameters(cell) as f64 / 1_000.0).unwrap();
         memory.note_proposed(fingerprint);
-        memory.push(Episode { rewards: vec![reward; walk.len()], trajectory: walk, reward, fingerprint });
+        memory.push(Episode { rewards: vec![reward; walk.len()], trajectory: walk, reward, fingerprint, rung: 0 });
         agent
             .learn(space, &memory.episodes()[memory.episodes().len() - 1..], &memory, &mut seed::stream(5, "l", trial))
             .unwrap();
@@ -229,4 +233,13 @@ fn a_learner_that_is_loaded_goes_on_as_if_it_had_not_been() {
         };
         assert_eq!(propose(&mut stepwise), propose(&mut at_once));
     }
+}
+
+#[test]
+fn a_promoted_architecture_counts_once_and_above_those_of_lower_rungs() {
+    let mut found = agreement([(0.1, 40.0), (0.2, 30.0), (0.3, 20.0)]);
+    assert_eq!(found.sum, -3);
+    found.remove(0.3, worth(0, 20.0));
+    found.push(0.3, worth(1, 10.0));
+    assert_eq!((found.sum, found.pairs.len()), (1, 3), "its pairs are in order now");
 }
