@@ -88,7 +88,6 @@ fn a_mistake_is_explained_with_the_option_that_mends_it() {
         (&["search", "--dataset", "mnist"][..], "data.dataset is \"mnist\": it must be embedded"),
         (&["search", "--broken-images", "mend"], "it must be refuse or skip"),
         (&["verify", "run", "--recipe", "slow"], "it must be cifar, imagenet, early-stop or darts"),
-        (&["verify", "run", "--recipe", "slow"], "it must be cifar, imagenet or early-stop"),
         (&["search", "--rungs", "3", "--rolling"], "cannot be used with"),
         (&["search", "--rungs", "3", "--median-stopping"], "cannot be used with"),
         (&["transfer", "--out", "out", "--resume", "--width", "2"], "cannot be used with"),
