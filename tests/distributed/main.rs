@@ -11,6 +11,7 @@ mod leases;
 mod names;
 mod processes;
 mod refusals;
+mod rungs;
 mod server;
 mod stopping;
 mod trainers;
