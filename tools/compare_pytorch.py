@@ -5,7 +5,7 @@
         [--block separable] [--batch 32]
 
 Any Python with torch will do. Both train the same block (N = 1, 32 filters, three stages, 32x32x3) with Adam. One side
-waits while the other works. The quickest round counts, and the median of the rounds is printed beside it.
+waits while the other works.
 
 Each side is a process that answers a line with a number of steps by the seconds that they took. `benches/gpu/stages`
 uses the same sides on a GPU.
@@ -78,6 +78,17 @@ class Side:
     def seconds(self, steps):
         self.ask(steps)
         return float(self.line())
+
+    def processor_seconds(self):
+        """What its threads have computed so far; Linux only."""
+        tasks = f"/proc/{self.process.pid}/task"
+        return sum(int(open(f"{tasks}/{task}/schedstat").read().split()[0]) for task in os.listdir(tasks)) / 1e9
+
+    def speeds(self, images, steps):
+        """Images a second, and images a second of processor time, over some steps of so many images each."""
+        before = self.processor_seconds()
+        seconds = self.seconds(steps)
+        return images * steps / seconds, images * steps / (self.processor_seconds() - before)
 
     def close(self):
         if self.timer:
@@ -166,36 +177,37 @@ def main():
     if not arguments.executable:
         parser.error("name an executable of the bench trainer: cargo bench --bench trainer --no-run prints its path")
 
-    print(f"images a second, best (and median) of {arguments.rounds} rounds in turns")
+    print(f"images a second over {arguments.rounds} rounds in turns: best, median; median of ratios in a round")
+    print("the same per second of processor time, which other programs on the machine change less")
     block = BLOCKS.get(arguments.block, arguments.block)
-    batch = arguments.batch
     for threads in arguments.threads or [1, 2]:
-        with tempfile.TemporaryDirectory() as folder:
-            environment = {
-                "BLOCKQNN_PEER": folder,
-                "BLOCKQNN_PEER_BLOCK": block,
-                "BLOCKQNN_PEER_BATCH": str(batch),
-                "RAYON_NUM_THREADS": str(threads),
-            }
-            ours = [Side([executable], environment) for executable in arguments.executable]
-            sides = [Side(torch_command(folder, "--threads", str(threads), "--batch", str(batch))), *ours]
-            for side in sides:
-                side.seconds(1)
-            rounds = [
-                [batch * arguments.steps / side.seconds(arguments.steps) for side in sides]
-                for _ in range(arguments.rounds)
-            ]
-            for side in sides:
-                side.close()
-        best, *own_best = map(max, zip(*rounds))
-        median, *own_median = map(statistics.median, zip(*rounds))
-        print(f"{threads} threads: PyTorch {json.loads(sides[0].told)['torch']} {best:.0f} ({median:.0f})")
-        for place, executable in enumerate(arguments.executable):
-            ratio = statistics.median(round_[1 + place] / round_[0] for round_ in rounds)
-            print(
-                f"  {os.path.basename(executable)}: {own_best[place]:.0f} ({own_median[place]:.0f}), "
-                f"ratio {own_best[place] / best:.2f} (median of the rounds' ratios {ratio:.2f})"
-            )
+        compare(arguments, block, threads)
+
+
+def compare(arguments, block, threads):
+    """Prints the speeds of all sides with so many threads."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {
+            "BLOCKQNN_PEER": folder,
+            "BLOCKQNN_PEER_BLOCK": block,
+            "BLOCKQNN_PEER_BATCH": str(arguments.batch),
+            "RAYON_NUM_THREADS": str(threads),
+        }
+        ours = [Side([executable], environment) for executable in arguments.executable]
+        sides = [Side(torch_command(folder, "--threads", str(threads), "--batch", str(arguments.batch))), *ours]
+        for side in sides:
+            side.seconds(1)
+        rounds = [[side.speeds(arguments.batch, arguments.steps) for side in sides] for _ in range(arguments.rounds)]
+        for side in sides:
+            side.close()
+    names = [f"PyTorch {json.loads(sides[0].told)['torch']}", *map(os.path.basename, arguments.executable)]
+    for place, name in enumerate(names):
+        told = []
+        for clock in (0, 1):
+            speeds = [one[place][clock] for one in rounds]
+            ratio = statistics.median(one[place][clock] / one[0][clock] for one in rounds)
+            told.append(f"{max(speeds):.0f}, {statistics.median(speeds):.0f}; {ratio:.2f}")
+        print(f"{threads} threads, {name}: {told[0]}    processor: {told[1]}")
 
 
 if __name__ == "__main__":
