@@ -4,9 +4,9 @@
     python3 tools/compare_pytorch.py target/release/deps/trainer-... [--threads 1 2] [--rounds 5] [--steps 2] \
         [--block separable] [--batch 32] [--inference]
 
-Any Python with torch will do. With --inference, onnxruntime takes part too if that Python has it, and the executable
-was built with the feature `onnx`. Both train the same block (N = 1, 32 filters, three stages, 32x32x3) with Adam. One side
-waits while the other works. The quickest round counts, and the median of the rounds is printed beside it.
+Any Python with torch will do. Both train the same block (N = 1, 32 filters, three stages, 32x32x3) with Adam. One side
+waits while the other works. With --inference they classify batches, and onnxruntime takes part too if that Python has it
+and the executable was built with the feature `onnx`.
 
 Each side is a process that answers a line with a number of steps by the seconds that they took. `benches/gpu/stages`
 uses the same sides on a GPU.
@@ -79,6 +79,17 @@ class Side:
     def seconds(self, steps):
         self.ask(steps)
         return float(self.line())
+
+    def processor_seconds(self):
+        """What its threads have computed so far; Linux only."""
+        tasks = f"/proc/{self.process.pid}/task"
+        return sum(int(open(f"{tasks}/{task}/schedstat").read().split()[0]) for task in os.listdir(tasks)) / 1e9
+
+    def speeds(self, images, steps):
+        """Images a second, and images a second of processor time, over some steps of so many images each."""
+        before = self.processor_seconds()
+        seconds = self.seconds(steps)
+        return images * steps / seconds, images * steps / (self.processor_seconds() - before)
 
     def close(self):
         if self.timer:
@@ -212,41 +223,42 @@ def main():
     if not arguments.executable:
         parser.error("name an executable of the bench trainer: cargo bench --bench trainer --no-run prints its path")
 
-    print(f"images a second, best (and median) of {arguments.rounds} rounds in turns")
+    print(f"images a second over {arguments.rounds} rounds in turns: best, median; median of ratios in a round")
+    print("the same per second of processor time, which other programs on the machine change less")
     block = BLOCKS.get(arguments.block, arguments.block)
-    batch = arguments.batch
     for threads in arguments.threads or [1, 2]:
-        with tempfile.TemporaryDirectory() as folder:
-            environment = {
-                "BLOCKQNN_PEER": folder,
-                "BLOCKQNN_PEER_BLOCK": block,
-                "BLOCKQNN_PEER_BATCH": str(batch),
-                "RAYON_NUM_THREADS": str(threads),
-                "OMP_WAIT_POLICY": "passive",
-            }
-            if arguments.inference:
-                environment["BLOCKQNN_PEER_INFERENCE"] = "1"
-            ours = [Side([executable], environment) for executable in arguments.executable]
-            commands = others(folder, threads, arguments)
-            sides = [*(Side(command, environment) for command in commands.values()), *ours]
-            for side in sides:
-                side.seconds(1)
-            rounds = [
-                [batch * arguments.steps / side.seconds(arguments.steps) for side in sides]
-                for _ in range(arguments.rounds)
-            ]
-            for side in sides:
-                side.close()
-        best, median = list(map(max, zip(*rounds))), list(map(statistics.median, zip(*rounds)))
-        versions = [next(iter(json.loads(side.told).values())) for side in sides[: len(commands)]]
-        told = map("{} {} {:.0f} ({:.0f})".format, commands, versions, best, median)
-        print(f"{threads} threads: {', '.join(told)}")
-        for place, executable in enumerate(arguments.executable, len(commands)):
-            print(f"  {os.path.basename(executable)}: {best[place]:.0f} ({median[place]:.0f})", end="")
-            for other, name in enumerate(commands):
-                ratio = statistics.median(round_[place] / round_[other] for round_ in rounds)
-                print(f", ratio to {name} {best[place] / best[other]:.2f} (median of the rounds' ratios {ratio:.2f})", end="")
-            print()
+        compare(arguments, block, threads)
+
+
+def compare(arguments, block, threads):
+    """Prints the speeds of all sides with so many threads."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {
+            "BLOCKQNN_PEER": folder,
+            "BLOCKQNN_PEER_BLOCK": block,
+            "BLOCKQNN_PEER_BATCH": str(arguments.batch),
+            "RAYON_NUM_THREADS": str(threads),
+            "OMP_WAIT_POLICY": "passive",
+        }
+        if arguments.inference:
+            environment["BLOCKQNN_PEER_INFERENCE"] = "1"
+        ours = [Side([executable], environment) for executable in arguments.executable]
+        commands = others(folder, threads, arguments)
+        sides = [*(Side(command, environment) for command in commands.values()), *ours]
+        for side in sides:
+            side.seconds(1)
+        rounds = [[side.speeds(arguments.batch, arguments.steps) for side in sides] for _ in range(arguments.rounds)]
+        for side in sides:
+            side.close()
+    versions = [next(iter(json.loads(side.told).values())) for side in sides[: len(commands)]]
+    names = [*map("{} {}".format, commands, versions), *map(os.path.basename, arguments.executable)]
+    for place, name in enumerate(names):
+        told = []
+        for clock in (0, 1):
+            speeds = [one[place][clock] for one in rounds]
+            ratios = [statistics.median(one[place][clock] / one[to][clock] for one in rounds) for to in range(len(commands))]
+            told.append(f"{max(speeds):.0f}, {statistics.median(speeds):.0f}; " + ", ".join(map("{:.2f}".format, ratios)))
+        print(f"{threads} threads, {name}: {told[0]}    processor: {told[1]}")
 
 
 if __name__ == "__main__":

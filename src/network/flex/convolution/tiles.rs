@@ -62,17 +62,17 @@ impl WithSimd for Image<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { sizes, input, weights, around: Around { bias, rectify, mask }, padded, output } = self;
-        let planes = Planes::new(&sizes, S::F32_LANES);
-        let copies = rectify || !planes.is_plain;
+        let layout = Planes::new(&sizes, S::F32_LANES);
+        let copies = rectify || !layout.is_plain;
         // The margin stays 0 from group to group and from image to image.
-        padded.resize(if copies { planes.plane * sizes.from } else { 0 }, 0.0);
-        let (offsets, places) = (planes.offsets(&sizes), planes.places(&sizes, S::F32_LANES));
+        padded.resize(if copies { layout.plane * sizes.from } else { 0 }, 0.0);
+        let (offsets, places) = (layout.offsets(&sizes), layout.places(&sizes, S::F32_LANES));
         let plane = sizes.output_plane();
         let mut blocks_of_weights = weights.chunks_exact(sizes.weights());
         let groups = input.chunks_exact(sizes.from * sizes.input_plane());
         for (input, group) in groups.zip(0..) {
             if copies {
-                planes.fill(simd, &sizes, input, rectify, padded);
+                layout.fill(simd, &sizes, input, rectify, padded);
             }
             let inputs = if copies { padded.as_slice() } else { input };
             for (block, weights) in blocks(sizes.to).zip(&mut blocks_of_weights) {
@@ -114,10 +114,16 @@ impl<S: Simd> Tiles<'_, S> {
     #[inline(always)]
     fn all<const R: usize, const N: usize>(&mut self, places: &[Place]) {
         let (tiles, rest) = places.as_chunks::<N>();
-        tiles.iter().for_each(|places| self.tile::<R, N>(places));
+        for places in tiles {
+            self.tile::<R, N>(places);
+        }
         let (tiles, rest) = rest.as_chunks::<2>();
-        tiles.iter().for_each(|places| self.tile::<R, 2>(places));
-        rest.iter().for_each(|&place| self.tile::<R, 1>(&[place]));
+        for places in tiles {
+            self.tile::<R, 2>(places);
+        }
+        for &place in rest {
+            self.tile::<R, 1>(&[place]);
+        }
     }
 
     /// Computes the outputs of `R` channels at `N` vectors of pixels.

@@ -96,14 +96,14 @@ impl WithSimd for Part<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { sizes, input, gradient, rectify, images, channels, output } = self;
-        let planes = Planes::new(&sizes, S::F32_LANES);
-        let (offsets, places) = (planes.offsets(&sizes), planes.places(&sizes, S::F32_LANES));
+        let layout = Planes::new(&sizes, S::F32_LANES);
+        let (offsets, places) = (layout.offsets(&sizes), layout.places(&sizes, S::F32_LANES));
         let reach = offsets.iter().copied().max().unwrap_or(0);
         let (rows, plane) = (channels.rows.len(), places.len() * S::F32_LANES);
         let run = RUN_PIXELS.div_ceil(sizes.output_plane()).min(images.len());
         // Tensors that are laid out like the copies are read where they are.
-        let copies = [rectify || !planes.is_plain, !sizes.output[1].is_multiple_of(S::F32_LANES)];
-        let mut inputs = Source::new(copies[0], [sizes.from * planes.plane, sizes.input_image()], run);
+        let copies = [rectify || !layout.is_plain, !sizes.output[1].is_multiple_of(S::F32_LANES)];
+        let mut inputs = Source::new(copies[0], [sizes.from * layout.plane, sizes.input_image()], run);
         let mut gradients = Source::new(copies[1], [rows * plane, sizes.output_image()], run);
         let of_image = |image: usize| {
             let begins = [image * inputs.image, image * gradients.image];
@@ -123,7 +123,7 @@ impl WithSimd for Part<'_> {
                     reach,
                     places: &all_places[..count * places.len()],
                     inputs: inputs.read(input, sizes.input_image(), count, |input, copy| {
-                        planes.fill(simd, &sizes, &input[..sizes.from * sizes.input_plane()], rectify, copy);
+                        layout.fill(simd, &sizes, &input[..sizes.from * sizes.input_plane()], rectify, copy);
                     }),
                     gradients: gradients.read(gradient, sizes.output_image(), count, |gradient, copy| {
                         let rows = gradient[..rows * sizes.output_plane()].chunks_exact(sizes.output[1]);
