@@ -151,7 +151,10 @@ impl LayerGraph {
     /// cells all joins but the last are sums. In a residual block it is stochastic depth (Huang et al., ECCV 2016).
     #[cfg(feature = "train")]
     pub(crate) fn paths(&self) -> Vec<[usize; 2]> {
-        let is_shortcut = |from: usize| self.nodes[from].operation.facts().passes_through;
+        let is_shortcut = |from: usize| {
+            let operation = &self.nodes[from].operation;
+            matches!(operation, Operation::Input | Operation::Previous) || operation.facts().passes_through
+        };
         let live = self.live_nodes();
         let sums = (0..self.nodes.len()).filter(|&node| live[node] && self.nodes[node].operation == Operation::Add);
         let inputs = |node: usize| (0..).zip(&self.nodes[node].inputs).map(move |(input, &from)| ([node, input], from));
