@@ -275,11 +275,11 @@ fn reductions(
     blocks: &[PlacedBlock],
     initializer: &mut Initializer<'_>,
 ) -> Result<Vec<Vec<PreActivation>>, NetworkError> {
-    let mut cells = |input: usize| {
+    let cells = |input: usize| {
         let reduced = blocks.iter().filter(|block| block.is_reduced());
         reduced.map(|block| PreActivation::reducing(block.inputs[input], block.width, initializer)).collect()
     };
-    (0..inputs).map(&mut cells).collect()
+    (0..inputs).map(cells).collect()
 }
 
 #[cfg(all(test, any(feature = "flex", feature = "ndarray")))]
