@@ -220,5 +220,4 @@ impl std::fmt::Display for RungAgreement {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests;
