@@ -39,7 +39,7 @@ const STEP: u32 = 3;
 /// # References
 /// K. Jamieson, A. Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization", AISTATS 2016.
 /// Promoting as results arrive, and not once, is from L. Li et al., "A System for Massively Parallel Hyperparameter
-/// Tuning", MLSys 2020. The paper has no rungs.
+/// Tuning", Conference on Machine Learning and Systems 2020. The paper has no rungs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rungs {
@@ -220,5 +220,4 @@ impl std::fmt::Display for RungAgreement {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "exact values are meant")]
 mod tests;

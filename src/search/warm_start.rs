@@ -366,7 +366,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
         let reward = self.worth(0, &evaluation, self.priced(&architecture, cost).as_ref())?;
         self.elsewhere.insert(fingerprint, evaluation);
         // It counts for the highest rung whose epochs it had.
-        let reached = self.ladder.iter().filter(|rung| rung.epochs <= known.metrics.epochs).next_back();
+        let reached = self.ladder.iter().rfind(|rung| rung.epochs <= known.metrics.epochs);
         let rung = reached.map_or(0, |rung| rung.number);
         Ok(Episode { rung, ..self.episode(trajectory, 0, reward, fingerprint)? })
     }

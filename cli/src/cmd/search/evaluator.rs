@@ -69,7 +69,7 @@ impl Chosen {
         let threads = NonZeroUsize::new(cores.get() / workers).unwrap_or(NonZeroUsize::MIN);
         let share = |(name, environment): (String, TrainingEnvironment)| {
             let environment = environment.with_threads(threads);
-            (name, rungs.iter().fold(environment, |environment, rungs| environment.with_rungs_kept(rungs)))
+            (name, rungs.iter().fold(environment, TrainingEnvironment::with_rungs_kept))
         };
         let evaluator = ThreadEvaluator::with_names(environments.into_iter().map(share).collect())?;
         Ok(Self { evaluator: Box::new(evaluator), workers, waiting })
