@@ -37,5 +37,19 @@ pub(super) fn store<S: Simd>(simd: S, slice: &mut [f32], vector: S::f32s) {
 #[inline(always)]
 pub(super) fn rectify<S: Simd>(simd: S, vector: S::f32s) -> S::f32s {
     let zero = simd.splat_f32s(0.0);
-    simd.select_f32s(simd.less_than_f32s(vector, zero), zero, vector)
+    select(simd, simd.less_than_f32s(vector, zero), zero, vector)
+}
+
+/// Returns 0 where `mask` is not positive, and `vector` elsewhere.
+#[inline(always)]
+pub(super) fn keep_positive<S: Simd>(simd: S, mask: S::f32s, vector: S::f32s) -> S::f32s {
+    let zero = simd.splat_f32s(0.0);
+    select(simd, simd.less_than_f32s(zero, mask), vector, zero)
+}
+
+/// Chooses lanes of one vector or the other. pulp's own function for numbers is not always inlined.
+#[inline(always)]
+fn select<S: Simd>(simd: S, mask: S::m32s, if_true: S::f32s, if_false: S::f32s) -> S::f32s {
+    let bits = simd.select_u32s(mask, simd.transmute_u32s_f32s(if_true), simd.transmute_u32s_f32s(if_false));
+    simd.transmute_f32s_u32s(bits)
 }
