@@ -6,6 +6,7 @@
 )]
 
 use pulp::Simd;
+use pulp::bytemuck::cast;
 
 /// Loads a vector from `slice[at..]`.
 #[inline(always)]
@@ -47,9 +48,8 @@ pub(super) fn keep_positive<S: Simd>(simd: S, mask: S::f32s, vector: S::f32s) ->
     select(simd, simd.less_than_f32s(zero, mask), vector, zero)
 }
 
-/// Chooses lanes of one vector or the other. pulp's own function for numbers is not always inlined.
+/// Chooses lanes of one vector or the other. pulp's own functions for this and for its casts are not always inlined.
 #[inline(always)]
 fn select<S: Simd>(simd: S, mask: S::m32s, if_true: S::f32s, if_false: S::f32s) -> S::f32s {
-    let bits = simd.select_u32s(mask, simd.transmute_u32s_f32s(if_true), simd.transmute_u32s_f32s(if_false));
-    simd.transmute_f32s_u32s(bits)
+    cast(simd.select_u32s(mask, cast(if_true), cast(if_false)))
 }
