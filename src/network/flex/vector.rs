@@ -6,6 +6,7 @@
 )]
 
 use pulp::Simd;
+use pulp::bytemuck::cast;
 
 /// Loads a vector from `slice[at..]`.
 #[inline(always)]
@@ -37,5 +38,18 @@ pub(super) fn store<S: Simd>(simd: S, slice: &mut [f32], vector: S::f32s) {
 #[inline(always)]
 pub(super) fn rectify<S: Simd>(simd: S, vector: S::f32s) -> S::f32s {
     let zero = simd.splat_f32s(0.0);
-    simd.select_f32s(simd.less_than_f32s(vector, zero), zero, vector)
+    select(simd, simd.less_than_f32s(vector, zero), zero, vector)
+}
+
+/// Returns 0 where `mask` is not positive, and `vector` elsewhere.
+#[inline(always)]
+pub(super) fn keep_positive<S: Simd>(simd: S, mask: S::f32s, vector: S::f32s) -> S::f32s {
+    let zero = simd.splat_f32s(0.0);
+    select(simd, simd.less_than_f32s(zero, mask), vector, zero)
+}
+
+/// Chooses lanes of one vector or the other. pulp's own functions for this and for its casts are not always inlined.
+#[inline(always)]
+fn select<S: Simd>(simd: S, mask: S::m32s, if_true: S::f32s, if_false: S::f32s) -> S::f32s {
+    cast(simd.select_u32s(mask, cast(if_true), cast(if_false)))
 }

@@ -105,9 +105,10 @@ impl Planes {
 #[inline(always)]
 fn copy<S: Simd>(simd: S, input: &[f32], rectified: bool, output: &mut [f32]) {
     let whole = input.len() / S::F32_LANES * S::F32_LANES;
-    let value = |vector| if rectified { rectify(simd, vector) } else { vector };
     for at in (0..whole).step_by(S::F32_LANES) {
-        store(simd, &mut output[at..at + S::F32_LANES], value(load::<S>(input, at)));
+        let vector = load::<S>(input, at);
+        let vector = if rectified { rectify(simd, vector) } else { vector };
+        store(simd, &mut output[at..at + S::F32_LANES], vector);
     }
     for (to, &from) in output[whole..].iter_mut().zip(&input[whole..]) {
         *to = if rectified && from < 0.0 { 0.0 } else { from };

@@ -5,7 +5,7 @@
     reason = "what is not inlined into the dispatched function is compiled without its vectors"
 )]
 
-use super::super::vector::{load, load_some, store};
+use super::super::vector::{keep_positive, load, load_some, store};
 use super::Sizes;
 use super::planes::{Place, Planes};
 use pulp::{Arch, Simd, WithSimd};
@@ -134,15 +134,11 @@ impl<S: Simd> Tiles<'_, S> {
         let length = self.inputs.len() - places[N - 1].input;
         let inputs: [&[f32]; N] = from_fn(|n| &self.inputs[places[n].input..][..length]);
         let sums = sum_up::<S, R, N>(simd, inputs, self.offsets, self.weights, &self.bias);
-        let zero = simd.splat_f32s(0.0);
         for (row, sums) in sums.iter().enumerate() {
             for (place, &sum) in places.iter().zip(sums) {
                 let pixels = row * self.plane + place.output..row * self.plane + place.output + place.lanes;
                 let sum = match self.mask {
-                    Some(mask) => {
-                        let mask = load_some(simd, &mask[pixels.clone()]);
-                        simd.select_f32s(simd.less_than_f32s(zero, mask), sum, zero)
-                    }
+                    Some(mask) => keep_positive(simd, load_some(simd, &mask[pixels.clone()]), sum),
                     None => sum,
                 };
                 store(simd, &mut self.output[pixels], sum);

@@ -117,19 +117,15 @@ impl WithSimd for Part<'_> {
                 let input = &input[begin * sizes.input_image() + group * sizes.from * sizes.input_plane()..];
                 let channel = group * sizes.to + channels.rows.start;
                 let gradient = &gradient[begin * sizes.output_image() + channel * sizes.output_plane()..];
+                inputs.copy_inputs(simd, &layout, &sizes, input, rectify, count);
+                gradients.copy_gradients(&sizes, gradient, rows, count);
                 let sums = Sums {
                     simd,
                     offsets: &offsets,
                     reach,
                     places: &all_places[..count * places.len()],
-                    inputs: inputs.read(input, sizes.input_image(), count, |input, copy| {
-                        layout.fill(simd, &sizes, &input[..sizes.from * sizes.input_plane()], rectify, copy);
-                    }),
-                    gradients: gradients.read(gradient, sizes.output_image(), count, |gradient, copy| {
-                        let rows = gradient[..rows * sizes.output_plane()].chunks_exact(sizes.output[1]);
-                        let copies = copy.chunks_exact_mut(plane / sizes.output[0]);
-                        rows.zip(copies).for_each(|(row, copy)| copy[..row.len()].copy_from_slice(row));
-                    }),
+                    inputs: if inputs.copies { &inputs.copy } else { input },
+                    gradients: if gradients.copies { &gradients.copy } else { gradient },
                     plane,
                     rows,
                 };
@@ -153,21 +149,36 @@ impl Source {
         Self { copies, image, copy: vec![0.0; numbers] }
     }
 
-    /// Returns the first images of a tensor with so many numbers per image, copied one by one if they are.
+    /// Copies the channels of a group of some images, if they are copied, from where the group begins in the first.
     #[inline(always)]
-    fn read<'a>(
-        &'a mut self,
-        tensor: &'a [f32],
-        image: usize,
+    fn copy_inputs<S: Simd>(
+        &mut self,
+        simd: S,
+        layout: &Planes,
+        sizes: &Sizes,
+        input: &[f32],
+        rectify: bool,
         images: usize,
-        copy: impl Fn(&[f32], &mut [f32]),
-    ) -> &'a [f32] {
-        if !self.copies {
-            return tensor;
+    ) {
+        if self.copies {
+            for (image, copy) in self.copy.chunks_exact_mut(self.image).take(images).enumerate() {
+                let input = &input[image * sizes.input_image()..][..sizes.from * sizes.input_plane()];
+                layout.fill(simd, sizes, input, rectify, copy);
+            }
         }
-        let copies = self.copy.chunks_exact_mut(self.image).take(images);
-        copies.enumerate().for_each(|(at, to)| copy(&tensor[at * image..], to));
-        &self.copy
+    }
+
+    /// Copies so many output channels of some images, if they are copied, from where the channels begin in the first.
+    fn copy_gradients(&mut self, sizes: &Sizes, gradient: &[f32], rows: usize, images: usize) {
+        if self.copies {
+            let width = self.image / (rows * sizes.output[0]);
+            for (image, copy) in self.copy.chunks_exact_mut(self.image).take(images).enumerate() {
+                let gradient = &gradient[image * sizes.output_image()..][..rows * sizes.output_plane()];
+                for (row, copy) in gradient.chunks_exact(sizes.output[1]).zip(copy.chunks_exact_mut(width)) {
+                    copy[..row.len()].copy_from_slice(row);
+                }
+            }
+        }
     }
 }
 
