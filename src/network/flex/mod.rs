@@ -140,7 +140,7 @@ fn convolved(
     let (input, weights) = (input.to_contiguous(), weights.to_contiguous());
     let bias = bias.map(Primitive::to_contiguous);
     let sizes = Sizes::new(dims(&input), dims(&weights), window);
-    let bias = bias.as_ref().map(|bias| bias.storage());
+    let bias = bias.as_ref().map(Primitive::storage);
     tensor(convolution::convolve(sizes, input.storage(), weights.storage(), bias, rectify), sizes.output_shape())
 }
 
