@@ -149,11 +149,11 @@ impl<'a> Layout<'a> {
 
     fn print(&self, path: &Path, prediction: &Prediction) {
         let [file, class] = self.widths;
-        let columns: String = best(self.classes, prediction, self.top)
+        let columns: Vec<String> = best(self.classes, prediction, self.top)
             .into_iter()
             .map(|(name, probability)| format!("  {name:class$} {:>6.2} %", 100.0 * probability))
             .collect();
-        outln!("{:file$}{columns}", path.display().to_string());
+        outln!("{:file$}{}", path.display().to_string(), columns.concat());
     }
 }
 
