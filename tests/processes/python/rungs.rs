@@ -4,7 +4,7 @@ use super::{block, children, command, config, folder, trial};
 use blockqnn::agent::RandomAgent;
 use blockqnn::environment::{Environment, TrialContext};
 use blockqnn::evaluation::{Evaluation, Metrics, Rung};
-use blockqnn::evaluator::{Evaluator, InlineEvaluator, ProcessEvaluator, TrainerEnvironment};
+use blockqnn::evaluator::{Evaluator, InlineEvaluator, ProcessEvaluator, TrainerCommand, TrainerEnvironment};
 use blockqnn::search::{Rungs, Search, SearchConfig};
 use blockqnn::space::block::BlockCode;
 use serde_json::json;
@@ -75,7 +75,7 @@ fn a_trainer_continues_promoted_trials_and_gives_the_search_of_one_process() {
 fn a_trainer_as_an_environment_is_told_the_rung_and_one_without_rungs_or_a_budget_is_refused() {
     let in_rungs = folder(TRAINER);
     let environment = |folder: &Path, epochs: Option<u32>| {
-        let trainer = epochs.into_iter().fold(command(folder), |trainer, epochs| trainer.with_epochs(epochs));
+        let trainer = epochs.into_iter().fold(command(folder), TrainerCommand::with_epochs);
         TrainerEnvironment::<BlockCode>::new(json!(null), config(trainer)).unwrap()
     };
     let mut python = environment(in_rungs.path(), Some(9));
