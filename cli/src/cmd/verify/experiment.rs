@@ -41,6 +41,8 @@ impl Arguments {
         of_run.set_run(&history.settings)?;
         let mut experiment = of_run.apply(Preset::Quick)?;
         experiment.recipe = self.training.change(self.recipe.clone());
+        // A verification trains every block to the end.
+        (experiment.search.rungs, experiment.search.median_stopping) = (None, None);
         let overrides = self.settings.around(|overrides| {
             // The number of trials is irrelevant here; set explicitly, it stays.
             overrides.set("search.trials", experiment.search.trials);
