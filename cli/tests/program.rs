@@ -65,6 +65,14 @@ fn a_plan_of_the_papers_search_needs_no_files_and_names_every_setting() {
     let two = ["search", "--epochs", "9", "--rungs", "2", "--promote-one-in", "4", "--trials", "40", "--dry-run"];
     let two = printed(folder.path(), &two, 0);
     assert!(two.contains("in rungs of 3, 9 epochs: 34, 6 blocks; one in 4 is promoted"), "{two}");
+    for (budget, trials) in [("--total-epochs", "300"), ("--total-images", "300999")] {
+        let plan = ["search", "--preset", "economical", budget, trials, "--dry-run"];
+        let plan = printed(folder.path(), &plan, 0);
+        assert!(
+            plan.contains("rungs of 1, 3, 9 epochs: 126, 40, 15 blocks") && plan.contains("  296 epochs"),
+            "{plan}"
+        );
+    }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
@@ -78,6 +86,8 @@ fn a_mistake_is_explained_with_the_option_that_mends_it() {
         (&["search", "--device", "abacus"], "(option --device)"),
         (&["search", "--rungs", "1"], "search.rungs.count is 1: it must be at least 2 (option --rungs)"),
         (&["search", "--rungs", "2", "--epochs", "1"], "at least 2 epochs long (option --rungs)"),
+        (&["search", "--total-images", "1999"], "the budget has room for 1 epochs, and not for one trial"),
+        (&["search", "--trainer", "python3 t.py", "--total-images", "99"], "give --total-epochs"),
         (&["compare", "--budgets", "100s"], "(option --budgets)"),
         (&["export", "missing", "--to", "json"], "missing is not a run folder"),
     ] {

@@ -245,24 +245,48 @@ impl Experiment {
         self
     }
 
-    /// Returns how many images pass through networks in training if no training is restarted: trials x epochs x images.
-    /// With rungs, a promoted training has only the epochs that it adds.
+    /// Returns the epochs of all trials together, if every one of them is trained, and none is restarted or stopped
+    /// early. With rungs, a promoted training has only the epochs that it adds.
+    #[must_use]
+    pub fn epochs(&self) -> u64 {
+        self.epochs_of(self.search.trials)
+    }
+
+    /// Returns how many images pass through networks in training: [epochs](Self::epochs) x images.
     ///
     /// `images` is the number of training images.
     #[must_use]
     pub fn image_passes(&self, images: u64) -> u64 {
-        let SearchConfig { trials, minibatch, rungs, .. } = &self.search;
-        let ladder = rungs.and_then(|rungs| Some((rungs, rungs.ladder(self.recipe.epochs).ok()?)));
-        let epochs = match ladder {
-            None => trials.saturating_mul(self.recipe.epochs.into()),
-            Some((rungs, ladder)) => {
-                let below = std::iter::once(0).chain(ladder.iter().map(|rung| rung.epochs));
-                let added = ladder.iter().zip(below).map(|(rung, below)| u64::from(rung.epochs - below));
-                let trials = rungs.trials_at(ladder.len(), *trials, *minibatch);
-                trials.into_iter().zip(added).map(|(trials, added)| trials.saturating_mul(added)).sum()
+        self.epochs().saturating_mul(images)
+    }
+
+    /// Returns the largest number of trials that have at most `epochs` [epochs](Self::epochs) together. With rungs it is
+    /// larger than without.
+    #[must_use]
+    pub fn trials_within(&self, epochs: u64) -> u64 {
+        // A trial has at least one epoch.
+        let (mut fit, mut too_many) = (0, epochs.saturating_add(1));
+        while too_many - fit > 1 {
+            let between = fit + (too_many - fit) / 2;
+            if self.epochs_of(between) <= epochs {
+                fit = between;
+            } else {
+                too_many = between;
             }
+        }
+        fit
+    }
+
+    fn epochs_of(&self, trials: u64) -> u64 {
+        let SearchConfig { minibatch, rungs, .. } = &self.search;
+        let Some((rungs, ladder)) = rungs.and_then(|rungs| Some((rungs, rungs.ladder(self.recipe.epochs).ok()?)))
+        else {
+            return trials.saturating_mul(self.recipe.epochs.into());
         };
-        epochs.saturating_mul(images)
+        let below = std::iter::once(0).chain(ladder.iter().map(|rung| rung.epochs));
+        let added = ladder.iter().zip(below).map(|(rung, below)| u64::from(rung.epochs - below));
+        let trials = rungs.trials_at(ladder.len(), trials, *minibatch);
+        trials.into_iter().zip(added).map(|(trials, added)| trials.saturating_mul(added)).sum()
     }
 
     /// Returns the share of uniformly random blocks of the space that would be trained, from 0 to 1, counted over

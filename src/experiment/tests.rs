@@ -43,6 +43,7 @@ fn the_economical_preset_trains_few_blocks_for_all_epochs_and_counts_only_added_
     assert_eq!(low + middle + high, 96);
     assert!((60..75).contains(&low) && (18..26).contains(&middle) && (4..9).contains(&high), "{low} {middle} {high}");
     assert_eq!(economical.image_passes(1_000), (low + 2 * middle + 6 * high) * 1_000);
+    assert_eq!(economical.epochs(), low + 2 * middle + 6 * high);
     let mut short = economical;
     short.recipe.epochs = 1;
     let error = short.validate().unwrap_err().to_string();
@@ -184,4 +185,20 @@ fn the_share_of_blocks_that_are_trained_is_all_with_bounded_widths_and_not_half_
     assert!((0.35..0.5).contains(&paper.trained_share(2_000)), "{}", paper.trained_share(2_000));
     paper.search.limits.parameters = Some(0);
     assert!(paper.trained_share(10).abs() < 1e-9);
+}
+
+#[test]
+fn a_budget_in_epochs_gives_the_largest_number_of_trials_that_fit() {
+    let paper = Experiment::paper();
+    assert_eq!([0, 11, 12, 35, 36].map(|epochs| paper.trials_within(epochs)), [0, 0, 1, 2, 3]);
+    for rungs in [None, Some(Rungs::new(3)), Some(Rungs { one_in: 5, ..Rungs::new(2) })] {
+        let mut experiment = Experiment::economical();
+        experiment.search.rungs = rungs;
+        for budget in [1, 9, 100, 2_700] {
+            experiment.search.trials = experiment.trials_within(budget);
+            assert!(experiment.epochs() <= budget);
+            experiment.search.trials += 1;
+            assert!(experiment.epochs() > budget, "{rungs:?} {budget}");
+        }
+    }
 }

@@ -169,8 +169,20 @@ fn option(text: &str) -> Option<&str> {
 
 /// What only the program has: the commands that a text must not name, and an option.
 fn named(line: &str) -> Option<String> {
-    const COMMANDS: [&str; 10] =
-        ["search", "verify", "transfer", "export", "classify", "report", "worker", "compare", "calibrate", "plan"];
+    const COMMANDS: [&str; 12] = [
+        "search",
+        "verify",
+        "transfer",
+        "export",
+        "classify",
+        "report",
+        "worker",
+        "compare",
+        "calibrate",
+        "plan",
+        "trainer",
+        "completions",
+    ];
     // Documentation may point to an example as a lesson; a message may not, and an example is no program to run.
     const EXAMPLES: [&str; 4] = ["cifar_search", "imagenet_transfer", "compare_agents", "the examples"];
     let words = words(line);

@@ -86,6 +86,15 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     trials: Option<u64>,
 
+    /// In place of --trials: as many trials as have at most N epochs of training together. A promoted block (--rungs)
+    /// has only the epochs that it adds. What is stopped early, or too large to be trained, leaves some of them unused
+    #[arg(long, value_name = "N", conflicts_with = "trials")]
+    total_epochs: Option<u64>,
+
+    /// In place of --trials: as many trials as are trained on at most N images together, each counted once an epoch
+    #[arg(long, value_name = "N", conflicts_with_all = ["trials", "total_epochs"])]
+    total_images: Option<u64>,
+
     /// Blocks per minibatch, after which the agent learns [default: the preset's]
     #[arg(long, value_name = "N")]
     minibatch: Option<u64>,
@@ -173,7 +182,7 @@ Examples:
   blockqnn search --trainer 'python3 train.py' --processes 2
   blockqnn search --first 'conv3(0) conv3(1) add(0,2) terminal(3)' --history my-run
   blockqnn search --set recipe.epochs=12 --median-stopping
-  blockqnn search --agent best --epochs 9 --rungs 3
+  blockqnn search --agent best --epochs 9 --rungs 3 --total-epochs 300
   blockqnn search --preset economical --dataset folder --data PHOTOS
   blockqnn search --out my-run --resume
   blockqnn search --preset paper --dry-run";

@@ -90,6 +90,17 @@ impl Arguments {
         Ok(given)
     }
 
+    /// The epochs of all trials together, if they are given.
+    fn budget(&self, experiment: &Experiment, data: Option<&Path>) -> Result<Option<u64>, Box<dyn Error>> {
+        match self.total_images {
+            Some(_) if self.processes.trainer().is_some() => {
+                Err("--total-images would count images that only the trainer knows: give --total-epochs".into())
+            }
+            Some(passes) => Ok(Some(passes / (experiment.data.training_images(data)?.max(1) as u64))),
+            None => Ok(self.total_epochs),
+        }
+    }
+
     /// The preset or the resumed run, overridden by what is given. The classes of an image folder are counted in
     /// `data`.
     pub(super) fn experiment(&self, data: Option<&Path>) -> Result<Experiment, Box<dyn Error>> {
@@ -104,6 +115,9 @@ impl Arguments {
             refuse_other_classes(&given, &experiment, classes)?;
             experiment = overrides.apply(self.preset)?;
         }
+        if let Some(epochs) = self.budget(&experiment, data)? {
+            experiment.search.trials = trials_within(&experiment, epochs)?;
+        }
         // A trainer has images of its own, and reads what it likes.
         if self.processes.trainer().is_some() {
             return Ok(experiment);
@@ -114,6 +128,17 @@ impl Arguments {
         images::refuse_unread(experiment.data.dataset, data)?;
         refuse_unused(&given, &experiment)?;
         Ok(experiment)
+    }
+}
+
+/// The trials that have at most this many epochs together.
+fn trials_within(experiment: &Experiment, epochs: u64) -> Result<u64, String> {
+    match experiment.trials_within(epochs) {
+        0 => {
+            let full = experiment.recipe.epochs;
+            Err(format!("the budget has room for {epochs} epochs, and not for one trial: a block has {full} in all"))
+        }
+        trials => Ok(trials),
     }
 }
 

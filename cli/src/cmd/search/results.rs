@@ -60,7 +60,7 @@ pub(crate) fn write(run: &Path, space: &BlockSpace, report: &SearchReport<BlockS
     Ok(())
 }
 
-/// Where trainings by `PyTorch` keep their states.
+/// Where trainings keep their states: of blocks that may be promoted, and those by `PyTorch`.
 pub(crate) fn checkpoints(run: &Path) -> PathBuf {
     run.join("checkpoints")
 }
