@@ -110,7 +110,7 @@
 //! | --- | --- | --- |
 //! | `train` | yes | `data`, `network`, `train` and `experiment`, on [burn](https://burn.dev); needs a device to run |
 //! | `flex` | yes | the CPU, with burn's default pure Rust kernels and faster ones of our own |
-//! | `ndarray` | | the CPU, with burn's older kernels: for comparisons, about 30 times slower in training |
+//! | `ndarray` | | the CPU, with burn's older kernels: for comparisons, more than 30 times slower in training |
 //! | `cuda` | | NVIDIA GPUs |
 //! | `cuda-nvrtc` | | NVIDIA GPUs, with kernels compiled by NVRTC instead of the bundled LLVM |
 //! | `wgpu` | | GPUs through Vulkan, Metal, DirectX 12 or WebGPU |

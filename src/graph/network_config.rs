@@ -37,8 +37,8 @@ impl Default for StemConfig {
 
 /// How the widths of concatenations are treated.
 ///
-/// The paper does not say. Its random blocks reach a mean accuracy of 56 % on cards that have 12 GB (`TitanX`). Growing
-/// widths contradict both: more than half of the random blocks of its space would be too large to train
+/// The paper does not say. Its random blocks reach a mean accuracy of 56 %, on `TitanX` cards (which have 12 GB).
+/// Growing widths contradict that: more than half of the random blocks of its space would be refused by their size
 /// (docs/paper-map.md, section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Repeats {
-    /// Discard it and request another, so that each trial of the run is a different architecture ("unique
-    /// minibatch", Table 2).
+    /// Discard it and request another, so that each trial of the run is a different architecture (the
+    /// paper's "unique minibatch", Section "Experiment Details").
     #[default]
     Resample,
     /// Take it as a trial with the metrics measured before, without training. Within a minibatch all still differ.

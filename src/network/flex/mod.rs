@@ -1,7 +1,7 @@
 //! Own kernels for burn's CPU device, `flex`, through burn's interface for extensions.
 //!
 //! burn 0.22's own convolution copies every image into a matrix of patches, and its gradients go through several
-//! layouts (`docs/performance.md`). These kernels compute the same without either. Other devices keep burn's kernels.
+//! layouts. These kernels compute the same without either. Other devices keep burn's kernels.
 
 mod convolution;
 mod normalisation;

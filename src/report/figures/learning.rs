@@ -53,7 +53,7 @@ pub(super) fn of_run(run: &Run, minibatches: &[Minibatch]) -> Drawn {
         count(run.settings.search.minibatch),
         count(run.trials.iter().filter(|trial| trial.outcome.is_ok()).count() as u64),
         count(run.trials.len() as u64),
-        if run.objective().is_accuracy() { " (Figure 7 of the paper.)" } else { "" },
+        if run.objective().is_accuracy() { " (Figure 7 of the paper is of this kind.)" } else { "" },
     );
     let figure = plot.figure("learning", &format!("{caption} {}", summary(run, &complete)));
     Ok(Chart { figure, caption, table: Some(table(run, minibatches)) })

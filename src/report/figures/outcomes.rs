@@ -89,7 +89,11 @@ pub(super) fn early_stop(run: &Run) -> Drawn {
     } else {
         "No block of this run is verified, so there are no converged accuracies.".to_owned()
     };
-    let end = if run.objective().is_accuracy() { format!(" {end} (Figure 4 of the paper.)") } else { String::new() };
+    let end = if run.objective().is_accuracy() {
+        format!(" {end} (Figure 4 of the paper is of this kind.)")
+    } else {
+        String::new()
+    };
     let caption = format!("The {} {shown}.{end}", top.len());
     Ok(Chart::new("early-stop", &plot, caption))
 }

@@ -58,7 +58,8 @@ pub(super) fn learning(run: &Run) -> Drawn {
         plot.entry(Swatch::Line { dashed: false }, colour, epochs(*rung));
     }
     let name = &run.objective().name;
-    let of_the_paper = if run.objective().is_accuracy() { " (Figure 7 of the paper, at each rung.)" } else { "" };
+    let of_the_paper =
+        if run.objective().is_accuracy() { " (Figure 7 of the paper is of this kind, without rungs.)" } else { "" };
     let caption = format!(
         "Mean {name} of the blocks of each minibatch that were measured at a rung. Above the lowest they are the best of \
          the rung below.{of_the_paper}"

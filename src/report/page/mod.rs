@@ -284,7 +284,7 @@ fn best_blocks(html: &mut String, run: &Run, drawings: &[Figure]) {
             let _ = writeln!(
                 html,
                 "<p class=\"note\">Channels are those in the first block of the network, where convolutions have {} \
-                 filters. (Figures 5 and 8 of the paper.)</p>",
+                 filters. (Figures 5 and 8 of the paper are of this kind.)</p>",
                 network.width
             );
         }

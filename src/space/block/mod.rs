@@ -44,7 +44,8 @@ pub enum LayerSet {
     #[default]
     Paper,
     /// Those of Table 1, and what later networks have: separable, depthwise, grouped, dilated and factorised
-    /// convolutions, squeeze-and-excitation, expansions and bottlenecks. The paper names such layers as its next step.
+    /// convolutions, squeeze-and-excitation, expansions and bottlenecks. The paper leaves depthwise convolutions and
+    /// "more powerful convolution layers" to future work.
     Modern,
     /// Inverted bottlenecks by kernel, expansion, and whether they have squeeze-and-excitation. A shortcut is a sum.
     Mobile,
