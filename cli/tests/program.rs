@@ -86,7 +86,10 @@ fn a_mistake_is_explained_with_the_option_that_mends_it() {
         (&["search", "--device", "abacus"], "(option --device)"),
         (&["search", "--rungs", "1"], "search.rungs.count is 1: it must be at least 2 (option --rungs)"),
         (&["search", "--rungs", "2", "--epochs", "1"], "at least 2 epochs long (option --rungs)"),
-        (&["search", "--total-images", "1999"], "the budget has room for 1 epochs, and not for one trial"),
+        (
+            &["search", "--total-images", "1999"],
+            "the budget is too small for one trial: it has 1 of the 2 epochs of a block",
+        ),
         (&["search", "--trainer", "python3 t.py", "--total-images", "99"], "give --total-epochs"),
         (&["compare", "--budgets", "100s"], "(option --budgets)"),
         (&["export", "missing", "--to", "json"], "missing is not a run folder"),

@@ -136,7 +136,7 @@ fn trials_within(experiment: &Experiment, epochs: u64) -> Result<u64, String> {
     match experiment.trials_within(epochs) {
         0 => {
             let full = experiment.recipe.epochs;
-            Err(format!("the budget has room for {epochs} epochs, and not for one trial: a block has {full} in all"))
+            Err(format!("the budget is too small for one trial: it has {epochs} of the {full} epochs of a block"))
         }
         trials => Ok(trials),
     }
