@@ -2,7 +2,8 @@
 
 use super::{Rule, Violation, samples};
 use crate::environment::{Environment, Progress, TrialContext};
-use crate::evaluation::{Evaluation, Objective, Trial};
+use crate::evaluation::{Evaluation, Objective, Rung, Trial};
+use crate::search::Rungs;
 use crate::space::SearchSpace;
 use std::cell::RefCell;
 
@@ -11,8 +12,12 @@ use std::cell::RefCell;
 /// `make` must return equal environments. Each architecture is evaluated three times: by one environment, by a second
 /// one in the opposite order, and by the first again. All evaluations must be the same, except for their times;
 /// evaluations that depend on the machine (lack of memory, time limit, failure) are not compared. Accuracies must be
-/// between 0 and 100 percent, measurements finite, reported progress must be possible, and both environments must have the same identity. If
-/// a training takes a minute, check only a few architectures.
+/// between 0 and 100 percent, measurements finite, reported progress must be possible, and both environments must have
+/// the same identity. If a training takes a minute, check only a few architectures.
+///
+/// Of an environment that [can](Environment::full_epochs) evaluate at rungs, the first architecture is also evaluated at
+/// the three rungs of its epochs, one after the other, and at the highest alone: none may exceed the epochs of its rung,
+/// and both results of the highest must be those of the full evaluation.
 ///
 /// Training on a GPU rarely repeats to the bit, which the check reports as a violation; check it on a CPU. The check
 /// does not test that an evaluation returns soon after it [is cancelled](TrialContext::is_cancelled).
@@ -68,11 +73,16 @@ where
     let identity = one.identity();
     check_identity(&identity, &[other.identity(), one.identity()])?;
     let samples = samples(space, architectures)?;
-    let forth = samples.iter().map(|sample| evaluate(objective, &mut one, sample)).collect::<Result<Vec<_>, _>>()?;
-    let mut back =
-        samples.iter().rev().map(|sample| evaluate(objective, &mut other, sample)).collect::<Result<Vec<_>, _>>()?;
+    let forth =
+        samples.iter().map(|sample| evaluate(objective, &mut one, sample, None)).collect::<Result<Vec<_>, _>>()?;
+    let mut back = samples
+        .iter()
+        .rev()
+        .map(|sample| evaluate(objective, &mut other, sample, None))
+        .collect::<Result<Vec<_>, _>>()?;
     back.reverse();
-    let again = samples.iter().map(|sample| evaluate(objective, &mut one, sample)).collect::<Result<Vec<_>, _>>()?;
+    let again =
+        samples.iter().map(|sample| evaluate(objective, &mut one, sample, None)).collect::<Result<Vec<_>, _>>()?;
     for (place, (_, architecture)) in samples.iter().enumerate() {
         for (evaluation, what) in
             [(&back[place], "from another environment in another order"), (&again[place], "a second time")]
@@ -84,7 +94,36 @@ where
             })?;
         }
     }
+    if let (Some(sample), Some(whole)) = (samples.first(), forth.first()) {
+        check_rungs(objective, [&mut one, &mut other], sample, whole)?;
+    }
     check_identity(&identity, &[one.identity()])
+}
+
+/// Checks that evaluations at rungs are the beginning of the full one, `whole`.
+fn check_rungs<A>(
+    objective: &Objective,
+    [one, other]: [&mut impl Environment<A>; 2],
+    sample: &(Trial, A),
+    whole: &Evaluation,
+) -> Result<(), Violation> {
+    let Some(full) = one.full_epochs() else { return Ok(()) };
+    let Ok(ladder) = Rungs::new(3).ladder(full) else { return Ok(()) };
+    let mut climbed = None;
+    for rung in &ladder {
+        let evaluation = evaluate(objective, one, sample, Some(*rung))?;
+        let epochs = evaluation.metrics().map_or(0, |metrics| metrics.epochs);
+        Rule::RungsArePrefixes.hold(epochs <= rung.epochs, || format!("{epochs} epochs at {rung:?}"))?;
+        climbed = Some(evaluation);
+    }
+    let alone = evaluate(objective, other, sample, ladder.last().copied())?;
+    for (found, how) in climbed.iter().map(|climbed| (climbed, "after the others")).chain([(&alone, "alone")]) {
+        let comparable = !whole.depends_on_machine() && !found.depends_on_machine();
+        Rule::RungsArePrefixes.hold(!comparable || whole == found, || {
+            format!("the full evaluation is {whole:?}, and the highest rung {how} {found:?}")
+        })?;
+    }
+    Ok(())
 }
 
 pub(super) fn check_identity(identity: &str, others: &[String]) -> Result<(), Violation> {
@@ -107,6 +146,7 @@ fn evaluate<A>(
     objective: &Objective,
     environment: &mut impl Environment<A>,
     (trial, architecture): &(Trial, A),
+    rung: Option<Rung>,
 ) -> Result<Evaluation, Violation> {
     let impossible = RefCell::new(None);
     let listener = |progress: Progress| {
@@ -114,7 +154,7 @@ fn evaluate<A>(
             *impossible.borrow_mut() = Some(progress);
         }
     };
-    let context = TrialContext::new(trial).with_progress(&listener);
+    let context = TrialContext::new(trial).with_progress(&listener).with_rung(rung);
     let evaluation = environment
         .evaluate(architecture, &context)
         .map_err(|error| Rule::EvaluationsSucceed.broken(format!("trial {}: {error}", trial.id)))?;

@@ -116,6 +116,8 @@ rules! {
     EvaluationsSucceed = "an environment must evaluate every architecture without an error",
     /// An evaluation depends on the architecture and the trial's seed alone.
     EvaluationsRepeat = "an evaluation must depend on architecture and seed alone",
+    /// An evaluation at a rung is the beginning of the full evaluation, however it got there.
+    RungsArePrefixes = "an evaluation at a rung must be the beginning of the full one",
     /// The value and the measurements of an evaluation are finite numbers, and an accuracy is between 0 and 100 percent.
     ValuesArePossible = "values must be finite, and an accuracy between 0 and 100 percent",
     /// Reported progress is possible: no more epochs than there are, and a fraction from 0 to 1.

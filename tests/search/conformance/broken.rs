@@ -279,12 +279,18 @@ impl Environment<Chain> for FirstKernel {
         context.report(Progress::new(0, 1, 0, fraction));
         // The time differs, which must not matter.
         self.1 += 0.001;
-        let metrics = Metrics { seconds: self.1, ..Metrics::from_accuracy(accuracy + self.1.floor()) };
+        let rung = context.rung().filter(|_| self.0 != Some(Rule::RungsArePrefixes));
+        let epochs = rung.map_or(9, |rung| rung.epochs);
+        let metrics = Metrics { seconds: self.1, epochs, ..Metrics::from_accuracy(accuracy + self.1.floor()) };
         Ok(Evaluation::Measured(metrics))
     }
 
     fn identity(&self) -> String {
         if self.0 == Some(Rule::IdentityIsStable) { format!("rated {}", self.1) } else { "first kernel".to_owned() }
+    }
+
+    fn full_epochs(&self) -> Option<u32> {
+        Some(9)
     }
 }
 
@@ -298,6 +304,7 @@ fn an_environment_that_breaks_a_rule_is_caught_by_that_rule() {
         Rule::EvaluationsRepeat,
         Rule::ValuesArePossible,
         Rule::ProgressIsPossible,
+        Rule::RungsArePrefixes,
     ] {
         let violation = check(Some(rule)).unwrap_err();
         assert_eq!(violation.rule, rule, "{violation}");

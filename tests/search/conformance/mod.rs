@@ -73,6 +73,7 @@ fn every_agent_conforms_in_blocks_and_in_cells() {
 fn every_environment_conforms() {
     let space = BlockSpace::paper();
     check_environment(&space, || Synthetic::new().with_noise(3.0), 100).unwrap();
+    check_environment(&space, || Synthetic::new().with_epochs(9), 20).unwrap();
     check_environment(&space, || HiddenBlock::new(1).with_noise(3.0), 100).unwrap();
     check_environment(&space, || Motifs::new(1).with_noise(3.0), 100).unwrap();
     let rows: Vec<_> = CellCode::all().map(|cell| format!("{cell},{}\n", cell.index() % 100)).collect();
