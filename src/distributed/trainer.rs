@@ -46,7 +46,7 @@ impl Trainer {
         let (sender, lines) = unbounded_channel();
         let stop = Cancellation::new();
         let stopped = stop.clone();
-        let thread = std::thread::Builder::new().name("blockqnn trainer".to_owned());
+        let thread = std::thread::Builder::new().name("trainer".to_owned());
         let spawned = thread.spawn(move || {
             let say = |line| {
                 let _ = sender.send(line);
