@@ -57,6 +57,6 @@ fn every_test_and_every_path_of_the_paper_map_exists() {
 #[test]
 fn missing_tests_and_paths_are_found() {
     let page = "| code | `src/lib.rs` (`Cost`), `graph/nowhere.rs` |\n\
-                | tests | `a_test_of_ours`, `nobody_wrote_this`, `tests/report.rs` |\n";
+                | tests | `a_test_of_ours`, `nobody_wrote_this`, `tests/report/main.rs` |\n";
     assert_eq!(missing(page, "fn a_test_of_ours() {"), ["nobody_wrote_this", "graph/nowhere.rs"]);
 }
