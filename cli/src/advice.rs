@@ -3,7 +3,10 @@
 use clap::Command;
 
 /// What messages of the library name, and the option that sets it.
-const OPTIONS: [(&str, &str); 32] = [
+const OPTIONS: [(&str, &str); 35] = [
+    ("contest.flops", "flops"),
+    ("contest.parameters", "parameters"),
+    ("contest.repetitions", "repetitions"),
     ("data.broken_images", "broken-images"),
     ("data.dataset", "dataset"),
     ("data.size", "size"),

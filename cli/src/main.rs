@@ -9,6 +9,7 @@ mod terminal;
 
 mod advice;
 mod args;
+mod block;
 mod cmd;
 mod images;
 mod output;

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 12] = [
     "search",
     "verify",
     "transfer",
     "export",
     "classify",
     "report",
+    "contest",
     "compare",
     "calibrate",
     "plan",

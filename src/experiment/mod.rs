@@ -3,9 +3,11 @@
 //! [`Experiment`] contains the settings of space, agent, reward, controller, recipe and data. It starts from a
 //! [`Preset`] and is checked as a whole before anything runs.
 
+mod contest;
 mod data;
 mod verification;
 
+pub use contest::{Contest, ContestEnvironment, ContestReport, ContestRow, ContestTraining, Entrant, EqualCost};
 pub use data::{DataConfig, Dataset};
 pub use verification::{Verification, VerificationReport, VerificationRow};
 

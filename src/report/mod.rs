@@ -3,8 +3,8 @@
 //! [`Run::read`] reads a run folder, also while its search is running. [`Report`] turns one or several runs into a
 //! self-contained page ([`Report::html`]), figures as SVG and PNG ([`Report::figures`]), and every series as CSV
 //! ([`Report::series`]).
-//! [`draw`] draws a single block, [`regret`] how fast agents come near the optimum in a comparison. [`TensorBoard`]
-//! watches a search and writes event files for that program.
+//! [`draw`] draws a single block, [`regret`] how fast agents come near the optimum in a comparison, [`rated`] blocks by
+//! cost and accuracy. [`TensorBoard`] watches a search and writes event files for that program.
 //!
 //! The page needs no network and no script: the figures in it are SVG, and text from outside (names, messages) is never
 //! markup. Where scripts run, tables can be sorted. PNGs are drawn with a font that comes with the crate, so that they
@@ -26,7 +26,7 @@ mod text;
 
 pub use drawing::{BlockDrawing, draw};
 pub use figure::Figure;
-pub use figures::regret;
+pub use figures::{RatedBlock, rated, regret};
 pub use run::Run;
 pub use series::Series;
 pub use tensorboard::TensorBoard;

@@ -124,6 +124,11 @@ impl Plot {
         self.layers.push((colour, Layer::Dots { points, radius, opacity }));
     }
 
+    /// Adds a text to the right of a point.
+    pub(super) fn label(&mut self, at: Point, text: String) {
+        self.texts.push((at, text));
+    }
+
     /// Adds dots that are hollow.
     pub(super) fn rings(&mut self, points: Vec<Point>, colour: Colour) {
         self.layers.push((colour, Layer::Rings(points)));

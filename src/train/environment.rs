@@ -153,6 +153,11 @@ impl TrainingEnvironment {
         Self { rungs: Some(folder.into()), ..self }
     }
 
+    /// Builds other networks from now on, for the same images. The identity stays.
+    pub(crate) fn change_network(&mut self, network: NetworkConfig) {
+        self.network = network;
+    }
+
     /// Returns where the training of a trial is kept: as the user wants it, or as long as it may be promoted.
     fn checkpoints(&self, context: &TrialContext<'_>) -> Option<Checkpoints> {
         let of_rungs =

@@ -169,7 +169,7 @@ fn option(text: &str) -> Option<&str> {
 
 /// What only the program has: the commands that a text must not name, and an option.
 fn named(line: &str) -> Option<String> {
-    const COMMANDS: [&str; 12] = [
+    const COMMANDS: [&str; 13] = [
         "search",
         "verify",
         "transfer",
@@ -177,6 +177,7 @@ fn named(line: &str) -> Option<String> {
         "classify",
         "report",
         "worker",
+        "contest",
         "compare",
         "calibrate",
         "plan",

@@ -4,6 +4,7 @@ mod calibrate;
 mod classify;
 mod compare;
 mod completions;
+mod contest;
 mod export;
 mod plan;
 mod report;
@@ -51,6 +52,7 @@ pub(crate) enum Command {
     Report(report::Arguments),
     #[cfg(feature = "nats")]
     Worker(worker::Arguments),
+    Contest(contest::Arguments),
     Compare(compare::Arguments),
     Calibrate(calibrate::Arguments),
     Plan(plan::Arguments),
@@ -69,6 +71,7 @@ impl Command {
             Self::Report(arguments) => report::run(arguments),
             #[cfg(feature = "nats")]
             Self::Worker(arguments) => worker::run(arguments),
+            Self::Contest(arguments) => contest::run(arguments),
             Self::Compare(arguments) => compare::run(arguments),
             Self::Calibrate(arguments) => calibrate::run(arguments),
             Self::Plan(arguments) => plan::run(arguments),

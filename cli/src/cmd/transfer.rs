@@ -1,6 +1,5 @@
 //! `transfer`: a block that was found, trained on larger images than it was found on.
 
-mod block;
 mod folder;
 mod recipe;
 pub(super) mod settings;
@@ -8,7 +7,7 @@ pub(super) mod settings;
 use super::Outcome;
 use crate::images::{print_classes, tell_left_out};
 use crate::progress::Watched;
-use crate::{args, terminal};
+use crate::{args, block, terminal};
 use blockqnn::data::{
     BrokenImages, Cropping, DataError, FolderParts, ImageFolder, PictureStream, Pictures, Preprocessing, embedded,
     pictures_identity,
@@ -28,6 +27,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+/// Two convolutions and a shortcut, written by hand rather than found by a search.
+const DEFAULT: &str = "conv3(0) conv3(1) add(0,2) terminal(3)";
 /// Training images whose statistics normalise all images.
 const STATISTICS_IMAGES: usize = 2_000;
 /// An epoch of ImageNet takes hours, so each is worth a checkpoint. One is also written when the training is stopped.
@@ -48,7 +49,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = Preset::Quick)]
     preset: Preset,
 
-    /// Block to train: the folder of a search (its best block is used), a file with a block (text, JSON, or the
+    /// Block to train: the folder of a search (its best block is used; RUN#3 is the third best), a file with a block (text, JSON, or the
     /// output of `blockqnn export --to json`), the block itself as text, such as 'conv3(0) terminal(1)', or a published
     /// block to compare with: resnet-basic, resnet-bottleneck, resnext, inception, dense, mobilenet-v2, nasnet-a,
     /// darts-v2 [default: conv3(0) conv3(1) add(0,2) terminal(3)]
@@ -235,7 +236,7 @@ fn resume(out: &Path, parts: &Parts, threads: NonZeroUsize) -> Result<Task, Box<
 fn start(arguments: &Arguments, parts: &Parts, threads: NonZeroUsize) -> Result<Task, Box<dyn Error>> {
     let (training, validation) = parts;
     let classes = training.classes().to_vec();
-    let block = block::read(arguments.block.as_deref())?;
+    let block = block::read(arguments.block.as_deref().unwrap_or(DEFAULT), "--block")?;
     let (recipe, network) = arguments.training(classes.len());
     recipe.validate()?;
     let network = NetworkConfig { widths: block.widths, ..network };

@@ -4,10 +4,11 @@ use super::{done, seconds_as_text};
 use blockqnn::environment::{BoxError, Cancellation, Progress};
 use blockqnn::evaluation::{Evaluation, Trial};
 use blockqnn::search::{Observer, RecordOf};
-use blockqnn::space::block::{BlockCode, BlockSpace};
+use blockqnn::space::SearchSpace;
 use blockqnn::train::Watch;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// How often the progress of a training is printed.
@@ -52,13 +53,13 @@ impl Trainings {
     }
 }
 
-impl Observer<BlockSpace> for Trainings {
-    fn on_restored(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
+impl<S: SearchSpace<Architecture: fmt::Display>> Observer<S> for Trainings {
+    fn on_restored(&mut self, record: &RecordOf<S>) -> Result<(), BoxError> {
         errln!("block {} was finished before", record.id + 1);
         Ok(())
     }
 
-    fn on_proposed(&mut self, trial: &Trial, block: &BlockCode) -> Result<(), BoxError> {
+    fn on_proposed(&mut self, trial: &Trial, block: &S::Architecture) -> Result<(), BoxError> {
         errln!("block {}: {block}", trial.id + 1);
         Ok(())
     }
@@ -73,7 +74,7 @@ impl Observer<BlockSpace> for Trainings {
         errln!("block {}: attempt {attempt} failed: {message}", trial + 1);
     }
 
-    fn on_finished(&mut self, record: &RecordOf<BlockSpace>) -> Result<(), BoxError> {
+    fn on_finished(&mut self, record: &RecordOf<S>) -> Result<(), BoxError> {
         let block = record.id + 1;
         match (record.evaluation.metrics(), &record.evaluation) {
             (Some(metrics), _) => errln!("block {block}: {:.2} % in {:.0} s", metrics.value, metrics.seconds),

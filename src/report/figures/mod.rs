@@ -4,10 +4,12 @@ mod blocks;
 mod curves;
 mod learning;
 mod outcomes;
+mod rated;
 mod regret;
 mod rungs;
 
 pub(super) use outcomes::saved_seconds;
+pub use rated::{RatedBlock, rated};
 pub use regret::regret;
 
 use super::colours::{Colour, SERIES};

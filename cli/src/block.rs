@@ -1,14 +1,12 @@
-//! Reads the block to transfer, in any of its formats.
+//! Blocks that are named on the command line, in any of their formats.
 
 use blockqnn::export::Blueprint;
 use blockqnn::graph::{LayerGraph, ToGraph, WidthRule};
 use blockqnn::search::{RunFolder, RunHistory};
 use blockqnn::space::block::{BlockCode, BlockSpace};
+use std::collections::HashSet;
 use std::error::Error;
 use std::path::Path;
-
-/// Two convolutions and a shortcut, written by hand rather than found by a search.
-const DEFAULT: &str = "conv3(0) conv3(1) add(0,2) terminal(3)";
 
 /// A block, its name, and the width rule of the network in which it was found.
 pub(crate) struct Block {
@@ -23,17 +21,22 @@ impl Block {
     }
 }
 
-/// The block of a run folder, of a file, of a published block's name, or of a text.
-pub(crate) fn read(source: Option<&str>) -> Result<Block, Box<dyn Error>> {
-    let source = source.unwrap_or(DEFAULT);
+/// The block of a run folder, of a file, of a published block's name, or of a text. Of a run it is the best one, that of
+/// a rank (`RUN#3`), or that in the middle of the ranks (`RUN#median`). `option` names what was given, in errors.
+pub(crate) fn read(source: &str, option: &str) -> Result<Block, Box<dyn Error>> {
     let path = Path::new(source);
     if path.is_dir() {
-        return best(path);
+        return of_run(path, "1", option);
+    }
+    if let Some((run, rank)) = source.rsplit_once('#')
+        && Path::new(run).is_dir()
+    {
+        return of_run(Path::new(run), rank, option);
     }
     if path.is_file() {
         let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {source}: {error}"))?;
         return parse(text.trim(), path)
-            .map_err(|error| format!("--block: the file {source} has no valid block: {error}").into());
+            .map_err(|error| format!("{option}: the file {source} has no valid block: {error}").into());
     }
     if let Ok(graph) = LayerGraph::named(source) {
         return Ok(Block { name: source.to_owned(), graph, widths: WidthRule::Growing });
@@ -43,10 +46,10 @@ pub(crate) fn read(source: Option<&str>) -> Result<Block, Box<dyn Error>> {
     let code: Result<BlockCode, _> = source.parse();
     code.map(|code| Block::new(&code, WidthRule::Bounded)).map_err(|error| {
         if is_text {
-            format!("--block: {error}")
+            format!("{option}: {error}")
         } else {
             format!(
-                "--block: {source:?} is neither a run folder nor a file, not a block such as 'conv3(0) conv3(1) \
+                "{option}: {source:?} is neither a run folder nor a file, not a block such as 'conv3(0) conv3(1) \
                  terminal(2)', and none of the published ones, {}",
                 LayerGraph::NAMES.join(", ")
             )
@@ -55,28 +58,37 @@ pub(crate) fn read(source: Option<&str>) -> Result<Block, Box<dyn Error>> {
     })
 }
 
-/// The block with the highest reward of a run.
-fn best(path: &Path) -> Result<Block, Box<dyn Error>> {
+/// The block of a rank of a run, by what it is worth; of equals the earlier comes first.
+fn of_run(path: &Path, rank: &str, option: &str) -> Result<Block, Box<dyn Error>> {
     // An earlier version could put a training into the folder of a search.
-    if path.join(super::settings::FILE).exists() && !path.join("search.json").exists() {
+    if path.join("transfer.json").exists() && !path.join("search.json").exists() {
         let path = path.display();
         return Err(format!(
-            "--block: {path} is a folder of `blockqnn transfer`, not of a search: give its file {path}/{} instead",
-            super::settings::BLOCK
+            "{option}: {path} is a folder of `blockqnn transfer`, not of a search: give its file {path}/block.json instead"
         )
         .into());
     }
     let history: RunHistory<BlockSpace> = RunFolder::read(path)?;
-    let measured = history.records.iter().filter(|record| record.evaluation.final_value().is_some());
-    // Among equal rewards the earlier block.
-    let best = measured.max_by(|a, b| a.standing().cmp(&b.standing()).then(b.id.cmp(&a.id)));
-    let best = best.ok_or_else(|| {
-        format!(
-            "--block: no block of the run in {} has been measured yet: continue the search, or choose another run",
-            path.display()
-        )
+    let mut measured: Vec<_> =
+        history.records.iter().filter(|record| record.evaluation.final_value().is_some()).collect();
+    measured.sort_by(|a, b| b.standing().cmp(&a.standing()).then(a.id.cmp(&b.id)));
+    // With rungs a block has a trial at each that it reached, of which the highest comes first.
+    let mut seen = HashSet::new();
+    measured.retain(|record| seen.insert(record.fingerprint));
+    let place = match rank {
+        "median" => measured.len() / 2,
+        rank => rank.parse::<usize>().ok().and_then(|rank| rank.checked_sub(1)).ok_or_else(|| {
+            format!("{option}: #{rank} is no rank: give a number from 1, or median, after the folder of the run")
+        })?,
+    };
+    let (path, count) = (path.display(), measured.len());
+    let record = measured.get(place).ok_or_else(|| match count {
+        0 => format!(
+            "{option}: no block of the run in {path} has been measured yet: continue the search, or choose another run"
+        ),
+        _ => format!("{option}: the run in {path} has no rank {rank}: {count} blocks of it were measured"),
     })?;
-    Ok(Block::new(&best.architecture, widths_of(&history)))
+    Ok(Block::new(&record.architecture, widths_of(&history)))
 }
 
 /// How the run treated the widths of concatenations.

@@ -1,0 +1,39 @@
+//! Trains the entrants of a contest.
+
+use super::ContestTraining;
+use crate::environment::{Condition, Environment, TrialContext};
+use crate::evaluation::Evaluation;
+use crate::graph::LayerGraph;
+use crate::train::{TrainError, TrainingEnvironment};
+
+/// Trains each entrant of a [`Contest`](super::Contest) in the network of its own width.
+#[derive(Debug, Clone)]
+pub struct ContestEnvironment {
+    inner: TrainingEnvironment,
+}
+
+impl ContestEnvironment {
+    /// Trains with the images, the recipe and the device of `inner`, and keeps networks as it does. Its network is not
+    /// used, except for the shape of images and the number of classes.
+    #[must_use]
+    pub fn new(inner: TrainingEnvironment) -> Self {
+        Self { inner }
+    }
+}
+
+impl Environment<ContestTraining> for ContestEnvironment {
+    type Error = TrainError;
+
+    fn evaluate(&mut self, run: &ContestTraining, context: &TrialContext<'_>) -> Result<Evaluation, TrainError> {
+        self.inner.change_network(run.entrant.network.clone());
+        self.inner.evaluate(&run.entrant.block, context)
+    }
+
+    fn identity(&self) -> String {
+        format!("contest, {}", Environment::<LayerGraph>::identity(&self.inner))
+    }
+
+    fn condition(&self) -> Condition {
+        Environment::<LayerGraph>::condition(&self.inner)
+    }
+}
