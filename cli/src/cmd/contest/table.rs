@@ -11,7 +11,6 @@ pub(super) fn print_networks(contest: &Contest) {
     outln!("width  parameters         FLOPs  block");
     for entrant in contest.entrants() {
         let cost = entrant.cost().ok();
-        let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
         outln!(
             "{:>5}  {:>10}  {:>12}  {}",
             entrant.network.width,
@@ -26,22 +25,20 @@ pub(super) fn print_networks(contest: &Contest) {
 pub(super) fn print(found: &ContestReport) {
     let measurements: Vec<&String> =
         found.rows.first().map(|row| row.measurements.keys().collect()).unwrap_or_default();
-    let titles: String = measurements.iter().map(|name| format!("  {name:>16}")).collect();
-    outln!("rank          accuracy  trainings  width  parameters         FLOPs{titles}  block");
+    let columns = |texts: Vec<String>| texts.into_iter().map(|text| text + "  ").collect::<String>();
+    let titles = columns(measurements.iter().map(|name| format!("{name:>16}")).collect());
+    outln!("rank          accuracy  trainings  width  parameters         FLOPs  {titles}block");
     for (place, row) in found.rows.iter().enumerate() {
         let accuracy = match (row.mean(), row.standard_error()) {
             (Some(mean), Some(error)) => format!("{mean:.2} ± {error:.2} %"),
             (Some(mean), None) => format!("{mean:.2} %"),
             _ => "-".to_owned(),
         };
-        let measured: String = measurements
-            .iter()
-            .map(|name| row.measurements.get(*name).map_or_else(|| "-".to_owned(), |value| format!("{value:.3}")))
-            .map(|value| format!("  {value:>16}"))
-            .collect();
-        let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        let measured = measurements.iter().map(|name| row.measurements.get(*name));
+        let measured = measured.map(|value| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}")));
+        let measured = columns(measured.map(|value| format!("{value:>16}")).collect());
         outln!(
-            "{:>4}  {accuracy:>16}  {:>9}  {:>5}  {:>10}  {:>12}{measured}  {}",
+            "{:>4}  {accuracy:>16}  {:>9}  {:>5}  {:>10}  {:>12}  {measured}{}",
             place + 1,
             row.accuracies.len(),
             row.entrant.network.width,
@@ -50,6 +47,11 @@ pub(super) fn print(found: &ContestReport) {
             row.entrant.name
         );
     }
+}
+
+/// A number, or a dash where there is none.
+fn number(number: Option<u64>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
 }
 
 /// Draws the accuracy over the parameters, and over every measurement, into the folder of the contest.
