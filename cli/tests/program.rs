@@ -63,6 +63,10 @@ fn a_plan_of_the_papers_search_needs_no_files_and_names_every_setting() {
     }
     let economical = printed(folder.path(), &["search", "--preset", "economical", "--dry-run"], 0);
     assert!(economical.contains("in rungs of 1, 3, 9 epochs: 69, 21, 6 blocks; one in 3 is promoted"), "{economical}");
+    // The preset's two epochs have the second at a fifth of the rate.
+    let longer = printed(folder.path(), &["search", "--epochs", "9", "--dry-run"], 0);
+    let rates = "learning rate by epoch: 3.00e-3 3.00e-3 3.00e-3 3.00e-3 6.00e-4 6.00e-4 6.00e-4 6.00e-4 1.20e-4";
+    assert!(longer.contains(rates), "{longer}");
     let two = ["search", "--epochs", "9", "--rungs", "2", "--promote-one-in", "4", "--trials", "40", "--dry-run"];
     let two = printed(folder.path(), &two, 0);
     assert!(two.contains("in rungs of 3, 9 epochs: 34, 6 blocks; one in 4 is promoted"), "{two}");

@@ -6,7 +6,8 @@ use blockqnn::network::Precision;
 /// For how long, in what batches and in which number type networks are trained.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Recipe {
-    /// Epochs of each training [default: those of the preset or recipe]
+    /// Epochs of each training; the schedule of the learning rate is stretched or shortened in proportion [default:
+    /// those of the preset or recipe]
     #[arg(long, value_name = "N")]
     pub(crate) epochs: Option<u32>,
 

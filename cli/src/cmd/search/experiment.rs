@@ -55,8 +55,8 @@ impl Arguments {
         }
     }
 
-    /// The settings of the file, then the options, then each --set.
-    fn given(&self) -> Result<Overrides, Box<dyn Error>> {
+    /// The settings of the file, then the options, then each --set. `before` are those that they change.
+    fn given(&self, before: &Overrides) -> Result<Overrides, Box<dyn Error>> {
         let agent = match self.agent.as_deref() {
             None => None,
             // A configuration file may name another agent.
@@ -69,8 +69,10 @@ impl Arguments {
         };
         let mut goals = Overrides::new();
         self.goals.put(&mut goals, self.processes.trainer().is_some())?;
+        let mut scaled = Ok(());
         let given = self.settings.around(|overrides| {
             overrides.append(goals);
+            scaled = self.scale_recipe(before, overrides);
             self.pictures.put(overrides);
             overrides.set_if("search.seed", self.seed);
             overrides.set_if("search.trials", self.trials);
@@ -82,12 +84,25 @@ impl Arguments {
             overrides.set_if("search.rungs.count", self.rungs);
             overrides.set_if("search.rungs.one_in", self.promote_one_in);
             overrides.set_if("space.max_layers", self.max_layers);
-            overrides.set_if("recipe.epochs", self.recipe.epochs);
             self.recipe.put(overrides);
             self.network.put(overrides);
             overrides.set_if("agent", agent);
         })?;
+        scaled?;
         Ok(given)
+    }
+
+    /// Sets the epochs, with the recipe so far in proportion: its learning rate has fallen by the same when it ends.
+    fn scale_recipe(&self, before: &Overrides, overrides: &mut Overrides) -> Result<(), String> {
+        let Some(epochs) = self.recipe.epochs else { return Ok(()) };
+        let mut so_far = before.clone();
+        so_far.append(overrides.clone());
+        let recipe = so_far.apply(self.preset)?.recipe.scaled_to(epochs);
+        overrides.set("recipe.epochs", epochs);
+        overrides.set("recipe.schedule", serde_json::to_value(&recipe.schedule).map_err(|error| error.to_string())?);
+        overrides.set("recipe.warm_up_epochs", recipe.warm_up_epochs);
+        overrides.set_if("recipe.measure_every", recipe.measure_every);
+        Ok(())
     }
 
     /// The epochs of all trials together, if they are given.
@@ -104,10 +119,11 @@ impl Arguments {
     /// The preset or the resumed run, overridden by what is given. The classes of an image folder are counted in
     /// `data`.
     pub(super) fn experiment(&self, data: Option<&Path>) -> Result<Experiment, Box<dyn Error>> {
-        let (mut overrides, given) = (Overrides::new(), self.given()?);
+        let mut overrides = Overrides::new();
         if let Some(path) = self.resumed() {
             overrides.set_run(&RunFolder::resume(path)?.settings()?)?;
         }
+        let given = self.given(&overrides)?;
         overrides.append(given.clone());
         let mut experiment = overrides.apply(self.preset)?;
         if experiment.data.dataset == Dataset::Folder {
