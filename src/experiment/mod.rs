@@ -252,7 +252,7 @@ impl Experiment {
     #[must_use]
     pub fn image_passes(&self, images: u64) -> u64 {
         let SearchConfig { trials, minibatch, rungs, .. } = &self.search;
-        let ladder = rungs.and_then(|rungs| Some((rungs, rungs.ladder(self.recipe.epochs).ok()?)));
+        let ladder = rungs.as_ref().and_then(|rungs| Some((rungs, rungs.ladder(self.recipe.epochs).ok()?)));
         let epochs = match ladder {
             None => trials.saturating_mul(self.recipe.epochs.into()),
             Some((rungs, ladder)) => {
