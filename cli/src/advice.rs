@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// What messages of the library name, and the option that sets it.
-const OPTIONS: [(&str, &str); 32] = [
+const OPTIONS: [(&str, &str); 33] = [
     ("data.broken_images", "broken-images"),
     ("data.dataset", "dataset"),
     ("data.size", "size"),
@@ -36,6 +36,7 @@ const OPTIONS: [(&str, &str); 32] = [
     ("unknown device", "device"),
     ("give a larger budget", "budgets"),
     ("give budgets in evaluations", "budgets"),
+    ("give budgets in epochs", "budgets"),
 ];
 
 /// The message, and the options of the command that set what it names, if it names none itself.

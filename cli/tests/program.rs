@@ -79,6 +79,9 @@ fn a_mistake_is_explained_with_the_option_that_mends_it() {
         (&["search", "--rungs", "1"], "search.rungs.count is 1: it must be at least 2 (option --rungs)"),
         (&["search", "--rungs", "2", "--epochs", "1"], "at least 2 epochs long (option --rungs)"),
         (&["compare", "--budgets", "100s"], "(option --budgets)"),
+        (&["compare", "--budgets", "100e"], "places, noise 0 has no epochs: give budgets in evaluations"),
+        (&["compare", "--promote-one-in", "5"], "--promote-one-in is for agents with rungs"),
+        (&["compare", "--agent", "genius"], "local10 or hyperband"),
         (&["export", "missing", "--to", "json"], "missing is not a run folder"),
     ] {
         let message = printed(folder.path(), arguments, 1);
