@@ -103,7 +103,7 @@ impl<S: SearchSpace> Contender<S> {
         S: 'static,
     {
         let Some((agent, epochs)) = name.split_once('@') else { return Self::without_epochs(name) };
-        let epochs = epochs.split(',').map(|epochs| epochs.parse::<u32>()).collect::<Result<Vec<_>, _>>();
+        let epochs = epochs.split(',').map(str::parse::<u32>).collect::<Result<Vec<_>, _>>();
         let expected = "the name of an agent, @ and numbers of epochs, such as best@12,200";
         let epochs = epochs.map_err(|_| InvalidSetting::new("the agent", format!("{name:?}"), expected))?;
         let contender = Self::without_epochs(agent)?.at_epochs(epochs);

@@ -102,7 +102,7 @@ impl<A: fmt::Display> Environment<A> for TableEnvironment {
             let message = format!("table {} has no accuracy for it", self.table.name);
             return Ok(Evaluation::Infeasible(Infeasibility::Rejected { message }));
         };
-        Ok(Evaluation::Measured(Metrics { seconds, epochs, ..Metrics::from_accuracy(accuracy) }))
+        Ok(Evaluation::Measured(Metrics { epochs, seconds, ..Metrics::from_accuracy(accuracy) }))
     }
 
     fn identity(&self) -> String {
