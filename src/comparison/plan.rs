@@ -55,10 +55,9 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         let problem = if contender.has_rungs() && epochs.len() < 2 {
             Err("it needs a benchmark with several epochs".to_owned())
         } else if contender.has_rungs() && self.config.budgets.iter().any(|b| matches!(b, Budget::Evaluations(_))) {
-            let example = "such as 4800e";
-            Err(format!(
-                "its evaluations have {epochs:?} epochs, so their number says little: give budgets in epochs {example}"
-            ))
+            let epochs = epochs.iter().map(u32::to_string).collect::<Vec<_>>().join(" or ");
+            let remedy = "give budgets in epochs such as 4800e";
+            Err(format!("its evaluations have {epochs} epochs, so their number says little: {remedy}"))
         } else {
             let checked = if contender.has_rungs() { self.ladder(contender).map(|_| ()) } else { Ok(()) };
             checked.and_then(|()| self.benchmark.environment_at(&epochs).map(|_| ()))
