@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// What messages of the library name, and the option that sets it.
-const OPTIONS: [(&str, &str); 35] = [
+const OPTIONS: [(&str, &str); 36] = [
     ("contest.flops", "flops"),
     ("contest.parameters", "parameters"),
     ("contest.repetitions", "repetitions"),
@@ -39,6 +39,7 @@ const OPTIONS: [(&str, &str); 35] = [
     ("unknown device", "device"),
     ("give a larger budget", "budgets"),
     ("give budgets in evaluations", "budgets"),
+    ("give budgets in epochs", "budgets"),
 ];
 
 /// The message, and the options of the command that set what it names, if it names none itself.

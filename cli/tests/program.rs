@@ -97,6 +97,9 @@ fn a_mistake_is_explained_with_the_option_that_mends_it() {
         ),
         (&["search", "--trainer", "python3 t.py", "--total-images", "99"], "give --total-epochs"),
         (&["compare", "--budgets", "100s"], "(option --budgets)"),
+        (&["compare", "--budgets", "100e"], "places, noise 0 has no epochs: give budgets in evaluations"),
+        (&["compare", "--promote-one-in", "5"], "--promote-one-in is for agents with rungs"),
+        (&["compare", "--agent", "genius"], "local10 or hyperband"),
         (&["export", "missing", "--to", "json"], "missing is not a run folder"),
     ] {
         let message = printed(folder.path(), arguments, 1);

@@ -1,7 +1,7 @@
 //! Benchmarks on which agents are compared.
 
 use crate::environment::synthetic::{HiddenBlock, Motifs, Synthetic};
-use crate::environment::tabular::{Table, TableEnvironment};
+use crate::environment::tabular::{Table, TableEnvironment, TableError};
 use crate::environment::{BoxedEnvironment, EnvironmentExt};
 use crate::graph::NetworkConfig;
 use crate::setting::InvalidSetting;
@@ -19,7 +19,7 @@ pub struct Benchmark<S: SearchSpace> {
     /// The space.
     pub space: S,
     /// Creates an environment.
-    pub(super) environment: Environments<S>,
+    environment: Environments<S>,
     /// The worth of an architecture, in percent.
     pub(super) worth: Worth<S>,
     /// The highest worth in the space, in percent.
@@ -28,8 +28,21 @@ pub struct Benchmark<S: SearchSpace> {
     pub mean_seconds: Option<f64>,
     /// The network that an architecture stands for: agents may use the priors of the space in it.
     pub network: Option<NetworkConfig>,
+    /// The epochs that its evaluations may have, if it has any.
+    fidelities: Option<Fidelities<S>>,
 }
 
+/// The epochs that evaluations may have.
+struct Fidelities<S: SearchSpace> {
+    /// Ascending.
+    epochs: Vec<u32>,
+    /// Whether an evaluation for more epochs begins again, and does not continue one for fewer.
+    separate: bool,
+    environment: EnvironmentsAt<S>,
+}
+
+type EnvironmentsAt<S> =
+    Box<dyn Fn(&[u32]) -> Result<BoxedEnvironment<<S as SearchSpace>::Architecture>, TableError> + Send + Sync>;
 type Environments<S> = Box<dyn Fn() -> BoxedEnvironment<<S as SearchSpace>::Architecture> + Send + Sync>;
 type Worth<S> = Box<dyn Fn(&<S as SearchSpace>::Architecture) -> f64 + Send + Sync>;
 
@@ -68,27 +81,59 @@ impl<S: SearchSpace> Benchmark<S> {
             optimum,
             mean_seconds: None,
             network: None,
+            fidelities: None,
         }
     }
 
     /// Creates a benchmark of `space` on a table of all its architectures. The worth is the final accuracy, or the
-    /// accuracy if the table has no final ones.
+    /// accuracy after the most epochs if the table has no final ones. Agents see the accuracy after the fewest epochs,
+    /// unless they are given [others](super::Contender::at_epochs).
     pub fn of_table(space: S, table: impl Into<Arc<Table>>) -> Self
     where
         S::Architecture: fmt::Display,
     {
         let table = table.into();
-        let worth = |entry: &crate::environment::tabular::TableEntry| entry.final_accuracy.or(entry.accuracy);
-        let optimum = table.entries().iter().filter_map(worth).fold(f64::NEG_INFINITY, f64::max);
+        let most = table.epochs().last().copied();
+        let worth = move |table: &Table, architecture: &str| {
+            let entry = table.entry(architecture).ok()?;
+            let longest = || most.map_or(entry.accuracy, |most| table.accuracy_after(architecture, most).ok()?);
+            entry.final_accuracy.or_else(longest)
+        };
+        let known = table.entries().iter().filter_map(|entry| worth(&table, &entry.architecture));
+        let optimum = known.fold(f64::NEG_INFINITY, f64::max);
         let seconds: Vec<f64> = table.entries().iter().filter_map(|entry| entry.seconds).collect();
         let mean_seconds = seconds.iter().sum::<f64>() / seconds.len() as f64;
         let environment = TableEnvironment::new(Arc::clone(&table));
         let name = table.name().to_owned();
-        let worth = move |architecture: &S::Architecture| {
-            table.entry(&architecture.to_string()).ok().and_then(worth).unwrap_or(f64::NAN)
-        };
+        let (epochs, separate) = (table.epochs().to_vec(), table.has_separate_trainings());
+        let fidelities = (!epochs.is_empty()).then(|| {
+            let table = Arc::clone(&table);
+            let at = move |epochs: &[u32]| Ok(TableEnvironment::at(Arc::clone(&table), epochs)?.boxed());
+            Fidelities { epochs, separate, environment: Box::new(at) }
+        });
+        let worth = move |architecture: &S::Architecture| worth(&table, &architecture.to_string()).unwrap_or(f64::NAN);
         let benchmark = Self::new(name, space, move || environment.clone().boxed(), worth, optimum);
-        Self { mean_seconds: (mean_seconds > 0.0).then_some(mean_seconds), ..benchmark }
+        Self { mean_seconds: (mean_seconds > 0.0).then_some(mean_seconds), fidelities, ..benchmark }
+    }
+
+    /// Returns the epochs that evaluations may have, ascending; none if they have no epochs.
+    #[must_use]
+    pub fn epochs(&self) -> &[u32] {
+        self.fidelities.as_ref().map_or(&[], |fidelities| &fidelities.epochs)
+    }
+
+    /// Returns whether an evaluation for more epochs begins again, and does not continue one for fewer.
+    pub(super) fn begins_again(&self) -> bool {
+        self.fidelities.as_ref().is_none_or(|fidelities| fidelities.separate)
+    }
+
+    /// Creates an environment whose evaluations have these epochs, or what they have by default.
+    pub(super) fn environment_at(&self, epochs: &[u32]) -> Result<BoxedEnvironment<S::Architecture>, String> {
+        match &self.fidelities {
+            Some(fidelities) => (fidelities.environment)(epochs).map_err(|error| error.to_string()),
+            None if epochs.is_empty() => Ok((self.environment)()),
+            None => Err(format!("benchmark {} has no epochs: leave out those behind its name", self.name)),
+        }
     }
 }
 

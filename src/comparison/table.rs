@@ -71,26 +71,35 @@ impl fmt::Display for Comparison {
 
 impl Comparison {
     /// Writes the result of every search as CSV. Columns: `benchmark`, `agent`, `budget`, `seed`, `evaluations`,
-    /// `seconds`, `worth`, `regret` (percentage points below the optimum).
+    /// `epochs` (if the budgets are in epochs), `seconds`, `worth`, `regret` (percentage points below the optimum).
     ///
     /// # Errors
     /// Returns an error if `out` cannot be written.
     pub fn write_csv(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut csv = csv::Writer::from_writer(out);
-        csv.write_record(["benchmark", "agent", "budget", "seed", "evaluations", "seconds", "worth", "regret"])?;
+        let epochs = self.counts_epochs();
+        let mut columns = vec!["benchmark", "agent", "budget", "seed", "evaluations", "seconds", "worth", "regret"];
+        if epochs {
+            columns.insert(5, "epochs");
+        }
+        csv.write_record(columns)?;
         for standing in &self.standings {
             for (budget, results) in self.budgets.iter().zip(&standing.results) {
-                for &super::BudgetResult { seed, worth, evaluations, seconds } in results {
-                    csv.write_record([
+                for result in results {
+                    let mut row = vec![
                         self.benchmark.clone(),
                         standing.agent.clone(),
                         budget.to_string(),
-                        seed.to_string(),
-                        evaluations.to_string(),
-                        format!("{seconds:.3}"),
-                        worth.to_string(),
-                        format!("{:.6}", self.optimum - worth),
-                    ])?;
+                        result.seed.to_string(),
+                        result.evaluations.to_string(),
+                        format!("{:.3}", result.seconds),
+                        result.worth.to_string(),
+                        format!("{:.6}", self.optimum - result.worth),
+                    ];
+                    if epochs {
+                        row.insert(5, result.epochs.to_string());
+                    }
+                    csv.write_record(row)?;
                 }
             }
         }

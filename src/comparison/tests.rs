@@ -4,6 +4,8 @@ use crate::environment::tabular::Table;
 use crate::environment::{EnvironmentExt, environment_fn};
 use crate::space::cell::{CellCode, CellIdentity, CellOperation, CellSpace};
 
+mod epochs;
+
 /// A table of all cells whose quality is the number of their 3x3 convolutions. Each takes 10 s and 1 s per convolution.
 fn table() -> Table {
     let rows = CellCode::all().map(|cell| {
@@ -81,7 +83,8 @@ fn a_search_that_found_nothing_counts_as_zero() {
 fn texts_are_budgets_or_refused() {
     assert_eq!("500".parse(), Ok(Budget::Evaluations(500)));
     assert_eq!("2.5s".parse(), Ok(Budget::Seconds(2.5)));
-    for text in ["", "0", "-1", "s", "0s", "infs", "5 h"] {
+    assert_eq!("4800e".parse(), Ok(Budget::Epochs(4_800)));
+    for text in ["", "0", "-1", "s", "0s", "infs", "5 h", "e", "0e", "1.5e", "1e3"] {
         assert!(text.parse::<Budget>().is_err(), "{text:?}");
     }
 }
@@ -92,5 +95,5 @@ fn a_comparison_of_nothing_and_an_unknown_agent_are_refused() {
     let error = Comparison::run(&Benchmark::synthetic(SyntheticTask::Places, 0.0), &[], &config, &|_| {}).unwrap_err();
     assert_eq!(error.to_string(), "a comparison needs at least one agent");
     let error = Contender::<CellSpace>::named("genius").unwrap_err().to_string();
-    assert!(AgentConfig::names().all(|name| error.contains(name)), "{error}");
+    assert!(AgentConfig::names().chain(["hyperband"]).all(|name| error.contains(name)), "{error}");
 }

@@ -8,28 +8,41 @@
 //! | --- | --- |
 //! | `architecture` | the architecture's text, as its space writes it; in quotes if it contains commas |
 //! | `accuracy` | the percentage that the search sees; empty if the architecture is infeasible |
+//! | `accuracy_12ep`, `accuracy_200ep`, ... | instead of `accuracy`: the percentages after so many epochs, all or none in a row |
 //! | `final_accuracy` | optional: the percentage that the architecture reaches in the end, which no agent sees |
-//! | `seconds` | optional: how long the evaluation took |
+//! | `seconds` | optional: how long the evaluation took, with accuracies by epochs that of the most epochs, of which fewer take a part in proportion |
 //! | `flops`, `parameters` | optional: the size of the network |
 //! | `density`, or `edges` and `nodes` | optional: the density of the block |
 //! | `dataset` | optional: the data set of the row; only the rows of one are used |
 //!
 //! The file that [`SearchReport::write_csv`](crate::search::SearchReport::write_csv) writes is such a table. So is the
 //! form in which NAS-Bench-201 is commonly distributed, with the columns `arch`, `dataset`, `val_acc_12ep`,
-//! `test_acc_200ep`, `train_time_200ep_s`, `flops_m`, `params`. It is recognised by its column `val_acc_12ep`: the
-//! search sees the 12-epoch validation accuracy, the 200-epoch test accuracy is the final one, and the evaluation takes
-//! 12/200 of the training time.
+//! `val_acc_200ep`, `test_acc_200ep`, `train_time_200ep_s`, `flops_m`, `params`. It is recognised by its column
+//! `val_acc_12ep`: a search sees the validation accuracies after the epochs that the columns name, the 200-epoch test
+//! accuracy is the final one, and 12 epochs take 12/200 of the training time.
+//!
+//! # Accuracies by epochs
+//!
+//! A search sees the accuracy after the fewest epochs, unless the [environment](TableEnvironment::at) is given others:
+//! several are the [rungs](crate::search::Rungs) of a search.
+//!
+//! Accuracies after several epochs are those of one training, and an architecture that is promoted to more epochs takes
+//! only the time of the epochs that are added, as in a search that trains. If each number of epochs was a training of
+//! its own, with its own schedule, there is nothing to continue, and a promotion takes all of its epochs:
+//! [`Table::with_separate_trainings`]. That is so in NAS-Bench-201.
 
-use super::{Environment, TrialContext};
-use crate::evaluation::{Evaluation, Infeasibility, Metrics};
+mod columns;
+mod environment;
+
+pub use environment::TableEnvironment;
+
 use crate::files::csv_records;
 use crate::identity::short_hash;
+use columns::Columns;
 use csv::StringRecord;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// The reason why a table cannot be read or has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -83,11 +96,12 @@ impl TableError {
 pub struct TableEntry {
     /// The architecture's text.
     pub architecture: String,
-    /// Accuracy in percent that a search sees; `None` if the architecture is infeasible.
+    /// Accuracy in percent that a search sees, of several that after the fewest epochs; `None` if the architecture is
+    /// infeasible.
     pub accuracy: Option<f64>,
     /// Accuracy in percent that the architecture reaches in the end.
     pub final_accuracy: Option<f64>,
-    /// Seconds that the evaluation took.
+    /// Seconds that the evaluation with this accuracy took.
     pub seconds: Option<f64>,
     /// Multiply-adds of the network for one image.
     pub flops: Option<f64>,
@@ -118,79 +132,11 @@ pub struct Table {
     digest: String,
     entries: Vec<TableEntry>,
     index: HashMap<String, usize>,
-}
-
-/// Positions of a table's columns, and the factors that convert them to the units of [`TableEntry`].
-struct Columns {
-    architecture: usize,
-    accuracy: usize,
-    final_accuracy: Option<usize>,
-    seconds: Option<(usize, f64)>,
-    flops: Option<(usize, f64)>,
-    parameters: Option<usize>,
-    density: Option<usize>,
-    edges_and_nodes: Option<(usize, usize)>,
-    dataset: Option<usize>,
-    doubtful: Option<usize>,
-}
-
-impl Columns {
-    fn find(name: &str, header: &StringRecord) -> Result<Self, TableError> {
-        let place = |column: &str| header.iter().position(|found| found == column);
-        let needed = |column| TableError::column(name, header, column);
-        let is_published = place("val_acc_12ep").is_some();
-        let [architecture, accuracy, last, seconds, flops, parameters] = if is_published {
-            ["arch", "val_acc_12ep", "test_acc_200ep", "train_time_200ep_s", "flops_m", "params"]
-        } else {
-            ["architecture", "accuracy", "final_accuracy", "seconds", "flops", "parameters"]
-        };
-        let (epochs, unit) = if is_published { (12.0 / 200.0, 1e6) } else { (1.0, 1.0) };
-        Ok(Self {
-            architecture: needed(architecture)?,
-            accuracy: needed(accuracy)?,
-            final_accuracy: place(last),
-            seconds: place(seconds).map(|column| (column, epochs)),
-            flops: place(flops).map(|column| (column, unit)),
-            parameters: place(parameters),
-            density: place("density"),
-            edges_and_nodes: place("edges").zip(place("nodes")),
-            dataset: place("dataset"),
-            doubtful: place("odd_cost"),
-        })
-    }
-
-    /// Reads one row.
-    fn entry(&self, fields: &StringRecord) -> Result<TableEntry, String> {
-        let number = |column: usize| -> Result<Option<f64>, String> {
-            let text = &fields[column];
-            if text.is_empty() {
-                return Ok(None);
-            }
-            match text.parse::<f64>() {
-                Ok(value) if value.is_finite() => Ok(Some(value)),
-                _ => Err(format!("{text:?} is not a finite number (field {})", column + 1)),
-            }
-        };
-        let scaled = |column: Option<(usize, f64)>| -> Result<Option<f64>, String> {
-            let Some((column, unit)) = column else { return Ok(None) };
-            Ok(number(column)?.map(|value| value * unit))
-        };
-        let optional = |column: Option<usize>| scaled(column.map(|column| (column, 1.0)));
-        let counted = match self.edges_and_nodes {
-            Some((edges, nodes)) => number(edges)?.zip(number(nodes)?).map(|(edges, nodes)| edges / nodes),
-            None => None,
-        };
-        Ok(TableEntry {
-            architecture: fields[self.architecture].to_owned(),
-            accuracy: number(self.accuracy)?,
-            final_accuracy: optional(self.final_accuracy)?,
-            seconds: scaled(self.seconds)?,
-            flops: scaled(self.flops)?,
-            parameters: optional(self.parameters)?,
-            density: optional(self.density)?.or(counted),
-            doubtful: optional(self.doubtful)?.is_some_and(|value| value != 0.0),
-        })
-    }
+    /// After which epochs there are accuracies, ascending; empty if the table does not say.
+    epochs: Vec<u32>,
+    /// For each row, the accuracies after those epochs; none if it is infeasible.
+    accuracies: Vec<Vec<f64>>,
+    separate: bool,
 }
 
 impl Table {
@@ -214,9 +160,9 @@ impl Table {
         let row_error = |line, message| TableError::Row { name: name.to_owned(), line, message };
         let records = csv_records(text).map_err(|line| row_error(line, "a quote is not closed".to_owned()))?;
         let mut records = records.into_iter();
-        let (_, header) = records.next().ok_or_else(|| row_error(1, "the file is empty".to_owned()))?;
-        let columns = Columns::find(name, &header)?;
-        let mut table = Self { name: name.to_owned(), digest: String::new(), entries: vec![], index: HashMap::new() };
+        let (first, header) = records.next().ok_or_else(|| row_error(1, "the file is empty".to_owned()))?;
+        let columns = Columns::find(name, first, &header)?;
+        let mut table = Self::without_rows(name, &columns);
         let mut datasets: Vec<String> = Vec::new();
         for (line, fields) in records {
             if fields.len() != header.len() {
@@ -236,11 +182,12 @@ impl Table {
                     return Err(TableError::lacks(name, problem));
                 }
             }
-            let entry = columns.entry(&fields).map_err(|message| row_error(line, message))?;
+            let (entry, accuracies) = columns.entry(&header, &fields).map_err(|message| row_error(line, message))?;
             if table.index.insert(entry.architecture.clone(), table.entries.len()).is_some() {
                 return Err(row_error(line, format!("{:?} already has a row", entry.architecture)));
             }
             table.entries.push(entry);
+            table.accuracies.push(accuracies);
         }
         match dataset {
             Some(dataset) if table.entries.is_empty() || columns.dataset.is_none() => {
@@ -252,6 +199,58 @@ impl Table {
                 Ok(table)
             }
         }
+    }
+
+    fn without_rows(name: &str, columns: &Columns) -> Self {
+        Self {
+            name: name.to_owned(),
+            digest: String::new(),
+            entries: Vec::new(),
+            index: HashMap::new(),
+            epochs: columns.epochs(),
+            accuracies: Vec::new(),
+            separate: columns.is_published,
+        }
+    }
+
+    /// Sets whether the accuracies after several epochs are of separate trainings, and not of one: whether a promoted
+    /// architecture is trained from the start again. By default they are in the published form of NAS-Bench-201 alone.
+    #[must_use]
+    pub fn with_separate_trainings(self, separate: bool) -> Self {
+        Self { separate, ..self }
+    }
+
+    /// Returns whether the accuracies after several epochs are of separate trainings.
+    #[must_use]
+    pub fn has_separate_trainings(&self) -> bool {
+        self.separate
+    }
+
+    /// Returns after which epochs the table has accuracies, ascending; none if its accuracies have no epochs.
+    #[must_use]
+    pub fn epochs(&self) -> &[u32] {
+        &self.epochs
+    }
+
+    /// Returns the accuracy of an architecture after a number of epochs, in percent, or `None` if it is infeasible.
+    ///
+    /// # Errors
+    /// [`TableError::Lacks`] if the table has no such row or no accuracies after these epochs.
+    pub fn accuracy_after(&self, architecture: &str, epochs: u32) -> Result<Option<f64>, TableError> {
+        let place = self.place_of(epochs)?;
+        Ok(self.accuracies[self.row(architecture)?].get(place).copied())
+    }
+
+    /// Returns the place of a number of epochs in [`epochs`](Self::epochs).
+    fn place_of(&self, epochs: u32) -> Result<usize, TableError> {
+        self.epochs.iter().position(|known| *known == epochs).ok_or_else(|| {
+            let known = self.epochs.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+            let fix = match known.as_str() {
+                "" => format!("call the column accuracy_{epochs}ep if that is what it has"),
+                known => format!("it has some after {known}"),
+            };
+            TableError::lacks(&self.name, format!("has no accuracies after {epochs} epochs: {fix}"))
+        })
     }
 
     /// Returns the name of the table in errors.
@@ -271,8 +270,12 @@ impl Table {
     /// # Errors
     /// [`TableError::Lacks`] if the table has no such row.
     pub fn entry(&self, architecture: &str) -> Result<&TableEntry, TableError> {
+        self.row(architecture).map(|row| &self.entries[row])
+    }
+
+    fn row(&self, architecture: &str) -> Result<usize, TableError> {
         let unknown = || TableError::lacks(&self.name, format!("has no architecture {architecture:?}"));
-        self.index.get(architecture).map(|&row| &self.entries[row]).ok_or_else(unknown)
+        self.index.get(architecture).copied().ok_or_else(unknown)
     }
 }
 
@@ -285,128 +288,5 @@ fn digest(entries: &[TableEntry]) -> String {
     short_hash(&hasher.finalize())
 }
 
-/// Looks architectures up in a [`Table`] by their text (`Display`).
-///
-/// [`Metrics::seconds`] is the time in the table, so that a [`SecondsBudget`](crate::search::SecondsBudget) counts
-/// simulated seconds. An architecture that the table does not have is an error that names it.
-///
-/// ```
-/// use blockqnn::agent::RandomAgent;
-/// use blockqnn::environment::tabular::{Table, TableEnvironment};
-/// use blockqnn::search::{Search, SearchConfig};
-/// use blockqnn::space::cell::{CellCode, CellIdentity, CellSpace};
-///
-/// let rows = CellCode::all().map(|cell| format!("{cell},{}\n", cell.index() % 100));
-/// let csv = format!("architecture,accuracy\n{}", rows.collect::<String>());
-/// let environment = TableEnvironment::new(Table::parse("made up", &csv, None)?);
-/// let space = CellSpace::new().with_identity(CellIdentity::Code);
-/// let report = Search::new(space, RandomAgent, environment, SearchConfig::paper().with_trials(200, 1)).run()?;
-/// assert!(report.best()[0].evaluation.value() > Some(90.0));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct TableEnvironment {
-    table: Arc<Table>,
-}
-
-impl TableEnvironment {
-    /// Creates an environment that answers from `table`.
-    #[must_use]
-    pub fn new(table: impl Into<Arc<Table>>) -> Self {
-        Self { table: table.into() }
-    }
-}
-
-impl<A: fmt::Display> Environment<A> for TableEnvironment {
-    type Error = TableError;
-
-    fn evaluate(&mut self, architecture: &A, _context: &TrialContext<'_>) -> Result<Evaluation, TableError> {
-        let entry = self.table.entry(&architecture.to_string())?;
-        let Some(accuracy) = entry.accuracy else {
-            let message = format!("table {} has no accuracy for it", self.table.name);
-            return Ok(Evaluation::Infeasible(Infeasibility::Rejected { message }));
-        };
-        let seconds = entry.seconds.unwrap_or(0.0);
-        Ok(Evaluation::Measured(Metrics { seconds, ..Metrics::from_accuracy(accuracy) }))
-    }
-
-    fn identity(&self) -> String {
-        format!("table {} of {} rows", self.table.digest, self.table.entries.len())
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn error(csv: &str, dataset: Option<&str>) -> String {
-        Table::parse("t.csv", csv, dataset).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn errors_name_the_line_or_column_that_is_wrong() {
-        for (csv, expected) in [
-            ("", "t.csv, line 1: the file is empty"),
-            ("architecture,accuracy\n", "the table has no rows"),
-            ("architecture,seconds\na,1\n", "no column \"accuracy\"; it has [\"architecture\", \"seconds\"]"),
-            ("architecture,accuracy\na,1\nb\n", "line 3: it has 1 fields, but the first line has 2"),
-            ("architecture,accuracy\na,high\n", "line 2: \"high\" is not a finite number (field 2)"),
-            ("architecture,accuracy\na,inf\n", "line 2: \"inf\" is not a finite number"),
-            ("architecture,accuracy\na,1\na,2\n", "line 3: \"a\" already has a row"),
-            ("architecture,accuracy\n\"a,1\n", "line 2: a quote is not closed"),
-            ("architecture,accuracy,dataset\na,1,x\na,1,y\n", "has rows of several data sets, [\"x\", \"y\"]"),
-            ("val_acc_12ep\n1\n", "no column \"arch\""),
-        ] {
-            let message = error(csv, None);
-            assert!(message.contains(expected), "{message:?} should say {expected:?}");
-        }
-        let message = error("architecture,accuracy,dataset\na,1,x\n", Some("z"));
-        assert!(message.contains("no row of data set \"z\"; it has [\"x\"]"), "{message}");
-        assert!(error("architecture,accuracy\na,1\n", Some("z")).contains("no row of data set \"z\""));
-        let missing = Table::read(Path::new("no/such.csv"), None).unwrap_err().to_string();
-        assert!(missing.contains("no/such.csv") && missing.contains("check its path"), "{missing}");
-    }
-
-    #[test]
-    fn the_columns_of_the_benchmark_are_recognised() {
-        let csv = "arch,dataset,val_acc_12ep,test_acc_200ep,flops_m,params,train_time_200ep_s,odd_cost\n\
-                   a,cifar10,63.5,85.75,15.5,129306,2000,0\na,cifar100,31.5,52.5,15.5,135156,3000,1\n";
-        let table = Table::parse("t.csv", csv, Some("cifar100")).unwrap();
-        let expected = TableEntry {
-            architecture: "a".to_owned(),
-            accuracy: Some(31.5),
-            final_accuracy: Some(52.5),
-            seconds: Some(180.0),
-            flops: Some(15.5e6),
-            parameters: Some(135_156.0),
-            density: None,
-            doubtful: true,
-        };
-        assert_eq!(table.entries(), [expected]);
-    }
-
-    #[test]
-    fn an_empty_accuracy_is_infeasible_and_an_unknown_architecture_an_error() {
-        let table = Table::parse("t.csv", "seconds,architecture,accuracy\n,a,\n7,b,50\n", None).unwrap();
-        let mut environment = TableEnvironment::new(table);
-        let graph = crate::space::cell::CellCode::all().next().map(|cell| crate::graph::ToGraph::to_graph(&cell));
-        let graph = graph.unwrap();
-        let trial = crate::evaluation::Trial { id: 0, seed: 0, fingerprint: graph.fingerprint(), cost: None };
-        let mut evaluate = |text: &str| environment.evaluate(&text, &TrialContext::new(&trial));
-        assert!(matches!(evaluate("a").unwrap(), Evaluation::Infeasible(Infeasibility::Rejected { .. })));
-        let metrics = evaluate("b").unwrap().metrics().unwrap().clone();
-        assert_eq!((metrics.value, metrics.seconds), (50.0, 7.0));
-        assert!(evaluate("c").unwrap_err().to_string().contains("t.csv has no architecture \"c\""));
-    }
-
-    #[test]
-    fn tables_have_equal_identities_exactly_if_their_figures_are_equal() {
-        let identity = |csv: &str| {
-            let environment = TableEnvironment::new(Table::parse("t", csv, None).unwrap());
-            Environment::<String>::identity(&environment)
-        };
-        let one = "architecture,accuracy\na,1\n";
-        assert_eq!(identity(one), identity("accuracy,architecture\n1.0,a\n"));
-        assert_ne!(identity(one), identity("architecture,accuracy\na,2\n"));
-    }
-}
+mod tests;

@@ -283,7 +283,8 @@ impl Experiment {
 
     fn epochs_of(&self, trials: u64) -> u64 {
         let SearchConfig { minibatch, rungs, .. } = &self.search;
-        let Some((rungs, ladder)) = rungs.and_then(|rungs| Some((rungs, rungs.ladder(self.recipe.epochs).ok()?)))
+        let Some((rungs, ladder)) =
+            rungs.as_ref().and_then(|rungs| Some((rungs, rungs.ladder(self.recipe.epochs).ok()?)))
         else {
             return trials.saturating_mul(self.recipe.epochs.into());
         };

@@ -118,7 +118,7 @@ impl<S: SearchSpace, G: Agent<S>> Session<'_, S, G> {
 
     /// Tells the observers which trials can no longer be promoted.
     fn rule_out(&mut self) -> Result<(), SearchError> {
-        let Some(rungs) = self.search.config.rungs else { return Ok(()) };
+        let Some(rungs) = &self.search.config.rungs else { return Ok(()) };
         let left = self.search.config.trials.saturating_sub(self.memory.proposed());
         for position in rungs.ruled_out::<S>(&self.report.records, &self.ladder, left) {
             let record = &self.report.records[position];

@@ -14,7 +14,7 @@ const STEP: u32 = 3;
 
 /// Successive halving within a search: a proposed architecture is evaluated at the lowest rung, for a part of its
 /// epochs, and the best at each rung are *promoted* to the next. The highest rung has all epochs, each other one a
-/// third of those above it, rounded up; equal rungs count as one.
+/// third of those above it, rounded up; equal rungs count as one. Other [epochs](Self::epochs) can be given.
 ///
 /// A trial is an architecture at a rung, so a promotion is a trial, with the same seed as the ones before. It is the
 /// same evaluation for longer, and environments may continue it where it ended.
@@ -34,19 +34,24 @@ const STEP: u32 = 3;
 /// assert_eq!(epochs(12), Ok(vec![2, 4, 12]));
 /// assert_eq!(epochs(3), Ok(vec![1, 3]));
 /// assert!(epochs(1).is_err());
+/// assert_eq!(Rungs::at([4, 12]).ladder(12).map(|ladder| ladder[0].epochs), Ok(4));
 /// ```
 ///
 /// # References
 /// K. Jamieson, A. Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization", AISTATS 2016.
 /// Promoting as results arrive, and not once, is from L. Li et al., "A System for Massively Parallel Hyperparameter
 /// Tuning", Conference on Machine Learning and Systems 2020. The paper has no rungs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rungs {
     /// The number of rungs, at least 2; fewer are used where two have equal epochs.
     pub count: u32,
     /// One in so many of those measured at a rung is promoted; at least 2.
     pub one_in: u64,
+    /// The epochs of each rung, `count` of them, ascending; the last are those of a full evaluation. Empty for thirds,
+    /// and then omitted from files.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub epochs: Vec<u32>,
 }
 
 impl Default for Rungs {
@@ -60,14 +65,33 @@ impl Rungs {
     /// Creates `count` rungs, of which a third is promoted.
     #[must_use]
     pub fn new(count: u32) -> Self {
-        Self { count, one_in: 3 }
+        Self { count, one_in: 3, epochs: Vec::new() }
+    }
+
+    /// Creates rungs of these epochs, of which a third is promoted.
+    #[must_use]
+    pub fn at(epochs: impl Into<Vec<u32>>) -> Self {
+        let epochs = epochs.into();
+        Self { count: u32::try_from(epochs.len()).unwrap_or(u32::MAX), one_in: 3, epochs }
+    }
+
+    /// Sets which share of a rung is promoted: one in so many.
+    #[must_use]
+    pub fn with_one_in(self, one_in: u64) -> Self {
+        Self { one_in, ..self }
     }
 
     /// Returns the rungs, lowest first, of evaluations that have `full` epochs.
     ///
     /// # Errors
-    /// [`InvalidSetting`] if that is too few epochs for two rungs.
+    /// [`InvalidSetting`] if that is too few epochs for two rungs, or not what the highest rung has.
     pub fn ladder(&self, full: u32) -> Result<Vec<Rung>, InvalidSetting> {
+        if let Some(&last) = self.epochs.last() {
+            self.check_epochs()?;
+            let expected = format!("so many that the last are the {full} of a whole evaluation");
+            InvalidSetting::check("search.rungs.epochs", self.listed(), last == full, expected)?;
+            return Ok((0..).zip(&self.epochs).map(|(number, &epochs)| Rung { number, epochs }).collect());
+        }
         let mut epochs: Vec<u32> = Vec::new();
         let mut next = full;
         while epochs.len() < self.count as usize && epochs.last() != Some(&next) && next > 0 {
@@ -77,6 +101,25 @@ impl Rungs {
         let expected = "left out, or the evaluations at least 2 epochs long";
         InvalidSetting::check("search.rungs.count", self.count, epochs.len() > 1, expected)?;
         Ok((0..).zip(epochs.into_iter().rev()).map(|(number, epochs)| Rung { number, epochs }).collect())
+    }
+
+    /// Checks the epochs that were given.
+    fn check_epochs(&self) -> Result<(), InvalidSetting> {
+        let epochs = &self.epochs;
+        let ascend = epochs.first().is_none_or(|least| *least > 0) && epochs.is_sorted_by(|a, b| a < b);
+        InvalidSetting::check(
+            "search.rungs.epochs",
+            self.listed(),
+            ascend,
+            "in ascending order, each at least 1, once",
+        )?;
+        let is_counted = epochs.is_empty() || epochs.len() == self.count as usize;
+        let expected = format!("{}, the number of search.rungs.epochs", epochs.len());
+        InvalidSetting::check("search.rungs.count", self.count, is_counted, expected)
+    }
+
+    fn listed(&self) -> String {
+        self.epochs.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
     }
 
     /// Returns how many of `trials` trials in minibatches of this size are at each of `rungs` rungs, lowest first, if
@@ -107,6 +150,7 @@ impl Rungs {
         for (field, value) in [("count", u64::from(self.count)), ("one_in", self.one_in)] {
             InvalidSetting::check(format!("search.rungs.{field}"), value, value > 1, "at least 2")?;
         }
+        self.check_epochs()?;
         let SearchConfig { scheduling, repeats, median_stopping, .. } = config;
         let (has_barrier, needs) = (*scheduling == Scheduling::Minibatch, "minibatch, which search.rungs needs");
         InvalidSetting::check("search.scheduling", scheduling.name(), has_barrier, needs)?;

@@ -409,7 +409,7 @@ fn what_does_not_go_with_rungs_and_other_rungs_on_resuming_are_refused_by_name()
     assert_eq!(median, expected);
     let reuse = refusal(SearchConfig { repeats: Repeats::Reuse, ..config() }, environment(), None);
     assert_eq!(reuse, "search.repeats is reuse: it must be resample, which search.rungs needs");
-    for (rungs, path) in [(Rungs { count: 1, one_in: 3 }, "count"), (Rungs { count: 3, one_in: 1 }, "one_in")] {
+    for (rungs, path) in [(Rungs::new(1), "count"), (Rungs::new(3).with_one_in(1), "one_in")] {
         let error = refusal(config().with_rungs(rungs), environment(), None);
         assert_eq!(error, format!("search.rungs.{path} is 1: it must be at least 2"));
     }

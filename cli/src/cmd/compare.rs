@@ -20,16 +20,26 @@ use std::time::Instant;
 ///
 /// On a table, the quality is the final accuracy of the cell with the highest early accuracy so far; agents see only
 /// the early accuracy. On a synthetic task it is the accuracy without noise.
+///
+/// A table may have accuracies after several numbers of epochs, as NAS-Bench-201 has after 12 and 200 or a CSV file in the
+/// columns accuracy_4ep, accuracy_12ep, ... An agent sees those after the fewest epochs, or after those behind its name:
+/// best@200, or with rungs best@12,200, where all cells are trained for 12 epochs and the best of them for 200. With
+/// budgets in epochs (4800e) all agents then have the same training. With rungs, the quality is that of the cell of the
+/// highest rung and there of the highest accuracy.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// CSV table of all cells of NAS-Bench-201 (its own columns, or architecture, accuracy, ...), instead of a
-    /// synthetic task
+    /// CSV table of all cells of NAS-Bench-201 (its own columns, or architecture, accuracy or accuracy_12ep, ...), instead
+    /// of a synthetic task
     #[arg(long, value_name = "FILE", conflicts_with_all = ["synthetic", "noise"])]
     table: Option<PathBuf>,
     /// Data set whose rows of the table are used, such as cifar10 or cifar100; required if the table has several
     #[arg(long, value_name = "NAME", requires = "table")]
     dataset: Option<String>,
+    /// Charge a promoted cell all epochs of its rung, and not those alone that it adds: for a table whose accuracies after
+    /// several numbers of epochs are of separate trainings. Those in the columns of NAS-Bench-201 always are
+    #[arg(long, requires = "table")]
+    separate_trainings: bool,
     /// Synthetic task on the paper's blocks: places, hidden:SEED or motifs:SEED, such as motifs:1
     #[arg(long, value_name = "TASK", default_value = "places")]
     synthetic: SyntheticTask,
@@ -38,10 +48,16 @@ pub(crate) struct Arguments {
         allow_negative_numbers = true)]
     noise: f64,
     /// Agent to compare: paper, metaqnn, tuned, rank, best, best-with-priors, random, evolution, evolution50, local or
-    /// local10 (repeatable) [default: all]
+    /// local10 (repeatable), or hyperband, which is random search in brackets over rungs. On a table with several
+    /// numbers of epochs, @ and those of its evaluations may follow: best@200, or with rungs random@12,200
+    /// [default: all but hyperband]
     #[arg(long, value_name = "NAME")]
     agent: Vec<String>,
-    /// Budgets, separated by commas: evaluations (500) or, on a table with training times, simulated seconds (20000s)
+    /// With rungs, promote one in so many of the cells of a rung to the next; eta of hyperband [default: 3]
+    #[arg(long, value_name = "N")]
+    promote_one_in: Option<u64>,
+    /// Budgets, separated by commas: evaluations (500) or, on a table with epochs or training times, epochs of all
+    /// trainings (4800e) or simulated seconds (20000s)
     #[arg(long, value_name = "LIST", default_value = "50,100,200,500", value_delimiter = ',')]
     budgets: Vec<Budget>,
     /// Architectures that an agent proposes before it learns from them: 1 favours agents that learn quickly; a search
@@ -70,11 +86,16 @@ pub(crate) struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   blockqnn compare --synthetic hidden:1 --agent best --agent local
-  blockqnn compare --table nasbench201.csv --dataset cifar100 --svg regret.svg";
+  blockqnn compare --table nasbench201.csv --dataset cifar100 --svg regret.svg
+  blockqnn compare --table nasbench201.csv --dataset cifar100 --budgets 1200e,4800e --agent best --agent best@12,200";
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     match &arguments.table {
-        Some(path) => compare_on(&Benchmark::cells(cells(path, arguments.dataset.as_deref())?), arguments),
+        Some(path) => {
+            let table = cells(path, arguments.dataset.as_deref())?;
+            let separate = arguments.separate_trainings || table.has_separate_trainings();
+            compare_on(&Benchmark::cells(table.with_separate_trainings(separate)), arguments)
+        }
         None => compare_on(&Benchmark::synthetic(arguments.synthetic, arguments.noise), arguments),
     }
 }
@@ -97,7 +118,13 @@ fn compare_on<S: SearchSpace + Clone + 'static>(benchmark: &Benchmark<S>, argume
     let all: Vec<&str> = AgentConfig::names().collect();
     let given: Vec<&str> = arguments.agent.iter().map(String::as_str).collect();
     let names = if given.is_empty() { all } else { given };
-    let contenders = names.into_iter().map(Contender::named).collect::<Result<Vec<_>, _>>()?;
+    let mut contenders = names.into_iter().map(Contender::named).collect::<Result<Vec<_>, _>>()?;
+    if let Some(one_in) = arguments.promote_one_in {
+        if !contenders.iter().any(Contender::has_rungs) {
+            return Err("--promote-one-in is for agents with rungs: give one, such as --agent best@12,200".into());
+        }
+        contenders = contenders.into_iter().map(|contender| contender.with_one_in(one_in)).collect();
+    }
     let mut config = ComparisonConfig::new(arguments.budgets.clone()).with_seeds(arguments.seeds);
     config.minibatch = arguments.minibatch.get();
     config.first_seed = arguments.first_seed;

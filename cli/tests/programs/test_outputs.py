@@ -1,5 +1,7 @@
 """Commands that print and write single files: a file is whole or untouched, and a closed output is no error."""
 
+import csv
+import itertools
 import json
 import os
 import shutil
@@ -192,10 +194,10 @@ class Classifications(OutputTest):
 class Comparisons(OutputTest):
     def test_files_are_complete_whoever_reads_the_table(self):
         for number, way in enumerate([run_into_closed_pipe, run_without_outputs]):
-            csv, svg = f"{number}.csv", f"{number}.svg"
-            self.assertEqual(way(*COMPARISON, "--csv", csv, "--svg", svg, cwd=self.folder), 0)
-            self.assertEqual(len((self.folder / csv).read_text().splitlines()), 3)
-            self.assertIn("</svg>", (self.folder / svg).read_text())
+            results, curve = f"{number}.csv", f"{number}.svg"
+            self.assertEqual(way(*COMPARISON, "--csv", results, "--svg", curve, cwd=self.folder), 0)
+            self.assertEqual(len((self.folder / results).read_text().splitlines()), 3)
+            self.assertIn("</svg>", (self.folder / curve).read_text())
 
     def test_files_that_cannot_be_written_or_are_read_are_refused_before_the_work(self):
         (self.folder / "a.csv").write_text("good")
@@ -216,6 +218,51 @@ class Comparisons(OutputTest):
             result = self.call(*COMPARISON[:5], *COMPARISON[7:], *arguments)
             self.check(result, 1, "cannot write disk/a.csv: No space left", "took")
             self.assertEqual(((disk / "a.csv").read_text(), temporary_files(disk)), ("good", []))
+
+    def make_table(self, name, columns):
+        """A table of all cells of NAS-Bench-201: the more 3x3 convolutions, the higher is every column."""
+        operations = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"]
+        rows = [",".join(["architecture", *columns])]
+        for of in itertools.product(operations, repeat=6):
+            edges = [[f"{of[0]}~0"], [f"{of[1]}~0", f"{of[2]}~1"], [f"{of[3]}~0", f"{of[4]}~1", f"{of[5]}~2"]]
+            cell = "+".join(f"|{'|'.join(edge)}|" for edge in edges)
+            good = of.count("nor_conv_3x3")
+            rows.append(",".join([cell, *(str(40 + 2 * place + good) for place in range(len(columns)))]))
+        (self.folder / name).write_text("\n".join(rows) + "\n")
+
+    def rows(self, name):
+        with (self.folder / name).open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def test_agents_with_and_without_rungs_spend_the_same_epochs(self):
+        self.make_table("table.csv", ["accuracy_9ep", "accuracy_3ep", "final_accuracy"])
+        agents = ["random", "random@3,9", "hyperband", "best@3,9", "evolution@9"]
+        named = [word for agent in agents for word in ["--agent", agent]]
+        arguments = ["compare", "--table", "table.csv", "--seeds", 2, "--budgets", "60e,90e", *named]
+        self.check(self.call(*arguments, "--csv", "a.csv", "--svg", "a.svg"), 0, "| hyperband ", "90e")
+        rows = self.rows("a.csv")
+        self.assertEqual(len(rows), len(agents) * 2 * 2)
+        for row in rows:
+            budget = int(row["budget"].removesuffix("e"))
+            self.assertTrue(budget - 9 < int(row["epochs"]) <= budget, row)
+        self.assertIn("epochs", (self.folder / "a.svg").read_text())
+        # A promotion of separate trainings takes 9 epochs in place of 6, so there are fewer evaluations.
+        self.check(self.call(*arguments, "--separate-trainings", "--csv", "b.csv"), 0)
+        again = self.rows("b.csv")
+        count = [sum(int(row["evaluations"]) for row in table if row["agent"] == "random@3,9") for table in (rows, again)]
+        self.assertGreater(count[0], count[1])
+        for extra, text in [
+            (["--budgets", "20"], "give budgets in epochs such as 4800e (option --budgets)"),
+            (["--agent", "best@4"], "has no accuracies after 4 epochs: it has some after 3, 9"),
+            (["--promote-one-in", 1], "search.rungs.one_in is 1: it must be at least 2 (option --promote-one-in)"),
+        ]:
+            given = [*arguments, *extra] if "--budgets" not in extra else [*arguments[:5], *extra, *named]
+            self.check(self.call(*given), 1, text)
+
+    def test_a_table_with_a_missing_accuracy_is_refused_with_file_line_and_fix(self):
+        (self.folder / "table.csv").write_text("architecture,accuracy_3ep,accuracy_9ep\na,1,\n")
+        result = self.call("compare", "--table", "table.csv", "--budgets", "60e")
+        self.check(result, 1, "table table.csv, line 2: it has 1 of 2 accuracies, but no accuracy_9ep: give it")
 
 
 if __name__ == "__main__":

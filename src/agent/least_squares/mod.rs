@@ -30,7 +30,7 @@ use values::Weights;
 #[serde(deny_unknown_fields, default)]
 pub struct LeastSquaresConfig {
     /// Number of random walks at the beginning. With priors it is half as many, and every other one of them is the best
-    /// of 40 by prior.
+    /// of 40 by prior; up to this number of evaluations, candidates of low prior are then left out.
     pub uniform: u64,
     /// Number of best architectures so far whose neighbours are candidates.
     pub parents: usize,
@@ -291,7 +291,7 @@ impl<S: SearchSpace> LeastSquares<S> {
         match self.priors.as_ref().map(Priors::hold) {
             Some(false) if held => tracing::warn!(
                 trials = self.known.len(),
-                "the evaluations contradict the priors of the space: candidates are no longer chosen by them"
+                "the evaluations contradict the priors of the space: no candidate is left out for a low prior any more"
             ),
             Some(true) if !held => tracing::info!(trials = self.known.len(), "the priors of the space are used again"),
             _ => {}
@@ -366,7 +366,9 @@ impl<S: SearchSpace> LeastSquares<S> {
             if round == rounds
                 && let Some(priors) = &self.priors
             {
-                priors::filter(&mut valued, priors.share());
+                // A learner that knows more than one without priors does when it begins to choose trusts its own values.
+                let is_early = (self.known.len() as u64) < self.config.uniform;
+                priors::filter(&mut valued, if is_early { priors.share() } else { 1.0 });
             }
             if round < rounds {
                 let best = valued.iter().take(self.config.parents).map(|candidate| &candidate.walk);

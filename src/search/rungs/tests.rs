@@ -2,7 +2,7 @@ use super::*;
 use crate::evaluation::{Evaluation, Infeasibility, Metrics, Reward};
 use crate::space::cell::{CellCode, CellIdentity, CellSpace};
 
-const RUNGS: Rungs = Rungs { count: 3, one_in: 3 };
+const RUNGS: Rungs = Rungs { count: 3, one_in: 3, epochs: Vec::new() };
 
 fn ladder() -> Vec<Rung> {
     RUNGS.ladder(9).unwrap()
@@ -53,6 +53,27 @@ fn a_ladder_has_thirds_rounded_up_and_merges_equal_rungs() {
     for full in [0, 1] {
         assert_eq!(epochs(3, full).unwrap_err().to_string(), expected);
     }
+}
+
+#[test]
+fn given_epochs_are_the_ladder_if_they_ascend_to_the_full_ones() {
+    let rungs = Rungs::at([12, 200]);
+    let ladder = rungs.ladder(200).unwrap();
+    assert_eq!(ladder.iter().map(|rung| (rung.number, rung.epochs)).collect::<Vec<_>>(), [(0, 12), (1, 200)]);
+    let error = |rungs: &Rungs| rungs.ladder(200).unwrap_err().to_string();
+    let message = error(&Rungs::at([12, 36]));
+    let expected = "so many that the last are the 200 of a whole evaluation";
+    assert_eq!(message, format!("search.rungs.epochs is 12, 36: it must be {expected}"));
+    for epochs in [vec![200, 12], vec![12, 12, 200], vec![0, 200]] {
+        let message = error(&Rungs::at(epochs));
+        assert!(message.ends_with("it must be in ascending order, each at least 1, once"), "{message}");
+    }
+    let message = error(&Rungs { count: 3, ..rungs.clone() });
+    assert_eq!(message, "search.rungs.count is 3: it must be 2, the number of search.rungs.epochs");
+    assert!(SearchConfig::new(8).with_rungs(Rungs::at([200, 12])).validate().is_err());
+    let json = |rungs: &Rungs| serde_json::to_string(rungs).unwrap();
+    assert_eq!(json(&Rungs::new(3)), r#"{"count":3,"one_in":3}"#);
+    assert_eq!(serde_json::from_str::<Rungs>(&json(&rungs)).unwrap(), rungs);
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Chosen {
         let workers = workers.max(names.len());
         let waiting = None;
         // Only what may be promoted has to be continued.
-        let rungs = experiment.search.rungs.map(|_| results::checkpoints(run));
+        let rungs = experiment.search.rungs.as_ref().map(|_| results::checkpoints(run));
         if let Some(processes) = arguments.processes.evaluator(experiment, data, &names, rungs.as_deref())? {
             return Ok(Self { evaluator: Box::new(processes), workers, waiting });
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::agent::least_squares::values::Weights;
 use crate::agent::{Agent, LeastSquares, LeastSquaresConfig, Memory};
 use crate::evaluation::{Episode, Reward};
 use crate::graph::{CostError, Fingerprint, LayerGraph, ToGraph};
@@ -208,6 +209,24 @@ fn priors_that_hold_are_followed_and_reversed_ones_are_found_out() {
     let mut alone = learner(false);
     search(&mut alone, &Scaled(1.0), 25);
     assert_eq!(alone.priors_hold(), None);
+}
+
+#[test]
+fn candidates_of_low_prior_come_last_until_as_many_trials_are_known_as_without_priors_are_random() {
+    let space = Scaled(1.0);
+    let in_order_of_value = |trials: u64| {
+        let mut agent = learner(true);
+        let memory = search(&mut agent, &space, trials);
+        // A proposal learns the last trial.
+        agent.propose(&space, &memory, &mut seed::stream(5, "propose", trials)).unwrap();
+        assert_eq!(agent.priors_hold(), Some(true));
+        let mut rng = seed::stream(6, "candidates", 0);
+        let candidates = (0..60).map(|_| random_trajectory(&space, &mut rng).unwrap()).collect();
+        let mut weights = Weights::prior(7, 1.0, Vec::new());
+        let valued = agent.valued(&space, candidates, 0, &mut weights, &mut rng).unwrap();
+        valued.iter().map(|candidate| candidate.value).is_sorted_by(|a, b| a >= b)
+    };
+    assert_eq!([10, 19, 20, 40].map(in_order_of_value), [false, false, true, true]);
 }
 
 #[test]
