@@ -13,6 +13,7 @@ mod init;
 mod kernels;
 mod layer;
 mod paths;
+mod pooling;
 mod precision;
 mod sequence;
 mod weights;
@@ -32,8 +33,9 @@ use burn::nn::{BatchNorm, Linear};
 use burn::tensor::FloatDType;
 use burn::tensor::activation::relu;
 use init::Initializer;
-use layer::{PreActivation, Rectify, convolve, halve, normalise};
+use layer::{PreActivation, Rectify, convolve, normalise};
 use paths::PathFactors;
+use pooling::halve;
 use rand::Rng;
 use std::sync::Arc;
 

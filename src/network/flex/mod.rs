@@ -5,6 +5,8 @@
 
 mod convolution;
 mod normalisation;
+mod pool;
+mod pooling;
 #[cfg(test)]
 mod tests;
 mod vector;
@@ -17,6 +19,8 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use convolution::Sizes;
 pub(super) use convolution::Window;
+pub(super) use pool::Pool;
+pub(super) use pooling::{average_pool, max_pool};
 
 /// Returns whether a tensor is on the device that these kernels support.
 pub(super) fn takes(tensor: &Tensor<4>) -> bool {
