@@ -206,7 +206,7 @@ impl Add {
                     Some(projection) => convolve(projection, input, Rectify::No),
                     None => input,
                 })
-                .reduce(|sum, input| sum + input)
+                .reduce(add)
                 .into_iter(),
         )
     }
@@ -223,10 +223,28 @@ impl Function {
             Self::AveragePool { kernel } => average_pool(only(inputs), kernel),
             Self::Concat => {
                 let mut inputs: Vec<_> = inputs.collect();
-                if inputs.len() == 1 { inputs.remove(0) } else { Tensor::cat(inputs, 1) }
+                if inputs.len() == 1 { inputs.remove(0) } else { concatenate(inputs) }
             }
         }
     }
+}
+
+/// Adds two tensors of one shape.
+fn add(left: Tensor<4>, right: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if super::flex::takes(&left) {
+        return super::flex::add(left, right);
+    }
+    left + right
+}
+
+/// Concatenates channels.
+fn concatenate(inputs: Vec<Tensor<4>>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if inputs.iter().all(super::flex::takes) {
+        return super::flex::concatenate(inputs);
+    }
+    Tensor::cat(inputs, 1)
 }
 
 /// Returns the only input of a layer.

@@ -273,6 +273,17 @@ impl Network {
     }
 }
 
+/// Frees, when it is dropped, the buffers that the current thread keeps for the next tensors of a network.
+#[derive(Debug)]
+pub(crate) struct KeptBuffers;
+
+impl Drop for KeptBuffers {
+    fn drop(&mut self) {
+        #[cfg(feature = "flex")]
+        flex::buffers::clear();
+    }
+}
+
 /// Creates the cells before all stages but the first, for each input of the block.
 fn reductions(
     inputs: usize,

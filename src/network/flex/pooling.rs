@@ -1,7 +1,7 @@
 //! Pools as operations of burn, with gradients.
 
 use super::pool::{self, Places, Pool, Sizes};
-use super::{Primitive, dims, tensor};
+use super::{Primitive, contiguous, dims, give, tensor};
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
@@ -34,11 +34,12 @@ pub(in super::super) trait Pools: Backend {
     fn average_pool(input: FloatTensor<Self>, kernel: usize) -> FloatTensor<Self>;
 }
 
-fn largest(input: &Primitive, pool: Pool, keep: bool) -> (Primitive, Places) {
-    let input = input.to_contiguous();
+fn largest(input: Primitive, pool: Pool, keep: bool) -> (Primitive, Places) {
+    let input = contiguous(input);
     let [images, channels, ..] = dims::<4>(&input);
     let sizes = Sizes::new(dims(&input), pool);
     let (output, places) = pool::max(sizes, input.storage(), keep);
+    give(input);
     let [height, width] = sizes.output();
     (tensor(output, [images, channels, height, width]), places)
 }
@@ -50,13 +51,14 @@ fn around(kernel: usize) -> Pool {
 
 impl Pools for Flex {
     fn max_pool(input: Primitive, pool: Pool) -> Primitive {
-        largest(&input, pool, false).0
+        largest(input, pool, false).0
     }
 
     fn average_pool(input: Primitive, kernel: usize) -> Primitive {
-        let input = input.to_contiguous();
+        let input = contiguous(input);
         let shape = dims::<4>(&input);
         let output = pool::average(Sizes::new(shape, around(kernel)), input.storage());
+        give(input);
         tensor(output, shape)
     }
 }
@@ -75,6 +77,7 @@ impl Backward<Flex, 1> for MaxPool {
             let found = pool::max_gradient(Sizes::new(shape, pool), &places, gradient.storage());
             gradients.register::<Flex>(node.id, tensor(found, shape));
         }
+        give(gradient);
     }
 }
 
@@ -91,6 +94,7 @@ impl Backward<Flex, 1> for AveragePool {
             let found = pool::average_gradient(Sizes::new(shape, around(ops.state)), gradient.storage());
             gradients.register::<Flex>(node.id, tensor(found, shape));
         }
+        give(gradient);
     }
 }
 
@@ -100,7 +104,7 @@ impl<C: CheckpointStrategy> Pools for Autodiff<Flex, C> {
         match MaxPool.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => {
                 let shape = dims(&input);
-                let (output, places) = largest(&input, pool, true);
+                let (output, places) = largest(input, pool, true);
                 prepared.finish((shape, pool, Arc::new(places)), output)
             }
             OpsKind::UnTracked(prepared) => prepared.finish(Flex::max_pool(input, pool)),

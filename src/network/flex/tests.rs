@@ -1,5 +1,6 @@
 //! The kernels compared with burn's own operations, and with themselves on other numbers of threads.
 
+mod joins;
 mod pools;
 
 use super::*;
@@ -156,7 +157,10 @@ fn the_number_of_threads_does_not_change_a_bit() {
                 let halved = max_pool(input, Pool { kernel: 2, stride: 2, padding: 0 });
                 average_pool(max_pool(halved, Pool { kernel: 3, stride: 1, padding: 1 }), 3)
             });
-            let all = [convolved.concat(), pooled].concat().concat();
+            let joined = differentiate([1, 2].map(|seed| random(seed, [40, 9, 17, 19])), |[left, right]| {
+                concatenate(vec![add(left.clone(), right.clone()), left, right])
+            });
+            let all = [convolved.concat(), pooled, joined].concat().concat();
             all.into_iter().map(f32::to_bits).collect::<Vec<_>>()
         })
     };

@@ -5,6 +5,7 @@
     reason = "what is not inlined into the dispatched function is compiled without its vectors"
 )]
 
+use super::super::buffers::take;
 use super::super::vector::{keep_positive, load, load_some, store};
 use super::Sizes;
 use super::planes::{Place, Planes};
@@ -36,7 +37,7 @@ pub(super) struct Around<'a> {
 
 /// Returns the output for packed weights.
 pub(super) fn run(sizes: Sizes, input: &[f32], weights: &[[f32; ROWS]], around: Around<'_>) -> Vec<f32> {
-    let mut output = vec![0.0; sizes.images * sizes.output_image()];
+    let mut output = take(sizes.images * sizes.output_image());
     let arch = Arch::new();
     output.par_chunks_mut(sizes.output_image()).enumerate().for_each_init(Vec::new, |padded, (image, output)| {
         let input = &input[image * sizes.input_image()..][..sizes.input_image()];

@@ -6,6 +6,7 @@
     reason = "what is not inlined into the dispatched function is compiled without its vectors"
 )]
 
+use super::super::buffers::take;
 use super::{Pool, Sizes};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -30,7 +31,7 @@ enum Divide {
 }
 
 fn of_planes(sizes: Sizes, input: &[f32], divide: Divide) -> Vec<f32> {
-    let mut output = vec![0.0; input.len()];
+    let mut output = take(input.len());
     let (task, arch) = (sizes.task() * sizes.input_plane().max(1), Arch::new());
     let tasks = output.par_chunks_mut(task).zip(input.par_chunks(task));
     tasks.for_each(|(output, input)| arch.dispatch(Sums { sizes, input, output, divide }));

@@ -5,6 +5,7 @@
     reason = "what is not inlined into the dispatched function is compiled without its vectors"
 )]
 
+use super::super::buffers::take;
 use super::super::vector::{larger, load, select, store};
 use super::{Pool, Sizes};
 use pulp::{Arch, Simd, WithSimd};
@@ -17,7 +18,7 @@ pub(in super::super) type Places = Vec<Vec<u8>>;
 /// Returns the largest number of each window, and its place if `keep` is set: the first of equal numbers. NaN counts as
 /// larger than any number, and the last one counts, as burn has it.
 pub(in super::super) fn max(sizes: Sizes, input: &[f32], keep: bool) -> (Vec<f32>, Places) {
-    let mut output = vec![0.0; sizes.planes * sizes.output_plane()];
+    let mut output = take(sizes.planes * sizes.output_plane());
     if output.is_empty() {
         return (output, Vec::new());
     }
@@ -33,10 +34,10 @@ pub(in super::super) fn max(sizes: Sizes, input: &[f32], keep: bool) -> (Vec<f32
 
 /// Returns the gradient of the input.
 pub(in super::super) fn max_gradient(sizes: Sizes, places: &Places, gradient: &[f32]) -> Vec<f32> {
-    let mut output = vec![0.0; sizes.planes * sizes.input_plane()];
     if gradient.is_empty() {
-        return output;
+        return vec![0.0; sizes.planes * sizes.input_plane()];
     }
+    let mut output = take(sizes.planes * sizes.input_plane());
     let arch = Arch::new();
     output
         .par_chunks_mut(sizes.task() * sizes.input_plane())
