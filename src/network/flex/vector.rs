@@ -5,8 +5,19 @@
     reason = "what is not inlined into the dispatched function is compiled without its vectors"
 )]
 
-use pulp::Simd;
 use pulp::bytemuck::cast;
+use pulp::{Arch, Simd};
+
+/// Returns the widest vectors of the processor that rows of so many numbers can fill.
+pub(super) fn arch(row: usize) -> Arch {
+    #[cfg(target_arch = "x86_64")]
+    if row <= 8
+        && let Some(half) = pulp::x86::V3::try_new()
+    {
+        return Arch::V3(half);
+    }
+    Arch::new()
+}
 
 /// Loads a vector from `slice[at..]`.
 #[inline(always)]
