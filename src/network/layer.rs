@@ -2,6 +2,7 @@
 
 use super::NetworkError;
 use super::init::Initializer;
+use super::pooling::{average_pool, max_pool};
 use super::precision::{convolve_in_type, in_single};
 use super::sequence::Sequence;
 use crate::graph::{Node, Operation, Reduction};
@@ -10,8 +11,6 @@ use burn::nn::BatchNorm;
 use burn::nn::conv::Conv2d;
 use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
-use burn::tensor::module::{avg_pool2d, max_pool2d};
-use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 
 /// The computation of a node of a [`LayerGraph`](crate::graph::LayerGraph), with its weights.
 ///
@@ -207,7 +206,7 @@ impl Add {
                     Some(projection) => convolve(projection, input, Rectify::No),
                     None => input,
                 })
-                .reduce(|sum, input| sum + input)
+                .reduce(add)
                 .into_iter(),
         )
     }
@@ -220,34 +219,37 @@ impl Function {
             Self::Relu => relu(only(inputs)),
             Self::Relu6 => relu(only(inputs)).clamp_max(6),
             Self::Zero => only(inputs).zeros_like(),
-            Self::MaxPool { kernel } => {
-                // burn takes the maximum of the pixels inside the image, as if the padding were minus infinity.
-                let options = MaxPoolOptions::new([kernel; 2]).with_stride([1; 2]).with_padding([kernel / 2; 2]);
-                max_pool2d(only(inputs), options)
-            }
-            Self::AveragePool { kernel } => {
-                let options = AvgPoolOptions::new([kernel; 2])
-                    .with_stride([1; 2])
-                    .with_padding([kernel / 2; 2])
-                    .with_count_include_pad(false);
-                in_single(only(inputs), |input| avg_pool2d(input, options))
-            }
+            Self::MaxPool { kernel } => max_pool(only(inputs), kernel, 1, kernel / 2),
+            Self::AveragePool { kernel } => average_pool(only(inputs), kernel),
             Self::Concat => {
                 let mut inputs: Vec<_> = inputs.collect();
-                if inputs.len() == 1 { inputs.remove(0) } else { Tensor::cat(inputs, 1) }
+                if inputs.len() == 1 { inputs.remove(0) } else { concatenate(inputs) }
             }
         }
     }
 }
 
+/// Adds two tensors of one shape.
+fn add(left: Tensor<4>, right: Tensor<4>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if super::flex::takes(&left) {
+        return super::flex::add(left, right);
+    }
+    left + right
+}
+
+/// Concatenates channels.
+fn concatenate(inputs: Vec<Tensor<4>>) -> Tensor<4> {
+    #[cfg(feature = "flex")]
+    if inputs.iter().all(super::flex::takes) {
+        return super::flex::concatenate(inputs);
+    }
+    Tensor::cat(inputs, 1)
+}
+
 /// Returns the only input of a layer.
 fn only(mut inputs: impl Iterator<Item = Tensor<4>>) -> Tensor<4> {
     inputs.next().expect("a layer of a valid graph has an input")
-}
-
-/// Applies a 2x2 max pool with stride 2: halves height and width, rounding down.
-pub(super) fn halve(input: Tensor<4>) -> Tensor<4> {
-    max_pool2d(input, MaxPoolOptions::new([2; 2]).with_stride([2; 2]))
 }
 
 #[cfg(all(test, any(feature = "flex", feature = "ndarray")))]
@@ -451,12 +453,5 @@ mod tests {
         assert_close(&values(output), &[one, 0., -one, 0.]);
         let mean: Vec<f32> = running_mean.value_sync().into_data().try_to_vec().unwrap();
         assert_close(&mean, &[-0.3]);
-    }
-
-    #[test]
-    fn halving_rounds_down() {
-        let output = halve(tensor(NINE, [1, 1, 3, 3], &device()));
-        assert_eq!(output.dims(), [1, 1, 1, 1]);
-        assert_close(&values(output), &[-2.]);
     }
 }

@@ -13,6 +13,7 @@ mod init;
 mod kernels;
 mod layer;
 mod paths;
+mod pooling;
 mod precision;
 mod sequence;
 mod weights;
@@ -32,8 +33,9 @@ use burn::nn::{BatchNorm, Linear};
 use burn::tensor::FloatDType;
 use burn::tensor::activation::relu;
 use init::Initializer;
-use layer::{PreActivation, Rectify, convolve, halve, normalise};
+use layer::{PreActivation, Rectify, convolve, normalise};
 use paths::PathFactors;
+use pooling::halve;
 use rand::Rng;
 use std::sync::Arc;
 
@@ -268,6 +270,17 @@ impl Network {
     pub fn num_trainable_parameters(&self) -> u64 {
         // A clone shares its tensors.
         self.clone().places().into_iter().map(|(_, place)| place.trainable()).sum()
+    }
+}
+
+/// Frees, when it is dropped, the buffers that the current thread keeps for the next tensors of a network.
+#[derive(Debug)]
+pub(crate) struct KeptBuffers;
+
+impl Drop for KeptBuffers {
+    fn drop(&mut self) {
+        #[cfg(feature = "flex")]
+        flex::buffers::clear();
     }
 }
 

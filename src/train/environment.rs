@@ -22,6 +22,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// The version of the arithmetic on the CPU. It grows whenever a training ends with other bits than before, by other
+/// kernels of our own or of burn, so that one run has the results of one version.
+const KERNELS: u32 = 2;
+
 /// An environment that evaluates an architecture by training its network, as in the paper.
 ///
 /// It accepts every architecture that has a [`LayerGraph`](crate::graph::LayerGraph). The images are copied to the
@@ -112,7 +116,7 @@ impl TrainingEnvironment {
         device: &Device,
     ) -> Result<Self, TrainError> {
         check(training, &network, &recipe)?;
-        let identity = identity(training, validation, &network, &recipe);
+        let identity = format!("{}, kernels {KERNELS}", identity(training, validation, &network, &recipe));
         let statistics = training.channel_statistics();
         let classes = training.classes().to_vec();
         let device = device.clone().without_autodiff();
@@ -336,7 +340,8 @@ impl<A: ToGraph + ?Sized> Environment<A> for TrainingEnvironment {
         Condition::well(self.training.device().memory_pool_usage().map(|usage| usage.bytes_reserved))
     }
 
-    /// Returns a hash of the images, the network's configuration and the recipe; it is the same on every device.
+    /// Returns a hash of the images, the network's configuration and the recipe, with the version of the kernels; it is
+    /// the same on every device.
     fn identity(&self) -> String {
         self.identity.clone()
     }

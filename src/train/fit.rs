@@ -9,6 +9,7 @@ use super::{Classifier, DropPaths, Epoch, Outcome, Recipe, TrainError, Trained, 
 use crate::data::{BatchSource, Batches};
 use crate::environment::Progress;
 use crate::evaluation::{Infeasibility, Metrics};
+use crate::network::KeptBuffers;
 use crate::seed;
 use crate::setting::InvalidSetting;
 use burn::nn::loss::{CrossEntropyLoss, CrossEntropyLossConfig};
@@ -143,6 +144,7 @@ impl<'a> Training<'a> {
         mut build: impl FnMut(&mut dyn Rng, &Device) -> Result<M, TrainError>,
     ) -> Result<Outcome<M>, TrainError> {
         let Self { recipe, images, validation, seed, checkpoints, .. } = self;
+        let _kept = KeptBuffers;
         recipe.validate()?;
         super::check_parts(images, validation)?;
         let device = images.device().clone().autodiff();

@@ -3,8 +3,12 @@
 //! burn 0.22's own convolution copies every image into a matrix of patches, and its gradients go through several
 //! layouts. These kernels compute the same without either. Other devices keep burn's kernels.
 
+pub(super) mod buffers;
 mod convolution;
+mod joining;
 mod normalisation;
+mod pool;
+mod pooling;
 #[cfg(test)]
 mod tests;
 mod vector;
@@ -17,6 +21,9 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use convolution::Sizes;
 pub(super) use convolution::Window;
+pub(super) use joining::{add, concatenate};
+pub(super) use pool::Pool;
+pub(super) use pooling::{average_pool, max_pool};
 
 /// Returns whether a tensor is on the device that these kernels support.
 pub(super) fn takes(tensor: &Tensor<4>) -> bool {
@@ -121,6 +128,22 @@ fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Primitive {
     Primitive::from_data(TensorData::new(values, shape))
 }
 
+/// Returns the tensor with its numbers in the order of its shape, and no others.
+fn contiguous(tensor: Primitive) -> Primitive {
+    tensor.to_contiguous()
+}
+
+/// Keeps the buffer of a tensor for the next result, if nobody else uses it.
+fn give(tensor: Primitive) {
+    let is_whole = tensor.is_contiguous() && tensor.storage::<f32>().len() == tensor.layout().num_elements();
+    if is_whole
+        && tensor.is_unique()
+        && let Ok(buffer) = tensor.into_data().into_bytes().try_into_vec()
+    {
+        buffers::give(buffer);
+    }
+}
+
 fn dims<const D: usize>(tensor: &Primitive) -> [usize; D] {
     std::array::from_fn(|axis| tensor.layout().shape()[axis])
 }
@@ -131,17 +154,19 @@ fn batch(input: &Primitive) -> normalisation::Sizes {
 }
 
 fn convolved(
-    input: &Primitive,
-    weights: &Primitive,
-    bias: Option<&Primitive>,
+    input: Primitive,
+    weights: Primitive,
+    bias: Option<Primitive>,
     window: Window,
     rectify: bool,
 ) -> Primitive {
-    let (input, weights) = (input.to_contiguous(), weights.to_contiguous());
-    let bias = bias.map(Primitive::to_contiguous);
+    let [input, weights] = [input, weights].map(contiguous);
+    let bias = bias.map(contiguous);
     let sizes = Sizes::new(dims(&input), dims(&weights), window);
     let bias = bias.as_ref().map(Primitive::storage);
-    tensor(convolution::convolve(sizes, input.storage(), weights.storage(), bias, rectify), sizes.output_shape())
+    let output = convolution::convolve(sizes, input.storage(), weights.storage(), bias, rectify);
+    give(input);
+    tensor(output, sizes.output_shape())
 }
 
 impl Plain for Flex {
@@ -152,11 +177,11 @@ impl Plain for Flex {
         window: Window,
         rectify: bool,
     ) -> Primitive {
-        convolved(&input, &weights, Some(&bias), window, rectify)
+        convolved(input, weights, Some(bias), window, rectify)
     }
 
     fn batch_statistics(input: Primitive) -> Primitive {
-        let input = input.to_contiguous();
+        let input = contiguous(input);
         let sizes = batch(&input);
         tensor(normalisation::statistics(sizes, input.storage()), [2, sizes.channels])
     }
@@ -164,7 +189,7 @@ impl Plain for Flex {
 
 impl Kernels for Flex {
     fn convolve_image(input: Primitive, weights: Primitive, window: Window, rectify: bool) -> Primitive {
-        convolved(&input, &weights, None, window, rectify)
+        convolved(input, weights, None, window, rectify)
     }
 
     fn normalise(
@@ -174,10 +199,11 @@ impl Kernels for Flex {
         statistics: Primitive,
         epsilon: f64,
     ) -> Primitive {
-        let [input, scale, shift, statistics] = [input, scale, shift, statistics].map(|tensor| tensor.to_contiguous());
-        let scale = [scale.storage(), shift.storage()];
+        let [input, scale, shift, statistics] = [input, scale, shift, statistics].map(contiguous);
+        let (scale, shape) = ([scale.storage(), shift.storage()], dims::<4>(&input));
         let output = normalisation::normalise(batch(&input), input.storage(), scale, statistics.storage(), epsilon);
-        tensor(output, dims::<4>(&input))
+        give(input);
+        tensor(output, shape)
     }
 }
 
@@ -201,6 +227,7 @@ impl Backward<Flex, 2> for Convolution {
             let found = convolution::input_gradient(sizes, gradient.storage(), weights.storage(), rectified);
             gradients.register::<Flex>(node.id, tensor(found, dims::<4>(&input)));
         }
+        [input, gradient].into_iter().for_each(give);
     }
 }
 
@@ -222,6 +249,7 @@ impl Backward<Flex, 3> for Normalisation {
             epsilon,
             gradient.storage(),
         );
+        give(gradient);
         let found = [
             tensor(found.input, dims::<4>(&input)),
             tensor(found.scale, [sizes.channels]),
@@ -232,6 +260,7 @@ impl Backward<Flex, 3> for Normalisation {
                 gradients.register::<Flex>(node.id, found);
             }
         }
+        give(input);
     }
 }
 
@@ -244,7 +273,7 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
     ) -> FloatTensor<Self> {
         let (input, input_node) = input.into_parts();
         let (weights, weights_node) = weights.into_parts();
-        let (input, weights) = (input.to_contiguous(), weights.to_contiguous());
+        let [input, weights] = [input, weights].map(contiguous);
         match Convolution.prepare::<C>([input_node, weights_node]).compute_bound().stateful() {
             OpsKind::Tracked(prepared) => {
                 let output = Flex::convolve_image(input.clone(), weights.clone(), window, rectify);
@@ -264,8 +293,7 @@ impl<C: CheckpointStrategy> Kernels for Autodiff<Flex, C> {
         let (input, input_node) = input.into_parts();
         let (scale, scale_node) = scale.into_parts();
         let (shift, shift_node) = shift.into_parts();
-        let [input, scale, statistics] =
-            [input, scale, statistics.into_primitive()].map(|tensor| tensor.to_contiguous());
+        let [input, scale, statistics] = [input, scale, statistics.into_primitive()].map(contiguous);
         let output = Flex::normalise(input.clone(), scale.clone(), shift, statistics.clone(), epsilon);
         let nodes = [input_node, scale_node, shift_node];
         match Normalisation.prepare::<C>(nodes).compute_bound().stateful() {

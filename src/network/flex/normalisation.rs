@@ -5,6 +5,7 @@
     reason = "what is not inlined into the dispatched function is compiled without its vectors"
 )]
 
+use super::buffers::take;
 use super::vector::load;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -58,7 +59,7 @@ pub(super) fn normalise(
     let (means, variances) = statistics.split_at(sizes.channels);
     let factors: Vec<f32> =
         scale.iter().zip(variances).map(|(scale, &variance)| scale * rate(variance, epsilon)).collect();
-    let mut output = vec![0.0; input.len()];
+    let mut output = take(input.len());
     let arch = Arch::new();
     output.par_chunks_mut(sizes.image()).enumerate().for_each(|(image, output)| {
         let input = &input[image * sizes.image()..][..sizes.image()];
@@ -110,7 +111,7 @@ pub(super) fn gradients(
             [scale[channel] * rate, single(sum / count), single(product / count * f64::from(rate)), means[channel]]
         })
         .collect();
-    let mut output = vec![0.0; input.len()];
+    let mut output = take(input.len());
     output.par_chunks_mut(sizes.image()).enumerate().for_each(|(image, output)| {
         let image = image * sizes.image()..(image + 1) * sizes.image();
         let (input, gradient) = (&input[image.clone()], &gradient[image]);

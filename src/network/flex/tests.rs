@@ -1,5 +1,8 @@
 //! The kernels compared with burn's own operations, and with themselves on other numbers of threads.
 
+mod joins;
+mod pools;
+
 use super::*;
 use crate::seed;
 use burn::tensor::activation::relu;
@@ -31,13 +34,16 @@ fn assert_close(found: &[f32], wanted: &[f32]) {
     }
 }
 
-/// Returns the output of a function, and the gradients of its product with fixed numbers.
-fn differentiate(inputs: [Tensor<4>; 2], function: impl FnOnce([Tensor<4>; 2]) -> Tensor<4>) -> [Vec<f32>; 3] {
+/// Returns the output of a function, followed by the gradients of its product with fixed numbers.
+fn differentiate<const N: usize>(
+    inputs: [Tensor<4>; N],
+    function: impl FnOnce([Tensor<4>; N]) -> Tensor<4>,
+) -> Vec<Vec<f32>> {
     let inputs = inputs.map(Tensor::require_grad);
     let output = function(inputs.clone());
     let gradients = (output.clone() * random(9, output.dims())).sum().backward();
-    let [input, weights] = inputs.map(|input| values(input.grad(&gradients).unwrap()));
-    [values(output), input, weights]
+    let found = inputs.into_iter().map(|input| values(input.grad(&gradients).unwrap()));
+    std::iter::once(values(output)).chain(found).collect()
 }
 
 /// Sizes with widths below, at and beyond whole vectors, channels that do not fill a tile, and batches that do not fill
@@ -137,7 +143,8 @@ fn the_number_of_threads_does_not_change_a_bit() {
     let bits = |threads: usize| {
         ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
             let depthwise = Window { groups: 37, ..DENSE };
-            let all = [(5, DENSE), (37, depthwise), (37, Window { stride: 2, ..depthwise })].map(|(from, window)| {
+            let windows = [(5, DENSE), (37, depthwise), (37, Window { stride: 2, ..depthwise })];
+            let convolved = windows.map(|(from, window)| {
                 let inputs = [random(1, [19, from, 9, 11]), random(2, [37, from / window.groups, 3, 3])];
                 differentiate(inputs, |[input, weights]| {
                     let output = convolve(input, weights, window, true);
@@ -146,7 +153,15 @@ fn the_number_of_threads_does_not_change_a_bit() {
                     normalise(output, [scale, shift], statistics, 1e-5)
                 })
             });
-            all.as_flattened().concat().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            let pooled = differentiate([random(1, [40, 7, 19, 21])], |[input]| {
+                let halved = max_pool(input, Pool { kernel: 2, stride: 2, padding: 0 });
+                average_pool(max_pool(halved, Pool { kernel: 3, stride: 1, padding: 1 }), 3)
+            });
+            let joined = differentiate([1, 2].map(|seed| random(seed, [40, 9, 17, 19])), |[left, right]| {
+                concatenate(vec![add(left.clone(), right.clone()), left, right])
+            });
+            let all = [convolved.concat(), pooled, joined].concat().concat();
+            all.into_iter().map(f32::to_bits).collect::<Vec<_>>()
         })
     };
     let one = bits(1);

@@ -5,8 +5,19 @@
     reason = "what is not inlined into the dispatched function is compiled without its vectors"
 )]
 
-use pulp::Simd;
 use pulp::bytemuck::cast;
+use pulp::{Arch, Simd};
+
+/// Returns the widest vectors of the processor that rows of so many numbers can fill.
+pub(super) fn arch(row: usize) -> Arch {
+    #[cfg(target_arch = "x86_64")]
+    if row <= 8
+        && let Some(half) = pulp::x86::V3::try_new()
+    {
+        return Arch::V3(half);
+    }
+    Arch::new()
+}
 
 /// Loads a vector from `slice[at..]`.
 #[inline(always)]
@@ -48,8 +59,15 @@ pub(super) fn keep_positive<S: Simd>(simd: S, mask: S::f32s, vector: S::f32s) ->
     select(simd, simd.less_than_f32s(zero, mask), vector, zero)
 }
 
+/// Returns where `vector` is larger than `other`, or NaN.
+#[inline(always)]
+pub(super) fn larger<S: Simd>(simd: S, vector: S::f32s, other: S::f32s) -> S::m32s {
+    let is_number = simd.equal_f32s(vector, vector);
+    simd.or_m32s(simd.less_than_f32s(other, vector), simd.not_m32s(is_number))
+}
+
 /// Chooses lanes of one vector or the other. pulp's own functions for this and for its casts are not always inlined.
 #[inline(always)]
-fn select<S: Simd>(simd: S, mask: S::m32s, if_true: S::f32s, if_false: S::f32s) -> S::f32s {
+pub(super) fn select<S: Simd>(simd: S, mask: S::m32s, if_true: S::f32s, if_false: S::f32s) -> S::f32s {
     cast(simd.select_u32s(mask, cast(if_true), cast(if_false)))
 }

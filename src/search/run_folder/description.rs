@@ -104,7 +104,7 @@ impl Description {
     pub(super) fn differences(&self, now: &Self) -> Vec<String> {
         let known = |then: Option<&String>, part: &Option<String>| then.and(part.clone());
         let parts = Parts {
-            environment: now.parts.environment.clone(),
+            environment: as_recorded(&now.parts.environment, &self.parts.environment),
             space: known(self.parts.space.as_ref(), &now.parts.space),
             agent: known(self.parts.agent.as_ref(), &now.parts.agent),
             reward: known(self.parts.reward.as_ref(), &now.parts.reward),
@@ -127,6 +127,15 @@ impl Description {
     }
 }
 
+/// Returns the identity of an environment without the version of its kernels, if the run in a folder recorded none.
+fn as_recorded(now: &str, then: &str) -> String {
+    let kernels = ", kernels ";
+    match now.split_once(kernels) {
+        Some((rest, _)) if !then.contains(kernels) => rest.to_owned(),
+        _ => now.to_owned(),
+    }
+}
+
 /// Moves the agent in the details to where experiments have it now.
 fn upgraded(mut details: Value) -> Value {
     if AgentConfig::deserialize(&details["searcher"]).is_ok()
@@ -135,4 +144,17 @@ fn upgraded(mut details: Value) -> Value {
         AgentConfig::move_searcher(sections);
     }
     details
+}
+
+#[cfg(test)]
+mod tests {
+    use super::as_recorded;
+
+    #[test]
+    fn a_version_of_kernels_is_compared_if_the_run_recorded_one() {
+        let now = "training 1 sha256:0, kernels 2";
+        assert_eq!(as_recorded(now, "training 1 sha256:0"), "training 1 sha256:0");
+        assert_eq!(as_recorded(now, "training 1 sha256:0, kernels 1"), now);
+        assert_eq!(as_recorded("Synthetic", "Synthetic"), "Synthetic");
+    }
 }

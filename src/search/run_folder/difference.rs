@@ -19,7 +19,9 @@ pub(super) fn between(then: &Value, now: &Value) -> Vec<String> {
         && line.starts_with("environment")
     {
         // A bare checksum tells little to somebody who replaced a picture.
-        line.push_str(" (it names the data, such as the images, how they are trained on, and its version)");
+        line.push_str(
+            " (it names the data, such as the images, how they are trained on, its version and that of the kernels)",
+        );
     }
     lines
 }

@@ -115,6 +115,7 @@ fn a_trial_reports_its_progress() {
 fn the_identity_names_everything_that_a_result_depends_on() {
     let base = environment(recipe());
     assert_eq!(identity(&base), identity(&environment(recipe())));
+    assert!(identity(&base).contains(", kernels "), "{}", identity(&base));
     let late = Recipe { time_limit_seconds: Some(1e6), ..recipe() };
     let wide = NetworkConfig { width: 5, ..network_config() };
     let other = Split::new(stripes(150, 2), 60, 7).unwrap();

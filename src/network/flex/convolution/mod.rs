@@ -41,9 +41,12 @@ pub(super) struct Sizes {
     /// The distance between neighbouring pixels of the input, with zeros between them: more than 1 only in the gradient
     /// of the input of a strided convolution.
     spread: usize,
-    /// Height and width of the input and of the output.
+    /// Height and width of the input and of the output. If neighbouring pixels do not meet, they are in one row, which
+    /// fills vectors better than several.
     input: [usize; 2],
     output: [usize; 2],
+    /// Height and width of the output as a tensor.
+    shape: [usize; 2],
 }
 
 impl Sizes {
@@ -53,7 +56,9 @@ impl Sizes {
         [to, _, rows, columns]: [usize; 4],
         window: Window,
     ) -> Self {
-        let input = [height, width];
+        let shape = [height, width].map(|side| side.saturating_sub(1) / window.stride + 1);
+        let is_flat = [rows, columns, window.stride] == [1; 3];
+        let [input, output] = if is_flat { [[1, height * width]; 2] } else { [[height, width], shape] };
         Self {
             images,
             window,
@@ -62,13 +67,14 @@ impl Sizes {
             kernel: [rows, columns],
             spread: 1,
             input,
-            output: input.map(|side| side.saturating_sub(1) / window.stride + 1),
+            output,
+            shape,
         }
     }
 
     /// Returns the shape of the output.
     pub(super) fn output_shape(&self) -> [usize; 4] {
-        [self.images, self.window.groups * self.to, self.output[0], self.output[1]]
+        [self.images, self.window.groups * self.to, self.shape[0], self.shape[1]]
     }
 
     /// Returns the sizes of the convolution that computes the gradient of the input from that of the output.

@@ -5,10 +5,11 @@
     reason = "what is not inlined into the dispatched function is compiled without its vectors"
 )]
 
-use super::super::vector::{keep_positive, load, load_some, store};
+use super::super::buffers::take;
+use super::super::vector::{arch, keep_positive, load, load_some, store};
 use super::Sizes;
 use super::planes::{Place, Planes};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::array::from_fn;
 use std::ops::Range;
@@ -36,8 +37,8 @@ pub(super) struct Around<'a> {
 
 /// Returns the output for packed weights.
 pub(super) fn run(sizes: Sizes, input: &[f32], weights: &[[f32; ROWS]], around: Around<'_>) -> Vec<f32> {
-    let mut output = vec![0.0; sizes.images * sizes.output_image()];
-    let arch = Arch::new();
+    let mut output = take(sizes.images * sizes.output_image());
+    let arch = arch(sizes.output[1]);
     output.par_chunks_mut(sizes.output_image()).enumerate().for_each_init(Vec::new, |padded, (image, output)| {
         let input = &input[image * sizes.input_image()..][..sizes.input_image()];
         let mask = around.mask.map(|mask| &mask[image * sizes.output_image()..][..sizes.output_image()]);

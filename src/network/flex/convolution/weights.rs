@@ -5,10 +5,10 @@
     reason = "what is not inlined into the dispatched function is compiled without its vectors"
 )]
 
-use super::super::vector::load;
+use super::super::vector::{arch, load};
 use super::Sizes;
 use super::planes::Planes;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use std::array::from_fn;
 use std::ops::Range;
@@ -36,7 +36,7 @@ pub(in super::super) fn weight_gradient(sizes: Sizes, input: &[f32], gradient: &
     // Several small images are taken at a time, so that lanes are added less often.
     let part = sizes.images.div_ceil(parts).max(RUN_PIXELS.div_ceil(sizes.output_plane())).min(sizes.images.max(1));
     let channels = channels(&sizes);
-    let arch = Arch::new();
+    let arch = arch(sizes.output[1]);
     let partial: Vec<Vec<f32>> = (0..sizes.images.div_ceil(part) * channels.len())
         .into_par_iter()
         .map(|task| {
@@ -204,12 +204,15 @@ impl<S: Simd> Sums<'_, S> {
         let columns = self.offsets.len();
         let whole = self.rows / ROWS * ROWS;
         for row in (0..whole).step_by(ROWS) {
-            let wide = columns / COLUMNS * COLUMNS;
-            for column in (0..wide).step_by(COLUMNS) {
+            let mut column = 0;
+            while column + COLUMNS <= columns {
                 self.tile::<ROWS, COLUMNS>(row, column, output);
+                column += COLUMNS;
             }
-            for column in wide..columns {
-                self.tile::<ROWS, 1>(row, column, output);
+            match columns - column {
+                1 => self.tile::<ROWS, 1>(row, column, output),
+                2 => self.tile::<ROWS, 2>(row, column, output),
+                _ => {}
             }
         }
         let tiles = columns.div_ceil(SINGLE_COLUMNS);
