@@ -193,7 +193,7 @@ fn a_budget_in_epochs_gives_the_largest_number_of_trials_that_fit() {
     assert_eq!([0, 11, 12, 35, 36].map(|epochs| paper.trials_within(epochs)), [0, 0, 1, 2, 3]);
     for rungs in [None, Some(Rungs::new(3)), Some(Rungs { one_in: 5, ..Rungs::new(2) })] {
         let mut experiment = Experiment::economical();
-        experiment.search.rungs = rungs;
+        experiment.search.rungs = rungs.clone();
         for budget in [1, 9, 100, 2_700] {
             experiment.search.trials = experiment.trials_within(budget);
             assert!(experiment.epochs() <= budget);
