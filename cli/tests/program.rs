@@ -70,11 +70,10 @@ fn a_plan_of_the_papers_search_needs_no_files_and_names_every_setting() {
     let two = ["search", "--epochs", "9", "--rungs", "2", "--promote-one-in", "4", "--trials", "40", "--dry-run"];
     let two = printed(folder.path(), &two, 0);
     assert!(two.contains("in rungs of 3, 9 epochs: 34, 6 blocks; one in 4 is promoted"), "{two}");
-    for (budget, trials) in [("--total-epochs", "300"), ("--total-images", "300999")] {
-        let plan = ["search", "--preset", "economical", budget, trials, "--dry-run"];
-        let plan = printed(folder.path(), &plan, 0);
+    for (option, budget) in [("--total-epochs", "300"), ("--total-images", "780999")] {
+        let plan = printed(folder.path(), &["search", "--preset", "economical", option, budget, "--dry-run"], 0);
         assert!(
-            plan.contains("rungs of 1, 3, 9 epochs: 126, 40, 15 blocks") && plan.contains("  296 epochs"),
+            plan.contains("rungs of 1, 3, 9 epochs: 136, 43, 13 blocks") && plan.contains("  300 epochs"),
             "{plan}"
         );
     }
