@@ -2,11 +2,13 @@
 
     cargo bench --bench trainer --no-run        # prints the path of the executable
     python3 tools/compare_pytorch.py target/release/deps/trainer-... [--threads 1 2] [--rounds 5] [--steps 2] \
-        [--block separable] [--batch 32] [--inference]
+        [--block separable] [--width 32] [--repeats 1] [--batch 32] [--inference]
+    python3 tools/compare_pytorch.py target/release/deps/trainer-... --table [--batch 32]
 
-Any Python with torch will do. Both train the same block (N = 1, 32 filters, three stages, 32x32x3) with Adam. One side
-waits while the other works. With --inference they classify batches, and onnxruntime takes part too if that Python has it
-and the executable was built with the feature `onnx`.
+Any Python with torch will do. Both train the same network (three stages, 32x32x3) with Adam; --table compares all
+networks that have a name, and prints a table in Markdown. One side waits while the other works. With --inference they
+classify batches, and onnxruntime takes part too if that Python has it and the executable was built with the feature
+`onnx`.
 
 Each side is a process that answers a line with a number of steps by the seconds that they took. `benches/gpu/stages`
 uses the same sides on a GPU.
@@ -25,10 +27,15 @@ import threading
 import time
 
 BATCH = 64
-# Blocks of the comparison by name; any text of a block will do, too.
-BLOCKS = {
-    "cells": "conv3(0) conv3(1) add(1,2) conv1(0) concat(3,4) terminal(5)",
-    "separable": "sep3(0) sep3(1) add(1,2) conv1(0) concat(3,4) terminal(5)",
+CELLS = "conv3(0) conv3(1) add(1,2) conv1(0) concat(3,4) terminal(5)"
+# Networks of the comparison by name: the block, its width in the first stage, and how often a stage repeats it.
+NETWORKS = {
+    "cells": (CELLS, 32, 1),
+    "narrow": (CELLS, 8, 1),
+    "wide": (CELLS, 64, 2),
+    "pools": ("max3(0) avg3(0) add(1,2) max3(3) conv1(4) add(3,5) terminal(6)", 32, 1),
+    "pointwise": ("conv1(0) conv1(1) concat(1,2) conv1(3) concat(0,4) terminal(5)", 32, 1),
+    "separable": ("sep3(0) sep3(1) add(1,2) conv1(0) concat(3,4) terminal(5)", 32, 1),
 }
 
 
@@ -208,7 +215,10 @@ def main():
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--inference", action="store_true", help="classify instead of training")
     parser.add_argument("--onnxruntime", action="store_true", help="be onnxruntime's side")
-    parser.add_argument("--block", default="cells", help="cells, separable, or the text of a block")
+    parser.add_argument("--block", default="cells", help=f"{', '.join(NETWORKS)}, or the text of a block")
+    parser.add_argument("--width", type=int, help="the width of the first stage, instead of the network's")
+    parser.add_argument("--repeats", type=int, help="the blocks in a stage, instead of the network's")
+    parser.add_argument("--table", action="store_true", help="all networks by name, as a table in Markdown")
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32", help="of PyTorch's side")
     parser.add_argument("--compile", action="store_true", help="PyTorch's side with torch.compile")
     arguments = parser.parse_args()
@@ -225,17 +235,48 @@ def main():
 
     print(f"images a second over {arguments.rounds} rounds in turns: best, median; median of ratios in a round")
     print("the same per second of processor time, which other programs on the machine change less")
-    block = BLOCKS.get(arguments.block, arguments.block)
+    if arguments.table:
+        print_table(arguments)
+        return
+    network = chosen(arguments, arguments.block)
     for threads in arguments.threads or [1, 2]:
-        compare(arguments, block, threads)
+        for name, *clocks in compare(arguments, network, threads):
+            told = (
+                f"{max(speeds):.0f}, {statistics.median(speeds):.0f}; " + ", ".join(map("{:.2f}".format, ratios))
+                for speeds, ratios in clocks
+            )
+            print(f"{threads} threads, {name}: {'    processor: '.join(told)}", flush=True)
 
 
-def compare(arguments, block, threads):
-    """Prints the speeds of all sides with so many threads."""
+def chosen(arguments, name):
+    """The network of a name, or of a block, with what the arguments change of it."""
+    block, width, repeats = NETWORKS.get(name, (name, 32, 1))
+    return block, arguments.width or width, arguments.repeats or repeats
+
+
+def print_table(arguments):
+    """Prints the ratios of the last executable to the first of the others, of all networks by name."""
+    heads = ["network", "block", "width", "N", "threads", "images/s", "PyTorch", "ratio", "ratio of processor time"]
+    print(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
+    for name in NETWORKS:
+        block, width, repeats = network = chosen(arguments, name)
+        for threads in arguments.threads or [1, 2]:
+            rows = list(compare(arguments, network, threads))
+            (_, (theirs, _), _), (_, (speeds, ratios), (_, processor)) = rows[0], rows[-1]
+            cells = [name, f"`{block}`", width, repeats, threads, f"{statistics.median(speeds):.0f}"]
+            cells += [f"{statistics.median(theirs):.0f}", f"{ratios[0]:.2f}", f"{processor[0]:.2f}"]
+            print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
+def compare(arguments, network, threads):
+    """Yields the name of each side, and for each clock its speeds and its ratios to the sides of others."""
+    block, width, repeats = network
     with tempfile.TemporaryDirectory() as folder:
         environment = {
             "BLOCKQNN_PEER": folder,
             "BLOCKQNN_PEER_BLOCK": block,
+            "BLOCKQNN_PEER_WIDTH": str(width),
+            "BLOCKQNN_PEER_REPEATS": str(repeats),
             "BLOCKQNN_PEER_BATCH": str(arguments.batch),
             "RAYON_NUM_THREADS": str(threads),
             "OMP_WAIT_POLICY": "passive",
@@ -253,12 +294,11 @@ def compare(arguments, block, threads):
     versions = [next(iter(json.loads(side.told).values())) for side in sides[: len(commands)]]
     names = [*map("{} {}".format, commands, versions), *map(os.path.basename, arguments.executable)]
     for place, name in enumerate(names):
-        told = []
-        for clock in (0, 1):
-            speeds = [one[place][clock] for one in rounds]
-            ratios = [statistics.median(one[place][clock] / one[to][clock] for one in rounds) for to in range(len(commands))]
-            told.append(f"{max(speeds):.0f}, {statistics.median(speeds):.0f}; " + ", ".join(map("{:.2f}".format, ratios)))
-        print(f"{threads} threads, {name}: {told[0]}    processor: {told[1]}")
+        ratios = [
+            [statistics.median(one[place][clock] / one[to][clock] for one in rounds) for to in range(len(commands))]
+            for clock in (0, 1)
+        ]
+        yield name, *(([one[place][clock] for one in rounds], ratios[clock]) for clock in (0, 1))
 
 
 if __name__ == "__main__":

@@ -156,9 +156,12 @@ fn side_by_side() {
     }
 }
 
-/// The other side of `tools/compare_pytorch.py`, which passes the block and the size of a batch in the environment.
+/// The other side of `tools/compare_pytorch.py`, which passes the block, its width, its repetitions in a stage and the
+/// size of a batch in the environment.
 fn peer(folder: &Path) -> Result<(), Box<dyn Error>> {
-    let (block, config) = (std::env::var("BLOCKQNN_PEER_BLOCK")?, cifar(32));
+    let block = std::env::var("BLOCKQNN_PEER_BLOCK")?;
+    let [width, repeats] = ["BLOCKQNN_PEER_WIDTH", "BLOCKQNN_PEER_REPEATS"].map(std::env::var);
+    let config = NetworkConfig { repeats: repeats?.parse()?, ..cifar(width?.parse()?) };
     let graph = block.parse::<BlockCode>()?.to_graph();
     let blueprint = Blueprint::new("peer", graph.clone(), config.clone())?;
     let training = on_flex(&graph, &config, std::env::var("BLOCKQNN_PEER_BATCH")?.parse()?);

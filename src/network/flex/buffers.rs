@@ -1,13 +1,14 @@
 //! Buffers of tensors that are not needed any more, for the next ones.
 //!
-//! An allocator returns the memory of large buffers to the operating system, which clears every page of it again when it
-//! is next written. A training step needs buffers of the same sizes as the step before. So each thread keeps those that
-//! its kernels took the last numbers from, and writes the next results into them. What is not used again soon is freed.
-//! Kernels also get buffers that other operations made; no more are kept than are missing.
+//! An allocator returns the memory of large buffers to the operating system, which clears every page of it again when
+//! it is next written. A training step needs buffers of the same sizes as the step before. So each thread keeps those
+//! that its kernels took the last numbers from, and writes the next results into them. What is not used again soon is
+//! freed. Kernels also get buffers that other operations made; no more are kept than are missing.
 
 use std::cell::RefCell;
 
-/// Smaller buffers are left to the allocator. In tests they are few, so that a kernel that leaves an old number is noticed.
+/// Smaller buffers are left to the allocator. In tests they are few, so that a kernel that leaves an old number is
+/// noticed.
 const LEAST: usize = if cfg!(test) { 1 << 4 } else { 1 << 14 };
 /// A buffer may be so many times larger than what it is used for.
 const SLACK: usize = 8;
@@ -53,7 +54,8 @@ pub(in super::super) fn clear() {
 }
 
 impl Shelf {
-    /// Returns the smallest buffer that is large enough, and of those the one given last, which may still be in a cache.
+    /// Returns the smallest buffer that is large enough, and of those the one given last, which may still be in a
+    /// cache.
     fn take(&mut self, numbers: usize) -> Vec<f32> {
         self.taken += 1;
         let fitting = self.buffers.iter().enumerate().rev().filter_map(|(at, (_, buffer))| {
@@ -92,7 +94,7 @@ mod tests {
         give(large);
         give(small);
         let (small, large) = (take(LEAST), take(LEAST + 1));
-        assert_eq!([&small, &large].map(|buffer| buffer.as_ptr()), addresses);
+        assert_eq!([&small, &large].map(Vec::as_ptr), addresses);
         assert_eq!([&small, &large].map(Vec::len), [LEAST, LEAST + 1]);
         give(large);
         let unlike = take(LEAST * 4);

@@ -63,7 +63,7 @@ pub(in super::super) trait Joins: Backend {
         b: FloatTensor<Self>,
         c: FloatTensor<Self>,
         d: FloatTensor<Self>,
-        e: FloatTensor<Self>,
+        last: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
     /// See [`add`].
@@ -110,8 +110,8 @@ impl Joins for Flex {
         joined([a, b, c, d])
     }
 
-    fn concatenate_5(a: Primitive, b: Primitive, c: Primitive, d: Primitive, e: Primitive) -> Primitive {
-        joined([a, b, c, d, e])
+    fn concatenate_5(a: Primitive, b: Primitive, c: Primitive, d: Primitive, last: Primitive) -> Primitive {
+        joined([a, b, c, d, last])
     }
 
     fn add(left: Primitive, right: Primitive) -> Primitive {
@@ -181,7 +181,7 @@ impl Backward<Flex, 2> for Sum {
 }
 
 fn joined_recorded<C: CheckpointStrategy, const N: usize>(inputs: [Recorded<C>; N]) -> Recorded<C> {
-    let nodes = inputs.each_ref().map(|input| input.node());
+    let nodes = inputs.each_ref().map(Recorded::<C>::node);
     let inputs = inputs.map(Recorded::<C>::into_primitive);
     let channels = inputs.each_ref().map(|input| dims::<4>(input)[1]);
     let output = joined(inputs);
@@ -206,8 +206,8 @@ impl<C: CheckpointStrategy> Joins for Autodiff<Flex, C> {
         joined_recorded::<C, _>([a, b, c, d])
     }
 
-    fn concatenate_5(a: Recorded<C>, b: Recorded<C>, c: Recorded<C>, d: Recorded<C>, e: Recorded<C>) -> Recorded<C> {
-        joined_recorded::<C, _>([a, b, c, d, e])
+    fn concatenate_5(a: Recorded<C>, b: Recorded<C>, c: Recorded<C>, d: Recorded<C>, last: Recorded<C>) -> Recorded<C> {
+        joined_recorded::<C, _>([a, b, c, d, last])
     }
 
     fn add(left: Recorded<C>, right: Recorded<C>) -> Recorded<C> {

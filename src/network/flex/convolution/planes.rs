@@ -9,6 +9,10 @@ use super::super::vector::{load, rectify, store};
 use super::{Sizes, Window};
 use pulp::Simd;
 
+/// The numbers of a page of memory. Vectors at one place of planes so far apart push each other out of the first-level
+/// cache, and a stride from page to page cannot be predicted.
+const PAGE: usize = 1 << 10;
+
 /// The layout of planes with a margin.
 ///
 /// Where the stride is more than 1, the pixels of a row are sorted by their column modulo the stride, so that the pixels
@@ -41,7 +45,10 @@ impl Planes {
         // The last vector of a row may reach into the margin.
         let part = output[1].next_multiple_of(lanes) + (2 * margin[1]).div_ceil(stride);
         let row = stride * part;
-        let plane = row * ((input[0].saturating_sub(1) * spread + 1).max(output[0]) + 2 * margin[0]);
+        let mut plane = row * ((input[0].saturating_sub(1) * spread + 1).max(output[0]) + 2 * margin[0]);
+        if plane.is_multiple_of(PAGE) {
+            plane += lanes;
+        }
         let is_plain = stride == 1 && row == input[1] && plane == sizes.input_plane();
         Self { row, part, plane, margin, is_plain }
     }
@@ -84,9 +91,16 @@ impl Planes {
         for (input, padded) in input.chunks_exact(sizes.input_plane()).zip(padded.chunks_exact_mut(self.plane)) {
             let rows = padded.chunks_exact_mut(self.row).skip(top).step_by(spread);
             for (input, row) in input.chunks_exact(width).zip(rows) {
-                if stride == 1 && spread == 1 {
-                    copy(simd, input, rectify, &mut row[left..][..width]);
-                    continue;
+                match (stride, spread) {
+                    (1, 1) => {
+                        copy(simd, input, rectify, &mut row[left..][..width]);
+                        continue;
+                    }
+                    (2, 1) => {
+                        self.divide(input, left, rectify, row);
+                        continue;
+                    }
+                    _ => {}
                 }
                 for first in 0..stride.min(width) {
                     // One of stride and spread is 1.
@@ -98,6 +112,22 @@ impl Planes {
                 }
             }
         }
+    }
+}
+
+impl Planes {
+    /// Copies a row into its parts for even and odd columns; `left` is the margin.
+    #[inline(always)]
+    fn divide(&self, input: &[f32], left: usize, rectified: bool, row: &mut [f32]) {
+        let (zero, one) = row.split_at_mut(self.part);
+        let [even, odd] = if left.is_multiple_of(2) { [zero, one] } else { [one, zero] };
+        let (even, odd) = (&mut even[left / 2..], &mut odd[left.div_ceil(2)..]);
+        let rectify = |number: f32| if rectified && number < 0.0 { 0.0 } else { number };
+        let (pairs, last) = input.as_chunks::<2>();
+        for ((even, odd), pair) in even.iter_mut().zip(odd).zip(pairs) {
+            (*even, *odd) = (rectify(pair[0]), rectify(pair[1]));
+        }
+        even.iter_mut().skip(pairs.len()).zip(last).for_each(|(to, &from)| *to = rectify(from));
     }
 }
 

@@ -42,12 +42,12 @@ pub(in super::super) fn max_gradient(sizes: Sizes, places: &Places, gradient: &[
     output
         .par_chunks_mut(sizes.task() * sizes.input_plane())
         .zip(gradient.par_chunks(sizes.task() * sizes.output_plane()).zip(places))
-        .for_each(|(output, (gradient, places))| arch.dispatch(Gradient { sizes, places, gradient, output }));
+        .for_each(|(output, (gradient, places))| arch.dispatch(InputGradient { sizes, places, gradient, output }));
     output
 }
 
-/// Copies of planes with a margin of minus infinity. The pixels of a row are sorted by their column modulo the stride, so
-/// that the pixels that one place of neighbouring windows needs are neighbours.
+/// Copies of planes with a margin of minus infinity. The pixels of a row are sorted by their column modulo the stride,
+/// so that the pixels that one place of neighbouring windows needs are neighbours.
 struct Padded {
     pool: Pool,
     /// The numbers of a row, of the part of it for one remainder of the column, and of a plane.
@@ -127,8 +127,8 @@ impl WithSimd for Largest<'_> {
             (0..width.next_multiple_of(S::F32_LANES)).map(|x| padding.saturating_sub(x * stride) as f32).collect();
         let mut chosen = vec![0.0; begins.len()];
         let mut places = Vec::with_capacity(if keep { output.len() } else { 0 });
-        let planes = input.chunks_exact(sizes.input_plane()).zip(output.chunks_exact_mut(sizes.output_plane()));
-        for (input, output) in planes {
+        let inputs = input.chunks_exact(sizes.input_plane());
+        for (input, output) in inputs.zip(output.chunks_exact_mut(sizes.output_plane())) {
             layout.fill(input, sizes.input[1], padded);
             for (y, output) in output.chunks_exact_mut(width).enumerate() {
                 let rows = inside(y * stride, padding, kernel, height);
@@ -198,14 +198,14 @@ impl<S: Simd> Row<'_, S> {
 
 /// The gradient of the input of some planes: each pixel adds up the gradients of the windows that chose it, in the
 /// order of the windows.
-struct Gradient<'a> {
+struct InputGradient<'a> {
     sizes: Sizes,
     places: &'a [u8],
     gradient: &'a [f32],
     output: &'a mut [f32],
 }
 
-impl WithSimd for Gradient<'_> {
+impl WithSimd for InputGradient<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -290,7 +290,9 @@ impl Windows {
         if stride == 2 && padding == 0 {
             let (even, odd) = parts.split_at(self.count);
             let (pairs, last) = output.as_chunks_mut::<2>();
-            last.iter_mut().for_each(|last| *last = even[pairs.len()]);
+            for last in last {
+                *last = even[pairs.len()];
+            }
             for (pair, (even, odd)) in pairs.iter_mut().zip(even.iter().zip(odd)) {
                 *pair = [*even, *odd];
             }

@@ -41,7 +41,8 @@ fn what_is_joined_is_not_changed() {
     let both = values(concatenate(vec![left.clone(), right.clone()]));
     assert_eq!([left, right].map(values), before);
     assert_eq!(both, before.concat());
-    assert!(sum.iter().zip(before[0].iter().zip(&before[1])).all(|(sum, (left, right))| *sum == left + right));
+    let wanted: Vec<f32> = before[0].iter().zip(&before[1]).map(|(left, right)| left + right).collect();
+    assert_eq!(sum, wanted);
 }
 
 #[test]
