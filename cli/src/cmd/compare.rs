@@ -28,6 +28,7 @@ use std::time::Instant;
 /// highest rung and there of the highest accuracy.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
     /// CSV table of all cells of NAS-Bench-201 (its own columns, or architecture, accuracy or accuracy_12ep, ...), instead
     /// of a synthetic task
