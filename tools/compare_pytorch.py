@@ -1,4 +1,4 @@
-"""Training steps, or inference, of one network in PyTorch and in this crate, in turns, and the ratio of their speeds.
+"""Training steps, or inference, of one network in PyTorch and in this crate, in turns: their speeds and peak memory.
 
     cargo bench --bench trainer --no-run        # prints the path of the executable
     python3 tools/compare_pytorch.py target/release/deps/trainer-... [--threads 1 2] [--rounds 5] [--steps 2] \
@@ -62,6 +62,8 @@ class Side:
             self.timer = threading.Timer(max(limit, 0.1), self.kill)
             self.timer.start()
         self.told = self.line()
+        # What a process needs before its first step: libraries and the network.
+        self.loaded = self.memory()
 
     def kill(self):
         self.late = True
@@ -97,6 +99,11 @@ class Side:
         before = self.processor_seconds()
         seconds = self.seconds(steps)
         return images * steps / seconds, images * steps / (self.processor_seconds() - before)
+
+    def memory(self):
+        """The most resident memory that it has used so far, in MiB; Linux only."""
+        status = open(f"/proc/{self.process.pid}/status").read()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024
 
     def close(self):
         if self.timer:
@@ -235,17 +242,19 @@ def main():
 
     print(f"images a second over {arguments.rounds} rounds in turns: best, median; median of ratios in a round")
     print("the same per second of processor time, which other programs on the machine change less")
+    print("peak of resident memory in MiB, and how much of it was added after the network was built")
     if arguments.table:
         print_table(arguments)
         return
     network = chosen(arguments, arguments.block)
     for threads in arguments.threads or [1, 2]:
-        for name, *clocks in compare(arguments, network, threads):
+        for name, (peak, added), *clocks in compare(arguments, network, threads):
             told = (
                 f"{max(speeds):.0f}, {statistics.median(speeds):.0f}; " + ", ".join(map("{:.2f}".format, ratios))
                 for speeds, ratios in clocks
             )
-            print(f"{threads} threads, {name}: {'    processor: '.join(told)}", flush=True)
+            memory = f"memory: {peak:.0f}, {added:.0f}"
+            print(f"{threads} threads, {name}: {'    processor: '.join(told)}    {memory}", flush=True)
 
 
 def chosen(arguments, name):
@@ -257,19 +266,21 @@ def chosen(arguments, name):
 def print_table(arguments):
     """Prints the ratios of the last executable to the first of the others, of all networks by name."""
     heads = ["network", "block", "width", "N", "threads", "images/s", "PyTorch", "ratio", "ratio of processor time"]
+    heads += ["MiB added", "PyTorch"]
     print(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
     for name in NETWORKS:
         block, width, repeats = network = chosen(arguments, name)
         for threads in arguments.threads or [1, 2]:
             rows = list(compare(arguments, network, threads))
-            (_, (theirs, _), _), (_, (speeds, ratios), (_, processor)) = rows[0], rows[-1]
+            (_, (_, their_memory), (theirs, _), _), (_, (_, memory), (speeds, ratios), (_, processor)) = rows[0], rows[-1]
             cells = [name, f"`{block}`", width, repeats, threads, f"{statistics.median(speeds):.0f}"]
             cells += [f"{statistics.median(theirs):.0f}", f"{ratios[0]:.2f}", f"{processor[0]:.2f}"]
+            cells += [f"{memory:.0f}", f"{their_memory:.0f}"]
             print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
 def compare(arguments, network, threads):
-    """Yields the name of each side, and for each clock its speeds and its ratios to the sides of others."""
+    """Yields each side's name, its memory, and for each clock its speeds and its ratios to the sides of others."""
     block, width, repeats = network
     with tempfile.TemporaryDirectory() as folder:
         environment = {
@@ -289,6 +300,7 @@ def compare(arguments, network, threads):
         for side in sides:
             side.seconds(1)
         rounds = [[side.speeds(arguments.batch, arguments.steps) for side in sides] for _ in range(arguments.rounds)]
+        memory = [(side.memory(), side.memory() - side.loaded) for side in sides]
         for side in sides:
             side.close()
     versions = [next(iter(json.loads(side.told).values())) for side in sides[: len(commands)]]
@@ -298,7 +310,7 @@ def compare(arguments, network, threads):
             [statistics.median(one[place][clock] / one[to][clock] for one in rounds) for to in range(len(commands))]
             for clock in (0, 1)
         ]
-        yield name, *(([one[place][clock] for one in rounds], ratios[clock]) for clock in (0, 1))
+        yield name, memory[place], *(([one[place][clock] for one in rounds], ratios[clock]) for clock in (0, 1))
 
 
 if __name__ == "__main__":
