@@ -158,8 +158,16 @@ impl TrainingEnvironment {
     }
 
     /// Builds other networks from now on, for the same images. The identity stays.
-    pub(crate) fn change_network(&mut self, network: NetworkConfig) {
+    ///
+    /// # Errors
+    /// [`TrainError`] if the network is for images of another shape or another number of classes.
+    pub(crate) fn change_network(&mut self, network: NetworkConfig) -> Result<(), TrainError> {
+        let NetworkConfig { image, classes, .. } = self.network;
+        let like = |value: &dyn fmt::Display| format!("{value}, as in the images");
+        InvalidSetting::check("network.image", network.image, network.image == image, like(&image))?;
+        InvalidSetting::check("network.classes", network.classes, network.classes == classes, like(&classes))?;
         self.network = network;
+        Ok(())
     }
 
     /// Returns where the training of a trial is kept: as the user wants it, or as long as it may be promoted.

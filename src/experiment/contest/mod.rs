@@ -68,7 +68,8 @@ impl fmt::Display for ContestTraining {
 /// assert!(residual.network.width < inverted.network.width);
 ///
 /// // Instead of a training.
-/// let trained = environment_fn("narrow is good", |run: &ContestTraining, _| 90.0 - run.entrant.network.width as f64 / 10.0);
+/// let accuracy = |run: &ContestTraining| 90.0 - run.entrant.network.width as f64 / 10.0;
+/// let trained = environment_fn("narrow is good", move |run: &ContestTraining, _| accuracy(run));
 /// let search = Search::new(contest.clone(), contest.agent(), trained, contest.config(0));
 /// let report = contest.report(&search.run()?);
 /// assert_eq!((report.rows.len(), report.rows[0].accuracies.len()), (2, 2));
