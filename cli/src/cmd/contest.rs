@@ -198,9 +198,11 @@ impl Arguments {
     /// Refuses what would have no effect: whoever gives it wants it to count.
     fn refuse_unused(&self) -> Result<(), String> {
         if self.pictures.validation.is_some() {
-            return Err("--validation would not be used: a contest trains on all training images, and measures on the \
+            return Err(
+                "--validation would not be used: a contest trains on all training images, and measures on the \
                         test images alone"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         let is_unused = |setting: &&String| {
             let begins = |path: &&str| setting.starts_with(*path);

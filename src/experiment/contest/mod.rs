@@ -85,12 +85,12 @@ impl Contest {
     /// The largest deviation from the cost to reach, as a share of it.
     pub const TOLERANCE: f64 = 0.05;
 
-    /// Creates a contest of these blocks, in networks whose width is chosen for each so that they cost the same. Stages,
-    /// blocks per stage and all other settings of their networks are kept. Each is trained `repetitions` times.
+    /// Creates a contest of these blocks, in networks whose width is chosen for each so that they cost the same.
+    /// Stages, blocks per stage and all other settings of their networks are kept. Each is trained `repetitions` times.
     ///
     /// # Errors
-    /// [`InvalidSetting`] if there is no entrant or no repetition, two have the same name, a network is not valid, or no width brings an
-    /// entrant within [`TOLERANCE`](Self::TOLERANCE) of the cost.
+    /// [`InvalidSetting`] if there is no entrant or no repetition, two have the same name, a network is not valid, or
+    /// no width brings an entrant within [`TOLERANCE`](Self::TOLERANCE) of the cost.
     pub fn new(entrants: Vec<Entrant>, equal: EqualCost, repetitions: u64) -> Result<Self, InvalidSetting> {
         InvalidSetting::at_least_one("contest.entrants", entrants.len() as u64)?;
         InvalidSetting::at_least_one("contest.repetitions", repetitions)?;

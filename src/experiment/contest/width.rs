@@ -80,7 +80,8 @@ impl Entrant {
                 if closest.is_none_or(|(least, ..)| deviation < least) {
                     closest = Some((deviation, found, width));
                 }
-                // Groups that do not divide evenly make a narrower network dearer than a wider one, but not by that much.
+                // Groups that do not divide evenly make a narrower network dearer than a wider one, but not by that
+                // much.
                 if found as f64 > 40.0 * target {
                     break;
                 }
