@@ -10,7 +10,7 @@ use crate::environment::{Condition, Environment, TrialContext, panic_message};
 use crate::evaluation::{Evaluation, Infeasibility, Trial};
 use crate::export::Blueprint;
 use crate::graph::{Fingerprint, LayerGraph, NetworkConfig, ToGraph};
-use crate::network::{Network, NetworkError};
+use crate::network::{KeptBuffers, Network, NetworkError};
 use crate::seed;
 use crate::setting::InvalidSetting;
 use burn::tensor::Device;
@@ -250,6 +250,7 @@ impl TrainingEnvironment {
 
     /// Measures the latency of a trained network while nothing else trains on this machine.
     fn latencies(&self, network: &Network, road: Road) -> Result<BTreeMap<String, f64>, TrainError> {
+        let _kept = KeptBuffers;
         let block = LayerGraph::named("resnet-basic").unwrap_or_else(|error| unreachable!("{error}"));
         let mut rng = seed::stream(0, "reference", 0);
         let reference = Network::new(&block, &self.network, &mut rng, self.validation.device())?;
