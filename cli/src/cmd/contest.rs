@@ -26,10 +26,11 @@ const DECIDED: [&str; 4] = ["data.validation", "recipe.measure_every", "recipe.r
 
 /// Compare blocks that were found with published and hand-made ones, at equal cost
 ///
-/// Every block gets a network of its own width, so that all have the same number of multiply-adds (or parameters) within
-/// 5 %. Each is trained several times by the same recipe on all training images, and measured on the test images once,
-/// when its training has ended. Prints the blocks by mean accuracy, with the standard error over the repetitions. After
-/// an interruption, repeat the command to continue.
+/// Every block gets a network of its own width, so that all have the same number of multiply-adds (or parameters)
+/// within 5 %. The rest of the network is that of the preset quick, unless --repeats or --set changes it. Each is
+/// trained several times by the same recipe on all training images, and measured on the test images once, when its
+/// training has ended. Prints the blocks by mean accuracy, with the standard error over the repetitions. After an
+/// interruption, repeat the command to continue.
 ///
 /// The test images must not have chosen a block: enter what a search ranked first on its own validation images.
 #[derive(Debug, clap::Args)]
