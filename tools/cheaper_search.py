@@ -4,8 +4,8 @@
     python3 tools/cheaper_search.py BLOCKQNN OUT --task paper --seeds 0 1 2 --budgets 300 900
 
 BLOCKQNN is the program. Every method searches once for each seed, until the largest budget is used. At each budget its
-choice is the block of the highest rung with the highest reward; every choice is then trained for --long epochs with other
-weights and measured on the test images. Prints the table in Markdown. Repeat the command to continue after it was
+choice is the block of the highest rung with the highest reward; every choice is then trained for --long epochs with
+other weights and measured on the test images. Prints the table in Markdown. Repeat the command to continue after it was
 stopped, or with more seeds or larger budgets. Needs Python 3 alone.
 """
 
@@ -26,6 +26,8 @@ METHODS = {
     "random": ["--agent", "random"],
 }
 EPOCHS = 9
+# Those of the default search, on which its networks are trained.
+TRAINING_IMAGES = 1_000
 
 
 def call(*command):
@@ -37,7 +39,7 @@ def call(*command):
 
 
 def search(program, run, options, budget):
-    """Begins a search, or continues it up to the budget. Its processor time so far is kept beside it."""
+    """Begins a search, or continues it up to the budget. The processor time of each call is kept beside it."""
     clock = run.with_suffix(".seconds")
     spent = dict(line.split() for line in clock.read_text().splitlines()) if clock.exists() else {}
     if str(budget) in spent:
@@ -62,7 +64,7 @@ def added(row):
 
 
 def choice(run, budget):
-    """The block of the highest rung with the highest reward within a budget, and the multiply-adds that were spent."""
+    """The block of the highest rung with the highest reward within a budget, and the multiply-adds spent per image."""
     spent, work, best = 0, 0, None
     for row in trials(run):
         spent += added(row)
@@ -72,6 +74,8 @@ def choice(run, budget):
         order = (int(row.get("rung") or 0), float(row["reward"]))
         if best is None or order > best[0]:
             best = (order, row["architecture"])
+    if best is None:
+        raise SystemExit(f"no block of {run} was measured within {budget} epochs: give a larger budget")
     return best[1], work
 
 
@@ -85,12 +89,14 @@ def long_trainings(program, out, blocks, options, long, seed):
         # Others than before: those that were trained before are trained again, with the same result.
         if folder.exists():
             folder.rename(folder.with_suffix(f".{sum(1 for _ in out.glob('long-*'))}"))
+        table.unlink(missing_ok=True)
         names.write_text(listed)
-    if not folder.exists():
-        first = ["--first", names, "--agent", "random", "--epochs", 1, "--trials", len(blocks), "--seed", seed]
-        call(program, "search", "--out", folder, "--workers", 1, *options, *first)
     if not table.exists():
-        _, printed = call(program, "verify", folder, "--top", len(blocks), "--recipe", "cifar", "--epochs", long, "--test")
+        first = ["--first", names, "--agent", "random", "--epochs", 1, "--trials", len(blocks), "--seed", seed]
+        begin = ["--resume"] if folder.exists() else ["--workers", 1, *options, *first]
+        call(program, "search", "--out", folder, *begin)
+        verify = ["--top", len(blocks), "--recipe", "cifar", "--epochs", long, "--test"]
+        _, printed = call(program, "verify", folder, *verify)
         table.write_text(printed)
     # rank, converged, test, early stop, early rank, reward, parameters, block
     rows = [line.replace(" %", "").split(None, 7) for line in table.read_text().splitlines()]
@@ -134,7 +140,7 @@ def main():
         cells = []
         for budget in budgets:
             found = [chosen[(method, seed), budget] for seed in given.seeds]
-            work = statistics.mean(work for _, work in found) * 1_000 / 1e12
+            work = statistics.mean(work for _, work in found) * TRAINING_IMAGES / 1e12
             cells += [mean([quality[block] for block, _ in found]), f"{work:.3g}"]
         print(f"| {method} | " + " | ".join(cells) + " |")
 

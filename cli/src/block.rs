@@ -21,8 +21,8 @@ impl Block {
     }
 }
 
-/// The block of a run folder, of a file, of a published block's name, or of a text. Of a run it is the best one, that of
-/// a rank (`RUN#3`), or that in the middle of the ranks (`RUN#median`). `option` names what was given, in errors.
+/// Reads a block from a run folder, from a file, by the name of a published one, or as text. Of a run it is the best
+/// one, that of a rank (`RUN#3`), or the one in the middle of the ranks (`RUN#median`). Errors begin with `option`.
 pub(crate) fn read(source: &str, option: &str) -> Result<Block, Box<dyn Error>> {
     let path = Path::new(source);
     if path.is_dir() {
@@ -64,7 +64,8 @@ fn of_run(path: &Path, rank: &str, option: &str) -> Result<Block, Box<dyn Error>
     if path.join("transfer.json").exists() && !path.join("search.json").exists() {
         let path = path.display();
         return Err(format!(
-            "{option}: {path} is a folder of `blockqnn transfer`, not of a search: give its file {path}/block.json instead"
+            "{option}: {path} is a folder of `blockqnn transfer`, not of a search: give its file {path}/block.json \
+             instead"
         )
         .into());
     }

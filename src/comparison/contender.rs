@@ -76,8 +76,8 @@ impl<S: SearchSpace> Contender<S> {
     }
 
     /// Creates a contender from one of the [names](AgentConfig::named) of this crate's agents, or the baseline
-    /// `hyperband`. Here, `paper` has one round of replay after each minibatch. `paper` and `tuned` learn from Equation 2,
-    /// the others from the reward at Terminal alone.
+    /// `hyperband`. Here, `paper` has one round of replay after each minibatch. `paper` and `tuned` learn from Equation
+    /// 2, the others from the reward at Terminal alone.
     ///
     /// Behind an `@` the name may have the epochs of its evaluations: `best@200`, or with rungs, `best@12,200`; see
     /// [`at_epochs`](Self::at_epochs).

@@ -6,9 +6,9 @@
 //! which no agent sees. If all trials of a search have failed by then, the worth is 0.
 //!
 //! Where evaluations have epochs, [`Budget::Epochs`] gives every agent the same training, whatever it is spent on: an
-//! agent [with rungs](Contender::at_epochs) evaluates some architectures for few epochs and some for more, and the result
-//! is then the architecture of the highest rung, and there of the highest reward. On a table whose accuracies are
-//! [those of one training](crate::environment::tabular::Table::with_separate_trainings), a promoted architecture is
+//! agent [with rungs](Contender::at_epochs) evaluates some architectures for few epochs and some for more, and the
+//! result is then the architecture of the highest rung, and there of the highest reward. On a table whose accuracies
+//! are [those of one training](crate::environment::tabular::Table::with_separate_trainings), a promoted architecture is
 //! charged the epochs that it adds, otherwise all of its epochs.
 //!
 //! A custom agent takes part like any other:

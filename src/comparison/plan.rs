@@ -53,7 +53,7 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
     pub(super) fn check(&self, contender: &Contender<S>) -> Result<(), ComparisonError> {
         let epochs = self.epochs(contender);
         let problem = if contender.has_rungs() && epochs.len() < 2 {
-            Err("it needs a benchmark with several epochs".to_owned())
+            Err("it needs a benchmark with several epochs, and at least two of them".to_owned())
         } else if contender.has_rungs() && self.config.budgets.iter().any(|b| matches!(b, Budget::Evaluations(_))) {
             let epochs = epochs.iter().map(u32::to_string).collect::<Vec<_>>().join(" or ");
             let remedy = "give budgets in epochs such as 4800e";
@@ -96,7 +96,8 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
             Budget::Evaluations(evaluations) => evaluations,
             Budget::Epochs(budget) if contender.has_rungs() => {
                 let fits = |trials: u64| self.total(&contender.rungs(&epochs), &epochs, trials) <= budget;
-                // Twice as many as fit if no promotion were ever due are too many, or all are.
+                // No more fit than if all stayed at the lowest rung, unless a promotion adds fewer epochs than that
+                // has.
                 let (mut least, mut most) = (1, budget / self.cost(&epochs, 0, false).max(1) + 2);
                 while most - least > 1 {
                     let middle = u64::midpoint(least, most);

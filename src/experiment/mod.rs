@@ -249,7 +249,7 @@ impl Experiment {
         self
     }
 
-    /// Returns the epochs of all trials together, if every one of them is trained, and none is restarted or stopped
+    /// Returns the epochs of all trials together, if every one of them is trained and none is restarted or stopped
     /// early. With rungs, a promoted training has only the epochs that it adds.
     #[must_use]
     pub fn epochs(&self) -> u64 {
@@ -264,8 +264,8 @@ impl Experiment {
         self.epochs().saturating_mul(images)
     }
 
-    /// Returns the largest number of trials that have at most `epochs` [epochs](Self::epochs) together. With rungs it is
-    /// larger than without.
+    /// Returns the largest number of trials that have at most `epochs` [epochs](Self::epochs) together. With rungs it
+    /// is larger than without.
     #[must_use]
     pub fn trials_within(&self, epochs: u64) -> u64 {
         // A trial has at least one epoch.

@@ -21,6 +21,9 @@ pub(super) fn max_pool(input: Tensor<4>, kernel: usize, stride: usize, padding: 
 }
 
 /// Takes the mean of the pixels of the image that are in a square around each pixel, with an odd side.
+///
+/// # Shapes
+/// - `input` and output: `[batch, channels, height, width]`
 pub(super) fn average_pool(input: Tensor<4>, kernel: usize) -> Tensor<4> {
     #[cfg(feature = "flex")]
     if super::flex::takes(&input) {

@@ -15,9 +15,9 @@ use std::cell::RefCell;
 /// between 0 and 100 percent, measurements finite, reported progress must be possible, and both environments must have
 /// the same identity. If a training takes a minute, check only a few architectures.
 ///
-/// Of an environment that [can](Environment::full_epochs) evaluate at rungs, the first architecture is also evaluated at
-/// the three rungs of its epochs, one after the other, and at the highest alone: none may exceed the epochs of its rung,
-/// and both results of the highest must be those of the full evaluation.
+/// Of an environment that [can](Environment::full_epochs) evaluate at rungs, the first architecture is also evaluated
+/// at the three rungs of its epochs, one after the other, and at the highest alone: none may exceed the epochs of its
+/// rung, and both results of the highest must be those of the full evaluation.
 ///
 /// Training on a GPU rarely repeats to the bit, which the check reports as a violation; check it on a CPU. The check
 /// does not test that an evaluation returns soon after it [is cancelled](TrialContext::is_cancelled).

@@ -10,7 +10,7 @@ use crate::environment::{Condition, Environment, TrialContext, panic_message};
 use crate::evaluation::{Evaluation, Infeasibility, Trial};
 use crate::export::Blueprint;
 use crate::graph::{Fingerprint, LayerGraph, NetworkConfig, ToGraph};
-use crate::network::{Network, NetworkError};
+use crate::network::{KeptBuffers, Network, NetworkError};
 use crate::seed;
 use crate::setting::InvalidSetting;
 use burn::tensor::Device;
@@ -158,8 +158,16 @@ impl TrainingEnvironment {
     }
 
     /// Builds other networks from now on, for the same images. The identity stays.
-    pub(crate) fn change_network(&mut self, network: NetworkConfig) {
+    ///
+    /// # Errors
+    /// [`TrainError`] if the network is for images of another shape or another number of classes.
+    pub(crate) fn change_network(&mut self, network: NetworkConfig) -> Result<(), TrainError> {
+        let NetworkConfig { image, classes, .. } = self.network;
+        let like = |value: &dyn fmt::Display| format!("{value}, as in the images");
+        InvalidSetting::check("network.image", network.image, network.image == image, like(&image))?;
+        InvalidSetting::check("network.classes", network.classes, network.classes == classes, like(&classes))?;
         self.network = network;
+        Ok(())
     }
 
     /// Returns where the training of a trial is kept: as the user wants it, or as long as it may be promoted.
@@ -242,6 +250,7 @@ impl TrainingEnvironment {
 
     /// Measures the latency of a trained network while nothing else trains on this machine.
     fn latencies(&self, network: &Network, road: Road) -> Result<BTreeMap<String, f64>, TrainError> {
+        let _kept = KeptBuffers;
         let block = LayerGraph::named("resnet-basic").unwrap_or_else(|error| unreachable!("{error}"));
         let mut rng = seed::stream(0, "reference", 0);
         let reference = Network::new(&block, &self.network, &mut rng, self.validation.device())?;

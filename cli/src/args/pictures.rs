@@ -43,7 +43,7 @@ pub(crate) struct Pictures {
     /// Images held out of the training set, on which accuracy is measured [default: the preset's or the run's; for a
     /// folder a fifth, at most 5000]
     #[arg(long, value_name = "N")]
-    validation: Option<usize>,
+    pub(crate) validation: Option<usize>,
 }
 
 impl Pictures {

@@ -21,24 +21,24 @@ use std::time::Instant;
 /// On a table, the quality is the final accuracy of the cell with the highest early accuracy so far; agents see only
 /// the early accuracy. On a synthetic task it is the accuracy without noise.
 ///
-/// A table may have accuracies after several numbers of epochs, as NAS-Bench-201 has after 12 and 200 or a CSV file in the
-/// columns accuracy_4ep, accuracy_12ep, ... An agent sees those after the fewest epochs, or after those behind its name:
-/// best@200, or with rungs best@12,200, where all cells are trained for 12 epochs and the best of them for 200. With
-/// budgets in epochs (4800e) all agents then have the same training. With rungs, the quality is that of the cell of the
-/// highest rung and there of the highest accuracy.
+/// A table may have accuracies after several numbers of epochs: NAS-Bench-201 has them after 12 and 200, a CSV file in
+/// the columns accuracy_4ep, accuracy_12ep, ... An agent sees those after the fewest epochs, or after those behind its
+/// name: best@200, or with rungs best@12,200, where all cells are trained for 12 epochs and the best of them for 200.
+/// Budgets in epochs (4800e) give all agents the same amount of training. With rungs, the quality is that of the cell
+/// with the highest accuracy at the highest rung.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[expect(clippy::doc_markdown, reason = "these comments are the text of --help")]
 pub(crate) struct Arguments {
-    /// CSV table of all cells of NAS-Bench-201 (its own columns, or architecture, accuracy or accuracy_12ep, ...), instead
-    /// of a synthetic task
+    /// CSV table of all cells of NAS-Bench-201 (its own columns, or architecture, accuracy or accuracy_12ep, ...),
+    /// instead of a synthetic task
     #[arg(long, value_name = "FILE", conflicts_with_all = ["synthetic", "noise"])]
     table: Option<PathBuf>,
     /// Data set whose rows of the table are used, such as cifar10 or cifar100; required if the table has several
     #[arg(long, value_name = "NAME", requires = "table")]
     dataset: Option<String>,
-    /// Charge a promoted cell all epochs of its rung, and not those alone that it adds: for a table whose accuracies after
-    /// several numbers of epochs are of separate trainings. Those in the columns of NAS-Bench-201 always are
+    /// Charge a promoted cell all epochs of its rung, and not only those that it adds: for a table whose accuracies
+    /// after several numbers of epochs come from separate trainings. Those in the columns of NAS-Bench-201 always do
     #[arg(long, requires = "table")]
     separate_trainings: bool,
     /// Synthetic task on the paper's blocks: places, hidden:SEED or motifs:SEED, such as motifs:1
@@ -54,7 +54,7 @@ pub(crate) struct Arguments {
     /// [default: all but hyperband]
     #[arg(long, value_name = "NAME")]
     agent: Vec<String>,
-    /// With rungs, promote one in so many of the cells of a rung to the next; eta of hyperband [default: 3]
+    /// With rungs, promote one in N of the cells of a rung to the next; the eta of hyperband [default: 3]
     #[arg(long, value_name = "N")]
     promote_one_in: Option<u64>,
     /// Budgets, separated by commas: evaluations (500) or, on a table with epochs or training times, epochs of all

@@ -21,13 +21,16 @@ use std::process::ExitCode;
 
 /// Settings that a contest uses: whole sections.
 const USED: [&str; 3] = ["recipe", "data", "search.network"];
+/// Settings in these sections that a contest decides itself.
+const DECIDED: [&str; 4] = ["data.validation", "recipe.measure_every", "recipe.restarts", "search.network.widths"];
 
 /// Compare blocks that were found with published and hand-made ones, at equal cost
 ///
-/// Every block gets a network of its own width, so that all have the same number of multiply-adds (or parameters) within
-/// 5 %. Each is trained several times by the same recipe on all training images, and measured on the test images once,
-/// when its training has ended. Prints the blocks by mean accuracy, with the standard error over the repetitions. After
-/// an interruption, repeat the command to continue.
+/// Every block gets a network of its own width, so that all have the same number of multiply-adds (or parameters)
+/// within 5 %. The rest of the network is that of the preset quick, unless --repeats or --set changes it. Each is
+/// trained several times by the same recipe on all training images, and measured on the test images once, when its
+/// training has ended. Prints the blocks by mean accuracy, with the standard error over the repetitions. After an
+/// interruption, repeat the command to continue.
 ///
 /// The test images must not have chosen a block: enter what a search ranked first on its own validation images.
 #[derive(Debug, clap::Args)]
@@ -173,21 +176,14 @@ fn networks(out: &Path) -> PathBuf {
 }
 
 impl Arguments {
-    /// The settings of images, recipe and network. There are no validation images: a restart, which a measurement after
-    /// the first epoch would decide, would be decided by the test images.
+    /// The settings of images, recipe and network. There are no validation images: what is measured during a training,
+    /// and would decide about a restart, would be the test images.
     fn experiment(&self) -> Result<Experiment, Box<dyn Error>> {
-        let unused = |setting: &&String| !USED.iter().any(|used| setting.starts_with(used));
-        if let Some(setting) = self.settings.settings.iter().find(unused) {
-            return Err(format!(
-                "--set {setting} would not be used: only settings under recipe, data and search.network make a \
-                 difference"
-            )
-            .into());
-        }
-        let base = Overrides::new().apply(Preset::Quick)?;
-        let base = Experiment { recipe: self.training.change(self.recipe.clone()), ..base };
+        self.refuse_unused()?;
+        let mut base = Overrides::new().apply(Preset::Quick)?;
+        base.recipe = self.training.change(self.recipe.clone());
+        base.data.train_limit = None;
         let overrides = self.settings.around(|overrides| {
-            overrides.set("data.train_limit", serde_json::Value::Null);
             overrides.set_if("recipe.latency", self.latency.then_some(true));
             self.pictures.put(overrides);
             self.training.put(overrides);
@@ -198,6 +194,29 @@ impl Arguments {
         experiment.recipe.measure_every = None;
         experiment.recipe.restarts.max = 0;
         Ok(experiment)
+    }
+
+    /// Refuses what would have no effect: whoever gives it wants it to count.
+    fn refuse_unused(&self) -> Result<(), String> {
+        if self.pictures.validation.is_some() {
+            return Err(
+                "--validation would not be used: a contest trains on all training images, and measures on the \
+                        test images alone"
+                    .to_owned(),
+            );
+        }
+        let is_unused = |setting: &&String| {
+            let begins = |path: &&str| setting.starts_with(*path);
+            !USED.iter().any(begins) || DECIDED.iter().any(begins)
+        };
+        match self.settings.settings.iter().find(is_unused) {
+            Some(setting) => Err(format!(
+                "--set {setting} would not be used: only settings under recipe, data and search.network make a \
+                 difference, except {}",
+                DECIDED.join(", ")
+            )),
+            None => Ok(()),
+        }
     }
 
     /// The blocks in networks of equal cost.

@@ -87,11 +87,12 @@ pub(crate) struct Arguments {
     trials: Option<u64>,
 
     /// In place of --trials: as many trials as have at most N epochs of training together. A promoted block (--rungs)
-    /// has only the epochs that it adds. What is stopped early, or too large to be trained, leaves some of them unused
+    /// has only the epochs that it adds. Blocks that are stopped early or too large to be trained leave epochs unused
     #[arg(long, value_name = "N", conflicts_with = "trials")]
     total_epochs: Option<u64>,
 
-    /// In place of --trials: as many trials as are trained on at most N images together, each counted once an epoch
+    /// In place of --trials: as many trials as are trained on at most N images together, each image counted once per
+    /// epoch
     #[arg(long, value_name = "N", conflicts_with_all = ["trials", "total_epochs"])]
     total_images: Option<u64>,
 

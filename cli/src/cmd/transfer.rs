@@ -49,10 +49,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = Preset::Quick)]
     preset: Preset,
 
-    /// Block to train: the folder of a search (its best block is used; RUN#3 is the third best), a file with a block (text, JSON, or the
-    /// output of `blockqnn export --to json`), the block itself as text, such as 'conv3(0) terminal(1)', or a published
-    /// block to compare with: resnet-basic, resnet-bottleneck, resnext, inception, dense, mobilenet-v2, nasnet-a,
-    /// darts-v2 [default: conv3(0) conv3(1) add(0,2) terminal(3)]
+    /// Block to train: the folder of a search (its best block is used; RUN#3 is the third best, RUN#median the one in
+    /// the middle), a file with a block (text, JSON, or the output of `blockqnn export --to json`), the block itself as
+    /// text, such as 'conv3(0) terminal(1)', or a published block to compare with: resnet-basic, resnet-bottleneck,
+    /// resnext, inception, dense, mobilenet-v2, nasnet-a, darts-v2 [default: conv3(0) conv3(1) add(0,2) terminal(3)]
     #[arg(long, value_name = "RUN|FILE|TEXT")]
     block: Option<String>,
 

@@ -27,9 +27,12 @@ class ContestTest(ProgramTest):
         message = self.check(self.call(*self.contest("--flops", 300000, "--dry-run")), 1, "contest.flops is 300000")
         reached = message.split("all blocks reach ")[1].split()[0]
         self.check(self.call(*self.contest("--flops", reached, "--dry-run")), 0)
-        self.check(self.call("contest", "resnet-basic", "resnet-basic", "--dry-run"), 1, "the name of one entrant alone")
+        twice = self.call("contest", "resnet-basic", "resnet-basic", "--dry-run")
+        self.check(twice, 1, "the name of one entrant alone")
         self.check(self.call("contest", "resnet", "--dry-run"), 1, "BLOCK: \"resnet\" is neither a run folder")
-        self.check(self.call(*self.contest("--set", "agent=best")), 1, "would not be used")
+        for unused in ["agent=best", "data.validation=9", "recipe.restarts.max=1", "search.network.widths=growing"]:
+            self.check(self.call(*self.contest("--set", unused)), 1, f"--set {unused} would not be used")
+        self.check(self.call(*self.contest("--validation", 10)), 1, "--validation would not be used")
 
     def test_ranks_of_a_run_take_part(self):
         images = ["--train-limit", 40, "--validation", 20, "--width", 2]

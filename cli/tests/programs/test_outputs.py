@@ -249,7 +249,8 @@ class Comparisons(OutputTest):
         # A promotion of separate trainings takes 9 epochs in place of 6, so there are fewer evaluations.
         self.check(self.call(*arguments, "--separate-trainings", "--csv", "b.csv"), 0)
         again = self.rows("b.csv")
-        count = [sum(int(row["evaluations"]) for row in table if row["agent"] == "random@3,9") for table in (rows, again)]
+        halving = [[row for row in table if row["agent"] == "random@3,9"] for table in (rows, again)]
+        count = [sum(int(row["evaluations"]) for row in table) for table in halving]
         self.assertGreater(count[0], count[1])
         for extra, text in [
             (["--budgets", "20"], "give budgets in epochs such as 4800e (option --budgets)"),

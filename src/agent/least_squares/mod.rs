@@ -30,7 +30,7 @@ use values::Weights;
 #[serde(deny_unknown_fields, default)]
 pub struct LeastSquaresConfig {
     /// Number of random walks at the beginning. With priors it is half as many, and every other one of them is the best
-    /// of 40 by prior; up to this number of evaluations, candidates of low prior are then left out.
+    /// of 40 by prior; until this number of evaluations is known, candidates of low prior are left out.
     pub uniform: u64,
     /// Number of best architectures so far whose neighbours are candidates.
     pub parents: usize,
@@ -366,7 +366,7 @@ impl<S: SearchSpace> LeastSquares<S> {
             if round == rounds
                 && let Some(priors) = &self.priors
             {
-                // A learner that knows more than one without priors does when it begins to choose trusts its own values.
+                // After as many evaluations a learner without priors begins to choose by its own values; so does this.
                 let is_early = (self.known.len() as u64) < self.config.uniform;
                 priors::filter(&mut valued, if is_early { priors.share() } else { 1.0 });
             }

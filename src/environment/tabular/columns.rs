@@ -74,7 +74,8 @@ impl Columns {
             Some((_, (_, column))) if !known.is_empty() => {
                 let (with, column) = (known.len(), &header[*column]);
                 Err(format!(
-                    "it has {with} of {} accuracies, but no {column}: give it, or none if the architecture is infeasible",
+                    "it has {with} of {} accuracies, but no {column}: give it, or none if the architecture is \
+                     infeasible",
                     all.len()
                 ))
             }

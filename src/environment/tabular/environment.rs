@@ -44,9 +44,9 @@ impl TableEnvironment {
     }
 
     /// Creates an environment that answers from `table` with the accuracies after these epochs: one number, or those of
-    /// the [rungs](crate::search::Rungs::at) of a search, ascending. A promoted architecture takes the time of the epochs
-    /// that are added, or of all its epochs if the table has
-    /// [separate trainings](Table::has_separate_trainings).
+    /// the [rungs](crate::search::Rungs::at) of a search, ascending. A promoted architecture takes the time of the
+    /// epochs that are added, or of all its epochs if the table has [separate
+    /// trainings](Table::has_separate_trainings).
     ///
     /// ```
     /// use blockqnn::agent::RandomAgent;

@@ -14,7 +14,8 @@ pub struct ContestEnvironment {
 
 impl ContestEnvironment {
     /// Trains with the images, the recipe and the device of `inner`, and keeps networks as it does. Its network is not
-    /// used, except for the shape of images and the number of classes.
+    /// used, but those of all entrants must have its shape of images and its number of classes: an evaluation of
+    /// another fails.
     #[must_use]
     pub fn new(inner: TrainingEnvironment) -> Self {
         Self { inner }
@@ -25,7 +26,7 @@ impl Environment<ContestTraining> for ContestEnvironment {
     type Error = TrainError;
 
     fn evaluate(&mut self, run: &ContestTraining, context: &TrialContext<'_>) -> Result<Evaluation, TrainError> {
-        self.inner.change_network(run.entrant.network.clone());
+        self.inner.change_network(run.entrant.network.clone())?;
         self.inner.evaluate(&run.entrant.block, context)
     }
 

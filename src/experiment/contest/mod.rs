@@ -68,7 +68,8 @@ impl fmt::Display for ContestTraining {
 /// assert!(residual.network.width < inverted.network.width);
 ///
 /// // Instead of a training.
-/// let trained = environment_fn("narrow is good", |run: &ContestTraining, _| 90.0 - run.entrant.network.width as f64 / 10.0);
+/// let accuracy = |run: &ContestTraining| 90.0 - run.entrant.network.width as f64 / 10.0;
+/// let trained = environment_fn("narrow is good", move |run: &ContestTraining, _| accuracy(run));
 /// let search = Search::new(contest.clone(), contest.agent(), trained, contest.config(0));
 /// let report = contest.report(&search.run()?);
 /// assert_eq!((report.rows.len(), report.rows[0].accuracies.len()), (2, 2));
@@ -84,12 +85,12 @@ impl Contest {
     /// The largest deviation from the cost to reach, as a share of it.
     pub const TOLERANCE: f64 = 0.05;
 
-    /// Creates a contest of these blocks, in networks whose width is chosen for each so that they cost the same. Stages,
-    /// blocks per stage and all other settings of their networks are kept. Each is trained `repetitions` times.
+    /// Creates a contest of these blocks, in networks whose width is chosen for each so that they cost the same.
+    /// Stages, blocks per stage and all other settings of their networks are kept. Each is trained `repetitions` times.
     ///
     /// # Errors
-    /// [`InvalidSetting`] if there is no entrant or no repetition, two have the same name, a network is not valid, or no width brings an
-    /// entrant within [`TOLERANCE`](Self::TOLERANCE) of the cost.
+    /// [`InvalidSetting`] if there is no entrant or no repetition, two have the same name, a network is not valid, or
+    /// no width brings an entrant within [`TOLERANCE`](Self::TOLERANCE) of the cost.
     pub fn new(entrants: Vec<Entrant>, equal: EqualCost, repetitions: u64) -> Result<Self, InvalidSetting> {
         InvalidSetting::at_least_one("contest.entrants", entrants.len() as u64)?;
         InvalidSetting::at_least_one("contest.repetitions", repetitions)?;

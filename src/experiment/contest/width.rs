@@ -6,8 +6,8 @@ use crate::setting::InvalidSetting;
 
 /// The widest network that is tried.
 const WIDEST: usize = 1_024;
-/// Widths are multiples of the first of these that reaches the cost: round ones, with which groups of channels divide
-/// evenly, where possible.
+/// Widths are multiples of the first of these whose multiples come near enough to the cost: where possible round ones,
+/// which groups of channels divide evenly.
 const STEPS: [usize; 6] = [32, 16, 8, 4, 2, 1];
 
 /// What is equal in a [`Contest`].
@@ -22,8 +22,8 @@ pub enum EqualCost {
 impl EqualCost {
     /// Returns costs around this one, the nearest first: every half a percent, up to a factor of 1.5 away.
     pub fn nearby(self) -> impl Iterator<Item = Self> {
-        let steps = (0..=81).flat_map(|step| [f64::from(step), -f64::from(step)]);
-        steps.map(move |step| {
+        let away = (1..=81).flat_map(|step| [f64::from(step), -f64::from(step)]);
+        std::iter::once(0.0).chain(away).map(move |step: f64| {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
             let target = (self.target() as f64 * 1.005f64.powf(step)).round() as u64;
             match self {
@@ -80,7 +80,8 @@ impl Entrant {
                 if closest.is_none_or(|(least, ..)| deviation < least) {
                     closest = Some((deviation, found, width));
                 }
-                // Groups that do not divide evenly make a narrower network dearer than a wider one, but not by that much.
+                // Groups that do not divide evenly make a narrower network dearer than a wider one, but not by that
+                // much.
                 if found as f64 > 40.0 * target {
                     break;
                 }
@@ -91,9 +92,12 @@ impl Entrant {
                 return Ok(self.at(width));
             }
         }
-        let nearest = closest.map_or_else(String::new, |(_, found, width)| format!(" {found}, with width {width}"));
+        let nearest = closest.map_or_else(
+            || "of no width can the cost be counted".to_owned(),
+            |(_, found, width)| format!("the nearest is {found}, with width {width}"),
+        );
         let (name, what) = (&self.name, equal.name());
-        let expected = format!("within 5 % of what a network of {name} can have: the nearest is{nearest}");
+        let expected = format!("within 5 % of what a network of {name} can have: {nearest}");
         Err(InvalidSetting::new(format!("contest.{}", what.to_lowercase()), equal.target(), expected))
     }
 }

@@ -2,17 +2,18 @@
 //!
 //! An allocator returns the memory of large buffers to the operating system, which clears every page of it again when
 //! it is next written. A training step needs buffers of the same sizes as the step before. So each thread keeps those
-//! that its kernels took the last numbers from, and writes the next results into them. What is not used again soon is
-//! freed. Kernels also get buffers that other operations made; no more are kept than are missing.
+//! that its kernels have read for the last time, and writes the next results into them. What is not used again soon is
+//! freed. Some of these buffers were made by other operations; so no more numbers are kept than were taken and not
+//! given back.
 
 use std::cell::RefCell;
 
-/// Smaller buffers are left to the allocator. In tests they are few, so that a kernel that leaves an old number is
-/// noticed.
+/// Smaller buffers are left to the allocator. In tests these are so small that nearly all buffers are kept: a kernel
+/// that does not write all of its output is noticed.
 const LEAST: usize = if cfg!(test) { 1 << 4 } else { 1 << 14 };
 /// A buffer may be so many times larger than what it is used for.
 const SLACK: usize = 8;
-/// How many buffers are taken before one that nobody took is freed: more than a step of a network takes.
+/// A buffer that stays while so many others are taken is freed: more than a step of a network takes.
 const PATIENCE: u64 = 2048;
 
 thread_local! {

@@ -17,7 +17,7 @@ const MOST: usize = 5;
 /// The numbers that a thread adds at a time.
 const TASK: usize = 1 << 15;
 
-/// Concatenates the channels of `[images, channels, height, width]`, at least one tensor.
+/// Concatenates the channels of one or more tensors `[images, channels, height, width]` of one size of images.
 pub(in super::super) fn concatenate(inputs: Vec<Tensor<4>>) -> Tensor<4> {
     let mut inputs: VecDeque<_> = inputs.into_iter().map(Tensor::into_dispatch).collect();
     let mut first = inputs.pop_front().expect("a concatenation has an input");
@@ -35,6 +35,9 @@ pub(in super::super) fn concatenate(inputs: Vec<Tensor<4>>) -> Tensor<4> {
 }
 
 /// Adds two tensors of one shape.
+///
+/// # Panics
+/// Panics if the shapes differ.
 pub(in super::super) fn add(left: Tensor<4>, right: Tensor<4>) -> Tensor<4> {
     assert_eq!(left.dims(), right.dims(), "shapes of the tensors of a sum");
     Tensor::from_dispatch(<Dispatch as Joins>::add(left.into_dispatch(), right.into_dispatch()))
@@ -70,7 +73,7 @@ pub(in super::super) trait Joins: Backend {
     fn add(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-/// Adds numbers to others, where those are.
+/// Adds numbers to others in place.
 fn add_to(sums: &mut [f32], numbers: &[f32]) {
     let arch = Arch::new();
     sums.par_chunks_mut(TASK).zip(numbers.par_chunks(TASK)).for_each(|(sums, numbers)| {

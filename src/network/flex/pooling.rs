@@ -10,7 +10,7 @@ use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 use std::sync::Arc;
 
-/// Takes the largest number of each window. It is the first of equal ones that gets the gradient.
+/// Takes the largest number of each window. Of equal ones the first gets the gradient.
 ///
 /// # Shapes
 /// - `input`: `[images, channels, height, width]`
@@ -20,6 +20,9 @@ pub(in super::super) fn max_pool(input: Tensor<4>, pool: Pool) -> Tensor<4> {
 }
 
 /// Takes the mean of the pixels around each pixel that are inside of the image, in a square with an odd side.
+///
+/// # Shapes
+/// - `input` and output: `[images, channels, height, width]`
 pub(in super::super) fn average_pool(input: Tensor<4>, kernel: usize) -> Tensor<4> {
     Tensor::from_dispatch(<Dispatch as Pools>::average_pool(input.into_dispatch(), kernel))
 }

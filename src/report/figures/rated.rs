@@ -19,8 +19,8 @@ pub struct RatedBlock {
 }
 
 /// Draws the accuracy of blocks over what they cost, with the standard errors. The cost, called `quantity`, has a
-/// logarithmic axis. Blocks have the numbers of their order, so give the best first; those whose cost is not above 0 are
-/// left out. `None` if there is nothing left to draw.
+/// logarithmic axis. Blocks have the numbers of their order, so give the best first; those whose cost is not above 0
+/// are left out. `None` if there is nothing left to draw.
 #[must_use]
 pub fn rated(quantity: &str, blocks: &[RatedBlock]) -> Option<Figure> {
     let is_drawn = |block: &&RatedBlock| block.cost > 0.0 && block.cost.is_finite() && block.accuracy.is_finite();

@@ -10,8 +10,8 @@ use crate::report::scale::Scale;
 /// The regret, in percentage points, below which a line continues at the bottom of the plot.
 const FLOOR: f64 = 0.01;
 
-/// Draws the mean regret of every agent of a comparison, in percentage points below the optimum, over the evaluations, or over
-/// the epochs if its budgets are in epochs.
+/// Draws the mean regret of every agent of a comparison, in percentage points below the optimum, over the evaluations,
+/// or over the epochs if its budgets are in epochs.
 ///
 /// The regret has a logarithmic axis, which ends at a hundredth of a percentage point.
 #[must_use]

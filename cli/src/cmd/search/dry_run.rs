@@ -41,7 +41,8 @@ pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>
         outln!("  in rungs of {epochs} epochs: {trials} blocks; one in {} is promoted (search.rungs)", rungs.one_in);
     }
     outln!(
-        "  {} epochs, which are {} image passes (forward and backward), if every block is trained and none is restarted",
+        "  {} epochs, which are {} image passes (forward and backward), if every block is trained and none is \
+         restarted",
         experiment.epochs(),
         experiment.image_passes(images)
     );

@@ -92,7 +92,7 @@ impl Arguments {
         Ok(given)
     }
 
-    /// Sets the epochs, with the recipe so far in proportion: its learning rate has fallen by the same when it ends.
+    /// Sets the epochs, and scales the recipe so far in proportion, so that its learning rate falls by the same factor.
     fn scale_recipe(&self, before: &Overrides, overrides: &mut Overrides) -> Result<(), String> {
         let Some(epochs) = self.recipe.epochs else { return Ok(()) };
         let mut so_far = before.clone();

@@ -41,8 +41,8 @@ pub(super) struct Sizes {
     /// The distance between neighbouring pixels of the input, with zeros between them: more than 1 only in the gradient
     /// of the input of a strided convolution.
     spread: usize,
-    /// Height and width of the input and of the output. If neighbouring pixels do not meet, they are in one row, which
-    /// fills vectors better than several.
+    /// Height and width of the input and of the output. Where every output depends on one pixel alone, a plane counts
+    /// as one row, which fills vectors better than several.
     input: [usize; 2],
     output: [usize; 2],
     /// Height and width of the output as a tensor.

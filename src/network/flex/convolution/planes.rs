@@ -9,8 +9,8 @@ use super::super::vector::{load, rectify, store};
 use super::{Sizes, Window};
 use pulp::Simd;
 
-/// The numbers of a page of memory. Vectors at one place of planes so far apart push each other out of the first-level
-/// cache, and a stride from page to page cannot be predicted.
+/// The numbers of a page of memory. If planes are whole pages apart, the vectors at one place of them push each other
+/// out of the first-level cache, and the processor does not fetch from page to page ahead.
 const PAGE: usize = 1 << 10;
 
 /// The layout of planes with a margin.

@@ -169,7 +169,7 @@ fn sum_up<S: Simd, const R: usize, const N: usize>(
         }
         sums = next;
     }
-    // The caller's loop over the result takes its address. Without this copy it would be that of the sums, which would be
-    // stored in every round.
+    // The caller's loop over the result takes its address. Without this copy that would be the address of the sums,
+    // which would then be stored in every round.
     from_fn(|r| from_fn(|n| sums[r][n]))
 }

@@ -254,8 +254,8 @@ impl<S: Simd> Sums<'_, S> {
             }
             sums = next;
         }
-        // The loop below takes the address of what it goes through. Without this copy it would be that of the sums, which
-        // would be stored in every round above.
+        // The loop below takes the address of what it goes through. Without this copy that would be the address of the
+        // sums, which would then be stored in every round above.
         let sums: [[S::f32s; C]; R] = from_fn(|r| from_fn(|c| sums[r][c]));
         for (r, sums) in sums.iter().enumerate() {
             for (c, &sum) in sums.iter().enumerate() {
