@@ -106,7 +106,8 @@ struct Epochs(Cell<u32>);
 
 impl Watch for Epochs {
     fn report(&self, progress: Progress) {
-        if self.0.replace(progress.epoch + 1) <= progress.epoch {
+        let begins = self.0.replace(progress.epoch + 1) <= progress.epoch;
+        if begins && progress.epoch < progress.epochs {
             // If nobody reads it, the training continues.
             let _ = writeln!(stderr(), "epoch {} of {}", progress.epoch + 1, progress.epochs);
         }

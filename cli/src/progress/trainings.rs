@@ -45,7 +45,7 @@ impl Trainings {
         let per_second = (done - running.first) / now.duration_since(running.began).as_secs_f64();
         Some(format!(
             "epoch {}/{}, {:.0} images/s, {} left",
-            progress.epoch.saturating_add(1),
+            progress.epoch.saturating_add(1).min(progress.epochs),
             progress.epochs,
             per_second * f64::from(progress.epochs) * self.images as f64,
             seconds_as_text((1.0 - done).max(0.0) / per_second),
