@@ -94,6 +94,10 @@ fn a_mistake_is_explained_with_the_option_that_mends_it() {
             &["search", "--total-images", "1999"],
             "the budget is too small for one trial: it has 1 of the 2 epochs of a block",
         ),
+        (
+            &["search", "--rungs", "2", "--epochs", "12", "--total-epochs", "3"],
+            "the budget is too small for one trial: it has 3 of the 4 epochs of a block",
+        ),
         (&["search", "--trainer", "python3 t.py", "--total-images", "99"], "give --total-epochs"),
         (&["compare", "--budgets", "100s"], "(option --budgets)"),
         (&["compare", "--budgets", "100e"], "places, noise 0 has no epochs: give budgets in evaluations"),
