@@ -56,21 +56,21 @@ def trials(run):
     return sorted(rows, key=lambda row: int(row["trial"]))
 
 
-def added(row):
-    """The epochs that a trial adds to those of the same block at the rung below."""
-    rung = int(row.get("rung") or 0)
-    below = (EPOCHS // 3 ** (3 - rung)) if row.get("rung") and rung > 0 else 0
-    return int(row["epochs"]) - below
+def added(rows):
+    """The epochs that each trial adds to those of the same block at the rung below, where it was measured before."""
+    of_rung = {int(row["rung"]): int(row["epochs"]) for row in rows if row.get("rung")}
+    return [int(row["epochs"]) - of_rung.get(int(row.get("rung") or 0) - 1, 0) for row in rows]
 
 
 def choice(run, budget):
     """The block of the highest rung with the highest reward within a budget, and the multiply-adds spent per image."""
     spent, work, best = 0, 0, None
-    for row in trials(run):
-        spent += added(row)
+    rows = trials(run)
+    for row, epochs in zip(rows, added(rows)):
+        spent += epochs
         if spent > budget:
             break
-        work += added(row) * int(row["flops"])
+        work += epochs * int(row["flops"])
         order = (int(row.get("rung") or 0), float(row["reward"]))
         if best is None or order > best[0]:
             best = (order, row["architecture"])
@@ -81,7 +81,7 @@ def choice(run, budget):
 
 def long_trainings(program, out, blocks, options, long, seed):
     """The accuracy in percent on the test images of each block after a long training."""
-    folder = out / f"long-{seed}"
+    folder = out / f"long-{long}-{seed}"
     table = folder.with_suffix(".table")
     listed = "\n".join(sorted(blocks)) + "\n"
     names = folder.with_suffix(".blocks")

@@ -1,5 +1,6 @@
 //! Blocks that are named on the command line, in any of their formats.
 
+use crate::output::{BLOCK, TRANSFER};
 use blockqnn::export::Blueprint;
 use blockqnn::graph::{LayerGraph, ToGraph, WidthRule};
 use blockqnn::search::{RunFolder, RunHistory};
@@ -61,10 +62,10 @@ pub(crate) fn read(source: &str, option: &str) -> Result<Block, Box<dyn Error>> 
 /// The block of a rank of a run, by what it is worth; of equals the earlier comes first.
 fn of_run(path: &Path, rank: &str, option: &str) -> Result<Block, Box<dyn Error>> {
     // An earlier version could put a training into the folder of a search.
-    if path.join("transfer.json").exists() && !path.join("search.json").exists() {
+    if path.join(TRANSFER).exists() && !path.join("search.json").exists() {
         let path = path.display();
         return Err(format!(
-            "{option}: {path} is a folder of `blockqnn transfer`, not of a search: give its file {path}/block.json \
+            "{option}: {path} is a folder of `blockqnn transfer`, not of a search: give its file {path}/{BLOCK} \
              instead"
         )
         .into());

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// File of a run that names the folder of its images, so that `--data` need not be repeated on resuming or verifying.
 const MEMO: &str = "data_folder";
 
+/// Size of the images of a folder unless one is given.
+pub(crate) const SIZE: u32 = 32;
+
 /// Rejects a folder that would not be read: whoever gives one wants its images used.
 pub(crate) fn refuse_unread(dataset: Dataset, data: Option<&Path>) -> Result<(), String> {
     match data {

@@ -4,16 +4,21 @@ use blockqnn::files;
 use std::io::{self, Write};
 use std::path::Path;
 
+/// The settings of a training of `transfer`.
+pub(crate) const TRANSFER: &str = "transfer.json";
+/// Its block, with the network around it.
+pub(crate) const BLOCK: &str = "block.json";
+
 /// Files that a command keeps in its folder and needs again.
 const KEPT: [&str; 11] = [
     "best.json",
-    "block.json",
+    BLOCK,
     "checkpoint",
     "checkpoint.safetensors",
     "journal.jsonl",
     "network.safetensors",
     "search.json",
-    "transfer.json",
+    TRANSFER,
     "utilisation.json",
     "verified.csv",
     "warm-start.json",
@@ -23,8 +28,7 @@ const KEPT: [&str; 11] = [
 pub(crate) fn refuse_kept(out: &Path) -> Result<(), String> {
     let Ok(file) = out.canonicalize() else { return Ok(()) };
     let is_kept = KEPT.iter().any(|kept| file.ends_with(kept));
-    let of_a_run =
-        |folder: &Path| ["search.json", "transfer.json", "epochs.csv"].map(|name| folder.join(name).exists());
+    let of_a_run = |folder: &Path| ["search.json", TRANSFER, "epochs.csv"].map(|name| folder.join(name).exists());
     if is_kept && file.parent().is_some_and(|folder| of_a_run(folder).contains(&true)) {
         return Err(format!("--out {} is a file that its folder needs: name another file", out.display()));
     }

@@ -90,15 +90,16 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
     }
 
     /// The number of evaluations that a budget allows a contender, for schedules.
-    fn evaluations(&self, contender: &Contender<S>, budget: Budget) -> u64 {
+    pub(super) fn evaluations(&self, contender: &Contender<S>, budget: Budget) -> u64 {
         let epochs = self.epochs(contender);
         match budget {
             Budget::Evaluations(evaluations) => evaluations,
             Budget::Epochs(budget) if contender.has_rungs() => {
                 let fits = |trials: u64| self.total(&contender.rungs(&epochs), &epochs, trials) <= budget;
-                // No more fit than if all stayed at the lowest rung, unless a promotion adds fewer epochs than that
+                // No more fit than if all were what costs least: a promotion may add fewer epochs than the lowest rung
                 // has.
-                let (mut least, mut most) = (1, budget / self.cost(&epochs, 0, false).max(1) + 2);
+                let least = (0..epochs.len()).map(|rung| self.cost(&epochs, rung, rung > 0)).min().unwrap_or(1);
+                let (mut least, mut most) = (1, (budget / least.max(1)).saturating_add(2));
                 while most - least > 1 {
                     let middle = u64::midpoint(least, most);
                     if fits(middle) { least = middle } else { most = middle }
@@ -120,7 +121,8 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
     /// The epochs of so many trials with rungs, if every architecture can be evaluated.
     fn total(&self, rungs: &Rungs, epochs: &[u32], trials: u64) -> u64 {
         let at = rungs.trials_at(epochs.len(), trials, self.config.minibatch);
-        at.iter().enumerate().map(|(rung, trials)| trials * self.cost(epochs, rung, rung > 0)).sum()
+        let costs = (0..).map(|rung| self.cost(epochs, rung, rung > 0));
+        at.iter().zip(costs).fold(0, |sum, (trials, cost)| sum.saturating_add(trials.saturating_mul(cost)))
     }
 
     /// The budget that allows a contender the most evaluations.

@@ -211,10 +211,18 @@ pub trait Environment<A: ?Sized>: Send {
     fn identity(&self) -> String;
 
     /// Returns the number of epochs of a full evaluation, if this environment can also evaluate for the first of them
-    /// alone: for those of [`TrialContext::rung`], as the beginning of the full evaluation. By default it cannot, and
-    /// is refused by searches with [rungs](crate::search::Rungs).
+    /// alone: for those of [`TrialContext::rung`], as the beginning of the full evaluation. These may be any number,
+    /// unless it [names](Self::rung_epochs) those that it has. By default it cannot, and is refused by searches with
+    /// [rungs](crate::search::Rungs).
     fn full_epochs(&self) -> Option<u32> {
         None
+    }
+
+    /// Returns the epochs that it can evaluate for, ascending up to [all](Self::full_epochs), if these are not any
+    /// number: a table has those of its columns. Of others, [`evaluate`](Self::evaluate) returns an error that says
+    /// which there are. By default empty: any.
+    fn rung_epochs(&self) -> Vec<u32> {
+        Vec::new()
     }
 
     /// Returns the state in which the last evaluation left this environment. By default the environment is assumed to
@@ -277,6 +285,10 @@ impl<A: ?Sized, E: Environment<A>> Environment<A> for EraseError<E> {
         self.0.full_epochs()
     }
 
+    fn rung_epochs(&self) -> Vec<u32> {
+        self.0.rung_epochs()
+    }
+
     fn condition(&self) -> Condition {
         self.0.condition()
     }
@@ -295,6 +307,10 @@ impl<A: ?Sized, E: Environment<A> + ?Sized> Environment<A> for Box<E> {
 
     fn full_epochs(&self) -> Option<u32> {
         (**self).full_epochs()
+    }
+
+    fn rung_epochs(&self) -> Vec<u32> {
+        (**self).rung_epochs()
     }
 
     fn condition(&self) -> Condition {

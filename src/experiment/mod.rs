@@ -291,7 +291,7 @@ impl Experiment {
         let below = std::iter::once(0).chain(ladder.iter().map(|rung| rung.epochs));
         let added = ladder.iter().zip(below).map(|(rung, below)| u64::from(rung.epochs - below));
         let trials = rungs.trials_at(ladder.len(), trials, *minibatch);
-        trials.into_iter().zip(added).map(|(trials, added)| trials.saturating_mul(added)).sum()
+        trials.into_iter().zip(added).fold(0, |sum, (trials, added)| sum.saturating_add(trials.saturating_mul(added)))
     }
 
     /// Returns the share of uniformly random blocks of the space that would be trained, from 0 to 1, counted over

@@ -44,6 +44,10 @@ fn the_economical_preset_trains_few_blocks_for_all_epochs_and_counts_only_added_
     assert!((60..75).contains(&low) && (18..26).contains(&middle) && (4..9).contains(&high), "{low} {middle} {high}");
     assert_eq!(economical.image_passes(1_000), (low + 2 * middle + 6 * high) * 1_000);
     assert_eq!(economical.epochs(), low + 2 * middle + 6 * high);
+    // Of 13 trials 9 add 1 epoch, 3 add 2 and 1 adds 6.
+    let most = economical.trials_within(u64::MAX / 2);
+    assert!((most as f64 / ((u64::MAX / 2) as f64 * 13.0 / 21.0) - 1.0).abs() < 1e-6, "{most}");
+    assert!(economical.trials_within(u64::MAX) > most);
     let mut short = economical;
     short.recipe.epochs = 1;
     let error = short.validate().unwrap_err().to_string();

@@ -277,6 +277,14 @@ impl Network {
 #[derive(Debug)]
 pub(crate) struct KeptBuffers;
 
+#[cfg(all(test, feature = "flex"))]
+impl KeptBuffers {
+    /// Returns how many buffers the current thread keeps.
+    pub(crate) fn count() -> usize {
+        flex::buffers::kept()
+    }
+}
+
 impl Drop for KeptBuffers {
     fn drop(&mut self) {
         #[cfg(feature = "flex")]

@@ -11,6 +11,8 @@ use std::collections::{HashMap, HashSet};
 
 /// Each rung has this many times the epochs of the one below.
 const STEP: u32 = 3;
+/// The most minibatches whose promotions are counted one by one.
+const MOST_COUNTED: u64 = 100_000;
 
 /// Successive halving within a search: a proposed architecture is evaluated at the lowest rung, for a part of its
 /// epochs, and the best at each rung are *promoted* to the next. The highest rung has all epochs, each other one a
@@ -123,24 +125,38 @@ impl Rungs {
     }
 
     /// Returns how many of `trials` trials in minibatches of this size are at each of `rungs` rungs, lowest first, if
-    /// all of them are measured and the agent always finds something new.
+    /// all of them are measured and the agent always finds something new. What follows after 100,000 minibatches is
+    /// divided as in the long run: each rung has one in [`one_in`](Self::one_in) of those at the one below.
     #[must_use]
     pub fn trials_at(&self, rungs: usize, trials: u64, minibatch: u64) -> Vec<u64> {
-        let mut at = vec![0; rungs];
-        let mut done = 0;
-        while done < trials {
-            let size = minibatch.clamp(1, trials - done);
-            let learned = at.clone();
-            let mut left = size;
-            for step in 1..rungs {
-                let due = (learned[step - 1] / self.one_in.max(1)).saturating_sub(learned[step]).min(left);
-                at[step] += due;
-                left -= due;
+        let (mut at, mut left, one_in) = (vec![0; rungs], trials, self.one_in.max(1));
+        for _ in 0..MOST_COUNTED {
+            if left == 0 {
+                return at;
+            }
+            let mut size = minibatch.clamp(1, left);
+            left -= size;
+            let mut below = at.first().copied().unwrap_or(0);
+            for number in at.iter_mut().skip(1) {
+                let due = (below / one_in).saturating_sub(*number).min(size);
+                below = *number;
+                *number += due;
+                size -= due;
             }
             if let Some(lowest) = at.first_mut() {
-                *lowest += left;
+                *lowest += size;
             }
-            done += size;
+        }
+        let shares: f64 = std::iter::successors(Some(1.0), |share| Some(share / one_in as f64)).take(rungs).sum();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a count")]
+        let mut next = (left as f64 / shares) as u64;
+        for number in at.iter_mut().skip(1) {
+            next = (next / one_in).min(left);
+            *number += next;
+            left -= next;
+        }
+        if let Some(lowest) = at.first_mut() {
+            *lowest += left;
         }
         at
     }

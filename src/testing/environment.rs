@@ -16,8 +16,9 @@ use std::cell::RefCell;
 /// the same identity. If a training takes a minute, check only a few architectures.
 ///
 /// Of an environment that [can](Environment::full_epochs) evaluate at rungs, the first architecture is also evaluated
-/// at the three rungs of its epochs, one after the other, and at the highest alone: none may exceed the epochs of its
-/// rung, and both results of the highest must be those of the full evaluation.
+/// at three rungs of its epochs, or at those that it [names](Environment::rung_epochs), one after the other, and at the
+/// highest alone: none may exceed the epochs of its rung, and both results of the highest must be those of the full
+/// evaluation.
 ///
 /// Training on a GPU rarely repeats to the bit, which the check reports as a violation; check it on a CPU. The check
 /// does not test that an evaluation returns soon after it [is cancelled](TrialContext::is_cancelled).
@@ -108,7 +109,13 @@ fn check_rungs<A>(
     whole: &Evaluation,
 ) -> Result<(), Violation> {
     let Some(full) = one.full_epochs() else { return Ok(()) };
-    let Ok(ladder) = Rungs::new(3).ladder(full) else { return Ok(()) };
+    let ladder = match one.rung_epochs() {
+        any if any.is_empty() => Rungs::new(3).ladder(full).unwrap_or_default(),
+        named => Rungs::at(named).ladder(full).map_err(|error| Rule::RungsArePrefixes.broken(error.to_string()))?,
+    };
+    if ladder.len() < 2 {
+        return Ok(());
+    }
     let mut climbed = None;
     for rung in &ladder {
         let evaluation = evaluate(objective, one, sample, Some(*rung))?;

@@ -10,7 +10,7 @@ use crate::export::Blueprint;
 #[cfg(feature = "onnx")]
 use crate::export::{HubError, HubFolder, OnnxOptions, PixelInput};
 use crate::files;
-use crate::network::{Device, FoldedNetwork, Network, WeightsError, fact};
+use crate::network::{Device, FoldedNetwork, KeptBuffers, Network, WeightsError, fact};
 use crate::seed;
 use burn::tensor::activation::softmax;
 use serde::{Deserialize, Serialize};
@@ -352,6 +352,7 @@ impl ImageClassifier {
         if network != images.shape() {
             return Err(ClassifierError::Images { network, images: images.shape() });
         }
+        let _kept = KeptBuffers;
         let resident = DeviceSet::new(images, &self.statistics, &self.device)?;
         let mut predictions = Vec::with_capacity(images.len());
         for batch in &Batches::in_order(images.len(), self.batch()) {

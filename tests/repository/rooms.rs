@@ -167,31 +167,25 @@ fn option(text: &str) -> Option<&str> {
     None
 }
 
+/// The commands of the program: each has a file. The package of the library is without the program.
+fn commands() -> Vec<String> {
+    let folder = root().join("cli/src/cmd");
+    let paths = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let files = paths.filter(|path| path.extension().is_some_and(|ending| ending == "rs"));
+    let names = files.map(|path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned());
+    names.filter(|name| name != "mod").collect()
+}
+
 /// What only the program has: the commands that a text must not name, and an option.
-fn named(line: &str) -> Option<String> {
-    const COMMANDS: [&str; 13] = [
-        "search",
-        "verify",
-        "transfer",
-        "export",
-        "classify",
-        "report",
-        "worker",
-        "contest",
-        "compare",
-        "calibrate",
-        "plan",
-        "trainer",
-        "completions",
-    ];
+fn named(line: &str, commands: &[String]) -> Option<String> {
     // Documentation may point to an example as a lesson; a message may not, and an example is no program to run.
     const EXAMPLES: [&str; 4] = ["cifar_search", "imagenet_transfer", "compare_agents", "the examples"];
     let words = words(line);
     let is_message = !line.trim_start().starts_with("//");
-    let commands = COMMANDS.iter().map(|command| format!("blockqnn {command}"));
+    let of_program = commands.iter().map(|command| format!("blockqnn {command}"));
     let examples = EXAMPLES.iter().filter(|_| is_message).map(|name| (*name).to_owned());
-    let of_examples = COMMANDS.iter().map(|command| format!("cifar_search {command}"));
-    let mut names = commands.chain(of_examples).chain(examples);
+    let of_examples = commands.iter().map(|command| format!("cifar_search {command}"));
+    let mut names = of_program.chain(of_examples).chain(examples);
     let option = option(&words).filter(|name| !EXCEPTIONS.contains(name));
     names.find(|name| words.contains(name.as_str())).or_else(|| option.map(|name| format!("--{name}")))
 }
@@ -202,13 +196,13 @@ fn named(line: &str) -> Option<String> {
 fn the_library_names_no_option_and_no_program() {
     let mut files = Vec::new();
     sources(&root().join("src"), &mut files);
-    let mut found = Vec::new();
+    let (mut found, commands) = (Vec::new(), commands());
     for file in &files {
         let text = fs::read_to_string(file).unwrap();
         // Tests start other programs.
         let text = text.split("\nmod tests {").next().unwrap_or_default();
         for (number, line) in (1..).zip(text.lines()) {
-            if let Some(name) = named(line) {
+            if let Some(name) = named(line, &commands) {
                 found.push(format!("{}:{number}: {name}: {}", file.display(), line.trim()));
             }
         }
@@ -221,6 +215,9 @@ const EXCEPTIONS: [&str; 2] = ["exact", "nocapture"];
 
 #[test]
 fn commands_examples_and_options_are_found_in_messages() {
+    let commands = ["worker".to_owned()];
+    assert!(!root().join("cli").exists() || self::commands().contains(&commands[0]));
+    let named = |line| named(line, &commands);
     let message = "         for it or give it another name (--nats-name in the examples)\"";
     assert_eq!(named(message).as_deref(), Some("the examples"));
     assert_eq!(named("    \"(cifar_search worker at {})\",").as_deref(), Some("cifar_search worker"));

@@ -6,11 +6,12 @@ use blockqnn::graph::NetworkConfig;
 /// How large the network around a block is.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Network {
-    /// Filters of each convolution in the first stage; doubled in each further stage [default: the preset's]
+    /// Filters of each convolution in the first stage; doubled in each further stage [default: the preset's; in a
+    /// contest that of quick]
     #[arg(long, value_name = "N")]
     width: Option<usize>,
 
-    /// Blocks per stage, the paper's N [default: the preset's]
+    /// Blocks per stage, the paper's N [default: the preset's; in a contest that of quick]
     #[arg(long, value_name = "N")]
     repeats: Option<usize>,
 }

@@ -3,12 +3,12 @@
 mod table;
 
 use super::Outcome;
-use crate::overrides::Overrides;
+use crate::overrides::{Overrides, image_of};
 use crate::progress::Trainings;
 use crate::{args, block, images, output, terminal};
-use blockqnn::data::ImageSet;
+use blockqnn::data::{ImageSet, Pictures};
 use blockqnn::evaluator::ThreadEvaluator;
-use blockqnn::experiment::{Contest, ContestEnvironment, Entrant, EqualCost, Experiment, Preset};
+use blockqnn::experiment::{Contest, ContestEnvironment, Dataset, Entrant, EqualCost, Experiment, Preset};
 use blockqnn::graph::{LayerGraph, NetworkConfig};
 use blockqnn::network::Device;
 use blockqnn::reward::{Credit, RedefinedReward};
@@ -29,8 +29,8 @@ const DECIDED: [&str; 4] = ["data.validation", "recipe.measure_every", "recipe.r
 /// Every block gets a network of its own width, so that all have the same number of multiply-adds (or parameters)
 /// within 5 %. The rest of the network is that of the preset quick, unless --repeats or --set changes it. Each is
 /// trained several times by the same recipe on all training images, and measured on the test images once, when its
-/// training has ended. Prints the blocks by mean accuracy, with the standard error over the repetitions. After an
-/// interruption, repeat the command to continue.
+/// training has ended. Prints the blocks by mean accuracy, with the standard error over the repetitions, and which
+/// trainings failed; the exit status is 1 if all of a block did. After an interruption, repeat the command to continue.
 ///
 /// The test images must not have chosen a block: enter what a search ranked first on its own validation images.
 #[derive(Debug, clap::Args)]
@@ -113,16 +113,15 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let experiment = arguments.experiment()?;
     let dataset = experiment.data.dataset;
     images::refuse_unread(dataset, arguments.pictures.data.as_deref())?;
-    let data = images::folder(dataset, arguments.pictures.folder(None).as_deref(), arguments.pictures.download)?;
-    let training = experiment.data.load_whole(data.as_deref(), &mut images::tell_left_out)?;
-    let test = experiment.data.load_test(data.as_deref(), &mut images::tell_left_out)?.images().clone();
-    let experiment = experiment.for_data(training.shape(), training.classes().len());
     experiment.recipe.validate()?;
     let contest = arguments.contest(&experiment.network())?;
     if arguments.dry_run {
         table::print_networks(&contest);
         return Ok(ExitCode::SUCCESS);
     }
+    let data = images::folder(dataset, arguments.pictures.folder(None).as_deref(), arguments.pictures.download)?;
+    let training = experiment.data.load_whole(data.as_deref(), &mut images::tell_left_out)?;
+    let test = experiment.data.load_test(data.as_deref(), &mut images::tell_left_out)?.images().clone();
     images::print_classes(&training, &test);
     let environments = arguments.environments(&experiment, &training, &test)?;
     let resumed = arguments.out.join("search.json").exists();
@@ -163,11 +162,14 @@ fn end(arguments: &Arguments, contest: &Contest, report: &SearchReport<Contest>)
     #[cfg(feature = "report")]
     table::draw(&arguments.out, &found)?;
     table::print(&found);
+    table::print_failures(&found);
     if report.stop == StopReason::Cancelled {
         errln!("stopped: {} trainings are finished; repeat the command to continue", report.records.len());
         return Ok(terminal::stopped());
     }
-    Ok(ExitCode::SUCCESS)
+    // A block without a result was not compared.
+    let is_whole = found.rows.iter().all(|row| row.mean().is_some());
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Where the trained networks are.
@@ -190,6 +192,15 @@ impl Arguments {
             self.network.put(overrides);
         })?;
         let mut experiment = overrides.apply_to(&base)?;
+        if experiment.data.dataset == Dataset::Folder {
+            experiment.data.size.get_or_insert(images::SIZE);
+        }
+        let classes = match experiment.data.dataset.shape() {
+            Some((_, classes)) => classes,
+            None => experiment.data.open_folder(self.pictures.data.as_deref())?.classes().len(),
+        };
+        let image = image_of(&experiment.data).unwrap_or(experiment.network().image);
+        experiment = experiment.for_data(image, classes);
         experiment.data.validation = 0;
         experiment.recipe.measure_every = None;
         experiment.recipe.restarts.max = 0;
@@ -265,7 +276,9 @@ impl Arguments {
     ) -> Result<Vec<(String, ContestEnvironment)>, Box<dyn Error>> {
         let devices: Vec<(String, Device)> = self.devices.open()?;
         Ok(args::workers_of(&devices, self.workers.get(), |device| {
-            let (network, recipe) = (experiment.network(), experiment.recipe.clone());
+            let recipe = experiment.recipe.clone();
+            // The same whatever the options: that of an entrant is in its place before anything is trained.
+            let network = NetworkConfig::cifar().with_data(training.shape(), training.classes().len());
             let environment = TrainingEnvironment::with_parts(training, test, network, recipe, device);
             let kept = |environment: TrainingEnvironment| {
                 environment.with_networks_kept(networks(&self.out), self.checkpoint_every)

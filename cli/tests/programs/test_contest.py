@@ -4,7 +4,7 @@ import csv
 import signal
 import unittest
 
-from programs import ProgramTest, run, start, wait_for
+from programs import ProgramTest, make_pictures, run, start, wait_for
 
 
 class ContestTest(ProgramTest):
@@ -33,6 +33,30 @@ class ContestTest(ProgramTest):
         for unused in ["agent=best", "data.validation=9", "recipe.restarts.max=1", "search.network.widths=growing"]:
             self.check(self.call(*self.contest("--set", unused)), 1, f"--set {unused} would not be used")
         self.check(self.call(*self.contest("--validation", 10)), 1, "--validation would not be used")
+
+    def test_what_failed_is_told_and_a_block_without_a_result_is_an_error(self):
+        diverges = self.call(*self.contest("--set", "recipe.learning_rate=1e30"))
+        message = self.check(diverges, 1, "warning: 2 of 2 trainings of resnet-basic failed: ")
+        self.assertIn("training diverged in epoch 1", message)
+        self.assertEqual([row["failed"] for row in self.rows("contest.csv")], ["2", "2", "2"])
+
+    def test_what_no_network_depends_on_may_change(self):
+        short = ["--epochs", 1, "--train-limit", 20, "--repetitions", 1, "--out", "contest"]
+        contest = ["contest", "resnet-basic", "--flops", 2000000, *short]
+        self.check(self.call(*contest, "--width", 4), 0)
+        self.check(self.call(*contest, "--width", 5), 0, "continuing in contest")
+
+    def test_images_of_a_folder_have_32_pixels_unless_another_size_is_given(self):
+        make_pictures(self.folder / "pictures")
+        contest = ["contest", "resnet-basic", "--dataset", "folder", "--data", "pictures", "--dry-run"]
+        default = self.check(self.call(*contest), 0)
+        self.assertEqual(default, self.check(self.call(*contest, "--size", 32), 0))
+        self.assertNotEqual(default, self.check(self.call(*contest, "--size", 16), 0))
+
+    def test_more_repetitions_than_can_be_listed_are_refused(self):
+        for repetitions in [1001, 2**64 - 1]:
+            expected = f"contest.repetitions is {repetitions}: it must be from 1 to 1000 (option --repetitions)"
+            self.check(self.call(*self.contest(repetitions=repetitions)), 1, expected)
 
     def test_ranks_of_a_run_take_part(self):
         images = ["--train-limit", 40, "--validation", 20, "--width", 2]

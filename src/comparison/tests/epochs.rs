@@ -1,16 +1,22 @@
 use super::*;
 use crate::comparison::course::Course;
+use crate::comparison::plan::Plan;
 use crate::evaluation::{Reward, Standing};
 
 /// A table of all cells after 3 and 9 epochs. The more 3x3 convolutions a cell has the better it is in the end, and the
 /// worse after 3 epochs the more 1x1 convolutions it has.
 fn table() -> Table {
+    table_after([3, 9])
+}
+
+/// The same accuracies after other epochs.
+fn table_after([few, many]: [u32; 2]) -> Table {
     let rows = CellCode::all().map(|cell| {
         let count = |kind| cell.edges().iter().filter(|operation| **operation == kind).count();
         let (good, bad) = (count(CellOperation::Convolution3x3), count(CellOperation::Convolution1x1));
         format!("{cell},{},{},90\n", 50 + 4 * good - 2 * bad, 60 + 5 * good)
     });
-    let csv = format!("architecture,accuracy_3ep,accuracy_9ep,seconds\n{}", rows.collect::<String>());
+    let csv = format!("architecture,accuracy_{few}ep,accuracy_{many}ep,seconds\n{}", rows.collect::<String>());
     Table::parse("made up", &csv, None).unwrap()
 }
 
@@ -55,6 +61,20 @@ fn a_promotion_costs_the_epochs_that_it_adds_or_all_of_separate_trainings() {
         let [all, less] = &comparison.standings[0].results[..] else { panic!("two budgets") };
         assert_eq!((all[0].evaluations, all[0].epochs), (4, spent));
         assert_eq!((less[0].evaluations, less[0].epochs), (3, 9));
+    }
+}
+
+/// Of four trials three have 9 epochs, and the promotion of one of them adds 1.
+#[test]
+fn a_budget_of_any_size_allows_the_evaluations_that_fit_into_it() {
+    let (benchmark, contenders) = (Benchmark::cells(table_after([9, 10])), named(&["random@9,10"]));
+    let config = ComparisonConfig::new(BUDGETS);
+    let plan = Plan { benchmark: &benchmark, contenders: &contenders, config: &config };
+    let evaluations = |budget| plan.evaluations(&contenders[0], Budget::Epochs(budget));
+    assert!(evaluations(u64::MAX) > u64::MAX / 2);
+    for budget in [2_800, u64::MAX / 2] {
+        let found = evaluations(budget);
+        assert!((found as f64 / (budget as f64 / 7.0) - 1.0).abs() < 0.02, "{found} of {budget}");
     }
 }
 

@@ -84,16 +84,22 @@ pub struct Contest {
 impl Contest {
     /// The largest deviation from the cost to reach, as a share of it.
     pub const TOLERANCE: f64 = 0.05;
+    /// The most repetitions: the trainings are listed in memory. A standard error over so many is far below what tells
+    /// two blocks apart.
+    pub const MOST_REPETITIONS: u64 = 1_000;
 
     /// Creates a contest of these blocks, in networks whose width is chosen for each so that they cost the same.
     /// Stages, blocks per stage and all other settings of their networks are kept. Each is trained `repetitions` times.
     ///
     /// # Errors
-    /// [`InvalidSetting`] if there is no entrant or no repetition, two have the same name, a network is not valid, or
-    /// no width brings an entrant within [`TOLERANCE`](Self::TOLERANCE) of the cost.
+    /// [`InvalidSetting`] if there is no entrant, no repetition or more than
+    /// [`MOST_REPETITIONS`](Self::MOST_REPETITIONS), two have the same name, a network is not valid, or no width brings
+    /// an entrant within [`TOLERANCE`](Self::TOLERANCE) of the cost.
     pub fn new(entrants: Vec<Entrant>, equal: EqualCost, repetitions: u64) -> Result<Self, InvalidSetting> {
         InvalidSetting::at_least_one("contest.entrants", entrants.len() as u64)?;
-        InvalidSetting::at_least_one("contest.repetitions", repetitions)?;
+        let (most, possible) = (Self::MOST_REPETITIONS, 1..=Self::MOST_REPETITIONS);
+        let expected = format!("from 1 to {most}");
+        InvalidSetting::check("contest.repetitions", repetitions, possible.contains(&repetitions), expected)?;
         for (place, entrant) in entrants.iter().enumerate() {
             let is_new = entrants[..place].iter().all(|earlier| earlier.name != entrant.name);
             let expected = "the name of one entrant alone";
@@ -124,7 +130,7 @@ impl Contest {
     }
 
     fn trainings(&self) -> u64 {
-        self.repetitions.saturating_mul(self.entrants.len() as u64)
+        self.repetitions * self.entrants.len() as u64
     }
 }
 

@@ -1,6 +1,7 @@
 //! The table of a contest.
 
 use super::{Contest, Entrant};
+use crate::evaluation::{Evaluation, Infeasibility};
 use crate::graph::Cost;
 use crate::search::SearchReport;
 use std::collections::BTreeMap;
@@ -16,8 +17,8 @@ pub struct ContestRow {
     pub cost: Option<Cost>,
     /// The accuracies of its trainings in percent, as far as they succeeded.
     pub accuracies: Vec<f64>,
-    /// The number of trainings that failed.
-    pub failed: usize,
+    /// Why the other trainings failed.
+    pub failures: Vec<Infeasibility>,
     /// The mean of each measurement over its trainings, by name.
     pub measurements: BTreeMap<String, f64>,
 }
@@ -54,6 +55,10 @@ impl Contest {
         let row = |entrant: &Entrant| {
             let own = || search.records.iter().filter(|record| record.architecture.entrant == *entrant);
             let measured: Vec<_> = own().filter_map(|record| record.evaluation.metrics()).collect();
+            let failures = own().filter_map(|record| match &record.evaluation {
+                Evaluation::Infeasible(reason) => Some(reason.clone()),
+                Evaluation::Measured(_) => None,
+            });
             let mut measurements = BTreeMap::<String, Vec<f64>>::new();
             for (name, value) in measured.iter().flat_map(|metrics| &metrics.measurements) {
                 measurements.entry(name.clone()).or_default().push(*value);
@@ -63,7 +68,7 @@ impl Contest {
                 entrant: entrant.clone(),
                 cost: entrant.cost().ok(),
                 accuracies: measured.iter().map(|metrics| metrics.value).collect(),
-                failed: own().count() - measured.len(),
+                failures: failures.collect(),
                 measurements: measurements.into_iter().map(mean).collect(),
             }
         };
@@ -96,7 +101,7 @@ impl ContestReport {
                 text(row.mean()),
                 text(row.standard_error()),
                 row.accuracies.len().to_string(),
-                row.failed.to_string(),
+                row.failures.len().to_string(),
                 row.entrant.network.width.to_string(),
                 row.cost.map(|cost| cost.parameters.to_string()).unwrap_or_default(),
                 row.cost.map(|cost| cost.flops.to_string()).unwrap_or_default(),

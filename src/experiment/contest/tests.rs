@@ -1,9 +1,12 @@
 use super::*;
+use crate::data::embedded;
 use crate::environment::{Environment, TrialContext};
 use crate::evaluation::{Evaluation, Infeasibility, Metrics};
 use crate::graph::WidthRule;
+use crate::network::device::default_device;
 use crate::search::{Search, SearchReport};
 use crate::testing::check_space;
+use crate::train::{Recipe, TrainingEnvironment};
 use std::convert::Infallible;
 
 fn named(name: &str) -> Entrant {
@@ -38,7 +41,10 @@ fn a_cost_that_no_width_reaches_is_refused_with_the_nearest() {
     let twice = Contest::new(vec![named("dense"), named("dense")], EqualCost::Flops(300_000_000), 1);
     assert!(twice.unwrap_err().to_string().starts_with("contest.entrants is dense"));
     assert!(Contest::new(Vec::new(), EqualCost::Flops(1), 1).is_err());
-    assert!(Contest::new(all(), EqualCost::Flops(300_000_000), 0).is_err());
+    for repetitions in [0, 1_001, u64::MAX] {
+        let error = Contest::new(all(), EqualCost::Flops(300_000_000), repetitions).unwrap_err().to_string();
+        assert_eq!(error, format!("contest.repetitions is {repetitions}: it must be from 1 to 1000"));
+    }
 }
 
 #[test]
@@ -90,6 +96,22 @@ fn run(contest: &Contest) -> SearchReport<Contest> {
 }
 
 #[test]
+fn an_entrant_with_other_classes_than_the_images_fails_and_says_so() {
+    let images = embedded::train().limit(20, 0).unwrap();
+    let (shape, classes) = (images.shape(), images.classes().len());
+    let network = NetworkConfig::cifar().with_data(shape, classes);
+    let other = Entrant { network: network.clone().with_data(shape, classes + 1), ..named("resnet-basic") };
+    let (recipe, device) = (Recipe::early_stop(), default_device().unwrap());
+    let inner = TrainingEnvironment::with_parts(&images, &images, network, recipe, &device).unwrap();
+    let contest = Contest::new(vec![other], EqualCost::Flops(300_000_000), 1).unwrap();
+    let environment = ContestEnvironment::new(inner);
+    let search = Search::new(contest.clone(), contest.agent(), environment, contest.config(0)).run().unwrap();
+    let report = contest.report(&search);
+    let [Infeasibility::Failed { message, .. }] = &report.rows[0].failures[..] else { panic!("{report:?}") };
+    assert!(message.contains("network.classes is 11: it must be 10, as in the images"), "{message}");
+}
+
+#[test]
 fn the_table_has_means_and_standard_errors_and_what_failed_comes_last() {
     let entrants = ["dense", "resnext", "inception"].map(named).into();
     let contest = Contest::new(entrants, EqualCost::Flops(300_000_000), 3).unwrap();
@@ -97,7 +119,7 @@ fn the_table_has_means_and_standard_errors_and_what_failed_comes_last() {
     let found: Vec<_> = report
         .rows
         .iter()
-        .map(|row| (row.entrant.name.as_str(), row.mean(), row.standard_error(), row.failed))
+        .map(|row| (row.entrant.name.as_str(), row.mean(), row.standard_error(), row.failures.len()))
         .collect();
     // 1/sqrt(3): the standard deviation of three consecutive numbers is 1.
     let error = Some((1.0f64 / 3.0).sqrt());

@@ -122,6 +122,24 @@ fn a_trial_is_ruled_out_once_no_number_of_worse_ones_would_promote_it() {
 }
 
 #[test]
+fn trials_of_long_searches_are_counted_at_once_and_in_the_same_shares() {
+    let at = |trials, minibatch| RUNGS.trials_at(3, trials, minibatch);
+    assert_eq!(at(0, 8), [0; 3]);
+    let [counted, divided] =
+        [(MOST_COUNTED, 1), (8 * MOST_COUNTED + 900_000, 8)].map(|(trials, size)| at(trials, size));
+    assert_eq!((counted.iter().sum(), divided.iter().sum()), (MOST_COUNTED, 8 * MOST_COUNTED + 900_000));
+    for trials in [counted, divided] {
+        for step in trials.windows(2) {
+            assert!((step[0] / 3).abs_diff(step[1]) <= 4, "{trials:?}");
+        }
+    }
+    let endless = at(u64::MAX, 8);
+    assert_eq!(endless.iter().map(|trials| u128::from(*trials)).sum::<u128>(), u128::from(u64::MAX));
+    assert!((endless[0] as f64 / endless[2] as f64 - 9.0).abs() < 1e-9, "{endless:?}");
+    assert_eq!(Rungs { one_in: u64::MAX, ..RUNGS }.trials_at(2, u64::MAX, u64::MAX), [u64::MAX, 0]);
+}
+
+#[test]
 fn kendalls_tau_is_over_those_measured_at_both_rungs() {
     let mut records = first(&[1.0, 2.0, 3.0, 4.0, 9.0]);
     assert!(RungAgreement::of(&records).is_empty());

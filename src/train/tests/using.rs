@@ -30,6 +30,7 @@ fn a_kept_network_has_the_accuracy_that_was_measured() {
     let folder = tempfile::tempdir().unwrap();
     let (classifier, accuracy) = trained(folder.path());
     assert!((classifier.accuracy(split().validation()).unwrap() - accuracy).abs() < 1e-9);
+    assert_eq!(crate::network::KeptBuffers::count(), 0, "the thread of the caller keeps no memory");
     assert_eq!(classifier.classes(), ["top", "middle", "bottom"]);
     // Keeping networks changes no result and no identity.
     let trial = trial();

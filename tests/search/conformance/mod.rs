@@ -80,6 +80,14 @@ fn every_environment_conforms() {
     let table = Table::parse("cells", &format!("architecture,accuracy\n{}", rows.concat()), None).unwrap();
     let table = std::sync::Arc::new(table);
     check_environment(&CellSpace::new(), || TableEnvironment::new(table.clone()), 100).unwrap();
+    let rows: Vec<_> = CellCode::all().map(|cell| format!("{cell},{0},{0},{0}\n", cell.index() % 100)).collect();
+    let columns = "architecture,accuracy_3ep,accuracy_9ep,accuracy_200ep";
+    let table = Table::parse("cells", &format!("{columns}\n{}", rows.concat()), None).unwrap();
+    let table = std::sync::Arc::new(table);
+    for epochs in [&[3, 9][..], &[9, 200], &[3, 9, 200], &[200]] {
+        let environment = || TableEnvironment::at(table.clone(), epochs).unwrap();
+        check_environment(&CellSpace::new(), environment, 20).unwrap();
+    }
 }
 
 #[test]

@@ -49,6 +49,16 @@ pub(super) fn print(found: &ContestReport) {
     }
 }
 
+/// Tells which trainings failed, and why the first of each block did.
+pub(super) fn print_failures(found: &ContestReport) {
+    for row in &found.rows {
+        if let Some(reason) = row.failures.first() {
+            let (failed, all) = (row.failures.len(), row.failures.len() + row.accuracies.len());
+            errln!("warning: {failed} of {all} trainings of {} failed: {reason}", row.entrant.name);
+        }
+    }
+}
+
 /// A number, or a dash where there is none.
 fn number(number: Option<u64>) -> String {
     number.map_or_else(|| "-".to_owned(), |number| number.to_string())

@@ -2,8 +2,8 @@
 
 #[cfg(feature = "onnx")]
 use crate::cmd::Outcome;
-use crate::cmd::transfer::settings::{FILE, RESULT, Settings};
-use crate::output;
+use crate::cmd::transfer::settings::{RESULT, Settings};
+use crate::output::{self, TRANSFER};
 use blockqnn::experiment::{DataConfig, Dataset};
 #[cfg(feature = "onnx")]
 use blockqnn::export::HubFolder;
@@ -87,7 +87,7 @@ pub(super) fn of_run(
 
 /// What a training by `transfer` measured of its network. Of other weights nothing is known.
 pub(super) fn of_transfer(folder: &Path) -> Result<Known, Box<dyn Error>> {
-    if !folder.join(FILE).exists() {
+    if !folder.join(TRANSFER).exists() {
         return Ok(Known::default());
     }
     let (settings, _) = Settings::read(folder)?;

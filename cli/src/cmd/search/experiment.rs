@@ -12,9 +12,6 @@ use blockqnn::search::RunFolder;
 use std::error::Error;
 use std::path::Path;
 
-/// Size of the images of a folder unless one is given.
-const SIZE: u32 = 32;
-
 impl Arguments {
     /// The folder of the run that is continued, if one is.
     pub(super) fn resumed(&self) -> Option<&Path> {
@@ -151,8 +148,11 @@ impl Arguments {
 fn trials_within(experiment: &Experiment, epochs: u64) -> Result<u64, String> {
     match experiment.trials_within(epochs) {
         0 => {
-            let full = experiment.recipe.epochs;
-            Err(format!("the budget is too small for one trial: it has {epochs} of the {full} epochs of a block"))
+            // With rungs, those of the lowest.
+            let mut one = experiment.clone();
+            one.search.trials = 1;
+            let needed = one.epochs();
+            Err(format!("the budget is too small for one trial: it has {epochs} of the {needed} epochs of a block"))
         }
         trials => Ok(trials),
     }
@@ -204,7 +204,7 @@ fn measure_folder(
             overrides.set(path, number);
         }
     }
-    overrides.set_if("data.size", experiment.data.size.is_none().then_some(SIZE));
+    overrides.set_if("data.size", experiment.data.size.is_none().then_some(images::SIZE));
     Ok(classes)
 }
 

@@ -1,6 +1,7 @@
 //! The folder of a training: who may write to it, and whether it is finished.
 
-use super::settings::{BLOCK, FILE, RESULT};
+use super::settings::RESULT;
+use crate::output::{BLOCK, TRANSFER};
 use blockqnn::export::Blueprint;
 use blockqnn::files::{FolderError, OwnedFolder, new_folder};
 use serde_json::Value;
@@ -17,7 +18,7 @@ pub(crate) fn named(out: Option<&Path>, blueprint: &Blueprint) -> Result<Option<
     let Some(out) = out else { return Ok(None) };
     let path = out.display();
     let advice = |error: FolderError| -> Box<dyn Error> {
-        if out.join(FILE).exists() {
+        if out.join(TRANSFER).exists() {
             let error = format!("{path} already holds a training: continue it with --resume");
             return format!("{error}, or choose another folder with --out").into();
         }
@@ -36,7 +37,7 @@ pub(crate) fn unnamed() -> Result<OwnedFolder, FolderError> {
 /// Takes the folder of a training that is continued.
 pub(crate) fn resumed(out: &Path) -> Result<OwnedFolder, Box<dyn Error>> {
     let path = out.display();
-    if out.join(FILE).exists() {
+    if out.join(TRANSFER).exists() {
         return Ok(OwnedFolder::take(out)?);
     }
     let error = format!("there is no training to resume in {path}: name its folder with --out");
@@ -45,7 +46,7 @@ pub(crate) fn resumed(out: &Path) -> Result<OwnedFolder, Box<dyn Error>> {
 
 /// What to tell about a training that is finished, or `None` if it is not. The result is the last file to be written.
 pub(crate) fn finished(out: &Path) -> Option<String> {
-    if !out.join(FILE).exists() {
+    if !out.join(TRANSFER).exists() {
         return None;
     }
     let text = fs::read_to_string(out.join(RESULT)).ok()?;

@@ -1,6 +1,6 @@
 //! The settings and the result of a training, in its folder.
 
-use crate::output;
+use crate::output::{self, BLOCK, TRANSFER};
 use blockqnn::data::{ChannelStatistics, Cropping};
 use blockqnn::export::Blueprint;
 use blockqnn::train::Recipe;
@@ -8,10 +8,6 @@ use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::path::Path;
 
-/// The file of the settings.
-pub(crate) const FILE: &str = "transfer.json";
-/// The file of the block and the network around it.
-pub(crate) const BLOCK: &str = "block.json";
 /// The file of the accuracies, which only a finished training has.
 pub(crate) const RESULT: &str = "result.json";
 
@@ -35,7 +31,7 @@ impl Settings {
     /// Writes the settings and the block to a folder.
     pub(crate) fn write(&self, folder: &Path, blueprint: &Blueprint) -> Result<(), Box<dyn Error>> {
         write(folder, BLOCK, &blueprint.to_json())?;
-        write(folder, FILE, &(serde_json::to_string_pretty(self)? + "\n"))
+        write(folder, TRANSFER, &(serde_json::to_string_pretty(self)? + "\n"))
     }
 
     /// Reads what [`write`](Self::write) wrote.
@@ -50,7 +46,7 @@ impl Settings {
                 folder.join(name).display()
             )
         };
-        let settings = serde_json::from_str(&read(FILE)?).map_err(|error| damaged(FILE, &error))?;
+        let settings = serde_json::from_str(&read(TRANSFER)?).map_err(|error| damaged(TRANSFER, &error))?;
         let blueprint = Blueprint::from_json(&read(BLOCK)?).map_err(|error| damaged(BLOCK, &error))?;
         Ok((settings, blueprint))
     }

@@ -201,6 +201,7 @@ struct Sums<'a, S> {
 impl<S: Simd> Sums<'_, S> {
     #[inline(always)]
     fn all(&self, output: &mut [f32]) {
+        const { assert!(COLUMNS == 3 && SINGLE_COLUMNS == 9, "the arms below are for what such tiles leave over") };
         let columns = self.offsets.len();
         let whole = self.rows / ROWS * ROWS;
         for row in (0..whole).step_by(ROWS) {

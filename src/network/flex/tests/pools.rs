@@ -66,6 +66,19 @@ fn max_pools_and_their_gradients_are_those_of_burn() {
 }
 
 #[test]
+fn windows_with_more_places_than_fit_into_8_bits_are_left_to_burn() {
+    let kernel = Pool::MAX_KERNEL + 2;
+    assert!(kernel * kernel > 1 << 8);
+    // The largest number of a window is in its last place.
+    let pixels: Vec<f32> = (0..400u16).map(f32::from).collect();
+    let rising = || [Tensor::from_data(TensorData::new(pixels.clone(), [1, 1, 20, 20]), &device())];
+    let found = differentiate(rising(), |[input]| crate::network::pooling::max_pool(input, kernel, 1, kernel / 2));
+    let options = MaxPoolOptions::new([kernel; 2]).with_stride([1; 2]).with_padding([kernel / 2; 2]);
+    let wanted = differentiate(rising(), |[input]| max_pool2d(input, options));
+    assert!(bits(&found) == bits(&wanted));
+}
+
+#[test]
 fn infinities_and_nan_choose_as_those_of_burn_do() {
     let size = [2, 2, 9, 18];
     let pixels = random(3, size);
