@@ -6,8 +6,8 @@
     python3 tools/compare_pytorch.py target/release/deps/trainer-... --table [--batch 32]
 
 Any Python with torch will do. Both train the same network (three stages, 32x32x3) with Adam; --table compares all
-networks that have a name, and prints a table in Markdown. One side waits while the other works. With --inference they
-classify batches, and onnxruntime takes part too if that Python has it and the executable was built with the feature
+networks that have a name, and prints a table in Markdown. One side waits while the other works, unless they run --alone,
+one after the other. With --inference they classify batches, and onnxruntime takes part too if that Python has it and the executable was built with the feature
 `onnx`.
 
 Each side is a process that answers a line with a number of steps by the seconds that they took. `benches/gpu/stages`
@@ -16,6 +16,7 @@ uses the same sides on a GPU.
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -221,6 +222,7 @@ def main():
     parser.add_argument("--device", default="cpu", help="of PyTorch's side")
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--inference", action="store_true", help="classify instead of training")
+    parser.add_argument("--alone", action="store_true", help="one side after the other, instead of in turns")
     parser.add_argument("--onnxruntime", action="store_true", help="be onnxruntime's side")
     parser.add_argument("--block", default="cells", help=f"{', '.join(NETWORKS)}, or the text of a block")
     parser.add_argument("--width", type=int, help="the width of the first stage, instead of the network's")
@@ -290,27 +292,42 @@ def compare(arguments, network, threads):
             "BLOCKQNN_PEER_REPEATS": str(repeats),
             "BLOCKQNN_PEER_BATCH": str(arguments.batch),
             "RAYON_NUM_THREADS": str(threads),
-            "OMP_WAIT_POLICY": "passive",
         }
         if arguments.inference:
             environment["BLOCKQNN_PEER_INFERENCE"] = "1"
+        if not arguments.alone:
+            # A side that waits must leave the processor to the others, and not spin.
+            environment["OMP_WAIT_POLICY"] = "passive"
+        # They write the files that the others read.
         ours = [Side([executable], environment) for executable in arguments.executable]
         commands = others(folder, threads, arguments)
-        sides = [*(Side(command, environment) for command in commands.values()), *ours]
-        for side in sides:
-            side.seconds(1)
-        rounds = [[side.speeds(arguments.batch, arguments.steps) for side in sides] for _ in range(arguments.rounds)]
-        memory = [(side.memory(), side.memory() - side.loaded) for side in sides]
-        for side in sides:
-            side.close()
-    versions = [next(iter(json.loads(side.told).values())) for side in sides[: len(commands)]]
+        theirs = (Side(command, environment) for command in commands.values())
+        if arguments.alone:
+            results = [result for side in itertools.chain(theirs, ours) for result in measured([side], arguments)]
+        else:
+            results = measured([*theirs, *ours], arguments)
+    compared = results[: len(commands)]
+    versions = [next(iter(json.loads(told).values())) for told, _, _ in compared]
     names = [*map("{} {}".format, commands, versions), *map(os.path.basename, arguments.executable)]
-    for place, name in enumerate(names):
-        ratios = [
-            [statistics.median(one[place][clock] / one[to][clock] for one in rounds) for to in range(len(commands))]
-            for clock in (0, 1)
-        ]
-        yield name, memory[place], *(([one[place][clock] for one in rounds], ratios[clock]) for clock in (0, 1))
+    for name, (_, memory, speeds) in zip(names, results):
+        ratios = [[median_ratio(speeds, other, clock) for _, _, other in compared] for clock in (0, 1)]
+        yield name, memory, *(([one[clock] for one in speeds], ratios[clock]) for clock in (0, 1))
+
+
+def measured(sides, arguments):
+    """Lets the sides work in turns, closes them, and returns what each told, its memory, and its speeds by round."""
+    for side in sides:
+        side.seconds(1)
+    rounds = [[side.speeds(arguments.batch, arguments.steps) for side in sides] for _ in range(arguments.rounds)]
+    memory = [(side.memory(), side.memory() - side.loaded) for side in sides]
+    for side in sides:
+        side.close()
+    return list(zip((side.told for side in sides), memory, zip(*rounds)))
+
+
+def median_ratio(speeds, others, clock):
+    """The median over the rounds."""
+    return statistics.median(one[clock] / other[clock] for one, other in zip(speeds, others))
 
 
 if __name__ == "__main__":
