@@ -63,8 +63,6 @@ class Side:
             self.timer = threading.Timer(max(limit, 0.1), self.kill)
             self.timer.start()
         self.told = self.line()
-        # What a process needs before its first step: libraries and the network.
-        self.loaded = self.memory()
 
     def kill(self):
         self.late = True
@@ -316,10 +314,12 @@ def compare(arguments, network, threads):
 
 def measured(sides, arguments):
     """Lets the sides work in turns, closes them, and returns what each told, its memory, and its speeds by round."""
+    # What a process needs before its first step: libraries and the network.
+    loaded = [side.memory() for side in sides]
     for side in sides:
         side.seconds(1)
     rounds = [[side.speeds(arguments.batch, arguments.steps) for side in sides] for _ in range(arguments.rounds)]
-    memory = [(side.memory(), side.memory() - side.loaded) for side in sides]
+    memory = [(side.memory(), side.memory() - before) for side, before in zip(sides, loaded)]
     for side in sides:
         side.close()
     return list(zip((side.told for side in sides), memory, zip(*rounds)))
