@@ -104,8 +104,8 @@ fn kernels(criterion: &mut Criterion) {
     let pixels: Vec<f32> = (0..BATCH * 3 * SIDE * SIDE).map(|pixel| (pixel % 251) as f32 / 125.0 - 1.0).collect();
     let images: Tensor<4> = Tensor::from_data(TensorData::new(pixels, [BATCH, 3, SIDE, SIDE]), &device);
     for kind in &KINDS {
-        let layers = (0..LAYERS).map(|layer| format!("{}({layer}) ", kind.name)).collect::<String>();
-        let block: BlockCode = format!("{layers}terminal({LAYERS})").parse().expect("it is a block");
+        let layers: Vec<_> = (0..LAYERS).map(|layer| format!("{}({layer})", kind.name)).collect();
+        let block: BlockCode = format!("{} terminal({LAYERS})", layers.join(" ")).parse().expect("it is a block");
         let network = Network::new(&block.to_graph(), &config, &mut seed::stream(1, "weights", 0), &device);
         let (network, plain) = (network.expect("it can be built"), Plain::new(kind, &device));
         let mut group = criterion.benchmark_group(kind.name);
