@@ -9,6 +9,7 @@ controller or one of the workers, and a killed worker is replaced. Ends with an 
 
 import argparse
 import csv
+import os
 import pathlib
 import random
 import socket
@@ -74,9 +75,9 @@ def tortured(program, run, extra, kills, nats, seconds):
     hit = [0, 0]
     search = start(program, run, extra)
     while sum(hit) < kills:
-        # Short enough that the kills are over before the search.
+        # Short enough that most kills are over before the search.
         try:
-            search.wait(rng.uniform(0.2, 2 * seconds / kills))
+            search.wait(rng.uniform(0.2, 0.8 * seconds / kills))
             break
         except subprocess.TimeoutExpired:
             pass
@@ -109,14 +110,15 @@ def main():
     expected = table(alone)
     promoted = sum(int(row["rung"] or 0) > 0 for row in expected)
     print(f"left alone: {len(expected)} trials, {promoted} of them promotions, {seconds:.0f} s", flush=True)
-    cases = [(f"workers-{workers}", ["--workers", workers], None) for workers in given.workers]
+    cases = [(workers, f"workers-{workers}", ["--workers", workers], None) for workers in given.workers]
     nats = Nats(given.program, given.out / "server") if given.nats else None
     if nats:
-        cases.append(("nats", ["--nats", nats.url], nats))
+        cases.append((len(nats.workers), "nats", ["--nats", nats.url], nats))
     try:
-        for name, extra, broker in cases:
+        for workers, name, extra, broker in cases:
             run = given.out / name
-            controllers, workers = tortured(given.program, run, extra, given.kills, broker, seconds)
+            expected_seconds = seconds / min(workers, os.cpu_count())
+            controllers, workers = tortured(given.program, run, extra, given.kills, broker, expected_seconds)
             if table(run) != expected:
                 sys.exit(f"{name}: {run / 'results.csv'} differs from {alone / 'results.csv'}")
             print(f"{name}: the same table after {controllers} kills of the search and {workers} of a worker", flush=True)
