@@ -16,7 +16,7 @@ class ContestTest(ProgramTest):
         return ["contest", "resnet-basic", "conv3(0) terminal(1)", "mobilenet-v2", *size, "--out", out, *more]
 
     def rows(self, name, out="contest"):
-        return list(csv.DictReader((self.folder / out / name).open()))
+        return list(csv.DictReader((self.folder / out / name).read_text().splitlines()))
 
     def test_costs_are_equal_and_errors_name_what_would_do(self):
         code, out, err = self.call(*self.contest("--dry-run"))
