@@ -24,7 +24,7 @@ use std::convert::Infallible;
 /// previous layer is best).
 ///
 /// The length term penalises agents that prefer long blocks regardless of their worth, which Equation 2 leads them to
-/// do (`docs/reproduction.md`).
+/// do (`docs/evidence/agent-learns.md`).
 ///
 /// ```
 /// use blockqnn::environment::synthetic::Synthetic;

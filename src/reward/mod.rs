@@ -147,7 +147,7 @@ pub enum FlopsOf {
 #[non_exhaustive]
 pub enum Credit {
     /// The whole reward at every layer (Equation 2). A block's return is then T times its reward, which favours long
-    /// blocks: see `docs/reproduction.md`.
+    /// blocks: see `docs/evidence/agent-learns.md`.
     EveryLayer,
     /// The whole reward at Terminal and 0 before it, as in MetaQNN.
     #[default]

@@ -11,10 +11,12 @@ fn root() -> PathBuf {
 /// The pages, from the root of the repository.
 pub(crate) fn pages() -> Vec<PathBuf> {
     let mut pages: Vec<PathBuf> = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"].iter().map(PathBuf::from).collect();
-    for entry in fs::read_dir(root().join("docs")).unwrap() {
-        let name = entry.unwrap().file_name();
-        if Path::new(&name).extension().is_some_and(|ending| ending == "md") {
-            pages.push(Path::new("docs").join(name));
+    for folder in ["docs", "docs/evidence"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let name = entry.unwrap().file_name();
+            if Path::new(&name).extension().is_some_and(|ending| ending == "md") {
+                pages.push(Path::new(folder).join(name));
+            }
         }
     }
     pages

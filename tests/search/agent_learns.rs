@@ -1,6 +1,6 @@
 //! The agent learns: the paper's whole schedule on the synthetic environments, against the random agent.
 //!
-//! Prints the figures in docs/reproduction.md; with `BLOCKQNN_ALL_CREDITS=1`, those of all three credits.
+//! Prints the figures in docs/evidence/agent-learns.md; with `BLOCKQNN_ALL_CREDITS=1`, those of all three credits.
 
 mod first_layers;
 
