@@ -1,17 +1,20 @@
 """What rungs and priors save: searches with really trained blocks, read at several budgets of epochs.
 
-    python3 tools/cheaper_search.py BLOCKQNN OUT --task default --seeds 0 1 2 3 4 --budgets 300 900 2700
-    python3 tools/cheaper_search.py BLOCKQNN OUT --task paper --seeds 0 1 2 --budgets 300 900
+    python3 tools/cheaper_search.py BLOCKQNN OUT --task default --seeds 0 1 2 3 4 --budgets 100 300 900 2700
+    python3 tools/cheaper_search.py BLOCKQNN OUT --task paper --seeds 0 1 2 --budgets 100 300 900
 
 BLOCKQNN is the program. Every method searches once for each seed, until the largest budget is used. At each budget its
 choice is the block of the highest rung with the highest reward; every choice is then trained for --long epochs with
-other weights and measured on the test images. Prints the table in Markdown. Repeat the command to continue after it was
-stopped, or with more seeds or larger budgets. Needs Python 3 alone.
+other weights and measured on the test images. Prints two tables in Markdown: test accuracy and processor seconds at each
+budget; and how many times fewer epochs and seconds the first method needs than each of the others, for what the other
+has at its end. Repeat the command to continue after it was stopped, or with more seeds or budgets. Needs Python 3 alone.
 """
 
 import argparse
+import collections
 import csv
 import pathlib
+import random
 import resource
 import statistics
 import subprocess
@@ -26,8 +29,10 @@ METHODS = {
     "random": ["--agent", "random"],
 }
 EPOCHS = 9
-# Those of the default search, on which its networks are trained.
-TRAINING_IMAGES = 1_000
+# Accuracy of guessing, in percent.
+CHANCE = 10.0
+RESAMPLES = 1_000
+Choice = collections.namedtuple("Choice", "block seconds")
 
 
 def call(*command):
@@ -41,11 +46,12 @@ def call(*command):
 def search(program, run, options, budget):
     """Begins a search, or continues it up to the budget. The processor time of each call is kept beside it."""
     clock = run.with_suffix(".seconds")
-    spent = dict(line.split() for line in clock.read_text().splitlines()) if clock.exists() else {}
-    if str(budget) in spent:
+    spent = [line.split() for line in clock.read_text().splitlines()] if clock.exists() else []
+    if any(int(reached) >= budget for reached, _ in spent):
         return
-    begin = ["--out", run, "--resume"] if run.exists() else ["--out", run, "--workers", 1, "--epochs", EPOCHS, *options]
-    seconds, _ = call(program, "search", *begin, "--total-epochs", budget)
+    begun = (run / "search.json").exists()
+    begin = ["--out", run, "--resume"] if begun else ["--out", run, "--epochs", EPOCHS, *options]
+    seconds, _ = call(program, "search", "--workers", 1, *begin, "--total-epochs", budget)
     with clock.open("a") as file:
         file.write(f"{budget} {seconds:.1f}\n")
 
@@ -59,53 +65,147 @@ def trials(run):
 def added(rows):
     """The epochs that each trial adds to those of the same block at the rung below, where it was measured before."""
     of_rung = {int(row["rung"]): int(row["epochs"]) for row in rows if row.get("rung")}
-    return [int(row["epochs"]) - of_rung.get(int(row.get("rung") or 0) - 1, 0) for row in rows]
+    cached = [row["cached"] == "true" for row in rows]
+    below = [of_rung.get(int(row.get("rung") or 0) - 1, 0) for row in rows]
+    return [0 if known else int(row["epochs"]) - epochs for row, known, epochs in zip(rows, cached, below)]
 
 
 def choice(run, budget):
-    """The block of the highest rung with the highest reward within a budget, and the multiply-adds spent per image."""
-    spent, work, best = 0, 0, None
+    """The block of the highest rung with the highest reward within a budget, and the processor seconds until then.
+
+    The machine may do other things meanwhile, so the processor time of the whole search is divided among its trials in
+    proportion to their seconds. That of calls that were interrupted is missing.
+    """
+    spent, seconds, best = 0, 0.0, None
     rows = trials(run)
-    for row, epochs in zip(rows, added(rows)):
+    costs = added(rows)
+    for row, epochs in zip(rows, costs):
         spent += epochs
         if spent > budget:
             break
-        work += epochs * int(row["flops"])
+        seconds += float(row["seconds"]) if epochs else 0
         order = (int(row.get("rung") or 0), float(row["reward"]))
         if best is None or order > best[0]:
             best = (order, row["architecture"])
     if best is None:
         raise SystemExit(f"no block of {run} was measured within {budget} epochs: give a larger budget")
-    return best[1], work
+    whole = sum(float(row["seconds"]) for row, epochs in zip(rows, costs) if epochs)
+    processor = sum(float(line.split()[1]) for line in run.with_suffix(".seconds").read_text().splitlines())
+    return Choice(best[1], processor * seconds / whole)
 
 
-def long_trainings(program, out, blocks, options, long, seed):
-    """The accuracy in percent on the test images of each block after a long training."""
-    folder = out / f"long-{long}-{seed}"
-    table = folder.with_suffix(".table")
-    listed = "\n".join(sorted(blocks)) + "\n"
-    names = folder.with_suffix(".blocks")
-    if not names.exists() or names.read_text() != listed:
-        # Others than before: those that were trained before are trained again, with the same result.
-        if folder.exists():
-            folder.rename(folder.with_suffix(f".{sum(1 for _ in out.glob('long-*'))}"))
-        table.unlink(missing_ok=True)
-        names.write_text(listed)
+def train_long(program, names, options, long, seed):
+    """The accuracy in percent on the test images of each block of a file after a long training."""
+    folder, table = names.with_suffix(""), names.with_suffix(".table")
+    blocks = names.read_text().splitlines()
     if not table.exists():
         first = ["--first", names, "--agent", "random", "--epochs", 1, "--trials", len(blocks), "--seed", seed]
-        begin = ["--resume"] if folder.exists() else ["--workers", 1, *options, *first]
-        call(program, "search", "--out", folder, *begin)
+        begin = ["--resume"] if (folder / "search.json").exists() else [*options, *first]
+        call(program, "search", "--workers", 1, "--out", folder, *begin)
         verify = ["--top", len(blocks), "--recipe", "cifar", "--epochs", long, "--test"]
         _, printed = call(program, "verify", folder, *verify)
         table.write_text(printed)
     # rank, converged, test, early stop, early rank, reward, parameters, block
     rows = [line.replace(" %", "").split(None, 7) for line in table.read_text().splitlines()]
-    return {row[7]: float(row[2]) for row in rows if len(row) == 8 and row[0].isdigit()}
+    tests = {row[7]: row[2] for row in rows if len(row) == 8 and row[0].isdigit()}
+    # A network that diverged classifies as one that guesses.
+    return {block: CHANCE if tests.get(block, "-") == "-" else float(tests[block]) for block in blocks}
+
+
+def long_trainings(program, out, blocks, options, long, seed):
+    """The accuracy in percent on the test images of each block after a long training, those trained before included."""
+    prefix = f"long-{long}-{seed}"
+    known = {}
+    batches = sorted(out.glob(f"{prefix}-*.blocks"))
+    for names in batches:
+        known |= train_long(program, names, options, long, seed)
+    if missing := sorted(blocks - known.keys()):
+        names = out / f"{prefix}-{len(batches):03}.blocks"
+        names.write_text("".join(f"{block}\n" for block in missing))
+        known |= train_long(program, names, options, long, seed)
+    return known
 
 
 def mean(values):
     error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
     return f"{statistics.mean(values):.2f} ± {error:.2f}"
+
+
+def rising(values):
+    """The rising sequence that is closest to the values (isotonic regression)."""
+    pools = []
+    for value in values:
+        pools.append([value])
+        while len(pools) > 1 and statistics.mean(pools[-2]) > statistics.mean(pools[-1]):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    return [statistics.mean(pool) for pool in pools for _ in pool]
+
+
+def reached(costs, qualities, target):
+    """The cost at which the qualities reach the target, between two budgets in proportion to the logarithm.
+
+    With it the sign of what is known: "" if that is the cost, "≤" if even less may do, ">" if more is needed.
+    """
+    if qualities[-1] < target:
+        return costs[-1], ">"
+    place = next(place for place, quality in enumerate(qualities) if quality >= target)
+    if place == 0:
+        return costs[0], "≤"
+    share = (target - qualities[place - 1]) / (qualities[place] - qualities[place - 1])
+    return costs[place - 1] * (costs[place] / costs[place - 1]) ** share, ""
+
+
+def saved(method, other, budgets):
+    """How many times fewer epochs, and seconds, a method needs for the quality that the other has at its end.
+
+    Both are lists with one entry for each seed: the pairs of quality and seconds at each budget. Returns the factors of
+    each of many resamples of the seeds, with the sign of what is known.
+    """
+    rng = random.Random(0)
+    factors = []
+    for _ in range(RESAMPLES):
+        curves = []
+        for seeds in (method, other):
+            at_budgets = list(zip(*rng.choices(seeds, k=len(seeds))))
+            qualities = rising([statistics.mean(quality for quality, _ in pairs) for pairs in at_budgets])
+            curves.append((qualities, [statistics.mean(seconds for _, seconds in pairs) for pairs in at_budgets]))
+        (qualities, seconds), (others, other_seconds) = curves
+        target = others[-1]
+        first = others.index(target)
+        pair = []
+        for costs, others_cost in [(budgets, budgets[first]), (seconds, other_seconds[first])]:
+            cost, sign = reached(costs, qualities, target)
+            pair.append((others_cost / cost, {"": "", "≤": "≥ ", ">": "< "}[sign]))
+        factors.append(pair)
+    return zip(*factors)
+
+
+def middle(factors):
+    """The median, and the range of 68 % of the resamples."""
+    ordered = sorted(factors)
+    low, median, high = (ordered[round(share * (len(ordered) - 1))] for share in (0.16, 0.5, 0.84))
+    low, median, high = (f"{sign}{factor:.1f}" for factor, sign in (low, median, high))
+    return f"{median} ({low} to {high})"
+
+
+def print_accuracies(methods, seeds, budgets, measured):
+    """`measured` has the pair of quality and seconds of each method, seed and budget."""
+    print("| method | " + " | ".join(f"{budget} epochs | seconds" for budget in budgets) + " |")
+    print("| --- |" + " --- | --- |" * len(budgets))
+    for method in methods:
+        cells = []
+        for budget in budgets:
+            qualities, seconds = zip(*(measured[method, seed, budget] for seed in seeds))
+            cells += [mean(qualities), f"{statistics.mean(seconds):.0f}"]
+        print(f"| {method} | " + " | ".join(cells) + " |")
+
+
+def print_factors(methods, seeds, budgets, measured):
+    curves = [[[measured[method, seed, budget] for budget in budgets] for seed in seeds] for method in methods]
+    print(f"\n| {methods[0]}, compared with | times fewer epochs | times fewer seconds |\n| --- | --- | --- |")
+    for method, curve in zip(methods[1:], curves[1:]):
+        epochs, seconds = saved(curves[0], curve, budgets)
+        print(f"| {method} | {middle(epochs)} | {middle(seconds)} |")
 
 
 def main():
@@ -131,18 +231,15 @@ def main():
             print(f"{method}, seed {seed}", flush=True)
             search(given.program, runs[method, seed], [*options, *METHODS[method], "--seed", seed], budgets[-1])
     chosen = {(key, budget): choice(run, budget) for key, run in runs.items() for budget in budgets}
-    blocks = {block for block, _ in chosen.values()}
+    blocks = {found.block for found in chosen.values()}
     tests = [long_trainings(given.program, out, blocks, options, given.long, seed) for seed in given.long_seeds]
     quality = {block: statistics.mean(test[block] for test in tests) for block in blocks}
-    print("| method | " + " | ".join(f"{budget} epochs | 1e12 multiply-adds" for budget in budgets) + " |")
-    print("| --- |" + " --- | --- |" * len(budgets))
-    for method in given.methods:
-        cells = []
-        for budget in budgets:
-            found = [chosen[(method, seed), budget] for seed in given.seeds]
-            work = statistics.mean(work for _, work in found) * TRAINING_IMAGES / 1e12
-            cells += [mean([quality[block] for block, _ in found]), f"{work:.3g}"]
-        print(f"| {method} | " + " | ".join(cells) + " |")
+    measured = {
+        (*key, budget): (quality[found.block], found.seconds) for (key, budget), found in chosen.items()
+    }
+    print_accuracies(given.methods, given.seeds, budgets, measured)
+    if len(given.methods) > 1 and len(given.seeds) > 2:
+        print_factors(given.methods, given.seeds, budgets, measured)
 
 
 if __name__ == "__main__":
