@@ -47,6 +47,9 @@ def pack(name, folder):
 def unpack(name, folder):
     check_one(f"{name}.tar.xz")
     with tarfile.open(EVIDENCE / f"{name}.tar.xz") as packed:
+        there = [member.name for member in packed if member.isfile() and (folder / member.name).exists()]
+        if there:
+            sys.exit(f"error: {folder / there[0]} exists, and may be further than the archive: unpack into a new folder")
         packed.extractall(folder, filter="data")
 
 

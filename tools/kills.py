@@ -4,7 +4,8 @@
 
 BLOCKQNN is the program; with --nats it needs the feature `nats`, and a nats-server on this machine. Every search has
 rungs, so that kills fall between a promotion and its training, too. Over NATS two workers train: a kill hits the
-controller or one of the workers, and a killed worker is replaced. Ends with an error if a table differs.
+controller or one of the workers, and a killed worker is replaced. Ends with an error if a table differs, or if a search
+was over after fewer than half of the kills. OUT must be new.
 """
 
 import argparse
@@ -28,7 +29,7 @@ def table(run):
 
 
 def start(program, run, extra):
-    begin = ["--out", run, "--resume"] if (run / "journal.jsonl").exists() else ["--out", run, *SEARCH]
+    begin = ["--out", run, "--resume"] if (run / "search.json").exists() else ["--out", run, *SEARCH]
     command = [program, "search", *begin, *extra]
     return subprocess.Popen(map(str, command), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
@@ -102,7 +103,8 @@ def main():
     parser.add_argument("--nats", action="store_true")
     parser.add_argument("--kills", type=int, default=20)
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
+    # Searches that are finished cannot be killed.
+    given.out.mkdir(parents=True)
     alone = given.out / "alone"
     before = time.time()
     finish(start(given.program, alone, ["--workers", 1]))
@@ -115,10 +117,12 @@ def main():
     if nats:
         cases.append((len(nats.workers), "nats", ["--nats", nats.url], nats))
     try:
-        for workers, name, extra, broker in cases:
+        for processes, name, extra, broker in cases:
             run = given.out / name
-            expected_seconds = seconds / min(workers, os.cpu_count())
+            expected_seconds = seconds / min(processes, os.cpu_count())
             controllers, workers = tortured(given.program, run, extra, given.kills, broker, expected_seconds)
+            if 2 * (controllers + workers) < given.kills:
+                sys.exit(f"{name}: the search was over after {controllers + workers} of {given.kills} kills")
             if table(run) != expected:
                 sys.exit(f"{name}: {run / 'results.csv'} differs from {alone / 'results.csv'}")
             print(f"{name}: the same table after {controllers} kills of the search and {workers} of a worker", flush=True)

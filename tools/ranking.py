@@ -4,8 +4,9 @@
         --cheap "--epochs 1" "--epochs 3" "--epochs 2 --train-limit 2000"
 
 BLOCKQNN is the program. Draws random blocks, trains each of them with the options of the truth and with those of every
-cheap training, each time from other weights, and compares the accuracies. Errors are standard deviations over resampled
-blocks. Repeat the command to continue, or with more trainings. Needs Python 3 alone.
+cheap training, and compares the accuracies. The truth begins from other weights than the cheap trainings and is measured
+on other validation images, so that it shares no noise with them. Errors are standard deviations over resampled blocks.
+Repeat the command to continue, or with other trainings. Needs Python 3 alone.
 """
 
 import argparse
@@ -21,7 +22,8 @@ RESAMPLES = 200
 
 def run(program, folder, options):
     """Runs a search, or continues it, and returns the accuracy of each block and the mean seconds of a training."""
-    begin = ["--out", folder, "--resume"] if folder.exists() else ["--out", folder, "--agent", "random", *options]
+    begun = (folder / "search.json").exists()
+    begin = ["--out", folder, "--resume"] if begun else ["--out", folder, "--agent", "random", *options]
     command = [str(word) for word in [program, "search", "--workers", 1, *begin]]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     rows = list(csv.DictReader((folder / "results.csv").open()))
@@ -62,19 +64,25 @@ def main():
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     common = [*shlex.split(given.common), "--trials", given.blocks]
+    same = given.out / "common"
+    if same.exists() and same.read_text() != str(common):
+        raise SystemExit(f"{given.out} has trainings of other blocks, {same.read_text()}: give another folder")
+    same.write_text(str(common))
     # A search that trains hardly anything draws the blocks.
     drawn, blocks = given.out / "drawn", given.out / "blocks"
     if not blocks.exists():
         accuracies, _ = run(given.program, drawn, [*common, "--seed", 0, "--epochs", 1, "--train-limit", 20])
         blocks.write_text("".join(f"{block}\n" for block in accuracies))
-    first = [*common, "--first", blocks]
-    truth, seconds = run(given.program, given.out / "truth", [*first, "--seed", 1, *shlex.split(given.truth)])
+
+    def trained(kind, options, seeds):
+        folder = given.out / (kind + options.replace(" ", "_").replace("/", "_"))
+        return run(given.program, folder, [*common, "--first", blocks, *seeds, *shlex.split(options)])
+
+    truth, seconds = trained("truth", given.truth, ["--seed", 1, "--set", "data.seed=1"])
     print("| training | seconds per block | Kendall's tau | mean accuracy, % |\n| --- | --- | --- | --- |")
     print(f"| truth: {given.truth} | {seconds:.2f} | | {statistics.mean(truth.values()):.1f} |", flush=True)
     for options in given.cheap:
-        # Another seed than the truth's, so that they share no noise.
-        folder = given.out / ("cheap" + options.replace(" ", "_").replace("/", "_"))
-        cheap, seconds = run(given.program, folder, [*first, "--seed", 2, *shlex.split(options)])
+        cheap, seconds = trained("cheap", options, ["--seed", 2])
         pairs = [(accuracy, truth[block]) for block, accuracy in cheap.items()]
         tau = f"{kendall(pairs):.2f} ± {kendall_error(pairs):.2f}"
         print(f"| {options} | {seconds:.2f} | {tau} | {statistics.mean(cheap.values()):.1f} |", flush=True)
