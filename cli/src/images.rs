@@ -1,7 +1,9 @@
 //! The folder of the data set: the given one, the one that the run used, or the user's cache.
 
-use blockqnn::data::{ClassSizes, DataError, Pictures};
-use blockqnn::experiment::Dataset;
+use crate::overrides::Overrides;
+use blockqnn::data::cifar::Missing;
+use blockqnn::data::{BrokenImages, ClassSizes, DataError, Pictures};
+use blockqnn::experiment::{DataConfig, Dataset};
 use blockqnn::files;
 use std::error::Error;
 use std::fs;
@@ -23,6 +25,22 @@ pub(crate) fn refuse_unread(dataset: Dataset, data: Option<&Path>) -> Result<(),
         )),
         _ => Ok(()),
     }
+}
+
+/// Rejects settings that are for another data set.
+pub(crate) fn refuse_unused(given: &Overrides, data: &DataConfig) -> Result<(), String> {
+    let name = data.dataset.name();
+    if given.contains("data.broken_images")
+        && data.broken_images != BrokenImages::Refuse
+        && data.dataset != Dataset::Folder
+    {
+        return Err(format!("data.broken_images is only for --dataset folder, but the data set is {name}: omit it"));
+    }
+    if given.contains("data.missing_files") && data.missing_files != Missing::Refuse && data.dataset != Dataset::Cifar10
+    {
+        return Err(format!("data.missing_files is only for --dataset cifar10, but the data set is {name}: omit it"));
+    }
+    Ok(())
 }
 
 /// The folder that the images of a run came from, unless another is named or the run has the crate's own images.

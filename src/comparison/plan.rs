@@ -95,7 +95,7 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
         match budget {
             Budget::Evaluations(evaluations) => evaluations,
             Budget::Epochs(budget) if contender.has_rungs() => {
-                let fits = |trials: u64| self.total(&contender.rungs(&epochs), &epochs, trials) <= budget;
+                let fits = |trials: u64| self.total(&contender.rungs(&epochs), &epochs, trials) <= budget.into();
                 // No more fit than if all were what costs least: a promotion may add fewer epochs than the lowest rung
                 // has.
                 let least = (0..epochs.len()).map(|rung| self.cost(&epochs, rung, rung > 0)).min().unwrap_or(1);
@@ -119,10 +119,10 @@ impl<S: SearchSpace + Clone> Plan<'_, S> {
     }
 
     /// The epochs of so many trials with rungs, if every architecture can be evaluated.
-    fn total(&self, rungs: &Rungs, epochs: &[u32], trials: u64) -> u64 {
+    fn total(&self, rungs: &Rungs, epochs: &[u32], trials: u64) -> u128 {
         let at = rungs.trials_at(epochs.len(), trials, self.config.minibatch);
         let costs = (0..).map(|rung| self.cost(epochs, rung, rung > 0));
-        at.iter().zip(costs).fold(0, |sum, (trials, cost)| sum.saturating_add(trials.saturating_mul(cost)))
+        at.into_iter().zip(costs).map(|(trials, cost)| u128::from(trials) * u128::from(cost)).sum()
     }
 
     /// The budget that allows a contender the most evaluations.

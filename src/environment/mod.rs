@@ -219,8 +219,8 @@ pub trait Environment<A: ?Sized>: Send {
     }
 
     /// Returns the epochs that it can evaluate for, ascending up to [all](Self::full_epochs), if these are not any
-    /// number: a table has those of its columns. Of others, [`evaluate`](Self::evaluate) returns an error that says
-    /// which there are. By default empty: any.
+    /// number: a table has those of its columns. A search with rungs of other epochs is refused. By default empty:
+    /// any.
     fn rung_epochs(&self) -> Vec<u32> {
         Vec::new()
     }

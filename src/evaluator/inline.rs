@@ -51,6 +51,10 @@ impl<A, E: Environment<A>> Evaluator<A> for InlineEvaluator<A, E> {
     fn full_epochs(&self) -> Option<u32> {
         self.environment.full_epochs()
     }
+
+    fn rung_epochs(&self) -> Vec<u32> {
+        self.environment.rung_epochs()
+    }
 }
 
 /// Returns an error if the environment, which is in this process, is broken: every further trial would fail and be

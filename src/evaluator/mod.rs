@@ -242,6 +242,12 @@ pub trait Evaluator<A> {
         None
     }
 
+    /// Returns the epochs that the environments can evaluate for, if these are not any number up to all; see
+    /// [`Environment::rung_epochs`](crate::environment::Environment::rung_epochs).
+    fn rung_epochs(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
     /// Returns how many trials can currently be evaluated at a time, at least 1. With rolling scheduling, that many are
     /// submitted.
     fn workers(&self) -> usize {
@@ -274,6 +280,10 @@ impl<A, V: Evaluator<A> + ?Sized> Evaluator<A> for Box<V> {
 
     fn full_epochs(&self) -> Option<u32> {
         (**self).full_epochs()
+    }
+
+    fn rung_epochs(&self) -> Vec<u32> {
+        (**self).rung_epochs()
     }
 
     fn workers(&self) -> usize {

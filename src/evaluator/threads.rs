@@ -42,6 +42,7 @@ pub struct ThreadEvaluator<A> {
     submitted: usize,
     identity: String,
     full_epochs: Option<u32>,
+    rung_epochs: Vec<u32>,
 }
 
 /// The name of a worker and its environment.
@@ -63,7 +64,7 @@ impl<A: Send + Sync + 'static> ThreadEvaluator<A> {
     /// As [`new`](Self::new).
     pub fn with_names<E: Environment<A> + 'static>(environments: Vec<Named<E>>) -> Result<Self, StartError> {
         let (_, first) = environments.first().ok_or(StartError::NoWorker)?;
-        let (expected, full_epochs) = (first.identity(), first.full_epochs());
+        let (expected, full_epochs, rung_epochs) = (first.identity(), first.full_epochs(), first.rung_epochs());
         for (number, (_, environment)) in environments.iter().enumerate() {
             StartError::compare(number, environment.identity(), &expected)?;
         }
@@ -73,7 +74,7 @@ impl<A: Send + Sync + 'static> ThreadEvaluator<A> {
         // Filled one by one, so that the workers already started are joined if a later one cannot be.
         let stop = Cancellation::new();
         let (queue, workers, identity) = (Some(queue), Vec::new(), expected);
-        let mut evaluator = Self { queue, events, workers, stop, submitted: 0, identity, full_epochs };
+        let mut evaluator = Self { queue, events, workers, stop, submitted: 0, identity, full_epochs, rung_epochs };
         for (number, (name, environment)) in environments.into_iter().enumerate() {
             let (assignments, sender, stop) = (Arc::clone(&assignments), sender.clone(), evaluator.stop.clone());
             let worker = std::thread::Builder::new()
@@ -155,6 +156,10 @@ impl<A> Evaluator<A> for ThreadEvaluator<A> {
 
     fn full_epochs(&self) -> Option<u32> {
         self.full_epochs
+    }
+
+    fn rung_epochs(&self) -> Vec<u32> {
+        self.rung_epochs.clone()
     }
 
     fn workers(&self) -> usize {

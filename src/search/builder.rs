@@ -4,7 +4,7 @@ use super::observer::Observers;
 use super::warm_start::WarmStart;
 use super::{History, Observer, RunFolder, SearchConfig};
 use crate::environment::Cancellation;
-use crate::evaluator::InlineEvaluator;
+use crate::evaluator::{Evaluator, InlineEvaluator};
 use crate::reward::{RedefinedReward, RewardShaper};
 use crate::space::SearchSpace;
 use std::fmt;
@@ -39,6 +39,8 @@ pub struct Search<'o, S: SearchSpace, G, V> {
     pub(super) evaluator: V,
     /// The epochs of a full evaluation, if it can also last for a part of them.
     pub(super) full_epochs: Option<u32>,
+    /// The epochs that can be evaluated for; any, if there are none.
+    pub(super) rung_epochs: Vec<u32>,
     pub(super) config: SearchConfig,
     pub(super) shaper: Box<dyn RewardShaper + 'o>,
     pub(super) observers: Observers<'o, S>,
@@ -95,6 +97,7 @@ impl<'o, S: SearchSpace, G, V> Search<'o, S, G, V> {
             agent,
             evaluator,
             full_epochs: None,
+            rung_epochs: Vec::new(),
             config,
             shaper: Box::new(RedefinedReward::default()),
             observers: Observers::default(),
@@ -174,12 +177,16 @@ impl<'o, S: SearchSpace, G, V> Search<'o, S, G, V> {
     }
 
     /// Takes the evaluator out and leaves what the search needs to know of it in its place.
-    pub(super) fn split(self, identity: String, full_epochs: Option<u32>) -> (Search<'o, S, G, String>, V) {
+    pub(super) fn split(self) -> (Search<'o, S, G, String>, V)
+    where
+        V: Evaluator<S::Architecture>,
+    {
         let search = Search {
             space: self.space,
             agent: self.agent,
-            evaluator: identity,
-            full_epochs,
+            evaluator: self.evaluator.identity(),
+            full_epochs: self.evaluator.full_epochs(),
+            rung_epochs: self.evaluator.rung_epochs(),
             config: self.config,
             shaper: self.shaper,
             observers: self.observers,

@@ -59,13 +59,28 @@ impl<'o, S: SearchSpace, G> Search<'o, S, G, String> {
     fn ladder(&self) -> Result<Vec<Rung>, InvalidSetting> {
         match (&self.config.rungs, self.full_epochs) {
             (None, _) => Ok(Vec::new()),
-            (Some(rungs), Some(full)) => rungs.ladder(full),
+            (Some(rungs), Some(full)) => self.evaluable(rungs.ladder(full)?),
             (Some(rungs), None) => {
                 let expected = "left out where evaluations cannot last for a part of their epochs \
                                 (`Environment::full_epochs`)";
                 Err(InvalidSetting::new("search.rungs.count", rungs.count, expected))
             }
         }
+    }
+
+    /// The rungs, if it can be evaluated for the epochs of all of them.
+    fn evaluable(&self, ladder: Vec<Rung>) -> Result<Vec<Rung>, InvalidSetting> {
+        let known = &self.rung_epochs;
+        let is_known = |rung: &Rung| known.is_empty() || known.contains(&rung.epochs);
+        if ladder.iter().all(is_known) {
+            return Ok(ladder);
+        }
+        let listed = |epochs: &mut dyn Iterator<Item = u32>| {
+            epochs.map(|epochs| epochs.to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let expected = format!("some of {}, for which there are evaluations", listed(&mut known.iter().copied()));
+        let found = listed(&mut ladder.iter().map(|rung| rung.epochs));
+        Err(InvalidSetting::new("search.rungs.epochs", found, expected))
     }
 
     /// The identities of the parts of this search.

@@ -29,8 +29,7 @@ impl<S: SearchSpace, G, V> Search<'_, S, G, V> {
         G: Agent<S>,
         V: Evaluator<S::Architecture>,
     {
-        let (identity, full_epochs) = (self.evaluator.identity(), self.evaluator.full_epochs());
-        let (search, evaluator) = self.split(identity, full_epochs);
+        let (search, evaluator) = self.split();
         Driver { session: search.open()?, evaluator, tally: Tally::default() }.run()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Classifier, TrainError};
 use crate::data::{BatchSource, Batches};
+use crate::network::KeptBuffers;
 use std::num::NonZeroUsize;
 
 /// Returns the position, from 0, of a class when classes are ordered by their logits, highest first; `None` if its
@@ -45,6 +46,7 @@ pub fn top_k_accuracies<M: Classifier>(
     batch_size: NonZeroUsize,
     ks: &[usize],
 ) -> Result<Vec<f64>, TrainError> {
+    let _kept = KeptBuffers;
     let failed = |error: burn::tensor::DataError| TrainError::Device { message: format!("{error:?}") };
     let mut correct = vec![0usize; ks.len()];
     let order = Batches::in_order(images.len(), batch_size);

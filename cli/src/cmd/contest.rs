@@ -22,7 +22,14 @@ use std::process::ExitCode;
 /// Settings that a contest uses: whole sections.
 const USED: [&str; 3] = ["recipe", "data", "search.network"];
 /// Settings in these sections that a contest decides itself.
-const DECIDED: [&str; 4] = ["data.validation", "recipe.measure_every", "recipe.restarts", "search.network.widths"];
+const DECIDED: [&str; 6] = [
+    "data.validation",
+    "recipe.measure_every",
+    "recipe.restarts",
+    "search.network.widths",
+    "search.network.image",
+    "search.network.classes",
+];
 
 /// Compare blocks that were found with published and hand-made ones, at equal cost
 ///
@@ -192,6 +199,7 @@ impl Arguments {
             self.network.put(overrides);
         })?;
         let mut experiment = overrides.apply_to(&base)?;
+        images::refuse_unused(&overrides, &experiment.data)?;
         if experiment.data.dataset == Dataset::Folder {
             experiment.data.size.get_or_insert(images::SIZE);
         }
@@ -216,18 +224,19 @@ impl Arguments {
                     .to_owned(),
             );
         }
-        let is_unused = |setting: &&String| {
-            let begins = |path: &&str| setting.starts_with(*path);
-            !USED.iter().any(begins) || DECIDED.iter().any(begins)
-        };
-        match self.settings.settings.iter().find(is_unused) {
-            Some(setting) => Err(format!(
-                "--set {setting} would not be used: only settings under recipe, data and search.network make a \
-                 difference, except {}",
-                DECIDED.join(", ")
-            )),
-            None => Ok(()),
+        for setting in &self.settings.settings {
+            let mut given = Overrides::new();
+            given.set_text(setting)?;
+            let is_used = USED.iter().any(|path| setting.starts_with(path));
+            if !is_used || DECIDED.iter().any(|path| given.contains(path)) {
+                return Err(format!(
+                    "--set {setting} would not be used: only settings under recipe, data and search.network make a \
+                     difference, except {}",
+                    DECIDED.join(", ")
+                ));
+            }
         }
+        Ok(())
     }
 
     /// The blocks in networks of equal cost.

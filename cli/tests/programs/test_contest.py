@@ -30,8 +30,12 @@ class ContestTest(ProgramTest):
         twice = self.call("contest", "resnet-basic", "resnet-basic", "--dry-run")
         self.check(twice, 1, "the name of one entrant alone")
         self.check(self.call("contest", "resnet", "--dry-run"), 1, "BLOCK: \"resnet\" is neither a run folder")
-        for unused in ["agent=best", "data.validation=9", "recipe.restarts.max=1", "search.network.widths=growing"]:
-            self.check(self.call(*self.contest("--set", unused)), 1, f"--set {unused} would not be used")
+        unused = ["agent=best", "data.validation=9", "recipe.restarts.max=1", "search.network.widths=growing"]
+        unused += ['recipe={"restarts":{"max":3}}', "search.network.classes=7", "search.network.image.height=9"]
+        for setting in unused:
+            self.check(self.call(*self.contest("--set", setting)), 1, f"--set {setting} would not be used")
+        for setting in ["data.missing_files=allow", "data.broken_images=skip"]:
+            self.check(self.call(*self.contest("--set", setting)), 1, f"{setting.split('=')[0]} is only for --dataset")
         self.check(self.call(*self.contest("--validation", 10)), 1, "--validation would not be used")
 
     def test_what_failed_is_told_and_a_block_without_a_result_is_an_error(self):

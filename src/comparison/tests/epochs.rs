@@ -71,8 +71,7 @@ fn a_budget_of_any_size_allows_the_evaluations_that_fit_into_it() {
     let config = ComparisonConfig::new(BUDGETS);
     let plan = Plan { benchmark: &benchmark, contenders: &contenders, config: &config };
     let evaluations = |budget| plan.evaluations(&contenders[0], Budget::Epochs(budget));
-    assert!(evaluations(u64::MAX) > u64::MAX / 2);
-    for budget in [2_800, u64::MAX / 2] {
+    for budget in [2_800, u64::MAX / 2, u64::MAX] {
         let found = evaluations(budget);
         assert!((found as f64 / (budget as f64 / 7.0) - 1.0).abs() < 0.02, "{found} of {budget}");
     }

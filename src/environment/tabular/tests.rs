@@ -1,6 +1,10 @@
 use super::*;
+use crate::agent::RandomAgent;
 use crate::environment::{Environment, TrialContext};
 use crate::evaluation::{Evaluation, Infeasibility, Rung, Trial};
+use crate::evaluator::{Evaluator, ThreadEvaluator};
+use crate::search::{Rungs, Search, SearchConfig};
+use crate::space::block::{BlockCode, BlockSpace};
 
 fn error(csv: &str, dataset: Option<&str>) -> String {
     Table::parse("t.csv", csv, dataset).unwrap_err().to_string()
@@ -149,6 +153,19 @@ fn the_trainings_of_the_benchmark_are_separate_and_its_epochs_are_in_its_columns
     let metrics = promoted.metrics().unwrap();
     assert!((metrics.seconds - 2000.0).abs() < 1e-9, "{metrics:?}");
     assert_eq!((metrics.epochs, metrics.value), (200, 90.0));
+}
+
+#[test]
+fn a_search_with_rungs_between_the_columns_is_refused_before_it_begins() {
+    let environment = || TableEnvironment::at(Table::parse("t", BY_EPOCHS, None).unwrap(), [3, 9]).unwrap();
+    let config = SearchConfig::new(4).with_rungs(Rungs::at([2, 9]));
+    let inline = Search::new(BlockSpace::paper(), RandomAgent, environment(), config.clone()).run();
+    let threads: Box<dyn Evaluator<BlockCode>> = Box::new(ThreadEvaluator::new(vec![environment()]).unwrap());
+    let threads = Search::with_evaluator(BlockSpace::paper(), RandomAgent, threads, config).run();
+    for error in [inline.unwrap_err(), threads.unwrap_err()] {
+        let error = error.to_string();
+        assert!(error.contains("search.rungs.epochs is 2, 9: it must be some of 3, 9, for which"), "{error}");
+    }
 }
 
 #[test]

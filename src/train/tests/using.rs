@@ -1,9 +1,10 @@
 use super::*;
-use crate::data::{ChannelStatistics, DataError};
+use crate::data::{ChannelStatistics, DataError, DeviceSet};
 use crate::environment::{Cancellation, Environment, TrialContext};
 use crate::evaluation::Trial;
 use crate::export::Blueprint;
-use crate::train::{ClassifierError, ImageClassifier, TrainingEnvironment};
+use crate::train::{ClassifierError, ImageClassifier, TrainingEnvironment, top_k_accuracies};
+use std::num::NonZeroUsize;
 
 fn trial() -> Trial {
     let cost = block().cost(&network_config()).unwrap();
@@ -30,6 +31,8 @@ fn a_kept_network_has_the_accuracy_that_was_measured() {
     let folder = tempfile::tempdir().unwrap();
     let (classifier, accuracy) = trained(folder.path());
     assert!((classifier.accuracy(split().validation()).unwrap() - accuracy).abs() < 1e-9);
+    let validation = DeviceSet::new(split().validation(), &split().training().channel_statistics(), &Device::flex());
+    top_k_accuracies(classifier.network(), &validation.unwrap(), NonZeroUsize::MIN, &[1]).unwrap();
     assert_eq!(crate::network::KeptBuffers::count(), 0, "the thread of the caller keeps no memory");
     assert_eq!(classifier.classes(), ["top", "middle", "bottom"]);
     // Keeping networks changes no result and no identity.

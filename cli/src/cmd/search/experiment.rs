@@ -4,8 +4,7 @@ use super::Arguments;
 use crate::images;
 use crate::overrides::{Overrides, image_of};
 use blockqnn::agent::AgentConfig;
-use blockqnn::data::cifar::Missing;
-use blockqnn::data::{BrokenImages, Pictures};
+use blockqnn::data::Pictures;
 use blockqnn::evaluation::Objective;
 use blockqnn::experiment::{Dataset, Experiment};
 use blockqnn::search::RunFolder;
@@ -168,17 +167,7 @@ fn refuse_unused(given: &Overrides, experiment: &Experiment) -> Result<(), Strin
              the setting (--size scales the images of a folder)"
         ));
     }
-    if given.contains("data.broken_images")
-        && data.broken_images != BrokenImages::Refuse
-        && data.dataset != Dataset::Folder
-    {
-        return Err(format!("data.broken_images is only for --dataset folder, but the data set is {name}: omit it"));
-    }
-    if given.contains("data.missing_files") && data.missing_files != Missing::Refuse && data.dataset != Dataset::Cifar10
-    {
-        return Err(format!("data.missing_files is only for --dataset cifar10, but the data set is {name}: omit it"));
-    }
-    Ok(())
+    images::refuse_unused(given, data)
 }
 
 /// Sets what the folder of an experiment's images decides, unless it is given: size, validation images and classes.

@@ -1,6 +1,7 @@
 //! How the blocks of a run are trained when they are verified.
 
 use super::Arguments;
+use crate::images;
 use crate::overrides::Overrides;
 use blockqnn::experiment::{Dataset, Experiment, Preset};
 use blockqnn::search::RunHistory;
@@ -58,6 +59,8 @@ impl Arguments {
             self.pictures.put(overrides);
             self.training.put(overrides);
         })?;
-        Ok(overrides.apply_to(&experiment)?)
+        let experiment = overrides.apply_to(&experiment)?;
+        images::refuse_unused(&overrides, &experiment.data)?;
+        Ok(experiment)
     }
 }
