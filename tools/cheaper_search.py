@@ -32,7 +32,7 @@ EPOCHS = 9
 # Accuracy of guessing, in percent.
 CHANCE = 10.0
 RESAMPLES = 1_000
-Choice = collections.namedtuple("Choice", "block seconds")
+Choice = collections.namedtuple("Choice", "block fingerprint seconds")
 
 
 def call(*command):
@@ -86,16 +86,17 @@ def choice(run, budget):
         seconds += float(row["seconds"]) if epochs else 0
         order = (int(row.get("rung") or 0), float(row["reward"]))
         if best is None or order > best[0]:
-            best = (order, row["architecture"])
+            best = (order, row)
     if best is None:
         raise SystemExit(f"no block of {run} was measured within {budget} epochs: give a larger budget")
     whole = sum(float(row["seconds"]) for row, epochs in zip(rows, costs) if epochs)
     processor = sum(float(line.split()[1]) for line in run.with_suffix(".seconds").read_text().splitlines())
-    return Choice(best[1], processor * seconds / whole)
+    row = best[1]
+    return Choice(row["architecture"], row["fingerprint"], processor * seconds / whole)
 
 
 def train_long(program, names, options, long, seed):
-    """The accuracy in percent on the test images of each block of a file after a long training."""
+    """The accuracy in percent on the test images of each block of a file after a long training, by fingerprint."""
     folder, table = names.with_suffix(""), names.with_suffix(".table")
     blocks = names.read_text().splitlines()
     if not table.exists():
@@ -108,18 +109,23 @@ def train_long(program, names, options, long, seed):
     # rank, converged, test, early stop, early rank, reward, parameters, block
     rows = [line.replace(" %", "").split(None, 7) for line in table.read_text().splitlines()]
     tests = {row[7]: row[2] for row in rows if len(row) == 8 and row[0].isdigit()}
+    trained = csv.DictReader((folder / "results.csv").open())
+    measured = {row["fingerprint"]: tests.get(row["architecture"], "-") for row in trained}
     # A network that diverged classifies as one that guesses.
-    return {block: CHANCE if tests.get(block, "-") == "-" else float(tests[block]) for block in blocks}
+    return {fingerprint: CHANCE if test == "-" else float(test) for fingerprint, test in measured.items()}
 
 
 def long_trainings(program, out, blocks, options, long, seed):
-    """The accuracy in percent on the test images of each block after a long training, those trained before included."""
+    """The accuracy in percent on the test images of each block after a long training, those trained before included.
+
+    `blocks` are the blocks by fingerprint, and so are the accuracies: one block can be written in several ways.
+    """
     prefix = f"long-{long}-{seed}"
     known = {}
     batches = sorted(out.glob(f"{prefix}-*.blocks"))
     for names in batches:
         known |= train_long(program, names, options, long, seed)
-    if missing := sorted(blocks - known.keys()):
+    if missing := sorted(blocks[fingerprint] for fingerprint in blocks.keys() - known.keys()):
         names = out / f"{prefix}-{len(batches):03}.blocks"
         names.write_text("".join(f"{block}\n" for block in missing))
         known |= train_long(program, names, options, long, seed)
@@ -231,11 +237,11 @@ def main():
             print(f"{method}, seed {seed}", flush=True)
             search(given.program, runs[method, seed], [*options, *METHODS[method], "--seed", seed], budgets[-1])
     chosen = {(key, budget): choice(run, budget) for key, run in runs.items() for budget in budgets}
-    blocks = {found.block for found in chosen.values()}
+    blocks = {found.fingerprint: found.block for found in chosen.values()}
     tests = [long_trainings(given.program, out, blocks, options, given.long, seed) for seed in given.long_seeds]
     quality = {block: statistics.mean(test[block] for test in tests) for block in blocks}
     measured = {
-        (*key, budget): (quality[found.block], found.seconds) for (key, budget), found in chosen.items()
+        (*key, budget): (quality[found.fingerprint], found.seconds) for (key, budget), found in chosen.items()
     }
     print_accuracies(given.methods, given.seeds, budgets, measured)
     if len(given.methods) > 1 and len(given.seeds) > 2:

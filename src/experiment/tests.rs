@@ -35,6 +35,19 @@ fn the_paper_preset_has_the_papers_figures() {
 }
 
 #[test]
+fn the_evening_preset_is_the_papers_but_for_the_size() {
+    let (evening, paper) = (Experiment::evening(), Experiment::paper());
+    let size =
+        |experiment: &Experiment| (experiment.search.network.clone(), experiment.recipe.clone(), experiment.data);
+    let (network, recipe, data) = size(&paper);
+    let grown =
+        Experiment { search: SearchConfig { network, ..evening.search.clone() }, recipe, data, ..evening.clone() };
+    assert_eq!(grown, paper);
+    assert_eq!((evening.scheduled_trials(), evening.recipe.restarts), (Some(11_392), paper.recipe.restarts));
+    assert_eq!(evening.network().image, cifar::SHAPE);
+}
+
+#[test]
 fn the_economical_preset_trains_few_blocks_for_all_epochs_and_counts_only_added_ones() {
     let economical = Experiment::economical();
     assert_eq!((economical.recipe.epochs, economical.search.trials), (9, 96));
@@ -45,9 +58,10 @@ fn the_economical_preset_trains_few_blocks_for_all_epochs_and_counts_only_added_
     assert_eq!(economical.image_passes(1_000), (low + 2 * middle + 6 * high) * 1_000);
     assert_eq!(economical.epochs(), low + 2 * middle + 6 * high);
     // Of 13 trials 9 add 1 epoch, 3 add 2 and 1 adds 6.
-    let most = economical.trials_within(u64::MAX / 2);
-    assert!((most as f64 / ((u64::MAX / 2) as f64 * 13.0 / 21.0) - 1.0).abs() < 1e-6, "{most}");
-    assert!(economical.trials_within(u64::MAX) > most);
+    for epochs in [u64::MAX / 2, u64::MAX] {
+        let trials = economical.trials_within(epochs);
+        assert!((trials as f64 / (epochs as f64 * 13.0 / 21.0) - 1.0).abs() < 1e-6, "{trials}");
+    }
     let mut short = economical;
     short.recipe.epochs = 1;
     let error = short.validate().unwrap_err().to_string();

@@ -1,6 +1,7 @@
 //! `search`: from the settings to the table of the best blocks.
 
 mod dry_run;
+mod duration;
 mod evaluator;
 mod experiment;
 mod results;
@@ -36,7 +37,8 @@ pub(crate) struct Arguments {
     /// Settings to start from. quick: minutes on two CPU cores (64 blocks of up to 6 layers in minibatches of 8, width
     /// 8, N = 1, 2 epochs in batches of 32 on 1,000 embedded images, 400 held out). paper: BlockQNN's search, days on
     /// GPUs (11,392 blocks of up to 23 layers in minibatches of 64, 12 epochs in batches of 256 on CIFAR-100; by our
-    /// reading width 32, N = 4, 5,000 images held out). short: half as many minibatches as paper. metaqnn: as paper,
+    /// reading width 32, N = 4, 5,000 images held out). evening: paper's space, learner, schedule and reward at a size
+    /// for two CPU cores (2 epochs in batches of 32 on 2,000 images of CIFAR-10, 1,000 held out, width 8, N = 1). short: half as many minibatches as paper. metaqnn: as paper,
     /// but with the learner of its predecessor MetaQNN (plain accuracy as the reward, only at the last layer, and
     /// Q-values that start at 50). modern: quick with the layers of later networks (separable, depthwise, grouped and
     /// dilated convolutions, squeeze-and-excitation). mobile: quick with the inverted bottlenecks of mobile networks.
@@ -146,7 +148,8 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     settings: args::Settings,
 
-    /// Print the resolved configuration and its cost, without training anything
+    /// Print the resolved configuration, its cost, and how long it takes here, for which a few random blocks are trained
+    /// for a second or more; nothing is written
     #[arg(long)]
     dry_run: bool,
 
@@ -194,7 +197,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let experiment = arguments.experiment(data.as_deref())?;
     experiment.validate()?;
     if arguments.dry_run {
-        dry_run::print(&experiment, &arguments.origin(), data.as_deref())?;
+        dry_run::print(arguments, &experiment, data.as_deref())?;
         return Ok(ExitCode::SUCCESS);
     }
     arguments.refuse_other_objective(&experiment)?;

@@ -18,6 +18,6 @@ fn done(progress: &Progress) -> f64 {
 }
 
 /// Seconds as text, such as `5 minutes`. What is not a number of seconds becomes the longest duration.
-fn seconds_as_text(seconds: f64) -> String {
+pub(crate) fn seconds_as_text(seconds: f64) -> String {
     HumanDuration(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)).to_string()
 }

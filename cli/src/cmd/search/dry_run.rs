@@ -1,5 +1,8 @@
 //! What `--dry-run` prints.
 
+use super::Arguments;
+use super::duration::Speed;
+use crate::progress::seconds_as_text;
 use blockqnn::agent::{AgentConfig, NextValues, QLearningConfig};
 use blockqnn::experiment::Experiment;
 use blockqnn::graph::{NetworkConfig, Reduction, StemConfig, ToGraph, WidthRule};
@@ -16,12 +19,38 @@ use std::path::Path;
 const RANDOM_BLOCKS: u32 = 2_000;
 
 /// Prints the resolved configuration, its cost, and how every point that the paper leaves open is interpreted.
-///
-/// `origin`: where the configuration comes from.
-pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>) -> Result<(), Box<dyn Error>> {
-    let Experiment { agent, search, recipe, data, .. } = experiment;
-    let images = data.training_images(folder)? as u64;
-    outln!("{origin}, resolved. Nothing is trained.\n");
+pub(super) fn print(
+    arguments: &Arguments,
+    experiment: &Experiment,
+    folder: Option<&Path>,
+) -> Result<(), Box<dyn Error>> {
+    let Experiment { agent, search, recipe, .. } = experiment;
+    let images = experiment.data.training_images(folder)?;
+    outln!("{}, resolved. Nothing is searched or written.\n", arguments.origin());
+
+    print_search(experiment, images as u64)?;
+    print_duration(arguments, experiment, images);
+    if let AgentConfig::QLearning(agent) = agent {
+        outln!("\nEpsilon: the fraction of random decisions, and for how many minibatches");
+        out!("  epsilon    ");
+        agent.epsilon.phases().iter().for_each(|phase| out!("{:>6}", phase.epsilon));
+        out!("\n  minibatches");
+        agent.epsilon.phases().iter().for_each(|phase| out!("{:>6}", phase.minibatches));
+        outln!();
+    } else {
+        outln!("\nAgent\n  {agent}");
+    }
+    print_training(recipe, search.median_stopping);
+    print_sizes(experiment)?;
+    print_readings(experiment);
+    outln!("\nEvery setting (for --config FILE, or one by one with --set PATH=VALUE)");
+    outln!("{}", serde_json::to_string_pretty(experiment)?);
+    Ok(())
+}
+
+/// Prints how much is trained on how many images.
+fn print_search(experiment: &Experiment, images: u64) -> Result<(), Box<dyn Error>> {
+    let Experiment { search, recipe, data, .. } = experiment;
 
     outln!("Search");
     outln!(
@@ -52,29 +81,27 @@ pub(crate) fn print(experiment: &Experiment, origin: &str, folder: Option<&Path>
         100.0 * experiment.trained_share(RANDOM_BLOCKS)
     );
     outln!(
-        "  hours: divide that by 3,600 and by the images per second of your device, measured with a few trials \
-         (--trials 8); blockqnn plan estimates the time for many workers"
-    );
-    outln!(
         "  accuracy is measured on {} images held out of the training set; the test set is not read",
         data.validation
     );
-    if let AgentConfig::QLearning(agent) = agent {
-        outln!("\nEpsilon: the fraction of random decisions, and for how many minibatches");
-        out!("  epsilon    ");
-        agent.epsilon.phases().iter().for_each(|phase| out!("{:>6}", phase.epsilon));
-        out!("\n  minibatches");
-        agent.epsilon.phases().iter().for_each(|phase| out!("{:>6}", phase.minibatches));
-        outln!();
-    } else {
-        outln!("\nAgent\n  {agent}");
-    }
-    print_training(recipe, search.median_stopping);
-    print_sizes(experiment)?;
-    print_readings(experiment);
-    outln!("\nEvery setting (for --config FILE, or one by one with --set PATH=VALUE)");
-    outln!("{}", serde_json::to_string_pretty(experiment)?);
     Ok(())
+}
+
+/// Prints how long the search takes on this machine. What trains elsewhere is not known.
+fn print_duration(arguments: &Arguments, experiment: &Experiment, images: usize) {
+    let elsewhere = "divide the image passes by 3,600 and by the images per second of your device, measured with a few \
+                     trials (--trials 8); blockqnn plan estimates the time for many workers";
+    if arguments.trains_elsewhere() {
+        outln!("  hours: {elsewhere}");
+        return;
+    }
+    match Speed::measure(arguments, experiment, images) {
+        Ok(speed) => {
+            let time = seconds_as_text(speed.seconds(experiment.image_passes(images as u64)));
+            outln!("  about {time} on this machine, if blocks are as large as random ones: {speed}");
+        }
+        Err(error) => outln!("  hours: not measured here ({error}); {elsewhere}"),
+    }
 }
 
 fn print_training(recipe: &Recipe, stopping: Option<MedianStopping>) {

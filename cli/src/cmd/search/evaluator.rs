@@ -43,9 +43,7 @@ impl Chosen {
         run: &Path,
     ) -> Result<Self, Box<dyn Error>> {
         let names: Vec<String> = devices.iter().map(|(name, _)| name.clone()).collect();
-        let workers = arguments.processes.count().or(arguments.workers);
-        let workers = workers.map_or_else(|| default_workers(&names, experiment.search.scheduling), Into::into);
-        let workers = workers.max(names.len());
+        let workers = workers(arguments, devices, experiment);
         let waiting = None;
         // Only what may be promoted has to be continued.
         let rungs = experiment.search.rungs.as_ref().map(|_| results::checkpoints(run));
@@ -64,14 +62,7 @@ impl Chosen {
             let (remote, waiting) = arguments.controller.evaluator(experiment, identity, "")?;
             return Ok(Self { evaluator: Box::new(remote), workers, waiting: Some(waiting) });
         }
-        // Each worker has its share of the cores.
-        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let threads = NonZeroUsize::new(cores.get() / workers).unwrap_or(NonZeroUsize::MIN);
-        let share = |(name, environment): (String, TrainingEnvironment)| {
-            let environment = environment.with_threads(threads);
-            (name, rungs.iter().fold(environment, TrainingEnvironment::with_rungs_kept))
-        };
-        let evaluator = ThreadEvaluator::with_names(environments.into_iter().map(share).collect())?;
+        let evaluator = in_threads(environments, workers, rungs.as_deref())?;
         Ok(Self { evaluator: Box::new(evaluator), workers, waiting })
     }
 
@@ -96,10 +87,31 @@ impl Chosen {
     }
 }
 
+/// Threads of this process that train, each with its share of the cores. What may be promoted is kept in `rungs`.
+pub(super) fn in_threads(
+    environments: Vec<(String, TrainingEnvironment)>,
+    workers: usize,
+    rungs: Option<&Path>,
+) -> Result<ThreadEvaluator<BlockCode>, Box<dyn Error>> {
+    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let threads = NonZeroUsize::new(cores.get() / workers).unwrap_or(NonZeroUsize::MIN);
+    let share = |(name, environment): (String, TrainingEnvironment)| {
+        let environment = environment.with_threads(threads);
+        (name, rungs.into_iter().fold(environment, TrainingEnvironment::with_rungs_kept))
+    };
+    Ok(ThreadEvaluator::with_names(environments.into_iter().map(share).collect())?)
+}
+
+/// Simultaneous trainings, at least one for each device.
+pub(super) fn workers(arguments: &Arguments, devices: &[(String, Device)], experiment: &Experiment) -> usize {
+    let given = arguments.processes.count().or(arguments.workers);
+    given.map_or_else(|| default_workers(devices, experiment.search.scheduling), Into::into).max(devices.len())
+}
+
 /// Simultaneous trainings by default. Two with one core each are faster than one with two (`docs/performance.md`) and
 /// need twice the memory; without minibatches they would also make the run irreproducible.
-fn default_workers(devices: &[String], scheduling: Scheduling) -> usize {
+fn default_workers(devices: &[(String, Device)], scheduling: Scheduling) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let on_the_cpu = devices.iter().all(|name| name == "flex");
+    let on_the_cpu = devices.iter().all(|(name, _)| name == "flex");
     if on_the_cpu && cores > 1 && scheduling == Scheduling::Minibatch { 2 } else { 1 }
 }

@@ -43,6 +43,15 @@ impl Arguments {
         ))
     }
 
+    /// Whether something else than this program trains, or other machines do.
+    pub(super) fn trains_elsewhere(&self) -> bool {
+        #[cfg(feature = "nats")]
+        if self.controller.is_used() {
+            return true;
+        }
+        self.processes.trainer_name().is_some()
+    }
+
     /// What the settings start from, in words.
     pub(super) fn origin(&self) -> String {
         match self.resumed() {
