@@ -52,9 +52,16 @@ fn every_shell_has_completions() {
 fn a_plan_of_the_papers_search_needs_no_files_and_names_every_setting() {
     let folder = tempfile::tempdir().unwrap();
     let plan = printed(folder.path(), &["search", "--preset", "paper", "--dry-run"], 0);
-    for text in ["178 minibatches of 64 = 11392 blocks", "45000 training images of cifar100", "\"learning_rate\""] {
+    for text in [
+        "178 minibatches of 64 = 11392 blocks",
+        "45000 training images of cifar100",
+        " on this machine, if blocks are as large as random ones: ",
+        "\"learning_rate\"",
+    ] {
         assert!(plan.contains(text), "{text} is not in\n{plan}");
     }
+    let elsewhere = printed(folder.path(), &["search", "--trainer", "python3 train.py", "--dry-run"], 0);
+    assert!(elsewhere.contains("divide the image passes by 3,600") && !elsewhere.contains("on this machine"));
     let economical = printed(folder.path(), &["search", "--preset", "economical", "--dry-run"], 0);
     assert!(economical.contains("in rungs of 1, 3, 9 epochs: 69, 21, 6 blocks; one in 3 is promoted"), "{economical}");
     // The preset's two epochs have the second at a fifth of the rate.
