@@ -6,8 +6,8 @@
 BLOCKQNN is the program. Every method searches once for each seed, until the largest budget is used. At each budget its
 choice is the block of the highest rung with the highest reward; every choice is then trained for --long epochs with
 other weights and measured on the test images. Prints two tables in Markdown: test accuracy and processor seconds at each
-budget; and how many times fewer epochs and seconds the first method needs than each of the others, for what the other
-has at its end. Repeat the command to continue after it was stopped, or with more seeds or budgets. Needs Python 3 alone.
+budget, and the multiply-adds of the last choice's network; and how many times fewer epochs and seconds the first method
+needs than each of the others, for what the other has at its end. Repeat the command to continue after it was stopped, or with more seeds or budgets. Needs Python 3 alone.
 """
 
 import argparse
@@ -32,7 +32,7 @@ EPOCHS = 9
 # Accuracy of guessing, in percent.
 CHANCE = 10.0
 RESAMPLES = 1_000
-Choice = collections.namedtuple("Choice", "block fingerprint seconds")
+Choice = collections.namedtuple("Choice", "block fingerprint flops seconds")
 
 
 def call(*command):
@@ -92,7 +92,7 @@ def choice(run, budget):
     whole = sum(float(row["seconds"]) for row, epochs in zip(rows, costs) if epochs)
     processor = sum(float(line.split()[1]) for line in run.with_suffix(".seconds").read_text().splitlines())
     row = best[1]
-    return Choice(row["architecture"], row["fingerprint"], processor * seconds / whole)
+    return Choice(row["architecture"], row["fingerprint"], int(row["flops"]), processor * seconds / whole)
 
 
 def train_long(program, names, options, long, seed):
@@ -195,19 +195,20 @@ def middle(factors):
 
 
 def print_accuracies(methods, seeds, budgets, measured):
-    """`measured` has the pair of quality and seconds of each method, seed and budget."""
-    print("| method | " + " | ".join(f"{budget} epochs | seconds" for budget in budgets) + " |")
-    print("| --- |" + " --- | --- |" * len(budgets))
+    """`measured` has the quality, the seconds and the multiply-adds of each method, seed and budget."""
+    titles = " | ".join(f"{budget} epochs | seconds" for budget in budgets)
+    print(f"| method | {titles} | 1e6 multiply-adds |")
+    print("| --- |" + " --- | --- |" * len(budgets) + " --- |")
     for method in methods:
         cells = []
         for budget in budgets:
-            qualities, seconds = zip(*(measured[method, seed, budget] for seed in seeds))
+            qualities, seconds, flops = zip(*(measured[method, seed, budget] for seed in seeds))
             cells += [mean(qualities), f"{statistics.mean(seconds):.0f}"]
-        print(f"| {method} | " + " | ".join(cells) + " |")
+        print(f"| {method} | " + " | ".join(cells) + f" | {mean([count / 1e6 for count in flops])} |")
 
 
 def print_factors(methods, seeds, budgets, measured):
-    curves = [[[measured[method, seed, budget] for budget in budgets] for seed in seeds] for method in methods]
+    curves = [[[measured[method, seed, budget][:2] for budget in budgets] for seed in seeds] for method in methods]
     print(f"\n| {methods[0]}, compared with | times fewer epochs | times fewer seconds |\n| --- | --- | --- |")
     for method, curve in zip(methods[1:], curves[1:]):
         epochs, seconds = saved(curves[0], curve, budgets)
@@ -241,7 +242,7 @@ def main():
     tests = [long_trainings(given.program, out, blocks, options, given.long, seed) for seed in given.long_seeds]
     quality = {block: statistics.mean(test[block] for test in tests) for block in blocks}
     measured = {
-        (*key, budget): (quality[found.fingerprint], found.seconds) for (key, budget), found in chosen.items()
+        (*key, budget): (quality[found.fingerprint], found.seconds, found.flops) for (key, budget), found in chosen.items()
     }
     print_accuracies(given.methods, given.seeds, budgets, measured)
     if len(given.methods) > 1 and len(given.seeds) > 2:
