@@ -242,7 +242,7 @@ def main():
 
     print(f"images a second over {arguments.rounds} rounds in turns: best, median; median of ratios in a round")
     print("the same per second of processor time, which other programs on the machine change less")
-    print("peak of resident memory in MiB, and how much of it was added after the network was built")
+    print("peak of resident memory in MiB, and by how much that peak grew after the network was built")
     if arguments.table:
         print_table(arguments)
         return
@@ -266,7 +266,7 @@ def chosen(arguments, name):
 def print_table(arguments):
     """Prints the ratios of the last executable to the first of the others, of all networks by name."""
     heads = ["network", "block", "width", "N", "threads", "images/s", "PyTorch", "ratio", "ratio of processor time"]
-    heads += ["MiB added", "PyTorch"]
+    heads += ["growth of the peak, MiB", "PyTorch"]
     print(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
     for name in NETWORKS:
         block, width, repeats = network = chosen(arguments, name)
