@@ -13,6 +13,7 @@ needs than each of the others, for what the other has at its end. Repeat the com
 import argparse
 import collections
 import csv
+import itertools
 import pathlib
 import random
 import resource
@@ -70,29 +71,40 @@ def added(rows):
     return [0 if known else int(row["epochs"]) - epochs for row, known, epochs in zip(rows, cached, below)]
 
 
-def choice(run, budget):
-    """The block of the highest rung with the highest reward within a budget, and the processor seconds until then.
+def processor_seconds(run, rows, costs):
+    """The processor seconds of each trial. That of calls that were interrupted is missing.
 
-    The machine may do other things meanwhile, so the processor time of the whole search is divided among its trials in
-    proportion to their seconds. That of calls that were interrupted is missing.
+    The machine may do other things meanwhile, so the processor time of a call is divided among its trials in proportion
+    to their seconds.
     """
-    spent, seconds, best = 0, 0.0, None
+    calls = [line.split() for line in run.with_suffix(".seconds").read_text().splitlines()]
+    calls = [(int(reached), float(seconds)) for reached, seconds in calls]
+    spent = list(itertools.accumulate(costs))
+    of_call = [next((call for call, (reached, _) in enumerate(calls) if epochs <= reached), -1) for epochs in spent]
+    taken = [float(row["seconds"]) if epochs else 0.0 for row, epochs in zip(rows, costs)]
+    whole = collections.Counter()
+    for call, seconds in zip(of_call, taken):
+        whole[call] += seconds
+    return [calls[call][1] * seconds / whole[call] if seconds else 0.0 for call, seconds in zip(of_call, taken)]
+
+
+def choice(run, budget):
+    """The block of the highest rung with the highest reward within a budget, and the processor seconds until then."""
+    spent, processor, best = 0, 0.0, None
     rows = trials(run)
     costs = added(rows)
-    for row, epochs in zip(rows, costs):
+    for row, epochs, seconds in zip(rows, costs, processor_seconds(run, rows, costs)):
         spent += epochs
         if spent > budget:
             break
-        seconds += float(row["seconds"]) if epochs else 0
+        processor += seconds
         order = (int(row.get("rung") or 0), float(row["reward"]))
         if best is None or order > best[0]:
             best = (order, row)
     if best is None:
         raise SystemExit(f"no block of {run} was measured within {budget} epochs: give a larger budget")
-    whole = sum(float(row["seconds"]) for row, epochs in zip(rows, costs) if epochs)
-    processor = sum(float(line.split()[1]) for line in run.with_suffix(".seconds").read_text().splitlines())
     row = best[1]
-    return Choice(row["architecture"], row["fingerprint"], int(row["flops"]), processor * seconds / whole)
+    return Choice(row["architecture"], row["fingerprint"], int(row["flops"]), processor)
 
 
 def train_long(program, names, options, long, seed):
