@@ -1,6 +1,7 @@
 //! The progress of a command, on standard error.
 
 mod files;
+mod pace;
 mod search;
 mod trainings;
 

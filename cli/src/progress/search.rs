@@ -1,5 +1,6 @@
 //! The progress of a search: bars on a terminal, one line per minibatch in a log.
 
+use super::pace::Pace;
 use super::{done, seconds_as_text};
 use blockqnn::agent::{AgentConfig, EpsilonSchedule};
 use blockqnn::environment::{BoxError, Progress};
@@ -36,10 +37,9 @@ pub(crate) struct Search {
     last_mean: Option<f64>,
     /// Progress of each running training.
     trainings: BTreeMap<u64, Progress>,
-    /// The number of trials that ended; of those whose time is known, their number and their seconds.
+    /// The number of trials that ended.
     ended: u64,
-    timed: u64,
-    seconds: f64,
+    pace: Pace,
     /// What to do while trials wait for workers.
     waiting: Option<String>,
 }
@@ -92,23 +92,21 @@ impl Search {
             last_mean: None,
             trainings: BTreeMap::new(),
             ended: 0,
-            timed: 0,
-            seconds: 0.0,
+            pace: Pace::default(),
             waiting,
         }
     }
 
-    /// Estimated seconds until the search ends, if every trial takes the mean time of those before. A running trial
+    /// Estimated seconds until the search ends, if every trial takes the mean time of the last ones. A running trial
     /// counts by the share of it that is done, so that there is an estimate before the first one has ended. `None`
     /// while nothing is known.
     fn seconds_left(&self) -> Option<f64> {
         let running = self.trainings.values().map(done).sum::<f64>();
         let elapsed = self.trainings.keys().filter_map(|trial| self.at.get(trial));
         let elapsed = elapsed.map(|(_, since)| since.elapsed().as_secs_f64()).sum::<f64>();
-        let timed = self.timed as f64 + running;
         let left = (self.trials.saturating_sub(self.ended) as f64 - running).max(0.0);
         let workers = self.workers.max(self.names.len()).max(1) as f64;
-        (timed > 0.0).then(|| left * (self.seconds + elapsed) / timed / workers)
+        self.pace.mean_with(running, elapsed).map(|seconds| left * seconds / workers)
     }
 
     fn show_time_left(&self) {
@@ -135,8 +133,7 @@ impl Search {
         let seconds =
             if record.cached { Some(0.0) } else { record.evaluation.metrics().map(|metrics| metrics.seconds) };
         if let Some(seconds) = seconds {
-            self.timed += 1;
-            self.seconds += seconds;
+            self.pace.add(seconds);
         }
         let rung = record.standing().rung;
         let is_better = |(highest, best, _): &(u32, f64, String), value| {
