@@ -12,14 +12,17 @@ import csv
 import json
 import pathlib
 import statistics
+import sys
 
 BEST = 100
 
 
 def phases(run):
-    """The epsilon of each minibatch of the schedule, with those of the same phase together."""
-    settings = json.loads((run / "search.json").read_text())
-    return [(phase["epsilon"], phase["minibatches"]) for phase in settings["details"]["agent"]["epsilon"]]
+    """Epsilon in each phase of the schedule, and the number of minibatches."""
+    agent = json.loads((run / "search.json").read_text())["details"]["agent"]
+    if "epsilon" not in agent:
+        sys.exit(f"error: the agent of {run} has no schedule of epsilon: give a search by Q-learning")
+    return [(phase["epsilon"], phase["minibatches"]) for phase in agent["epsilon"]]
 
 
 def measured(run):
@@ -39,8 +42,8 @@ def first_found(rows, order):
 
 def mean_of(minibatches):
     means = [statistics.mean(float(row["accuracy"]) for row in rows) for rows in minibatches]
-    error = statistics.stdev(means) / len(means) ** 0.5 if len(means) > 1 else float("nan")
-    return f"{statistics.mean(means):.2f} ± {error:.2f}"
+    error = f" ± {statistics.stdev(means) / len(means) ** 0.5:.2f}" if len(means) > 1 else ""
+    return f"{statistics.mean(means):.2f}{error}"
 
 
 def print_stages(run):
