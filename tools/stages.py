@@ -47,14 +47,14 @@ def mean_of(minibatches):
 
 
 def print_stages(run):
-    rows = measured(run)
+    schedule, rows = phases(run), measured(run)
     best = [first_found(rows, order) for order in ("accuracy", "reward")]
     print(f"\n{run.name}\n")
     print("| epsilon | minibatches | different blocks | mean accuracy, % | layers | best, % | of the 100 most accurate |"
           " of the 100 highest rewards |")
     print("| --- |" + " --- |" * 7)
     begin = 0
-    for epsilon, count in phases(run):
+    for epsilon, count in schedule:
         minibatches = [[row for row in rows if int(row["minibatch"]) == number] for number in range(begin, begin + count)]
         minibatches = [rows for rows in minibatches if rows]
         begin += count
