@@ -54,6 +54,14 @@ bench-trainer *ARGS:
 gpu-bundle *ARGS:
     python3 benches/gpu/bundle {{ ARGS }}
 
+# The GPU paths on a GPU made of software, lavapipe (Debian; the first build takes an hour).
+software-gpu *ARGS:
+    vulkaninfo --summary >/dev/null 2>&1 || apt-get install -y mesa-vulkan-drivers vulkan-tools
+    command -v nats-server >/dev/null || apt-get install -y nats-server
+    cargo build --release --locked -p blockqnn-cli -p blockqnn-measure \
+        --features blockqnn-cli/wgpu,blockqnn-cli/nats,blockqnn-measure/wgpu
+    CUBECL_WGPU_DEFAULT_DEVICE=Cpu python3 benches/gpu/stages all --device wgpu {{ ARGS }}
+
 # Resident memory of 200 trainings in one process.
 bench-memory:
     cargo run --release -p blockqnn-measure -- memory --networks 200

@@ -21,7 +21,8 @@ pub(crate) const CELLS: &str = "conv3(0) conv3(1) add(1,2) conv1(0) concat(3,4) 
 pub(crate) struct Training {
     /// Always there except in the middle of a step.
     pub(crate) network: Option<Network>,
-    optimizer: ModuleOptimizer,
+    /// Adam, unless it is replaced.
+    pub(crate) optimizer: ModuleOptimizer,
     pub(crate) images: Tensor<4>,
     labels: Tensor<1, Int>,
 }
@@ -37,16 +38,12 @@ impl Training {
         let plain = device.clone().without_autodiff();
         let network = Network::new(graph, config, &mut seed::stream(1, "weights", 0), &device.clone().autodiff())?;
         let ImageShape { channels, height, width } = config.image;
-        let mut rng = seed::stream(2, "images", 0);
-        #[expect(clippy::cast_possible_truncation)]
-        let pixels: Vec<f32> = (0..batch * channels * height * width).map(|_| seed::normal(&mut rng) as f32).collect();
         let classes = i64::try_from(config.classes).unwrap_or(i64::MAX);
         let labels: Vec<i64> = (0i64..).zip(0..batch).map(|(image, _)| image % classes).collect();
-        let images: Tensor<4> = Tensor::from_data(TensorData::new(pixels, [batch, channels, height, width]), &plain);
         Ok(Self {
             network: Some(network),
             optimizer: AdamConfig::new().with_epsilon(1e-8).init(),
-            images: images.cast(precision.dtype()),
+            images: random_images(0, [batch, channels, height, width], &plain).cast(precision.dtype()),
             labels: Tensor::from_data(TensorData::new(labels, [batch]), &plain),
         })
     }
@@ -59,7 +56,7 @@ impl Training {
         Some((logits.clone(), loss.forward(logits, self.labels.clone().autodiff())))
     }
 
-    /// A step of Adam. On a GPU it may still be queued afterwards.
+    /// A step of the optimizer. On a GPU it may still be queued afterwards.
     pub(crate) fn step(&mut self) {
         let Some((_, loss)) = self.forward() else { return };
         let Some(network) = self.network.take() else { return };
@@ -79,6 +76,14 @@ impl Training {
     pub(crate) fn serve(&mut self, blueprint: &Blueprint, folder: &Path) -> Result<(), Box<dyn Error>> {
         serve(blueprint, folder, |steps| self.seconds(steps))
     }
+}
+
+/// Images of random pixels, the same ones for the same number.
+pub(crate) fn random_images(number: u64, shape: [usize; 4], device: &Device) -> Tensor<4> {
+    let mut rng = seed::stream(2, "images", number);
+    #[expect(clippy::cast_possible_truncation)]
+    let pixels: Vec<f32> = (0..shape.iter().product()).map(|_| seed::normal(&mut rng) as f32).collect();
+    Tensor::from_data(TensorData::new(pixels, shape), device)
 }
 
 /// The other side of `tools/compare_pytorch.py`: writes the network as `PyTorch` source into `folder`, then answers

@@ -38,7 +38,14 @@ pub(super) fn known_fault(message: &str) -> Option<TrainError> {
     if has(&["device is poisoned", "device was poisoned"]) {
         return Some(TrainError::DevicePoisoned { message });
     }
-    let memory = ["out of memory", "out-of-memory", "out of device memory", "can't allocate buffer"];
+    let memory = [
+        "out of memory",
+        "out-of-memory",
+        "out of device memory",
+        "can't allocate",
+        // wgpu panics on a thread of its own when it cannot allocate; what reads from the buffer then says only this.
+        "memory location was never initialized",
+    ];
     has(&memory).then_some(TrainError::DeviceMemory { message })
 }
 
@@ -55,6 +62,8 @@ mod tests {
             "out of device memory allocating 17 bytes",
             "An out-of-memory error happened during launch",
             "can't allocate buffer of size: 17",
+            "Can't allocate 17 bytes: every page size the memory tracks still holds live allocations",
+            "couldn't find resource for that handle: Memory location was never initialized",
         ] {
             assert!(matches!(error(ExecutionError::with_context(text)), TrainError::DeviceMemory { .. }), "{text}");
         }
