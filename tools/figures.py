@@ -15,20 +15,22 @@ import tempfile
 
 import evidence
 
-# By the figure of the paper: the archives of its runs, and the figure's name in the report.
+# By the figure of the paper: its name in the report, and the archives of its runs by the names they have there.
 FIGURES = {
-    "figure-7": (["evening-paper"], "learning"),
+    "figure-6": ("comparison-learning", {"Equation 2": ["evening-paper"], "MetaQNN's update": ["evening-terminal"]}),
+    "figure-7": ("learning", {"paper": ["evening-paper"]}),
 }
 
 
 def make(program, name, out):
     """Writes a figure of the runs that are unpacked for it."""
-    archives, figure = FIGURES[name]
+    figure, runs = FIGURES[name]
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        for archive in archives:
-            evidence.unpack(archive, folder / archive)
-        report = [program, "report", *archives, "--out", "report.html", "--svg", "figures"]
+        for run, archives in runs.items():
+            for archive in archives:
+                evidence.unpack(archive, folder / run)
+        report = [program, "report", *runs, "--out", "report.html", "--svg", "figures"]
         done = subprocess.run(report, cwd=folder, stderr=subprocess.PIPE, text=True)
         if done.returncode != 0:
             sys.exit(done.stderr)
@@ -41,7 +43,7 @@ def main():
     parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"all by default: {', '.join(FIGURES)}")
     parser.add_argument("--out", type=pathlib.Path, default=evidence.EVIDENCE.parent / "pictures")
     parser.add_argument("--check", action="store_true", help="write nothing, and fail if a figure differs")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     if unknown := set(given.figures) - set(FIGURES):
         parser.error(f"no figure is called {min(unknown)}: choose from {', '.join(FIGURES)}")
     with tempfile.TemporaryDirectory() as folder:
