@@ -2,7 +2,7 @@
 
 use crate::agent::ListedAgent;
 use crate::graph::{Fingerprint, NetworkConfig};
-use crate::reward::calibration::Agreement;
+use crate::reward::calibration::Tau;
 use crate::search::{RecordOf, Scheduling, SearchConfig, SearchReport};
 use crate::seed;
 use crate::space::block::BlockSpace;
@@ -166,9 +166,9 @@ impl<S: SearchSpace> Verification<S> {
 }
 
 impl<S: SearchSpace> VerificationReport<S> {
-    fn agreement(&self, early: impl Fn(&VerificationRow<S>) -> f64) -> Option<Agreement> {
+    fn tau(&self, early: impl Fn(&VerificationRow<S>) -> f64) -> Option<Tau> {
         let pairs: Vec<_> = self.rows.iter().filter_map(|row| Some((early(row), row.accuracy?))).collect();
-        Agreement::of_pairs(&pairs)
+        Tau::of_pairs(&pairs)
     }
 
     /// Writes the blocks as CSV after a line of column names: `rank`, `accuracy` (converged, percent; empty if the
@@ -224,14 +224,14 @@ impl<S: SearchSpace> VerificationReport<S> {
     /// Returns how far the order by early-stop accuracy agrees with the order by converged accuracy, or `None` if there
     /// are fewer than two blocks or all are equal in one of the two.
     #[must_use]
-    pub fn agreement_of_accuracy(&self) -> Option<Agreement> {
-        self.agreement(|row| row.early_accuracy)
+    pub fn tau_of_accuracy(&self) -> Option<Tau> {
+        self.tau(|row| row.early_accuracy)
     }
 
     /// Returns how far the order by reward agrees with the order by converged accuracy, or `None` as above.
     #[must_use]
-    pub fn agreement_of_reward(&self) -> Option<Agreement> {
-        self.agreement(|row| row.reward)
+    pub fn tau_of_reward(&self) -> Option<Tau> {
+        self.tau(|row| row.reward)
     }
 }
 

@@ -8,13 +8,16 @@
 
 mod correlation;
 
-pub use correlation::{Agreement, agreement};
+pub use correlation::Tau;
+pub(crate) use correlation::kendall_of;
 
 use crate::graph::Cost;
 use crate::seed;
 use crate::setting::InvalidSetting;
+use correlation::kendall;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::str::FromStr;
 
 /// What is known of one architecture: its accuracy after the short training and after the long one, and quantities that
 /// may correct the former.
@@ -83,6 +86,24 @@ impl Term {
     }
 }
 
+impl FromStr for Term {
+    type Err = InvalidSetting;
+
+    /// Parses `flops`, `density`, `parameters` or `seconds`.
+    fn from_str(name: &str) -> Result<Self, InvalidSetting> {
+        Ok(match name {
+            "flops" => Self::Flops,
+            "density" => Self::Density,
+            "parameters" => Self::Parameters,
+            "seconds" => Self::Seconds,
+            _ => {
+                let expected = "flops, density, parameters or seconds";
+                return Err(InvalidSetting::new("the term", format!("{name:?}"), expected));
+            }
+        })
+    }
+}
+
 impl fmt::Display for Term {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -123,6 +144,30 @@ impl Formula {
     }
 }
 
+impl FromStr for Formula {
+    type Err = InvalidSetting;
+
+    /// Parses terms with coefficients, such as `flops=2,density=-0.5`.
+    ///
+    /// ```
+    /// use blockqnn::reward::calibration::Formula;
+    ///
+    /// assert_eq!("flops=-0.5,density=-0.5".parse(), Ok(Formula::paper()));
+    /// assert!("flops".parse::<Formula>().is_err());
+    /// ```
+    fn from_str(text: &str) -> Result<Self, InvalidSetting> {
+        let term = |part: &str| {
+            let (name, number) = part.split_once('=')?;
+            let coefficient: f64 = number.trim().parse().ok()?;
+            Some((name.trim().parse().ok()?, coefficient)).filter(|_| coefficient.is_finite())
+        };
+        let terms = text.split(',').map(term).collect::<Option<_>>();
+        let expected = "flops, density, parameters or seconds with numbers, such as flops=2,density=-0.5";
+        let terms = terms.ok_or_else(|| InvalidSetting::new("the formula", format!("{text:?}"), expected))?;
+        Ok(Self { terms })
+    }
+}
+
 impl fmt::Display for Formula {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("accuracy")?;
@@ -134,14 +179,27 @@ impl fmt::Display for Formula {
     }
 }
 
-/// Returns how well `formula` ranks the `top` pairs of highest early accuracy, or all pairs if there are fewer.
+/// How well a formula ranks architectures.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct Ranking {
+    /// Its correlation with the final accuracy.
+    pub tau: Tau,
+    /// By how much that exceeds the correlation of the early accuracy alone, over the same architectures.
+    pub gain: Tau,
+}
+
+/// Returns how well `formula` ranks the `top` pairs of highest early accuracy, or all pairs if there are fewer. A tau
+/// that is not defined, as all final accuracies are equal, counts as 0.
 ///
 /// # Errors
 /// [`CalibrationError`] if there are too few pairs, or a quantity is missing.
-pub fn agreement_in_top(pairs: &[Pair], formula: &Formula, top: usize) -> Result<Agreement, CalibrationError> {
+pub fn ranking_in_top(pairs: &[Pair], formula: &Formula, top: usize) -> Result<Ranking, CalibrationError> {
     let terms: Vec<Term> = formula.terms.iter().map(|(term, _)| *term).collect();
     check(pairs, &terms)?;
-    Ok(ranked(pairs, &best_early(pairs, top), formula))
+    let places = best_early(pairs, top);
+    let [alone, ranked] = [&Formula::accuracy(), formula].map(|formula| rated(pairs, &places, formula));
+    Ok(Ranking { tau: Tau::of_pairs(&ranked).unwrap_or_default(), gain: Tau::gain(&alone, &ranked) })
 }
 
 /// The settings of [`calibrate`].
@@ -198,7 +256,7 @@ const FEWEST: usize = 20;
 pub struct Calibration {
     /// The formula fitted to all pairs.
     pub fitted: Formula,
-    /// The mean agreement on the held-out halves, of the accuracy alone and of the formulas fitted to the other halves.
+    /// The mean correlation on the held-out halves, of the accuracy alone and of the formulas fitted to the other halves.
     pub held_out: [HeldOut; 2],
     /// Whether the fit ranks pairs that it was not fitted to better than the accuracy alone does.
     pub worth_having: bool,
@@ -228,20 +286,20 @@ impl Calibration {
     }
 }
 
-/// The agreement on held-out pairs, overall and in the top.
+/// Kendall's tau with the final accuracy on held-out pairs, 0 where it is not defined.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct HeldOut {
-    /// The agreement on all held-out pairs.
-    pub all: Agreement,
-    /// The agreement on those with the highest early accuracy.
-    pub top: Agreement,
+    /// Of all held-out pairs.
+    pub all: f64,
+    /// Of those with the highest early accuracy.
+    pub top: f64,
 }
 
 impl HeldOut {
     /// Returns what a fit maximises: the mean of Kendall's tau overall and in the top.
     fn objective(&self) -> f64 {
-        0.5 * (self.all.kendall + self.top.kendall)
+        0.5 * (self.all + self.top)
     }
 }
 
@@ -325,17 +383,16 @@ fn best_early(pairs: &[Pair], top: usize) -> Vec<usize> {
     places
 }
 
-/// Returns how well `formula` ranks the pairs at these places.
-fn ranked(pairs: &[Pair], places: &[usize], formula: &Formula) -> Agreement {
-    let values: Vec<f64> = places.iter().map(|&place| formula.value(&pairs[place])).collect();
-    let last: Vec<f64> = places.iter().map(|&place| pairs[place].last).collect();
-    agreement(&values, &last)
+/// Returns what `formula` gives to the pairs at these places, with their final accuracies.
+fn rated(pairs: &[Pair], places: &[usize], formula: &Formula) -> Vec<(f64, f64)> {
+    places.iter().map(|&place| (formula.value(&pairs[place]), pairs[place].last)).collect()
 }
 
 fn held(pairs: &[Pair], formula: &Formula, share: f64) -> HeldOut {
     let all: Vec<usize> = (0..pairs.len()).collect();
     let top = best_early(pairs, top_count(pairs.len(), share));
-    HeldOut { all: ranked(pairs, &all, formula), top: ranked(pairs, &top, formula) }
+    let tau = |places: &[usize]| kendall(rated(pairs, places, formula));
+    HeldOut { all: tau(&all), top: tau(&top) }
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
@@ -344,11 +401,8 @@ fn top_count(pairs: usize, share: f64) -> usize {
 }
 
 fn mean(held: &[HeldOut]) -> HeldOut {
-    let mean = |of: &dyn Fn(&HeldOut) -> f64| held.iter().map(of).sum::<f64>() / held.len() as f64;
-    HeldOut {
-        all: Agreement { kendall: mean(&|h| h.all.kendall), spearman: mean(&|h| h.all.spearman) },
-        top: Agreement { kendall: mean(&|h| h.top.kendall), spearman: mean(&|h| h.top.spearman) },
-    }
+    let mean = |of: fn(&HeldOut) -> f64| held.iter().map(of).sum::<f64>() / held.len() as f64;
+    HeldOut { all: mean(|held| held.all), top: mean(|held| held.top) }
 }
 
 /// The values that a coefficient may have.
@@ -413,7 +467,11 @@ mod tests {
             let calibration = calibrate(&pairs, &CalibrationConfig::default()).unwrap();
             let (term, found) = calibration.fitted.terms[0];
             assert!(term == Term::Flops && (found - planted).abs() <= 0.5, "{}", calibration.fitted);
-            assert!(calibration.worth_having && calibration.held_out[1].all.kendall > 0.9);
+            assert!(calibration.worth_having && calibration.held_out[1].all > 0.9);
+            let gain = |formula: &Formula| ranking_in_top(&pairs, formula, 100).unwrap().gain;
+            let (of_fitted, of_accuracy) = (gain(&calibration.fitted), gain(&Formula::accuracy()));
+            assert!(of_fitted.value > 4.0 * of_fitted.error.unwrap(), "{of_fitted}");
+            assert_eq!(of_accuracy, Tau { value: 0.0, error: Some(0.0) });
             assert_eq!(calibration.opposite.iter().filter(|term| **term == Term::Flops).count(), opposite.len());
             assert_eq!(calibration.warnings().iter().any(|w| w.contains("sign for ln(FLOPs)")), !opposite.is_empty());
         }

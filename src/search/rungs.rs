@@ -3,7 +3,7 @@
 use super::{Record, RecordOf, Repeats, Scheduling, SearchConfig};
 use crate::evaluation::Rung;
 use crate::graph::Fingerprint;
-use crate::reward::calibration::Agreement;
+use crate::reward::calibration::kendall_of;
 use crate::setting::InvalidSetting;
 use crate::space::SearchSpace;
 use serde::{Deserialize, Serialize};
@@ -256,7 +256,7 @@ impl RungAgreement {
         };
         let below: HashMap<Fingerprint, f64> = values(lower).collect();
         let pairs: Vec<(f64, f64)> = values(upper).filter_map(|(of, value)| Some((*below.get(&of)?, value))).collect();
-        let kendall = Agreement::of_pairs(&pairs)?.kendall;
+        let kendall = kendall_of(&pairs)?;
         let n = pairs.len() as f64;
         let error = (2.0 * (2.0 * n + 5.0) / (9.0 * n * (n - 1.0))).sqrt();
         Some(Self { lower, upper, count: pairs.len(), kendall, error })

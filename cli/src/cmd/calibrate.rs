@@ -3,7 +3,7 @@
 use super::Outcome;
 use blockqnn::comparison::{calibration_pairs, verified_accuracies};
 use blockqnn::environment::tabular::Table;
-use blockqnn::reward::calibration::{Calibration, CalibrationConfig, Formula, Pair, Term, agreement_in_top, calibrate};
+use blockqnn::reward::calibration::{Calibration, CalibrationConfig, Formula, Pair, Term, calibrate, ranking_in_top};
 use blockqnn::search::{RunFolder, RunHistory};
 use blockqnn::space::block::BlockSpace;
 use std::error::Error;
@@ -28,8 +28,12 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "RUN", conflicts_with = "table")]
     run: Option<PathBuf>,
     /// Terms of the reward to fit, separated by commas: flops, density, parameters, seconds
-    #[arg(long, value_name = "LIST", default_value = "flops,density", value_delimiter = ',', value_parser = term)]
+    #[arg(long, value_name = "LIST", default_value = "flops,density", value_delimiter = ',')]
     terms: Vec<Term>,
+    /// Another formula to rank by, such as flops=2,density=-0.5: the accuracy plus 2 ln(FLOPs) minus 0.5 ln(density)
+    /// (repeatable)
+    #[arg(long, value_name = "TERM=NUMBER,..", allow_hyphen_values = true)]
+    formula: Vec<Formula>,
     /// Numbers of architectures with the highest early accuracy to rank separately, besides all of them
     #[arg(long, value_name = "LIST", default_value = "1000,200", value_delimiter = ',')]
     top: Vec<usize>,
@@ -38,14 +42,11 @@ pub(crate) struct Arguments {
     seed: u64,
 }
 
-fn term(text: &str) -> Result<Term, String> {
-    serde_json::from_value(text.into()).map_err(|_| "expected flops, density, parameters or seconds".to_owned())
-}
-
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
   blockqnn calibrate --run RUN
+  blockqnn calibrate --run RUN --formula flops=2 --formula flops=1,density=-0.5
   blockqnn calibrate --table nasbench201.csv --dataset cifar100";
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
@@ -58,14 +59,17 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         CalibrationConfig { terms: arguments.terms.clone(), seed: arguments.seed, ..CalibrationConfig::default() };
     let calibration = calibrate(&pairs, &config)?;
 
-    out!("\nKendall's tau (Spearman's rho) with the final accuracy\n| score | all |");
-    arguments.top.iter().for_each(|top| out!(" top {top} |"));
-    outln!("\n| --- | --- |{}", " --- |".repeat(arguments.top.len()));
+    outln!("\nKendall's tau with the final accuracy; then its gain over the accuracy alone, on the same architectures");
+    outln!("| score | all |{}", arguments.top.iter().map(|top| format!(" top {top} |")).collect::<String>());
+    outln!("| --- | --- |{}", " --- |".repeat(arguments.top.len()));
     row(&pairs, &Formula::accuracy(), &arguments.top)?;
     if pairs.iter().all(|pair| pair.flops.is_some() && pair.density.is_some()) {
         row(&pairs, &Formula::paper(), &arguments.top)?;
         let opposite = Formula { terms: vec![(Term::Flops, 0.5), (Term::Density, 0.5)] };
         row(&pairs, &opposite, &arguments.top)?;
+    }
+    for formula in &arguments.formula {
+        row(&pairs, formula, &arguments.top)?;
     }
     row(&pairs, &calibration.fitted, &arguments.top)?;
     print_result(&calibration, &config);
@@ -125,8 +129,12 @@ fn of_run(run: &Path) -> Result<Vec<Pair>, Box<dyn Error>> {
 fn row(pairs: &[Pair], formula: &Formula, tops: &[usize]) -> Result<(), Box<dyn Error>> {
     out!("| {formula} |");
     for top in std::iter::once(&pairs.len()).chain(tops) {
-        let found = agreement_in_top(pairs, formula, *top)?;
-        out!(" {:.3} ({:.3}) |", found.kendall, found.spearman);
+        let found = ranking_in_top(pairs, formula, *top)?;
+        out!(" {}", found.tau);
+        if !formula.terms.is_empty() {
+            out!("; {:+}", found.gain);
+        }
+        out!(" |");
     }
     outln!();
     Ok(())
@@ -139,7 +147,7 @@ fn print_result(calibration: &Calibration, config: &CalibrationConfig) {
         config.splits
     );
     for (name, held_out) in ["accuracy alone", "fitted to the other half"].iter().zip(calibration.held_out) {
-        outln!("  {name}: {:.3}, {:.3}", held_out.all.kendall, held_out.top.kendall);
+        outln!("  {name}: {:.3}, {:.3}", held_out.all, held_out.top);
     }
     outln!("recommended: {}", calibration.recommended());
     for warning in calibration.warnings() {

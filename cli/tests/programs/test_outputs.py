@@ -72,6 +72,8 @@ class Prints(OutputTest):
         table.write_text("\n".join(["architecture,accuracy,final_accuracy,flops,density", *rows]) + "\n")
         arguments = ["calibrate", "--table", "table.csv", "--top", 10]
         self.check(self.call(*arguments), 0, "recommended:")
+        self.check(self.call(*arguments, "--formula", "flops=-2"), 0, "| accuracy - 2 ln(FLOPs) |")
+        self.check(self.call(*arguments, "--formula", "flop=2"), 2, "such as flops=2,density=-0.5")
         self.assertEqual(run_into_closed_pipe(*arguments, cwd=self.folder), 0)
         self.assertEqual(run_without_outputs(*arguments, cwd=self.folder), 0)
 

@@ -7,7 +7,7 @@ use crate::report::run::{Finished, Run};
 use crate::report::scale::Scale;
 use crate::report::series::{self, Minibatch, Series};
 use crate::report::text::{count, duration};
-use crate::reward::calibration::Agreement;
+use crate::reward::calibration::Tau;
 
 /// A number of a block, if the block has it.
 type Figured<'a> = &'a dyn Fn(&Finished) -> Option<f64>;
@@ -81,8 +81,7 @@ pub(super) fn early_stop(run: &Run) -> Drawn {
     let end = if is_verified {
         let tau = |value: Figured<'_>| {
             let pairs: Vec<_> = top.iter().filter_map(|trial| Some((value(trial)?, verified(trial)?))).collect();
-            Agreement::of_pairs(&pairs)
-                .map_or_else(|| "not defined".to_owned(), |found| format!("{:.2}", found.kendall))
+            Tau::of_pairs(&pairs).map_or_else(|| "not defined".to_owned(), |tau| format!("{tau:.2}"))
         };
         let (early, reward) = (tau(&score), tau(&|trial| Some(trial.reward)));
         format!("Kendall's tau with converged accuracy: {early} for early stop, {reward} for the reward.")

@@ -55,15 +55,11 @@ pub(super) fn print(found: &VerificationReport, test: Option<&[Option<f64>]>) {
             row.record.architecture
         );
     }
-    for (name, agreement) in
-        [("early-stop accuracy", found.agreement_of_accuracy()), ("reward of the search", found.agreement_of_reward())]
+    for (name, tau) in
+        [("early-stop accuracy", found.tau_of_accuracy()), ("reward of the search", found.tau_of_reward())]
     {
-        match agreement {
-            Some(found) => outln!(
-                "{name} and converged accuracy: Kendall's tau {:.3}, Spearman's rho {:.3}",
-                found.kendall,
-                found.spearman
-            ),
+        match tau {
+            Some(tau) => outln!("{name} and converged accuracy: Kendall's tau {tau}"),
             None => outln!(
                 "{name} and converged accuracy: no rank correlation, which requires at least two blocks and different \
                  values on both sides"
