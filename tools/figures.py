@@ -17,6 +17,10 @@ import evidence
 
 # By the figure of the paper: its name in the report, and the archives of its runs by the names they have there.
 FIGURES = {
+    "figure-3": (
+        "comparison-learning",
+        {"pre-activation cells": ["evening-paper"], "separate layers": ["evening-separate"]},
+    ),
     "figure-6": ("comparison-learning", {"Equation 2": ["evening-paper"], "MetaQNN's update": ["evening-terminal"]}),
     "figure-7": ("learning", {"paper": ["evening-paper"]}),
 }

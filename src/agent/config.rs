@@ -247,7 +247,8 @@ mod tests {
         assert_eq!(other.to_string(), r#"{"evolution":{"population":7,"sample":2}}"#);
         let error = "genius".parse::<AgentConfig>().unwrap_err().to_string();
         assert!(error.ends_with(
-            "agent is \"genius\": it must be paper, metaqnn, tuned, rank, best, best-with-priors, random, evolution, evolution50, local or local10"
+            "agent is \"genius\": it must be paper, metaqnn, tuned, rank, best, best-with-priors, random, evolution, \
+             evolution50, local or local10"
         ));
     }
 

@@ -5,8 +5,8 @@ use super::{Cancellation, Progress};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What may stop an evaluation early: values of the objective that it must reach, and whoever watches the search. Clones share one
-/// flag.
+/// What may stop an evaluation early: values of the objective that it must reach, and whoever watches the search. Clones
+/// share one flag.
 #[derive(Debug, Clone, Default)]
 pub struct EarlyStop {
     asked: Cancellation,

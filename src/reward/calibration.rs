@@ -258,7 +258,10 @@ pub struct Calibration {
     pub fitted: Formula,
     /// The mean correlation on the held-out halves, of the accuracy alone and of the formulas fitted to the other halves.
     pub held_out: [HeldOut; 2],
-    /// Whether the fit ranks pairs that it was not fitted to better than the accuracy alone does.
+    /// By how much the fitted formulas' tau of all held-out pairs exceeds that of the accuracy alone.
+    pub gain: Tau,
+    /// Whether the fit ranks pairs that it was not fitted to better than the accuracy alone does, all of them by more
+    /// than the standard error.
     pub worth_having: bool,
     /// The terms whose fitted coefficient has the opposite of the paper's sign.
     pub opposite: Vec<Term>,
@@ -276,8 +279,9 @@ impl Calibration {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if !self.worth_having {
-            warnings
-                .push("the fit ranks held-out pairs no better than the accuracy alone: use the accuracy".to_owned());
+            warnings.push(
+                "the fit does not surely rank held-out pairs better than the accuracy alone: use that".to_owned(),
+            );
         }
         for term in &self.opposite {
             warnings.push(format!("the fit has the opposite of the paper's sign for {term}"));
@@ -334,6 +338,7 @@ pub fn calibrate(pairs: &[Pair], config: &CalibrationConfig) -> Result<Calibrati
     InvalidSetting::at_least_one("calibration.splits", config.splits)?;
     check(pairs, &config.terms)?;
     let mut sums: [Vec<HeldOut>; 2] = [Vec::new(), Vec::new()];
+    let mut gains = Vec::new();
     let mut places: Vec<usize> = (0..pairs.len()).collect();
     for split in 0..config.splits {
         seed::shuffle(&mut seed::stream(config.seed, "calibration", u64::from(split)), &mut places);
@@ -344,17 +349,23 @@ pub fn calibrate(pairs: &[Pair], config: &CalibrationConfig) -> Result<Calibrati
             let formula = fit(&fitted, config);
             sums[0].push(held(&held_out, &Formula::accuracy(), config.top));
             sums[1].push(held(&held_out, &formula, config.top));
+            let all: Vec<usize> = (0..held_out.len()).collect();
+            let [alone, ranked] = [&Formula::accuracy(), &formula].map(|formula| rated(&held_out, &all, formula));
+            gains.push(Tau::gain(&alone, &ranked));
         }
     }
     let held_out = sums.map(|held| mean(&held));
     let fitted = fit(pairs, config);
-    let worth_having = held_out[1].objective() > held_out[0].objective() && !fitted.terms.is_empty();
+    // The two halves of a split share no pair; the splits share all of them.
+    let gain = Tau::mean_of(&gains, 2);
+    let is_sure = gain.value > gain.error.unwrap_or(f64::INFINITY);
+    let worth_having = is_sure && held_out[1].objective() > held_out[0].objective() && !fitted.terms.is_empty();
     // The paper's signs are negative for both of its terms.
     let paper = Formula::paper();
     let is_opposite =
         |(term, coefficient): &&(Term, f64)| *coefficient > 0.0 && paper.terms.iter().any(|(known, _)| known == term);
     let opposite = fitted.terms.iter().filter(is_opposite).map(|(term, _)| *term).collect();
-    Ok(Calibration { fitted, held_out, worth_having, opposite })
+    Ok(Calibration { fitted, held_out, gain, worth_having, opposite })
 }
 
 fn check(pairs: &[Pair], terms: &[Term]) -> Result<(), CalibrationError> {
@@ -485,9 +496,11 @@ mod tests {
             let config = CalibrationConfig { seed: number, ..CalibrationConfig::default() };
             let calibration = calibrate(&pairs, &config).unwrap();
             let [accuracy, fitted] = calibration.held_out;
-            if fitted.objective() <= accuracy.objective() {
+            let is_sure = calibration.gain.value > calibration.gain.error.unwrap();
+            if !is_sure || fitted.objective() <= accuracy.objective() {
+                assert!(!calibration.worth_having);
                 assert_eq!(calibration.recommended(), Formula::accuracy());
-                assert!(calibration.warnings()[0].contains("no better"));
+                assert!(calibration.warnings()[0].contains("not surely"));
                 plain += 1;
             }
         }

@@ -60,8 +60,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let calibration = calibrate(&pairs, &config)?;
 
     outln!("\nKendall's tau with the final accuracy; then its gain over the accuracy alone, on the same architectures");
-    outln!("| score | all |{}", arguments.top.iter().map(|top| format!(" top {top} |")).collect::<String>());
-    outln!("| --- | --- |{}", " --- |".repeat(arguments.top.len()));
+    out!("| score | all |");
+    arguments.top.iter().for_each(|top| out!(" top {top} |"));
+    outln!("\n| --- | --- |{}", " --- |".repeat(arguments.top.len()));
     row(&pairs, &Formula::accuracy(), &arguments.top)?;
     if pairs.iter().all(|pair| pair.flops.is_some() && pair.density.is_some()) {
         row(&pairs, &Formula::paper(), &arguments.top)?;
@@ -149,6 +150,7 @@ fn print_result(calibration: &Calibration, config: &CalibrationConfig) {
     for (name, held_out) in ["accuracy alone", "fitted to the other half"].iter().zip(calibration.held_out) {
         outln!("  {name}: {:.3}, {:.3}", held_out.all, held_out.top);
     }
+    outln!("  gain in tau of all: {:+}", calibration.gain);
     outln!("recommended: {}", calibration.recommended());
     for warning in calibration.warnings() {
         outln!("warning: {warning}");

@@ -34,17 +34,23 @@ use warm_start::WarmStart;
 #[command(after_help = EXAMPLES)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct Arguments {
-    /// Settings to start from. quick: minutes on two CPU cores (64 blocks of up to 6 layers in minibatches of 8, width
-    /// 8, N = 1, 2 epochs in batches of 32 on 1,000 embedded images, 400 held out). paper: BlockQNN's search, days on
-    /// GPUs (11,392 blocks of up to 23 layers in minibatches of 64, 12 epochs in batches of 256 on CIFAR-100; by our
-    /// reading width 32, N = 4, 5,000 images held out). evening: paper's space, learner, schedule and reward at a size
-    /// for two CPU cores (2 epochs in batches of 32 on 2,000 images of CIFAR-10, 1,000 held out, width 8, N = 1). short: half as many minibatches as paper. metaqnn: as paper,
-    /// but with the learner of its predecessor MetaQNN (plain accuracy as the reward, only at the last layer, and
-    /// Q-values that start at 50). modern: quick with the layers of later networks (separable, depthwise, grouped and
-    /// dilated convolutions, squeeze-and-excitation). mobile: quick with the inverted bottlenecks of mobile networks.
-    /// economical: for pictures of your own; the space and network of quick, 9 epochs in three rungs (--rungs), and the
-    /// agent best-with-priors
-    #[arg(long, default_value = "quick", value_name = "NAME", conflicts_with = "resume")]
+    /// Settings to start from:
+    /// quick: minutes on two CPU cores (64 blocks of up to 6 layers in minibatches of 8,
+    ///   width 8, N = 1, 2 epochs in batches of 32 on 1,000 embedded images, 400 held out)
+    /// economical: for pictures of your own; the space and network of quick, 9 epochs in
+    ///   three rungs (--rungs), and the agent best-with-priors
+    /// modern: quick with the layers of later networks (separable, depthwise, grouped and
+    ///   dilated convolutions, squeeze-and-excitation)
+    /// mobile: quick with the inverted bottlenecks of mobile networks
+    /// paper: BlockQNN's search, days on GPUs (11,392 blocks of up to 23 layers in
+    ///   minibatches of 64, 12 epochs in batches of 256 on CIFAR-100; by our reading width
+    ///   32, N = 4, 5,000 images held out)
+    /// short: half as many minibatches as paper
+    /// metaqnn: as paper, but with the learner of its predecessor MetaQNN (plain accuracy as
+    ///   the reward, only at the last layer, and Q-values that start at 50)
+    /// evening: paper's space, learner, schedule and reward at a size for two CPU cores (2
+    ///   epochs in batches of 32 on 2,000 images of CIFAR-10, 1,000 held out, width 8, N = 1)
+    #[arg(long, default_value = "quick", value_name = "NAME", conflicts_with = "resume", verbatim_doc_comment)]
     preset: Preset,
 
     #[command(flatten)]

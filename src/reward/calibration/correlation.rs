@@ -50,6 +50,13 @@ impl Tau {
         Self::over(old.len(), |kept| of(new, kept) - of(old, kept))
     }
 
+    /// Returns the mean of some, of which `independent` share no things.
+    pub(super) fn mean_of(taus: &[Self], independent: u32) -> Self {
+        let mean = |of: &dyn Fn(&Self) -> f64| taus.iter().map(of).sum::<f64>() / taus.len() as f64;
+        let variance = mean(&|tau| tau.error.unwrap_or(f64::NAN).powi(2)) / f64::from(independent);
+        Self { value: mean(&|tau| tau.value), error: Some(variance.sqrt()).filter(|error| error.is_finite()) }
+    }
+
     /// Computes a statistic of all things, and its error from what it is without each part of them.
     fn over(count: usize, statistic: impl Fn(&[usize]) -> f64) -> Self {
         let mut places: Vec<usize> = (0..count).collect();
