@@ -21,6 +21,7 @@ FIGURES = {
         "comparison-learning",
         {"pre-activation cells": ["evening-paper"], "separate layers": ["evening-separate"]},
     ),
+    "figure-4": ("early-stop", {"separate": ["evening-separate", "evening-separate-long"]}),
     "figure-6": ("comparison-learning", {"Equation 2": ["evening-paper"], "MetaQNN's update": ["evening-terminal"]}),
     "figure-7": ("learning", {"paper": ["evening-paper"]}),
 }
