@@ -100,6 +100,13 @@ struct Quiet {
     connects: u64,
 }
 
+/// What workers say to the controller.
+pub(super) struct Workers {
+    hello: Subscriber,
+    status: Subscriber,
+    claims: Subscriber,
+}
+
 type Broken = Box<dyn std::error::Error + Send + Sync>;
 
 impl Controller {
@@ -110,7 +117,7 @@ impl Controller {
         events: Sender<Event>,
         count: Arc<AtomicUsize>,
         failure: Arc<OnceLock<String>>,
-    ) -> Result<Self, DistributedError> {
+    ) -> Result<(Self, Workers), DistributedError> {
         let client = broker.connect("blockqnn controller", "_CONTROLLER").await?;
         let guard = Guard::take(&client, &names).await?;
         let context = connection::jetstream(&client);
@@ -139,22 +146,19 @@ impl Controller {
             alone,
         };
         let without_queues = |error: Broken| DistributedError::JetStream { message: causes(&*error) };
+        // Before the queues: the broker works through a connection's requests in order, so once it has answered about
+        // the queues, workers that call this controller are heard.
+        let workers = controller.listen().await.map_err(|error| without_queues(error.into()))?;
         if controller.mend().await.map_err(without_queues)? {
             controller.unsure = Some(Instant::now() + UNSURE);
         }
         controller.known = controller.subjects(&controller.names.results(), "result").await.map_err(without_queues)?;
-        Ok(controller)
+        Ok((controller, workers))
     }
 
     /// Runs until it is closed or the evaluator is dropped.
-    pub(super) async fn run(mut self, mut commands: UnboundedReceiver<Command>) {
-        let (mut hello, mut status, mut claims) = match self.subscribe().await {
-            Ok(subscriptions) => subscriptions,
-            Err(error) => {
-                let _ = self.failure.set(format!("cannot listen to workers: {error}"));
-                return;
-            }
-        };
+    pub(super) async fn run(mut self, workers: Workers, mut commands: UnboundedReceiver<Command>) {
+        let Workers { mut hello, mut status, mut claims } = workers;
         let mut tick = interval(Duration::from_millis(250));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -189,11 +193,12 @@ impl Controller {
         }
     }
 
-    async fn subscribe(&self) -> Result<(Subscriber, Subscriber, Subscriber), async_nats::SubscribeError> {
-        let hello = self.client.subscribe(self.names.hello()).await?;
-        let status = self.client.subscribe(self.names.status()).await?;
-        let claims = self.client.subscribe(self.names.subject("claim", "*")).await?;
-        Ok((hello, status, claims))
+    async fn listen(&self) -> Result<Workers, async_nats::SubscribeError> {
+        Ok(Workers {
+            hello: self.client.subscribe(self.names.hello()).await?,
+            status: self.client.subscribe(self.names.status()).await?,
+            claims: self.client.subscribe(self.names.subject("claim", "*")).await?,
+        })
     }
 
     /// Accepts a trial: looks for an existing result, and otherwise stores the task.

@@ -102,8 +102,9 @@ impl<A: Serialize> NatsEvaluator<A> {
         let full_epochs = config.full_epochs;
         let failure = Arc::new(OnceLock::new());
         let (count, reason) = (Arc::clone(&workers), Arc::clone(&failure));
-        let controller = runtime.block_on(Controller::connect(broker, names, config, sender, count, reason))?;
-        runtime.spawn(controller.run(queue));
+        let (controller, messages) =
+            runtime.block_on(Controller::connect(broker, names, config, sender, count, reason))?;
+        runtime.spawn(controller.run(messages, queue));
         let (submitted, runtime, architecture) = (BTreeMap::new(), Some(runtime), PhantomData);
         Ok(Self {
             commands,
