@@ -27,3 +27,29 @@ fn commands_without_burn_name_the_library() {
     assert!(found > 0);
     assert!(wrong.is_empty(), "write `-p blockqnn --no-default-features` in\n{}", wrong.join("\n"));
 }
+
+/// Without the real data, tests are left out by name.
+#[test]
+fn tests_of_real_pictures_are_those_that_the_checks_leave_out() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // The package of the library is without the checks.
+    let Ok(checks) = fs::read_to_string(root.join("tools/checks")) else { return };
+    let mut names = Vec::new();
+    for folder in ["tests/trained", "tests/trained/pytorch"] {
+        // All of `cells` are left out with the filter that they need.
+        for path in sources(folder).iter().filter(|path| !path.ends_with("cells.rs")) {
+            let text = fs::read_to_string(path).unwrap();
+            for (ignored, after) in text.split("#[ignore").skip(1).filter_map(|test| test.split_once("\nfn ")) {
+                if ignored.contains("BLOCKQNN_DATA") {
+                    names.extend(after.split_once('(').map(|(name, _)| name.to_owned()));
+                }
+            }
+        }
+    }
+    let left_out = |name: &String| {
+        let mut skipped = checks.split("(--skip ").skip(1).filter_map(|text| text.split_once(')'));
+        skipped.all(|(skip, _)| name.contains(skip))
+    };
+    assert!(checks.contains("(--skip "));
+    assert!(names.len() > 1 && names.iter().all(left_out), "{names:?}: see tools/checks");
+}

@@ -237,7 +237,7 @@ fn the_folder_for_a_model_hub_holds_the_network_and_says_what_is_known_of_it() {
 /// The class that onnxruntime finds from the bytes of real pictures is that of this crate.
 #[test]
 #[ignore = "needs what random_networks_compute_the_same_in_onnxruntime does, and BLOCKQNN_DATA: a folder with images/tiny-imagenet-20"]
-fn a_thousand_photographs_are_classified_alike_from_their_bytes() {
+fn a_thousand_pictures_are_classified_alike_from_their_bytes() {
     let data = std::env::var_os("BLOCKQNN_DATA").expect("BLOCKQNN_DATA names the folder of real data");
     let photographs = PathBuf::from(data).join("images/tiny-imagenet-20/val");
     assert!(ImageFolder::open(&photographs).unwrap().len() >= 1_000);
