@@ -19,7 +19,11 @@ import evidence
 FIGURES = {
     "figure-3": (
         "comparison-learning",
-        {"pre-activation cells": ["evening-paper"], "separate layers": ["evening-separate"]},
+        {
+            "pre-activation cells": ["evening-paper"],
+            "separate layers": ["evening-separate"],
+            "separate layers, short schedule": ["evening-short"],
+        },
     ),
     "figure-4": ("early-stop", {"separate": ["evening-separate", "evening-separate-long"]}),
     "figure-6": ("comparison-learning", {"Equation 2": ["evening-paper"], "MetaQNN's update": ["evening-terminal"]}),

@@ -18,7 +18,7 @@ class Evidence(unittest.TestCase):
     def test_the_tables_of_the_evening_are_made_from_the_journals(self):
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)
-            searches = ["paper", "terminal", "separate"]
+            searches = ["paper", "terminal", "separate", "short"]
             for search in searches:
                 tool("evidence.py", "unpack", f"evening-{search}", folder / search)
             tool("evidence.py", "unpack", "evening-agents", folder)
@@ -28,7 +28,7 @@ class Evidence(unittest.TestCase):
         page = (ROOT / "docs/evidence/evening.md").read_text().splitlines()
         rows = [row for row in tables.splitlines() if row.startswith("| ")]
         self.assertEqual([row for row in rows if row not in page], [])
-        self.assertEqual(len(rows), 4 * 12)
+        self.assertEqual(len(rows), 5 * 12)
 
 
 def tool(name, *arguments):
