@@ -100,8 +100,8 @@ struct Quiet {
     connects: u64,
 }
 
-/// What workers say to the controller.
-pub(super) struct Workers {
+/// Where workers call the controller.
+pub(super) struct Subscriptions {
     hello: Subscriber,
     status: Subscriber,
     claims: Subscriber,
@@ -117,7 +117,7 @@ impl Controller {
         events: Sender<Event>,
         count: Arc<AtomicUsize>,
         failure: Arc<OnceLock<String>>,
-    ) -> Result<(Self, Workers), DistributedError> {
+    ) -> Result<(Self, Subscriptions), DistributedError> {
         let client = broker.connect("blockqnn controller", "_CONTROLLER").await?;
         let guard = Guard::take(&client, &names).await?;
         let context = connection::jetstream(&client);
@@ -148,17 +148,17 @@ impl Controller {
         let without_queues = |error: Broken| DistributedError::JetStream { message: causes(&*error) };
         // Before the queues: the broker works through a connection's requests in order, so once it has answered about
         // the queues, workers that call this controller are heard.
-        let workers = controller.listen().await.map_err(|error| without_queues(error.into()))?;
+        let subscriptions = controller.listen().await.map_err(|error| without_queues(error.into()))?;
         if controller.mend().await.map_err(without_queues)? {
             controller.unsure = Some(Instant::now() + UNSURE);
         }
         controller.known = controller.subjects(&controller.names.results(), "result").await.map_err(without_queues)?;
-        Ok((controller, workers))
+        Ok((controller, subscriptions))
     }
 
     /// Runs until it is closed or the evaluator is dropped.
-    pub(super) async fn run(mut self, workers: Workers, mut commands: UnboundedReceiver<Command>) {
-        let Workers { mut hello, mut status, mut claims } = workers;
+    pub(super) async fn run(mut self, subscriptions: Subscriptions, mut commands: UnboundedReceiver<Command>) {
+        let Subscriptions { mut hello, mut status, mut claims } = subscriptions;
         let mut tick = interval(Duration::from_millis(250));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -193,8 +193,8 @@ impl Controller {
         }
     }
 
-    async fn listen(&self) -> Result<Workers, async_nats::SubscribeError> {
-        Ok(Workers {
+    async fn listen(&self) -> Result<Subscriptions, async_nats::SubscribeError> {
+        Ok(Subscriptions {
             hello: self.client.subscribe(self.names.hello()).await?,
             status: self.client.subscribe(self.names.status()).await?,
             claims: self.client.subscribe(self.names.subject("claim", "*")).await?,

@@ -102,9 +102,9 @@ impl<A: Serialize> NatsEvaluator<A> {
         let full_epochs = config.full_epochs;
         let failure = Arc::new(OnceLock::new());
         let (count, reason) = (Arc::clone(&workers), Arc::clone(&failure));
-        let (controller, messages) =
+        let (controller, subscriptions) =
             runtime.block_on(Controller::connect(broker, names, config, sender, count, reason))?;
-        runtime.spawn(controller.run(messages, queue));
+        runtime.spawn(controller.run(subscriptions, queue));
         let (submitted, runtime, architecture) = (BTreeMap::new(), Some(runtime), PhantomData);
         Ok(Self {
             commands,
